@@ -1,0 +1,1 @@
+"""How mail is fetched, accepted and sent."""
