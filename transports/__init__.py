@@ -1,8 +1,8 @@
 """How mail is fetched, accepted and sent. Knows mail; knows nothing of CRM, owners or SQL.
 
 A transport is one module of this package: its file name is the `transport` of a TOML profile, and what it can do it
-says by two names: `INCOMING`, a settings model that opens mailboxes or a listener, and `OUTGOING`, one that opens relays.
-Modules whose name begins with an underscore are shared by transports and are no kind of their own.
+says by two names: `INCOMING`, a settings model that opens mailboxes or a listener, and `OUTGOING`, one that opens
+relays. Modules whose name begins with an underscore are shared by transports and are no kind of their own.
 """
 
 import functools

@@ -11,7 +11,7 @@ from transports.base import Listener, Mailbox, Permanent, Relay
 
 
 class Settings(BaseModel):
-    """Base of every settings model: frozen, unknown keys refused, and no value in an error, since it may be a secret."""
+    """Base of every settings model: frozen, unknown keys refused, no value in an error since it may be a secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
 
