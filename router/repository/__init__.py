@@ -1,0 +1,1 @@
+"""What the router keeps in PostgreSQL, and the only place that knows asyncpg."""

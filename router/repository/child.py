@@ -26,7 +26,7 @@ class Account:
 
     @classmethod
     def of(cls, uid: int) -> Self:
-        """The account with this uid; KeyError if /etc/passwd has no name for it."""
+        """Look up the account with this uid; KeyError if /etc/passwd has no name for it."""
         entry = pwd.getpwuid(uid)
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
@@ -83,10 +83,9 @@ class Child:
         if self.running:
             self._process.send_signal(number)
 
-    async def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end and return its exit status; TimeoutError after so many seconds."""
-        async with asyncio.timeout(timeout):
-            await self._ended.wait()
+    async def wait(self) -> int:
+        """Wait for its end and return its exit status, or minus the signal that ended it."""
+        await self._ended.wait()
         return self._process.wait()
 
     def _reap(self) -> None:
@@ -97,7 +96,7 @@ class Child:
 
 
 def _before_exec(account: Account, parent: int, death: signal.Signals) -> Callable[[], None]:
-    """What the child does between fork and exec.
+    """Make what the child does between fork and exec.
 
     A preexec_fn, because the death signal must be set after the change of user, which clears it, and before exec.
     It takes no locks and allocates next to nothing, so that threads of the parent cannot hang it.

@@ -73,12 +73,12 @@ class Cluster:
             raise EmbeddedError(f"{self.folder}: a comma separates hosts; choose another folder with EMAIL_ROUTER_DATA")
 
     def dsn(self, user: str = DATABASE, database: str = DATABASE) -> str:
-        """A URL that asyncpg and the PostgreSQL programs alike understand."""
+        """Return a URL that asyncpg and the PostgreSQL programs alike understand."""
         query = urlencode({"host": self.socket_folder, "port": 5432, "user": user}, quote_via=percent, safe="/")
         return f"postgresql:///{database}?{query}"
 
     def prepare(self) -> None:
-        """Make the folder, if it is not there: for the router's user alone; made by root, such that others may enter."""
+        """Make the folder, if it is not there: closed to others; but root's is open, for PostgreSQL is another user."""
         try:
             if not self.folder.exists():
                 self.folder.mkdir(parents=True)
@@ -117,7 +117,7 @@ class Cluster:
                 return Account.of(owner)
         except KeyError as error:
             raise EmbeddedError(
-                f"user id {error.args[0]} has no name in /etc/passwd, and PostgreSQL needs one: add a line for it"
+                f"user id {uid or owner} has no name in /etc/passwd, and PostgreSQL needs one: add a line for it"
             ) from error
         for name in ("email-router", "nobody"):
             with suppress(KeyError):
@@ -163,7 +163,8 @@ class Cluster:
             raise EmbeddedError(
                 f"{self.data} was written by PostgreSQL {major}, and the programs in {binaries.folder} are "
                 f"{binaries.version}. Either name those of PostgreSQL {major} in EMAIL_ROUTER_POSTGRES, or stop every "
-                f"router, put their folder for OLD, and carry the data over:\n{_carry_over(self, major, binaries, account)}"
+                "router, put their folder for OLD, and carry the data over:\n"
+                + _carry_over(self, major, binaries, account)
             )
 
     def configure(self, account: Account, settings: Mapping[str, str]) -> None:
@@ -191,7 +192,7 @@ class Cluster:
             path.unlink(missing_ok=True)
 
     def open_log(self) -> int:
-        """The log, to write to its end."""
+        """Open the log, to write to its end."""
         return os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
 
     def bound_log(self) -> None:
@@ -202,7 +203,7 @@ class Cluster:
                 os.truncate(self.log, 0)
 
     def last_words(self, lines: int = 8) -> str:
-        """The end of the log, for an error."""
+        """Read the end of the log, for an error."""
         with suppress(OSError), self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - 4000))
             return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
@@ -221,7 +222,7 @@ class Cluster:
 
 
 def barrier(folder: Path, account: Account) -> Path | None:
-    """The first folder on the way to this one, or itself, that the account cannot enter by its mode; None: none."""
+    """Find the first folder on the way to this one, or itself, that the account cannot enter by its mode."""
     if account.uid == os.geteuid():
         return None
     for step in (*reversed(folder.parents), folder):
@@ -275,8 +276,9 @@ def _carry_over(cluster: Cluster, major: str, new: Binaries, account: Account) -
             f"{become}$OLD/pg_ctl -D {data} -w stop",
             f"mv {data} {aside} && install -d -m 700{owner} {data}",
             f"{become}$NEW/initdb -D {data} {' '.join(initdb_options(new.major))}",
+            f"{become}cp {aside}/pg_hba.conf {aside}/pg_ident.conf {data}",
             f"{become}$NEW/pg_ctl -D {data} -o {options} -w start",
-            f"{become}$NEW/psql {login} -q -d postgres < {dump}",
+            f"{become}$NEW/psql {login} -q -d postgres < {dump}  # that the role postgres exists is no harm",
             f"{become}$NEW/pg_ctl -D {data} -w stop",
         )
     )

@@ -83,8 +83,8 @@ class EmbeddedServer:
                 await self._start_or_join()
             except (EmbeddedError, OSError) as error:
                 if not self._ready.is_set():
-                    raise
-                _log.error("the embedded PostgreSQL cannot be started", reason=str(error))  # noqa: TRY400
+                    raise EmbeddedError(str(error)) from error
+                _log.error("the embedded PostgreSQL cannot be started", reason=str(error))
             # Tried again at once when it had been up for a while, ever more slowly when it had not.
             pause = 0.0 if time.monotonic() - began > 60 else min(30.0, pause * 2 + 0.1)
             await asyncio.sleep(pause)
@@ -99,7 +99,7 @@ class EmbeddedServer:
             if await self._answers():
                 # Started by hand, without the lock: taking its pid file away would let two servers at one cluster.
                 await self._until_ready(None)
-                while await self._answers():
+                while await self._answers():  # noqa: ASYNC110  nobody here would set an event
                     await asyncio.sleep(_POLL)
                 return
             child = await self._start(lock)
@@ -222,7 +222,8 @@ class EmbeddedServer:
     async def _watch(self, child: Child) -> None:
         while child.running:
             with suppress(TimeoutError):
-                status = await child.wait(timeout=60)
+                async with asyncio.timeout(60):
+                    status = await child.wait()
                 _log.error("the embedded PostgreSQL ended", status=status, last_words=self._cluster.last_words())
             self._cluster.bound_log()
 
@@ -238,7 +239,8 @@ class EmbeddedServer:
             for number, patience in ((signal.SIGINT, _FAST), (signal.SIGQUIT, _IMMEDIATE), (signal.SIGKILL, _KILLED)):
                 self._child.signal(number)
                 with suppress(TimeoutError):
-                    await self._child.wait(patience)
+                    async with asyncio.timeout(patience):
+                        await self._child.wait()
                     return
         except asyncio.CancelledError:
             self._child.signal(signal.SIGQUIT)  # asked twice: no checkpoint, the next start recovers
