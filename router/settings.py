@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         description="Folder with the programs of PostgreSQL (`postgres`, `initdb`, `psql`) to use in place of those "
         "that come with the router.",
     )
+    postgres_listen: str | None = Field(
+        default=None,
+        description="Address at which the router's own PostgreSQL also listens, port 5432, for a CRM that is not on "
+        "this machine; `0.0.0.0` for all. Roles need a password there, and what they say is not encrypted.",
+    )
     lease: float = Field(
         default=10,
         ge=1,

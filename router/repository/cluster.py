@@ -30,7 +30,6 @@ _LONGEST_SOCKET: Final = 107  # bytes: sockaddr_un holds 108, and the last is NU
 _LONGEST_LOG: Final = 8_000_000  # bytes
 
 _SETTINGS: Final = {
-    "listen_addresses": "",
     "port": "5432",  # whatever PGPORT or the build say: it is part of the socket's name
     "max_connections": "100",
     "cluster_name": "email-router",
@@ -167,18 +166,20 @@ class Cluster:
                 + _carry_over(self, major, binaries, account)
             )
 
-    def configure(self, account: Account, settings: Mapping[str, str]) -> None:
+    def configure(self, account: Account, settings: Mapping[str, str], listen: str | None) -> None:
         """Write the settings anew. An admin's own belong into postgresql.auto.conf: ALTER SYSTEM."""
         _own(self.socket_folder, account)
         merged = {
             **_SETTINGS,
             "unix_socket_directories": str(self.socket_folder),
             "unix_socket_permissions": "0700",
+            "listen_addresses": listen or "",
             **settings,
         }
         lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in merged.items()]
         self._write("postgresql.conf", "".join(lines), account)
-        self._write("pg_hba.conf", "local all all peer map=router\n", account)
+        network = f"host {DATABASE} all all scram-sha-256\n" if listen else ""
+        self._write("pg_hba.conf", f"local all all peer map=router\n{network}", account)
         names = dict.fromkeys((account.name, Account.of(os.geteuid()).name, "root"))
         self._write(
             "pg_ident.conf",
@@ -265,7 +266,7 @@ def _carry_over(cluster: Cluster, major: str, new: Binaries, account: Account) -
     data, aside = quote(str(cluster.data)), quote(f"{cluster.data}-{major}")
     dump, host = quote(f"{cluster.folder}/dump.sql"), quote(str(cluster.socket_folder))
     programs = quote(str(new.folder))
-    options = quote(f"-k {cluster.socket_folder} -p 5432 -c listen_addresses=")
+    options = quote(f"-k {host} -p 5432 -c listen_addresses=")  # pg_ctl hands them to a shell
     login = f"-h {host} -p 5432 -U {SUPERUSER}"
     return "\n".join(
         f"  {line}"

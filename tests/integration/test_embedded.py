@@ -160,7 +160,7 @@ async def router(folder: Path, binaries: Path, uid: int = os.geteuid()) -> Async
         str(uid),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
     )
     try:
         yield RouterProcess(process)
@@ -312,6 +312,22 @@ async def test_two_processes_share_a_server_and_the_second_takes_over(place: Pat
     assert lock_is_free(folder)
 
 
+async def test_listens_on_a_network_only_when_told_to_and_asks_for_a_password(data: Path, binaries: Path) -> None:
+    # Every test process has a loopback address of its own, for the port is fixed.
+    address = f"127.{os.getpid() >> 16 & 255}.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
+    crm = f"postgresql://crm@{address}:5432/email_router?sslmode=disable"
+    async with EmbeddedServer(data, binaries, FAST) as server:
+        await query(server.dsn, "CREATE ROLE crm LOGIN PASSWORD 'correct'")
+        with pytest.raises(OSError, match="Connect call failed"):
+            await query(crm, "SELECT 1")
+    async with EmbeddedServer(data, binaries, FAST, listen=address):
+        assert await query(crm.replace("crm@", "crm:correct@"), "SELECT current_user") == "crm"
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await query(crm.replace("crm@", "crm:wrong@"), "SELECT 1")
+        with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="no pg_hba"):
+            await query(crm.replace("crm@", "crm:correct@").replace("/email_router", "/postgres"), "SELECT 1")
+
+
 async def test_stopping_a_joined_process_leaves_the_server(data: Path, binaries: Path) -> None:
     async with EmbeddedServer(data, binaries, FAST) as server:
         async with EmbeddedServer(data, binaries, FAST) as joined:
@@ -328,8 +344,8 @@ async def test_another_user_is_told_who_may(data: Path, binaries: Path) -> None:
         (data / "lock").chmod(0)
     async with router(data, binaries, stranger) as process:
         said = await process.listen()
+        (data / "lock").chmod(0o600)
     assert f"{data}/lock cannot be opened: Permission denied; run as the folder's owner (" in said["error"]
-    (data / "lock").chmod(0o600)
 
 
 async def test_a_server_started_by_hand_is_joined_and_left_alone(data: Path, binaries: Path) -> None:
@@ -375,6 +391,7 @@ async def test_an_interrupted_initdb_is_begun_again(place: Path, binaries: Path)
 
 
 async def test_data_of_another_major_version_is_refused_with_commands_that_work(data: Path, binaries: Path) -> None:
+    data = data.rename(data.with_name("a place"))  # noqa: ASYNC240  a test may
     async with EmbeddedServer(data, binaries, FAST) as server:
         await query(server.dsn, "CREATE TABLE a AS SELECT 'Ä' AS n")
         await query(server.dsn, "CREATE ROLE reader")

@@ -25,7 +25,7 @@ def test_without_an_environment_it_is_an_embedded_database_in_the_systems_folder
     assert settings.database_url is None
     assert settings.data == Path("/var/lib/email-router")
     assert settings.profiles == Path("/etc/email-router")
-    assert (settings.postgres, settings.lease) == (None, 10)
+    assert (settings.postgres, settings.postgres_listen, settings.lease) == (None, None, 10)
     assert (settings.log_level, settings.log_format) == ("info", "auto")
 
 
@@ -46,6 +46,7 @@ def test_reads_every_variable(environment: pytest.MonkeyPatch) -> None:
         "PROFILES": "/p",
         "DATA": "/d",
         "POSTGRES": "/usr/lib/postgresql/17/bin",
+        "POSTGRES_LISTEN": "127.0.0.1",
         "LEASE": "2.5",
         "LOG_LEVEL": "DEBUG",
         "LOG_FORMAT": "json",
@@ -56,6 +57,7 @@ def test_reads_every_variable(environment: pytest.MonkeyPatch) -> None:
     assert settings.database_url.get_secret_value() == "postgresql://crm:secret@a:5432,b:5433/crm"
     assert (settings.profiles, settings.data) == (Path("/p"), Path("/d"))
     assert settings.postgres == Path("/usr/lib/postgresql/17/bin")
+    assert settings.postgres_listen == "127.0.0.1"
     assert (settings.lease, settings.log_level, settings.log_format) == (2.5, "debug", "json")
     assert "secret" not in repr(settings)
 
