@@ -169,9 +169,8 @@ def test_refused_and_deferred_recipients_are_told_the_words(postfix: Postfix, ma
     assert delivered.recipients == ("one@example.com",)
 
 
-@pytest.mark.parametrize("protocol", ["lmtp"])
 def test_mail_goes_to_a_listener_named_by_its_domain(
-    postfix: Postfix, dovecot: Dovecot, new_mailbox: Callable[[str], str], protocol: str
+    postfix: Postfix, dovecot: Dovecot, new_mailbox: Callable[[str], str]
 ) -> None:
     recipient = new_mailbox("alice").partition("@")[0] + "@" + postfix.domain_for(dovecot.lmtp, "lmtp")
     with smtplib.SMTP(HOST, postfix.smtp, timeout=20) as smtp:
@@ -181,7 +180,7 @@ def test_mail_goes_to_a_listener_named_by_its_domain(
 
 
 def test_postfix_killed_comes_back_with_its_queue(tls: Tls, dovecot: Dovecot, mailbox: str) -> None:
-    postfix = Postfix(tls, dovecot, routes={"example.com": "lmtp:inet:127.0.0.1:1"})
+    postfix = Postfix(tls, dovecot)
     try:
         with smtplib.SMTP(HOST, postfix.smtp, timeout=20) as smtp:
             smtp.sendmail(mailbox, ["one@example.com"], MESSAGE)

@@ -92,8 +92,9 @@ class Dovecot:
     def append(self, mailbox: str, message: bytes, folder: str = "INBOX", flags: Sequence[str] = ()) -> None:
         """Put `message` into `folder`, made if need be, as a mail program does."""
         with self.connect(mailbox) as imap:
-            imap.create(folder)
-            _ok(imap.append(folder, f"({' '.join(flags)})", "", message))
+            if folder != "INBOX":
+                imap.create(_quoted(folder))
+            _ok(imap.append(_quoted(folder), f"({' '.join(flags)})", "", message))
 
     def count(self, mailbox: str, folder: str = "INBOX") -> int:
         """Return how many messages `folder` holds."""

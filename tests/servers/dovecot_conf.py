@@ -67,7 +67,7 @@ passdb {{
 passdb {{
   driver = static
   mechanisms = plain login
-  args = password={password}
+  args = nodelay=y password={password}
 }}
 userdb {{
   driver = passwd-file

@@ -8,7 +8,7 @@ What becomes of mail is told by its recipient's address:
 | `deferred…@`                   | deferred with the words `DEFERRED`                                                |
 | `…@in.test`                    | goes to that mailbox in Dovecot                                                   |
 | `…@port-N.smtp.test`, `.lmtp.` | goes to whatever listens on port N of 127.0.0.1: `domain_for(N)`                  |
-| a domain in `routes`           | goes where that says (`{"example.com": "lmtp:inet:127.0.0.1:2424"}`)              |
+| a domain given to `route`      | goes where that says                                                              |
 | `*.test`, `example.com` …      | is kept: `received()`, `wait_for()`                                               |
 | any other domain               | refused: relay access denied                                                      |
 """
@@ -18,7 +18,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +26,7 @@ from tests.servers.installed import as_root, program
 from tests.servers.ports import free_port
 from tests.servers.postfix_conf import DEFERRED, REFUSED, Plan, write_configuration
 from tests.servers.process import spawn, wait_until
+from tests.servers.routes import Routes, next_hop
 from tests.servers.sink import Delivered, Sink
 from tests.servers.tls import Tls
 
@@ -41,7 +41,7 @@ class Postfix:
     `smtps` speaks TLS from the start. AUTH takes Dovecot's mailboxes and its `PASSWORD`.
     """
 
-    def __init__(self, tls: Tls, dovecot: Dovecot, routes: Mapping[str, str] | None = None) -> None:
+    def __init__(self, tls: Tls, dovecot: Dovecot) -> None:
         program("postfix")
         self._root = as_root()
         self.smtp, self.submission, self.smtps = (free_port() for _ in range(3))
@@ -51,12 +51,12 @@ class Postfix:
         self.log_file.touch()
         self._process: subprocess.Popen[bytes] | None = None
         self._sink = Sink()
+        self._routes = Routes(next_hop(self._sink.port, "lmtp"))
+        self._routes.add("in.test", next_hop(dovecot.lmtp, "lmtp"))
         plan = Plan(
             ports={"smtp": self.smtp, "submission": self.submission, "smtps": self.smtps},
-            sink=self._sink.port,
-            dovecot_lmtp=dovecot.lmtp,
+            routes=self._routes.port,
             auth_socket=dovecot.auth_socket,
-            routes=routes or {},
         )
         write_configuration(self._folder, plan, tls)
         self._folder.chmod(0o755)
@@ -96,6 +96,7 @@ class Postfix:
         """Stop for good, and remove the folder with the queue."""
         self.stop()
         self._sink.close()
+        self._routes.close()
         self._as_root("rm", "-rf", str(self._folder / "queue"), str(self._folder / "data"))
         shutil.rmtree(self._folder)
 
@@ -114,6 +115,13 @@ class Postfix:
         It blocks: a test that itself serves what Postfix waits for calls it through `asyncio.to_thread`.
         """
         return self._sink.wait_for(count, address, timeout)
+
+    def route(self, domain: str, port: int, protocol: Literal["smtp", "lmtp"] = "smtp") -> None:
+        """Send mail for `domain` to a listener on `port` of 127.0.0.1, from now on.
+
+        For a Postfix of the test's own; with a shared one `domain_for` disturbs nobody.
+        """
+        self._routes.add(domain, next_hop(port, protocol))
 
     @staticmethod
     def domain_for(port: int, protocol: Literal["smtp", "lmtp"] = "smtp") -> str:

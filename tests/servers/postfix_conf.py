@@ -12,13 +12,11 @@ DEFERRED = "450 4.2.1 This mailbox is busy, says the test server; come back late
 
 @dataclass(frozen=True)
 class Plan:
-    """Where this Postfix listens, and where its mail goes. `routes`: next hop (transport(5)) by recipient domain."""
+    """Where this Postfix listens, and whom it asks: `routes` is the socketmap's port."""
 
     ports: Mapping[str, int]
-    sink: int
-    dovecot_lmtp: int
+    routes: int
     auth_socket: Path
-    routes: Mapping[str, str]
 
 
 def write_configuration(folder: Path, plan: Plan, tls: Tls) -> None:
@@ -29,18 +27,6 @@ def write_configuration(folder: Path, plan: Plan, tls: Tls) -> None:
     (etc / "master.cf").write_text(_master(plan.ports))
     (etc / "recipients").write_text(f"/^refused[^@]*@/ {REFUSED}\n/^deferred[^@]*@/ {DEFERRED}\n")
     (etc / "domains").write_text(r"/(^|\.)(test|example|example\.(com|net|org))$/ ours" + "\n")
-    (etc / "routes").write_text(_routes(plan))
-
-
-def _routes(plan: Plan) -> str:
-    lines = [rf"/@{domain.replace('.', '[.]')}$/ {hop}" for domain, hop in plan.routes.items()]
-    lines += [
-        r"/@port-([0-9]+)\.smtp\.test$/ smtp:[127.0.0.1]:$1",
-        r"/@port-([0-9]+)\.lmtp\.test$/ lmtp:inet:127.0.0.1:$1",
-        rf"/@in\.test$/ lmtp:inet:127.0.0.1:{plan.dovecot_lmtp}",
-        rf"/./ lmtp:inet:127.0.0.1:{plan.sink}",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _main(folder: Path, plan: Plan, tls: Tls) -> str:
@@ -63,7 +49,7 @@ smtp_host_lookup = native
 smtpd_peername_lookup = no
 
 relay_domains = regexp:{folder}/etc/domains
-transport_maps = regexp:{folder}/etc/routes
+transport_maps = socketmap:inet:127.0.0.1:{plan.routes}:routes
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_recipient_restrictions = check_recipient_access regexp:{folder}/etc/recipients
 

@@ -1,5 +1,6 @@
 """Where Postfix delivers what no test's own server takes: an LMTP server that keeps everything in memory."""
 
+import contextlib
 import re
 import socketserver
 import threading
@@ -63,10 +64,9 @@ class _Server(socketserver.ThreadingTCPServer):
 
 class _Session(socketserver.StreamRequestHandler):
     def handle(self) -> None:
-        try:
+        # Lost when Postfix is stopped in the middle; what was not answered it delivers again.
+        with contextlib.suppress(ConnectionError):
             self._converse()
-        except ConnectionError:
-            pass  # Postfix was stopped in the middle; what was not answered it delivers again
 
     def _converse(self) -> None:
         assert isinstance(self.server, _Server)

@@ -1,0 +1,120 @@
+"""What the settings of every transport have in common: references to secrets, servers, and a way to open them."""
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from transports.base import Listener, Mailbox, Permanent, Relay
+
+
+class Settings(BaseModel):
+    """Base of every settings model: frozen, unknown keys refused, no value in an error since it may be a secret."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+class Secret(Settings):
+    """A reference to a secret: `{ env = "NAME" }` or `{ file = "/run/secrets/name" }`, never the secret itself."""
+
+    env: str | None = Field(None, description="name of an environment variable that holds the secret")
+    file: Path | None = Field(None, description="file that holds the secret; `{mailbox}` stands for the mailbox")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_reference(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError('a secret is never written here: use { env = "NAME" } or { file = "/path" }')  # noqa: TRY004  # pydantic turns only ValueError into a message
+        return value
+
+    @model_validator(mode="after")
+    def _is_one_reference(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("give either env or file")
+        return self
+
+    def reveal(self, mailbox: str = "") -> str:
+        """Read the secret now, so that a rotated one is seen. Raises Permanent if it is missing, naming only where."""
+        if self.env is not None:
+            secret = os.environ.get(self.env)
+            if not secret:
+                raise Permanent(f"the environment variable {self.env} is not set")
+            return secret
+        path = Path(str(self.file).replace("{mailbox}", mailbox.replace("/", "_").lstrip(".")))
+        try:
+            secret = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise Permanent(f"the secret {path} cannot be read: {reason}") from None
+        if not secret:
+            raise Permanent(f"the secret {path} is empty")
+        return secret
+
+
+class Auth(Settings):
+    """How to log in; `{mailbox}` in `user` stands for the mailbox's address (`{mailbox}*master` for a master user)."""
+
+    user: str = Field(description="login name; `{mailbox}` stands for the mailbox's address")
+    password: Secret = Field(description="reference to the password")
+
+
+Security = Literal["tls", "starttls", "none"]
+
+
+class ServerSettings(Settings):
+    """What every connection to a server needs."""
+
+    host: str = Field(min_length=1, description="name or address of the server")
+    port: int | None = Field(None, ge=1, le=65535, description="port; by default the protocol's own for `security`")
+    security: Security = Field("tls", description="tls | starttls | none; `none` needs `allow_clear` beyond loopback")
+    allow_clear: bool = Field(False, description="say true to let passwords and mail go in clear text beyond loopback")
+    ca_file: Path | None = Field(None, description="certificate authorities to trust instead of the system's (PEM)")
+    timeout: float = Field(30, gt=0, le=600, description="seconds to wait for the server's answer")
+
+    @model_validator(mode="after")
+    def _is_not_in_clear(self) -> Self:
+        loopback = self.host in ("localhost", "::1") or self.host.startswith("127.")
+        if self.security == "none" and not loopback and not self.allow_clear:
+            raise ValueError(
+                f'security = "none" would send passwords and mail to {self.host} in clear text: '
+                'use "tls" or "starttls", or say allow_clear = true'
+            )
+        return self
+
+
+class MailboxSettings(ServerSettings, ABC):
+    """Settings of a transport that reads mailboxes."""
+
+    reads: ClassVar[Literal["mailbox", "listener"]] = "mailbox"
+    folders: tuple[str, ...] = Field(("INBOX",), min_length=1, description="folders to read")
+    poll: float = Field(60, ge=1, description="seconds between looks for new mail, where nothing tells us earlier")
+
+    @abstractmethod
+    def open(self, mailbox: str, folder: str) -> Mailbox:
+        """Make a reader of one folder; it connects when it is entered."""
+
+
+class ListenerSettings(Settings, ABC):
+    """Settings of a transport to which mail is handed."""
+
+    reads: ClassVar[Literal["mailbox", "listener"]] = "listener"
+    listen: str = Field(description='address to listen at: "127.0.0.1:2525"')
+    keeps_original: bool = Field(
+        False, alias="copy", description="true: what we are given is a copy, the mail server keeps the original"
+    )
+
+    @abstractmethod
+    def open(self) -> Listener:
+        """Make the listener; it binds when it is entered."""
+
+
+class RelaySettings(ServerSettings, ABC):
+    """Settings of a transport that sends."""
+
+    connections: int = Field(4, ge=1, le=256, description="how many messages may be under way at once")
+
+    @abstractmethod
+    def open(self) -> Relay:
+        """Make the relay; it connects when it first sends."""

@@ -1,0 +1,239 @@
+"""The contracts of a transport, the values they pass, and their errors.
+
+    Mailbox     a place to read from: one folder of one mailbox      (IMAP, POP3, maildir)
+    Listener    mail is handed to us                                 (SMTP, LMTP)
+    Relay       where mail goes                                      (SMTP)
+
+Every one of them is an async context manager that is opened by its settings model. Foreign exceptions (of a library,
+the socket, TLS) end at the transport's edge. An error says what to do next, and keeps the server's own words:
+
+    TransportError
+    ├── Temporary           try again later, after `retry_after` seconds if the server named a time
+    │   └── Unreachable     no connection: name, network, TLS
+    ├── Permanent           will not work before somebody changes something
+    │   └── Unauthorized    the login was refused
+    └── CursorLost          the place to go on from means nothing any more: list from the beginning
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NewType, Protocol, Self
+
+Part = Literal["headers", "whole"]
+
+Cursor = NewType("Cursor", str)
+"""Where a reader goes on: opaque text that belongs to account, folder and validity. Only its transport reads it."""
+
+
+# --- Incoming values -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where one copy of a message lies in its source.
+
+    `validity` is what makes `id` unique for ever (IMAP's UIDVALIDITY; empty where there is none), `id` the UID, UIDL or
+    file name.
+    """
+
+    validity: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One copy as a listing tells it: `size` in bytes (RFC822.SIZE), `received_at` the server's own time of arrival."""
+
+    place: Place
+    size: int
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is new, oldest first, and the cursor after it; `more` says that the limit cut it short."""
+
+    copies: tuple[Listed, ...]
+    cursor: Cursor
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One copy of a message as it was read or handed over, byte for byte.
+
+    `content` is only the header block if only the headers were asked for. `sender` and `recipients` are the SMTP
+    envelope, known only to listeners. `fault` is set, and `content` empty, where the server could not give the message
+    up: its words.
+    """
+
+    place: Place
+    content: bytes
+    received_at: datetime
+    sender: str | None = None
+    recipients: tuple[str, ...] = ()
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A listener's answer for one envelope recipient: an SMTP reply without line breaks (RFC 5321 §4.2)."""
+
+    code: int
+    text: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the answer makes the message ours."""
+        return 200 <= self.code < 300
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """What happens on the server to a copy we are done with: keep, seen, keyword:NAME, move:FOLDER or delete."""
+
+    action: Literal["keep", "seen", "keyword", "move", "delete"]
+    argument: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the TOML form. Raises ValueError in words for an admin."""
+        action, _, argument = text.partition(":")
+        if (action in ("keep", "seen", "delete") and not argument) or (action in ("keyword", "move") and argument):
+            return cls(action, argument)  # type: ignore[arg-type]  # narrowed by the condition above
+        raise ValueError(f"{text!r} is none of keep, seen, keyword:NAME, move:FOLDER, delete")
+
+    def __str__(self) -> str:
+        return f"{self.action}:{self.argument}" if self.argument else self.action
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One copy that has its disposition, and what is to be done with it."""
+
+    place: Place
+    after: After
+
+
+# --- Outgoing values -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message ready to be sent: SMTP envelope, and the content with CRLF line ends."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the relay said for one recipient.
+
+    `code` is the enhanced status code (RFC 3463) or, where the relay gave none, the reply code; `text` the relay's own
+    words. `unknown`: the content was handed over and no answer came; it may or may not have been accepted.
+    """
+
+    recipient: str
+    state: Literal["accepted", "deferred", "refused", "unknown"]
+    code: str
+    text: str
+
+
+# --- Contracts -------------------------------------------------------------------------------------------------------
+
+
+class Mailbox(Protocol):
+    """One folder of one mailbox, open for reading. Whether a person has read a message never matters."""
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def list(self, after: Cursor | None, limit: int) -> Listing:
+        """List what came after the cursor, oldest first, at most `limit` copies; from the beginning if it is None.
+
+        With `limit` 0 nothing is listed and the cursor is that of the present: what lies there now is behind it. Raises
+        CursorLost where the cursor means nothing any more (UIDVALIDITY changed): list again from None.
+        """
+        ...
+
+    def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
+        """Yield the copies at these places in order, without marking them. One that is gone by now is left out."""
+        ...
+
+    async def wait(self, timeout: float) -> None:
+        """Return when something may be new, at the latest after `timeout` seconds (IDLE, or sleep)."""
+        ...
+
+    async def settle(self, done: Sequence[Settlement]) -> None:
+        """Flag, move or delete. Settling again what is settled, or gone, is no error."""
+        ...
+
+
+class Listener(Protocol):
+    """An open door: mail is handed to us by a mail server."""
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def serve(self, accept: "Accept", knows: "Knows") -> None:
+        """Serve until cancelled. A 2xx of `accept` promises that the message is safe; when it raises, we answer 4xx.
+
+        `accept` gives one answer per envelope recipient, in their order; `knows` says at RCPT whether an address is one
+        of ours.
+        """
+        ...
+
+
+class Relay(Protocol):
+    """Where mail goes, over pooled connections."""
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def send(self, envelope: Envelope, begin: "Begin") -> Sequence[Outcome]:
+        """Hand over one message; one outcome per recipient, in their order.
+
+        `begin` is awaited on a ready connection, just before MAIL FROM; if it raises, nothing was said. Raises
+        TransportError only where nothing can have been accepted; later faults are outcomes. On cancellation the
+        connection is closed.
+        """
+        ...
+
+
+Accept = Callable[[Received], Awaitable[Sequence[Acceptance]]]
+Knows = Callable[[str], Awaitable[bool]]
+Begin = Callable[[], Awaitable[None]]
+
+
+# --- Errors ---------------------------------------------------------------------------------------------------------
+
+
+class TransportError(Exception):
+    """Base of all that a transport raises; the text is for an admin and holds the server's own words."""
+
+
+class Temporary(TransportError):
+    """Try again later; `retry_after` in seconds where the server named a time."""
+
+    def __init__(self, words: str, retry_after: float | None = None) -> None:
+        super().__init__(words)
+        self.retry_after = retry_after
+
+
+class Unreachable(Temporary):
+    """There is no connection: the name, the network or TLS failed, or it was lost."""
+
+
+class Permanent(TransportError):
+    """It will not work before somebody changes something."""
+
+
+class Unauthorized(Permanent):
+    """The server refused the login."""
+
+
+class CursorLost(TransportError):
+    """The place to go on from means nothing any more: list from the beginning."""
