@@ -1,1 +1,3 @@
-pytest_plugins = ["tests.databases"]
+"""What every test can ask for."""
+
+pytest_plugins = ["tests.databases", "tests.servers.fixtures"]
