@@ -1,7 +1,11 @@
-"""What the router itself raises.
+"""What the router says when it cannot go on.
 
-RouterError
-└── ProfileErrors       the profiles cannot be used as they are written
+RouterError                 words for an admin: what is wrong, and what to do about it
+├── SettingsError           the environment: one line for each mistake, naming its variable
+├── ProfileErrors           the profiles: one line for each mistake, with its file and line
+└── DatabaseError           the database cannot be used
+    ├── EmbeddedError       the embedded PostgreSQL cannot be started or joined
+    └── MigrationError      the schema is not one that this program can work with
 """
 
 from collections.abc import Iterable
@@ -9,12 +13,20 @@ from dataclasses import dataclass
 
 
 class RouterError(Exception):
-    """Base of all that the router raises; the text is for an admin and holds no secret."""
+    """Something an admin can put right; its words are shown as they are, without a traceback."""
+
+
+class SettingsError(RouterError):
+    """The environment is wrong."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(self.mistakes))
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """One thing that is wrong with the profiles, in words for an admin.
+    """One thing that is wrong with the profiles.
 
     `file` is its name in the profile folder and `line` counts from 1; 0 means the whole file, and an empty `file` no
     file in particular.
@@ -31,8 +43,20 @@ class Mistake:
 
 
 class ProfileErrors(RouterError):
-    """Every mistake of every profile at once, ordered by file and line."""
+    """The profiles are wrong: every mistake of every one at once, ordered by file and line."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(sorted(set(mistakes)))
         super().__init__("\n".join(map(str, self.mistakes)))
+
+
+class DatabaseError(RouterError):
+    """The database cannot be used."""
+
+
+class EmbeddedError(DatabaseError):
+    """The embedded PostgreSQL cannot be started or joined."""
+
+
+class MigrationError(DatabaseError):
+    """The schema is not one that this program can work with."""
