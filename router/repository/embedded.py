@@ -1,0 +1,245 @@
+"""The embedded PostgreSQL: one server on a data folder, shared by the router processes of one machine.
+
+Every process runs the same loop. Whoever gets the lock starts the server as its own child, which inherits the lock;
+the others join it through its socket, and wait for the lock. So when a server ends, however it does, the lock is free
+as soon as its last process is gone, and one of those still there starts it again.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import asyncpg
+import structlog
+
+from router.errors import EmbeddedError
+from router.repository import binaries as programs
+from router.repository.child import Account, Child
+from router.repository.cluster import DATABASE, SUPERUSER, Cluster, barrier, initdb_options
+
+_log = structlog.get_logger(__name__)
+
+_POLL = 0.2  # seconds between two looks at the lock
+_PROGRESS = 5.0  # seconds between two words about a long start
+_FAST, _IMMEDIATE, _KILLED = 5.0, 2.0, 0.5  # seconds after SIGINT, SIGQUIT, SIGKILL: the whole stop is below 8
+
+
+class EmbeddedServer:
+    """`async with EmbeddedServer(folder) as server`: a server that answers at `server.dsn`, ours or another's.
+
+    EmbeddedError says why there is none. Use it in a thread that lives as long as the server is to: the kernel stops
+    the server when that thread ends.
+    """
+
+    def __init__(self, folder: Path, binaries: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+        self._cluster = Cluster(folder)
+        self._binaries = binaries
+        self._settings = settings or {}
+        self._ready = asyncio.Event()
+        self._child: Child | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.dsn = self._cluster.dsn()
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id if it is our child, None if we joined another's."""
+        return self._child.pid if self._child is not None and self._child.running else None
+
+    def superuser_dsn(self, database: str = DATABASE) -> str:
+        """Where the cluster's superuser logs in: for what the router's own role may not do, such as cloning."""
+        return self._cluster.dsn(SUPERUSER, database)
+
+    async def __aenter__(self) -> Self:
+        self._cluster.prepare()
+        self._task = asyncio.create_task(self._supervise(), name="embedded PostgreSQL")
+        ready = asyncio.create_task(self._ready.wait())
+        try:
+            await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if self._task.done():
+                await self._task
+        except BaseException:
+            await self._stop()
+            raise
+        finally:
+            ready.cancel()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _supervise(self) -> None:
+        pause = 0.0
+        while True:
+            began = time.monotonic()
+            try:
+                await self._start_or_join()
+            except (EmbeddedError, OSError) as error:
+                if not self._ready.is_set():
+                    raise
+                _log.error("the embedded PostgreSQL cannot be started", reason=str(error))  # noqa: TRY400
+            # Tried again at once when it had been up for a while, ever more slowly when it had not.
+            pause = 0.0 if time.monotonic() - began > 60 else min(30.0, pause * 2 + 0.1)
+            await asyncio.sleep(pause)
+
+    async def _start_or_join(self) -> None:
+        """Return when the server is gone: it ended, or whoever started it did."""
+        lock = self._cluster.take_lock()
+        if lock is None:
+            await self._join()
+            return
+        try:
+            if await self._answers():
+                # Started by hand, without the lock: taking its pid file away would let two servers at one cluster.
+                await self._until_ready(None)
+                while await self._answers():
+                    await asyncio.sleep(_POLL)
+                return
+            child = await self._start(lock)
+        finally:
+            os.close(lock)  # from here on it is held by the server and its processes alone
+        await self._until_ready(child)
+        _log.info("the embedded PostgreSQL is ready", folder=str(self._cluster.folder))
+        await self._watch(child)
+
+    async def _join(self) -> None:
+        """Use another process's server until the lock is free."""
+        joined = asyncio.create_task(self._until_ready(None))
+        try:
+            while (lock := self._cluster.take_lock()) is None:
+                await asyncio.wait({joined}, timeout=_POLL)
+                if joined.done():
+                    await joined
+                    await asyncio.sleep(_POLL)
+            os.close(lock)
+        finally:
+            joined.cancel()
+
+    async def _start(self, lock: int) -> Child:
+        cluster = self._cluster
+        account = cluster.account()
+        cluster.open_to(account)
+        found = programs.find(self._binaries)
+        blocked = barrier(found.folder, account)
+        if blocked is not None:
+            found = programs.copied(found, cluster.folder, blocked=blocked)
+        cluster.bound_log()
+        fresh = cluster.begin(account)
+        if fresh is not None:
+            await self._init(fresh, found, account, lock)
+        cluster.check_major(found, account)
+        cluster.configure(account, self._settings)
+        cluster.clear()
+        self._child = self._spawn([found.folder / "postgres", "-D", cluster.data], account, lock, signal.SIGINT)
+        return self._child
+
+    async def _init(self, fresh: Path, found: programs.Binaries, account: Account, lock: int) -> None:
+        _log.info("making a new database", folder=str(self._cluster.folder), version=found.version)
+        initdb: list[Path | str] = [found.folder / "initdb", "-D", fresh, *initdb_options(found.major)]
+        # Single-user mode: the cluster appears under its name with role and database, or not at all.
+        single: list[Path | str] = [
+            found.folder / "postgres",
+            "--single",
+            "-D",
+            fresh,
+            "-c",
+            "exit_on_error=on",
+            "postgres",
+        ]
+        create = f"CREATE ROLE {DATABASE} LOGIN CREATEROLE\nCREATE DATABASE {DATABASE} OWNER {DATABASE}\n"
+        for command, text in ((initdb, ""), (single, create)):
+            child = self._spawn(command, account, lock, signal.SIGKILL, text)
+            try:
+                status = await child.wait()
+            except asyncio.CancelledError:
+                child.signal(signal.SIGKILL)
+                raise
+            if status != 0:
+                raise EmbeddedError(f"{command[0]} failed:\n{self._cluster.last_words()}")
+        self._cluster.complete(fresh)
+
+    def _spawn(
+        self, command: list[Path | str], account: Account, lock: int, death: signal.Signals, text: str = ""
+    ) -> Child:
+        output = self._cluster.open_log()
+        try:
+            return Child(command, account, lock, output, death=death, text=text)
+        finally:
+            os.close(output)
+
+    async def _until_ready(self, child: Child | None) -> None:
+        """Wait until a session can be opened, as long as it takes: recovery after a crash takes half a minute."""
+        began = said = time.monotonic()
+        while not await self._connects():
+            if child is not None and not child.running:
+                raise EmbeddedError(
+                    f"PostgreSQL in {self._cluster.folder} ended while starting:\n{self._cluster.last_words()}"
+                )
+            if time.monotonic() - said > _PROGRESS:
+                said = time.monotonic()
+                _log.info(
+                    "waiting for the embedded PostgreSQL",
+                    seconds=round(said - began),
+                    started_by="this process" if child else "another process",
+                    log=str(self._cluster.log),
+                )
+            await asyncio.sleep(0.03)
+        self._ready.set()
+
+    async def _connects(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self.dsn, timeout=10)
+        except asyncpg.TooManyConnectionsError:
+            return True
+        except asyncpg.InvalidAuthorizationSpecificationError as error:
+            raise EmbeddedError(
+                f"the PostgreSQL in {self._cluster.folder} does not let this user in ({error}): run as root, or as the "
+                "user who started it"
+            ) from error
+        except PermissionError as error:
+            raise EmbeddedError(
+                f"{self._cluster.socket} belongs to another user: run as root, or as the user who started it"
+            ) from error
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        await connection.close()
+        return True
+
+    async def _answers(self) -> bool:
+        with suppress(OSError):
+            _, writer = await asyncio.open_unix_connection(self._cluster.socket)
+            writer.close()
+            return True
+        return False
+
+    async def _watch(self, child: Child) -> None:
+        while child.running:
+            with suppress(TimeoutError):
+                status = await child.wait(timeout=60)
+                _log.error("the embedded PostgreSQL ended", status=status, last_words=self._cluster.last_words())
+            self._cluster.bound_log()
+
+    async def _stop(self) -> None:
+        """Stop our own child; a server that we joined goes on."""
+        assert self._task is not None
+        self._task.cancel()
+        with suppress(asyncio.CancelledError, EmbeddedError, OSError):
+            await self._task
+        if self._child is None:
+            return
+        try:
+            for number, patience in ((signal.SIGINT, _FAST), (signal.SIGQUIT, _IMMEDIATE), (signal.SIGKILL, _KILLED)):
+                self._child.signal(number)
+                with suppress(TimeoutError):
+                    await self._child.wait(patience)
+                    return
+        except asyncio.CancelledError:
+            self._child.signal(signal.SIGQUIT)  # asked twice: no checkpoint, the next start recovers
+            raise

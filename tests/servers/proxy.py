@@ -1,0 +1,115 @@
+"""A TCP proxy between us and a server, with the faults that networks have."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+HOST = "127.0.0.1"
+_CHUNK = 65_536
+
+
+class Proxy:
+    """`async with Proxy(server_port) as proxy:` listens on `proxy.port`; faults reach all connections through it.
+
+    `delay` (seconds) holds back every chunk in both directions; `refusing` ends new connections at once.
+    """
+
+    def __init__(self, server_port: int, *, delay: float = 0.0) -> None:
+        self.delay = delay
+        self.refusing = False
+        self.connections = 0
+        self._server_port = server_port
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._cut_after = b""
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, HOST, 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """Break every connection at once, on both sides."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def cut_after(self, text: bytes) -> None:
+        """Once a client has sent `text`, pass it on and break that connection before any answer; not through TLS."""
+        self._cut_after = text
+
+    def stall(self) -> None:
+        """Let nothing through, with connections open: a server that hangs, a cable pulled."""
+        self._flowing.clear()
+
+    def resume(self) -> None:
+        """Undo `stall`; what was held back follows."""
+        self._flowing.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._writers.add(writer)
+        self.connections += 1
+        try:
+            if not self.refusing:
+                await self._connect(reader, writer)
+        except OSError:
+            pass  # either side went away, which is what a proxy is told by reads and writes that fail
+        finally:
+            writer.transport.abort()
+            self._writers.discard(writer)
+            self._tasks.discard(task)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection(HOST, self._server_port)
+        self._writers.add(server_writer)
+        up = asyncio.create_task(self._up(reader, writer, server_writer))
+        try:
+            await self._down(server_reader, writer)
+        finally:
+            up.cancel()
+            await asyncio.gather(up, return_exceptions=True)
+            server_writer.transport.abort()
+            self._writers.discard(server_writer)
+
+    async def _up(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: asyncio.StreamWriter
+    ) -> None:
+        seen = b""
+        try:
+            while chunk := await self._read(reader):
+                seen = (seen + chunk)[-_CHUNK:] if self._cut_after else b""
+                if seen and self._cut_after in seen:
+                    writer.transport.abort()  # before the server hears of it, so that no answer gets through
+                server.write(chunk)
+                await server.drain()
+            server.write_eof()
+        except OSError:
+            server.transport.abort()
+
+    async def _down(self, server: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await self._read(server):
+            # The server is heard to its end even if the client is gone: unread, its answer would become a reset.
+            if not writer.is_closing():
+                writer.write(chunk)
+                await writer.drain()
+
+    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+        chunk = await reader.read(_CHUNK)
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        await self._flowing.wait()
+        return chunk
