@@ -25,7 +25,7 @@ from typing import Any
 from tests.servers.dovecot_conf import configuration, users
 from tests.servers.installed import program, require_file
 from tests.servers.ports import free_port
-from tests.servers.process import spawn, wait_until
+from tests.servers.process import spawn, wait_until, wait_until_closed
 from tests.servers.tls import Tls
 
 HOST = "127.0.0.1"
@@ -131,14 +131,20 @@ class Dovecot:
     @contextmanager
     def connect(self, mailbox: str, password: str = PASSWORD) -> Iterator[imaplib.IMAP4]:
         """Logged in with stdlib imaplib over TLS, for whatever else a test wants to look at or do."""
-        with imaplib.IMAP4_SSL(HOST, self.imaps, ssl_context=self._tls.client_context(), timeout=20) as imap:
+        imap = imaplib.IMAP4_SSL(HOST, self.imaps, ssl_context=self._tls.client_context(), timeout=20)
+        try:
             imap.login(mailbox, password)
             yield imap
+        finally:
+            try:
+                imap.logout()
+            except (imaplib.IMAP4.abort, OSError):
+                imap.shutdown()
 
     def token(self, mailbox: str, lifetime: float = 3600) -> str:
         """Return an access token for XOAUTH2 and OAUTHBEARER (JWT, RFC 7519); already expired if `lifetime` < 0."""
         now = int(time.time())
-        claims = {"email": mailbox, "iat": now - 7200, "nbf": now - 7200, "exp": int(now + lifetime)}
+        claims = {"sub": mailbox, "email": mailbox, "iat": now - 7200, "nbf": now - 7200, "exp": int(now + lifetime)}
         signed = b".".join(_base64url(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
         return (signed + b"." + _base64url(hmac.digest(self._key, signed, hashlib.sha256))).decode()
 
@@ -181,6 +187,7 @@ class Dovecot:
                 self._process.send_signal(how)
         self._process.wait(20)
         self._process = None
+        wait_until_closed(self.imap, self.imaps, self.pop3, self.pop3s, self.lmtp)
 
 
 def _ok(answer: tuple[str, list[Any]]) -> list[Any]:

@@ -67,7 +67,7 @@ passdb {{
 passdb {{
   driver = static
   mechanisms = plain login
-  args = nodelay=y password={password}
+  args = password={password}
 }}
 userdb {{
   driver = passwd-file

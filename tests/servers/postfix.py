@@ -25,7 +25,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.installed import as_root, program
 from tests.servers.ports import free_port
 from tests.servers.postfix_conf import DEFERRED, REFUSED, Plan, write_configuration
-from tests.servers.process import spawn, wait_until
+from tests.servers.process import spawn, wait_until, wait_until_closed
 from tests.servers.routes import Routes, next_hop
 from tests.servers.sink import Delivered, Sink
 from tests.servers.tls import Tls
@@ -60,9 +60,9 @@ class Postfix:
         )
         write_configuration(self._folder, plan, tls)
         self._folder.chmod(0o755)
-        # Makes the queue's folders with the owners that Postfix wants.
         self._as_root("install", "-d", "-o", "postfix", str(self._folder / "data"))
         self._as_root("install", "-d", str(self._folder / "queue"))
+        # Makes the queue's folders, with the owners that Postfix wants.
         self._as_root(program("postfix"), "-c", str(self._folder / "etc"), "check")
         self.start()
 
@@ -149,6 +149,7 @@ class Postfix:
             self._as_root("kill", f"-{how.value}", "--", f"-{master}" if how == signal.SIGKILL else str(master))
         self._process.wait(20)
         self._process = None
+        wait_until_closed(self.smtp, self.submission, self.smtps)
 
     def _as_root(self, *command: str) -> None:
         subprocess.run([*self._root, *command], check=True, capture_output=True)

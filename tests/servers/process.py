@@ -1,5 +1,6 @@
 """Server processes that never outlive the test process, and waiting for conditions."""
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -34,3 +35,13 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 20.0) 
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {timeout:g} s: {what}")
         time.sleep(0.01)
+
+
+def wait_until_closed(*ports: int) -> None:
+    """Return once nothing listens on `ports`: a server's last process can outlive its first."""
+    wait_until(lambda: not any(_listens(port) for port in ports), "the ports are closed")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
