@@ -2,6 +2,7 @@
 
 RouterError                 words for an admin: what is wrong, and what to do about it
 ├── SettingsError           the environment: one line for each mistake, naming its variable
+├── ProfileErrors           the profiles: one line for each mistake, with its file and line
 └── DatabaseError           the database cannot be used
     ├── EmbeddedError       the embedded PostgreSQL cannot be started or joined
     ├── MigrationError      the schema is not one that this program can work with
@@ -11,6 +12,7 @@ RouterError                 words for an admin: what is wrong, and what to do ab
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class RouterError(Exception):
@@ -23,6 +25,32 @@ class SettingsError(RouterError):
     def __init__(self, mistakes: Iterable[str]) -> None:
         self.mistakes = tuple(mistakes)
         super().__init__("\n".join(self.mistakes))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """One thing that is wrong with the profiles.
+
+    `file` is its name in the profile folder and `line` counts from 1; 0 means the whole file, and an empty `file` no
+    file in particular.
+    """
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        if not self.file:
+            return self.text
+        return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
+
+
+class ProfileErrors(RouterError):
+    """The profiles are wrong: every mistake of every one at once, ordered by file and line."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(sorted(set(mistakes)))
+        super().__init__("\n".join(map(str, self.mistakes)))
 
 
 class DatabaseError(RouterError):
