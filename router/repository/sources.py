@@ -7,34 +7,50 @@ lease time is dead. `epoch` is the fencing token: it counts the holders, so one 
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
+from router.errors import LeaseLost
 from router.repository.database import Database
 from transports.base import Cursor, Place
+
+# "now" is settled when the source is first read: what came while it could not be read is not the past.
+_BEGINS = {"now": "infinity", "all": "-infinity"}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source that is to be read. `begins_at` None: from now on."""
+    """A source that is to be read; a listener has no mailbox and no folder.
+
+    `begins_at` is where it begins when it is read for the first time: `now`, `all` or a moment.
+    """
 
     profile: str
     mailbox: str
     folder: str
     owner_id: UUID | None
-    begins_at: datetime | None
+    begins_at: Literal["now", "all"] | datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A source that this process holds, and where its reading stood."""
+    """A source that this process holds, and where its reading stood.
+
+    `begun` is False as long as a source that begins at the present was never read; `begins_at` means nothing till then.
+    """
 
     source_id: int
     process_id: UUID
     epoch: int
     cursor: Cursor | None
+    begun: bool
     begins_at: datetime
+
+
+def _moment(begins_at: Literal["now", "all"] | datetime) -> str:
+    return begins_at.isoformat() if isinstance(begins_at, datetime) else _BEGINS[begins_at]
 
 
 async def beat(database: Database, process_id: UUID) -> None:
@@ -70,13 +86,13 @@ async def ensure(database: Database, sources: Sequence[Source]) -> dict[Source, 
             [source.mailbox for source in sources],
             [source.folder for source in sources],
             [source.owner_id for source in sources],
-            [source.begins_at for source in sources],
+            [_moment(source.begins_at) for source in sources],
         )
         await connection.execute(
             """
             INSERT INTO router.source (profile, mailbox, folder, owner_id, begins_at)
-            SELECT profile, mailbox, folder, owner_id, coalesce(begins_at, now())
-            FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::timestamptz[])
+            SELECT profile, mailbox, folder, owner_id, begins_at::timestamptz
+            FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[])
                 AS s (profile, mailbox, folder, owner_id, begins_at)
             ORDER BY profile, mailbox, folder
             ON CONFLICT (profile, mailbox, folder) DO UPDATE SET owner_id = excluded.owner_id
@@ -113,16 +129,42 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
             )
             UPDATE router.source AS s SET process_id = $1, epoch = s.epoch + 1, changed_at = now()
             FROM free WHERE s.id = free.id
-            RETURNING s.id, s.epoch, s.cursor, s.begins_at
+            RETURNING s.id, s.epoch, s.cursor, s.begins_at < 'infinity' AS begun,
+                CASE WHEN isfinite(s.begins_at) THEN s.begins_at ELSE 'epoch' END AS begins_at
             """,
             process_id,
             list(wanted),
             lease,
         )
     return [
-        Lease(row["id"], process_id, row["epoch"], Cursor(row["cursor"]) if row["cursor"] else None, row["begins_at"])
+        Lease(
+            row["id"],
+            process_id,
+            row["epoch"],
+            Cursor(row["cursor"]) if row["cursor"] else None,
+            row["begun"],
+            row["begins_at"],
+        )
         for row in rows
     ]
+
+
+async def begin(database: Database, lease: Lease, cursor: Cursor) -> Lease:
+    """Let a source begin at the present, which is this cursor. Raises LeaseLost if it is not ours any more."""
+    async with database.connection() as connection:
+        begins_at = await connection.fetchval(
+            """
+            UPDATE router.source SET cursor = $4, begins_at = now(), fault = NULL
+            WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING begins_at
+            """,
+            lease.source_id,
+            lease.process_id,
+            lease.epoch,
+            cursor,
+        )
+    if begins_at is None:
+        raise LeaseLost(f"source {lease.source_id} is held by another process now")
+    return replace(lease, cursor=cursor, begun=True, begins_at=begins_at)
 
 
 async def surplus(database: Database, process_id: UUID, wanted: Sequence[int], lease: timedelta) -> int:
