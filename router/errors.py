@@ -2,12 +2,17 @@
 
 RouterError                 words for an admin: what is wrong, and what to do about it
 ├── SettingsError           the environment: one line for each mistake, naming its variable
+├── ProfileErrors           the profiles: one line for each mistake, with its file and line
 └── DatabaseError           the database cannot be used
     ├── EmbeddedError       the embedded PostgreSQL cannot be started or joined
-    └── MigrationError      the schema is not one that this program can work with
+    ├── MigrationError      the schema is not one that this program can work with
+    ├── DatabaseAway        a fault of the system: the same again, later
+    ├── ContentRefused      a fault of what was to be stored: never again as it is
+    └── LeaseLost           another process holds now what was ours
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class RouterError(Exception):
@@ -22,6 +27,32 @@ class SettingsError(RouterError):
         super().__init__("\n".join(self.mistakes))
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """One thing that is wrong with the profiles.
+
+    `file` is its name in the profile folder and `line` counts from 1; 0 means the whole file, and an empty `file` no
+    file in particular.
+    """
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        if not self.file:
+            return self.text
+        return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
+
+
+class ProfileErrors(RouterError):
+    """The profiles are wrong: every mistake of every one at once, ordered by file and line."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(sorted(set(mistakes)))
+        super().__init__("\n".join(map(str, self.mistakes)))
+
+
 class DatabaseError(RouterError):
     """The database cannot be used."""
 
@@ -32,3 +63,15 @@ class EmbeddedError(DatabaseError):
 
 class MigrationError(DatabaseError):
     """The schema is not one that this program can work with."""
+
+
+class DatabaseAway(DatabaseError):
+    """A fault of the system (SQLSTATE classes 08, 40, 53, 55, 57, or no connection): try the same again, later."""
+
+
+class ContentRefused(DatabaseError):
+    """PostgreSQL refuses what was to be stored (SQLSTATE classes 22 and 23): never try it again as it is."""
+
+
+class LeaseLost(DatabaseError):
+    """Another process holds now what was ours: nothing was committed, let go of it."""

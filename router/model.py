@@ -300,9 +300,9 @@ class Decision:
 class Outgoing:
     """A claimed email, with all that is needed to compose it and to record what became of it.
 
-    `recipients` are the normalised addresses that did not take it yet; `mentions` are all that the headers name (bcc too,
-    which composing leaves out). `date` and `message_id` are those of the first attempt, so that a second copy is known
-    as one. `attempt` counts from 1.
+    `recipients` are the normalised addresses that did not take it yet; `mentions` are all that the headers name (bcc
+    too, which composing leaves out). `date` and `message_id` are those of the first attempt, so that a second copy is
+    known as one. `attempt` counts from 1.
     """
 
     id: UUID

@@ -10,9 +10,9 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 
-from transports._settings import ListenerSettings, MailboxSettings, RelaySettings
+from transports._settings import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings
 
-__all__ = ["Transport", "kinds", "load"]
+__all__ = ["ListenerSettings", "MailboxSettings", "RelaySettings", "Secret", "Settings", "Transport", "kinds", "load"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ class Secret(Settings):
     @model_validator(mode="before")
     @classmethod
     def _is_reference(cls, value: Any) -> Any:
-        if isinstance(value, str):
+        if not isinstance(value, (dict, Secret)):
             raise ValueError('a secret is never written here: use { env = "NAME" } or { file = "/path" }')  # noqa: TRY004  # pydantic turns only ValueError into a message
         return value
 

@@ -1,0 +1,218 @@
+"""Reads one TOML file into drafts: each profile as far as it can be understood, and all that is wrong with it."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+import transports
+from router.errors import Mistake
+from router.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
+from router.lines import KeyPath, key_lines
+from router.words import explain, suggest, unknown
+from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings
+from transports.base import Permanent
+
+Offer = type[MailboxSettings] | type[ListenerSettings] | type[RelaySettings]
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
+
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+COMMON: Mapping[Direction, type[IncomingKeys | OutgoingKeys]] = {"incoming": IncomingKeys, "outgoing": OutgoingKeys}
+
+
+@dataclass(slots=True)
+class Draft:
+    """One profile's table; `keys`, `offer` and `settings` are None where they could not be understood."""
+
+    file: str
+    direction: Direction
+    name: str
+    table: Mapping[str, Any]
+    lines: Mapping[KeyPath, int]
+    mistakes: list[Mistake] = field(default_factory=list)
+    kind: str = ""
+    offer: Offer | None = None
+    keys: IncomingKeys | OutgoingKeys | None = None
+    settings: MailboxSettings | ListenerSettings | RelaySettings | None = None
+
+    @property
+    def line(self) -> int:
+        """Where the profile begins."""
+        return self.line_of(())
+
+    @property
+    def title(self) -> str:
+        """The profile as TOML names it."""
+        return f"[{self.direction}.{self.name}]"
+
+    @property
+    def listens(self) -> bool:
+        """Whether mail is handed to it."""
+        return self.offer is not None and issubclass(self.offer, ListenerSettings)
+
+    def line_of(self, path: KeyPath) -> int:
+        """Find the line of a key of the table; of what contains it, where it does not stand there."""
+        whole: KeyPath = (self.direction, self.name, *path)
+        while whole not in self.lines:
+            whole = whole[:-1]
+        return self.lines[whole]
+
+    def wrong(self, path: KeyPath, words: str) -> None:
+        """Note a mistake."""
+        self.mistakes.append(Mistake(self.file, self.line_of(path), f"{self.title} {words}"))
+
+
+def read(file: str, content: bytes) -> tuple[list[Draft], list[Mistake]]:
+    """Read one file into its drafts, and the mistakes that belong to none of them."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return [], [Mistake(file, content.count(b"\n", 0, error.start) + 1, "the file is not UTF-8 text")]
+    try:
+        document = tomllib.loads(text)
+        lines = key_lines(text)
+    except tomllib.TOMLDecodeError as error:
+        return [], [_syntax(file, text, str(error))]
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        return [], [Mistake(file, 0, "the file holds a number or a nesting that is too large to be read")]
+    drafts: list[Draft] = []
+    mistakes: list[Mistake] = []
+    for key, tables in document.items():
+        direction = next((known for known in DIRECTIONS if known == key), None)
+        if direction is None:
+            mistakes.append(Mistake(file, lines[key,], _stranger(key, tables)))
+        elif not isinstance(tables, dict):
+            mistakes.append(Mistake(file, lines[key,], f"{key} must be a table: write [{key}.NAME]"))
+        else:
+            nameless = [name for name, table in tables.items() if not isinstance(table, dict)]
+            for name in nameless[:1]:
+                words = f'[{key}] "{name}" stands outside of a profile: write [{key}.NAME] above it'
+                mistakes.append(Mistake(file, lines[key, name], words))
+            if not nameless:
+                drafts += [_draft(Draft(file, direction, name, table, lines)) for name, table in tables.items()]
+    return drafts, mistakes
+
+
+def _syntax(file: str, text: str, words: str) -> Mistake:
+    place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", words)
+    line = int(place[1]) if place and place[1] else text.rstrip().count("\n") + 1
+    what = words[: place.start()] if place else words
+    column = f" (column {place[2]})" if place and place[2] else " (end of the file)"
+    twice = re.fullmatch(r"Cannot declare \((.*?),?\) twice", what)
+    if twice:
+        table = ".".join(re.findall(r"'([^']*)'", twice[1]))
+        return Mistake(file, line, f"[{table}] is written twice in this file")
+    return Mistake(file, line, f"this is not TOML: {what[:1].lower()}{what[1:]}{column}")
+
+
+def _stranger(key: str, value: Any) -> str:
+    if not isinstance(value, dict):
+        return f'"{key}" stands outside of a profile: write [incoming.NAME] or [outgoing.NAME] above it'
+    meant = suggest(key, DIRECTIONS)
+    hint = f'; did you mean "{meant}"?' if meant else ": there are [incoming.NAME] and [outgoing.NAME]"
+    return f'unknown table "{key}"{hint}'
+
+
+def _draft(draft: Draft) -> Draft:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", draft.name):
+        draft.wrong((), "the name of a profile is made of letters, digits, - and _")
+    common = COMMON[draft.direction]
+    mine = keys(common)
+    draft.offer = _offer(draft)
+    known = {"transport": TRANSPORT, **mine, **(keys(draft.offer) if draft.offer else {})}
+    draft.keys = _validate(draft, common, {key: value for key, value in draft.table.items() if key in mine}, known)
+    if draft.offer is not None:
+        rest = {key: value for key, value in draft.table.items() if key not in mine and key != "transport"}
+        draft.settings = _validate(draft, draft.offer, rest, known)
+        _check_secrets(draft, draft.offer)
+    if draft.listens:
+        _check_listener(draft)
+    return draft
+
+
+def _offer(draft: Draft) -> Offer | None:
+    """Find the settings model that the draft's `transport` has for its direction."""
+    offers = {kind: getattr(transports.load(kind), draft.direction) for kind in transports.kinds()}
+    able = ", ".join(kind for kind, offer in offers.items() if offer is not None)
+    if "transport" not in draft.table:
+        meant = [key for key in draft.table if suggest(key, ["transport"])]
+        if meant:
+            draft.wrong((meant[0],), unknown(meant[0], ["transport"]))
+        else:
+            draft.wrong((), f"transport is missing: there are {able}")
+        return None
+    kind = draft.table["transport"]
+    if kind not in offers:
+        meant = get_close_matches(str(kind).lower(), offers, n=1)
+        hint = f'did you mean "{meant[0]}"? There are {able}' if meant else f"there are {able}"
+        draft.wrong(("transport",), f"unknown transport; {hint}")
+        return None
+    draft.kind = kind
+    offer: Offer | None = offers[kind]
+    if offer is None:
+        draft.wrong(("transport",), f'transport "{kind}" does not serve {draft.direction} profiles; there are {able}')
+    return offer
+
+
+def _validate(
+    draft: Draft, model: type[SomeSettings], table: Mapping[str, Any], known: Mapping[str, FieldInfo]
+) -> SomeSettings | None:
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        for path, words in explain(error, table, known):
+            draft.wrong(path or _mentioned(words, table), words)
+        return None
+
+
+def _mentioned(words: str, table: Mapping[str, Any]) -> KeyPath:
+    """Find the key with which the words about a whole table begin, for its line."""
+    name = re.match(r"\w*", words)
+    return (name[0],) if name and name[0] in table else ()
+
+
+def _check_secrets(draft: Draft, offer: Offer) -> None:
+    """Look whether each secret is where it is said to be; its value is read and forgotten."""
+    for key, info in keys(offer).items():
+        path = tuple(key.split("."))
+        reference = _at(draft.table, path)
+        if Secret not in models(info.annotation) or reference is None:
+            continue
+        try:
+            secret = Secret.model_validate(reference)
+        except ValidationError:  # said already, with the other settings
+            continue
+        if secret.env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", secret.env):
+            draft.wrong((*path, "env"), f"{key}.env must be the name of an environment variable")
+        elif "{mailbox}" not in str(secret.file):
+            try:
+                secret.reveal()
+            except Permanent as error:
+                draft.wrong((*path, "env" if secret.env else "file"), f"{key}: {error}")
+
+
+def _at(table: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    here: Any = table
+    for key in path:
+        here = here.get(key) if isinstance(here, dict) else None
+    return here
+
+
+def _check_listener(draft: Draft) -> None:
+    """Answering 250 ends the mail's life elsewhere, so what the rule would ignore must be kept by somebody else."""
+    if "after" in draft.table:
+        draft.wrong(("after",), "after means nothing here: a listener is handed mail and has no mailbox to tidy")
+    if draft.table.get("start", "all") != "all":
+        draft.wrong(("start",), "start means nothing here: a listener takes all that it is handed")
+    is_copy = draft.settings.keeps_original if isinstance(draft.settings, ListenerSettings) else "copy" in draft.table
+    if isinstance(draft.keys, IncomingKeys) and draft.keys.rule != "all" and not is_copy:
+        draft.wrong(
+            ("copy",),
+            f'copy must be true, because the rule "{draft.keys.rule}" ignores mail and what is ignored would be lost: '
+            'say copy = true if the mail server keeps the original, or rule = "all"',
+        )

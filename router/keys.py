@@ -1,0 +1,96 @@
+"""The keys that every profile has, whatever its transport, and a way to name all keys of a settings model."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema
+from pydantic.fields import FieldInfo
+
+from router import patterns
+from transports import Settings
+from transports.base import After
+
+Direction = Literal["incoming", "outgoing"]
+Rule = Literal["all", "replies", "known", "email-enabled", "none"]
+Start = Literal["now", "all"] | date
+
+
+def _start(value: Any) -> Any:
+    if value in ("now", "all"):
+        return value
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    raise ValueError('must be "now", "all" or a date such as 2026-01-31')
+
+
+def _after(value: Any) -> After:
+    if isinstance(value, After):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be text in quotes")  # noqa: TRY004  # pydantic turns only ValueError into a message
+    return After.parse(value)
+
+
+_Pattern = Annotated[str, AfterValidator(patterns.parse)]
+_Start = Annotated[Start, PlainValidator(_start), WithJsonSchema({"type": "string"})]
+_After = Annotated[After, PlainValidator(_after), WithJsonSchema({"type": "string"})]
+
+
+TRANSPORT: FieldInfo = Field(description="how the mail travels; what other keys there are depends on it")
+
+
+class IncomingKeys(Settings):
+    """What every incoming profile says."""
+
+    owners: tuple[_Pattern, ...] = Field(
+        min_length=1, description='owners whose mail it brings, `["*@example.com"]`; the most exact match wins'
+    )
+    rule: Rule = Field(
+        "replies",
+        description="tracking rule of owners who have none of their own: all | replies | known | email-enabled | none",
+    )
+    start: _Start = Field("now", description="where it begins: now | all | a date; a listener takes all it is given")
+    after: _After = Field(
+        After("keep"),
+        description="what happens to promoted mail and duplicates: keep | seen | keyword:NAME | move:FOLDER | delete; "
+        "not for listeners",
+    )
+
+
+class OutgoingKeys(Settings):
+    """What every outgoing profile says."""
+
+    senders: tuple[_Pattern, ...] = Field(
+        min_length=1, description='whose mail it carries, `["*@example.com"]`; the most exact match wins'
+    )
+    max_attempts: int = Field(10, ge=1, le=1000, description="how often a message is tried before it has failed")
+    on_unknown: Literal["hold", "resend"] = Field(
+        "hold",
+        description="hold | resend: what happens when the connection broke after the message was handed over, so that "
+        "it may have been sent; `resend` may send it twice",
+    )
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Mapping[str, FieldInfo]:
+    """Name every key of a model as TOML writes it; those of inner tables with dots, `auth.user`."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        found[key] = field
+        for inner in models(field.annotation):
+            found |= keys(inner, f"{key}.")
+    return found
+
+
+def models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a field's annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from models(inner)

@@ -1,0 +1,71 @@
+"""Patterns of addresses: an address itself, or one with `*` for anything (`*@example.com`); the most exact wins."""
+
+import re
+from collections.abc import Iterable
+from fnmatch import translate
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_PATTERN = re.compile(r"[^\s@<>()\[\],;:\"\\?]+@[^\s@<>()\[\],;:\"\\?]+")
+
+
+def normalise(address: str) -> str:
+    """Bring an address or a pattern into the form in which it is compared: lower case, no space around it."""
+    return address.strip().lower()
+
+
+def parse(text: str) -> str:
+    """Check and normalise a pattern. Raises ValueError in words for an admin."""
+    pattern = normalise(text)
+    if not _PATTERN.fullmatch(pattern):
+        raise ValueError(f'"{text}" is no address: write "sales@example.com", or "*@example.com" with * for anything')
+    return pattern
+
+
+def exactness(pattern: str) -> tuple[bool, int]:
+    """Rank a pattern, greater is more exact: an address before any `*`, then the one with more characters given."""
+    return "*" not in pattern, len(pattern.replace("*", ""))
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some address matches both patterns."""
+    seen = {(0, 0)}
+    todo = [(0, 0)]
+    while todo:
+        i, j = todo.pop()
+        if i == len(one) and j == len(other):
+            return True
+        here, there = one[i : i + 1], other[j : j + 1]
+        if "*" in (here, there):
+            steps = {(i + 1, j), (i, j + 1)}
+        elif here == there:
+            steps = {(i + 1, j + 1)}
+        else:
+            continue
+        new = {(i, j) for i, j in steps if i <= len(one) and j <= len(other)} - seen
+        seen |= new
+        todo += new
+    return False
+
+
+class Routes(Generic[T]):
+    """Finds what an address belongs to, by the most exact pattern that matches it."""
+
+    def __init__(self, entries: Iterable[tuple[str, T]]) -> None:
+        self._exact: dict[str, T] = {}
+        self._globs: list[tuple[re.Pattern[str], T]] = []
+        for pattern, target in sorted(entries, key=lambda entry: exactness(entry[0]), reverse=True):
+            if "*" in pattern:
+                # A pattern holds none of the other characters that translate() gives a meaning to, and what it makes
+                # takes linear time.
+                self._globs.append((re.compile(translate(pattern)), target))
+            else:
+                self._exact.setdefault(pattern, target)
+
+    def find(self, address: str) -> T | None:
+        """Return what the address belongs to, None if no pattern matches it."""
+        address = normalise(address)
+        if address in self._exact:
+            return self._exact[address]
+        return next((target for glob, target in self._globs if glob.match(address)), None)

@@ -1,0 +1,226 @@
+"""The profiles: where mail comes from and where it goes, read from TOML into values that never change.
+
+Every mistake of every file is told at once, with the file and the line where it stands. What one file holds is read by
+router/draft.py; what several profiles may not do together is looked at here.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import transports
+from router import draft as drafts
+from router.draft import Draft
+from router.errors import Mistake, ProfileErrors
+from router.keys import IncomingKeys, OutgoingKeys, Rule, Start
+from router.patterns import Routes, exactness, overlap
+from transports import ListenerSettings, MailboxSettings, RelaySettings
+from transports.base import After
+
+__all__ = ["IncomingProfile", "OutgoingProfile", "Profiles", "Rule", "Start", "check_owners", "example", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingProfile:
+    """Where mail comes from. `file` and `line` say where it is written, `tracking_rule` serves owners without one."""
+
+    name: str
+    kind: str
+    owners: tuple[str, ...]
+    tracking_rule: Rule
+    start: Start
+    after: After
+    settings: MailboxSettings | ListenerSettings
+    file: str
+    line: int
+
+    @property
+    def listens(self) -> bool:
+        """Whether mail is handed to it; otherwise it reads mailboxes."""
+        return isinstance(self.settings, ListenerSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingProfile:
+    """Where mail goes."""
+
+    name: str
+    kind: str
+    senders: tuple[str, ...]
+    max_attempts: int
+    on_unknown: str
+    settings: RelaySettings
+    file: str
+    line: int
+
+
+class Profiles:
+    """All profiles, and which of them serves an address: the one with the most exact pattern that matches it."""
+
+    def __init__(self, incoming: Iterable[IncomingProfile], outgoing: Iterable[OutgoingProfile]) -> None:
+        self.incoming = tuple(incoming)
+        self.outgoing = tuple(outgoing)
+        self._mailboxes = Routes((owner, one) for one in self.incoming if not one.listens for owner in one.owners)
+        self._listeners = Routes((owner, one) for one in self.incoming if one.listens for owner in one.owners)
+        self._relays = Routes((sender, one) for one in self.outgoing for sender in one.senders)
+
+    def incoming_for(self, mailbox: str) -> IncomingProfile | None:
+        """Find the profile that reads an owner's mailbox."""
+        return self._mailboxes.find(mailbox)
+
+    def listener_for(self, address: str) -> IncomingProfile | None:
+        """Find the listener that takes an owner's mail. An owner may have it beside a mailbox that is read."""
+        return self._listeners.find(address)
+
+    def outgoing_for(self, address: str) -> OutgoingProfile | None:
+        """Find the profile that carries what this address sends."""
+        return self._relays.find(address)
+
+
+def load(folder: Path) -> Profiles:
+    """Read every `*.toml` of the folder. Raises ProfileErrors with all that is wrong."""
+    advice = '"email-router profile example KIND" prints one to begin with'
+    if not folder.is_dir():
+        raise ProfileErrors(
+            [Mistake(str(folder), 0, f"there is no such folder: make it and put a profile in; {advice}")]
+        )
+    found: list[Draft] = []
+    mistakes: list[Mistake] = []
+    for file in sorted(folder.glob("*.toml")):
+        if file.name.startswith("."):  # an editor's, or a mount's
+            continue
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            mistakes.append(Mistake(file.name, 0, f"the file cannot be read: {error.strerror}"))
+            continue
+        read, wrong = drafts.read(file.name, content)
+        found += read
+        mistakes += wrong
+    unique = _check_names(found)
+    _check_addresses(one for one in unique if one.listens)
+    _check_patterns(one for one in unique if one.listens)
+    _check_patterns(one for one in unique if one.direction == "incoming" and one.offer and not one.listens)
+    _check_patterns(one for one in unique if one.direction == "outgoing")
+    mistakes += [mistake for one in found for mistake in one.mistakes]
+    if not found and not mistakes:
+        mistakes.append(Mistake(str(folder), 0, f"there is no profile in this folder: put one in; {advice}"))
+    if mistakes:
+        raise ProfileErrors(mistakes)
+    return Profiles(
+        [_incoming(one) for one in found if one.direction == "incoming"],
+        [_outgoing(one) for one in found if one.direction == "outgoing"],
+    )
+
+
+def check_owners(profiles: Profiles, owners: Iterable[tuple[str | None, bool, str | None]]) -> list[Mistake]:
+    """Check the profiles against the database's owners, each (mailbox, approved, tracking_rule).
+
+    Told are owners whom nobody serves, and owners whose own rule would lose mail at a listener that keeps it alone.
+    Owners without mailbox or approval are left out, since nothing of theirs is read.
+    """
+    mistakes = []
+    for mailbox, approved, rule in owners:
+        if mailbox is None or not approved:
+            continue
+        listener = profiles.listener_for(mailbox)
+        if listener is None and profiles.incoming_for(mailbox) is None:
+            words = f"owner {mailbox}: no incoming profile serves this mailbox; add it to the owners of one"
+            mistakes.append(Mistake("", 0, words))
+        if listener is None or not isinstance(listener.settings, ListenerSettings):
+            continue
+        effective = rule or listener.tracking_rule
+        if effective != "all" and not listener.settings.keeps_original:
+            words = (
+                f'[incoming.{listener.name}] copy must be true, because owner {mailbox} has the rule "{effective}" and '
+                "it ignores would be lost: say copy = true if the mail server keeps the original, or give the owner "
+                'the rule "all"'
+            )
+            mistakes.append(Mistake(listener.file, listener.line, words))
+    return mistakes
+
+
+def example(kind: str) -> str:
+    """Return the example profile of a transport, as TOML. Raises KeyError for a kind that there is not."""
+    if kind not in transports.kinds():
+        raise KeyError(kind)
+    package = Path(__file__).parent
+    installed = package / "examples" / f"{kind}.toml"
+    checkout = package.parent / "profiles" / f"{kind}.toml"
+    return (installed if installed.exists() else checkout).read_text(encoding="utf-8")
+
+
+def _check_names(found: Iterable[Draft]) -> list[Draft]:
+    """Return the drafts whose name is theirs alone, or who had it first."""
+    first: dict[tuple[str, str], Draft] = {}
+    for one in found:
+        other = first.setdefault((one.direction, one.name), one)
+        if other is not one:
+            one.wrong((), f"there is a profile of this name in {other.file}:{other.line}: give it another name")
+    return list(first.values())
+
+
+def _check_addresses(listeners: Iterable[Draft]) -> None:
+    first: dict[str, Draft] = {}
+    for one in listeners:
+        address = one.table.get("listen")
+        if isinstance(address, str):
+            other = first.setdefault(address, one)
+            if other is not one:
+                one.wrong(("listen",), f'listen: "{address}" is taken by {other.title} ({other.file}:{other.line})')
+
+
+def _check_patterns(group: Iterable[Draft]) -> None:
+    """No address may belong to two profiles equally: whichever it is, its mail would go another way some day."""
+    addresses: dict[str, Draft] = {}
+    globs: list[tuple[str, Draft]] = []
+    for one in group:
+        for path, pattern in _patterns(one):
+            if "*" not in pattern:
+                rivals = [(pattern, addresses.setdefault(pattern, one))]
+            else:
+                rivals = [(glob, other) for glob, other in globs if exactness(glob) == exactness(pattern)]
+                globs.append((pattern, one))
+            for rival, other in rivals:
+                if other is not one and overlap(rival, pattern):
+                    where = f"{other.title} ({other.file}:{other.line})"
+                    says = "" if rival == pattern else f' by "{rival}"'
+                    one.wrong(path, f'{path[0]}: "{pattern}" is claimed as exactly{says} in {where}')
+
+
+def _patterns(one: Draft) -> Iterator[tuple[tuple[str, int], str]]:
+    if isinstance(one.keys, IncomingKeys):
+        yield from ((("owners", index), pattern) for index, pattern in enumerate(one.keys.owners))
+    elif one.keys is not None:
+        yield from ((("senders", index), pattern) for index, pattern in enumerate(one.keys.senders))
+
+
+def _incoming(one: Draft) -> IncomingProfile:
+    assert isinstance(one.keys, IncomingKeys)
+    assert isinstance(one.settings, (MailboxSettings, ListenerSettings))
+    return IncomingProfile(
+        name=one.name,
+        kind=one.kind,
+        owners=one.keys.owners,
+        tracking_rule=one.keys.rule,
+        start="all" if one.listens else one.keys.start,
+        after=one.keys.after,
+        settings=one.settings,
+        file=one.file,
+        line=one.line,
+    )
+
+
+def _outgoing(one: Draft) -> OutgoingProfile:
+    assert isinstance(one.keys, OutgoingKeys)
+    assert isinstance(one.settings, RelaySettings)
+    return OutgoingProfile(
+        name=one.name,
+        kind=one.kind,
+        senders=one.keys.senders,
+        max_attempts=one.keys.max_attempts,
+        on_unknown=one.keys.on_unknown,
+        settings=one.settings,
+        file=one.file,
+        line=one.line,
+    )

@@ -1,0 +1,32 @@
+"""When to try again. Pure: the clock and the dice are arguments."""
+
+from datetime import timedelta
+from random import Random
+
+_FIRST = timedelta(minutes=1)
+_LONGEST = timedelta(hours=4)
+
+
+def delay_after(attempt: int, dice: Random) -> timedelta:
+    """How long to wait after the nth attempt (from 1): 1, 2, 4 … minutes up to 4 hours, ±20% so that not all come at once."""
+    return min(_LONGEST, _FIRST * 2 ** min(attempt - 1, 20)) * dice.uniform(0.8, 1.2)
+
+
+class Backoff:
+    """Growing pauses of something that fails again and again; `reset` when it has proven stable."""
+
+    def __init__(self, first: float = 0.5, longest: float = 60.0, dice: Random | None = None) -> None:
+        self._first = first
+        self._longest = longest
+        self._dice = dice or Random()  # noqa: S311  # spreads load, guards no secret
+        self._failures = 0
+
+    def next(self, at_least: float | None = None) -> float:
+        """Seconds to pause after one more failure; at least what the server asked for."""
+        pause = min(self._longest, self._first * 2 ** min(self._failures, 20)) * self._dice.uniform(0.5, 1.0)
+        self._failures += 1
+        return max(pause, at_least or 0.0)
+
+    def reset(self) -> None:
+        """Begin with the shortest pause again."""
+        self._failures = 0

@@ -1,0 +1,114 @@
+"""Puts what pydantic found wrong with a profile into plain words. A value is never repeated: it may be a secret."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from router.lines import KeyPath
+
+_WORDS = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "model_type": "must be a table, such as { key = value }",
+    "path_type": "must be a path in quotes",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text in quotes",
+    "too_short": "must not be empty",
+    "tuple_type": 'must be a list, such as ["one", "two"]',
+}
+_RANGES = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+
+
+def explain(
+    error: ValidationError, table: Mapping[str, Any], known: Mapping[str, FieldInfo]
+) -> Iterator[tuple[KeyPath, str]]:
+    """Yield where in the table each mistake is, and its words.
+
+    `known` are all keys that could stand in the table. A key that seems to be misspelt is not told missing as well.
+    """
+    faults = [(_path(fault, table), fault) for fault in error.errors(include_url=False, include_input=False)]
+    misspelt = {suggest(dotted(path), known) for path, fault in faults if fault["type"] == "extra_forbidden"}
+    told = set()
+    for path, fault in faults:
+        key = dotted(path)
+        if fault["type"] == "missing" and key in misspelt:
+            continue
+        words = unknown(key, known) if fault["type"] == "extra_forbidden" else _words(fault, key, known)
+        if (path, words) not in told:
+            told.add((path, words))
+            yield path, words
+
+
+def dotted(path: KeyPath) -> str:
+    """Write a path as TOML would, without the indexes of arrays."""
+    return ".".join(step for step in path if isinstance(step, str))
+
+
+def unknown(key: str, known: Collection[str]) -> str:
+    """Say that a key is unknown, and what may have been meant."""
+    meant = suggest(key, known)
+    return f'unknown key "{key}"' + (f'; did you mean "{meant}"?' if meant else "")
+
+
+def suggest(key: str, known: Collection[str]) -> str | None:
+    """Find the key that was meant: one spelt alike in the same table, else the same one of another table."""
+    table, _, name = key.rpartition(".")
+    alike = {known_key.rpartition(".")[2]: known_key for known_key in known if known_key.rpartition(".")[0] == table}
+    for close in get_close_matches(name.lower(), alike, n=1):
+        return alike[close]
+    return next((known_key for known_key in known if known_key.rpartition(".")[2] == name), None)
+
+
+def _path(fault: ErrorDetails, table: Mapping[str, Any]) -> KeyPath:
+    """Keep of pydantic's location what stands in the table; the rest are names of its own for members of unions."""
+    path: KeyPath = ()
+    here: Any = table
+    for step in fault["loc"]:
+        if (isinstance(here, dict) and step in here) or (isinstance(here, list) and isinstance(step, int)):
+            path = (*path, step)
+            here = here[step]
+    return (*path, fault["loc"][-1]) if fault["type"] == "missing" else path
+
+
+def _words(fault: ErrorDetails, key: str, known: Mapping[str, FieldInfo]) -> str:
+    kind = fault["type"]
+    context = fault.get("ctx", {})
+    if kind == "missing":
+        words = f"is missing: {known[key].description}" if key in known and known[key].description else "is missing"
+    elif kind == "value_error":
+        words = str(context["error"])
+    elif kind == "literal_error":
+        words = f"must be {context['expected']}".replace("'", '"')
+    elif kind in _RANGES and key in known:
+        words = f"must be {_range(known[key])}"
+    else:
+        words = _WORDS.get(kind) or fault["msg"].replace("Input should", "must")
+    if not key:
+        return words
+    return f"{key} {words}" if words.startswith(("must ", "is ")) else f"{key}: {words}"
+
+
+def _range(field: FieldInfo) -> str:
+    words = []
+    for limit in field.metadata:
+        match limit:
+            case Ge(ge=number):
+                words.append(f"at least {number}")
+            case Gt(gt=number):
+                words.append(f"more than {number}")
+            case Le(le=number):
+                words.append(f"at most {number}")
+            case Lt(lt=number):
+                words.append(f"less than {number}")
+    return re.sub(r"^at least (.*) and at most", r"between \1 and", " and ".join(words))

@@ -1,0 +1,160 @@
+"""What an IMAP server says: cut from the stream, and read (RFC 3501 §7 and §9). No I/O."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+
+LINE_LIMIT = 16 << 20
+"""Bytes of one response without its literals. A SEARCH over a million messages is one line of 8 MB."""
+
+LITERAL_LIMIT = 128 << 20
+"""Bytes of one literal, and so of one message."""
+
+Response = tuple[bytes, ...]
+"""One response as text, literal, text, literal, …, text: the line's parts, each without line end and literal length."""
+
+Value = bytes | None | list["Value"]
+"""A string, NIL or a parenthesised list (RFC 3501 §4)."""
+
+# Only data carries literals: what follows OK, NO, BAD, BYE or PREAUTH is human text and may end in anything.
+_STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
+_LITERAL = re.compile(rb"~?\{(\d{1,20})\}$")
+_TOKEN = re.compile(rb'(?s)\s*(?:([()])|"((?:[^"\\]|\\.)*)"|((?:[^\s()"\[]|\[[^\]]*\])+))')
+_INTERNALDATE = re.compile(rb"([ \d]\d)-(\w{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)")
+_MONTHS = (b"JAN", b"FEB", b"MAR", b"APR", b"MAY", b"JUN", b"JUL", b"AUG", b"SEP", b"OCT", b"NOV", b"DEC")
+_DEPTH_LIMIT = 100
+
+
+class MalformedError(Exception):
+    """The server's bytes are not IMAP, or exceed a limit."""
+
+
+class Splitter:
+    """Cuts the stream into responses. A literal is taken by its length and never looked into."""
+
+    def __init__(self, line_limit: int = LINE_LIMIT, literal_limit: int = LITERAL_LIMIT) -> None:
+        self._line_limit = line_limit
+        self._literal_limit = literal_limit
+        self._buffer = bytearray()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what has not been given out."""
+        self._buffer.clear()
+        self._parts: list[bytes] = []
+        self._line_bytes = 0
+        self._literal_bytes: int | None = None
+        self._searched = 0
+
+    def feed(self, received: bytes) -> Iterator[Response]:
+        """Give out the responses that are complete now. Raises MalformedError."""
+        self._buffer += received
+        while (part := self._next_part()) is not None:
+            self._parts.append(part)
+            if len(self._parts) % 2 == 0:
+                continue
+            self._literal_bytes = self._announced()
+            if self._literal_bytes is None:
+                response = tuple(self._parts)
+                self._parts = []
+                self._line_bytes = 0
+                yield response
+
+    def _next_part(self) -> bytes | None:
+        if self._literal_bytes is not None:
+            return self._cut(self._literal_bytes) if len(self._buffer) >= self._literal_bytes else None
+        end = self._buffer.find(b"\r\n", self._searched)
+        self._line_bytes += max(end if end >= 0 else len(self._buffer) - 1, self._searched) - self._searched
+        if self._line_bytes > self._line_limit:
+            raise MalformedError(f"a line of more than {self._line_limit} bytes")
+        if end < 0:
+            self._searched = max(0, len(self._buffer) - 1)
+            return None
+        line = self._cut(end)
+        del self._buffer[:2]
+        return line
+
+    def _cut(self, size: int) -> bytes:
+        with memoryview(self._buffer) as view:
+            part = bytes(view[:size])
+        del self._buffer[:size]
+        self._literal_bytes = None
+        self._searched = 0
+        return part
+
+    def _announced(self) -> int | None:
+        """Return the length of the literal that follows the last part, which is then cut to its text."""
+        first, last = self._parts[0], self._parts[-1]
+        match = _LITERAL.search(last, max(0, len(last) - 24))
+        if match is None or not first.startswith(b"* ") or _STATUS.match(first):
+            return None
+        size = int(match[1])
+        if size > self._literal_limit:
+            raise MalformedError(f"a literal of {size} bytes, more than {self._literal_limit}")
+        self._parts[-1] = last[: match.start()]
+        return size
+
+
+def fetched(response: Response) -> dict[bytes, Value] | None:
+    """Return the attributes of a FETCH response by upper-case name; None if it is another, or cannot be read."""
+    match = re.match(rb"\* \d+ FETCH ", response[0], re.IGNORECASE)
+    if match is None:
+        return None
+    try:
+        parsed = _values((response[0][match.end() :], *response[1:]))
+    except MalformedError:
+        return None
+    if len(parsed) != 1 or not isinstance(parsed[0], list):
+        return None
+    pairs = zip(parsed[0][::2], parsed[0][1::2], strict=False)
+    return {name.upper(): value for name, value in pairs if isinstance(name, bytes)}
+
+
+def searched(response: Response) -> list[int]:
+    """Return the numbers of a SEARCH response; none if it is another."""
+    words = response[0].split()
+    if len(words) < 2 or words[1].upper() != b"SEARCH":
+        return []
+    return [int(word) for word in words[2:] if word.isdigit()]
+
+
+def internal_date(value: Value) -> datetime | None:
+    """Read an INTERNALDATE (RFC 3501 §9, date-time) as UTC; None if it cannot be read."""
+    match = _INTERNALDATE.fullmatch(value) if isinstance(value, bytes) else None
+    if match is None or match[2].upper() not in _MONTHS:
+        return None
+    offset = timedelta(hours=int(match[8]), minutes=int(match[9])) * (-1 if match[7] == b"-" else 1)
+    day, year, hour, minute, second = (int(match[group]) for group in (1, 3, 4, 5, 6))
+    try:
+        local = datetime(year, _MONTHS.index(match[2].upper()) + 1, day, hour, minute, second, tzinfo=timezone(offset))
+        return local.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _values(response: Response) -> list[Value]:
+    stack: list[list[Value]] = [[]]
+    for index, part in enumerate(response):
+        if index % 2:
+            stack[-1].append(part)
+            continue
+        position, end = 0, len(part.rstrip())
+        while position < end:
+            token = _TOKEN.match(part, position)
+            if token is None or len(stack) > _DEPTH_LIMIT:
+                raise MalformedError("unreadable data")
+            position = token.end()
+            if token[1] == b"(":
+                stack.append([])
+            elif token[1] == b")":
+                inner = stack.pop()
+                if not stack:
+                    raise MalformedError("a closing parenthesis too many")
+                stack[-1].append(inner)
+            elif token[3] is not None:
+                stack[-1].append(None if token[3].upper() == b"NIL" else token[3])
+            else:
+                stack[-1].append(re.sub(rb"\\(.)", rb"\1", token[2]))
+    if len(stack) != 1:
+        raise MalformedError("a closing parenthesis too few")
+    return stack[0]
