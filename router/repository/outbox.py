@@ -9,17 +9,15 @@ without an outcome is unknown.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from asyncpg import Record
 
-from router.model import KEY_VERSION, Mention, Message, Outgoing, message_id_hash
+from router.model import KEY_VERSION, Mention, Message, Outgoing, Result, message_id_hash
 from router.repository.attachments import read_attachments
 from router.repository.database import Connection, Database
 from router.thread_token import new_token
-from transports.base import Outcome
 
 OUTBOX_CHANNEL = "router_outbox"
 
@@ -31,18 +29,6 @@ class Start:
     attempt_id: UUID
     profile: str
     resend: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What an attempt came to. `next_at` is set if it is to be tried again (`pending_send`)."""
-
-    email_id: UUID
-    attempt_id: UUID
-    status: Literal["sent", "failed", "unknown", "pending_send"]
-    reason: str | None
-    outcomes: tuple[Outcome, ...] = ()
-    next_at: datetime | None = None
 
 
 async def claim(database: Database, process_id: UUID, limit: int) -> list[Outgoing]:
@@ -135,19 +121,19 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
     parties = await connection.fetch(
         """
         SELECT DISTINCT ON (p.email_id, p.role, p.position) p.email_id, p.role, p.position, p.address, p.name,
-            d.state IS NULL OR d.state NOT IN ('accepted', 'refused') AS outstanding
+            d.state
         FROM crm.party AS p LEFT JOIN crm.delivery AS d ON d.email_id = p.email_id AND d.address = p.address
         WHERE p.email_id = ANY($1::uuid[]) ORDER BY p.email_id, p.role, p.position, p.address
         """,
         email_ids,
     )
     mentions: dict[UUID, list[Mention]] = {}
-    recipients: dict[UUID, dict[str, None]] = {}
+    states: dict[UUID, dict[str, str | None]] = {}
     for party in parties:
         mention = Mention(party["role"], party["position"], party["address"], party["name"])
         mentions.setdefault(party["email_id"], []).append(mention)
-        if party["outstanding"] and party["role"] in ("to", "cc", "bcc"):
-            recipients.setdefault(party["email_id"], {})[party["address"]] = None
+        if party["role"] in ("to", "cc", "bcc"):
+            states.setdefault(party["email_id"], {})[party["address"]] = party["state"]
     attachments = await read_attachments(connection, email_ids)
     return [
         Outgoing(
@@ -165,7 +151,12 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
             in_reply_to=email["in_reply_to"],
             thread_ids=tuple(email["thread_ids"]),
             mentions=tuple(mentions.get(email["id"], ())),
-            recipients=tuple(recipients.get(email["id"], ())),
+            recipients=tuple(
+                address
+                for address, state in states.get(email["id"], {}).items()
+                if state not in ("accepted", "refused")
+            ),
+            taken=sum(state == "accepted" for state in states.get(email["id"], {}).values()),
             attachments=attachments.get(email["id"], ()),
         )
         for email in emails
@@ -295,20 +286,20 @@ async def _write_deliveries(connection: Connection, results: Sequence[Result]) -
 async def give_back(
     database: Database, attempt_ids: Sequence[UUID], reason: str | None = None, delay: timedelta = timedelta(0)
 ) -> None:
-    """Put claims back that were never started; they do not count as attempts."""
+    """Put claims back of which no relay has heard; they do not count as attempts."""
     async with database.transaction() as connection:
         rows = await connection.fetch(
             """
             UPDATE router.outbox AS o
             SET process_id = NULL, attempt_id = NULL, attempts = o.attempts - 1, next_at = now() + $2
-            FROM router.attempt AS a
-            WHERE o.attempt_id = ANY($1::uuid[]) AND a.id = o.attempt_id AND a.started_at IS NULL
-            RETURNING o.email_id, a.id
+            FROM unnest($1::uuid[]) AS w (attempt_id) WHERE o.attempt_id = w.attempt_id
+            RETURNING o.email_id, w.attempt_id
             """,
             list(attempt_ids),
             delay,
         )
-        await connection.execute("DELETE FROM router.attempt WHERE id = ANY($1::uuid[])", [row["id"] for row in rows])
+        ours = [row["attempt_id"] for row in rows]
+        await connection.execute("DELETE FROM router.attempt WHERE id = ANY($1::uuid[])", ours)
         await connection.execute(
             "UPDATE crm.email SET status = 'pending_send', status_reason = $2 WHERE id = ANY($1::uuid[])",
             [row["email_id"] for row in rows],
