@@ -14,6 +14,7 @@ import transports
 from router.errors import Mistake
 from router.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
 from router.lines import KeyPath, key_lines
+from router.model import Rule
 from router.words import explain, suggest, unknown
 from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings
 from transports.base import Permanent
@@ -210,7 +211,7 @@ def _check_listener(draft: Draft) -> None:
     if draft.table.get("start", "all") != "all":
         draft.wrong(("start",), "start means nothing here: a listener takes all that it is handed")
     is_copy = draft.settings.keeps_original if isinstance(draft.settings, ListenerSettings) else "copy" in draft.table
-    if isinstance(draft.keys, IncomingKeys) and draft.keys.rule != "all" and not is_copy:
+    if isinstance(draft.keys, IncomingKeys) and draft.keys.rule != Rule.ALL and not is_copy:
         draft.wrong(
             ("copy",),
             f'copy must be true, because the rule "{draft.keys.rule}" ignores mail and what is ignored would be lost: '

@@ -20,6 +20,7 @@ _WORDS = {
     "int_from_float": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
+    "ip_any_network": 'must be a network, such as "172.18.0.0/16"',
     "model_type": "must be a table, such as { key = value }",
     "path_type": "must be a path in quotes",
     "string_too_short": "must not be empty",
@@ -75,7 +76,7 @@ def _path(fault: ErrorDetails, table: Mapping[str, Any]) -> KeyPath:
     path: KeyPath = ()
     here: Any = table
     for step in fault["loc"]:
-        if (isinstance(here, dict) and step in here) or (isinstance(here, list) and isinstance(step, int)):
+        if step in here if isinstance(here, dict) else isinstance(here, list) and isinstance(step, int):
             path = (*path, step)
             here = here[step]
     return (*path, fault["loc"][-1]) if fault["type"] == "missing" else path
@@ -88,7 +89,7 @@ def _words(fault: ErrorDetails, key: str, known: Mapping[str, FieldInfo]) -> str
         words = f"is missing: {known[key].description}" if key in known and known[key].description else "is missing"
     elif kind == "value_error":
         words = str(context["error"])
-    elif kind == "literal_error":
+    elif kind in ("literal_error", "enum"):
         words = f"must be {context['expected']}".replace("'", '"')
     elif kind in _RANGES and key in known:
         words = f"must be {_range(known[key])}"
