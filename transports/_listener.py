@@ -22,16 +22,16 @@ _log = logging.getLogger(__name__)
 # aiosmtpd logs every command at INFO: whose mail we are given, and ignore, is nobody's business.
 logging.getLogger("mail.log").setLevel(logging.WARNING)
 
+GRACE = 5.0
+"""Seconds that messages get which wait to be accepted when we stop."""
+
 Answer = Callable[[Sequence[Acceptance]], str]
 """Makes the protocol's reply to a message out of the answers for its recipients."""
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where a listener stands, and whom it lets in. `max_size` in bytes; times in seconds.
-
-    `timeout` is of silence, `grace` what messages under way get when we stop.
-    """
+    """Where a listener stands, and whom it lets in. `max_size` in bytes; times in seconds."""
 
     host: str
     port: int
@@ -40,7 +40,6 @@ class Door:
     max_recipients: int
     timeout: float
     context: ssl.SSLContext | None
-    grace: float = 5
 
     @property
     def name(self) -> str:
@@ -81,6 +80,8 @@ class MailListener:
         self._answer = answer
         self._socket: socket.socket | None = None
         self._talks: set[_Talk] = set()
+        self.port = door.port
+        """The port; once it is bound, never 0."""
 
     async def __aenter__(self) -> Self:
         door = self._door
@@ -93,6 +94,7 @@ class MailListener:
             if error.errno == errno.EACCES:
                 raise Permanent(f"cannot listen at {door.name}: this port needs a privilege that we lack") from error
             raise Temporary(f"cannot listen at {door.name}: {error.strerror or error}") from error
+        self.port = self._socket.getsockname()[1]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -100,12 +102,6 @@ class MailListener:
             self._socket.close()
         for talk in list(self._talks):
             talk.abort()
-
-    @property
-    def port(self) -> int:
-        """The port that is bound."""
-        assert self._socket is not None, "the listener is not open"
-        return int(self._socket.getsockname()[1])
 
     async def serve(self, accept: Accept, knows: Knows) -> None:
         """Serve until cancelled (see `Listener.serve`)."""
@@ -127,7 +123,7 @@ class MailListener:
                 talk.goodbye()
         try:
             if waiting := [talk.acceptance for talk in self._talks if talk.acceptance is not None]:
-                await asyncio.wait(waiting, timeout=self._door.grace)
+                await asyncio.wait(waiting, timeout=GRACE)
         finally:
             for talk in list(self._talks):
                 if talk.acceptance is None:

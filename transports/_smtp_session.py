@@ -209,7 +209,10 @@ def _translated(peer: str) -> Iterator[None]:
     try:
         yield
     except aiosmtplib.SMTPResponseException as error:
-        words = f"{error.code} {' '.join(error.message.split())}"
+        words = " ".join(error.message.split())
+        if error.code < 0:  # aiosmtplib's own: what came is no reply
+            raise Temporary(f"{peer} does not speak SMTP here: {words}") from error
+        words = f"{error.code} {words}"
         if error.code < 500:
             raise Temporary(words) from error
         raise (Unauthorized if isinstance(error, aiosmtplib.SMTPAuthenticationError) else Permanent)(words) from error
