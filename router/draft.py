@@ -25,6 +25,11 @@ SomeSettings = TypeVar("SomeSettings", bound=Settings)
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 COMMON: Mapping[Direction, type[IncomingKeys | OutgoingKeys]] = {"incoming": IncomingKeys, "outgoing": OutgoingKeys}
 
+_SYNTAX = {
+    "Illegal character '\\n'": "a quote is opened and not closed in its line",
+    "Cannot overwrite a value": "this key is written twice",
+}
+
 
 @dataclass(slots=True)
 class Draft:
@@ -104,6 +109,8 @@ def _syntax(file: str, text: str, words: str) -> Mistake:
     line = int(place[1]) if place and place[1] else text.rstrip().count("\n") + 1
     what = words[: place.start()] if place else words
     column = f" (column {place[2]})" if place and place[2] else " (end of the file)"
+    if what in _SYNTAX:
+        return Mistake(file, line, _SYNTAX[what] + column)
     twice = re.fullmatch(r"Cannot declare \((.*?),?\) twice", what)
     if twice:
         table = ".".join(re.findall(r"'([^']*)'", twice[1]))
@@ -166,9 +173,19 @@ def _validate(
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        for path, words in explain(error, table, known):
-            draft.wrong(path or _mentioned(words, table), words)
-        return None
+        found = list(explain(error, table, known))
+    try:
+        # What several keys are together is looked at only where each is right by itself: look again without the others.
+        model.model_validate(
+            {key: value for key, value in table.items() if (key,) not in {path[:1] for path, _ in found}}
+        )
+    except ValidationError as error:
+        found += [
+            (path, words) for path, words in explain(error, table, known) if not path and (path, words) not in found
+        ]
+    for path, words in found:
+        draft.wrong(path or _mentioned(words, table), words)
+    return None
 
 
 def _mentioned(words: str, table: Mapping[str, Any]) -> KeyPath:

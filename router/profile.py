@@ -134,8 +134,8 @@ def check_owners(profiles: Profiles, owners: Iterable[tuple[str | None, bool, st
         if effective != Rule.ALL and not listener.settings.keeps_original:
             words = (
                 f'[incoming.{listener.name}] copy must be true, because owner {mailbox} has the rule "{effective}" and '
-                "what it ignores would be lost: say copy = true if the mail server keeps the original, or give the owner "
-                'the rule "all"'
+                "what it ignores would be lost: say copy = true if the mail server keeps the original, or give the "
+                'owner the rule "all"'
             )
             mistakes.append(Mistake(listener.file, listener.line, words))
     return mistakes
@@ -185,8 +185,8 @@ def _check_patterns(group: Iterable[Draft]) -> None:
             for rival, other in rivals:
                 if other is not one and overlap(rival, pattern):
                     where = f"{other.title} ({other.file}:{other.line})"
-                    says = "" if rival == pattern else f' by "{rival}"'
-                    one.wrong(path, f'{path[0]}: "{pattern}" is claimed as exactly{says} in {where}')
+                    says = "" if rival == pattern else f'"{rival}" of '
+                    one.wrong(path, f'{path[0]}: "{pattern}" is claimed as exactly by {says}{where}')
 
 
 def _patterns(one: Draft) -> Iterator[tuple[tuple[str, int], str]]:

@@ -45,6 +45,8 @@ def explain(
         key = dotted(path)
         if fault["type"] == "missing" and key in misspelt:
             continue
+        if fault["type"] == "too_short" and any(path == inner[:-1] for inner, _ in faults):
+            continue  # pydantic counts only the members that are right
         words = unknown(key, known) if fault["type"] == "extra_forbidden" else _words(fault, key, known)
         if (path, words) not in told:
             told.add((path, words))
@@ -86,7 +88,8 @@ def _words(fault: ErrorDetails, key: str, known: Mapping[str, FieldInfo]) -> str
     kind = fault["type"]
     context = fault.get("ctx", {})
     if kind == "missing":
-        words = f"is missing: {known[key].description}" if key in known and known[key].description else "is missing"
+        meaning = (known[key].description or "") if key in known else ""
+        words = f"is missing: {meaning}".replace("`", "").removesuffix(": ")
     elif kind == "value_error":
         words = str(context["error"])
     elif kind in ("literal_error", "enum"):
