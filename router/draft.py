@@ -14,6 +14,7 @@ import transports
 from router.errors import Mistake
 from router.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
 from router.lines import KeyPath, key_lines
+from router.model import Rule
 from router.words import explain, suggest, unknown
 from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings
 from transports.base import Permanent
@@ -23,6 +24,11 @@ SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 COMMON: Mapping[Direction, type[IncomingKeys | OutgoingKeys]] = {"incoming": IncomingKeys, "outgoing": OutgoingKeys}
+
+_SYNTAX = {
+    "Illegal character '\\n'": "a quote is opened and not closed in its line",
+    "Cannot overwrite a value": "this key is written twice",
+}
 
 
 @dataclass(slots=True)
@@ -103,6 +109,8 @@ def _syntax(file: str, text: str, words: str) -> Mistake:
     line = int(place[1]) if place and place[1] else text.rstrip().count("\n") + 1
     what = words[: place.start()] if place else words
     column = f" (column {place[2]})" if place and place[2] else " (end of the file)"
+    if what in _SYNTAX:
+        return Mistake(file, line, _SYNTAX[what] + column)
     twice = re.fullmatch(r"Cannot declare \((.*?),?\) twice", what)
     if twice:
         table = ".".join(re.findall(r"'([^']*)'", twice[1]))
@@ -165,9 +173,19 @@ def _validate(
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        for path, words in explain(error, table, known):
-            draft.wrong(path or _mentioned(words, table), words)
-        return None
+        found = list(explain(error, table, known))
+    try:
+        # What several keys are together is looked at only where each is right by itself: look again without the others.
+        model.model_validate(
+            {key: value for key, value in table.items() if (key,) not in {path[:1] for path, _ in found}}
+        )
+    except ValidationError as error:
+        found += [
+            (path, words) for path, words in explain(error, table, known) if not path and (path, words) not in found
+        ]
+    for path, words in found:
+        draft.wrong(path or _mentioned(words, table), words)
+    return None
 
 
 def _mentioned(words: str, table: Mapping[str, Any]) -> KeyPath:
@@ -210,7 +228,7 @@ def _check_listener(draft: Draft) -> None:
     if draft.table.get("start", "all") != "all":
         draft.wrong(("start",), "start means nothing here: a listener takes all that it is handed")
     is_copy = draft.settings.keeps_original if isinstance(draft.settings, ListenerSettings) else "copy" in draft.table
-    if isinstance(draft.keys, IncomingKeys) and draft.keys.rule != "all" and not is_copy:
+    if isinstance(draft.keys, IncomingKeys) and draft.keys.rule != Rule.ALL and not is_copy:
         draft.wrong(
             ("copy",),
             f'copy must be true, because the rule "{draft.keys.rule}" ignores mail and what is ignored would be lost: '

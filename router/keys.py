@@ -8,11 +8,11 @@ from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonS
 from pydantic.fields import FieldInfo
 
 from router import patterns
+from router.model import Rule
 from transports import Settings
 from transports.base import After
 
 Direction = Literal["incoming", "outgoing"]
-Rule = Literal["all", "replies", "known", "email-enabled", "none"]
 Start = Literal["now", "all"] | date
 
 
@@ -52,7 +52,7 @@ class IncomingKeys(Settings):
         min_length=1, description='owners whose mail it brings, `["*@example.com"]`; the most exact match wins'
     )
     rule: Rule = Field(
-        "replies",
+        Rule.REPLIES,
         description="tracking rule of owners who have none of their own: all | replies | known | email-enabled | none",
     )
     start: _Start = Field("now", description="where it begins: now | all | a date; a listener takes all it is given")

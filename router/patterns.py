@@ -5,14 +5,11 @@ from collections.abc import Iterable
 from fnmatch import translate
 from typing import Generic, TypeVar
 
+from router.model import normalise
+
 T = TypeVar("T")
 
 _PATTERN = re.compile(r"[^\s@<>()\[\],;:\"\\?]+@[^\s@<>()\[\],;:\"\\?]+")
-
-
-def normalise(address: str) -> str:
-    """Bring an address or a pattern into the form in which it is compared: lower case, no space around it."""
-    return address.strip().lower()
 
 
 def parse(text: str) -> str:

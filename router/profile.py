@@ -12,12 +12,13 @@ import transports
 from router import draft as drafts
 from router.draft import Draft
 from router.errors import Mistake, ProfileErrors
-from router.keys import IncomingKeys, OutgoingKeys, Rule, Start
+from router.keys import IncomingKeys, OutgoingKeys, Start
+from router.model import Rule
 from router.patterns import Routes, exactness, overlap
 from transports import ListenerSettings, MailboxSettings, RelaySettings
 from transports.base import After
 
-__all__ = ["IncomingProfile", "OutgoingProfile", "Profiles", "Rule", "Start", "check_owners", "example", "load"]
+__all__ = ["IncomingProfile", "OutgoingProfile", "Profiles", "check_owners", "example", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +131,11 @@ def check_owners(profiles: Profiles, owners: Iterable[tuple[str | None, bool, st
         if listener is None or not isinstance(listener.settings, ListenerSettings):
             continue
         effective = rule or listener.tracking_rule
-        if effective != "all" and not listener.settings.keeps_original:
+        if effective != Rule.ALL and not listener.settings.keeps_original:
             words = (
                 f'[incoming.{listener.name}] copy must be true, because owner {mailbox} has the rule "{effective}" and '
-                "it ignores would be lost: say copy = true if the mail server keeps the original, or give the owner "
-                'the rule "all"'
+                "what it ignores would be lost: say copy = true if the mail server keeps the original, or give the "
+                'owner the rule "all"'
             )
             mistakes.append(Mistake(listener.file, listener.line, words))
     return mistakes
@@ -184,8 +185,8 @@ def _check_patterns(group: Iterable[Draft]) -> None:
             for rival, other in rivals:
                 if other is not one and overlap(rival, pattern):
                     where = f"{other.title} ({other.file}:{other.line})"
-                    says = "" if rival == pattern else f' by "{rival}"'
-                    one.wrong(path, f'{path[0]}: "{pattern}" is claimed as exactly{says} in {where}')
+                    says = "" if rival == pattern else f'"{rival}" of '
+                    one.wrong(path, f'{path[0]}: "{pattern}" is claimed as exactly by {says}{where}')
 
 
 def _patterns(one: Draft) -> Iterator[tuple[tuple[str, int], str]]:

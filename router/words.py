@@ -20,6 +20,7 @@ _WORDS = {
     "int_from_float": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
+    "ip_any_network": 'must be a network, such as "172.18.0.0/16"',
     "model_type": "must be a table, such as { key = value }",
     "path_type": "must be a path in quotes",
     "string_too_short": "must not be empty",
@@ -44,6 +45,8 @@ def explain(
         key = dotted(path)
         if fault["type"] == "missing" and key in misspelt:
             continue
+        if fault["type"] == "too_short" and any(path == inner[:-1] for inner, _ in faults):
+            continue  # pydantic counts only the members that are right
         words = unknown(key, known) if fault["type"] == "extra_forbidden" else _words(fault, key, known)
         if (path, words) not in told:
             told.add((path, words))
@@ -75,7 +78,7 @@ def _path(fault: ErrorDetails, table: Mapping[str, Any]) -> KeyPath:
     path: KeyPath = ()
     here: Any = table
     for step in fault["loc"]:
-        if (isinstance(here, dict) and step in here) or (isinstance(here, list) and isinstance(step, int)):
+        if step in here if isinstance(here, dict) else isinstance(here, list) and isinstance(step, int):
             path = (*path, step)
             here = here[step]
     return (*path, fault["loc"][-1]) if fault["type"] == "missing" else path
@@ -85,10 +88,11 @@ def _words(fault: ErrorDetails, key: str, known: Mapping[str, FieldInfo]) -> str
     kind = fault["type"]
     context = fault.get("ctx", {})
     if kind == "missing":
-        words = f"is missing: {known[key].description}" if key in known and known[key].description else "is missing"
+        meaning = (known[key].description or "") if key in known else ""
+        words = f"is missing: {meaning}".replace("`", "").removesuffix(": ")
     elif kind == "value_error":
         words = str(context["error"])
-    elif kind == "literal_error":
+    elif kind in ("literal_error", "enum"):
         words = f"must be {context['expected']}".replace("'", '"')
     elif kind in _RANGES and key in known:
         words = f"must be {_range(known[key])}"

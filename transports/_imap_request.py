@@ -1,8 +1,11 @@
 """What we say to an IMAP server, in its syntax: strings, folder names and sets of UIDs."""
 
 import base64
+import unicodedata
 from collections.abc import Iterable
 from itertools import groupby
+
+from transports.base import Permanent
 
 
 def quoted(text: str) -> str:
@@ -11,7 +14,9 @@ def quoted(text: str) -> str:
 
 
 def folder_name(name: str) -> str:
-    """Return the folder's name in modified UTF-7 (RFC 3501 §5.1.3), quoted."""
+    """Return the folder's name in modified UTF-7 (RFC 3501 §5.1.3), quoted. Raises Permanent for control characters."""
+    if any(unicodedata.category(char) == "Cc" for char in name):
+        raise Permanent(f"{name!r} is no name of a folder")
     runs = groupby(name, key=lambda char: " " <= char <= "~")
     return quoted("".join(_plain("".join(run)) if printable else _shifted("".join(run)) for printable, run in runs))
 

@@ -1,6 +1,7 @@
 """Being done with messages: flag, move or delete them (RFC 3501 §6.4.6; MOVE: RFC 6851; UIDPLUS: RFC 4315)."""
 
 import re
+from collections.abc import Sequence
 
 from transports._imap_protocol import ImapProtocol
 from transports._imap_request import folder_name, uid_set
@@ -9,7 +10,7 @@ from transports.base import After, Permanent
 _KEYWORD = re.compile(r"[^\x00-\x20\x7f-\uffff(){%*\"\\\]]+")
 
 
-async def settle_group(imap: ImapProtocol, after: After, uids: list[int]) -> None:
+async def settle_group(imap: ImapProtocol, after: After, uids: Sequence[int]) -> None:
     """Do the same to all these messages of the selected folder. UIDs that are gone are no error."""
     messages = uid_set(uids)
     match after.action:

@@ -55,9 +55,8 @@ class ImapMailbox:
         self._mailbox = mailbox
         self._folder = folder
         self._connection: ImapProtocol | None = None
-        self._ahead: list[int] = []
-        self._ahead_of = _HIGHEST_UID
-        self._looked_to = _HIGHEST_UID
+        self._ahead: Sequence[int] = ()
+        self._ahead_of = self._looked_to = _HIGHEST_UID
         self._sizes: dict[int, int] = {}
         self._busy_until = 0.0
 
@@ -81,13 +80,11 @@ class ImapMailbox:
         """List what came after the cursor. See `Mailbox.list`."""
         if limit == 0:
             return Listing((), await self._present())
+        # Only now does the server show what has come, and whether the folder was replaced.
+        await self._ok("NOOP")
         seen = self._position(after)
-        if not self._imap.news.is_set():
-            await self._ok("NOOP")
-            # The folder may have been replaced meanwhile.
-            seen = self._position(after)
-            if seen >= self._looked_to and not self._imap.news.is_set():
-                return Listing((), self._cursor(seen))
+        if seen >= self._looked_to and not self._imap.news.is_set():
+            return Listing((), self._cursor(seen))
         ahead = await self._uids_after(seen, limit)
         uids, more = ahead[:limit], len(ahead) > limit
         copies = await self._describe(uids)
@@ -176,19 +173,19 @@ class ImapMailbox:
         if cursor is None:
             return 0
         validity, _, uid = cursor.partition(":")
-        if validity != self._validity or not uid.isdigit():
+        if validity != self._validity or not (uid.isascii() and uid.isdecimal()):
             raise CursorLost(f"the folder {self._folder} of {self._mailbox} was made anew on the server (UIDVALIDITY)")
         return int(uid)
 
-    def _uids(self, places: Iterable[Place]) -> list[int]:
+    def _uids(self, places: Iterable[Place]) -> Sequence[int]:
         valid = (place.id for place in places if place.validity == self._validity)
-        return [int(uid) for uid in valid if uid.isdecimal()]
+        return [int(uid) for uid in valid if uid.isascii() and uid.isdecimal()]
 
     # Listing
 
-    async def _uids_after(self, seen: int, limit: int) -> list[int]:
+    async def _uids_after(self, seen: int, limit: int) -> Sequence[int]:
         """Return, in order, more than `limit` UIDs beyond `seen`, or all there are."""
-        ahead = self._ahead[bisect_right(self._ahead, seen) :] if seen >= self._ahead_of else []
+        ahead = self._ahead[bisect_right(self._ahead, seen) :] if seen >= self._ahead_of else ()
         if len(ahead) <= limit:
             self._imap.news.clear()
             # "n:*" always names the last message, even where its UID is below n (RFC 3501 §6.4.8).
@@ -196,11 +193,11 @@ class ImapMailbox:
             self._ahead, self._ahead_of = ahead[: max(KNOWN_AHEAD, limit + 1)], seen
         return ahead
 
-    async def _search(self, uids: str) -> list[int]:
+    async def _search(self, uids: str) -> Sequence[int]:
         reply = await self._ok("SEARCH", "UID", uids, uid=True)
         return [uid for response in reply.data for uid in searched(response)]
 
-    async def _describe(self, uids: list[int]) -> list[Listed]:
+    async def _describe(self, uids: Sequence[int]) -> Sequence[Listed]:
         if not uids:
             return []
         reply = await self._imap.run("FETCH", uid_set(uids), "(UID RFC822.SIZE INTERNALDATE)", uid=True)
@@ -216,7 +213,7 @@ class ImapMailbox:
         found |= {uid: Listed(self._place(uid), 0, datetime.now(UTC)) for uid in missing}
         return [found[uid] for uid in uids if uid in found]
 
-    async def _present_among(self, uids: list[int]) -> list[int]:
+    async def _present_among(self, uids: Sequence[int]) -> Sequence[int]:
         """Return which of them are still there."""
         if not uids:
             return []
@@ -228,7 +225,7 @@ class ImapMailbox:
 
     # Fetching
 
-    def _groups(self, uids: list[int], part: Part) -> Iterator[list[int]]:
+    def _groups(self, uids: Sequence[int], part: Part) -> Iterator[Sequence[int]]:
         group: list[int] = []
         total = 0
         for uid in uids:
@@ -241,7 +238,7 @@ class ImapMailbox:
         if group:
             yield group
 
-    async def _contents(self, uids: list[int], part: Part) -> dict[int, Received]:
+    async def _contents(self, uids: Sequence[int], part: Part) -> dict[int, Received]:
         if part == "whole" and (size := self._sizes.get(uids[0], 0)) > LITERAL_LIMIT:
             return {uids[0]: self._faulty(uids[0], f"{size} bytes are more than can be read")}
         item = "BODY[]" if part == "whole" else "BODY[HEADER]"
@@ -255,22 +252,22 @@ class ImapMailbox:
             if isinstance(uid, bytes) and isinstance(content, bytes) and uid.isdigit():
                 received_at = internal_date(attributes.get(b"INTERNALDATE")) or datetime.now(UTC)
                 copies[int(uid)] = Received(self._place(int(uid)), content, received_at)
-        missing = [uid for uid in uids if uid not in copies]
+        missing = [wanted for wanted in uids if wanted not in copies]
         if missing and reply.passing and reply.code != "SERVERBUG":
             raise reply.refusal(f"{self._imap.peer} refuses FETCH in the folder {self._folder} of {self._mailbox}")
         # Gone, or unreadable: one that cannot be read spoils no other, so each is asked for alone.
-        for uid in await self._present_among(missing):
+        for unread in await self._present_among(missing):
             if len(uids) > 1:
-                copies |= await self._contents([uid], part)
+                copies |= await self._contents([unread], part)
             else:
-                copies[uid] = self._faulty(uid, reply.words)
+                copies[unread] = self._faulty(unread, reply.words)
         return copies
 
     def _faulty(self, uid: int, words: str) -> Received:
         return Received(self._place(uid), b"", datetime.now(UTC), fault=f"the server did not give it up: {words}")
 
 
-def _chunks(uids: list[int], size: int) -> Iterator[list[int]]:
+def _chunks(uids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     return (uids[start : start + size] for start in range(0, len(uids), size))
 
 
