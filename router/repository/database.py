@@ -3,16 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from router.errors import ContentRefused, DatabaseAway, DatabaseError
 
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection = PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
+Connection = PoolConnectionProxy
+"""A connection of the pool, as queries take it."""
 
 _OF_THE_SYSTEM = ("08", "40", "53", "55", "57")
 _OF_THE_CONTENT = ("22", "23")

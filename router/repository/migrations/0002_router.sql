@@ -1,6 +1,6 @@
 -- The router's own state, and the guards that tie it to crm.email. The CRM's role cannot enter this schema.
 
-CREATE SCHEMA router;
+CREATE SCHEMA IF NOT EXISTS router;  -- it holds the list of migrations already
 COMMENT ON SCHEMA router IS 'The email router''s own state; not for the CRM.';
 
 CREATE TABLE router.installation (
