@@ -91,8 +91,7 @@ class ScriptedSmtp:
             writer.transport.abort()
             return False
         if self._last == STALL:
-            writer.transport.pause_reading()
-            await self._closing.wait()
+            await self._closing.wait()  # meanwhile the reader's buffer fills up
             return False
         if self._last == SILENCE:
             self.silent.set()

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Self, cast
 from uuid import uuid4
 
-from aiosmtpd.smtp import SMTP, Envelope
+from aiosmtpd.smtp import SMTP, Envelope, TLSSetupException
 from aiosmtpd.smtp import Session as Conversation
 
 from transports.base import Accept, Acceptance, Knows, Permanent, Place, Received, Temporary
@@ -21,6 +22,9 @@ from transports.base import Accept, Acceptance, Knows, Permanent, Place, Receive
 _log = logging.getLogger(__name__)
 # aiosmtpd logs every command at INFO: whose mail we are given, and ignore, is nobody's business.
 logging.getLogger("mail.log").setLevel(logging.WARNING)
+
+_NULL = "<>"
+_PATH = re.compile(r'<(?:@[^<>:\s]+:)?((?:"(?:[^"\\]|\\.)*")?[^\s<>"]*)>\s*(.*)')
 
 GRACE = 5.0
 """Seconds that messages get which wait to be accepted when we stop."""
@@ -177,6 +181,12 @@ class _Talk(SMTP):
         peer = ip_address(transport.get_extra_info("peername")[0])
         return any(peer in network for network in self._door.clients)
 
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        # RFC 5321 §4.1.2. aiosmtpd's own reads the path as a message header: it drops what looks like a comment there,
+        # and fails on "<". The null sender has to be true for aiosmtpd.
+        match = _PATH.fullmatch(arg.strip())
+        return (match[1] or _NULL, match[2]) if match else (None, None)
+
     def goodbye(self) -> None:
         """Say that we are going, and close."""
         if self.transport is not None and not self.transport.is_closing():
@@ -231,7 +241,7 @@ class _Handler:
             place=Place("", uuid4().hex),
             content=cast("bytes", envelope.content),
             received_at=datetime.now(UTC),
-            sender="" if envelope.mail_from == "<>" else envelope.mail_from,  # aiosmtpd's null sender must be true
+            sender="" if envelope.mail_from == _NULL else envelope.mail_from,
             recipients=tuple(envelope.rcpt_tos),
         )
         talk.acceptance = asyncio.get_running_loop().create_future()
@@ -245,5 +255,8 @@ class _Handler:
             talk.acceptance = None
 
     async def handle_exception(self, error: Exception) -> str:
+        if isinstance(error, TLSSetupException):
+            _log.info("a client failed to set up TLS: %s", error.__cause__)
+            return "454 4.7.0 TLS failed"
         _log.error("a message or command could not be answered", exc_info=error)
         return "451 4.3.0 Something went wrong here, please try again later"

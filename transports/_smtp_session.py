@@ -168,7 +168,8 @@ class Session:
             handed_over = await self._write(content, reply)
             await asyncio.wait([reply], timeout=self._server.final_timeout)
             if not reply.done() or reply.exception() is not None:
-                why = str(reply.exception()) if reply.done() else f"waited {self._server.final_timeout:g} seconds"
+                failure = reply.exception() if reply.done() else None
+                why = _describe(failure) if failure else f"waited {self._server.final_timeout:g} seconds"
                 raise Lost(f"no answer came to the content of the message: {why}", handed_over=handed_over)
             if not handed_over and reply.result().code < 400:
                 raise Lost("the server answered before the end of the message")
@@ -192,15 +193,18 @@ class Session:
                     async with asyncio.timeout(self._server.timeout):
                         await self._writer.drain()
                     await asyncio.sleep(0)  # drain() does not yield while the peer keeps up
-        except (aiosmtplib.SMTPException, OSError) as error:
+        except TimeoutError:
             if not reply.done():
-                raise Lost(f"the connection was lost within the content: {_describe(error)}") from error
+                raise Lost(f"the server read nothing more for {self._server.timeout:g} seconds") from None
             return False
+        except (aiosmtplib.SMTPException, OSError, Lost):
+            return False  # the connection has ended: so has the wait for the reply
         return True
 
 
 def _describe(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    # str() of aiosmtplib's errors may be a tuple with a code of its own.
+    return getattr(error, "message", "") or str(error) or type(error).__name__
 
 
 @contextlib.contextmanager

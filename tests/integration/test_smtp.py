@@ -131,6 +131,7 @@ class Post:
         self.answers: list[Acceptance] | None = None
         self.fault: Exception | None = None
         self.asked = asyncio.Event()
+        self.took = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
 
@@ -140,10 +141,11 @@ class Post:
         if self.fault is not None:
             raise self.fault
         self.taken.append(received)
+        self.took.set()
         return self.answers or [Acceptance(250, "2.0.0 taken")] * len(received.recipients)
 
     async def knows(self, address: str) -> bool:
-        return not address.startswith("nobody")
+        return "@" in address and not address.startswith("nobody")
 
 
 @pytest.fixture
@@ -268,6 +270,30 @@ async def test_an_address_that_is_not_ours_is_refused(post: Post, port: int) -> 
     assert post.taken == []
 
 
+@pytest.mark.parametrize(
+    ("path", "reply"),
+    [
+        (b"<bob@ours.test>", b"250"),
+        (b" <bob@ours.test> ", b"250"),
+        (b'<"bob (b) <b>"@ours.test>', b"250"),
+        (b"<@relay.test:bob@ours.test>", b"250"),
+        (b"<bob@[127.0.0.1]>", b"250"),
+        (b"<", b"553"),
+        (b"<bob@ours.test", b"553"),
+        (b"<bob@ours.test><", b"501"),
+        (b"bob@ours.test", b"553"),
+        (b"<>", b"550"),
+    ],
+)
+async def test_the_path_of_a_recipient(post: Post, port: int, path: bytes, reply: bytes) -> None:
+    replies = await asyncio.to_thread(talk, port, *HELLO[:2], b"RCPT TO:" + path + b"\r\n")
+    assert replies[3][:3] == reply
+    if reply == b"250":
+        await asyncio.to_thread(talk, port, *HELLO[:2], b"RCPT TO:" + path + b"\r\n", b"DATA\r\n", b".\r\n")
+        expected = path.decode().strip().removeprefix("<").removesuffix(">").removeprefix("@relay.test:")
+        assert post.taken[0].recipients == (expected,)
+
+
 async def test_limits(post: Post) -> None:
     async with serving(post, max_size=65536, max_recipients=100) as (listener, _):
 
@@ -317,6 +343,18 @@ async def test_starttls(post: Post, tls: Tls) -> None:
         ((outcome,),) = await send(settings, Envelope(CRM, ("bob@ours.test",), CONTENT))
         assert outcome.state == "accepted"
     assert [received.content for received in post.taken] == [CONTENT] * 2
+
+
+async def test_a_client_that_fails_at_tls_is_let_go(post: Post, tls: Tls, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(post, cert_file=tls.certificate, key_file=tls.key) as (listener, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(b"EHLO client.test\r\nSTARTTLS\r\n")
+        await reader.readuntil(b"220 Ready to start TLS\r\n")
+        writer.write(b"MAIL FROM:<ann@theirs.test>\r\n" * 3)
+        assert b"250" not in await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        assert (await asyncio.to_thread(deliver, listener.port, CONTENT))[0] == 250
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_a_certificate_that_cannot_be_used(tmp_path: Path) -> None:
@@ -386,7 +424,7 @@ async def test_postfix_delivers_and_keeps_what_we_defer(
     await asyncio.to_thread(deliver, postfix.smtp, CONTENT, to, sender=new_mailbox("ann"))
     await asyncio.wait_for(post.asked.wait(), 20)
     post.fault = None
-    await until(lambda: post.taken)
+    await asyncio.wait_for(post.took.wait(), 20)
     assert post.taken[0].recipients == (to,)
     assert post.taken[0].content.endswith(CONTENT)
 
@@ -407,9 +445,3 @@ async def test_clients_that_others_wrote(post: Post, port: int, command: list[st
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, output.decode()
     assert len(post.taken) == (50 if command[0] == "smtp-source" else 1)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)

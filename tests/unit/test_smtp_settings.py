@@ -38,7 +38,7 @@ def test_an_address_to_listen_at(text: str, expected: tuple[str, int]) -> None:
     ],
 )
 def test_no_address_to_listen_at(text: str) -> None:
-    with pytest.raises(ValueError, match='write "127.0.0.1:2525" or "\\[::1\\]:2525"'):
+    with pytest.raises(ValueError, match="is no address to listen at: write"):
         SmtpListenerSettings(listen=text)
 
 
