@@ -118,6 +118,7 @@ class ImapProtocol(IMAP4ClientProtocol):
 
     async def rest(self, seconds: float) -> None:
         """Say nothing until there is news or the seconds are over. Raises Unreachable when the connection is lost."""
+        self._check()
         self._wake.clear()
         if not self.news.is_set():
             await self._pause(seconds)

@@ -80,13 +80,11 @@ class ImapMailbox:
         """List what came after the cursor. See `Mailbox.list`."""
         if limit == 0:
             return Listing((), await self._present())
+        # Only now does the server show what has come, and whether the folder was replaced.
+        await self._ok("NOOP")
         seen = self._position(after)
-        if not self._imap.news.is_set():
-            await self._ok("NOOP")
-            # The folder may have been replaced meanwhile.
-            seen = self._position(after)
-            if seen >= self._looked_to and not self._imap.news.is_set():
-                return Listing((), self._cursor(seen))
+        if seen >= self._looked_to and not self._imap.news.is_set():
+            return Listing((), self._cursor(seen))
         ahead = await self._uids_after(seen, limit)
         uids, more = ahead[:limit], len(ahead) > limit
         copies = await self._describe(uids)

@@ -119,7 +119,7 @@ async def test_clear_port_with_tls(dovecot: Dovecot, opened: Open) -> None:
 
 
 async def test_no_such_folder(opened: Open) -> None:
-    with pytest.raises(Permanent, match="does not open the folder Nowhere.*: .*exist"):
+    with pytest.raises(Permanent, match=r"does not open the folder Nowhere.*: .*exist"):
         async with opened("Nowhere"):
             pass
 
@@ -309,7 +309,7 @@ async def test_another_command_ends_the_idling(dovecot: Dovecot, mailbox: str, o
         await asyncio.wait([waiting])
 
 
-async def test_killed_server_ends_the_waiting(own_dovecot: Dovecot, mailbox: str, opened: Open) -> None:
+async def test_killed_server_ends_the_waiting(own_dovecot: Dovecot, opened: Open) -> None:
     async with opened(poll=600, port=own_dovecot.imaps) as box:
         await box.list(None, 9)
         waiting = asyncio.create_task(box.wait(600))

@@ -1,0 +1,243 @@
+"""The IMAP transport against servers that no Dovecot would be: refusing, poor, or broken."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+
+from transports._imap_request import folder_name, uid_set
+from transports._imap_response import Value, internal_date
+from transports.base import After, Permanent, Place, Settlement, Temporary, TransportError, Unauthorized, Unreachable
+from transports.imap import ImapMailbox, ImapSettings
+
+LOGIN = {"LOGIN": ["OK done"], "SELECT": ["* 3 EXISTS", "* OK [UIDVALIDITY 7] ok", "* OK [UIDNEXT 4] ok", "OK done"]}
+
+
+class Server:
+    """Answers commands by how they begin, the longest first; the last line of an answer gets the tag."""
+
+    def __init__(self, answers: Mapping[str, list[str]], capabilities: str, greeting: str) -> None:
+        self._answers = {"CAPABILITY": [f"* CAPABILITY IMAP4rev1 {capabilities}", "OK done"], "NOOP": ["OK done"]}
+        self._answers |= {"LOGOUT": ["OK bye"], **answers}
+        self._greeting = greeting
+        self.heard: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"{self._greeting}\r\n".encode())
+        try:
+            while line := (await reader.readline()).decode().rstrip("\r\n"):
+                tag, _, command = line.partition(" ")
+                self.heard.append(command)
+                begin = max((start for start in self._answers if command.startswith(start)), key=len)
+                *data, last = self._answers[begin]
+                for answer in data:
+                    writer.write(f"{answer}\r\n".encode())
+                    if answer.startswith("+"):
+                        self.heard.append((await reader.readline()).decode().rstrip("\r\n"))
+                writer.write(f"{tag} {last}\r\n".encode())
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def opened(
+    answers: Mapping[str, list[str]] | None = None,
+    capabilities: str = "",
+    security: str = "none",
+    greeting: str = "* OK ready",
+) -> AsyncIterator[tuple[ImapMailbox, Server]]:
+    script = Server(LOGIN | dict(answers or {}), capabilities, greeting)
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
+    settings = ImapSettings.model_validate(
+        {
+            "host": "127.0.0.1",
+            "port": server.sockets[0].getsockname()[1],
+            "security": security,
+            "timeout": 20,
+            "poll": 600,
+            "auth": {"user": "{mailbox}", "password": {"env": "IMAP_TEST_PASSWORD"}},
+        }
+    )
+    try:
+        async with settings.open("a@in.test", "INBOX") as box:
+            yield box, script
+    finally:
+        server.close()
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAP_TEST_PASSWORD", 'pass"word')
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        ("NO [AUTHENTICATIONFAILED] wrong", Unauthorized, "wrong"),
+        ("NO just no", Unauthorized, "just no"),
+        ('NO [AUTHENTICATIONFAILED] not pass"word', Unauthorized, "not …"),
+        ("NO [UNAVAILABLE] later", Temporary, "later"),
+        ("NO [INUSE] busy", Temporary, "busy"),
+        ("NO [LIMIT] enough", Temporary, "enough"),
+        ("NO [ALERT] Too many simultaneous connections", Temporary, "Too many"),
+        ("BAD Request is throttled. Suggested Backoff Time: 92415 milliseconds", Temporary, "throttled"),
+    ],
+)
+async def test_refused_login(answer: str, kind: type[TransportError], words: str) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        async with opened({"LOGIN": [answer]}):
+            pass
+    assert type(caught.value) is kind
+    assert 'pass"word' not in str(caught.value)
+    if isinstance(caught.value, Temporary) and "Backoff" in answer:
+        assert caught.value.retry_after == 92.415
+
+
+async def test_login_is_quoted_and_capabilities_are_read_anew() -> None:
+    async with opened({"LOGIN": ["OK [CAPABILITY IMAP4rev1 MOVE] done"]}, "IDLE") as (box, server):
+        assert server.heard[1] == 'LOGIN "a@in.test" "pass\\"word"'
+        assert box._imap.capabilities == {"IMAP4REV1", "MOVE"}
+
+
+@pytest.mark.parametrize("initial", ["", "SASL-IR"])
+async def test_plain_is_preferred(initial: str) -> None:
+    plain = {"AUTHENTICATE": ["OK done"]} if initial else {"AUTHENTICATE": ["+ ", "OK done"]}
+    async with opened(plain, f"AUTH=PLAIN {initial}") as (_, server):
+        token = "AGFAaW4udGVzdABwYXNzIndvcmQ="
+        said = [f"AUTHENTICATE PLAIN {token}"] if initial else ["AUTHENTICATE PLAIN", token]
+        assert server.heard[1 : len(said) + 1] == said
+        assert not any(line.startswith("LOGIN") for line in server.heard)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "words"),
+    [
+        ({"security": "starttls"}, Permanent, "does not offer STARTTLS"),
+        ({"security": "starttls", "greeting": "* PREAUTH come in"}, Unreachable, "no place for STARTTLS"),
+        (
+            {"security": "starttls", "capabilities": "STARTTLS", "answers": {"STARTTLS": ["NO not now"]}},
+            Permanent,
+            "refuses STARTTLS: not now",
+        ),
+        ({"capabilities": "LOGINDISABLED"}, Permanent, "LOGINDISABLED|in clear"),
+        ({"greeting": "* BYE full house"}, Unreachable, "turns us away: full house"),
+        ({"greeting": "220 mail.example.com ESMTP"}, Unreachable, "220 mail"),
+        ({"answers": {"SELECT": ["* 1 EXISTS", "OK done"]}}, Permanent, "no UIDVALIDITY"),
+        ({"answers": {"SELECT": ["NO [NOPERM] not yours"]}}, Permanent, "not yours"),
+        ({"answers": {"SELECT": ["NO [SERVERBUG] oops"]}}, Temporary, "oops"),
+    ],
+)
+async def test_refused_opening(changes: dict[str, str], kind: type[TransportError], words: str) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        async with opened(**changes):  # type: ignore[arg-type]  # the cases are a table
+            pass
+    assert type(caught.value) is kind
+
+
+async def test_one_that_the_server_cannot_read_spoils_no_other() -> None:
+    def copy(uid: int) -> str:
+        return f"* {uid} FETCH (UID {uid} BODY[] {{2}}\r\n{uid}{uid})"
+
+    answers = {
+        "UID FETCH 1:4 (UID RFC822.SIZE": [f"* {uid} FETCH (UID {uid} RFC822.SIZE 2)" for uid in (1, 2, 4)]
+        + ["OK done"],
+        "UID FETCH 1:4 (UID INTERNALDATE": [copy(1), "NO [SERVERBUG] the disk is torn"],
+        "UID FETCH 2": ["NO [SERVERBUG] the disk is torn"],
+        "UID FETCH 4": [copy(4), "OK done"],
+        "UID SEARCH UID 3": ["* SEARCH", "OK done"],
+        "UID SEARCH UID 2": ["* SEARCH 2", "OK done"],
+        "UID SEARCH UID 2:4": ["* SEARCH 2 4", "OK done"],
+        "UID SEARCH UID 2,4": ["* SEARCH 2 4", "OK done"],
+    }
+    answers["UID FETCH 1:2,4"] = answers["UID FETCH 1:4 (UID INTERNALDATE"]
+    async with opened(answers) as (box, _):
+        copies = [copy async for copy in box.fetch([Place("7", str(uid)) for uid in (4, 2, 3, 1)], "whole")]
+        assert [(copy.place.id, copy.content) for copy in copies] == [("4", b"44"), ("2", b""), ("1", b"11")]
+        assert [copy.fault for copy in copies] == [
+            None,
+            "the server did not give it up: [SERVERBUG] the disk is torn",
+            None,
+        ]
+
+
+async def test_a_server_in_trouble_makes_no_message_faulty() -> None:
+    answers = {
+        "UID FETCH 1 (UID RFC822.SIZE": ["* 1 FETCH (UID 1 RFC822.SIZE 2)", "OK done"],
+        "UID FETCH 1 (UID INTERNALDATE": ["NO [UNAVAILABLE] later"],
+    }
+    async with opened(answers) as (box, _):
+        with pytest.raises(Temporary, match="later"):
+            [copy async for copy in box.fetch([Place("7", "1")], "whole")]
+
+
+async def test_what_cannot_be_described_is_listed_all_the_same() -> None:
+    answers = {
+        "UID FETCH": ['* 1 FETCH (UID 1 RFC822.SIZE 5 INTERNALDATE "01-Feb-2026 10:00:00 +0000")', "NO cannot read 2"],
+        "UID SEARCH UID 1:*": ["* SEARCH 1 2", "OK done"],
+        "UID SEARCH UID 2": ["* SEARCH 2", "OK done"],
+    }
+    async with opened(answers) as (box, _):
+        listing = await box.list(None, 9)
+        assert [(listed.place.id, listed.size) for listed in listing.copies] == [("1", 5), ("2", 0)]
+        assert listing.cursor == "7:2"
+
+
+async def test_the_last_message_is_not_new() -> None:
+    # "4:*" names message 3 where there is no 4.
+    async with opened({"UID SEARCH UID 4:*": ["* SEARCH 3", "OK done"]}) as (box, server):
+        listing = await box.list((await box.list(None, 0)).cursor, 9)
+        assert (listing.copies, listing.cursor) == ((), "7:3")
+        searches = len([line for line in server.heard if "SEARCH" in line])
+        await box.list(listing.cursor, 9)
+        assert len([line for line in server.heard if "SEARCH" in line]) == searches
+
+
+async def test_present_where_the_server_does_not_tell_it() -> None:
+    select = ["* 3 EXISTS", "* OK [UIDVALIDITY 7] ok", "OK done"]
+    async with opened({"SELECT": select, "UID SEARCH UID *": ["* SEARCH 12", "OK done"]}) as (box, _):
+        assert (await box.list(None, 0)).cursor == "7:12"
+
+
+async def test_waiting_without_idle_looks_by_itself() -> None:
+    async with opened({"NOOP": ["* 4 EXISTS", "OK done"]}) as (box, server):
+        await box.wait(0.01)
+        assert server.heard[-1] == "NOOP"
+
+
+async def test_keyword_where_the_folder_keeps_none() -> None:
+    select = [*LOGIN["SELECT"][:-1], "* OK [PERMANENTFLAGS (\\Seen \\Deleted $Ours)] limited", "OK done"]
+    async with opened({"SELECT": select, "UID STORE": ["OK done"]}) as (box, server):
+        await box.settle([Settlement(Place("7", uid), After("keyword", "$ours")) for uid in ("1", "2", "9")])
+        assert server.heard[-1] == "UID STORE 1:2,9 +FLAGS.SILENT ($ours)"
+        with pytest.raises(Permanent, match="keeps no keywords"):
+            await box.settle([Settlement(Place("7", "1"), After("keyword", "other"))])
+
+
+async def test_move_to_a_folder_that_cannot_be_made() -> None:
+    answers = {"UID MOVE": ["NO [TRYCREATE] no such folder"], "CREATE": ["NO [NOPERM] not here"]}
+    async with opened(answers, "MOVE") as (box, _):
+        with pytest.raises(Permanent, match=r"does not make the folder Füße: \[NOPERM\] not here"):
+            await box.settle([Settlement(Place("7", "1"), After("move", "Füße"))])
+
+
+def test_folder_names() -> None:
+    # The examples of RFC 3501 §5.1.3.
+    assert folder_name("~peter/mail/台北/日本語") == '"~peter/mail/&U,BTFw-/&ZeVnLIqe-"'
+    assert folder_name('A&B "\\') == '"A&-B \\"\\\\"'
+    with pytest.raises(Permanent):
+        folder_name("a\r\nb")
+
+
+def test_uid_sets() -> None:
+    assert uid_set([7, 1, 3, 2, 9, 3]) == "1:3,7,9"
+
+
+def test_internal_dates() -> None:
+    date = internal_date(b" 1-jan-2026 00:30:00 +0130")
+    assert date is not None
+    assert date.isoformat() == "2025-12-31T23:00:00+00:00"
+    unreadable: tuple[Value, ...] = (b"31-Feb-2026 10:00:00 +0000", b"01-Xyz-2026 10:00:00 +0000", b"", None, [])
+    assert [internal_date(value) for value in unreadable] == [None] * 5
