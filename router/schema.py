@@ -1,8 +1,8 @@
 """The JSON schema of a profile file, for editors that complete and check TOML."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, WithJsonSchema, create_model
+from pydantic import BaseModel, create_model
 from pydantic.json_schema import models_json_schema
 
 import transports
@@ -12,33 +12,30 @@ from router.keys import TRANSPORT, Direction
 
 def schema() -> dict[str, Any]:
     """Make a JSON schema (2020-12) of all profiles of all transports there are."""
-    tables: dict[Direction, list[type[BaseModel]]] = {
-        direction: [
-            create_model(
-                f"{direction}_{kind}",
-                __base__=(COMMON[direction], offer),
-                transport=(Annotated[str, WithJsonSchema({"const": kind})], TRANSPORT),
-            )
-            for kind in transports.kinds()
-            if (offer := getattr(transports.load(kind), direction)) is not None
-        ]
-        for direction in get_args(Direction)
-    }
-    every: list[tuple[type[BaseModel], Literal["validation"]]] = [
-        (table, "validation") for some in tables.values() for table in some
-    ]
-    references, definitions = models_json_schema(every)
+    tables: list[tuple[type[BaseModel], Literal["validation"]]] = []
+    references: dict[Direction, list[dict[str, str]]] = {direction: [] for direction in get_args(Direction)}
+    kinds: dict[str, str] = {}
+    for direction, common in COMMON.items():
+        for kind in transports.kinds():
+            offer = getattr(transports.load(kind), direction)
+            if offer is not None:
+                name = f"{direction}_{kind}"
+                kinds[name] = kind
+                tables.append((create_model(name, __base__=(common, offer)), "validation"))
+                references[direction].append({"$ref": f"#/$defs/{name}"})
+    definitions = models_json_schema(tables)[1]
+    for name, kind in kinds.items():
+        table = definitions["$defs"][name]
+        table["properties"]["transport"] = {"const": kind, "description": TRANSPORT.description}
+        table["required"].append("transport")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Profiles of CRM email router",
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            direction: {
-                "type": "object",
-                "additionalProperties": {"oneOf": [references[table, "validation"] for table in some]},
-            }
-            for direction, some in tables.items()
+            direction: {"type": "object", "additionalProperties": {"oneOf": some}}
+            for direction, some in references.items()
         },
         **definitions,
     }

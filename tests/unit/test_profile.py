@@ -1,0 +1,251 @@
+import dataclasses
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import transports
+from router.errors import Mistake, ProfileErrors
+from router.model import Rule
+from router.profile import IncomingProfile, Profiles, check_owners, example, load
+from router.schema import schema
+from transports import ListenerSettings, MailboxSettings, RelaySettings
+from transports.base import After
+
+IMAP = """
+transport = "imap"
+host = "mail.example.com"
+auth = { user = "{mailbox}*router", password = { env = "PASSWORD" } }
+"""
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PASSWORD", "RELAY_PASSWORD"):
+        monkeypatch.setenv(name, "hunter2")
+
+
+@pytest.fixture
+def profiles(tmp_path: Path) -> Profiles:
+    return read(
+        tmp_path,
+        a=f"""
+# the staff
+[incoming.staff]
+{IMAP}
+owners = ["*@Example.com", "Boss@Other.Example"]
+
+[incoming.sales]
+{IMAP}
+owners = ["sales-*@example.com", "info@example.com"]
+rule = "all"
+start = 2026-01-31
+after = "move:Done"
+folders = ["INBOX", "Sales"]
+""",
+        b="""
+[incoming.drop]
+transport = "smtp"
+listen = "127.0.0.1:2525"
+owners = ["*@example.com"]
+copy = true
+
+[incoming.queue]
+transport = "smtp"
+listen = "127.0.0.1:2526"
+owners = ["queue@example.com"]
+rule = "all"
+
+[outgoing.relay]
+transport = "smtp"
+host = "smtp.example.com"
+senders = ["*@example.com"]
+max_attempts = 3
+on_unknown = "resend"
+""",
+    )
+
+
+def read(folder: Path, **files: str) -> Profiles:
+    for name, text in files.items():
+        (folder / f"{name}.toml").write_text(text, encoding="utf-8")
+    return load(folder)
+
+
+def mistakes(folder: Path, **files: str) -> list[str]:
+    with pytest.raises(ProfileErrors) as raised:
+        read(folder, **files)
+    return [str(mistake) for mistake in raised.value.mistakes]
+
+
+def named(profiles: Profiles, name: str) -> IncomingProfile:
+    return next(profile for profile in profiles.incoming if profile.name == name)
+
+
+def test_what_is_not_said_has_a_default(profiles: Profiles) -> None:
+    staff = named(profiles, "staff")
+    assert staff.kind == "imap"
+    assert isinstance(staff.settings, MailboxSettings)
+    assert (staff.owners, staff.tracking_rule) == (("*@example.com", "boss@other.example"), Rule.REPLIES)
+    assert (staff.start, staff.after) == ("now", After("keep"))
+    assert (staff.file, staff.line) == ("a.toml", 3)
+
+
+def test_what_is_said_is_kept(profiles: Profiles) -> None:
+    sales = named(profiles, "sales")
+    assert (sales.tracking_rule, sales.start, sales.after) == (Rule.ALL, date(2026, 1, 31), After("move", "Done"))
+    assert isinstance(sales.settings, MailboxSettings)
+    assert sales.settings.folders == ("INBOX", "Sales")
+    relay = profiles.outgoing[0]
+    assert (relay.max_attempts, relay.on_unknown) == (3, "resend")
+    assert isinstance(relay.settings, RelaySettings)
+
+
+def test_a_listener_begins_with_all(profiles: Profiles) -> None:
+    drop = named(profiles, "drop")
+    assert drop.listens
+    assert drop.start == "all"
+    assert isinstance(drop.settings, ListenerSettings)
+    assert drop.settings.keeps_original
+
+
+def test_a_date_may_be_in_quotes(tmp_path: Path) -> None:
+    profiles = read(tmp_path, a=f'[incoming.a]\n{IMAP}\nowners = ["a@b.example"]\nstart = "2026-01-31"')
+    assert profiles.incoming[0].start == date(2026, 1, 31)
+
+
+@pytest.mark.parametrize(
+    ("mailbox", "name"),
+    [
+        ("anna@example.com", "staff"),
+        ("BOSS@other.example", "staff"),
+        ("Sales-North@example.com", "sales"),
+        ("info@example.com", "sales"),
+        ("anna@other.example", None),
+    ],
+)
+def test_the_most_exact_match_reads_a_mailbox(profiles: Profiles, mailbox: str, name: str | None) -> None:
+    found = profiles.incoming_for(mailbox)
+    assert (found and found.name) == name
+
+
+def test_listeners_and_relays_are_found_by_their_own_patterns(profiles: Profiles) -> None:
+    for address, name in [("anna@example.com", "drop"), ("queue@example.com", "queue"), ("boss@other.example", None)]:
+        found = profiles.listener_for(address)
+        assert (found and found.name) == name
+    relay = profiles.outgoing_for("Anna@example.com")
+    assert relay is not None
+    assert relay.name == "relay"
+    assert profiles.outgoing_for("anna@other.example") is None
+
+
+def test_a_profile_does_not_change(profiles: Profiles) -> None:
+    for profile in (*profiles.incoming, *profiles.outgoing):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(profile, "name", "other")  # noqa: B010  # a type checker refuses the plain assignment
+
+
+def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path) -> None:
+    profiles = read(tmp_path, **{".a": "[broken", "b": f'[incoming.a]\n{IMAP}\nowners = ["a@b.example"]'})
+    (tmp_path / "notes.txt").write_text("[broken")
+    assert [profile.name for profile in profiles.incoming] == ["a"]
+
+
+def test_a_mark_of_byte_order_and_carriage_returns_are_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf[incoming.a]\r\ntransport = 'imap'\r\nhots = 1\r\n")
+    assert 'a.toml:3: [incoming.a] unknown key "hots"; did you mean "host"?' in mistakes(tmp_path)
+
+
+def test_no_folder_says_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "profiles"
+    words = 'make it and put a profile in; "email-router profile example KIND" prints one to begin with'
+    with pytest.raises(ProfileErrors) as raised:
+        load(folder)
+    assert str(raised.value) == f"{folder}: there is no such folder: {words}"
+
+
+def test_what_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").mkdir()
+    (tmp_path / "c.toml").write_text("x = " + "[" * 10_000)
+    told = mistakes(tmp_path, b="[incomming]")
+    assert told == [
+        "a.toml: the file cannot be read: Is a directory",
+        'b.toml:1: unknown table "incomming"; did you mean "incoming"?',
+        "c.toml: the file holds a number or a nesting that is too large to be read",
+    ]
+
+
+def test_a_secret_for_each_mailbox_is_not_looked_for(tmp_path: Path) -> None:
+    file = str(tmp_path / "{mailbox}")
+    text = IMAP.replace('env = "PASSWORD"', f"file = '{file}'")
+    assert read(tmp_path, a=f'[incoming.a]\n{text}\nowners = ["a@b.example"]').incoming
+
+
+def test_a_secret_in_a_file_is_looked_for_and_not_kept(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hunter2\n")
+    text = IMAP.replace('env = "PASSWORD"', f"file = '{file}'")
+    profiles = read(tmp_path, a=f'[incoming.a]\n{text}\nowners = ["a@b.example"]')
+    assert "hunter2" not in repr(profiles.incoming)
+    file.write_text("")
+    assert mistakes(tmp_path) == [f"a.toml:5: [incoming.a] auth.password: the secret {file} is empty"]
+
+
+def test_owners_whom_nobody_serves_are_told(profiles: Profiles) -> None:
+    owners: list[tuple[str | None, bool, str | None]] = [
+        ("anna@example.com", True, None),
+        ("anna@other.example", True, None),
+        ("new@other.example", False, None),
+        (None, True, None),
+    ]
+    words = "owner anna@other.example: no incoming profile serves this mailbox; add it to the owners of one"
+    assert check_owners(profiles, owners) == [Mistake("", 0, words)]
+    assert str(Mistake("", 0, words)) == words
+
+
+def test_an_owner_whose_rule_ignores_mail_needs_a_listener_that_gets_copies(profiles: Profiles) -> None:
+    assert check_owners(profiles, [("queue@example.com", True, None), ("anna@example.com", True, "none")]) == []
+    words = (
+        '[incoming.queue] copy must be true, because owner queue@example.com has the rule "known" and what it ignores '
+        "would be lost: say copy = true if the mail server keeps the original, or give the owner the rule "
+        '"all"'
+    )
+    assert check_owners(profiles, [("queue@example.com", True, "known")]) == [Mistake("b.toml", 8, words)]
+
+
+@pytest.mark.parametrize("kind", transports.kinds())
+def test_every_transport_has_an_example_that_works(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transports.Secret, "reveal", lambda *_: "hunter2")
+    profiles = read(tmp_path, example=example(kind))
+    offered = transports.load(kind)
+    assert {profile.kind for profile in profiles.incoming} == ({kind} if offered.incoming else set())
+    assert {profile.kind for profile in profiles.outgoing} == ({kind} if offered.outgoing else set())
+
+
+@pytest.mark.parametrize("kind", ["exchange", "../pyproject", "base", ""])
+def test_there_is_no_example_of_what_there_is_not(kind: str) -> None:
+    with pytest.raises(KeyError):
+        example(kind)
+
+
+def test_an_installed_example_comes_before_that_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.profile.__file__", str(tmp_path / "router" / "profile.py"))
+    for folder in ("profiles", "router/examples"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "imap.toml").write_text(folder)
+    assert example("imap") == "router/examples"
+
+
+def test_the_schema_knows_every_key_of_every_transport() -> None:
+    whole = schema()
+    for direction in ("incoming", "outgoing"):
+        tables: list[Any] = whole["properties"][direction]["additionalProperties"]["oneOf"]
+        found = {table["$ref"].rpartition("/")[2] for table in tables}
+        kinds = [kind for kind in transports.kinds() if getattr(transports.load(kind), direction)]
+        assert found == {f"{direction}_{kind}" for kind in kinds}
+    listener = whole["$defs"]["incoming_smtp"]
+    assert {"transport", "listen", "copy", "owners", "rule", "start"} <= listener["properties"].keys()
+    assert listener["properties"]["transport"]["const"] == "smtp"
+    assert set(listener["required"]) == {"transport", "listen", "owners"}
+    assert listener["additionalProperties"] is False

@@ -1,0 +1,64 @@
+"""The tables of docs/profiles.md say what the models say.
+
+To write them anew after a change: UPDATE_DOCS=1 pytest tests/unit/test_profile_docs.py, and read the diff.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic.fields import FieldInfo
+
+import transports
+from router.draft import COMMON
+from router.keys import TRANSPORT, keys
+from transports.base import After
+
+PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
+
+
+def tables() -> dict[str, dict[str, FieldInfo]]:
+    found: dict[str, dict[str, FieldInfo]] = {
+        direction: {"transport": TRANSPORT, **keys(common)} for direction, common in COMMON.items()
+    }
+    for kind in transports.kinds():
+        for direction in COMMON:
+            offer = getattr(transports.load(kind), direction)
+            if offer is not None:
+                found[f"{direction} {kind}"] = dict(keys(offer))
+    return found
+
+
+def default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value: Any = field.default
+    if value is None:
+        return ""
+    return f"`{json.dumps(str(value) if isinstance(value, After) else value)}`"
+
+
+def markdown(table: dict[str, FieldInfo]) -> str:
+    meanings = {key: (field.description or "").replace("|", "\\|") for key, field in table.items()}
+    rows = [f"| `{key}` | {default(field)} | {meanings[key]} |" for key, field in table.items()]
+    return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])
+
+
+@pytest.mark.parametrize("name", tables())
+def test_the_page_tells_every_key(name: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    before, begin, rest = page.partition(f"<!-- keys: {name} -->\n")
+    assert begin, "the page has no table of this name"
+    written, end, after = rest.partition("<!-- end -->")
+    expected = markdown(tables()[name]) + "\n"
+    if "UPDATE_DOCS" in os.environ:
+        PAGE.write_text(before + begin + expected + end + after, encoding="utf-8")
+    else:
+        assert written == expected
+
+
+@pytest.mark.parametrize("name", tables())
+def test_every_key_is_described(name: str) -> None:
+    assert not [key for key, field in tables()[name].items() if not field.description]
