@@ -1,6 +1,5 @@
 """The commands. Exit status: 0, 1 (it did not work), 2 (usage)."""
 
-import asyncio
 import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ import uvloop
 from rich.console import Console
 
 from router import app as application
+from router import demo as play
 from router import profile
 from router.errors import RouterError
 from router.repository.migrate import migrate as migrate_schema
@@ -43,6 +43,16 @@ def run() -> None:
     async def work() -> None:
         settings = Settings.read()
         await application.run(settings, profile.load(settings.profiles))
+
+    _work(work())
+
+
+@app.command()
+def demo() -> None:
+    """Show everything with a sample CRM and sample mail, in a database of its own; nothing has to be set."""
+
+    async def work() -> None:
+        await play.run(Settings.read())
 
     _work(work())
 

@@ -15,7 +15,7 @@ _REFUSED = re.compile(r"gone\b", re.IGNORECASE)
 
 
 class Capture:
-    """`async with Capture(folder) as capture`: takes mail at 127.0.0.1 and `capture.port`; refuses `gone…@` anywhere."""
+    """`async with Capture(folder) as capture`: takes mail at 127.0.0.1, `capture.port`; refuses `gone@` anywhere."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
