@@ -44,10 +44,10 @@ class Capture:
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
         """Keep the message before it is answered for."""
-        path = await asyncio.to_thread(self._keep, cast("bytes", envelope.content))
-        return f"250 2.0.0 kept as {path.name}"
+        await asyncio.to_thread(self._keep, cast("bytes", envelope.content))
+        return "250 2.0.0 kept by the demo's capture server"
 
-    def _keep(self, content: bytes) -> Path:
+    def _keep(self, content: bytes) -> None:
         """Write the message under its time and subject; what is there already is never overwritten."""
         subject = str(make_header(decode_header(message_from_bytes(content).get("Subject", ""))))
         slug = re.sub(r"[^\w]+", "-", subject)[:60].strip("-")
@@ -59,5 +59,5 @@ class Capture:
                     file.write(content)
             except FileExistsError:
                 continue
-            return path
+            return
         raise FileExistsError(str(self.folder / stem))

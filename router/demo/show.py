@@ -12,6 +12,7 @@ from router.demo.sample import Sample
 from router.repository.account import CopyAccount, NamedRecord, SentAccount
 
 WIDTH = 100
+_EARLIER = "already there from an earlier start"
 _STYLES = {
     "promoted": "bold green",
     "duplicate": "cyan",
@@ -32,38 +33,45 @@ def console() -> Console:
 
 
 def table_in(told: Iterable[tuple[Sample, Sequence[CopyAccount], bool]]) -> Table:
-    """Show each sample with what became of its copies; the bool says that an earlier start had handed it in."""
-    table = _table("Mail that came in", "Message", "What became of it, and why", "In the CRM")
+    """Show what became of each sample's copies; the bool says that an earlier start had handed it in."""
+    told = list(told)
+    known = all(earlier for *_, earlier in told)
+    table = _table("Mail that came in", known=known)
     for sample, copies, earlier in told:
-        message = _message(sample.message.sender or "", sample.recipients, sample.message.subject)
-        became, crm = Text(), Text()
+        sender = sample.message.sender or "nobody"
+        first = Text(f"{sample.message.subject}\n", style="bold")
         for copy in copies:
-            whose = f" for {copy.mailbox}" if len(copies) > 1 else ""
-            _line(became, copy.disposition, f"{whose}: {'; '.join(copy.reasons)}")
+            # The messages are ours to show; of what was ignored, the database could not say a word.
+            whole = first.append(f"{sender} → {copy.mailbox}", style="not bold")
+            lines = ["; ".join(copy.reasons)]
+            if copy is copies[0]:
+                lines += [*_in_crm(copy), *([_EARLIER] if earlier and not known else [])]
+            table.add_row(_word(copy.disposition), whole, "\n".join(lines))
+            first = Text("the same message\n")
         if not copies:
-            _line(became, "not handed in", ": the email that it answers was not sent yet")
-        if earlier:
-            _line(became, "", "already there from an earlier start")
-        for line in dict.fromkeys(line for copy in copies for line in _in_crm(copy)):
-            _line(crm, "", line)
-        table.add_row(message, became, crm)
+            first.append(f"{sender} → {', '.join(sample.recipients)}", style="not bold")
+            table.add_row("-", first, "not handed in: the email that it answers was not sent")
+        table.add_section()
     return table
 
 
 def table_out(emails: Iterable[tuple[SentAccount, bool]]) -> Table:
-    """Show each email that the CRM sent with what became of it."""
-    table = _table("Mail that the CRM sent", "Email", "What became of it, in the server's words", "In the CRM")
+    """Show what became of each email that the CRM sent; the bool says that an earlier start had queued it."""
+    emails = list(emails)
+    known = all(earlier for _, earlier in emails)
+    table = _table("Mail that the CRM sent", known=known)
     for email, earlier in emails:
-        became = Text()
-        _line(became, email.status, f": {_words(email)}" if _words(email) else "")
-        if earlier:
-            _line(became, "", "already there from an earlier start")
-        crm = Text()
+        recipients = ", ".join(one.address for one in email.deliveries)
+        message = Text(f"{email.subject}\n", style="bold").append(f"{email.sender} → {recipients}", style="not bold")
+        lines = [_words(email)] if _words(email) else []
         if email.regarding:
-            _line(crm, "", f"regarding {_record(email.regarding)}")
+            lines.append(f"regarding {_record(email.regarding)}")
         if email.token:
-            _line(crm, "", f"token CRM:{email.token}")
-        table.add_row(_message(email.sender, [one.address for one in email.deliveries], email.subject), became, crm)
+            lines.append(f"its answers are known by CRM:{email.token}")
+        if earlier and not known:
+            lines.append(_EARLIER)
+        table.add_row(_word(email.status), message, "\n".join(lines))
+        table.add_section()
     return table
 
 
@@ -90,27 +98,18 @@ def line_out(email: SentAccount, at: datetime) -> Text:
     return line
 
 
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.HORIZONTALS, show_lines=True)
-    for heading, ratio in zip(headings, (35, 36, 29), strict=True):
-        table.add_column(heading, ratio=ratio, overflow="fold")
-    table.expand = True
+def _table(title: str, *, known: bool) -> Table:
+    if known:
+        title += f": {_EARLIER}"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.HORIZONTALS, expand=True)
+    table.add_column("Became", width=9)
+    table.add_column("Message", ratio=1, overflow="fold")
+    table.add_column("Why, and what the CRM has of it", ratio=1, overflow="fold")
     return table
 
 
-def _message(sender: str, recipients: Iterable[str], subject: str) -> Text:
-    text = Text(subject, style="bold")
-    text.append(f"\n{sender}", style="not bold")
-    for recipient in recipients:
-        text.append(f"\n→ {recipient}", style="not bold")
-    return text
-
-
-def _line(text: Text, word: str, rest: str) -> None:
-    if text:
-        text.append("\n")
-    text.append(str(word), style=_style(word))
-    text.append(rest)
+def _word(word: str) -> Text:
+    return Text(str(word), style=_style(word))
 
 
 def _style(word: str) -> str:
@@ -119,7 +118,7 @@ def _style(word: str) -> str:
 
 def _in_crm(copy: CopyAccount) -> list[str]:
     if copy.email_id is None:
-        return ["not in the CRM"]
+        return ["not in the CRM"] if copy.disposition != "held" else ["not in the CRM before an admin has looked"]
     lines = [f"from {_record(copy.sender_record)}" if copy.sender_record else "sender unresolved"]
     if copy.regarding:
         lines.append(f"regarding {_record(copy.regarding)}")
