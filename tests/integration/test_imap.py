@@ -201,6 +201,19 @@ async def test_folder_made_anew_loses_the_cursor(dovecot: Dovecot, mailbox: str,
     assert dovecot.count(mailbox, "Box") == 1
 
 
+async def test_folder_deleted_while_it_is_open(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
+    dovecot.append(mailbox, message("old"), "Box")
+    async with opened("Box") as box:
+        listing = await box.list(None, 9)
+        with dovecot.connect(mailbox) as imap:
+            imap.delete("Box")
+        with pytest.raises(Unreachable):
+            await box.list(listing.cursor, 9)
+    with pytest.raises(Permanent, match="does not open the folder Box"):
+        async with opened("Box"):
+            pass
+
+
 async def test_cursor_of_another_kind_is_lost(opened: Open) -> None:
     async with opened() as box:
         with pytest.raises(CursorLost):
