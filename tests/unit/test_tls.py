@@ -21,9 +21,7 @@ def test_own_authorities_are_read_again_when_they_change(tmp_path: Path, ca_file
     copy = tmp_path / "ca.pem"
     copy.write_bytes(ca_file.read_bytes())
     context = client_context(copy)
-    assert [dict(part[0] for part in ca["subject"])["commonName"] for ca in context.get_ca_certs()] == [
-        "CRM email router test authority"
-    ]
+    assert "CRM email router test authority" in str(context.get_ca_certs())
     copy.write_text("no certificate")
     with pytest.raises(Permanent, match=r"ca\.pem cannot be read: it holds no certificate"):
         client_context(copy)
