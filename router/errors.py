@@ -5,7 +5,10 @@ RouterError                 words for an admin: what is wrong, and what to do ab
 ├── ProfileErrors           the profiles: one line for each mistake, with its file and line
 └── DatabaseError           the database cannot be used
     ├── EmbeddedError       the embedded PostgreSQL cannot be started or joined
-    └── MigrationError      the schema is not one that this program can work with
+    ├── MigrationError      the schema is not one that this program can work with
+    ├── DatabaseAway        a fault of the system: the same again, later
+    ├── ContentRefused      a fault of what was to be stored: never again as it is
+    └── LeaseLost           another process holds now what was ours
 """
 
 from collections.abc import Iterable
@@ -60,3 +63,15 @@ class EmbeddedError(DatabaseError):
 
 class MigrationError(DatabaseError):
     """The schema is not one that this program can work with."""
+
+
+class DatabaseAway(DatabaseError):
+    """A fault of the system (SQLSTATE classes 08, 40, 53, 55, 57, or no connection): try the same again, later."""
+
+
+class ContentRefused(DatabaseError):
+    """PostgreSQL refuses what was to be stored (SQLSTATE classes 22 and 23): never try it again as it is."""
+
+
+class LeaseLost(DatabaseError):
+    """Another process holds now what was ours: nothing was committed, let go of it."""

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from transports.base import Place
+from transports.base import Outcome, Place
 
 
 class Rule(StrEnum):
@@ -300,9 +300,9 @@ class Decision:
 class Outgoing:
     """A claimed email, with all that is needed to compose it and to record what became of it.
 
-    `recipients` are the normalised addresses that did not take it yet; `mentions` are all that the headers name (bcc too,
-    which composing leaves out). `date` and `message_id` are those of the first attempt, so that a second copy is known
-    as one. `attempt` counts from 1.
+    `recipients` are the normalised addresses that did not take it yet, `taken` counts those that did; `mentions` are
+    all that the headers name (bcc too, which composing leaves out). `date` and `message_id` are those of the first
+    attempt, so that a second copy is known as one. `attempt` counts from 1.
     """
 
     id: UUID
@@ -320,4 +320,17 @@ class Outgoing:
     thread_ids: tuple[str, ...]
     mentions: tuple[Mention, ...]
     recipients: tuple[str, ...]
+    taken: int = 0
     attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attempt to send came to. `next_at` is set if it is to be tried again (`pending_send`)."""
+
+    email_id: UUID
+    attempt_id: UUID
+    status: Literal["sent", "failed", "unknown", "pending_send"]
+    reason: str | None
+    outcomes: tuple[Outcome, ...] = ()
+    next_at: datetime | None = None

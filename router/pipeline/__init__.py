@@ -1,0 +1,64 @@
+"""What becomes of a message: pure functions over a copy and the facts, one decision a file, in the order of `STEPS`.
+
+    bytes ──parse──▶ Message                                            (parse.py; never raises)
+
+    arrive      decided before, or never came: no judgement
+    dedupe      the CRM has it already: duplicate
+    correlate   which CRM email it answers: In-Reply-To, References, token
+    resolve     whose addresses it names: the parties
+    track       whether the owner's rule wants it: ignored, held, or on
+    promote     the email activity it becomes
+
+Each step adds its reasons; the first to set a decision ends the way. `decide` does no I/O and never looks at a clock.
+What is ignored, held or dead leaves no content in its reasons.
+"""
+
+from collections.abc import Callable, Sequence
+
+from router.model import Copy, Decision, Disposition, Facts, Rule
+from router.pipeline.arrive import arrive
+from router.pipeline.correlate import correlate
+from router.pipeline.dedupe import dedupe
+from router.pipeline.parse import parse
+from router.pipeline.promote import promote
+from router.pipeline.resolve import resolve
+from router.pipeline.state import State
+from router.pipeline.track import track
+
+__all__ = ["STEPS", "decide", "decide_batch", "parse"]
+
+Step = Callable[[State, Facts], State]
+
+STEPS: tuple[Step, ...] = (arrive, dedupe, correlate, resolve, track, promote)
+
+
+def decide(copy: Copy, facts: Facts) -> Decision:
+    """Decide what becomes of one copy. A place that was decided before comes out as ignored: it keeps what it has."""
+    state = State(copy, facts.rule_of(copy))
+    for step in STEPS:
+        state = step(state, facts)
+        if state.decision is not None:
+            return state.decision
+    raise AssertionError("the last step decides")
+
+
+def decide_batch(copies: Sequence[Copy], facts: Facts) -> list[Decision]:
+    """Decide a batch, in order: each copy sees what those before it became (`facts` grows).
+
+    A copy that was ignored before another owner's copy of the same message was promoted becomes a duplicate of it.
+    """
+    decisions = []
+    for copy in copies:
+        decision = decide(copy, facts)
+        facts.learn(copy, decision)
+        decisions.append(decision)
+    return [_again(copy, decision, facts) for copy, decision in zip(copies, decisions, strict=True)]
+
+
+def _again(copy: Copy, decision: Decision, facts: Facts) -> Decision:
+    overtaken = (
+        decision.disposition is Disposition.IGNORED
+        and decision.rule is not Rule.NONE
+        and copy.key in facts.emails_by_key
+    )
+    return decide(copy, facts) if overtaken else decision

@@ -1,0 +1,11 @@
+"""What the router knows and remembers, in PostgreSQL: the only package that knows SQL.
+
+database    connections, transactions, notifications; foreign errors become ours
+sources     what is read, by which process, up to where; what is still to be settled
+facts       what is known of a batch of messages, in a fixed number of queries
+inbox       promote: one batch, one transaction
+outbox      claim, start, record: how an email is sent once
+owners      whose mail is tracked, and in whose name is sent
+embedded    the PostgreSQL that runs when no other is named
+migrate     the schema, from migrations/*.sql
+"""

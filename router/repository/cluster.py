@@ -30,7 +30,6 @@ _LONGEST_SOCKET: Final = 107  # bytes: sockaddr_un holds 108, and the last is NU
 _LONGEST_LOG: Final = 8_000_000  # bytes
 
 _SETTINGS: Final = {
-    "listen_addresses": "",
     "port": "5432",  # whatever PGPORT or the build say: it is part of the socket's name
     "max_connections": "100",
     "cluster_name": "email-router",
@@ -73,12 +72,12 @@ class Cluster:
             raise EmbeddedError(f"{self.folder}: a comma separates hosts; choose another folder with EMAIL_ROUTER_DATA")
 
     def dsn(self, user: str = DATABASE, database: str = DATABASE) -> str:
-        """A URL that asyncpg and the PostgreSQL programs alike understand."""
+        """Return a URL that asyncpg and the PostgreSQL programs alike understand."""
         query = urlencode({"host": self.socket_folder, "port": 5432, "user": user}, quote_via=percent, safe="/")
         return f"postgresql:///{database}?{query}"
 
     def prepare(self) -> None:
-        """Make the folder, if it is not there: for the router's user alone; made by root, such that others may enter."""
+        """Make the folder, if it is not there: closed to others; but root's is open, for PostgreSQL is another user."""
         try:
             if not self.folder.exists():
                 self.folder.mkdir(parents=True)
@@ -117,7 +116,7 @@ class Cluster:
                 return Account.of(owner)
         except KeyError as error:
             raise EmbeddedError(
-                f"user id {error.args[0]} has no name in /etc/passwd, and PostgreSQL needs one: add a line for it"
+                f"user id {uid or owner} has no name in /etc/passwd, and PostgreSQL needs one: add a line for it"
             ) from error
         for name in ("email-router", "nobody"):
             with suppress(KeyError):
@@ -163,21 +162,24 @@ class Cluster:
             raise EmbeddedError(
                 f"{self.data} was written by PostgreSQL {major}, and the programs in {binaries.folder} are "
                 f"{binaries.version}. Either name those of PostgreSQL {major} in EMAIL_ROUTER_POSTGRES, or stop every "
-                f"router, put their folder for OLD, and carry the data over:\n{_carry_over(self, major, binaries, account)}"
+                "router, put their folder for OLD, and carry the data over:\n"
+                + _carry_over(self, major, binaries, account)
             )
 
-    def configure(self, account: Account, settings: Mapping[str, str]) -> None:
+    def configure(self, account: Account, settings: Mapping[str, str], listen: str | None) -> None:
         """Write the settings anew. An admin's own belong into postgresql.auto.conf: ALTER SYSTEM."""
         _own(self.socket_folder, account)
         merged = {
             **_SETTINGS,
             "unix_socket_directories": str(self.socket_folder),
             "unix_socket_permissions": "0700",
+            "listen_addresses": listen or "",
             **settings,
         }
         lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in merged.items()]
         self._write("postgresql.conf", "".join(lines), account)
-        self._write("pg_hba.conf", "local all all peer map=router\n", account)
+        network = f"host {DATABASE} all all scram-sha-256\n" if listen else ""
+        self._write("pg_hba.conf", f"local all all peer map=router\n{network}", account)
         names = dict.fromkeys((account.name, Account.of(os.geteuid()).name, "root"))
         self._write(
             "pg_ident.conf",
@@ -191,7 +193,7 @@ class Cluster:
             path.unlink(missing_ok=True)
 
     def open_log(self) -> int:
-        """The log, to write to its end."""
+        """Open the log, to write to its end."""
         return os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
 
     def bound_log(self) -> None:
@@ -202,7 +204,7 @@ class Cluster:
                 os.truncate(self.log, 0)
 
     def last_words(self, lines: int = 8) -> str:
-        """The end of the log, for an error."""
+        """Read the end of the log, for an error."""
         with suppress(OSError), self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - 4000))
             return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
@@ -221,7 +223,7 @@ class Cluster:
 
 
 def barrier(folder: Path, account: Account) -> Path | None:
-    """The first folder on the way to this one, or itself, that the account cannot enter by its mode; None: none."""
+    """Find the first folder on the way to this one, or itself, that the account cannot enter by its mode."""
     if account.uid == os.geteuid():
         return None
     for step in (*reversed(folder.parents), folder):
@@ -264,7 +266,7 @@ def _carry_over(cluster: Cluster, major: str, new: Binaries, account: Account) -
     data, aside = quote(str(cluster.data)), quote(f"{cluster.data}-{major}")
     dump, host = quote(f"{cluster.folder}/dump.sql"), quote(str(cluster.socket_folder))
     programs = quote(str(new.folder))
-    options = quote(f"-k {cluster.socket_folder} -p 5432 -c listen_addresses=")
+    options = quote(f"-k {host} -p 5432 -c listen_addresses=")  # pg_ctl hands them to a shell
     login = f"-h {host} -p 5432 -U {SUPERUSER}"
     return "\n".join(
         f"  {line}"
@@ -275,8 +277,9 @@ def _carry_over(cluster: Cluster, major: str, new: Binaries, account: Account) -
             f"{become}$OLD/pg_ctl -D {data} -w stop",
             f"mv {data} {aside} && install -d -m 700{owner} {data}",
             f"{become}$NEW/initdb -D {data} {' '.join(initdb_options(new.major))}",
+            f"{become}cp {aside}/pg_hba.conf {aside}/pg_ident.conf {data}",
             f"{become}$NEW/pg_ctl -D {data} -o {options} -w start",
-            f"{become}$NEW/psql {login} -q -d postgres < {dump}",
+            f"{become}$NEW/psql {login} -q -d postgres < {dump}  # that the role postgres exists is no harm",
             f"{become}$NEW/pg_ctl -D {data} -w stop",
         )
     )

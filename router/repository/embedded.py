@@ -33,14 +33,23 @@ _FAST, _IMMEDIATE, _KILLED = 5.0, 2.0, 0.5  # seconds after SIGINT, SIGQUIT, SIG
 class EmbeddedServer:
     """`async with EmbeddedServer(folder) as server`: a server that answers at `server.dsn`, ours or another's.
 
-    EmbeddedError says why there is none. Use it in a thread that lives as long as the server is to: the kernel stops
-    the server when that thread ends.
+    `binaries` is a folder to prefer over the wheel's, `settings` go before our own, and at the address `listen` roles
+    that have a password may log in by TCP, port 5432. EmbeddedError says why there is no server.
+    Use it in a thread that lives as long as the server is to: the kernel stops the server when that thread ends.
     """
 
-    def __init__(self, folder: Path, binaries: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        binaries: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        *,
+        listen: str | None = None,
+    ) -> None:
         self._cluster = Cluster(folder)
         self._binaries = binaries
         self._settings = settings or {}
+        self._listen = listen
         self._ready = asyncio.Event()
         self._child: Child | None = None
         self._task: asyncio.Task[None] | None = None
@@ -83,8 +92,8 @@ class EmbeddedServer:
                 await self._start_or_join()
             except (EmbeddedError, OSError) as error:
                 if not self._ready.is_set():
-                    raise
-                _log.error("the embedded PostgreSQL cannot be started", reason=str(error))  # noqa: TRY400
+                    raise error if isinstance(error, EmbeddedError) else EmbeddedError(str(error)) from error
+                _log.error("the embedded PostgreSQL cannot be started", reason=str(error))
             # Tried again at once when it had been up for a while, ever more slowly when it had not.
             pause = 0.0 if time.monotonic() - began > 60 else min(30.0, pause * 2 + 0.1)
             await asyncio.sleep(pause)
@@ -99,7 +108,7 @@ class EmbeddedServer:
             if await self._answers():
                 # Started by hand, without the lock: taking its pid file away would let two servers at one cluster.
                 await self._until_ready(None)
-                while await self._answers():
+                while await self._answers():  # noqa: ASYNC110  nobody here would set an event
                     await asyncio.sleep(_POLL)
                 return
             child = await self._start(lock)
@@ -135,7 +144,7 @@ class EmbeddedServer:
         if fresh is not None:
             await self._init(fresh, found, account, lock)
         cluster.check_major(found, account)
-        cluster.configure(account, self._settings)
+        cluster.configure(account, self._settings, self._listen)
         cluster.clear()
         self._child = self._spawn([found.folder / "postgres", "-D", cluster.data], account, lock, signal.SIGINT)
         return self._child
@@ -222,7 +231,8 @@ class EmbeddedServer:
     async def _watch(self, child: Child) -> None:
         while child.running:
             with suppress(TimeoutError):
-                status = await child.wait(timeout=60)
+                async with asyncio.timeout(60):
+                    status = await child.wait()
                 _log.error("the embedded PostgreSQL ended", status=status, last_words=self._cluster.last_words())
             self._cluster.bound_log()
 
@@ -238,7 +248,8 @@ class EmbeddedServer:
             for number, patience in ((signal.SIGINT, _FAST), (signal.SIGQUIT, _IMMEDIATE), (signal.SIGKILL, _KILLED)):
                 self._child.signal(number)
                 with suppress(TimeoutError):
-                    await self._child.wait(patience)
+                    async with asyncio.timeout(patience):
+                        await self._child.wait()
                     return
         except asyncio.CancelledError:
             self._child.signal(signal.SIGQUIT)  # asked twice: no checkpoint, the next start recovers

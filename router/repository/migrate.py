@@ -113,12 +113,13 @@ async def _check_server(connection: "asyncpg.Connection[asyncpg.Record]") -> Non
     encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
         raise MigrationError(
-            f"the database is encoded in {encoding}: make another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            f"the database is encoded in {encoding}: make another with "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
 
 
 def _read(folder: Path) -> list[_Migration]:
-    """The files in order, numbered from 1 without a gap."""
+    """Read the files in order, numbered from 1 without a gap."""
     migrations = []
     for path in sorted(folder.glob("*.sql")):
         match = _FILE.fullmatch(path.name)

@@ -25,7 +25,7 @@ from typing import Any
 from tests.servers.dovecot_conf import configuration, users
 from tests.servers.installed import program, require_file
 from tests.servers.ports import free_port
-from tests.servers.process import spawn, wait_until, wait_until_closed
+from tests.servers.process import end, spawn, wait_until
 from tests.servers.tls import Tls
 
 HOST = "127.0.0.1"
@@ -64,11 +64,17 @@ class Dovecot:
 
     def stop(self) -> None:
         """Stop in order. Does nothing when it is not running."""
-        self._end(signal.SIGTERM)
+        if self._process is not None:
+            end(self._process, [self.imap, self.imaps, self.pop3, self.pop3s, self.lmtp])
+            self._process = None
 
     def kill(self) -> None:
         """Kill every process of it at once, as a power failure would."""
-        self._end(signal.SIGKILL)
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self.stop()
+        # Until init has taken note of its death, a master looks alive to its successor.
+        (self._folder / "run" / "master.pid").unlink(missing_ok=True)
 
     def restart(self) -> None:
         self.stop()
@@ -176,18 +182,6 @@ class Dovecot:
                 return connection.recv(4) == b"* OK"
         except ConnectionError:
             return False
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        if self._process.poll() is None:
-            if how == signal.SIGKILL:
-                os.killpg(self._process.pid, how)
-            else:
-                self._process.send_signal(how)
-        self._process.wait(20)
-        self._process = None
-        wait_until_closed(self.imap, self.imaps, self.pop3, self.pop3s, self.lmtp)
 
 
 def _ok(answer: tuple[str, list[Any]]) -> list[Any]:

@@ -14,7 +14,6 @@ What becomes of mail is told by its recipient's address:
 """
 
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -25,7 +24,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.installed import as_root, program
 from tests.servers.ports import free_port
 from tests.servers.postfix_conf import DEFERRED, REFUSED, Plan, write_configuration
-from tests.servers.process import spawn, wait_until, wait_until_closed
+from tests.servers.process import end, spawn, wait_until
 from tests.servers.routes import Routes, next_hop
 from tests.servers.sink import Delivered, Sink
 from tests.servers.tls import Tls
@@ -74,7 +73,7 @@ class Postfix:
             [program("postconf"), "-c", str(self._folder / "etc"), "-h", "daemon_directory"], text=True
         )
         command = [f"{master.strip()}/master", "-c", str(self._folder / "etc"), "-s"]
-        process = spawn([*self._root, *command], self.log_file)
+        process = spawn(command, self.log_file, self._root)
         self._process = process
         wait_until(lambda: process.poll() is not None or self._answers(), "Postfix answers")
         if process.poll() is not None:
@@ -82,11 +81,17 @@ class Postfix:
 
     def stop(self) -> None:
         """Stop in order. Does nothing when it is not running."""
-        self._end(signal.SIGTERM)
+        if self._process is not None:
+            end(self._process, [self.smtp, self.submission, self.smtps])
+            self._process = None
 
     def kill(self) -> None:
         """Kill every process of it at once, as a power failure would."""
-        self._end(signal.SIGKILL)
+        if self._process is not None and self._process.poll() is None:
+            # The master leads a group of all its processes.
+            master = int((self._folder / "queue" / "pid" / "master.pid").read_text())
+            self._as_root("kill", "-KILL", "--", f"-{master}")
+        self.stop()
 
     def restart(self) -> None:
         self.stop()
@@ -139,17 +144,6 @@ class Postfix:
                 return True
         except ConnectionError:
             return False
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        if self._process.poll() is None:
-            # The master leads a group of all its processes. Beneath sudo it is not our own child.
-            master = int((self._folder / "queue" / "pid" / "master.pid").read_text())
-            self._as_root("kill", f"-{how.value}", "--", f"-{master}" if how == signal.SIGKILL else str(master))
-        self._process.wait(20)
-        self._process = None
-        wait_until_closed(self.smtp, self.submission, self.smtps)
 
     def _as_root(self, *command: str) -> None:
         subprocess.run([*self._root, *command], check=True, capture_output=True)

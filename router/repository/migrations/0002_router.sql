@@ -1,6 +1,6 @@
 -- The router's own state, and the guards that tie it to crm.email. The CRM's role cannot enter this schema.
 
-CREATE SCHEMA router;
+CREATE SCHEMA IF NOT EXISTS router;  -- it holds the list of migrations already
 COMMENT ON SCHEMA router IS 'The email router''s own state; not for the CRM.';
 
 CREATE TABLE router.installation (
@@ -36,7 +36,7 @@ CREATE TABLE router.source (
     folder text NOT NULL,
     owner_id uuid,
     cursor text,
-    begins_at timestamptz NOT NULL DEFAULT '-infinity',
+    begins_at timestamptz NOT NULL,
     process_id uuid,
     epoch bigint NOT NULL DEFAULT 0,
     fault text,
@@ -45,7 +45,7 @@ CREATE TABLE router.source (
 );
 COMMENT ON TABLE router.source IS 'One thing an incoming profile reads: one folder of one mailbox, or one listener (mailbox and folder empty).';
 COMMENT ON COLUMN router.source.cursor IS 'Where reading goes on; opaque text of the transport. Null: never read.';
-COMMENT ON COLUMN router.source.begins_at IS 'What arrived before is not judged.';
+COMMENT ON COLUMN router.source.begins_at IS 'What arrived before is not judged. Infinity: at the moment when it is first read.';
 COMMENT ON COLUMN router.source.process_id IS 'The process that reads it: its lease lasts while that process is seen.';
 COMMENT ON COLUMN router.source.epoch IS 'Fencing token: counts the leases; a commit with an older one is refused.';
 COMMENT ON COLUMN router.source.fault IS 'What is wrong with it now, in words for an admin.';

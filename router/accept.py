@@ -1,0 +1,98 @@
+"""The way in for a listener: what mail servers hand over is promoted, and only then answered."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from router.errors import DatabaseError
+from router.group import Group
+from router.model import Copy, Decision, Owner, normalise
+from router.profile import IncomingProfile, Profiles
+from router.receive import Addressee, promote_batch, read_messages, tell
+from router.repository import sources
+from router.repository.database import Database
+from router.repository.inbox import Batch
+from router.repository.owners import approved_owners
+from router.repository.sources import Source
+from router.retry import Backoff
+from transports import ListenerSettings
+from transports.base import Acceptance, Received, TransportError
+
+_log = structlog.get_logger(__name__)
+
+_MESSAGES = 50  # the most that one transaction holds
+
+
+class Door:
+    """One listener of ours. The messages of many connections are committed together; one alone waits for nobody."""
+
+    def __init__(
+        self, database: Database, profiles: Profiles, profile: IncomingProfile, settings: ListenerSettings
+    ) -> None:
+        self._database = database
+        self._profiles = profiles
+        self._profile = profile
+        self._settings = settings
+        self._source_id = 0
+        self._group: Group[list[Copy], list[Decision]] = Group(self._promote, at_most=_MESSAGES)
+        self._log = _log.bind(profile=profile.name)
+
+    async def run(self) -> None:
+        """Serve until cancelled. Where the address is taken (another process of ours, say), try until it is free."""
+        backoff = Backoff(longest=5)
+        while True:
+            try:
+                source = Source(self._profile.name, "", "", None, "all")
+                self._source_id = (await sources.ensure(self._database, [source]))[source]
+                async with self._settings.open() as listener:
+                    await sources.note_fault(self._database, self._source_id, None)
+                    self._log.info("listening", address=self._settings.listen)
+                    backoff.reset()
+                    await listener.serve(self.accept, self.knows)
+            except (TransportError, DatabaseError) as error:
+                pause = backoff.next()
+                self._log.warning("cannot listen now", reason=str(error), pause=round(pause, 1))
+                await asyncio.sleep(pause)
+
+    async def knows(self, address: str) -> bool:
+        """Whether an envelope recipient is the mailbox of an approved owner whom this listener serves."""
+        return bool(await self._owners([address]))
+
+    async def accept(self, received: Received) -> list[Acceptance]:
+        """Promote one message for each of its recipients; answers only after the commit, one per recipient.
+
+        Raises DatabaseError when nothing was promised: the mail server keeps the mail.
+        """
+        owners = await self._owners(received.recipients)
+        addressees = {
+            recipient: Addressee(owner, received, replace(received.place, id=f"{received.place.id}:{number}"))
+            for number, recipient in enumerate(received.recipients)
+            if (owner := owners.get(normalise(recipient))) is not None
+        }
+        copies = await asyncio.to_thread(
+            read_messages, list(addressees.values()), self._source_id, self._profile.tracking_rule
+        )
+        decisions = dict(zip(addressees, await self._group.add(copies), strict=True)) if copies else {}
+        return [
+            Acceptance(250, f"2.0.0 {decisions[recipient].disposition}")
+            if recipient in decisions
+            else Acceptance(550, "5.1.1 nobody here has this address")
+            for recipient in received.recipients
+        ]
+
+    async def _owners(self, addresses: Sequence[str]) -> dict[str, Owner]:
+        served = [
+            address
+            for address in map(normalise, addresses)
+            if (listener := self._profiles.listener_for(address)) is not None and listener.name == self._profile.name
+        ]
+        return await approved_owners(self._database, served)
+
+    async def _promote(self, groups: Sequence[list[Copy]]) -> list[list[Decision]]:
+        copies = [copy for group in groups for copy in group]
+        decisions = await promote_batch(self._database, Batch(copies, keeps=True))
+        tell(self._log, decisions)
+        rest = iter(decisions)
+        return [[next(rest) for _ in group] for group in groups]

@@ -1,0 +1,111 @@
+"""The composition root: settings → database → profiles → tasks → orderly stop."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import structlog
+
+from router.accept import Door
+from router.errors import DatabaseError
+from router.profile import Profiles
+from router.repository import sources
+from router.repository.database import Database
+from router.repository.embedded import EmbeddedServer
+from router.repository.migrate import migrate
+from router.send import Sender
+from router.settings import Settings
+from router.share import Share
+from transports import ListenerSettings
+
+_log = structlog.get_logger(__name__)
+
+_GRACE = 3.0  # seconds that sends under way have to end; with the database's own, the whole stop is within 8
+
+
+@asynccontextmanager
+async def dsn_of(settings: Settings) -> AsyncIterator[str]:
+    """The database that the environment names, or else the embedded one, for as long as it is needed."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    async with EmbeddedServer(settings.data, settings.postgres) as server:
+        yield server.dsn
+
+
+@asynccontextmanager
+async def database_of(settings: Settings) -> AsyncIterator[Database]:
+    """The database, with its schema brought up to date."""
+    async with dsn_of(settings) as dsn:
+        await migrate(dsn)
+        async with Database(dsn) as database:
+            yield database
+
+
+async def run(settings: Settings, profiles: Profiles) -> None:
+    """Bring mail in and send mail out until SIGTERM or SIGINT."""
+    stop = stop_on_signals()
+    async with database_of(settings) as database:
+        await serve(database, profiles, timedelta(seconds=settings.lease), stop)
+
+
+async def serve(database: Database, profiles: Profiles, lease: timedelta, stop: asyncio.Event) -> None:
+    """Do all the work of one router process until told to stop.
+
+    A task that ends by a mistake of ours ends the process, so that whoever watches it starts it again.
+    """
+    process_id = uuid4()
+    await sources.beat(database, process_id)
+    receiving = [
+        asyncio.create_task(_beat(database, process_id, lease), name="beat"),
+        asyncio.create_task(Share(database, profiles, process_id, lease).run(), name="share of the sources"),
+    ]
+    receiving += [
+        asyncio.create_task(Door(database, profiles, profile, profile.settings).run(), name=f"door {profile.name}")
+        for profile in profiles.incoming
+        if isinstance(profile.settings, ListenerSettings)
+    ]
+    sending = asyncio.create_task(Sender(database, profiles, process_id, lease).run(stop, _GRACE), name="sender")
+    told = asyncio.create_task(stop.wait())
+    _log.info("running", incoming=len(profiles.incoming), outgoing=len(profiles.outgoing))
+    try:
+        await asyncio.wait([told, sending, *receiving], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        _log.info("stopping")
+        stop.set()
+        for task in (told, *receiving):
+            task.cancel()
+        results = await asyncio.gather(sending, *receiving, return_exceptions=True)
+        with suppress(DatabaseError):
+            await sources.leave(database, process_id)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _beat(database: Database, process_id: UUID, lease: timedelta) -> None:
+    """Say that this process lives, often enough that one lost word does no harm."""
+    while True:
+        await asyncio.sleep(lease.total_seconds() / 5)
+        try:
+            await sources.beat(database, process_id)
+        except DatabaseError as error:
+            _log.warning("the database does not hear us", reason=str(error))
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; a second one ends the process at once."""
+    stop = asyncio.Event()
+
+    def told(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told, number)
+    return stop

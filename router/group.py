@@ -1,0 +1,44 @@
+"""Group commit: what many wait for at once is done in one go, and one that comes alone waits for nobody."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Group(Generic[Item, Answer]):
+    """Calls `flush` with what has gathered while the last call ran, at most `at_most` items; one answer per item.
+
+    An exception of `flush` goes to all whose items were in it. Cancelling one that waits cancels nobody else's.
+    """
+
+    def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], at_most: int = 100) -> None:
+        self._flush = flush
+        self._at_most = at_most
+        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._runner: asyncio.Task[None] | None = None
+
+    async def add(self, item: Item) -> Answer:
+        """Wait until the item was flushed, and return its answer."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run(), name="group")
+        return await answer
+
+    async def _run(self) -> None:
+        while self._waiting:
+            group = [self._waiting.popleft() for _ in range(min(self._at_most, len(self._waiting)))]
+            try:
+                answers = await self._flush([item for item, _ in group])
+            except Exception as error:  # noqa: BLE001  # whoever waits is told, whatever it is
+                for _, answer in group:
+                    if not answer.done():
+                        answer.set_exception(error)
+            else:
+                for (_, answer), value in zip(group, answers, strict=True):
+                    if not answer.done():
+                        answer.set_result(value)

@@ -1,0 +1,75 @@
+"""Which earlier email of the CRM the message answers: by In-Reply-To, by References, else by the subject's token.
+
+A header names an email nobody could guess, so whoever answers it is on the thread. A token can be read over somebody's
+shoulder: it counts only from a sender who was on the email it names.
+"""
+
+import re
+from collections.abc import Iterator
+
+from router.model import Facts, Message, Method, ThreadEmail, message_id_hash
+from router.pipeline.state import State
+
+NEW_ON_THREAD = "new-on-thread"
+
+# "FW: Offer", "[list] Fwd: Offer", "WG[2]: Offer", in the languages of mail programs; "Re: Fwd: Offer" is an answer.
+_FORWARD = re.compile(
+    r"(?:\s*\[[^\]]{0,80}\])*\s*"
+    r"(?:fwd?|fw|wg|tr|rv|i|enc|doorst|vs|vb|vl|vid\.?sänt|videresendt|pd|továbbítás|fwd?\s*\.|转发|轉寄|転送)"
+    r"(?:\[\d{1,3}\])?\s*[:\uff1a]",
+    re.IGNORECASE,
+)
+
+
+def correlate(state: State, facts: Facts) -> State:
+    """Link the message to the email it answers. A forward is no answer: what it belongs to is only suggested."""
+    message = state.copy.message
+    if _FORWARD.match(message.subject):
+        return _suggest(state, facts)
+    for method, email in _named_by_headers(message, facts):
+        state = state.because(f"answers a CRM email, by {method}", correlated=email, method=method)
+        if message.sender not in email.participants:
+            state = state.because("the sender is new on the thread", flags=(*state.flags, NEW_ON_THREAD))
+        return state
+    return _by_token(state, facts)
+
+
+def _named_by_headers(message: Message, facts: Facts) -> Iterator[tuple[Method, ThreadEmail]]:
+    """Yield the CRM emails that In-Reply-To and then References name, the nearest first."""
+    for message_id in message.in_reply_to:
+        if email := _email_of(message_id, facts):
+            yield "in-reply-to", email
+    for message_id in reversed(message.references):
+        if email := _email_of(message_id, facts):
+            yield "references", email
+
+
+def _email_of(message_id: str, facts: Facts) -> ThreadEmail | None:
+    email_id = facts.emails_by_message_id.get(message_id_hash(message_id))
+    return facts.emails.get(email_id) if email_id else None
+
+
+def _named_by_tokens(message: Message, facts: Facts) -> list[ThreadEmail]:
+    ids = (facts.emails_by_token.get(token) for token in message.tokens)
+    emails = {email.id: email for id_ in ids if id_ and (email := facts.emails.get(id_))}
+    return sorted(emails.values(), key=lambda email: email.created_at, reverse=True)
+
+
+def _by_token(state: State, facts: Facts) -> State:
+    message = state.copy.message
+    named = _named_by_tokens(message, facts)
+    if not named:
+        return state
+    mine = [email for email in named if message.sender in email.participants]
+    if not mine:
+        return state.because("has the token of a CRM email that the sender was never on", stranger=True)
+    state = state.because("answers a CRM email, by token", correlated=mine[0], method="token")
+    others = (f"another candidate by token: email {email.id}" for email in named if email is not mine[0])
+    return state.because(*others)
+
+
+def _suggest(state: State, facts: Facts) -> State:
+    emails = [email for _, email in _named_by_headers(state.copy.message, facts)]
+    emails += _named_by_tokens(state.copy.message, facts)
+    ids = dict.fromkeys(email.id for email in emails)
+    return state.because(*(f"a forward is not an answer; suggested: email {id_}" for id_ in list(ids)[:5]))

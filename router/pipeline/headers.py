@@ -1,0 +1,183 @@
+"""Header fields of real mail: folding, encoded words, ids, parameters and dates (RFC 5322, 2047, 2231)."""
+
+import binascii
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from router.pipeline.text import clean, clean_line, decode
+
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*(.*)", re.DOTALL)
+_FOLD = re.compile(r"\r?\n(?=[ \t])|[\r\n]")
+_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\r\n]*)\?=")
+_ID = re.compile(r"<([^<>]+)>")
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))', re.DOTALL)
+_CONTINUED = re.compile(r"([^*]+)\*(?:(\d{1,3})(\*)?)?")
+
+_MOST_HEADER_BYTES = 1_000_000
+_MOST_PARAMETER_TEXT = 20_000
+_MOST_IDS = 32
+
+Fields = dict[str, list[bytes]]
+
+
+def read_fields(block: bytes) -> tuple[Fields, int, list[str]]:
+    """Split a header block into raw values by lower-case name; also where the body begins, and what was wrong."""
+    fields: Fields = {}
+    defects = []
+    last: list[bytes] | None = None
+    position = 0
+    while position < len(block):
+        if position > _MOST_HEADER_BYTES:
+            defects.append("the headers are longer than a megabyte: the rest of them was not read")
+            return fields, _after_headers(block, position), defects
+        end = block.find(b"\n", position) + 1 or len(block)
+        line = block[position:end]
+        if line in {b"\n", b"\r\n"}:
+            position = end
+            break
+        if line[0] in b" \t" and last is not None:
+            last[-1] += line
+        elif match := _FIELD.fullmatch(line):
+            last = fields.setdefault(match[1].decode("ascii").lower(), [])
+            last.append(match[2])
+        elif not (position == 0 and line.startswith((b"From ", b">From "))):
+            defects.append("the headers end without an empty line")
+            break
+        position = end
+    return fields, position, defects
+
+
+def _after_headers(block: bytes, position: int) -> int:
+    ends = (block.find(separator, position) for separator in (b"\n\r\n", b"\n\n"))
+    found = [end for end in ends if end >= 0]
+    return block.find(b"\n", min(found) + 1) + 1 if found else len(block)
+
+
+def raw_text(raw: bytes) -> str:
+    """Give a field's value as it stands, decoded as UTF-8 or cp1252, with its folds."""
+    return decode(raw)[0].strip(" \t\r\n")
+
+
+def unfold(text: str) -> str:
+    """Take the line breaks out of a folded value (RFC 5322 §2.2.3)."""
+    return _FOLD.sub("", text) if "\n" in text or "\r" in text else text
+
+
+def read_text(raw: bytes) -> str:
+    """Read an unstructured field such as Subject as a person would."""
+    return clean_line(decode_words(unfold(raw_text(raw))))
+
+
+def decode_words(text: str) -> str:
+    """Decode the encoded words of a value (RFC 2047), also where a character is split over two of them."""
+    if "=?" not in text:
+        return text
+    return "".join(_decoded_runs(text))
+
+
+def _decoded_runs(text: str) -> Iterator[str]:
+    run, charset, position = bytearray(), "", 0
+    for word in _WORD.finditer(text):
+        between = text[position : word.start()]
+        adjacent = bool(position) and not between.strip()  # the space between two encoded words is not shown
+        if run and not (adjacent and word[1].lower() == charset):
+            yield decode(bytes(run), charset)[0]
+            run.clear()
+        if not adjacent:
+            yield between
+        charset = word[1].lower()
+        run += _word_bytes(word[2], word[3])
+        position = word.end()
+    if run:
+        yield decode(bytes(run), charset)[0]
+    yield text[position:]
+
+
+def _word_bytes(encoding: str, payload: str) -> bytes:
+    raw = payload.encode("utf-8", "replace")
+    if encoding in "qQ":
+        return binascii.a2b_qp(raw, header=True)
+    return decode_base64(raw)[0]
+
+
+def decode_base64(raw: bytes) -> tuple[bytes, bool]:
+    """Decode what can be decoded of base64; also whether all of it could."""
+    try:
+        return binascii.a2b_base64(raw), not raw.translate(None, _BASE64)
+    except binascii.Error:
+        pass
+    letters = raw.translate(None, _NOT_BASE64)
+    letters = letters[: len(letters) - (len(letters) % 4 == 1)]  # a lone last letter holds less than a byte
+    return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4)), False
+
+
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BASE64 = _LETTERS + b"= \t\r\n"
+_NOT_BASE64 = bytes(set(range(256)) - set(_LETTERS))
+
+
+def read_message_id(raw: bytes) -> str | None:
+    """Read a Message-ID without its brackets; an odd one is kept as it was (None if there is nothing in it)."""
+    text = clean(unfold(raw_text(raw)))
+    found = _ID.search(text)
+    return (found[1] if found else text.strip("<>")).strip() or None
+
+
+def read_ids(raw: bytes) -> tuple[str, ...]:
+    """Read the ids in angle brackets of In-Reply-To or References: the last 32, each once, in order."""
+    text = clean(unfold(raw_text(raw)))
+    ids = (found.strip() for found in _ID.findall(text))
+    return tuple(dict.fromkeys(found for found in ids if found))[-_MOST_IDS:]
+
+
+def read_date(raw: bytes) -> datetime | None:
+    """Read a date; None for one that is none, or that no calendar here can hold."""
+    try:
+        date = parsedate_to_datetime(unfold(raw_text(raw))[:200])
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        date.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError, AttributeError):
+        return None
+    return date
+
+
+def read_parameters(raw: bytes) -> tuple[str, dict[str, str]]:
+    """Read a field such as Content-Type: its value in lower case, and its parameters by lower-case name (RFC 2231)."""
+    text = unfold(raw_text(raw))[:_MOST_PARAMETER_TEXT]
+    value, semicolon, _ = text.partition(";")
+    plain: dict[str, str] = {}
+    pieces: dict[str, dict[int, tuple[str, bool]]] = {}
+    for found in _PARAMETER.finditer(text) if semicolon else ():
+        name = found[1].lower()
+        content = re.sub(r"\\(.)", r"\1", found[2]) if found[2] is not None else found[3].strip(' \t"')
+        if continued := _CONTINUED.fullmatch(name):
+            number = int(continued[2] or 0)
+            encoded = continued[2] is None or continued[3] is not None
+            pieces.setdefault(continued[1], {}).setdefault(number, (content, encoded))
+        else:
+            plain.setdefault(name, decode_words(content))
+    for name, numbered in pieces.items():
+        plain[name] = _joined([numbered[number] for number in sorted(numbered)])
+    return value.partition("(")[0].strip().lower(), plain
+
+
+def _joined(pieces: list[tuple[str, bool]]) -> str:
+    charset = None
+    joined = bytearray()
+    for index, (content, encoded) in enumerate(pieces):
+        if not encoded:
+            joined += content.encode("utf-8", "replace")
+            continue
+        text = content
+        if index == 0 and content.count("'") >= 2:
+            charset, _, text = content.split("'", 2)
+        joined += _unpercent(text)
+    return decode(bytes(joined), charset or None)[0]
+
+
+def _unpercent(text: str) -> bytes:
+    raw = text.encode("utf-8", "replace")
+    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes([int(found[1], 16)]), raw)

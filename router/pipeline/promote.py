@@ -1,0 +1,34 @@
+"""The email activity that a message becomes."""
+
+from datetime import UTC, datetime
+
+from router.model import Decision, Disposition, Email, Facts
+from router.pipeline.state import State
+
+# What a calendar of the CRM can show. Within it a date is kept as its sender claims, true or not.
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2199, 12, 31, tzinfo=UTC)
+
+
+def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step takes the facts
+    """Make the email: when it came is the server's word, its date the sender's, its regarding the thread's of now."""
+    copy, message, thread = state.copy, state.copy.message, state.correlated
+    email = Email(
+        id=copy.id,
+        message_id=message.message_id,
+        in_reply_to=message.in_reply_to[0] if message.in_reply_to else None,
+        thread_ids=tuple(dict.fromkeys((*message.references, *message.in_reply_to))),
+        subject=message.subject,
+        text=message.text,
+        html=message.html,
+        owner_id=copy.owner_id,
+        dated_at=min(max(message.date, _EARLIEST), _LATEST) if message.date else None,
+        received_at=copy.received_at,
+        regarding_id=thread.regarding_id if thread else None,
+        correlated_id=thread.id if thread else None,
+        method=state.method,
+        flags=state.flags,
+        defects=message.defects,
+    )
+    decision = Decision(Disposition.PROMOTED, state.rule, state.reasons, email.id, email, state.parties)
+    return state.because(decision=decision)

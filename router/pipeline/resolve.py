@@ -1,0 +1,54 @@
+"""Which records of the CRM the message's addresses belong to.
+
+To, Cc, Bcc and Reply-To link to every record that has the address. From links to one, so that there is one sender; of
+several it is chosen in this order:
+
+1. the owner's own: the owner, or a record that belongs to the owner,
+2. contact, then lead, then account,
+3. any other kind,
+4. user, then queue,
+5. among equals the oldest.
+
+Inactive records count only where no active one has the address. More than 100 records for one address are none.
+"""
+
+from uuid import UUID
+
+from router.model import Facts, Mention, Party, Record
+from router.pipeline.state import State
+
+MOST_RECORDS = 100
+
+_ORDER = {"contact": 0, "lead": 1, "account": 2, "user": 4, "queue": 5}
+_OTHER_KINDS = 3
+
+
+def resolve(state: State, facts: Facts) -> State:
+    """Make the parties. Without any address in From there is still a sender, though nobody knows who."""
+    message = state.copy.message
+    mentions = message.mentions if message.sender else (Mention("from", 0, ""), *message.mentions)
+    parties: list[Party] = []
+    for mention in mentions:
+        records = records_of(mention.address, facts)
+        if mention.role == "from":
+            records = sorted(records, key=lambda record: _preference(record, state.copy.owner_id))[:1]
+        linked: list[UUID | None] = [record.id for record in records] or [None]  # type: ignore[list-item]  # mypy infers the wider type only one way
+        parties += (Party(mention.role, mention.position, mention.address, mention.name, id_) for id_ in linked)
+    crowded = sum(len(facts.records.get(address, ())) > MOST_RECORDS for address in {m.address for m in mentions})
+    reasons = (
+        [f"{crowded} of the addresses belong to more than {MOST_RECORDS} records: left unresolved"] if crowded else []
+    )
+    return state.because(*reasons, parties=tuple(parties))
+
+
+def records_of(address: str, facts: Facts) -> list[Record]:
+    """Name the records an address stands for: the active ones, or else the inactive; none if there are too many."""
+    records = facts.records.get(address, ())
+    if not address or len(records) > MOST_RECORDS:
+        return []
+    return [record for record in records if record.active] or list(records)
+
+
+def _preference(record: Record, owner_id: UUID) -> tuple[bool, int, float, UUID]:
+    own = owner_id in {record.id, record.owner_id}
+    return not own, _ORDER.get(record.kind, _OTHER_KINDS), record.created_at.timestamp(), record.id

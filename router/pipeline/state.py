@@ -1,0 +1,34 @@
+"""What the steps know of one copy so far: each step returns a new state, with the reasons for what it added."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+from uuid import UUID
+
+from router.model import Copy, Decision, Disposition, Method, Party, Rule, ThreadEmail
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One copy on its way. When `decision` is set, the way ends.
+
+    `stranger` says that a token names a CRM email whose thread the sender was never on.
+    """
+
+    copy: Copy
+    rule: Rule
+    reasons: tuple[str, ...] = ()
+    correlated: ThreadEmail | None = None
+    method: Method | None = None
+    stranger: bool = False
+    flags: tuple[str, ...] = ()
+    parties: tuple[Party, ...] = ()
+    decision: Decision | None = None
+
+    def because(self, *reasons: str, **changes: Any) -> Self:
+        """Add reasons, and what follows from them."""
+        return replace(self, reasons=(*self.reasons, *reasons), **changes)
+
+    def decide(self, disposition: Disposition, *reasons: str, email_id: UUID | None = None) -> Self:
+        """End the way without an email of our own."""
+        reasons = (*self.reasons, *reasons)
+        return replace(self, decision=Decision(disposition, self.rule, reasons, email_id))

@@ -1,0 +1,217 @@
+"""The way in for one folder of one mailbox: fetch → promote (decide inside) → settle.
+
+A batch is what is there, and a lone message waits for nobody. Faults of a message halve its batch until it is alone,
+and it becomes a dead letter; faults of the system leave everything as it was, to be tried again.
+"""
+
+import asyncio
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from router.errors import ContentRefused, DatabaseError, LeaseLost
+from router.model import Copy, Decision, Disposition, Message, Owner, Rule, uuid7
+from router.pipeline import decide_batch
+from router.pipeline.parse import parse
+from router.profile import IncomingProfile
+from router.repository import inbox, sources
+from router.repository.database import Database
+from router.repository.inbox import Batch
+from router.repository.sources import Lease
+from router.retry import Backoff
+from transports import MailboxSettings
+from transports.base import (
+    CursorLost,
+    Listed,
+    Mailbox,
+    Place,
+    Received,
+    Settlement,
+    Temporary,
+    TransportError,
+)
+
+_log = structlog.get_logger(__name__)
+
+_COPIES = 100  # the most that one transaction holds
+_BYTES = 16 * 1024 * 1024  # of message contents held in memory at once, unless one alone is larger
+
+
+async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
+    """Promote a batch; one decision per copy. A copy that cannot be stored or judged becomes a dead letter.
+
+    Raises DatabaseError for faults of the system, and LeaseLost; nothing of what is left was committed then.
+    """
+    try:
+        return await inbox.promote(database, batch, decide_batch)
+    except ContentRefused as error:
+        fault = str(error)
+    except DatabaseError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a step's own bug must not stop a mailbox
+        # Where, not what: the words of a bug may hold the words of private mail.
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        fault = f"{type(error).__name__} in {where.name}, line {where.lineno}"
+    if len(batch.copies) == 1:
+        dead = replace(batch.copies[0], message=Message(), fault=fault)
+        return await inbox.promote(database, replace(batch, copies=[dead]), decide_batch)
+    middle = len(batch.copies) // 2
+    first = await promote_batch(database, replace(batch, copies=batch.copies[:middle], cursor=None))
+    return first + await promote_batch(database, replace(batch, copies=batch.copies[middle:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Addressee:
+    """One owner's copy of something received."""
+
+    owner: Owner
+    received: Received
+    place: Place
+
+
+def read_messages(addressees: Sequence[Addressee], source_id: int, default_rule: Rule) -> list[Copy]:
+    """Read the messages; for a thread, since it is work for the processor."""
+    messages: dict[int, Message] = {}
+    copies = []
+    for one in addressees:
+        received = one.received
+        message = messages.get(id(received))
+        if message is None:
+            message = messages[id(received)] = Message() if received.fault else parse(received.content)
+        copies.append(
+            Copy(
+                id=uuid7(),
+                source_id=source_id,
+                place=one.place,
+                owner_id=one.owner.id,
+                default_rule=default_rule,
+                received_at=received.received_at,
+                message=message,
+                content=received.content,
+                fault=received.fault,
+            )
+        )
+    return copies
+
+
+class Reader:
+    """Reads one folder of one mailbox, as long as this process holds it. `owner` may be renewed while it runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        profile: IncomingProfile,
+        settings: MailboxSettings,
+        owner: Owner,
+        folder: str,
+        lease: Lease,
+    ) -> None:
+        self._database = database
+        self._profile = profile
+        self._settings = settings
+        self.owner = owner
+        self._folder = folder
+        self._lease = lease
+        self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox, folder=folder)
+
+    async def run(self) -> None:
+        """Read until cancelled or another process holds the source. What fails is tried again, ever more slowly."""
+        backoff = Backoff()
+        while True:
+            try:
+                async with self._settings.open(self.owner.mailbox, self._folder) as mailbox:
+                    await self._follow(mailbox, backoff)
+            except LeaseLost as error:
+                self._log.warning("let go of a source", reason=str(error))
+                return
+            except (TransportError, DatabaseError) as error:
+                pause = backoff.next(error.retry_after if isinstance(error, Temporary) else None)
+                self._log.warning("a source cannot be read now", reason=str(error), pause=round(pause, 1))
+                await self._note_fault(str(error))
+                await asyncio.sleep(pause)
+
+    async def _follow(self, mailbox: Mailbox, backoff: Backoff) -> None:
+        if not self._lease.begun:
+            present = (await mailbox.list(None, 0)).cursor
+            self._lease = await sources.begin(self._database, self._lease, present)
+        while True:
+            await self._settle_rest(mailbox)
+            while await self._look(mailbox):
+                pass
+            await mailbox.wait(self._settings.poll)
+            # Only now has the connection proven that it lasts.
+            backoff.reset()
+
+    async def _look(self, mailbox: Mailbox) -> bool:
+        """Bring in what is new; True if there is more."""
+        try:
+            listing = await mailbox.list(self._lease.cursor, _COPIES)
+        except CursorLost as error:
+            # Read again from the beginning: what has a disposition keeps it, what is older than the start is passed.
+            self._log.warning("the folder is read again", reason=str(error))
+            self._lease = replace(self._lease, cursor=None)
+            return True
+        if listing.cursor == self._lease.cursor:
+            return False
+        # The server tells whole seconds.
+        begins_at = self._lease.begins_at.replace(microsecond=0)
+        copies = [listed for listed in listing.copies if listed.received_at >= begins_at]
+        portions = list(_portions(copies)) or [[]]
+        for number, portion in enumerate(portions, 1):
+            # The cursor moves over all of them only with the last, so that nothing between is passed over.
+            cursor = listing.cursor if number == len(portions) else None
+            await self._bring_in(mailbox, portion, Batch((), self._lease, cursor))
+        self._lease = replace(self._lease, cursor=listing.cursor)
+        return listing.more
+
+    async def _bring_in(self, mailbox: Mailbox, listed: Sequence[Listed], batch: Batch) -> None:
+        rule = self.owner.rule or self._profile.tracking_rule
+        part = "headers" if rule == Rule.NONE else "whole"
+        received = [one async for one in mailbox.fetch([one.place for one in listed], part)] if listed else []
+        addressees = [Addressee(self.owner, one, one.place) for one in received]
+        copies = await asyncio.to_thread(read_messages, addressees, self._lease.source_id, self._profile.tracking_rule)
+        settles = self._profile.after.action != "keep"
+        decisions = await promote_batch(self._database, replace(batch, copies=copies, settles=settles))
+        tell(self._log, decisions)
+        done = [copy.place for copy, decision in zip(copies, decisions, strict=True) if decision.email_id is not None]
+        if settles and done:
+            await self._settle(mailbox, done)
+
+    async def _settle_rest(self, mailbox: Mailbox) -> None:
+        """Settle what a crash left, and what was ignored and became the CRM's by another copy since."""
+        while rest := await sources.unsettled(self._database, self._lease.source_id):
+            await self._settle(mailbox, rest)
+
+    async def _settle(self, mailbox: Mailbox, places: Sequence[Place]) -> None:
+        await mailbox.settle([Settlement(place, self._profile.after) for place in places])
+        await sources.note_settled(self._database, self._lease.source_id, places)
+
+    async def _note_fault(self, fault: str) -> None:
+        try:
+            await sources.note_fault(self._database, self._lease.source_id, fault)
+        except DatabaseError:
+            self._log.debug("the fault could not be noted")
+
+
+def _portions(listed: Sequence[Listed]) -> Iterator[list[Listed]]:
+    portion: list[Listed] = []
+    size = 0
+    for one in listed:
+        if portion and size + one.size > _BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(one)
+        size += one.size
+    if portion:
+        yield portion
+
+
+def tell(log: structlog.BoundLogger, decisions: Sequence[Decision]) -> None:
+    """Log what became of a batch: numbers, never contents."""
+    counts = {disposition.value: 0 for disposition in Disposition}
+    for decision in decisions:
+        counts[decision.disposition] += 1
+    if decisions:
+        log.info("received", **{name: count for name, count in counts.items() if count})

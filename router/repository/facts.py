@@ -1,0 +1,133 @@
+"""What is known of a batch of messages: read in a fixed number of queries, each bound to an index.
+
+It begins by locking the ids and keys of the batch in sorted order, so that whoever shares a thread or a message with it
+waits for the other and nobody deadlocks; all that is read after that is what the other one left.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from router.model import (
+    KEY_VERSION,
+    Copy,
+    Facts,
+    Message,
+    Record,
+    Rule,
+    ThreadEmail,
+    message_id_hash,
+)
+from router.repository.database import Connection
+from transports.base import Place
+
+# One more than may be linked, so that "too many" can be told from "just enough" (TRACKING T52).
+_RECORDS_OF_ONE_ADDRESS = 101
+
+
+def ids_of(message: Message) -> list[bytes]:
+    """The hashes of every message id that this message has or answers."""
+    ids = [*message.thread_ids, *([message.message_id] if message.message_id else [])]
+    return [message_id_hash(message_id) for message_id in ids]
+
+
+async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
+    """Lock what these copies share with others, and read what is known of them."""
+    readable = [copy for copy in copies if copy.fault is None]
+    facts = Facts()
+    facts.emails_by_message_id = await _lock_message_ids(connection, readable)
+    facts.emails_by_key = await _lock_keys(connection, readable)
+    await _read_emails(connection, readable, facts)
+    facts.records = await _read_records(connection, readable)
+    facts.rules = await _read_rules(connection, copies)
+    facts.decided = await _read_decided(connection, copies)
+    return facts
+
+
+async def _lock_message_ids(connection: Connection, copies: Sequence[Copy]) -> dict[bytes, UUID]:
+    rows = await connection.fetch(
+        """
+        INSERT INTO router.message_id (hash) SELECT * FROM unnest($1::bytea[])
+        ON CONFLICT (hash) DO UPDATE SET seen_at = now()
+        RETURNING hash, email_id
+        """,
+        sorted({message_id for copy in copies for message_id in ids_of(copy.message)}),
+    )
+    return {row["hash"]: row["email_id"] for row in rows if row["email_id"]}
+
+
+async def _lock_keys(connection: Connection, copies: Sequence[Copy]) -> dict[bytes, UUID]:
+    rows = await connection.fetch(
+        """
+        INSERT INTO router.message (key, version) SELECT key, $2 FROM unnest($1::bytea[]) AS k (key)
+        ON CONFLICT (key) DO UPDATE SET seen_at = now()
+        RETURNING key, email_id
+        """,
+        sorted({copy.key for copy in copies}),
+        KEY_VERSION,
+    )
+    return {row["key"]: row["email_id"] for row in rows if row["email_id"]}
+
+
+async def _read_emails(connection: Connection, copies: Sequence[Copy], facts: Facts) -> None:
+    rows = await connection.fetch(
+        """
+        SELECT e.id, e.token, e.regarding_id, e.created_at, p.participants
+        FROM (
+            SELECT id, token, regarding_id, created_at FROM crm.email WHERE id = ANY($1::uuid[])
+            UNION
+            SELECT id, token, regarding_id, created_at FROM crm.email WHERE token = ANY($2::text[])
+        ) AS e
+        CROSS JOIN LATERAL (
+            SELECT array_agg(DISTINCT address) AS participants FROM crm.party WHERE email_id = e.id
+        ) AS p
+        """,
+        list(set(facts.emails_by_message_id.values())),
+        list({token for copy in copies for token in copy.message.tokens}),
+    )
+    for row in rows:
+        participants = frozenset(row["participants"] or ())
+        facts.emails[row["id"]] = ThreadEmail(row["id"], row["regarding_id"], participants, row["created_at"])
+        if row["token"]:
+            facts.emails_by_token[row["token"]] = row["id"]
+
+
+async def _read_records(connection: Connection, copies: Sequence[Copy]) -> dict[str, tuple[Record, ...]]:
+    rows = await connection.fetch(
+        """
+        SELECT w.address, r.id, r.kind, r.active, r.owner_id, r.created_at
+        FROM unnest($1::text[]) AS w (address)
+        CROSS JOIN LATERAL (
+            SELECT r.* FROM crm.address AS a JOIN crm.record AS r ON r.id = a.record_id
+            WHERE a.address = w.address LIMIT $2
+        ) AS r
+        """,
+        list({mention.address for copy in copies for mention in copy.message.mentions}),
+        _RECORDS_OF_ONE_ADDRESS,
+    )
+    records: dict[str, list[Record]] = {}
+    for row in rows:
+        record = Record(row["id"], row["kind"], row["active"], row["owner_id"], row["created_at"])
+        records.setdefault(row["address"], []).append(record)
+    return {address: tuple(found) for address, found in records.items()}
+
+
+async def _read_rules(connection: Connection, copies: Sequence[Copy]) -> dict[UUID, Rule | None]:
+    rows = await connection.fetch(
+        "SELECT record_id, tracking_rule FROM crm.owner WHERE record_id = ANY($1::uuid[])",
+        list({copy.owner_id for copy in copies}),
+    )
+    return {row["record_id"]: Rule(row["tracking_rule"]) if row["tracking_rule"] else None for row in rows}
+
+
+async def _read_decided(connection: Connection, copies: Sequence[Copy]) -> set[tuple[int, Place]]:
+    rows = await connection.fetch(
+        """
+        SELECT d.source_id, d.validity, d.place
+        FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (source_id, validity, place)
+        JOIN router.decision AS d USING (source_id, validity, place)
+        """,
+        [copy.source_id for copy in copies],
+        [copy.place.validity for copy in copies],
+        [copy.place.id for copy in copies],
+    )
+    return {(row["source_id"], Place(row["validity"], row["place"])) for row in rows}

@@ -1,0 +1,224 @@
+"""Promote: one batch of copies, one transaction, a number of queries that does not grow with the batch."""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from router.errors import LeaseLost
+from router.model import Copy, Decision, Disposition, Facts, Rule, message_id_hash
+from router.repository.attachments import Stored, prepare, write_attachments
+from router.repository.database import Connection, Database
+from router.repository.facts import read_facts
+from router.repository.sources import Lease
+from transports.base import Cursor
+
+Decide = Callable[[Sequence[Copy], Facts], Sequence[Decision]]
+
+_KEEP_CONTENT = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Copies of one source, oldest first.
+
+    `lease` is None for a listener, which has no cursor. `settles`: the mail server must still be told of what is
+    promoted or a duplicate. `keeps`: the bytes exist nowhere else, so a copy that is held or dead keeps them.
+    """
+
+    copies: Sequence[Copy]
+    lease: Lease | None = None
+    cursor: Cursor | None = None
+    settles: bool = False
+    keeps: bool = False
+
+
+Decided = tuple[Copy, Decision]
+
+
+async def promote(database: Database, batch: Batch, decide: Decide) -> list[Decision]:
+    """Decide on every copy and commit what became of it; one decision per copy, in their order.
+
+    Raises LeaseLost where another process holds the source now, ContentRefused where PostgreSQL cannot hold one of the
+    messages, DatabaseAway where the same may go well later, and whatever `decide` raises; nothing is committed then.
+    """
+    stored = await asyncio.to_thread(prepare, batch.copies)
+    async with database.transaction() as connection:
+        if batch.lease is not None:
+            await _advance(connection, batch.lease, batch.cursor)
+        if not batch.copies:
+            return []
+        facts = await read_facts(connection, batch.copies)
+        decisions = list(decide(batch.copies, facts))
+        new = [
+            (copy, decision)
+            for copy, decision in zip(batch.copies, decisions, strict=True)
+            if (copy.source_id, copy.place) not in facts.decided
+        ]
+        await _write_emails(connection, new, stored)
+        await _write_decisions(connection, new, batch)
+        await _write_receipts(connection, new)
+        await _write_events(connection, new)
+    return decisions
+
+
+async def _advance(connection: Connection, lease: Lease, cursor: Cursor | None) -> None:
+    """Move the cursor. It comes first: it locks the source, so that one who lost the lease is turned away at once."""
+    held = await connection.fetchval(
+        """
+        UPDATE router.source SET cursor = coalesce($4, cursor), fault = NULL
+        WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING id
+        """,
+        lease.source_id,
+        lease.process_id,
+        lease.epoch,
+        cursor,
+    )
+    if held is None:
+        raise LeaseLost(f"source {lease.source_id} is held by another process now")
+
+
+async def _write_emails(
+    connection: Connection, new: Sequence[Decided], stored: Mapping[UUID, Sequence[Stored]]
+) -> None:
+    promoted = [(copy, decision.email) for copy, decision in new if decision.email is not None]
+    if not promoted:
+        return
+    await connection.copy_records_to_table(
+        "email",
+        schema_name="crm",
+        columns=[
+            "id", "direction", "status", "message_id", "in_reply_to", "thread_ids", "subject",
+            "text_body", "html_body", "owner_id", "dated_at", "received_at", "regarding_id",
+            "correlated_id", "correlation_method", "flags", "defects",
+        ],
+        records=[
+            (
+                email.id, "in", "received", email.message_id, email.in_reply_to, email.thread_ids, email.subject,
+                email.text, email.html, email.owner_id, email.dated_at, email.received_at, email.regarding_id,
+                email.correlated_id, email.method, email.flags, email.defects,
+            )
+            for _, email in promoted
+        ],
+    )  # fmt: skip
+    await connection.execute(
+        """
+        UPDATE router.message AS m SET email_id = w.email_id
+        FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id) WHERE m.key = w.key
+        """,
+        [copy.key for copy, _ in promoted],
+        [email.id for _, email in promoted],
+    )
+    named = [(email.id, message_id_hash(email.message_id)) for _, email in promoted if email.message_id]
+    await connection.execute(
+        """
+        UPDATE router.message_id AS m SET email_id = w.email_id
+        FROM unnest($1::bytea[], $2::uuid[]) AS w (hash, email_id) WHERE m.hash = w.hash AND m.email_id IS NULL
+        """,
+        [hashed for _, hashed in named],
+        [email_id for email_id, _ in named],
+    )
+    await connection.copy_records_to_table(
+        "party",
+        schema_name="crm",
+        columns=["email_id", "role", "position", "address", "name", "record_id"],
+        records=[
+            (decision.email_id, party.role, party.position, party.address, party.name, party.record_id)
+            for _, decision in new
+            for party in decision.parties
+        ],
+    )
+    await write_attachments(connection, {email.id: stored.get(copy.id, ()) for copy, email in promoted})
+
+
+async def _write_decisions(connection: Connection, new: Sequence[Decided], batch: Batch) -> None:
+    settled = [not batch.settles or decision.email_id is None for _, decision in new]
+    await connection.execute(
+        """
+        INSERT INTO router.decision
+            (source_id, validity, place, owner_id, key, email_id, disposition, rule, reasons, received_at, settled_at)
+        SELECT source_id, validity, place, owner_id, key, email_id, disposition, rule,
+            string_to_array(reasons, E'\\x1f'), received_at, CASE WHEN settled THEN now() END
+        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::uuid[], $7::text[], $8::text[],
+                $9::text[], $10::timestamptz[], $11::boolean[])
+            AS d (source_id, validity, place, owner_id, key, email_id, disposition, rule, reasons, received_at, settled)
+        """,
+        [copy.source_id for copy, _ in new],
+        [copy.place.validity for copy, _ in new],
+        [copy.place.id for copy, _ in new],
+        [copy.owner_id for copy, _ in new],
+        [None if copy.fault else copy.key for copy, _ in new],
+        [decision.email_id for _, decision in new],
+        [decision.disposition for _, decision in new],
+        [decision.rule for _, decision in new],
+        ["\x1f".join(decision.reasons) for _, decision in new],
+        [copy.received_at for copy, _ in new],
+        settled,
+    )
+    kept = [
+        copy
+        for copy, decision in new
+        if decision.disposition in (Disposition.HELD, Disposition.DEAD)
+        and copy.content
+        and (batch.keeps or decision.rule is Rule.ALL)
+    ]
+    if kept:
+        await connection.execute(
+            """
+            INSERT INTO router.kept_content (decision_id, content, expires_at)
+            SELECT d.id, w.content, now() + $5
+            FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[]) AS w (source_id, validity, place, content)
+            JOIN router.decision AS d USING (source_id, validity, place)
+            """,
+            [copy.source_id for copy in kept],
+            [copy.place.validity for copy in kept],
+            [copy.place.id for copy in kept],
+            [zlib.compress(copy.content, 1) for copy in kept],
+            _KEEP_CONTENT,
+        )
+
+
+async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> None:
+    """Note who received what; copies that were ignored before the mail became the CRM's are duplicates now (T09b)."""
+    promoted = [(copy, decision.email_id) for copy, decision in new if decision.disposition is Disposition.PROMOTED]
+    if promoted:
+        await connection.execute(
+            """
+            UPDATE router.decision AS d
+            SET disposition = 'duplicate', email_id = w.email_id,
+                reasons = d.reasons || 'another copy made it the CRM''s since'::text,
+                settled_at = CASE WHEN s.folder = '' THEN d.settled_at END  -- a listener's copy was settled by 250
+            FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
+            WHERE d.key = w.key AND d.disposition = 'ignored' AND d.rule <> 'none' AND s.id = d.source_id
+            """,
+            [copy.key for copy, _ in promoted],
+            [email_id for _, email_id in promoted],
+        )
+    # An email that was erased since has decisions still, but no receipts.
+    await connection.execute(
+        """
+        INSERT INTO crm.receipt (email_id, owner_id, profile, folder, place, received_at)
+        SELECT DISTINCT ON (d.email_id, d.owner_id)
+            d.email_id, d.owner_id, s.profile, s.folder, concat_ws(':', nullif(d.validity, ''), d.place), d.received_at
+        FROM router.decision AS d
+        JOIN router.source AS s ON s.id = d.source_id
+        JOIN crm.email AS e ON e.id = d.email_id
+        WHERE d.email_id = ANY($1::uuid[]) AND d.owner_id IS NOT NULL
+        ORDER BY d.email_id, d.owner_id, d.id
+        ON CONFLICT DO NOTHING
+        """,
+        list({decision.email_id for _, decision in new if decision.email_id}),
+    )
+
+
+async def _write_events(connection: Connection, new: Sequence[Decided]) -> None:
+    kinds = {Disposition.PROMOTED: "promoted", Disposition.DUPLICATE: "received"}
+    told = [(kinds[decision.disposition], decision.email_id) for _, decision in new if decision.disposition in kinds]
+    if told:
+        await connection.execute(
+            "INSERT INTO crm.event (kind, email_id) SELECT * FROM unnest($1::text[], $2::uuid[])",
+            [kind for kind, _ in told],
+            [email_id for _, email_id in told],
+        )

@@ -1,0 +1,94 @@
+"""Owners: the users and queues whose mail is tracked, and in whose name is sent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from router.errors import DatabaseError
+from router.model import Owner, Rule, normalise
+from router.repository.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ListedOwner:
+    """An owner as an admin sees it, approved or not."""
+
+    owner: Owner
+    name: str
+    approved: bool
+
+
+async def list_owners(database: Database) -> list[ListedOwner]:
+    """List every owner with a mailbox, by mailbox."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT o.record_id, o.mailbox, o.tracking_rule, o.approved, coalesce(r.name, '') AS name
+            FROM crm.owner AS o LEFT JOIN crm.record AS r ON r.id = o.record_id
+            WHERE o.mailbox IS NOT NULL
+            ORDER BY o.mailbox
+            """
+        )
+    return [
+        ListedOwner(
+            Owner(row["record_id"], row["mailbox"], Rule(row["tracking_rule"]) if row["tracking_rule"] else None),
+            row["name"],
+            row["approved"],
+        )
+        for row in rows
+    ]
+
+
+async def approved_owners(database: Database, addresses: Sequence[str]) -> dict[str, Owner]:
+    """Find the approved owners of these addresses (normalised)."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT record_id, mailbox, tracking_rule FROM crm.owner WHERE mailbox = ANY($1) AND approved",
+            list(addresses),
+        )
+    return {
+        row["mailbox"]: Owner(
+            row["record_id"], row["mailbox"], Rule(row["tracking_rule"]) if row["tracking_rule"] else None
+        )
+        for row in rows
+    }
+
+
+async def approve(database: Database, address: str, *, approved: bool = True) -> None:
+    """Approve the mailbox of an owner, or of a user or queue whose only address this is; or take that back.
+
+    Raises DatabaseError where there is no such owner.
+    """
+    address = normalise(address)
+    async with database.transaction() as connection:
+        done = await connection.fetchval(
+            """
+            UPDATE crm.owner SET approved = $2
+            WHERE mailbox = $1
+                OR mailbox IS NULL AND record_id IN (SELECT record_id FROM crm.address WHERE address = $1)
+            RETURNING mailbox
+            """,
+            address,
+            approved,
+        )
+    if done is None:
+        raise DatabaseError(f"no owner has the mailbox {address}: crm.owner has no such row")
+
+
+async def set_rule(database: Database, mailbox: str, rule: Rule | None) -> None:
+    """Set an owner's tracking rule; None: the profile's default. Raises DatabaseError where there is no such owner."""
+    async with database.transaction() as connection:
+        done = await connection.fetchval(
+            "UPDATE crm.owner SET tracking_rule = $2 WHERE mailbox = $1 RETURNING record_id", normalise(mailbox), rule
+        )
+    if done is None:
+        raise DatabaseError(f"no owner has the mailbox {normalise(mailbox)}: crm.owner has no such row")
+
+
+async def owner_id_of(database: Database, mailbox: str) -> UUID | None:
+    """Find the owner of a mailbox, approved or not."""
+    async with database.connection() as connection:
+        found: UUID | None = await connection.fetchval(
+            "SELECT record_id FROM crm.owner WHERE mailbox = $1", normalise(mailbox)
+        )
+    return found

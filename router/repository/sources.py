@@ -1,0 +1,233 @@
+"""Sources: what is read, by which process, up to where, and what is still to be settled there.
+
+A process holds a source as long as the process is seen: `beat` says that it lives, and whoever was not seen for the
+lease time is dead. `epoch` is the fencing token: it counts the holders, so one that was thought dead cannot commit.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from router.errors import LeaseLost
+from router.repository.database import Database
+from transports.base import Cursor, Place
+
+# "now" is settled when the source is first read: what came while it could not be read is not the past.
+_BEGINS = {"now": "infinity", "all": "-infinity"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source that is to be read; a listener has no mailbox and no folder.
+
+    `begins_at` is where it begins when it is read for the first time: `now`, `all` or a moment.
+    """
+
+    profile: str
+    mailbox: str
+    folder: str
+    owner_id: UUID | None
+    begins_at: Literal["now", "all"] | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A source that this process holds, and where its reading stood.
+
+    `begun` is False as long as a source that begins at the present was never read; `begins_at` means nothing till then.
+    """
+
+    source_id: int
+    process_id: UUID
+    epoch: int
+    cursor: Cursor | None
+    begun: bool
+    begins_at: datetime
+
+
+def _moment(begins_at: Literal["now", "all"] | datetime) -> str:
+    return begins_at.isoformat() if isinstance(begins_at, datetime) else _BEGINS[begins_at]
+
+
+async def beat(database: Database, process_id: UUID) -> None:
+    """Say that this process lives."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            INSERT INTO router.process (id, host, pid) VALUES ($1, $2, $3)
+            ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp()
+            """,
+            process_id,
+            socket.gethostname(),
+            os.getpid(),
+        )
+
+
+async def leave(database: Database, process_id: UUID) -> None:
+    """Say that this process ends: what it holds is free at once, and who died a day ago is forgotten."""
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE router.source SET process_id = NULL WHERE process_id = $1", process_id)
+        await connection.execute(
+            "DELETE FROM router.process WHERE id = $1 OR seen_at < now() - interval '1 day'", process_id
+        )
+
+
+async def ensure(database: Database, sources: Sequence[Source]) -> dict[Source, int]:
+    """Make the rows of sources that are new, and return the id of each."""
+    if not sources:
+        return {}
+    async with database.transaction() as connection:
+        columns = (
+            [source.profile for source in sources],
+            [source.mailbox for source in sources],
+            [source.folder for source in sources],
+            [source.owner_id for source in sources],
+            [_moment(source.begins_at) for source in sources],
+        )
+        await connection.execute(
+            """
+            INSERT INTO router.source (profile, mailbox, folder, owner_id, begins_at)
+            SELECT profile, mailbox, folder, owner_id, begins_at::timestamptz
+            FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[])
+                AS s (profile, mailbox, folder, owner_id, begins_at)
+            ORDER BY profile, mailbox, folder
+            ON CONFLICT (profile, mailbox, folder) DO UPDATE SET owner_id = excluded.owner_id
+                WHERE router.source.owner_id IS DISTINCT FROM excluded.owner_id
+            """,
+            *columns,
+        )
+        rows = await connection.fetch(
+            """
+            SELECT w.position, s.id
+            FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w (profile, mailbox, folder, position)
+            JOIN router.source AS s USING (profile, mailbox, folder)
+            """,
+            *columns[:3],
+        )
+    return {sources[row["position"] - 1]: row["id"] for row in rows}
+
+
+async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], lease: timedelta) -> list[Lease]:
+    """Take sources that nobody alive holds, at most this process's fair share of all that are wanted."""
+    async with database.transaction() as connection:
+        rows = await connection.fetch(
+            """
+            WITH alive AS (
+                SELECT id FROM router.process WHERE seen_at > clock_timestamp() - $3::interval
+            ), share AS (
+                SELECT ceil(cardinality($2::bigint[])::numeric / greatest(1, (SELECT count(*) FROM alive)))
+                    - (SELECT count(*) FROM router.source WHERE id = ANY($2) AND process_id = $1) AS size
+            ), free AS (
+                SELECT s.id FROM router.source AS s
+                WHERE s.id = ANY($2) AND (s.process_id IS NULL OR s.process_id NOT IN (SELECT id FROM alive))
+                ORDER BY s.id LIMIT (SELECT greatest(0, size) FROM share)
+                FOR UPDATE SKIP LOCKED
+            )
+            UPDATE router.source AS s SET process_id = $1, epoch = s.epoch + 1, changed_at = now()
+            FROM free WHERE s.id = free.id
+            RETURNING s.id, s.epoch, s.cursor, s.begins_at < 'infinity' AS begun,
+                CASE WHEN isfinite(s.begins_at) THEN s.begins_at ELSE 'epoch' END AS begins_at
+            """,
+            process_id,
+            list(wanted),
+            lease,
+        )
+    return [
+        Lease(
+            row["id"],
+            process_id,
+            row["epoch"],
+            Cursor(row["cursor"]) if row["cursor"] else None,
+            row["begun"],
+            row["begins_at"],
+        )
+        for row in rows
+    ]
+
+
+async def begin(database: Database, lease: Lease, cursor: Cursor) -> Lease:
+    """Let a source begin at the present, which is this cursor. Raises LeaseLost if it is not ours any more."""
+    async with database.connection() as connection:
+        begins_at = await connection.fetchval(
+            """
+            UPDATE router.source SET cursor = $4, begins_at = now(), fault = NULL
+            WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING begins_at
+            """,
+            lease.source_id,
+            lease.process_id,
+            lease.epoch,
+            cursor,
+        )
+    if begins_at is None:
+        raise LeaseLost(f"source {lease.source_id} is held by another process now")
+    return replace(lease, cursor=cursor, begun=True, begins_at=begins_at)
+
+
+async def surplus(database: Database, process_id: UUID, wanted: Sequence[int], lease: timedelta) -> int:
+    """How many sources this process holds beyond its fair share, so that one that came later gets its own."""
+    async with database.connection() as connection:
+        beyond: int = await connection.fetchval(
+            """
+                SELECT (SELECT count(*) FROM router.source WHERE id = ANY($2) AND process_id = $1)
+                    - ceil(cardinality($2::bigint[])::numeric / greatest(1, (
+                        SELECT count(*) FROM router.process WHERE seen_at > clock_timestamp() - $3::interval)))::bigint
+                """,
+            process_id,
+            list(wanted),
+            lease,
+        )
+    return max(0, beyond)
+
+
+async def release(database: Database, lease: Lease) -> None:
+    """Let go of one source, if it is still ours."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE router.source SET process_id = NULL WHERE id = $1 AND process_id = $2 AND epoch = $3",
+            lease.source_id,
+            lease.process_id,
+            lease.epoch,
+        )
+
+
+async def note_fault(database: Database, source_id: int, fault: str | None) -> None:
+    """Say what is wrong with a source, in words for an admin, or that nothing is."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE router.source SET fault = $2, changed_at = now() WHERE id = $1 AND fault IS DISTINCT FROM $2",
+            source_id,
+            fault,
+        )
+
+
+async def unsettled(database: Database, source_id: int, limit: int = 1000) -> list[Place]:
+    """List the places that have a disposition, but that the mail server was not told of yet."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT validity, place FROM router.decision
+            WHERE source_id = $1 AND settled_at IS NULL ORDER BY id LIMIT $2
+            """,
+            source_id,
+            limit,
+        )
+    return [Place(row["validity"], row["place"]) for row in rows]
+
+
+async def note_settled(database: Database, source_id: int, places: Sequence[Place]) -> None:
+    """Say that the mail server was told of these places."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            UPDATE router.decision AS d SET settled_at = now()
+            FROM unnest($2::text[], $3::text[]) AS p (validity, place)
+            WHERE d.source_id = $1 AND d.validity = p.validity AND d.place = p.place AND d.settled_at IS NULL
+            """,
+            source_id,
+            [place.validity for place in places],
+            [place.id for place in places],
+        )

@@ -1,0 +1,236 @@
+"""The way out: claim → compose → relay → outcome.
+
+A loop claims what is due, a little more than the relays' connections can carry; each claimed email is a task that
+composes it, waits for a turn at its relay, commits that the attempt starts, hands it over, and records the outcome.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Literal
+from uuid import UUID
+
+import structlog
+
+from router.compose import compose, smtp_address
+from router.errors import DatabaseAway, DatabaseError, LeaseLost
+from router.group import Group
+from router.model import Outgoing, Result
+from router.profile import OutgoingProfile, Profiles
+from router.repository import outbox
+from router.repository.database import Database
+from router.repository.outbox import Start
+from router.retry import Backoff, judge
+from transports.base import Envelope, Outcome, Relay, Temporary, TransportError
+
+_log = structlog.get_logger(__name__)
+
+_POLL = 2.0  # seconds between looks for what is due; what is queued now is told by NOTIFY
+_NOBODY_CARRIES_IT = timedelta(minutes=1)
+
+
+@dataclass(slots=True)
+class _Line:
+    """A relay in use: `turns` are its connections; it backs off as a whole while it cannot be reached."""
+
+    profile: OutgoingProfile
+    relay: Relay
+    turns: asyncio.Semaphore
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class Sender:
+    """Sends for this process, through every outgoing profile."""
+
+    def __init__(self, database: Database, profiles: Profiles, process_id: UUID, lease: timedelta) -> None:
+        self._database = database
+        self._profiles = profiles
+        self._process_id = process_id
+        self._lease = lease
+        self._lines: dict[str, _Line] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._starts: Group[Start, bool] = Group(self._start)
+        self._results: Group[Result, None] = Group(self._record)
+        self._dice = Random()  # noqa: S311  # spreads load, guards no secret
+
+    async def run(self, stop: asyncio.Event, grace: float) -> None:
+        """Send until told to stop; then what is under way has `grace` seconds to end, and the rest is given back."""
+        async with AsyncExitStack() as stack:
+            for profile in self._profiles.outgoing:
+                relay = await stack.enter_async_context(profile.settings.open())
+                turns = asyncio.Semaphore(profile.settings.connections)
+                self._lines[profile.name] = _Line(profile, relay, turns)
+            helpers = [
+                asyncio.create_task(self._listen(), name="listen for pending email"),
+                asyncio.create_task(self._recover(), name="take over from the dead"),
+            ]
+            claiming = asyncio.create_task(self._claim(), name="claim pending email")
+            try:
+                await stop.wait()
+            finally:
+                for task in (claiming, *helpers):
+                    task.cancel()
+                await asyncio.wait([claiming, *helpers])
+                await self._end(grace)
+
+    async def _claim(self) -> None:
+        room = 2 * sum(line.profile.settings.connections for line in self._lines.values())
+        backoff = Backoff()
+        while True:
+            self._wake.clear()
+            try:
+                free = room - len(self._under_way)
+                claimed = await outbox.claim(self._database, self._process_id, free) if free > 0 else []
+                backoff.reset()
+            except DatabaseError as error:
+                _log.warning("nothing can be claimed now", reason=str(error))
+                await asyncio.sleep(backoff.next())
+                continue
+            for email in claimed:
+                task = asyncio.create_task(self._send(email), name=f"send {email.id}")
+                self._under_way.add(task)
+                task.add_done_callback(self._ended)
+            if not claimed:
+                await self._woken(_POLL)
+
+    async def _woken(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("an email could not be handled, by a mistake of ours", exc_info=error)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._database.listen(outbox.OUTBOX_CHANNEL, self._wake)
+            except DatabaseError as error:
+                _log.debug("not listening for pending email", reason=str(error))
+            await asyncio.sleep(1)
+
+    async def _recover(self) -> None:
+        while True:
+            try:
+                if taken := await outbox.recover(self._database, self._lease):
+                    _log.warning("took over from a process that died", emails=taken)
+                    self._wake.set()
+            except DatabaseError as error:
+                _log.debug("nothing can be taken over now", reason=str(error))
+            await asyncio.sleep(self._lease.total_seconds() / 5)
+
+    async def _end(self, grace: float) -> None:
+        """Let those end that have started; those that wait for a turn are given back when it comes."""
+        self._stopping = True
+        if not self._under_way:
+            return
+        _, late = await asyncio.wait(self._under_way, timeout=grace)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1)
+
+    # --- One email ---------------------------------------------------------------------------------------------------
+
+    async def _send(self, email: Outgoing) -> None:
+        """Send one claimed email, and record what it came to; whatever happens, the claim ends here or is recovered."""
+        profile = self._profiles.outgoing_for(email.mailbox)
+        if profile is None:
+            words = f"no outgoing profile has {email.mailbox} among its senders"
+            await self._give_back(email, words, _NOBODY_CARRIES_IT)
+            return
+        line = self._lines[profile.name]
+        attempt = _Attempt(email)
+        try:
+            async with line.turns:
+                if self._stopping:
+                    await self._give_back(email)
+                    return
+                outcomes = await self._hand_over(attempt, line)
+        except asyncio.CancelledError:
+            # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
+            if attempt.started:
+                await asyncio.shield(
+                    self._finish(attempt, profile, _all(email, "unknown", "stopped before the answer"))
+                )
+            else:
+                await asyncio.shield(self._give_back(email))
+            raise
+        except LeaseLost as error:
+            _log.warning("an email was taken over by another process", email=str(email.id), reason=str(error))
+            return
+        except (TransportError, DatabaseError) as error:
+            if attempt.started:
+                await self._finish(attempt, profile, _all(email, "deferred", str(error)))
+                return
+            pause = line.backoff.next(error.retry_after if isinstance(error, Temporary) else None)
+            _log.warning("a relay cannot be used now", profile=profile.name, reason=str(error), pause=round(pause, 1))
+            await self._give_back(email, str(error), timedelta(seconds=pause))
+            return
+        line.backoff.reset()
+        # Known now, and recorded even if we are told to stop in this moment.
+        await asyncio.shield(self._finish(attempt, profile, outcomes))
+
+    async def _hand_over(self, attempt: "_Attempt", line: _Line) -> Sequence[Outcome]:
+        email = attempt.email
+        if not email.recipients:
+            return ()
+        try:
+            content = await asyncio.to_thread(compose, email)
+        except Exception as error:  # noqa: BLE001  # an email that cannot be composed must not block the others
+            return _all(email, "refused", f"it cannot be composed: {type(error).__name__}: {error}")
+        addresses = {smtp_address(recipient): recipient for recipient in email.recipients}
+
+        async def begin() -> None:
+            start = Start(email.attempt_id, line.profile.name, line.profile.on_unknown == "resend")
+            if not await self._starts.add(start):
+                raise LeaseLost("the claim is not ours any more")
+            attempt.started = True
+
+        outcomes = await line.relay.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
+        return [replace(outcome, recipient=addresses[outcome.recipient]) for outcome in outcomes]
+
+    async def _finish(self, attempt: "_Attempt", profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
+        result = judge(attempt.email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)
+        await self._persist(lambda: self._results.add(result))
+        _log.info("sent" if result.status == "sent" else "not sent", status=result.status, email=str(result.email_id))
+
+    async def _give_back(self, email: Outgoing, reason: str | None = None, delay: timedelta = timedelta(0)) -> None:
+        await self._persist(lambda: outbox.give_back(self._database, [email.attempt_id], reason, delay))
+
+    async def _persist(self, write: Callable[[], Awaitable[object]]) -> None:
+        """Write what is known, again and again while the database is away: a known outcome is never lost."""
+        backoff = Backoff(longest=5)
+        while True:
+            try:
+                await write()
+            except DatabaseAway as error:
+                _log.warning("an outcome cannot be recorded now", reason=str(error))
+                await asyncio.sleep(backoff.next())
+            else:
+                return
+
+    async def _start(self, starts: Sequence[Start]) -> list[bool]:
+        return await outbox.start(self._database, self._process_id, starts)
+
+    async def _record(self, results: Sequence[Result]) -> list[None]:
+        await outbox.record(self._database, results)
+        return [None] * len(results)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    email: Outgoing
+    started: bool = False
+
+
+def _all(email: Outgoing, state: Literal["deferred", "refused", "unknown"], words: str) -> list[Outcome]:
+    return [Outcome(recipient, state, "", words) for recipient in email.recipients]

@@ -1,0 +1,102 @@
+"""What the process is told by its environment; docs/environment.md is made from it."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from router.errors import SettingsError
+
+PREFIX: Final = "EMAIL_ROUTER_"
+
+
+def _folder(for_root: str, variable: str, otherwise: str) -> Path:
+    """Where the system, or else the user, keeps such things (XDG Base Directory Specification)."""
+    if os.geteuid() == 0:
+        return Path(for_root)
+    # A relative path there is invalid and to be ignored, the specification says.
+    base = Path(os.environ.get(variable, ""))
+    return (base if base.is_absolute() else Path.home() / otherwise) / "email-router"
+
+
+def _lower(value: Any) -> Any:  # noqa: ANN401  what pydantic hands to a validator
+    return value.lower() if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """The environment, read once at the start. `Settings.read()` reports mistakes in an admin's words."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="URL of a PostgreSQL 15 or newer, such as `postgresql://user:password@host/database`; several "
+        "hosts may be separated by commas. Without it the router runs a PostgreSQL of its own in the data folder.",
+    )
+    profiles: Path = Field(
+        default_factory=lambda: _folder("/etc/email-router", "XDG_CONFIG_HOME", ".config"),
+        description="Folder with the profiles, files named `*.toml`.",
+        json_schema_extra={"shown": "`/etc/email-router` for root, otherwise `~/.config/email-router`"},
+    )
+    data: Path = Field(
+        default_factory=lambda: _folder("/var/lib/email-router", "XDG_DATA_HOME", ".local/share"),
+        description="Folder of the router's own PostgreSQL. Its path may be 89 bytes long.",
+        json_schema_extra={"shown": "`/var/lib/email-router` for root, otherwise `~/.local/share/email-router`"},
+    )
+    postgres: Path | None = Field(
+        default=None,
+        description="Folder with the programs of PostgreSQL (`postgres`, `initdb`, `psql`) to use in place of those "
+        "that come with the router.",
+    )
+    postgres_listen: str | None = Field(
+        default=None,
+        description="Address at which the router's own PostgreSQL also listens, port 5432, for a CRM that is not on "
+        "this machine; `0.0.0.0` for all. Roles need a password there, and what they say is not encrypted.",
+    )
+    lease: float = Field(
+        default=10,
+        ge=1,
+        le=3600,
+        description="Seconds of silence after which another process takes over the work of this one.",
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        default="info", description="The least that is logged: `debug`, `info`, `warning` or `error`."
+    )
+    log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)] = Field(
+        default="auto",
+        description="How it is logged: `console` for people, `json` for collectors, `auto` for whichever fits: a "
+        "terminal is for people.",
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        # The value is not repeated: it has a password in it, perhaps just where the mistake is.
+        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("it has to begin with postgresql://")
+        return value
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment; SettingsError has one line for each mistake."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError(_line(mistake["loc"], mistake["msg"]) for mistake in error.errors()) from None
+
+
+def _line(where: tuple[int | str, ...], message: str) -> str:
+    variable = PREFIX + str(where[0]).upper() if where else PREFIX
+    return f"{variable}: {message.removeprefix('Value error, ').removeprefix('Input ')}"
+
+
+def table() -> str:
+    """Describe every variable as a Markdown table."""
+    rows = ["| variable | what it says | default |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        default = extra.get("shown") or ("none" if field.default is None else f"`{field.default}`")
+        rows.append(f"| `{PREFIX}{name.upper()}` | {field.description} | {default} |")
+    return "\n".join(rows) + "\n"

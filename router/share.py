@@ -1,0 +1,92 @@
+"""Which sources this process reads: its fair share of all that the profiles and the owners call for.
+
+Every process looks by itself, every few seconds: a new owner is served, one that was removed is let go, what a dead
+process held is taken over, and who has more than a fair share gives some back.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, time, timedelta
+from uuid import UUID
+
+import structlog
+
+from router.errors import DatabaseError
+from router.model import Owner
+from router.profile import IncomingProfile, Profiles
+from router.receive import Reader
+from router.repository import sources
+from router.repository.database import Database
+from router.repository.owners import list_owners
+from router.repository.sources import Lease, Source
+from transports import MailboxSettings
+
+_log = structlog.get_logger(__name__)
+
+
+class Share:
+    """The readers of this process, one task for each source that it holds."""
+
+    def __init__(self, database: Database, profiles: Profiles, process_id: UUID, lease: timedelta) -> None:
+        self._database = database
+        self._profiles = profiles
+        self._process_id = process_id
+        self._lease = lease
+        self._readers: dict[int, tuple[Reader, Lease, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Look, and look again, until cancelled; then every reader has ended."""
+        try:
+            while True:
+                try:
+                    await self._look()
+                except DatabaseError as error:
+                    _log.warning("the sources cannot be looked at now", reason=str(error))
+                await asyncio.sleep(self._lease.total_seconds() / 5)
+        finally:
+            await self._stop(list(self._readers))
+
+    async def _look(self) -> None:
+        owners = [listed.owner for listed in await list_owners(self._database) if listed.approved]
+        wanted = dict(self._wanted(owners))
+        ids = await sources.ensure(self._database, list(wanted))
+        by_id = {source_id: (source, *wanted[source]) for source, source_id in ids.items()}
+        ended = [source_id for source_id, (*_, task) in self._readers.items() if task.done() or source_id not in by_id]
+        await self._let_go(ended)
+        for source_id, (reader, *_) in self._readers.items():
+            reader.owner = by_id[source_id][2]
+        beyond = await sources.surplus(self._database, self._process_id, list(by_id), self._lease)
+        await self._let_go(list(self._readers)[:beyond])
+        for lease in await sources.acquire(self._database, self._process_id, list(by_id), self._lease):
+            self._start(lease, *by_id[lease.source_id])
+
+    def _wanted(self, owners: list[Owner]) -> Mapping[Source, tuple[IncomingProfile, Owner]]:
+        wanted = {}
+        for owner in owners:
+            profile = self._profiles.incoming_for(owner.mailbox)
+            if profile is None or not isinstance(profile.settings, MailboxSettings):
+                continue
+            start = profile.start
+            begins_at = start if isinstance(start, str) else datetime.combine(start, time(), UTC)
+            for folder in profile.settings.folders:
+                wanted[Source(profile.name, owner.mailbox, folder, owner.id, begins_at)] = (profile, owner)
+        return wanted
+
+    def _start(self, lease: Lease, source: Source, profile: IncomingProfile, owner: Owner) -> None:
+        assert isinstance(profile.settings, MailboxSettings)
+        reader = Reader(self._database, profile, profile.settings, owner, source.folder, lease)
+        task = asyncio.create_task(reader.run(), name=f"{profile.name} {source.mailbox} {source.folder}")
+        self._readers[lease.source_id] = (reader, lease, task)
+
+    async def _let_go(self, source_ids: list[int]) -> None:
+        for _, lease, _ in await self._stop(source_ids):
+            await sources.release(self._database, lease)
+
+    async def _stop(self, source_ids: list[int]) -> list[tuple[Reader, Lease, asyncio.Task[None]]]:
+        stopped = [self._readers.pop(source_id) for source_id in source_ids]
+        for *_, task in stopped:
+            task.cancel()
+        for result in await asyncio.gather(*(task for *_, task in stopped), return_exceptions=True):
+            if isinstance(result, Exception):
+                _log.error("a reader ended by a mistake of ours", exc_info=result)
+        return stopped

@@ -1,0 +1,93 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from router.errors import SettingsError
+from router.settings import Settings, table
+
+ENVIRONMENT_PAGE = Path(__file__).parents[2] / "docs/environment.md"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in tuple(os.environ):
+        if name.upper().startswith(("EMAIL_ROUTER_", "XDG_")):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_without_an_environment_it_is_an_embedded_database_in_the_systems_folders(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setattr(os, "geteuid", lambda: 0)
+    settings = Settings.read()
+    assert settings.database_url is None
+    assert settings.data == Path("/var/lib/email-router")
+    assert settings.profiles == Path("/etc/email-router")
+    assert (settings.postgres, settings.postgres_listen, settings.lease) == (None, None, 10)
+    assert (settings.log_level, settings.log_format) == ("info", "auto")
+
+
+def test_an_ordinary_user_has_folders_at_home(environment: pytest.MonkeyPatch) -> None:
+    environment.setattr(os, "geteuid", lambda: 1000)
+    environment.setenv("HOME", "/home/ann")
+    assert Settings.read().data == Path("/home/ann/.local/share/email-router")
+    assert Settings.read().profiles == Path("/home/ann/.config/email-router")
+    environment.setenv("XDG_DATA_HOME", "/srv/data")
+    environment.setenv("XDG_CONFIG_HOME", "relative")  # to be ignored
+    assert Settings.read().data == Path("/srv/data/email-router")
+    assert Settings.read().profiles == Path("/home/ann/.config/email-router")
+
+
+def test_reads_every_variable(environment: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "DATABASE_URL": "postgresql://crm:secret@a:5432,b:5433/crm",
+        "PROFILES": "/p",
+        "DATA": "/d",
+        "POSTGRES": "/usr/lib/postgresql/17/bin",
+        "POSTGRES_LISTEN": "127.0.0.1",
+        "LEASE": "2.5",
+        "LOG_LEVEL": "DEBUG",
+        "LOG_FORMAT": "json",
+    }.items():
+        environment.setenv(f"EMAIL_ROUTER_{name}", value)
+    settings = Settings.read()
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == "postgresql://crm:secret@a:5432,b:5433/crm"
+    assert (settings.profiles, settings.data) == (Path("/p"), Path("/d"))
+    assert settings.postgres == Path("/usr/lib/postgresql/17/bin")
+    assert settings.postgres_listen == "127.0.0.1"
+    assert (settings.lease, settings.log_level, settings.log_format) == (2.5, "debug", "json")
+    assert "secret" not in repr(settings)
+
+
+def test_an_empty_variable_is_as_if_it_were_not_there(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("EMAIL_ROUTER_DATABASE_URL", "")
+    environment.setenv("EMAIL_ROUTER_LEASE", "")
+    assert Settings.read().database_url is None
+    assert Settings.read().lease == 10
+
+
+def test_tells_every_mistake_at_once_by_its_variable(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("EMAIL_ROUTER_LEASE", "0.5")
+    environment.setenv("EMAIL_ROUTER_LOG_LEVEL", "loud")
+    environment.setenv("EMAIL_ROUTER_DATABASE_URL", "mysql://crm:secret@db/crm")
+    with pytest.raises(SettingsError) as caught:
+        Settings.read()
+    assert caught.value.mistakes == (
+        "EMAIL_ROUTER_DATABASE_URL: it has to begin with postgresql://",
+        "EMAIL_ROUTER_LEASE: should be greater than or equal to 1",
+        "EMAIL_ROUTER_LOG_LEVEL: should be 'debug', 'info', 'warning' or 'error'",
+    )
+    assert str(caught.value) == "\n".join(caught.value.mistakes)
+
+
+def test_a_lease_that_is_not_a_number(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("EMAIL_ROUTER_LEASE", "soon")
+    with pytest.raises(SettingsError, match=r"^EMAIL_ROUTER_LEASE: should be a valid number"):
+        Settings.read()
+
+
+def test_the_page_says_what_the_settings_are() -> None:
+    assert table() in ENVIRONMENT_PAGE.read_text(encoding="utf-8")
