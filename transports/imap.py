@@ -7,7 +7,7 @@ the mailbox then raises Unreachable until it is opened anew.
 import asyncio
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Self
 
@@ -24,7 +24,10 @@ from transports.base import After, Cursor, CursorLost, Listed, Listing, Part, Pe
 
 FETCH_UIDS = 50
 FETCH_BYTES = 4 << 20
-SETTLE_UIDS = 500
+"""What one FETCH of contents asks for at most; a larger message is fetched alone."""
+
+SET_UIDS = 500
+"""UIDs in one command that brings no content, as servers limit the length of a line (RFC 7162 §4)."""
 KNOWN_AHEAD = 50_000
 """How many UIDs beyond a listing are remembered for the next, so that a full folder is not searched every time."""
 
@@ -102,11 +105,11 @@ class ImapMailbox:
     async def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
         """Yield the copies at these places. See `Mailbox.fetch`."""
         uids = self._uids(places)
-        if part == "whole":
-            unknown = [uid for uid in uids if uid not in self._sizes]
-            for chunk in _chunks(unknown, SETTLE_UIDS):
-                self._sizes |= {int(listed.place.id): listed.size for listed in await self._describe(chunk)}
-        for group in self._groups(uids, part):
+        sizes = await self._sizes_of(uids) if part == "whole" else {}
+        for group in _groups(uids, sizes):
+            if sizes.get(group[0], 0) > LITERAL_LIMIT:
+                yield self._faulty(group[0], f"{sizes[group[0]]} bytes are more than can be read")
+                continue
             copies = await self._contents(group, part)
             for uid in group:
                 if uid in copies:
@@ -131,7 +134,7 @@ class ImapMailbox:
         for settlement in done:
             groups[settlement.after].append(settlement.place)
         for after, places in groups.items():
-            for uids in _chunks(self._uids(places), SETTLE_UIDS):
+            for uids in _chunks(self._uids(places), SET_UIDS):
                 await settle_group(self._imap, after, uids)
 
     # The folder
@@ -225,22 +228,13 @@ class ImapMailbox:
 
     # Fetching
 
-    def _groups(self, uids: Sequence[int], part: Part) -> Iterator[Sequence[int]]:
-        group: list[int] = []
-        total = 0
-        for uid in uids:
-            size = self._sizes.get(uid, 0) if part == "whole" else 0
-            if group and (len(group) == FETCH_UIDS or total + size > FETCH_BYTES):
-                yield group
-                group, total = [], 0
-            group.append(uid)
-            total += size
-        if group:
-            yield group
+    async def _sizes_of(self, uids: Sequence[int]) -> dict[int, int]:
+        sizes = {uid: self._sizes[uid] for uid in uids if uid in self._sizes}
+        for chunk in _chunks([uid for uid in uids if uid not in sizes], SET_UIDS):
+            sizes |= {int(listed.place.id): listed.size for listed in await self._describe(chunk)}
+        return sizes
 
     async def _contents(self, uids: Sequence[int], part: Part) -> dict[int, Received]:
-        if part == "whole" and (size := self._sizes.get(uids[0], 0)) > LITERAL_LIMIT:
-            return {uids[0]: self._faulty(uids[0], f"{size} bytes are more than can be read")}
         item = "BODY[]" if part == "whole" else "BODY[HEADER]"
         reply = await self._imap.run(
             "FETCH", uid_set(uids), f"(UID INTERNALDATE {item.replace('[', '.PEEK[')})", uid=True
@@ -265,6 +259,21 @@ class ImapMailbox:
 
     def _faulty(self, uid: int, words: str) -> Received:
         return Received(self._place(uid), b"", datetime.now(UTC), fault=f"the server did not give it up: {words}")
+
+
+def _groups(uids: Sequence[int], sizes: Mapping[int, int]) -> Iterator[Sequence[int]]:
+    """Cut into what is fetched at once: not too many, and not too large together."""
+    group: list[int] = []
+    total = 0
+    for uid in uids:
+        size = sizes.get(uid, 0)
+        if group and (len(group) == FETCH_UIDS or total + size > FETCH_BYTES):
+            yield group
+            group, total = [], 0
+        group.append(uid)
+        total += size
+    if group:
+        yield group
 
 
 def _chunks(uids: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.servers.dovecot import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Dovecot
 from tests.servers.ports import free_port
@@ -79,6 +80,18 @@ async def test_connects(dovecot: Dovecot, mailbox: str, opened: Open, security: 
     port = dovecot.imaps if security == "tls" else dovecot.imap
     async with opened(security=security, port=port) as box:
         assert len((await box.list(None, 10)).copies) == 1
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+def test_works_on_uvloop(dovecot: Dovecot, mailbox: str, opened: Open, security: str) -> None:
+    async def read() -> list[Received]:
+        async with opened(security=security, port=dovecot.imaps if security == "tls" else dovecot.imap) as box:
+            await box.wait(0.01)
+            return await fetched(box, await box.list(None, 10))
+
+    dovecot.deliver(mailbox, message("one"))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert [subject(copy) for copy in runner.run(read())] == ["one"]
 
 
 async def test_master_user(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
@@ -199,6 +212,19 @@ async def test_folder_made_anew_loses_the_cursor(dovecot: Dovecot, mailbox: str,
         await box.settle([Settlement(old.copies[0].place, After("delete"))])
         assert len((await box.list(None, 9)).copies) == 1
     assert dovecot.count(mailbox, "Box") == 1
+
+
+async def test_folder_deleted_while_it_is_open(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
+    dovecot.append(mailbox, message("old"), "Box")
+    async with opened("Box") as box:
+        listing = await box.list(None, 9)
+        with dovecot.connect(mailbox) as imap:
+            imap.delete("Box")
+        with pytest.raises(Unreachable):
+            await box.list(listing.cursor, 9)
+    with pytest.raises(Permanent, match="does not open the folder Box"):
+        async with opened("Box"):
+            pass
 
 
 async def test_cursor_of_another_kind_is_lost(opened: Open) -> None:

@@ -173,6 +173,28 @@ async def test_a_server_in_trouble_makes_no_message_faulty() -> None:
             [copy async for copy in box.fetch([Place("7", "1")], "whole")]
 
 
+async def test_a_message_beyond_all_limits_is_not_fetched() -> None:
+    async with opened({"UID FETCH 1": ["* 1 FETCH (UID 1 RFC822.SIZE 999999999)", "OK done"]}) as (box, server):
+        copies = [copy async for copy in box.fetch([Place("7", "1")], "whole")]
+        assert [copy.fault for copy in copies] == [
+            "the server did not give it up: 999999999 bytes are more than can be read"
+        ]
+        assert not any("BODY" in line for line in server.heard)
+
+
+async def test_contents_are_fetched_fifty_at_once_and_four_megabytes_at_most() -> None:
+    sizes = {uid: 2 << 20 if uid > 100 else 10 for uid in range(1, 104)}
+    answers = {
+        "UID FETCH 1:103 (UID RFC822": [f"* {uid} FETCH (UID {uid} RFC822.SIZE {sizes[uid]})" for uid in sizes],
+        "UID FETCH": [f"* {uid} FETCH (UID {uid} BODY[] {{1}}\r\nx)" for uid in sizes],
+    }
+    async with opened({begin: [*data, "OK done"] for begin, data in answers.items()}) as (box, server):
+        copies = [copy async for copy in box.fetch([Place("7", str(uid)) for uid in sizes], "whole")]
+        assert [copy.place.id for copy in copies] == [str(uid) for uid in sizes]
+        sets = [line.split()[2] for line in server.heard if "BODY.PEEK[]" in line]
+        assert sets == ["1:50", "51:100", "101:102", "103"]
+
+
 async def test_what_cannot_be_described_is_listed_all_the_same() -> None:
     answers = {
         "UID FETCH": ['* 1 FETCH (UID 1 RFC822.SIZE 5 INTERNALDATE "01-Feb-2026 10:00:00 +0000")', "NO cannot read 2"],
