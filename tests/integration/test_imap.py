@@ -299,8 +299,8 @@ async def test_fetch_leaves_out_what_is_gone(dovecot: Dovecot, mailbox: str, ope
 async def test_torn_file_spoils_no_other_message(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
     for number in range(3):
         dovecot.append(mailbox, message(f"number {number}"))
-    second = sorted((dovecot._folder / "mail" / mailbox / "Maildir" / "cur").iterdir())[1]
-    os.truncate(second, 20)
+    files = (dovecot._folder / "mail" / mailbox / "Maildir").glob("*/*,S=*")
+    os.truncate(next(file for file in files if b"number 1" in file.read_bytes()), 20)
 
     # Dovecot drops the connection in the middle of such a message.
     async with opened() as box:
