@@ -153,6 +153,8 @@ async def test_list_in_portions_oldest_first(dovecot: Dovecot, mailbox: str, ope
 
     async with opened() as box:
         first = await box.list(None, 2)
+        # There is more to list, so nobody waits.
+        await asyncio.wait_for(box.wait(600), 30)
         second = await box.list(first.cursor, 2)
         third = await box.list(second.cursor, 2)
         fourth = await box.list(third.cursor, 2)

@@ -1,11 +1,14 @@
 """The IMAP transport against servers that no Dovecot would be: refusing, poor, or broken."""
 
 import asyncio
+import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from transports import load
 from transports._imap_request import folder_name, uid_set
 from transports._imap_response import Value, internal_date
 from transports.base import After, Permanent, Place, Settlement, Temporary, TransportError, Unauthorized, Unreachable
@@ -294,3 +297,13 @@ def test_internal_dates() -> None:
     assert date.isoformat() == "2025-12-31T23:00:00+00:00"
     unreadable: tuple[Value, ...] = (b"31-Feb-2026 10:00:00 +0000", b"01-Xyz-2026 10:00:00 +0000", b"", None, [])
     assert [internal_date(value) for value in unreadable] == [None] * 5
+
+
+def test_example_profile() -> None:
+    text = (Path(__file__).parents[2] / "profiles" / "imap.toml").read_text()
+    profile = tomllib.loads(text)["incoming"]["staff"]
+    settings = load(profile["transport"]).incoming
+    assert settings is ImapSettings
+    common = {"transport", "owners", "start", "after"}
+    settings.model_validate({key: value for key, value in profile.items() if key not in common})
+    assert str(After.parse(profile["after"])) == "keep"
