@@ -26,7 +26,6 @@ _TOKEN = re.compile(
 _SPACES = re.compile(r"\s+")
 _ESCAPED = re.compile(r"\\[()]")
 _COMMENT = re.compile(r"\([^()]*\)")
-_BARE = re.compile(r"[^\s@]+@[^\s@]+")
 _AROUND = re.compile(r"\s*([@.])\s*")
 _NOT_IN_ADDRESS = re.compile(r"[\s:;,()<>\[\]\\]")
 
@@ -51,6 +50,8 @@ def read_addresses(raw: bytes) -> tuple[list[tuple[str, str]], list[str]]:
 
 def _readable(written: str) -> str | None:
     """Bring what stands where an address should be into one, or say that it is none."""
+    if len(written) > 4 * _LONGEST:
+        return None
     if '"' in written:
         address = normalise(clean_line(written))
         return address if len(address) <= _LONGEST else None
@@ -71,15 +72,16 @@ class _Entry:
     words: list[str] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
     angle: str | None = None
+    title: list[str] = field(default_factory=list)
 
     def read(self) -> list[tuple[str, str]]:
         """Name its address as written; several where somebody forgot the commas."""
         if self.angle is not None:
             inner = self.angle[1:].removesuffix(">")
             inner = inner.rpartition(":")[2] if inner.startswith("@") else inner  # an old route (RFC 5322 §4.4)
-            return [(_name(self.words or self.comments), inner)]
+            return [(_name(self.title or self.comments), inner)]
         written = "".join(self.words).strip()
-        bare = [] if '"' in written else _BARE.findall(written)
+        bare = [word for word in written.split() if "@" in word[1:-1]] if '"' not in written else []
         if len(bare) > 1:
             return [("", address) for address in bare]
         if bare:
@@ -104,9 +106,9 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
                     yield from [("", word)] * bool(word)
                     yield from [(name, written)] * ("@" in written)
                 word = "" if "@" in written else written
-            entry = _Entry(angle=piece if piece.startswith("<") else None)
+            entry = _Entry(angle=piece, title=entry.words) if piece.startswith("<") else _Entry()
         elif piece.startswith("<"):
-            entry.angle = piece
+            entry = _Entry(comments=entry.comments, angle=piece, title=entry.words)
         else:
             entry.words.append(piece)
     if word:
