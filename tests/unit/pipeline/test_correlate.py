@@ -181,6 +181,14 @@ def test_t33_an_answer_in_the_same_batch_is_correlated() -> None:
     assert decisions[1].email.correlated_id == parent.id
 
 
+def test_t34_an_answer_before_its_parent_in_one_batch_is_promoted_after_all() -> None:
+    answer = copy(mail(in_reply_to="<first@client.example>"), Rule.REPLIES)
+    parent = copy(mail(message_id="<first@client.example>"))
+    decisions = decide_batch([answer, parent], Facts())
+    assert decisions[0].email is not None
+    assert decisions[0].email.correlated_id == parent.id
+
+
 def test_t40_regarding_is_what_the_thread_has_now(world: World) -> None:
     regarding = record("opportunity").id
     world.email("offer@example.com", regarding=regarding)
