@@ -73,6 +73,9 @@ async def test_addresses_are_normalised_alike_in_sql_and_in_python(sql: "asyncpg
         "no domain ü",
         "",
         "a@b@ü.test",
+        "a@xn--xn--bcher-kva-.test",
+        "a@xn--.test",
+        "a@xn--ü.test",
     ):
         assert await sql.fetchval("SELECT crm.normalise($1)", address) == normalise(address)
 
