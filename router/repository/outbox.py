@@ -237,16 +237,19 @@ async def record(database: Database, results: Sequence[Result]) -> None:
         await connection.execute(
             """
             WITH w AS (
-                SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS w (attempt_id, outcome, next_at)
+                SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[])
+                    AS w (email_id, attempt_id, outcome, next_at)
             ), attempted AS (
                 UPDATE router.attempt AS a SET finished_at = clock_timestamp(), outcome = w.outcome
                 FROM w WHERE a.id = w.attempt_id
             ), waiting AS (
                 UPDATE router.outbox AS o SET process_id = NULL, attempt_id = NULL, next_at = w.next_at
-                FROM w WHERE o.attempt_id = w.attempt_id AND w.next_at IS NOT NULL
+                FROM w WHERE o.email_id = w.email_id AND o.attempt_id = w.attempt_id AND w.next_at IS NOT NULL
             )
-            DELETE FROM router.outbox AS o USING w WHERE o.attempt_id = w.attempt_id AND w.next_at IS NULL
+            DELETE FROM router.outbox AS o
+            USING w WHERE o.email_id = w.email_id AND o.attempt_id = w.attempt_id AND w.next_at IS NULL
             """,
+            [result.email_id for result in results],
             [result.attempt_id for result in results],
             [f"{result.status}: {result.reason}" if result.reason else result.status for result in results],
             [result.next_at for result in results],
@@ -292,8 +295,9 @@ async def give_back(
             """
             UPDATE router.outbox AS o
             SET process_id = NULL, attempt_id = NULL, attempts = o.attempts - 1, next_at = now() + $2
-            FROM unnest($1::uuid[]) AS w (attempt_id) WHERE o.attempt_id = w.attempt_id
-            RETURNING o.email_id, w.attempt_id
+            FROM router.attempt AS a
+            WHERE a.id = ANY($1::uuid[]) AND o.email_id = a.email_id AND o.attempt_id = a.id
+            RETURNING o.email_id, a.id AS attempt_id
             """,
             list(attempt_ids),
             delay,
