@@ -33,7 +33,7 @@ async def dsn_of(settings: Settings) -> AsyncIterator[str]:
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
-    async with EmbeddedServer(settings.data, settings.postgres) as server:
+    async with EmbeddedServer(settings.data, settings.postgres, listen=settings.postgres_listen) as server:
         yield server.dsn
 
 
