@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-_LINES = {"help_option_names": ["-h", "--help"]}
+from router import __version__
 
 app = typer.Typer(
     name="email-router",
@@ -20,11 +20,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode=None,
-    context_settings=_LINES,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-owners = typer.Typer(help="Whose mail is tracked, and in whose name is sent.", no_args_is_help=True)
-sending = typer.Typer(help="Stop and start sending, for all processes of the database at once.", no_args_is_help=True)
-profile = typer.Typer(help="Help to write profiles.", no_args_is_help=True)
+
+
+def _group(name: str, text: str) -> typer.Typer:
+    group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(group, name=name)
+    return group
+
+
+owners = _group("owners", "Whose mail is tracked, and in whose name is sent.")
+sending = _group("sending", "Stop and start sending, for all processes at once.")
+profile = _group("profile", "Help to write profiles.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Reason = Annotated[str | None, typer.Option(help="Why, shown by status.", show_default=False)]
@@ -32,9 +40,7 @@ Reason = Annotated[str | None, typer.Option(help="Why, shown by status.", show_d
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
-
-        typer.echo(f"email-router {version('crm-email-router')}")
+        typer.echo(f"email-router {__version__}")
         raise typer.Exit
 
 
@@ -68,9 +74,9 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read the profiles, without connecting to anything, and tell every mistake.
+    """Read the profiles and tell every mistake in them.
 
-    Each is one line, FILE:LINE: what is wrong. Without mistakes it tells what each profile does.
+    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each profile does.
     """
     from router.commands import profiles
 
@@ -107,7 +113,7 @@ def migrate(as_json: Json = False) -> None:
 )
 def sql(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[PSQL ARGUMENTS]...", help="Passed to psql.", show_default=False)
+        list[str] | None, typer.Argument(metavar="PSQL-ARGUMENTS", help="Passed to psql.", show_default=False)
     ] = None,
 ) -> None:
     """Open psql on the database: email-router sql -c "select 1".
@@ -122,7 +128,10 @@ def sql(
 
 @owners.command("list")
 def owners_list(as_json: Json = False) -> None:
-    """List the owners: approved or not, their tracking rule, and the profiles that serve them."""
+    """List the owners, approved or not.
+
+    With the tracking rule of each, and the profiles that read its mail and send for it.
+    """
     from router.commands import owners as commands
 
     commands.show(as_json=as_json)
@@ -130,10 +139,10 @@ def owners_list(as_json: Json = False) -> None:
 
 @owners.command("approve")
 def owners_approve(
-    mailboxes: Annotated[list[str], typer.Argument(metavar="MAILBOX...", help="Addresses.", show_default=False)],
+    mailboxes: Annotated[list[str], typer.Argument(metavar="MAILBOX", help="Addresses.", show_default=False)],
     revoke: Annotated[bool, typer.Option("--revoke", help="Take the approval back.")] = False,
 ) -> None:
-    """Approve mailboxes: nothing is read or sent for an owner before that.
+    """Approve mailboxes, so that they are read and sent for.
 
     The CRM names the owners and their mailboxes (crm.owner), and only an admin can approve them. Where a mailbox
     changes, it has to be approved again.
@@ -181,7 +190,7 @@ def sending_start(reason: Reason = None) -> None:
 def profile_example(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="A transport: imap, smtp …", show_default=False)],
 ) -> None:
-    """Print a profile of this transport, with all its keys, ready to be changed."""
+    """Print a profile of a transport, ready to be changed."""
     from router.commands import profiles
 
     profiles.example(kind)
@@ -189,11 +198,7 @@ def profile_example(
 
 @profile.command("schema")
 def profile_schema() -> None:
-    """Print the JSON schema of profiles, with which editors complete and check them."""
+    """Print the JSON schema of profiles, for editors."""
     from router.commands import profiles
 
     profiles.print_schema()
-
-
-for _group, _name in ((owners, "owners"), (sending, "sending"), (profile, "profile")):
-    app.add_typer(_group, name=_name, rich_markup_mode=None)

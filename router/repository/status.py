@@ -95,7 +95,8 @@ async def read_sending(database: Database) -> Sending:
 async def _sending(connection: Connection) -> Sending:
     row = await connection.fetchrow(
         """
-        SELECT router.may_send() AS sending, i.reason, i.changed_at, i.system_identifier <> c.system_identifier AS copied
+        SELECT router.may_send() AS sending, i.reason, i.changed_at,
+            i.system_identifier <> c.system_identifier AS copied
         FROM router.installation AS i, pg_control_system() AS c
         """
     )
