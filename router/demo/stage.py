@@ -1,7 +1,6 @@
 """What the demo needs around it: database, profiles, capture server; the router beside the play; an orderly stop."""
 
 import asyncio
-import logging
 import shutil
 import socket
 import sys
@@ -12,8 +11,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 from uuid import UUID
-
-import structlog
 
 from router import app, profile
 from router.demo import show
@@ -50,11 +47,6 @@ senders   = ["*@velo.example"]
 async def run(settings: Settings) -> None:
     """Play the demo until SIGTERM or SIGINT. It lives in the folder `demo` of the data folder."""
     stop = app.stop_on_signals()
-    structlog.configure(
-        # The account is what people came to read; only what is wrong is said beside it.
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
     out = show.console()
     # A data folder that is named may be a real router's: the demo keeps to a folder of its own within it.
     home = settings.data.expanduser().absolute() / "demo"
