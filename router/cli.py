@@ -76,7 +76,8 @@ def check(
 ) -> None:
     """Read the profiles and tell every mistake in them.
 
-    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each profile does.
+    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each
+    profile does.
     """
     from router.commands import profiles
 

@@ -21,8 +21,13 @@ _NUMBERS: Final[Mapping[Level, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-# They tell addresses at INFO, contents and logins at DEBUG, and what failed we say ourselves.
-_QUIET: Final = ("aioimaplib", "mail.log", "mail.debug")
+# They tell addresses at INFO, contents and logins at DEBUG; what failed we say ourselves.
+_LIBRARIES: Final = {
+    "aioimaplib": logging.CRITICAL,
+    "asyncio": logging.WARNING,
+    "mail.debug": logging.CRITICAL,
+    "mail.log": logging.CRITICAL,
+}
 
 
 def configure(level: Level, form: Format = "auto") -> None:
@@ -43,8 +48,8 @@ def configure(level: Level, form: Format = "auto") -> None:
     )
     logging.basicConfig(handlers=[handler], level=_NUMBERS[level], force=True)
     logging.captureWarnings(True)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, least in _LIBRARIES.items():
+        logging.getLogger(name).setLevel(least)
     structlog.configure(
         processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[level]),
