@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json"]
@@ -66,5 +66,11 @@ def _last(for_people: bool) -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
+        _in_order,
         structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
     ]
+
+
+def _in_order(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Put first what every line has."""
+    return {**{name: event[name] for name in ("timestamp", "level", "message", "logger")}, **event}

@@ -491,7 +491,7 @@ async def test_ctrl_c_ends_a_short_command_without_a_traceback(
         command.process.send_signal(signal.SIGINT)
         assert command.ends() == 128 + signal.SIGINT
         assert command.process.stderr is not None
-        assert command.process.stderr.read().strip() == "Aborted."
+        assert command.process.stderr.read() == ""
 
 
 async def test_ctrl_c_is_left_to_psql(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
