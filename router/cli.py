@@ -173,7 +173,10 @@ def owners_set(
 
 @sending.command("stop")
 def sending_stop(reason: Reason = None) -> None:
-    """Stop sending: what is pending waits, what is with a relay now is finished."""
+    """Stop sending.
+
+    What is pending waits; what is with a relay at this moment is finished.
+    """
     from router.commands import sending as commands
 
     commands.switch(on=False, reason=reason)
@@ -181,7 +184,10 @@ def sending_stop(reason: Reason = None) -> None:
 
 @sending.command("start")
 def sending_start(reason: Reason = None) -> None:
-    """Start sending again; in a copy of the database, make this the one that sends."""
+    """Start sending again.
+
+    A copy of the database, restored on another PostgreSQL, does not send before this.
+    """
     from router.commands import sending as commands
 
     commands.switch(on=True, reason=reason)
