@@ -1,8 +1,10 @@
 import email
 import email.policy
 import re
+import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.header import decode_header, make_header
 from uuid import UUID
 
 import pytest
@@ -263,6 +265,9 @@ def test_nothing_makes_a_header_of_its_own() -> None:
         assert not [name for name in part.keys() if name.lower() in {"bcc", "x-evil"}]  # noqa: SIM118  # repeated names count
     assert len(header_names(raw)) == len(set(header_names(raw)))
     assert parse(raw).of("bcc") == ()
+    for value in email.message_from_bytes(raw, policy=email.policy.compat32).values():
+        shown_value = str(make_header(decode_header(value))).replace("\r\n ", " ")
+        assert not [character for character in shown_value if unicodedata.category(character) in {"Cc", "Zl"}]
 
 
 def printable(most: int) -> st.SearchStrategy[str]:
