@@ -76,6 +76,8 @@ async def test_addresses_are_normalised_alike_in_sql_and_in_python(sql: "asyncpg
         "a@xn--xn--bcher-kva-.test",
         "a@xn--.test",
         "a@xn--ü.test",
+        "a@xn--ü-abc.test",
+        "H̱@example.com",
     ):
         assert await sql.fetchval("SELECT crm.normalise($1)", address) == normalise(address)
 
