@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Never
+from typing import Never, cast
 
 from aioimaplib import AUTH, CONNECTED, LOGOUT, NONAUTH, SELECTED, Command, IMAP4ClientProtocol
 from aioimaplib import Response as LibraryResponse
@@ -166,9 +166,9 @@ class ImapProtocol(IMAP4ClientProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
-        self._link = transport
+        # uvloop's are no subclass of it, but do what it does.
+        self._link = cast("asyncio.Transport", transport)
 
     def data_received(self, d: bytes) -> None:
         """Take bytes from the network."""
