@@ -35,13 +35,17 @@ _ROLES: tuple[tuple[str, Role], ...] = (
 _FOLDS = re.compile(r"\r?\n[ \t]+")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\u200e\u200f\u2028-\u202e\u2066-\u2069]')
 _EXTENSIONS = mimetypes.MimeTypes(filenames=()).guess_extension
+_LONE_CR = re.compile(rb"\r(?!\n)")
 _LONGEST_NAME = 150
+_LONGEST_LINE = 1_000
 
 _T = TypeVar("_T")
 
 
 def parse(raw: bytes) -> Message:
     """Read a message as a person would, from any bytes at all. Ids come without angle brackets, lines end with LF."""
+    if b"\n" not in raw[:_LONGEST_LINE] and b"\r" in raw[:_LONGEST_LINE]:
+        raw = _LONE_CR.sub(b"\n", raw)  # an old Macintosh's line ends
     reader = _Reader()
     root = reader.guard("the message", lambda: read_part(raw), Part({}, b"", "text/plain", {}))
     reader.guard("the parts", lambda: reader.read_parts(root), None)

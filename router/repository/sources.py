@@ -6,7 +6,7 @@ lease time is dead. `epoch` is the fencing token: it counts the holders, so one 
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -167,30 +167,34 @@ async def begin(database: Database, lease: Lease, cursor: Cursor) -> Lease:
     return replace(lease, cursor=cursor, begun=True, begins_at=begins_at)
 
 
-async def surplus(database: Database, process_id: UUID, wanted: Sequence[int], lease: timedelta) -> int:
-    """How many sources this process holds beyond its fair share, so that one that came later gets its own."""
+async def held(
+    database: Database, process_id: UUID, wanted: Sequence[int], lease: timedelta
+) -> tuple[dict[int, int], int]:
+    """The epochs of the sources that this process holds, by their ids, and how many would be its fair share."""
     async with database.connection() as connection:
-        beyond: int = await connection.fetchval(
-            """
-                SELECT (SELECT count(*) FROM router.source WHERE id = ANY($2) AND process_id = $1)
-                    - ceil(cardinality($2::bigint[])::numeric / greatest(1, (
-                        SELECT count(*) FROM router.process WHERE seen_at > clock_timestamp() - $3::interval)))::bigint
-                """,
+        rows = await connection.fetch(
+            "SELECT id, epoch FROM router.source WHERE id = ANY($2::bigint[]) AND process_id = $1",
             process_id,
             list(wanted),
-            lease,
         )
-    return max(0, beyond)
+        alive: int = await connection.fetchval(
+            "SELECT count(*) FROM router.process WHERE seen_at > clock_timestamp() - $1::interval", lease
+        )
+    return {row["id"]: row["epoch"] for row in rows}, -(-len(wanted) // max(1, alive))
 
 
-async def release(database: Database, lease: Lease) -> None:
-    """Let go of one source, if it is still ours."""
+async def release(database: Database, process_id: UUID, epochs: Mapping[int, int]) -> None:
+    """Let go of sources, given with the epochs at which we held them, where they are still ours."""
     async with database.connection() as connection:
         await connection.execute(
-            "UPDATE router.source SET process_id = NULL WHERE id = $1 AND process_id = $2 AND epoch = $3",
-            lease.source_id,
-            lease.process_id,
-            lease.epoch,
+            """
+            UPDATE router.source AS s SET process_id = NULL
+            FROM unnest($2::bigint[], $3::bigint[]) AS w (id, epoch)
+            WHERE s.id = w.id AND s.epoch = w.epoch AND s.process_id = $1
+            """,
+            process_id,
+            list(epochs),
+            list(epochs.values()),
         )
 
 
