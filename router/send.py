@@ -132,14 +132,16 @@ class Sender:
     async def _end(self, grace: float) -> None:
         """Let those end that have started; those that wait for a turn are given back when it comes."""
         self._stopping = True
-        if self._under_way:
-            _, late = await asyncio.wait(self._under_way.values(), timeout=grace)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=1)
-        if self._writing:
-            await asyncio.wait(self._writing, timeout=1)
+        if not self._under_way:
+            return
+        _, late = await asyncio.wait(self._under_way.values(), timeout=grace)
+        for task in late:
+            task.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while rest := [*late, *self._writing]:
+                    await asyncio.wait(rest)
+                    late = set()
 
     # --- One email ---------------------------------------------------------------------------------------------------
 
@@ -154,38 +156,44 @@ class Sender:
         attempt = _Attempt(email)
         try:
             async with line.turns:
-                if self._stopping:
-                    await self._give_back(email)
-                    return
-                outcomes = await self._hand_over(attempt, line)
-                # Recorded before another gets the turn: a crash must not leave more unknown than there are connections.
-                await self._surely(self._finish(attempt, profile, outcomes))
+                outcomes = await self._attempt(attempt, line)
+                attempt.ended = True
+                if outcomes is not None:
+                    # Before another gets the turn: a crash must not leave more unknown than there are connections.
+                    await self._surely(self._finish(email, profile, outcomes))
         except asyncio.CancelledError:
             # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
-            if attempt.finished:
-                pass
-            elif attempt.started:
-                await self._surely(self._finish(attempt, profile, _all(email, "unknown", "stopped before the answer")))
-            else:
+            if attempt.started and not attempt.ended:
+                await self._surely(self._finish(email, profile, _all(email, "unknown", "stopped before the answer")))
+            elif not attempt.ended:
                 await self._surely(self._give_back(email))
             raise
+
+    async def _attempt(self, attempt: "_Attempt", line: _Line) -> Sequence[Outcome] | None:
+        """Try once; None if the email was given back, or is another's now."""
+        email = attempt.email
+        if self._stopping:
+            await self._give_back(email)
+            return None
+        try:
+            outcomes = await self._hand_over(attempt, line)
         except LeaseLost as error:
             _log.warning("an email was taken over by another process", email=str(email.id), reason=str(error))
-            return
+            return None
         except (TransportError, DatabaseError) as error:
             if attempt.started:
-                await self._finish(attempt, profile, _all(email, "deferred", str(error)))
-                return
+                return _all(email, "deferred", str(error))
             pause = line.backoff.next(error.retry_after if isinstance(error, Temporary) else None)
-            _log.warning("a relay cannot be used now", profile=profile.name, reason=str(error), pause=round(pause, 1))
+            profile = line.profile.name
+            _log.warning("a relay cannot be used now", profile=profile, reason=str(error), pause=round(pause, 1))
             await self._give_back(email, str(error), timedelta(seconds=pause))
-            return
-        except Exception as error:
-            if not attempt.finished:
-                words = f"a mistake of the router's own: {type(error).__name__}"
-                await self._finish(attempt, profile, _all(email, "unknown" if attempt.started else "refused", words))
-            raise
+            return None
+        except Exception as error:  # noqa: BLE001  # a mistake of ours must not leave it without an outcome
+            _log.error("an email could not be handled, by a mistake of ours", email=str(email.id), exc_info=error)
+            words = f"a mistake of the router's own: {type(error).__name__}"
+            return _all(email, "unknown" if attempt.started else "refused", words)
         line.backoff.reset()
+        return outcomes
 
     async def _hand_over(self, attempt: "_Attempt", line: _Line) -> Sequence[Outcome]:
         email = attempt.email
@@ -206,9 +214,8 @@ class Sender:
         outcomes = await line.relay.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
         return [replace(outcome, recipient=addresses[outcome.recipient]) for outcome in outcomes]
 
-    async def _finish(self, attempt: "_Attempt", profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
-        attempt.finished = True
-        result = judge(attempt.email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)
+    async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
+        result = judge(email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)
         try:
             await self._persist(lambda: self._results.add(result))
         except ContentRefused:  # perhaps of another's in the group
@@ -251,7 +258,7 @@ class Sender:
 class _Attempt:
     email: Outgoing
     started: bool = False
-    finished: bool = False
+    ended: bool = False
 
 
 def _all(email: Outgoing, state: Literal["deferred", "refused", "unknown"], words: str) -> list[Outcome]:

@@ -44,8 +44,8 @@ def storable(text: str | None) -> str | None:
 class Database:
     """A pool of connections; `async with Database(dsn) as database`.
 
-    A transaction in which nothing was said for `patience` seconds is given up by the server, with all that it locks: who
-    began it hangs, or is a machine that died without a word.
+    A transaction in which nothing was said for `patience` seconds is given up by the server, with all that it locks:
+    whoever began it hangs, or is a machine that died without a word.
     """
 
     def __init__(self, dsn: str, connections: int = 8, patience: float = 10.0) -> None:
