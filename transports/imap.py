@@ -1,7 +1,8 @@
 """IMAP: one folder of one mailbox, by UIDs only (RFC 3501, 9051).
 
 Reading marks nothing (BODY.PEEK); what a person has read makes no difference. A connection that is lost stays lost:
-the mailbox then raises Unreachable until it is opened anew.
+the mailbox then raises Unreachable until it is opened anew. Only fetching connects again, to find the one message that
+makes a server drop the connection (Dovecot does where a file is torn), so that it does not stop its mailbox.
 """
 
 import asyncio
@@ -20,7 +21,19 @@ from transports._imap_request import folder_name, uid_set
 from transports._imap_response import LITERAL_LIMIT, fetched, internal_date, searched
 from transports._imap_settle import settle_group
 from transports._settings import Auth, MailboxSettings
-from transports.base import After, Cursor, CursorLost, Listed, Listing, Part, Permanent, Place, Received, Settlement
+from transports.base import (
+    After,
+    Cursor,
+    CursorLost,
+    Listed,
+    Listing,
+    Part,
+    Permanent,
+    Place,
+    Received,
+    Settlement,
+    Unreachable,
+)
 
 FETCH_UIDS = 50
 FETCH_BYTES = 4 << 20
@@ -64,20 +77,16 @@ class ImapMailbox:
         self._busy_until = 0.0
 
     async def __aenter__(self) -> Self:
-        self._connection = await log_in(self._settings, self._settings.auth, self._mailbox)
-        try:
-            await self._select()
-        except BaseException:
-            self._connection.abort("the folder could not be opened")
-            raise
+        await self._connect()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._connection is None:
+        connection, self._connection = self._connection, None
+        if connection is None:
             return
         if exc[0] is not None:
-            self._connection.abort("closed")
-        await self._connection.close()
+            connection.abort("closed")
+        await connection.close()
 
     async def list(self, after: Cursor | None, limit: int) -> Listing:
         """List what came after the cursor. See `Mailbox.list`."""
@@ -110,7 +119,7 @@ class ImapMailbox:
             if sizes.get(group[0], 0) > LITERAL_LIMIT:
                 yield self._faulty(group[0], f"{sizes[group[0]]} bytes are more than can be read")
                 continue
-            copies = await self._contents(group, part)
+            copies = await self._contents_in_spite(group, part)
             for uid in group:
                 if uid in copies:
                     yield copies[uid]
@@ -148,6 +157,14 @@ class ImapMailbox:
     @property
     def _validity(self) -> str:
         return self._imap.codes.get("UIDVALIDITY", "")
+
+    async def _connect(self) -> None:
+        self._connection = await log_in(self._settings, self._settings.auth, self._mailbox)
+        try:
+            await self._select()
+        except BaseException:
+            self._connection.abort("the folder could not be opened")
+            raise
 
     async def _select(self) -> None:
         reply = await self._imap.select(folder_name(self._folder))
@@ -233,6 +250,31 @@ class ImapMailbox:
         for chunk in _chunks([uid for uid in uids if uid not in sizes], SET_UIDS):
             sizes |= {int(listed.place.id): listed.size for listed in await self._describe(chunk)}
         return sizes
+
+    async def _contents_in_spite(self, uids: Sequence[int], part: Part) -> dict[int, Received]:
+        """Fetch, even if one of them makes the server drop the connection, alone and twice: that one is faulty."""
+        try:
+            return await self._contents(uids, part)
+        except Unreachable as lost:
+            await self._reconnect(lost)
+        if len(uids) > 1:
+            copies: dict[int, Received] = {}
+            for uid in uids:
+                copies |= await self._contents_in_spite([uid], part)
+            return copies
+        try:
+            return await self._contents(uids, part)
+        except Unreachable as lost:
+            await self._reconnect(lost)
+            return {uids[0]: self._faulty(uids[0], str(lost))}
+
+    async def _reconnect(self, lost: Unreachable) -> None:
+        validity = self._validity
+        await self._connect()
+        if self._validity != validity:
+            # These UIDs are other messages now; the next listing will tell.
+            self._imap.abort("the folder was made anew")
+            raise lost
 
     async def _contents(self, uids: Sequence[int], part: Part) -> dict[int, Received]:
         item = "BODY[]" if part == "whole" else "BODY[HEADER]"

@@ -1,6 +1,7 @@
 """The IMAP transport against a real Dovecot."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,8 @@ async def test_list_in_portions_oldest_first(dovecot: Dovecot, mailbox: str, ope
 
     async with opened() as box:
         first = await box.list(None, 2)
+        # There is more to list, so nobody waits.
+        await asyncio.wait_for(box.wait(600), 30)
         second = await box.list(first.cursor, 2)
         third = await box.list(second.cursor, 2)
         fourth = await box.list(third.cursor, 2)
@@ -295,6 +298,18 @@ async def test_fetch_leaves_out_what_is_gone(dovecot: Dovecot, mailbox: str, ope
         assert [subject(copy) for copy in await fetched(box, listing)] == ["number 0", "number 2"]
 
 
+async def test_torn_file_spoils_no_other_message(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
+    for number in range(3):
+        dovecot.append(mailbox, message(f"number {number}"))
+    files = (dovecot._folder / "mail" / mailbox / "Maildir").glob("*/*,S=*")
+    os.truncate(next(file for file in files if b"number 1" in file.read_bytes()), 20)
+
+    # Dovecot drops the connection in the middle of such a message.
+    async with opened() as box:
+        copies = await fetched(box, await box.list(None, 9))
+        assert [(copy.place.id, bool(copy.fault)) for copy in copies] == [("1", False), ("2", True), ("3", False)]
+
+
 # Waiting
 
 
@@ -337,7 +352,7 @@ async def test_another_command_ends_the_idling(dovecot: Dovecot, mailbox: str, o
 
 async def test_killed_server_ends_the_waiting(own_dovecot: Dovecot, opened: Open) -> None:
     async with opened(poll=600, port=own_dovecot.imaps) as box:
-        await box.list(None, 9)
+        place = Place((await box.list(None, 9)).cursor.partition(":")[0], "1")
         waiting = asyncio.create_task(box.wait(600))
         await asyncio.sleep(0)
         own_dovecot.kill()
@@ -345,6 +360,8 @@ async def test_killed_server_ends_the_waiting(own_dovecot: Dovecot, opened: Open
             await asyncio.wait_for(waiting, 30)
         with pytest.raises(Unreachable):
             await box.list(None, 9)
+        with pytest.raises(Unreachable):
+            [copy async for copy in box.fetch([place], "whole")]
 
 
 async def test_cancelled_waiting_closes_the_connection(opened: Open) -> None:
