@@ -29,7 +29,7 @@ def entries(lock: str) -> list[str]:
 
 
 def pins(lock: str) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for entry in entries(lock):
         requirement = Requirement(entry.partition(" --hash")[0])
         (pin,) = requirement.specifier

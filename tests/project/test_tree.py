@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # Folders of a machine, and hosts of registries; a letter in brackets, so that this file is not found.
-PRIVATE = re.compile(r"/(?:[w]ork|[r]oot|[o]pt/pypi|[t]mp/scratch)/|/[h]ome/\w+/|\b[p]ypi\.org|\b[p]ythonhosted\b")
+PRIVATE = re.compile(r"/(?:[w]ork|[r]oot|[o]pt/pypi|[t]mp/scratch)/|\b[p]ypi\.org|\b[p]ythonhosted\b")
 
 
 def committed() -> list[Path]:
