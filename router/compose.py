@@ -31,9 +31,10 @@ _WORD_BYTES = 42  # an encoded word may have 75 characters, 63 of them beside ou
 _MOST_REFERENCES = 20
 _LINE = 76
 _LONGEST_LINE = 998
+_BOUNDARY = "=_"  # neither base64 nor quoted-printable can write it
 
 Part = tuple[list[str], bytes]
-"""The header lines of a MIME part and its encoded body, which ends with a line break."""
+"""The header lines of a MIME part and its encoded body; the line break after it is the boundary's."""
 
 
 def compose(email: Outgoing) -> bytes:
@@ -45,7 +46,7 @@ def compose(email: Outgoing) -> bytes:
         raise ValueError("a Message-ID must be 1 to 900 printable ASCII characters without spaces and brackets")
     lines, body = _mime(email)
     head = "\r\n".join([*_headers(email), "MIME-Version: 1.0", *lines, "", ""])
-    return head.encode("utf-8") + body
+    return head.encode("utf-8") + body + (b"" if body.endswith(b"\r\n") else b"\r\n")
 
 
 def smtp_address(address: str) -> str:
@@ -171,45 +172,43 @@ def _folded(name: str, pieces: Iterable[str]) -> str:
 
 
 def _mime(email: Outgoing) -> Part:
-    boundary = f"=_{email.id.hex}"
-    related = [
-        attachment for attachment in email.attachments if email.html and attachment.inline and attachment.content_id
-    ]
-    others = [attachment for attachment in email.attachments if attachment not in related] if email.attachments else []
-    parts = []
+    boundary = _BOUNDARY + email.id.hex
+    related: list[Part] = []
+    others: list[Part] = []
+    for attachment in email.attachments:
+        is_related = email.html is not None and attachment.inline and attachment.content_id is not None
+        (related if is_related else others).append(_attachment_part(attachment, boundary))
+    bodies = []
     if email.text is not None or email.html is None:
-        parts.append(_text_part("plain", email.text or ""))
+        bodies.append(_text_part("plain", email.text or ""))
     if email.html is not None:
-        html = _text_part("html", email.html)
-        parts.append(
-            _multipart("related", f"{boundary}_r", [html, *map(_attachment_part, related)]) if related else html
-        )
-    body = parts[0] if len(parts) == 1 else _multipart("alternative", f"{boundary}_a", parts)
-    if others:
-        return _multipart("mixed", f"{boundary}_m", [body, *map(_attachment_part, others)])
-    return body
+        bodies.append(_multipart("related", f"{boundary}_r", [_text_part("html", email.html), *related]))
+    return _multipart("mixed", f"{boundary}_m", [_multipart("alternative", f"{boundary}_a", bodies), *others])
 
 
 def _multipart(kind: str, boundary: str, parts: list[Part]) -> Part:
-    pieces = []
+    """Put parts together; one part alone needs nothing around it."""
+    if len(parts) == 1:
+        return parts[0]
+    pieces: list[bytes] = []
     for lines, body in parts:
-        pieces += [f"--{boundary}\r\n".encode("ascii"), "\r\n".join([*lines, "", ""]).encode("utf-8"), body]
-    pieces.append(f"--{boundary}--\r\n".encode("ascii"))
+        head = "\r\n".join([f"--{boundary}", *lines, "", ""])
+        pieces += [b"\r\n" if pieces else b"", head.encode("utf-8"), body]
+    pieces.append(f"\r\n--{boundary}--".encode("ascii"))
     return [f'Content-Type: multipart/{kind};\r\n boundary="{boundary}"'], b"".join(pieces)
 
 
 def _text_part(kind: str, text: str) -> Part:
     text = _SURROGATES.sub("\ufffd", text.replace("\0", ""))
     raw = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8")
-    if not raw.endswith(b"\n"):
-        raw += b"\n"
     charset = "us-ascii" if text.isascii() else "utf-8"
     encoding, body = _encode_text(raw)
     return [f"Content-Type: text/{kind}; charset={charset}", f"Content-Transfer-Encoding: {encoding}"], body
 
 
 def _encode_text(raw: bytes) -> tuple[str, bytes]:
-    if raw.isascii() and max(map(len, raw.split(b"\n"))) <= _LONGEST_LINE:
+    plain = raw.isascii() and _BOUNDARY.encode("ascii") not in raw
+    if plain and max(map(len, raw.split(b"\n"))) <= _LONGEST_LINE:
         return "7bit", raw.replace(b"\n", b"\r\n")
     beyond_ascii = len(raw.translate(None, bytes(range(128))))
     if beyond_ascii * 6 > len(raw):
@@ -219,13 +218,13 @@ def _encode_text(raw: bytes) -> tuple[str, bytes]:
 
 def _base64(raw: bytes) -> bytes:
     letters = binascii.b2a_base64(raw, newline=False)
-    return b"".join(letters[start : start + _LINE] + b"\r\n" for start in range(0, len(letters), _LINE)) or b"\r\n"
+    return b"\r\n".join([letters[start : start + _LINE] for start in range(0, len(letters), _LINE)])
 
 
-def _attachment_part(attachment: Attachment) -> Part:
+def _attachment_part(attachment: Attachment, boundary: str) -> Part:
     media_type = attachment.media_type.lower()
     content = attachment.content
-    as_it_is = media_type == "message/rfc822" and _is_7bit(content)  # it may not be encoded (RFC 2046 §5.2.1)
+    as_it_is = media_type == "message/rfc822" and _is_7bit(content, boundary)  # it may not be encoded (RFC 2046 §5.2.1)
     if not _MEDIA_TYPE.fullmatch(media_type) or (media_type.startswith(("message/", "multipart/")) and not as_it_is):
         media_type = "application/octet-stream"
     lines = [
@@ -238,11 +237,11 @@ def _attachment_part(attachment: Attachment) -> Part:
     return lines, content if as_it_is else _base64(content)
 
 
-def _is_7bit(content: bytes) -> bool:
+def _is_7bit(content: bytes, boundary: str) -> bool:
     lines = content.split(b"\r\n")
     return (
         content.isascii()
-        and content.endswith(b"\r\n")
+        and boundary.encode("ascii") not in content
         and not any(len(line) > _LONGEST_LINE or b"\r" in line or b"\n" in line or b"\0" in line for line in lines)
     )
 

@@ -57,16 +57,20 @@ def normalise(address: str) -> str:
         return address.lower()
     local, at, domain = address.rpartition("@")
     labels = [_unicode_label(label) for label in domain.split(".")] if at else [domain]
-    return unicodedata.normalize("NFC", local + at + ".".join(labels)).lower()
+    return unicodedata.normalize("NFC", (local + at + ".".join(labels)).lower())  # lower case can compose anew
 
 
 def _unicode_label(label: str) -> str:
-    if not label.lower().startswith("xn--"):
-        return label
-    try:
-        return label[4:].lower().encode("ascii").decode("punycode")
-    except UnicodeError:
-        return label
+    while label.lower().startswith("xn--"):  # a hostile label can hold another
+        try:
+            decoded = label[4:].lower().encode("ascii").decode("punycode")
+            decoded.encode("utf-8")  # surrogates are no characters
+        except UnicodeError:
+            return label
+        if not decoded:
+            return label
+        label = decoded
+    return label
 
 
 def message_id_hash(message_id: str) -> bytes:

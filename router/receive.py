@@ -26,6 +26,7 @@ from transports.base import (
     CursorLost,
     Listed,
     Mailbox,
+    Part,
     Place,
     Received,
     Settlement,
@@ -168,7 +169,7 @@ class Reader:
 
     async def _bring_in(self, mailbox: Mailbox, listed: Sequence[Listed], batch: Batch) -> None:
         rule = self.owner.rule or self._profile.tracking_rule
-        part = "headers" if rule == Rule.NONE else "whole"
+        part: Part = "headers" if rule is Rule.NONE else "whole"
         received = [one async for one in mailbox.fetch([one.place for one in listed], part)] if listed else []
         addressees = [Addressee(self.owner, one, one.place) for one in received]
         copies = await asyncio.to_thread(read_messages, addressees, self._lease.source_id, self._profile.tracking_rule)

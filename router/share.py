@@ -5,7 +5,7 @@ process held is taken over, and who has more than a fair share gives some back.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
 
@@ -51,12 +51,21 @@ class Share:
         wanted = dict(self._wanted(owners))
         ids = await sources.ensure(self._database, list(wanted))
         by_id = {source_id: (source, *wanted[source]) for source, source_id in ids.items()}
-        ended = [source_id for source_id, (*_, task) in self._readers.items() if task.done() or source_id not in by_id]
-        await self._let_go(ended)
+        held, fair = await sources.held(self._database, self._process_id, list(by_id), self._lease)
+        # Taken, and then the connection failed before we knew: free for all again.
+        await sources.release(
+            self._database, self._process_id, {id_: epoch for id_, epoch in held.items() if id_ not in self._readers}
+        )
+        # One that we were thought too dead to hold is another's now, and reading on would only be refused.
+        lost = [
+            source_id
+            for source_id, (_, lease, task) in self._readers.items()
+            if task.done() or held.get(source_id) != lease.epoch
+        ]
+        await self._let_go(lost)
         for source_id, (reader, *_) in self._readers.items():
             reader.owner = by_id[source_id][2]
-        beyond = await sources.surplus(self._database, self._process_id, list(by_id), self._lease)
-        await self._let_go(list(self._readers)[:beyond])
+        await self._let_go(list(self._readers)[fair:])
         for lease in await sources.acquire(self._database, self._process_id, list(by_id), self._lease):
             self._start(lease, *by_id[lease.source_id])
 
@@ -78,15 +87,16 @@ class Share:
         task = asyncio.create_task(reader.run(), name=f"{profile.name} {source.mailbox} {source.folder}")
         self._readers[lease.source_id] = (reader, lease, task)
 
-    async def _let_go(self, source_ids: list[int]) -> None:
-        for _, lease, _ in await self._stop(source_ids):
-            await sources.release(self._database, lease)
+    async def _let_go(self, source_ids: Sequence[int]) -> None:
+        if source_ids:
+            epochs = {source_id: self._readers[source_id][1].epoch for source_id in source_ids}
+            await self._stop(source_ids)
+            await sources.release(self._database, self._process_id, epochs)
 
-    async def _stop(self, source_ids: list[int]) -> list[tuple[Reader, Lease, asyncio.Task[None]]]:
-        stopped = [self._readers.pop(source_id) for source_id in source_ids]
-        for *_, task in stopped:
+    async def _stop(self, source_ids: Sequence[int]) -> None:
+        tasks = [self._readers.pop(source_id)[2] for source_id in source_ids]
+        for task in tasks:
             task.cancel()
-        for result in await asyncio.gather(*(task for *_, task in stopped), return_exceptions=True):
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 _log.error("a reader ended by a mistake of ours", exc_info=result)
-        return stopped

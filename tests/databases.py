@@ -84,7 +84,7 @@ class Postgres:
 def postgres() -> Iterator[Postgres]:
     """One server for this test process."""
     # Not pytest's folders: their paths are too long for a socket, and closed to PostgreSQL's user.
-    folder = Path(tempfile.mkdtemp(prefix="er-"))
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
     try:
         with Postgres(folder) as running:

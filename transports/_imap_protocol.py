@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Never, cast
+from typing import cast
 
 from aioimaplib import AUTH, CONNECTED, LOGOUT, NONAUTH, SELECTED, Command, IMAP4ClientProtocol
 from aioimaplib import Response as LibraryResponse
@@ -24,6 +24,14 @@ REPLY_LIMIT = LITERAL_LIMIT + (64 << 20)
 """Bytes of all responses to one command."""
 
 _NUMBERED = re.compile(rb"\* (\d+) (EXISTS|EXPUNGE)\s*", re.IGNORECASE)
+
+
+class _Exchange(Command):
+    """A command with what we answer to the server's continuation requests, in their order."""
+
+    def __init__(self, name: str, tag: str, *arguments: str, prefix: str) -> None:
+        super().__init__(name, tag, *arguments, prefix=prefix)
+        self.answers: deque[str] = deque()
 
 
 class ImapProtocol(IMAP4ClientProtocol):
@@ -49,7 +57,6 @@ class ImapProtocol(IMAP4ClientProtocol):
         self._wanted = 0
         self._data: list[Response] = []
         self._received_bytes = 0
-        self._answers: deque[str] = deque()
         self._deadline: asyncio.Timeout | None = None
         self._deaf = False
         self._greeted = asyncio.Event()
@@ -69,9 +76,15 @@ class ImapProtocol(IMAP4ClientProtocol):
         Raises Unreachable without a connection, Permanent for arguments that no command line can hold.
         """
         try:
-            command = Command(name, self.new_tag(), *arguments, prefix="UID" if uid else "")
+            command = _Exchange(name, self.new_tag(), *arguments, prefix="UID" if uid else "")
         except ValueError as error:
             raise Permanent(str(error)) from None
+        command.answers.extend(answers)
+        response = await self.execute(command)
+        return Reply(response.result, response.lines[-1].decode(errors="replace"), tuple(response.lines[:-1]))
+
+    async def execute(self, command: Command, scrub: str | None = None) -> LibraryResponse:  # noqa: ARG002  # nothing is logged here
+        """Give one command. The lines are the Responses before the tagged one, and then its words."""
         self._wanted += 1
         self._wake.set()
         try:
@@ -79,17 +92,9 @@ class ImapProtocol(IMAP4ClientProtocol):
         finally:
             self._wanted -= 1
         try:
-            self._answers = deque(answers)
-            response = await self._execute(command)
-        finally:
-            self._answers.clear()
-            self._turn.release()
-        return Reply(response.result, response.lines[-1].decode(errors="replace"), tuple(response.lines[:-1]))
-
-    async def execute(self, command: Command, scrub: str | None = None) -> LibraryResponse:  # noqa: ARG002  # nothing is logged here
-        """Give one command. The lines are the Responses before the tagged one, and then its words."""
-        async with self._turn:
             return await self._execute(command)
+        finally:
+            self._turn.release()
 
     async def idle_for(self, seconds: float) -> None:
         """IDLE (RFC 2177) until there is news, another command wants its turn, or the seconds are over."""
@@ -250,7 +255,8 @@ class ImapProtocol(IMAP4ClientProtocol):
             self._idle_event.set()
         elif command is not None and command.name == "AUTHENTICATE":
             # "*" ends an exchange that we have nothing more to say in (RFC 3501 §6.2.2).
-            self.send(self._answers.popleft() if self._answers else "*")
+            answers = command.answers if isinstance(command, _Exchange) else None
+            self.send(answers.popleft() if answers else "*")
 
     def _greet(self, kind: bytes, words: bytes) -> None:
         if kind not in (b"OK", b"PREAUTH"):
@@ -319,10 +325,7 @@ class ImapProtocol(IMAP4ClientProtocol):
 
     def _check(self) -> None:
         if self._failure is not None:
-            self._raise(self._failure)
-
-    def _raise(self, reason: str) -> Never:
-        raise Unreachable(f"{self.peer}: {reason}")
+            raise Unreachable(f"{self.peer}: {self._failure}")
 
     def _lose(self, reason: str) -> None:
         if self._failure is not None:

@@ -1,13 +1,14 @@
 """IMAP: one folder of one mailbox, by UIDs only (RFC 3501, 9051).
 
 Reading marks nothing (BODY.PEEK); what a person has read makes no difference. A connection that is lost stays lost:
-the mailbox then raises Unreachable until it is opened anew.
+the mailbox then raises Unreachable until it is opened anew. Only fetching connects again, to find the one message that
+makes a server drop the connection (Dovecot does where a file is torn), so that it does not stop its mailbox.
 """
 
 import asyncio
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Self
 
@@ -20,11 +21,26 @@ from transports._imap_request import folder_name, uid_set
 from transports._imap_response import LITERAL_LIMIT, fetched, internal_date, searched
 from transports._imap_settle import settle_group
 from transports._settings import Auth, MailboxSettings
-from transports.base import After, Cursor, CursorLost, Listed, Listing, Part, Permanent, Place, Received, Settlement
+from transports.base import (
+    After,
+    Cursor,
+    CursorLost,
+    Listed,
+    Listing,
+    Part,
+    Permanent,
+    Place,
+    Received,
+    Settlement,
+    Unreachable,
+)
 
 FETCH_UIDS = 50
 FETCH_BYTES = 4 << 20
-SETTLE_UIDS = 500
+"""What one FETCH of contents asks for at most; a larger message is fetched alone."""
+
+SET_UIDS = 500
+"""UIDs in one command that brings no content, as servers limit the length of a line (RFC 7162 §4)."""
 KNOWN_AHEAD = 50_000
 """How many UIDs beyond a listing are remembered for the next, so that a full folder is not searched every time."""
 
@@ -61,20 +77,16 @@ class ImapMailbox:
         self._busy_until = 0.0
 
     async def __aenter__(self) -> Self:
-        self._connection = await log_in(self._settings, self._settings.auth, self._mailbox)
-        try:
-            await self._select()
-        except BaseException:
-            self._connection.abort("the folder could not be opened")
-            raise
+        await self._connect()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._connection is None:
+        connection, self._connection = self._connection, None
+        if connection is None:
             return
         if exc[0] is not None:
-            self._connection.abort("closed")
-        await self._connection.close()
+            connection.abort("closed")
+        await connection.close()
 
     async def list(self, after: Cursor | None, limit: int) -> Listing:
         """List what came after the cursor. See `Mailbox.list`."""
@@ -102,12 +114,12 @@ class ImapMailbox:
     async def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
         """Yield the copies at these places. See `Mailbox.fetch`."""
         uids = self._uids(places)
-        if part == "whole":
-            unknown = [uid for uid in uids if uid not in self._sizes]
-            for chunk in _chunks(unknown, SETTLE_UIDS):
-                self._sizes |= {int(listed.place.id): listed.size for listed in await self._describe(chunk)}
-        for group in self._groups(uids, part):
-            copies = await self._contents(group, part)
+        sizes = await self._sizes_of(uids) if part == "whole" else {}
+        for group in _groups(uids, sizes):
+            if sizes.get(group[0], 0) > LITERAL_LIMIT:
+                yield self._faulty(group[0], f"{sizes[group[0]]} bytes are more than can be read")
+                continue
+            copies = await self._contents_in_spite(group, part)
             for uid in group:
                 if uid in copies:
                     yield copies[uid]
@@ -131,7 +143,7 @@ class ImapMailbox:
         for settlement in done:
             groups[settlement.after].append(settlement.place)
         for after, places in groups.items():
-            for uids in _chunks(self._uids(places), SETTLE_UIDS):
+            for uids in _chunks(self._uids(places), SET_UIDS):
                 await settle_group(self._imap, after, uids)
 
     # The folder
@@ -145,6 +157,14 @@ class ImapMailbox:
     @property
     def _validity(self) -> str:
         return self._imap.codes.get("UIDVALIDITY", "")
+
+    async def _connect(self) -> None:
+        self._connection = await log_in(self._settings, self._settings.auth, self._mailbox)
+        try:
+            await self._select()
+        except BaseException:
+            self._connection.abort("the folder could not be opened")
+            raise
 
     async def _select(self) -> None:
         reply = await self._imap.select(folder_name(self._folder))
@@ -225,22 +245,38 @@ class ImapMailbox:
 
     # Fetching
 
-    def _groups(self, uids: Sequence[int], part: Part) -> Iterator[Sequence[int]]:
-        group: list[int] = []
-        total = 0
-        for uid in uids:
-            size = self._sizes.get(uid, 0) if part == "whole" else 0
-            if group and (len(group) == FETCH_UIDS or total + size > FETCH_BYTES):
-                yield group
-                group, total = [], 0
-            group.append(uid)
-            total += size
-        if group:
-            yield group
+    async def _sizes_of(self, uids: Sequence[int]) -> dict[int, int]:
+        sizes = {uid: self._sizes[uid] for uid in uids if uid in self._sizes}
+        for chunk in _chunks([uid for uid in uids if uid not in sizes], SET_UIDS):
+            sizes |= {int(listed.place.id): listed.size for listed in await self._describe(chunk)}
+        return sizes
+
+    async def _contents_in_spite(self, uids: Sequence[int], part: Part) -> dict[int, Received]:
+        """Fetch, even if one of them makes the server drop the connection, alone and twice: that one is faulty."""
+        try:
+            return await self._contents(uids, part)
+        except Unreachable as lost:
+            await self._reconnect(lost)
+        if len(uids) > 1:
+            copies: dict[int, Received] = {}
+            for uid in uids:
+                copies |= await self._contents_in_spite([uid], part)
+            return copies
+        try:
+            return await self._contents(uids, part)
+        except Unreachable as lost:
+            await self._reconnect(lost)
+            return {uids[0]: self._faulty(uids[0], str(lost))}
+
+    async def _reconnect(self, lost: Unreachable) -> None:
+        validity = self._validity
+        await self._connect()
+        if self._validity != validity:
+            # These UIDs are other messages now; the next listing will tell.
+            self._imap.abort("the folder was made anew")
+            raise lost
 
     async def _contents(self, uids: Sequence[int], part: Part) -> dict[int, Received]:
-        if part == "whole" and (size := self._sizes.get(uids[0], 0)) > LITERAL_LIMIT:
-            return {uids[0]: self._faulty(uids[0], f"{size} bytes are more than can be read")}
         item = "BODY[]" if part == "whole" else "BODY[HEADER]"
         reply = await self._imap.run(
             "FETCH", uid_set(uids), f"(UID INTERNALDATE {item.replace('[', '.PEEK[')})", uid=True
@@ -265,6 +301,21 @@ class ImapMailbox:
 
     def _faulty(self, uid: int, words: str) -> Received:
         return Received(self._place(uid), b"", datetime.now(UTC), fault=f"the server did not give it up: {words}")
+
+
+def _groups(uids: Sequence[int], sizes: Mapping[int, int]) -> Iterator[Sequence[int]]:
+    """Cut into what is fetched at once: not too many, and not too large together."""
+    group: list[int] = []
+    total = 0
+    for uid in uids:
+        size = sizes.get(uid, 0)
+        if group and (len(group) == FETCH_UIDS or total + size > FETCH_BYTES):
+            yield group
+            group, total = [], 0
+        group.append(uid)
+        total += size
+    if group:
+        yield group
 
 
 def _chunks(uids: Sequence[int], size: int) -> Iterator[Sequence[int]]:

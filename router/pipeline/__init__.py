@@ -15,7 +15,7 @@ What is ignored, held or dead leaves no content in its reasons.
 
 from collections.abc import Callable, Sequence
 
-from router.model import Copy, Decision, Disposition, Facts, Rule
+from router.model import Copy, Decision, Disposition, Facts
 from router.pipeline.arrive import arrive
 from router.pipeline.correlate import correlate
 from router.pipeline.dedupe import dedupe
@@ -45,20 +45,17 @@ def decide(copy: Copy, facts: Facts) -> Decision:
 def decide_batch(copies: Sequence[Copy], facts: Facts) -> list[Decision]:
     """Decide a batch, in order: each copy sees what those before it became (`facts` grows).
 
-    A copy that was ignored before another owner's copy of the same message was promoted becomes a duplicate of it.
+    What was ignored is then judged once more, since a later copy may have made its message, or the email it answers,
+    the CRM's.
     """
-    decisions = []
-    for copy in copies:
-        decision = decide(copy, facts)
-        facts.learn(copy, decision)
-        decisions.append(decision)
-    return [_again(copy, decision, facts) for copy, decision in zip(copies, decisions, strict=True)]
+    decisions = [_decide_and_learn(copy, facts) for copy in copies]
+    for number, copy in enumerate(copies):
+        if decisions[number].disposition is Disposition.IGNORED:
+            decisions[number] = _decide_and_learn(copy, facts)
+    return decisions
 
 
-def _again(copy: Copy, decision: Decision, facts: Facts) -> Decision:
-    overtaken = (
-        decision.disposition is Disposition.IGNORED
-        and decision.rule is not Rule.NONE
-        and copy.key in facts.emails_by_key
-    )
-    return decide(copy, facts) if overtaken else decision
+def _decide_and_learn(copy: Copy, facts: Facts) -> Decision:
+    decision = decide(copy, facts)
+    facts.learn(copy, decision)
+    return decision

@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from router.model import normalise
 from router.pipeline.headers import decode_words, raw_text, unfold
@@ -17,12 +18,16 @@ _TOKEN = re.compile(
         | =\?[^?\s]+\?[bq]\?[^?]*\?=    # an encoded word
         | <(?:"(?:[^"\\]|\\.)*"|[^">])*>?  # an address in angle brackets
         | [(),;:]
-        | [^"<(),;:=]+
+        | \\.
+        | [^"<(),;:=\\]+
         | .
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _SPACES = re.compile(r"\s+")
+_COMMENT = re.compile(r"\([^()]*\)")
+_AROUND = re.compile(r"\s*([@.])\s*")
+_NOT_IN_ADDRESS = re.compile(r"[\s:;,()<>\[\]\\]")
 
 
 def read_addresses(raw: bytes) -> tuple[list[tuple[str, str]], list[str]]:
@@ -36,53 +41,93 @@ def read_addresses(raw: bytes) -> tuple[list[tuple[str, str]], list[str]]:
         address = _readable(written)
         if address is None:
             odd += 1
-            continue
-        if len(found) == _MOST:
+        elif len(found) == _MOST:
             return found, [f"more than {_MOST} addresses: the rest was left out"]
-        found.append((name, address))
-    if len(found) > 1:
-        words = [entry for entry in found if "@" not in entry[1]]
-        found = [entry for entry in found if "@" in entry[1]] or found[:1]
-        odd += len(words)
+        else:
+            found.append((name, address))
     return found, [f"{odd} of the addresses could not be read"] if odd else []
 
 
 def _readable(written: str) -> str | None:
-    address = _SPACES.sub("", clean_line(decode_words(written))) if '"' not in written else clean_line(written)
-    address = normalise(address.removeprefix("mailto:").strip("'<>"))
-    if not address or len(address) > _LONGEST or ("@" not in address and _SPACES.search(written.strip())):
+    """Bring what stands where an address should be into one, or say that it is none."""
+    if len(written) > 4 * _LONGEST:
         return None
-    return address
+    if '"' in written:
+        address = normalise(clean_line(written))
+        return address if len(address) <= _LONGEST else None
+    words = _COMMENT.sub("", clean_line(decode_words(written)))
+    address = _AROUND.sub(r"\1", words).strip("'<> ").removeprefix("mailto:")
+    local, _, domain = address.rpartition("@")
+    literal = domain.startswith("[") and domain.endswith("]")
+    if _NOT_IN_ADDRESS.search(local if literal else address):
+        return None
+    address = normalise(address)
+    return address if 0 < len(address) <= _LONGEST else None
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What stands between two commas."""
+
+    words: list[str] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
+    angle: str | None = None
+    title: list[str] = field(default_factory=list)
+
+    def read(self) -> list[tuple[str, str]]:
+        """Name its address as written; several where somebody forgot the commas."""
+        if self.angle is not None:
+            inner = self.angle[1:].removesuffix(">")
+            inner = inner.rpartition(":")[2] if inner.startswith("@") else inner  # an old route (RFC 5322 §4.4)
+            return [(_name(self.title or self.comments), inner)]
+        written = "".join(self.words).strip()
+        bare = [word for word in written.split() if "@" in word[1:-1]] if '"' not in written else []
+        if len(bare) > 1:
+            return [("", address) for address in bare]
+        if bare:
+            return [(_name([written.replace(bare[0], "")]) or _name(self.comments), bare[0])]
+        return [(_name(self.comments), written)] if written else []
 
 
 def _entries(text: str) -> Iterator[tuple[str, str]]:
     """Yield (name, address as written) for each entry of the list; groups are taken apart."""
-    if text.count("(") != text.count(")"):
-        text = text.replace("(", " ").replace(")", " ")
-    words: list[str] = []
-    comments: list[str] = []
-    angle: str | None = None
+    entry = _Entry()
+    word = ""  # before a comma, without an @: a local user, or the surname of "Smith, John <...>"
+    for piece, is_comment in _pieces(text):
+        if is_comment:
+            entry.comments.append(piece)
+        elif piece == ":" and entry.angle is None and "@" not in "".join(entry.words):
+            entry.words.clear()  # what came before is the name of a group
+        elif piece in {",", ";"} or (piece.startswith("<") and entry.angle is not None):
+            for name, written in entry.read():
+                if word and name and entry.angle:
+                    yield f"{word}, {name}", written
+                else:
+                    yield from [("", word)] * bool(word)
+                    yield from [(name, written)] * ("@" in written)
+                word = "" if "@" in written else written
+            entry = _Entry(angle=piece, title=entry.words) if piece.startswith("<") else _Entry()
+        elif piece.startswith("<"):
+            entry = _Entry(comments=entry.comments, angle=piece, title=entry.words)
+        else:
+            entry.words.append(piece)
+    if word:
+        yield "", word
+
+
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the list's tokens and whether each is in a comment; the list ends with a comma."""
+    tokens = _TOKEN.findall(text)
+    balanced = tokens.count("(") == tokens.count(")")
     depth = 0
-    for token in (*_TOKEN.findall(text), ","):
-        if token == "(":
-            depth += 1
-        elif token == ")":
-            depth -= depth > 0
-        elif depth > 0 and token != ",":
-            comments.append(token)
-        elif token in {",", ";"} and depth == 0:
-            if angle is not None:
-                yield _name(words or comments), angle
-            elif written := "".join(words).strip():
-                yield _name(comments), written
-            words, comments, angle = [], [], None
-        elif token == ":" and angle is None and "@" not in "".join(words):
-            words.clear()  # what came before is the name of a group
-        elif token.startswith("<") and angle is None:
-            angle = token[1:].removesuffix(">")
-            angle = angle.rpartition(":")[2] if angle.startswith("@") else angle  # an old route (RFC 5322 §4.4)
-        elif depth == 0:
-            words.append(token)
+    for piece in tokens:
+        if piece == "(":
+            depth += balanced
+        elif piece == ")":
+            depth = max(0, depth - 1)
+        else:
+            yield piece, depth > 0
+    yield ",", False
 
 
 def _name(words: list[str]) -> str:

@@ -13,9 +13,10 @@ from router.pipeline.state import State
 NEW_ON_THREAD = "new-on-thread"
 
 # "FW: Offer", "[list] Fwd: Offer", "WG[2]: Offer", in the languages of mail programs; "Re: Fwd: Offer" is an answer.
+# Not "VS:", which forwards in Swedish and answers in Finnish: an answer must not be lost.
 _FORWARD = re.compile(
     r"(?:\s*\[[^\]]{0,80}\])*\s*"
-    r"(?:fwd?|fw|wg|tr|rv|i|enc|doorst|vs|vb|vl|vid\.?sänt|videresendt|pd|továbbítás|fwd?\s*\.|转发|轉寄|転送)"
+    r"(?:fwd?|fw|wg|tr|rv|i|enc|doorst|vb|vl|vid\.?sänt|videresendt|pd|továbbítás|fwd?\s*\.|转发|轉寄|転送)"
     r"(?:\[\d{1,3}\])?\s*[:\uff1a]",
     re.IGNORECASE,
 )

@@ -24,35 +24,35 @@ Fields = dict[str, list[bytes]]
 
 def read_fields(block: bytes) -> tuple[Fields, int, list[str]]:
     """Split a header block into raw values by lower-case name; also where the body begins, and what was wrong."""
-    fields: Fields = {}
+    starts: list[tuple[str, int, int]] = []  # name, where its line starts, where its value starts
     defects = []
-    last: list[bytes] | None = None
-    position = 0
+    position = body = 0
     while position < len(block):
-        if position > _MOST_HEADER_BYTES:
-            defects.append("the headers are longer than a megabyte: the rest of them was not read")
-            return fields, _after_headers(block, position), defects
-        end = block.find(b"\n", position) + 1 or len(block)
+        body = end = block.find(b"\n", position) + 1 or len(block)
         line = block[position:end]
         if line in {b"\n", b"\r\n"}:
-            position = end
             break
-        if line[0] in b" \t" and last is not None:
-            last[-1] += line
-        elif match := _FIELD.fullmatch(line):
-            last = fields.setdefault(match[1].decode("ascii").lower(), [])
-            last.append(match[2])
-        elif not (position == 0 and line.startswith((b"From ", b">From "))):
+        if match := _FIELD.match(line if starts else line.lstrip(b" \t")):
+            starts.append((match[1].decode("ascii").lower(), position, end - len(match[2])))
+        elif line[0] not in b" \t" and not (position == 0 and line.startswith((b"From ", b">From "))):
             defects.append("the headers end without an empty line")
+            body = position
             break
         position = end
-    return fields, position, defects
+        if position > _MOST_HEADER_BYTES:
+            defects.append("the headers are longer than a megabyte: the rest of them was not read")
+            body = _after_headers(block, position)
+            break
+    fields: Fields = {}
+    ends = [start for _, start, _ in starts[1:]] + [position]
+    for (name, _, value), end in zip(starts, ends, strict=False):
+        fields.setdefault(name, []).append(block[value:end])
+    return fields, body, defects
 
 
 def _after_headers(block: bytes, position: int) -> int:
-    ends = (block.find(separator, position) for separator in (b"\n\r\n", b"\n\n"))
-    found = [end for end in ends if end >= 0]
-    return block.find(b"\n", min(found) + 1) + 1 if found else len(block)
+    ends = [end + len(mark) for mark in (b"\n\r\n", b"\n\n") if (end := block.find(mark, position - 1)) >= 0]
+    return min(ends, default=len(block))
 
 
 def raw_text(raw: bytes) -> str:

@@ -32,7 +32,7 @@ def resolve(state: State, facts: Facts) -> State:
         records = records_of(mention.address, facts)
         if mention.role == "from":
             records = sorted(records, key=lambda record: _preference(record, state.copy.owner_id))[:1]
-        linked: list[UUID | None] = [record.id for record in records] or [None]  # type: ignore[list-item]  # mypy infers the wider type only one way
+        linked: list[UUID | None] = [record.id for record in records] or [None]
         parties += (Party(mention.role, mention.position, mention.address, mention.name, id_) for id_ in linked)
     crowded = sum(len(facts.records.get(address, ())) > MOST_RECORDS for address in {m.address for m in mentions})
     reasons = (

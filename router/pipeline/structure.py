@@ -85,6 +85,8 @@ def _split(part: Part) -> tuple[list[bytes], list[str]]:
             continue
         if start is not None:
             pieces.append(body[start : max(start, _before_break(body, found))])
+            if not pieces[-1]:
+                pieces.pop()  # two boundaries in a row
         if rest == b"--":
             return pieces, []
         start = position = end

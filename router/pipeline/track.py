@@ -20,35 +20,33 @@ _CUSTOMERS = frozenset({"contact", "lead", "account"})
 _INTERNAL = frozenset({"user", "queue"})
 
 
+_WANTED = {
+    Rule.ALL: "the rule wants all mail",
+    Rule.REPLIES: "the rule wants answers to CRM email",
+    Rule.KNOWN: "the sender is a contact, lead or account",
+    Rule.EMAIL_ENABLED: "the sender is a record of the CRM",
+}
+_UNWANTED = {
+    Rule.REPLIES: "answers no CRM email",
+    Rule.KNOWN: "the sender is no contact, lead or account",
+    Rule.EMAIL_ENABLED: "the sender is no record of the CRM",
+    Rule.NONE: "the owner's rule is none",
+}
+
+
 def track(state: State, facts: Facts) -> State:
     """Ignore, hold, or let the message pass."""
-    wanted, reason = _judge(state, facts)
-    if not wanted:
-        return state.decide(Disposition.IGNORED, reason)
+    kinds = {record.kind for record in records_of(state.copy.message.sender or "", facts)}
+    wants = {
+        Rule.ALL: True,
+        Rule.REPLIES: state.correlated is not None or state.stranger,
+        Rule.KNOWN: not kinds.isdisjoint(_CUSTOMERS),
+        Rule.EMAIL_ENABLED: bool(kinds),
+        Rule.NONE: False,
+    }
+    if not wants[state.rule]:
+        internal = state.rule is Rule.KNOWN and kinds and kinds <= _INTERNAL
+        return state.decide(Disposition.IGNORED, "internal" if internal else _UNWANTED[state.rule])
     if state.stranger:
         return state.decide(Disposition.HELD, "held for review, since the sender was never on that thread")
-    return state.because(reason)
-
-
-def _judge(state: State, facts: Facts) -> tuple[bool, str]:
-    sender = state.copy.message.sender
-    kinds = {record.kind for record in records_of(sender or "", facts)}
-    match state.rule:
-        case Rule.ALL:
-            return True, "the rule wants all mail"
-        case Rule.REPLIES if state.correlated or state.stranger:
-            return True, "the rule wants answers to CRM email"
-        case Rule.REPLIES:
-            return False, "answers no CRM email"
-        case Rule.KNOWN if kinds & _CUSTOMERS:
-            return True, "the sender is a contact, lead or account"
-        case Rule.KNOWN if kinds and kinds <= _INTERNAL:
-            return False, "internal"
-        case Rule.KNOWN:
-            return False, "the sender is no contact, lead or account"
-        case Rule.EMAIL_ENABLED if kinds:
-            return True, "the sender is a record of the CRM"
-        case Rule.EMAIL_ENABLED:
-            return False, "the sender is no record of the CRM"
-        case _:
-            return False, "the owner's rule is none"
+    return state.because(_WANTED[state.rule])

@@ -7,7 +7,6 @@ import os
 import pwd
 import signal
 import subprocess
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,21 +49,18 @@ class Child:
         death: signal.Signals,
         text: str = "",
     ) -> None:
-        with warnings.catch_warnings():
-            # Python 3.12 warns of every fork in a process with threads; _before_exec says why this one is safe.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._process = subprocess.Popen(  # noqa: S603  our own list of arguments, no shell
-                command,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                cwd="/",  # ours may be one that the account cannot enter
-                env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
-                umask=0o077,
-                pass_fds=(lock,),
-                start_new_session=True,  # Ctrl-C at the terminal is for us; we stop the server in order
-                preexec_fn=_before_exec(account, os.getpid(), death),  # noqa: PLW1509  see there
-            )
+        self._process = subprocess.Popen(  # noqa: S603  our own list of arguments, no shell
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            cwd="/",  # ours may be one that the account cannot enter
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+            umask=0o077,
+            pass_fds=(lock,),
+            start_new_session=True,  # Ctrl-C at the terminal is for us; we stop the server in order
+            preexec_fn=_before_exec(account, os.getpid(), death),  # noqa: PLW1509  see there
+        )
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
             pipe.write(text.encode())

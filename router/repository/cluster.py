@@ -79,10 +79,11 @@ class Cluster:
     def prepare(self) -> None:
         """Make the folder, if it is not there: closed to others; but root's is open, for PostgreSQL is another user."""
         try:
-            if not self.folder.exists():
-                self.folder.mkdir(parents=True)
-                self.folder.chmod(0o755 if os.geteuid() == 0 else 0o700)
+            self.folder.mkdir(parents=True)
+            self.folder.chmod(0o755 if os.geteuid() == 0 else 0o700)
         except OSError as error:
+            if self.folder.is_dir():  # it was there, or another process was faster
+                return
             raise EmbeddedError(
                 f"{self.folder} cannot be made: {error.strerror}; choose another folder with EMAIL_ROUTER_DATA"
             ) from error

@@ -16,7 +16,7 @@ from asyncpg import Record
 
 from router.model import KEY_VERSION, Mention, Message, Outgoing, Result, message_id_hash
 from router.repository.attachments import read_attachments
-from router.repository.database import Connection, Database
+from router.repository.database import Connection, Database, storable
 from router.thread_token import new_token
 
 OUTBOX_CHANNEL = "router_outbox"
@@ -232,23 +232,26 @@ async def record(database: Database, results: Sequence[Result]) -> None:
             [result.email_id for result in results],
             [result.attempt_id for result in results],
             [result.status for result in results],
-            [result.reason for result in results],
+            [storable(result.reason) for result in results],
         )
         await connection.execute(
             """
             WITH w AS (
-                SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS w (attempt_id, outcome, next_at)
+                SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[])
+                    AS w (email_id, attempt_id, outcome, next_at)
             ), attempted AS (
                 UPDATE router.attempt AS a SET finished_at = clock_timestamp(), outcome = w.outcome
                 FROM w WHERE a.id = w.attempt_id
             ), waiting AS (
                 UPDATE router.outbox AS o SET process_id = NULL, attempt_id = NULL, next_at = w.next_at
-                FROM w WHERE o.attempt_id = w.attempt_id AND w.next_at IS NOT NULL
+                FROM w WHERE o.email_id = w.email_id AND o.attempt_id = w.attempt_id AND w.next_at IS NOT NULL
             )
-            DELETE FROM router.outbox AS o USING w WHERE o.attempt_id = w.attempt_id AND w.next_at IS NULL
+            DELETE FROM router.outbox AS o
+            USING w WHERE o.email_id = w.email_id AND o.attempt_id = w.attempt_id AND w.next_at IS NULL
             """,
+            [result.email_id for result in results],
             [result.attempt_id for result in results],
-            [f"{result.status}: {result.reason}" if result.reason else result.status for result in results],
+            [storable(f"{result.status}: {result.reason}" if result.reason else result.status) for result in results],
             [result.next_at for result in results],
         )
         await _write_deliveries(connection, results)
@@ -278,8 +281,8 @@ async def _write_deliveries(connection: Connection, results: Sequence[Result]) -
         [email_id for email_id, _ in outcomes],
         [outcome.recipient for _, outcome in outcomes],
         [outcome.state for _, outcome in outcomes],
-        [outcome.code for _, outcome in outcomes],
-        [outcome.text for _, outcome in outcomes],
+        [storable(outcome.code) for _, outcome in outcomes],
+        [storable(outcome.text) for _, outcome in outcomes],
     )
 
 
@@ -292,8 +295,9 @@ async def give_back(
             """
             UPDATE router.outbox AS o
             SET process_id = NULL, attempt_id = NULL, attempts = o.attempts - 1, next_at = now() + $2
-            FROM unnest($1::uuid[]) AS w (attempt_id) WHERE o.attempt_id = w.attempt_id
-            RETURNING o.email_id, w.attempt_id
+            FROM router.attempt AS a
+            WHERE a.id = ANY($1::uuid[]) AND o.email_id = a.email_id AND o.attempt_id = a.id
+            RETURNING o.email_id, a.id AS attempt_id
             """,
             list(attempt_ids),
             delay,
@@ -303,26 +307,33 @@ async def give_back(
         await connection.execute(
             "UPDATE crm.email SET status = 'pending_send', status_reason = $2 WHERE id = ANY($1::uuid[])",
             [row["email_id"] for row in rows],
-            reason,
+            storable(reason),
         )
 
 
-async def recover(database: Database, lease: timedelta) -> int:
+async def recover(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
     """Take over what dead processes had claimed; returns how many emails that were.
 
     Not started: pending again. Started without an outcome: unknown, or pending again if its profile says `resend`.
+    So goes what this process claimed itself without hearing of it, since the connection to the database was lost in
+    that moment: it is not among the attempts that are `under_way`.
     """
     async with database.transaction() as connection:
         rows = await connection.fetch(
             """
             SELECT o.email_id, o.attempt_id, a.started_at IS NULL OR a.resend AS again, a.profile
             FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
-            WHERE o.process_id IS NOT NULL AND NOT EXISTS (
-                SELECT FROM router.process AS p
-                WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $1::interval)
+            WHERE o.process_id IS NOT NULL AND CASE
+                WHEN o.process_id = $2 THEN a.started_at IS NULL AND o.attempt_id <> ALL ($3::uuid[])
+                    AND a.claimed_at < clock_timestamp() - $1::interval
+                ELSE NOT EXISTS (SELECT FROM router.process AS p
+                    WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $1::interval)
+                END
             ORDER BY o.email_id LIMIT 1000 FOR UPDATE OF o SKIP LOCKED
             """,
             lease,
+            process_id,
+            list(under_way),
         )
         again = [row["email_id"] for row in rows if row["again"]]
         unknown = [row["email_id"] for row in rows if not row["again"]]

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -35,9 +36,12 @@ ORDINARY = Account.of(1 if ROOT else os.geteuid())  # daemon, on every Linux
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder with a short path that others may enter."""
-    path = Path(tempfile.mkdtemp(prefix="er-"))
+    path = Path(tempfile.mkdtemp(prefix="pg-"))
     path.chmod(0o755)
     yield path
+    for lock in path.glob("*/lock"):
+        while not lock_is_free(lock.parent):  # a server whose router was killed is on its way out
+            time.sleep(0.01)
     shutil.rmtree(path)
 
 
@@ -48,7 +52,7 @@ def binaries() -> Iterator[Path]:
     if (blocked := barrier(found.folder, Account("nobody", 65534, 65534))) is None:
         yield found.folder
         return
-    home = Path(tempfile.mkdtemp(prefix="er-"))
+    home = Path(tempfile.mkdtemp(prefix="pg-"))
     home.chmod(0o755)
     yield programs.copied(found, home, blocked=blocked).folder
     shutil.rmtree(home)
@@ -57,7 +61,7 @@ def binaries() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def made(binaries: Path) -> Iterator[Path]:
     """A data folder with a new cluster, to copy from: initdb takes longer than most of the tests."""
-    path = Path(tempfile.mkdtemp(prefix="er-"))
+    path = Path(tempfile.mkdtemp(prefix="pg-"))
     path.chmod(0o755)
     asyncio.run(_make(path / "d", binaries))
     yield path / "d"
@@ -94,7 +98,7 @@ async def until(condition: Callable[[], Any]) -> Any:
 async def until_answer(dsn: str, sql: str) -> Any:
     """Ask until the server is back."""
     while True:
-        with suppress(OSError, asyncpg.PostgresError):
+        with suppress(OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
             return await query(dsn, sql)
         await asyncio.sleep(0.02)
 
@@ -106,6 +110,10 @@ def lock_is_free(folder: Path) -> bool:
         except BlockingIOError:
             return False
     return True
+
+
+def as_user(account: Account) -> dict[str, Any]:
+    return {"user": account.uid, "group": account.gid, "extra_groups": []} if ROOT else {}
 
 
 def owner(pid: int) -> int:
@@ -168,8 +176,6 @@ async def router(folder: Path, binaries: Path, uid: int = os.geteuid()) -> Async
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-        if (folder / "lock").exists():
-            await until(lambda: lock_is_free(folder))
 
 
 async def test_a_new_database_is_as_we_need_it(place: Path, binaries: Path) -> None:
@@ -275,9 +281,7 @@ async def test_after_kill_9_of_the_server_it_is_started_again(data: Path, binari
 
 async def test_a_stale_pid_file_is_removed_and_whose_number_it_has_survives(data: Path, binaries: Path) -> None:
     account = Cluster(data).account()
-    bystander = await asyncio.create_subprocess_exec(
-        "sleep", "600", **({"user": account.uid, "group": account.gid, "extra_groups": []} if ROOT else {})
-    )
+    bystander = await asyncio.create_subprocess_exec("sleep", "600", **as_user(account))
     try:
         text = f"{bystander.pid}\n{data}/postgres\n1700000000\n5432\n{data}/run\n\n\nready\n"
         for path in (data / "postgres/postmaster.pid", data / "run/.s.PGSQL.5432.lock"):
@@ -351,10 +355,7 @@ async def test_another_user_is_told_who_may(data: Path, binaries: Path) -> None:
 async def test_a_server_started_by_hand_is_joined_and_left_alone(data: Path, binaries: Path) -> None:
     async with EmbeddedServer(data, binaries, FAST):
         pass
-    become: dict[str, Any] = {}
-    if ROOT:
-        account = Cluster(data).account()
-        become = {"user": account.uid, "group": account.gid, "extra_groups": []}
+    become = as_user(Cluster(data).account())
 
     def pg_ctl(*command: str) -> None:
         subprocess.run(
@@ -384,6 +385,7 @@ async def test_an_interrupted_initdb_is_begun_again(place: Path, binaries: Path)
     async with router(folder, binaries) as process:
         await until((folder / "postgres.new/PG_VERSION").exists)
         await process.kill()
+        await until(lambda: lock_is_free(folder))
     assert not (folder / "postgres").exists()
     async with EmbeddedServer(folder, binaries, FAST) as server:
         assert await query(server.dsn, "SELECT 1") == 1

@@ -1,11 +1,13 @@
 """The IMAP transport against a real Dovecot."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.servers.dovecot import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Dovecot
 from tests.servers.ports import free_port
@@ -81,6 +83,18 @@ async def test_connects(dovecot: Dovecot, mailbox: str, opened: Open, security: 
         assert len((await box.list(None, 10)).copies) == 1
 
 
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+def test_works_on_uvloop(dovecot: Dovecot, mailbox: str, opened: Open, security: str) -> None:
+    async def read() -> list[Received]:
+        async with opened(security=security, port=dovecot.imaps if security == "tls" else dovecot.imap) as box:
+            await box.wait(0.01)
+            return await fetched(box, await box.list(None, 10))
+
+    dovecot.deliver(mailbox, message("one"))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert [subject(copy) for copy in runner.run(read())] == ["one"]
+
+
 async def test_master_user(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
     dovecot.deliver(mailbox, message("one"))
 
@@ -139,6 +153,8 @@ async def test_list_in_portions_oldest_first(dovecot: Dovecot, mailbox: str, ope
 
     async with opened() as box:
         first = await box.list(None, 2)
+        # There is more to list, so nobody waits.
+        await asyncio.wait_for(box.wait(600), 30)
         second = await box.list(first.cursor, 2)
         third = await box.list(second.cursor, 2)
         fourth = await box.list(third.cursor, 2)
@@ -199,6 +215,19 @@ async def test_folder_made_anew_loses_the_cursor(dovecot: Dovecot, mailbox: str,
         await box.settle([Settlement(old.copies[0].place, After("delete"))])
         assert len((await box.list(None, 9)).copies) == 1
     assert dovecot.count(mailbox, "Box") == 1
+
+
+async def test_folder_deleted_while_it_is_open(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
+    dovecot.append(mailbox, message("old"), "Box")
+    async with opened("Box") as box:
+        listing = await box.list(None, 9)
+        with dovecot.connect(mailbox) as imap:
+            imap.delete("Box")
+        with pytest.raises(Unreachable):
+            await box.list(listing.cursor, 9)
+    with pytest.raises(Permanent, match="does not open the folder Box"):
+        async with opened("Box"):
+            pass
 
 
 async def test_cursor_of_another_kind_is_lost(opened: Open) -> None:
@@ -269,6 +298,18 @@ async def test_fetch_leaves_out_what_is_gone(dovecot: Dovecot, mailbox: str, ope
         assert [subject(copy) for copy in await fetched(box, listing)] == ["number 0", "number 2"]
 
 
+async def test_torn_file_spoils_no_other_message(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
+    for number in range(3):
+        dovecot.append(mailbox, message(f"number {number}"))
+    files = (dovecot._folder / "mail" / mailbox / "Maildir").glob("*/*,S=*")
+    os.truncate(next(file for file in files if b"number 1" in file.read_bytes()), 20)
+
+    # Dovecot drops the connection in the middle of such a message.
+    async with opened() as box:
+        copies = await fetched(box, await box.list(None, 9))
+        assert [(copy.place.id, bool(copy.fault)) for copy in copies] == [("1", False), ("2", True), ("3", False)]
+
+
 # Waiting
 
 
@@ -311,7 +352,7 @@ async def test_another_command_ends_the_idling(dovecot: Dovecot, mailbox: str, o
 
 async def test_killed_server_ends_the_waiting(own_dovecot: Dovecot, opened: Open) -> None:
     async with opened(poll=600, port=own_dovecot.imaps) as box:
-        await box.list(None, 9)
+        place = Place((await box.list(None, 9)).cursor.partition(":")[0], "1")
         waiting = asyncio.create_task(box.wait(600))
         await asyncio.sleep(0)
         own_dovecot.kill()
@@ -319,6 +360,8 @@ async def test_killed_server_ends_the_waiting(own_dovecot: Dovecot, opened: Open
             await asyncio.wait_for(waiting, 30)
         with pytest.raises(Unreachable):
             await box.list(None, 9)
+        with pytest.raises(Unreachable):
+            [copy async for copy in box.fetch([place], "whole")]
 
 
 async def test_cancelled_waiting_closes_the_connection(opened: Open) -> None:

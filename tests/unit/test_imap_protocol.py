@@ -294,7 +294,9 @@ async def test_challenges_are_answered_and_one_too_many_is_cancelled() -> None:
 async def test_what_comes_with_the_answer_to_starttls_is_thrown_away() -> None:
     async def script(server: Script) -> None:
         await server.hears("STARTTLS")
-        await server.says(b"TAG OK go on\r\n* CAPABILITY INJECTED\r\n* OK [UIDVALIDITY 666] x\r\n")
+        await server.says(
+            b"TAG OK go on\r\n* CAPABILITY INJECTED\r\n* OK [UIDVALIDITY 666] x\r\n* BYE injected\r\n* half"
+        )
         await server.reader.read(1)
 
     async with talk(script) as imap:

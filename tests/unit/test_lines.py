@@ -2,10 +2,10 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.lines import KeyPath, key_lines
+from router.profile.lines import KeyPath, key_lines
 
 
 def paths(value: Any, path: KeyPath = ()) -> set[KeyPath]:
@@ -95,6 +95,7 @@ def plain(key: str) -> str:
     return next(iter(tomllib.loads(f"{key} = 0")))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(keys, tables, max_size=3), st.lists(noise, min_size=1, max_size=5))
 def test_any_layout_is_followed(document: dict[str, dict[str, Any]], fillers: list[str]) -> None:
     writer = Writer()

@@ -1,10 +1,10 @@
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.patterns import Routes, exactness, overlap, parse
+from router.profile.patterns import Routes, exactness, overlap, parse
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,7 @@ def test_a_dot_is_a_dot_and_the_whole_address_is_meant() -> None:
 short = st.text("ab*", max_size=4)
 
 
+@settings(deadline=None)
 @given(short, short)
 def test_patterns_overlap_exactly_where_one_text_matches_both(one: str, other: str) -> None:
     texts = ["".join(letters) for length in range(9) for letters in product("ab", repeat=length)]

@@ -63,14 +63,29 @@ END
 $$;
 COMMENT ON FUNCTION crm.punycode_decode IS 'Decodes one label of an internationalised domain name, without its xn-- (RFC 3492).';
 
+CREATE FUNCTION crm.unicode_label(label text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+    decoded text;
+BEGIN
+    WHILE label ~* '^xn--' LOOP  -- a hostile label can hold another
+        EXIT WHEN label !~ '^[ -~]*$';
+        decoded := crm.punycode_decode(lower(substr(label, 5) COLLATE "C"));
+        EXIT WHEN coalesce(decoded, '') = '';
+        label := decoded;
+    END LOOP;
+    RETURN label;
+END
+$$;
+COMMENT ON FUNCTION crm.unicode_label IS 'A label of a domain name in Unicode; as it is where it is no valid punycode.';
+
 CREATE FUNCTION crm.normalise(address text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT CASE
         WHEN trimmed ~ '^[ -~]*$' AND trimmed !~* '@.*xn--' THEN lower(trimmed COLLATE "C")
         ELSE (
-            SELECT lower(normalize(local_part || coalesce('@' || string_agg(
-                CASE WHEN label ~* '^xn--' THEN coalesce(crm.punycode_decode(lower(substr(label, 5))), label) ELSE label END,
-                '.' ORDER BY position), ''), NFC))
+            SELECT normalize(
+                lower(local_part || coalesce('@' || string_agg(crm.unicode_label(label), '.' ORDER BY position), '')), NFC)
             FROM (SELECT regexp_replace(trimmed, '@[^@]*$', '') AS local_part) AS l
             LEFT JOIN LATERAL regexp_split_to_table(substring(trimmed FROM '@([^@]*)$'), '\.')
                 WITH ORDINALITY AS d (label, position) ON true
@@ -342,3 +357,21 @@ BEGIN
 END
 $$;
 CREATE TRIGGER notify_event AFTER INSERT ON crm.event FOR EACH STATEMENT EXECUTE FUNCTION crm.notify_event();
+
+-- --- The rest of the columns ----------------------------------------------------------------------------------------
+
+COMMENT ON COLUMN crm.address.record_id IS 'The record that has this address.';
+COMMENT ON COLUMN crm.email_move.old IS 'The status it has.';
+COMMENT ON COLUMN crm.email_move.new IS 'The status it may get.';
+COMMENT ON COLUMN crm.email_move.by_crm IS 'Whether the CRM may do it; otherwise only the router.';
+COMMENT ON COLUMN crm.party.role IS 'from, to, cc, bcc or reply_to.';
+COMMENT ON COLUMN crm.delivery.address IS 'The recipient, normalised.';
+COMMENT ON COLUMN crm.blob.content IS 'The bytes, in their encoding.';
+COMMENT ON COLUMN crm.attachment.position IS 'Order within the email, from 0.';
+COMMENT ON COLUMN crm.attachment.media_type IS 'Such as application/pdf.';
+COMMENT ON COLUMN crm.attachment.inline IS 'Whether it is shown within the HTML body.';
+COMMENT ON COLUMN crm.attachment.sha256 IS 'Its content in crm.blob.';
+COMMENT ON COLUMN crm.receipt.owner_id IS 'Whose copy it was.';
+COMMENT ON COLUMN crm.receipt.folder IS 'The folder in which the copy lay; empty for a listener.';
+COMMENT ON COLUMN crm.event.transaction IS 'The transaction that wrote it: part of the order, see crm.events_after.';
+COMMENT ON COLUMN crm.event.details IS 'More about it, by kind.';

@@ -12,10 +12,10 @@ from pydantic.fields import FieldInfo
 
 import transports
 from router.errors import Mistake
-from router.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
-from router.lines import KeyPath, key_lines
 from router.model import Rule
-from router.words import explain, suggest, unknown
+from router.profile.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
+from router.profile.lines import KeyPath, key_lines
+from router.profile.words import explain, suggest, unknown
 from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings
 from transports.base import Permanent
 
@@ -155,7 +155,7 @@ def _offer(draft: Draft) -> Offer | None:
             draft.wrong((), f"transport is missing: there are {able}")
         return None
     kind = draft.table["transport"]
-    if kind not in offers:
+    if not isinstance(kind, str) or kind not in offers:
         meant = get_close_matches(str(kind).lower(), offers, n=1)
         hint = f'did you mean "{meant[0]}"? There are {able}' if meant else f"there are {able}"
         draft.wrong(("transport",), f"unknown transport; {hint}")
@@ -173,16 +173,13 @@ def _validate(
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        found = list(explain(error, table, known))
+        found = list(explain(error, known))
+    wrong = {path[0] for path, _ in found if path}
     try:
         # What several keys are together is looked at only where each is right by itself: look again without the others.
-        model.model_validate(
-            {key: value for key, value in table.items() if (key,) not in {path[:1] for path, _ in found}}
-        )
+        model.model_validate({key: value for key, value in table.items() if key not in wrong})
     except ValidationError as error:
-        found += [
-            (path, words) for path, words in explain(error, table, known) if not path and (path, words) not in found
-        ]
+        found += [(path, words) for path, words in explain(error, known) if not path and (path, words) not in found]
     for path, words in found:
         draft.wrong(path or _mentioned(words, table), words)
     return None

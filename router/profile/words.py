@@ -3,14 +3,13 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from router.lines import KeyPath
+from router.profile.lines import KeyPath
 
 _WORDS = {
     "bool_parsing": "must be true or false",
@@ -31,16 +30,13 @@ _WORDS = {
 _RANGES = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 
-def explain(
-    error: ValidationError, table: Mapping[str, Any], known: Mapping[str, FieldInfo]
-) -> Iterator[tuple[KeyPath, str]]:
+def explain(error: ValidationError, known: Mapping[str, FieldInfo]) -> Iterator[tuple[KeyPath, str]]:
     """Yield where in the table each mistake is, and its words.
 
     `known` are all keys that could stand in the table. A key that seems to be misspelt is not told missing as well.
     """
-    faults = [(_path(fault, table), fault) for fault in error.errors(include_url=False, include_input=False)]
+    faults = [(fault["loc"], fault) for fault in error.errors(include_url=False, include_input=False)]
     misspelt = {suggest(dotted(path), known) for path, fault in faults if fault["type"] == "extra_forbidden"}
-    told = set()
     for path, fault in faults:
         key = dotted(path)
         if fault["type"] == "missing" and key in misspelt:
@@ -48,9 +44,7 @@ def explain(
         if fault["type"] == "too_short" and any(path == inner[:-1] for inner, _ in faults):
             continue  # pydantic counts only the members that are right
         words = unknown(key, known) if fault["type"] == "extra_forbidden" else _words(fault, key, known)
-        if (path, words) not in told:
-            told.add((path, words))
-            yield path, words
+        yield path, words
 
 
 def dotted(path: KeyPath) -> str:
@@ -71,17 +65,6 @@ def suggest(key: str, known: Collection[str]) -> str | None:
     for close in get_close_matches(name.lower(), alike, n=1):
         return alike[close]
     return next((known_key for known_key in known if known_key.rpartition(".")[2] == name), None)
-
-
-def _path(fault: ErrorDetails, table: Mapping[str, Any]) -> KeyPath:
-    """Keep of pydantic's location what stands in the table; the rest are names of its own for members of unions."""
-    path: KeyPath = ()
-    here: Any = table
-    for step in fault["loc"]:
-        if step in here if isinstance(here, dict) else isinstance(here, list) and isinstance(step, int):
-            path = (*path, step)
-            here = here[step]
-    return (*path, fault["loc"][-1]) if fault["type"] == "missing" else path
 
 
 def _words(fault: ErrorDetails, key: str, known: Mapping[str, FieldInfo]) -> str:

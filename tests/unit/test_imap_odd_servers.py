@@ -1,11 +1,14 @@
 """The IMAP transport against servers that no Dovecot would be: refusing, poor, or broken."""
 
 import asyncio
+import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from transports import load
 from transports._imap_request import folder_name, uid_set
 from transports._imap_response import Value, internal_date
 from transports.base import After, Permanent, Place, Settlement, Temporary, TransportError, Unauthorized, Unreachable
@@ -15,11 +18,11 @@ LOGIN = {"LOGIN": ["OK done"], "SELECT": ["* 3 EXISTS", "* OK [UIDVALIDITY 7] ok
 
 
 class Server:
-    """Answers commands by how they begin, the longest first; the last line of an answer gets the tag."""
+    """Answers commands by how they begin, the longest first; the last line of an answer gets the tag, DROP closes."""
 
     def __init__(self, answers: Mapping[str, list[str]], capabilities: str, greeting: str) -> None:
-        self._answers = {"CAPABILITY": [f"* CAPABILITY IMAP4rev1 {capabilities}", "OK done"], "NOOP": ["OK done"]}
-        self._answers |= {"LOGOUT": ["OK bye"], **answers}
+        self.answers = {"CAPABILITY": [f"* CAPABILITY IMAP4rev1 {capabilities}", "OK done"], "NOOP": ["OK done"]}
+        self.answers |= {"LOGOUT": ["OK bye"], **answers}
         self._greeting = greeting
         self.heard: list[str] = []
 
@@ -29,8 +32,10 @@ class Server:
             while line := (await reader.readline()).decode().rstrip("\r\n"):
                 tag, _, command = line.partition(" ")
                 self.heard.append(command)
-                begin = max((start for start in self._answers if command.startswith(start)), key=len)
-                *data, last = self._answers[begin]
+                begin = max((start for start in self.answers if command.startswith(start)), key=len)
+                *data, last = self.answers[begin]
+                if last == "DROP":
+                    return
                 for answer in data:
                     writer.write(f"{answer}\r\n".encode())
                     if answer.startswith("+"):
@@ -163,6 +168,35 @@ async def test_one_that_the_server_cannot_read_spoils_no_other() -> None:
         ]
 
 
+async def test_one_that_makes_the_server_drop_the_connection_spoils_no_other() -> None:
+    answers = {
+        "UID FETCH 1:3 (UID RFC822.SIZE": [f"* {uid} FETCH (UID {uid} RFC822.SIZE 1)" for uid in (1, 2, 3)]
+        + ["OK done"],
+        "UID FETCH 1:3 (UID INTERNALDATE": ["DROP"],
+        "UID FETCH 1": ["* 1 FETCH (UID 1 BODY[] {1}\r\nx)", "OK done"],
+        "UID FETCH 2": ["DROP"],
+        "UID FETCH 3": ["* 3 FETCH (UID 3 BODY[] {1}\r\nx)", "OK done"],
+    }
+    async with opened(answers) as (box, _):
+        copies = [copy async for copy in box.fetch([Place("7", uid) for uid in ("1", "2", "3")], "whole")]
+        assert [(copy.place.id, copy.content, "lost" in (copy.fault or "")) for copy in copies] == [
+            ("1", b"x", False),
+            ("2", b"", True),
+            ("3", b"x", False),
+        ]
+
+
+async def test_folder_made_anew_in_mid_fetch_gives_no_other_messages() -> None:
+    answers = {
+        "UID FETCH 1 (UID RFC822.SIZE": ["* 1 FETCH (UID 1 RFC822.SIZE 1)", "OK done"],
+        "UID FETCH 1 (UID INTERNALDATE": ["DROP"],
+    }
+    async with opened(answers) as (box, server):
+        server.answers["SELECT"] = ["* 1 EXISTS", "* OK [UIDVALIDITY 8] ok", "OK done"]
+        with pytest.raises(Unreachable):
+            [copy async for copy in box.fetch([Place("7", "1")], "whole")]
+
+
 async def test_a_server_in_trouble_makes_no_message_faulty() -> None:
     answers = {
         "UID FETCH 1 (UID RFC822.SIZE": ["* 1 FETCH (UID 1 RFC822.SIZE 2)", "OK done"],
@@ -171,6 +205,28 @@ async def test_a_server_in_trouble_makes_no_message_faulty() -> None:
     async with opened(answers) as (box, _):
         with pytest.raises(Temporary, match="later"):
             [copy async for copy in box.fetch([Place("7", "1")], "whole")]
+
+
+async def test_a_message_beyond_all_limits_is_not_fetched() -> None:
+    async with opened({"UID FETCH 1": ["* 1 FETCH (UID 1 RFC822.SIZE 999999999)", "OK done"]}) as (box, server):
+        copies = [copy async for copy in box.fetch([Place("7", "1")], "whole")]
+        assert [copy.fault for copy in copies] == [
+            "the server did not give it up: 999999999 bytes are more than can be read"
+        ]
+        assert not any("BODY" in line for line in server.heard)
+
+
+async def test_contents_are_fetched_fifty_at_once_and_four_megabytes_at_most() -> None:
+    sizes = {uid: 2 << 20 if uid > 100 else 10 for uid in range(1, 104)}
+    answers = {
+        "UID FETCH 1:103 (UID RFC822": [f"* {uid} FETCH (UID {uid} RFC822.SIZE {sizes[uid]})" for uid in sizes],
+        "UID FETCH": [f"* {uid} FETCH (UID {uid} BODY[] {{1}}\r\nx)" for uid in sizes],
+    }
+    async with opened({begin: [*data, "OK done"] for begin, data in answers.items()}) as (box, server):
+        copies = [copy async for copy in box.fetch([Place("7", str(uid)) for uid in sizes], "whole")]
+        assert [copy.place.id for copy in copies] == [str(uid) for uid in sizes]
+        sets = [line.split()[2] for line in server.heard if "BODY.PEEK[]" in line]
+        assert sets == ["1:50", "51:100", "101:102", "103"]
 
 
 async def test_what_cannot_be_described_is_listed_all_the_same() -> None:
@@ -241,3 +297,13 @@ def test_internal_dates() -> None:
     assert date.isoformat() == "2025-12-31T23:00:00+00:00"
     unreadable: tuple[Value, ...] = (b"31-Feb-2026 10:00:00 +0000", b"01-Xyz-2026 10:00:00 +0000", b"", None, [])
     assert [internal_date(value) for value in unreadable] == [None] * 5
+
+
+def test_example_profile() -> None:
+    text = (Path(__file__).parents[2] / "profiles" / "imap.toml").read_text()
+    profile = tomllib.loads(text)["incoming"]["staff"]
+    settings = load(profile["transport"]).incoming
+    assert settings is ImapSettings
+    common = {"transport", "owners", "start", "after"}
+    settings.model_validate({key: value for key, value in profile.items() if key not in common})
+    assert str(After.parse(profile["after"])) == "keep"

@@ -1,0 +1,317 @@
+"""Promote: one transaction, a number of queries that does not grow, and nothing twice, whoever comes at once."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from router.errors import ContentRefused, LeaseLost
+from router.model import (
+    Attachment,
+    Copy,
+    Decision,
+    Disposition,
+    Facts,
+    Mention,
+    Message,
+    Result,
+    Rule,
+    normalise,
+    uuid7,
+)
+from router.pipeline import decide_batch
+from router.receive import promote_batch
+from router.repository import inbox, outbox, sources
+from router.repository.database import Connection, Database
+from router.repository.inbox import Batch
+from router.repository.sources import Lease, Source
+from transports.base import Cursor, Outcome, Place
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+class Recording(Database):
+    """Remembers every query, with its arguments."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn)
+        self.queries: list[str] = []
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with super().transaction() as connection:
+            with connection.query_logger(lambda record: self.queries.append(record.query)):
+                yield connection
+
+
+@pytest.fixture
+async def recording(database: str) -> AsyncIterator[Recording]:
+    async with Recording(database) as opened:
+        yield opened
+
+
+class Crm:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def execute(self, sql: str, *arguments: Any) -> None:
+        async with self.database.connection() as connection:
+            await connection.execute(sql, *arguments)
+
+    async def rows(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        async with self.database.connection() as connection:
+            return list(await connection.fetch(sql, *arguments))
+
+    async def value(self, sql: str, *arguments: Any) -> Any:
+        async with self.database.connection() as connection:
+            return await connection.fetchval(sql, *arguments)
+
+    async def record(self, kind: str, address: str) -> UUID:
+        record_id = uuid4()
+        await self.execute("INSERT INTO crm.record (id, kind, name) VALUES ($1, $2, $3)", record_id, kind, address)
+        await self.execute("INSERT INTO crm.address VALUES ($1, $2)", normalise(address), record_id)
+        return record_id
+
+    async def owner(self, mailbox: str, rule: str) -> UUID:
+        record_id = await self.record("user", mailbox)
+        await self.execute(
+            "INSERT INTO crm.owner (record_id, mailbox, tracking_rule, approved) VALUES ($1, $2, $3, true)",
+            record_id,
+            mailbox,
+            rule,
+        )
+        return record_id
+
+    async def source(self, owner_id: UUID, mailbox: str) -> Lease:
+        source = Source("staff", mailbox, "INBOX", owner_id, "all")
+        source_id = (await sources.ensure(self.database, [source]))[source]
+        process_id = uuid4()
+        await sources.beat(self.database, process_id)
+        await self.execute(
+            "UPDATE router.source SET process_id = $2, epoch = epoch + 1 WHERE id = $1", source_id, process_id
+        )
+        return Lease(source_id, process_id, 1, None, True, NOW)
+
+
+@pytest.fixture
+def crm(recording: Recording) -> Crm:
+    return Crm(recording)
+
+
+def message(number: int, sender: str = "karl@kunde.test", **changes: Any) -> Message:
+    return replace(
+        Message(
+            message_id=f"{number}@kunde.test",
+            subject=f"Number {number}",
+            date=NOW,
+            mentions=(Mention("from", 0, sender), Mention("to", 0, "ulla@example.com")),
+            text="hello",
+        ),
+        **changes,
+    )
+
+
+def copies(lease: Lease, owner_id: UUID, messages: Sequence[Message], first_uid: int = 1) -> list[Copy]:
+    return [
+        Copy(uuid7(), lease.source_id, Place("1", str(uid)), owner_id, Rule.REPLIES, NOW, one, b"raw")
+        for uid, one in enumerate(messages, first_uid)
+    ]
+
+
+async def test_a_batch_of_any_size_takes_the_same_number_of_queries(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    counts = []
+    for first, size in ((1, 1), (2, 1), (100, 60)):  # the first of all also asks for the types of columns
+        numbers = range(first, first + size)
+        batch = copies(lease, owner_id, [message(n, references=(f"{n - 1}@kunde.test",)) for n in numbers], first)
+        recording.queries.clear()
+        await inbox.promote(recording, Batch(batch, lease, Cursor(f"1:{first + size}"), settles=True), decide_batch)
+        counts.append(len(recording.queries))
+    assert counts[1] == counts[2]
+    assert await crm.value("SELECT count(*) FROM crm.email") == 62
+
+
+async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    attachment = Attachment("a.txt", "text/plain", b"attached")
+    recording.queries.clear()
+    batch = copies(lease, owner_id, [message(1, attachments=(attachment,), tokens=("k3m9x2p7",))])
+    await inbox.promote(recording, Batch(batch, lease, Cursor("1:1"), settles=True), decide_batch)
+    await sources.note_settled(recording, lease.source_id, [Place("1", "1")])
+    for status in ("draft", "pending_send"):
+        await _outgoing(crm, owner_id, status)
+    process_id = lease.process_id
+    claimed = await outbox.claim(recording, process_id, 10)
+    await outbox.start(recording, process_id, [outbox.Start(one.attempt_id, "relay", False) for one in claimed])
+    await outbox.give_back(recording, [one.attempt_id for one in claimed])
+    (claimed_again,) = await outbox.claim(recording, process_id, 10)
+    taken = Outcome("karl@kunde.test", "accepted", "2.0.0", "taken")
+    await outbox.record(recording, [Result(claimed_again.id, claimed_again.attempt_id, "sent", None, (taken,))])
+    assert await crm.value("SELECT status FROM crm.email WHERE direction = 'out' AND sent_at IS NOT NULL") == "sent"
+    assert len(recording.queries) > 20
+    plans = {}
+    async with recording.connection() as connection, connection.transaction():
+        # What can use an index does now, however small the table is, and whatever the arguments are.
+        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
+        for query in recording.queries:
+            if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)", query):
+                await connection.execute("PREPARE hot AS " + query)
+                number = await connection.fetchval(
+                    "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'hot'"
+                )
+                arguments = f"({', '.join(['NULL'] * number)})" if number else ""
+                rows = await connection.fetch(f"EXPLAIN EXECUTE hot{arguments}")
+                plans[query] = "\n".join(row[0] for row in rows)
+                await connection.execute("DEALLOCATE hot")
+    bad = {query: plan for query, plan in plans.items() if re.search(r"Seq Scan on (?!installation|single)", plan)}
+    assert not bad, "\n\n".join(f"{query}\n{plan}" for query, plan in bad.items())
+
+
+async def _outgoing(crm: Crm, owner_id: UUID, status: str) -> UUID:
+    email_id = uuid4()
+    await crm.execute(
+        "INSERT INTO crm.email (id, direction, status, owner_id) VALUES ($1, 'out', 'draft', $2)", email_id, owner_id
+    )
+    await crm.execute("INSERT INTO crm.party (email_id, role, address) VALUES ($1, 'to', 'karl@kunde.test')", email_id)
+    if status != "draft":
+        await crm.execute("UPDATE crm.email SET status = $2 WHERE id = $1", email_id, status)
+    return email_id
+
+
+async def test_t10_the_same_messages_at_once_by_two_processes_in_opposite_order(crm: Crm, recording: Recording) -> None:
+    mailboxes = ["a@example.com", "b@example.com", "c@example.com"]
+    owners = [await crm.owner(mailbox, "all") for mailbox in mailboxes]
+    leases = [await crm.source(owner, mailbox) for owner, mailbox in zip(owners, mailboxes, strict=True)]
+    messages = [message(n, references=tuple(f"{m}@kunde.test" for m in range(max(0, n - 3), n))) for n in range(30)]
+    orders = [messages, messages[::-1], messages[15:] + messages[:15]]
+    work = [
+        promote_batch(recording, Batch(portion, lease, None, settles=True))
+        for lease, owner, order in zip(leases, owners, orders, strict=True)
+        for portion in _tens(copies(lease, owner, order))
+    ]
+    await asyncio.gather(*work)
+    assert await crm.value("SELECT count(*) FROM crm.email") == 30
+    assert await crm.value("SELECT count(*) FROM crm.receipt") == 90
+    dispositions = await crm.rows("SELECT disposition, count(*) FROM router.decision GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in dispositions] == [("duplicate", 60), ("promoted", 30)]
+
+
+def _tens(batch: list[Copy]) -> list[list[Copy]]:
+    return [batch[start : start + 10] for start in range(0, len(batch), 10)]
+
+
+async def test_one_who_lost_the_lease_commits_nothing(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    old = await crm.source(owner_id, "ulla@example.com")
+    new_process = uuid4()
+    await sources.beat(recording, new_process)
+    await crm.execute("UPDATE router.process SET seen_at = now() - interval '1 hour' WHERE id = $1", old.process_id)
+    (new,) = await sources.acquire(recording, new_process, [old.source_id], timedelta(seconds=10))
+    with pytest.raises(LeaseLost):
+        await promote_batch(recording, Batch(copies(old, owner_id, [message(1)]), old, Cursor("1:1")))
+    assert await crm.value("SELECT count(*) FROM crm.email") == 0
+    await promote_batch(recording, Batch(copies(new, owner_id, [message(1)]), new, Cursor("1:1")))
+    assert await crm.value("SELECT cursor FROM router.source") == "1:1"
+
+
+async def test_t97_a_message_that_breaks_a_step_is_dead_and_its_neighbours_are_promoted(
+    crm: Crm, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+
+    def breaking(batch: Sequence[Copy], facts: Facts) -> list[Decision]:
+        if any(copy.message.subject == "Number 5" for copy in batch):
+            raise ValueError("the secret words of number 5")
+        return decide_batch(batch, facts)
+
+    monkeypatch.setattr("router.receive.decide_batch", breaking)
+    batch = copies(lease, owner_id, [message(n) for n in range(12)])
+    decisions = await promote_batch(recording, Batch(batch, lease, Cursor("1:12")))
+    assert [n for n, one in enumerate(decisions) if one.disposition is Disposition.DEAD] == [5]
+    assert await crm.value("SELECT count(*) FROM crm.email") == 11
+    (dead,) = await crm.rows("SELECT reasons, key FROM router.decision WHERE disposition = 'dead'")
+    assert "ValueError" in dead["reasons"][0]
+    assert "secret" not in dead["reasons"][0]
+    assert await crm.value("SELECT cursor FROM router.source") == "1:12"
+    assert await crm.value("SELECT count(*) FROM router.kept_content") == 1  # the owner's rule is all
+
+
+async def test_what_postgresql_cannot_hold_is_a_dead_letter(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "replies")
+    await crm.record("contact", "karl@kunde.test")
+    await crm.execute("UPDATE crm.owner SET tracking_rule = 'known'")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    bad = message(2, text="a\0b")
+    with pytest.raises(ContentRefused):
+        await inbox.promote(recording, Batch(copies(lease, owner_id, [bad]), lease), decide_batch)
+    decisions = await promote_batch(
+        recording, Batch(copies(lease, owner_id, [message(1), bad, message(3)]), lease, Cursor("1:3"))
+    )
+    assert [one.disposition for one in decisions] == ["promoted", "dead", "promoted"]
+    assert (
+        await crm.value("SELECT count(*) FROM router.kept_content") == 0
+    )  # still in its mailbox, and not all is wanted
+
+
+@pytest.mark.parametrize("first", ["ignoring", "wanting"])
+async def test_t09b_an_ignored_copy_becomes_a_duplicate_when_another_makes_the_mail_the_crms(
+    crm: Crm, recording: Recording, first: str
+) -> None:
+    ignoring = await crm.owner("i@example.com", "replies")
+    wanting = await crm.owner("w@example.com", "all")
+    never = await crm.owner("n@example.com", "none")
+    owners = {"ignoring": ignoring, "wanting": wanting, "never": never}
+    order = ["never", first, "wanting" if first == "ignoring" else "ignoring"]
+    for name in order:
+        lease = await crm.source(owners[name], f"{name}@example.com")
+        batch = copies(lease, owners[name], [message(1)])
+        await promote_batch(recording, Batch(batch, lease, settles=True))
+    rows = await crm.rows("SELECT owner_id, disposition, settled_at FROM router.decision")
+    found = {row["owner_id"]: row["disposition"] for row in rows}
+    assert found == {ignoring: "duplicate", wanting: "promoted", never: "ignored"}
+    # What became a duplicate is still to be settled at its server.
+    assert [row["disposition"] for row in rows if row["settled_at"]] == ["ignored"]
+    receipts = await crm.rows("SELECT owner_id FROM crm.receipt")
+    assert {row["owner_id"] for row in receipts} == {ignoring, wanting}
+
+
+async def test_the_same_place_listed_again_keeps_its_disposition(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "replies")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)]), lease))
+    await crm.execute("UPDATE crm.owner SET tracking_rule = 'all'")
+    await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)]), lease))
+    assert await crm.value("SELECT disposition FROM router.decision") == "ignored"
+    assert await crm.value("SELECT count(*) FROM crm.email") == 0
+
+
+async def test_an_erased_email_does_not_come_back_with_the_next_copy(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)]), lease))
+    await crm.execute("DELETE FROM crm.email")
+    (decision,) = await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)], first_uid=2), lease))
+    assert decision.disposition is Disposition.DUPLICATE
+    assert await crm.value("SELECT count(*) FROM crm.email") == 0
+
+
+async def test_an_attachment_is_stored_once_and_compressed(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    attachment = Attachment("a.txt", "text/plain", b"again and " * 1000)
+    batch = copies(lease, owner_id, [message(n, attachments=(attachment, attachment)) for n in range(3)])
+    await promote_batch(recording, Batch(batch, lease))
+    assert await crm.value("SELECT count(*) FROM crm.attachment") == 6
+    (blob,) = await crm.rows("SELECT encoding, length(content) AS size FROM crm.blob")
+    assert blob["encoding"] == "zlib"
+    assert blob["size"] < 1000

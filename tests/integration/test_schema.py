@@ -1,0 +1,216 @@
+"""What CRM developers meet in SQL: documented in place, and illegal moves are impossible."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.model import normalise
+
+
+@pytest.fixture
+async def sql(database: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def owner(sql: "asyncpg.Connection[asyncpg.Record]") -> UUID:
+    owner_id = uuid4()
+    await sql.execute("INSERT INTO crm.record (id, kind, name) VALUES ($1, 'user', 'Ulla')", owner_id)
+    await sql.execute("INSERT INTO crm.address VALUES ('ulla@example.com', $1)", owner_id)
+    await sql.execute("INSERT INTO crm.owner (record_id, approved) VALUES ($1, true)", owner_id)
+    return owner_id
+
+
+async def draft(
+    sql: "asyncpg.Connection[asyncpg.Record]", *recipients: str, sender: str | None = "ulla@example.com", **columns: Any
+) -> UUID:
+    names = ", ".join(["direction", "status", *columns])
+    values = ", ".join(["'out'", "'draft'", *(f"${n}" for n in range(1, len(columns) + 1))])
+    email_id: UUID = await sql.fetchval(
+        f"INSERT INTO crm.email ({names}) VALUES ({values}) RETURNING id", *columns.values()
+    )
+    if sender:
+        await sql.execute("INSERT INTO crm.party (email_id, role, address) VALUES ($1, 'from', $2)", email_id, sender)
+    for recipient in recipients:
+        await sql.execute("INSERT INTO crm.party (email_id, role, address) VALUES ($1, 'to', $2)", email_id, recipient)
+    return email_id
+
+
+async def test_everything_of_the_public_schema_is_documented_in_place(
+    sql: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    tables = await sql.fetch(
+        """
+        SELECT c.relname FROM pg_class AS c WHERE c.relnamespace IN ('crm'::regnamespace, 'router'::regnamespace)
+        AND c.relkind IN ('r', 'v') AND obj_description(c.oid) IS NULL AND c.relname <> 'migration'
+        """
+    )
+    assert [row["relname"] for row in tables] == []
+    obvious = {"id", "created_at", "email_id", "received_at", "subject", "text_body", "html_body", "name", "at"}
+    columns = await sql.fetch(
+        """
+        SELECT c.relname, a.attname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
+        WHERE c.relnamespace = 'crm'::regnamespace AND c.relkind = 'r' AND col_description(c.oid, a.attnum) IS NULL
+        """
+    )
+    undocumented = {f"{row['relname']}.{row['attname']}" for row in columns if row["attname"] not in obvious}
+    assert undocumented == set()
+
+
+async def test_addresses_are_normalised_alike_in_sql_and_in_python(sql: "asyncpg.Connection[asyncpg.Record]") -> None:
+    for address in (
+        "John.Smith@EXAMPLE.com",
+        "  a@b.c\r\n",
+        "bücher@MÜNCHEN.example",
+        "bücher@xn--mnchen-3ya.example",
+        "x@XN--BCHER-KVA.xn--p1ai",
+        "a@xn--99999999",
+        "xn--bcher-kva@example.com",
+        "e\u0301@example.com",
+        "no domain ü",
+        "",
+        "a@b@ü.test",
+        "a@xn--xn--bcher-kva-.test",
+        "a@xn--.test",
+        "a@xn--ü.test",
+        "a@xn--ü-abc.test",
+        "H̱@example.com",
+    ):
+        assert await sql.fetchval("SELECT crm.normalise($1)", address) == normalise(address)
+
+
+def test_any_address_is_normalised_alike_and_stays_so(database: str) -> None:
+    label = st.text(alphabet="abcxyzäößñéжщ-ÄÉ09", min_size=1, max_size=12)
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(database))
+
+        @settings(max_examples=60, deadline=None)
+        @given(local=label, labels=st.lists(label, min_size=1, max_size=3), encoded=st.booleans())
+        def check(local: str, labels: list[str], encoded: bool) -> None:
+            domain = ".".join("xn--" + one.encode("punycode").decode() if encoded else one for one in labels)
+            address = f"{local}@{domain}"
+            once = runner.run(connection.fetchval("SELECT crm.normalise($1)", address))
+            assert once == normalise(address)
+            assert runner.run(connection.fetchval("SELECT crm.normalise($1)", once)) == once == normalise(once)
+
+        try:
+            check()
+        finally:
+            runner.run(connection.close())
+
+
+@pytest.mark.parametrize(
+    ("sql_text", "words"),
+    [
+        ("UPDATE crm.email SET status = 'sent'", "cannot go from draft to sent"),
+        ("UPDATE crm.email SET status = 'sending'", "cannot go from draft to sending"),
+        ("UPDATE crm.email SET direction = 'in', status = 'received'", "direction"),
+        ("UPDATE crm.email SET status = 'received'", "cannot go from draft to received"),
+        ("INSERT INTO crm.email (direction, status) VALUES ('out', 'pending_send')", "cannot begin as pending_send"),
+        ("INSERT INTO crm.email (direction, status) VALUES ('in', 'draft')", "status_of_direction"),
+        ("INSERT INTO crm.address SELECT 'Ulla@Example.com', record_id FROM crm.owner", "address_address_check"),
+        ("UPDATE crm.owner SET tracking_rule = 'some'", "owner_tracking_rule_check"),
+    ],
+)
+async def test_illegal_moves_are_impossible_even_for_the_router(
+    sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID, sql_text: str, words: str
+) -> None:
+    await draft(sql, "karl@kunde.test", owner_id=owner)
+    with pytest.raises(asyncpg.PostgresError, match=words):
+        await sql.execute(sql_text)
+
+
+async def test_sending_needs_recipients_and_an_owner_and_a_sender_that_is_the_owners(
+    sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID
+) -> None:
+    for email_id, words in (
+        (await draft(sql), "has no recipients"),
+        (await draft(sql, "k@k.test", sender=None), "has no owner"),
+        (await draft(sql, "k@k.test", sender="stranger@example.com"), "has no owner"),
+        (
+            await draft(sql, "k@k.test", sender="stranger@example.com", owner_id=owner),
+            "is not the mailbox of its owner",
+        ),
+    ):
+        with pytest.raises(asyncpg.CheckViolationError, match=words):
+            await sql.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = $1", email_id)
+
+
+async def test_pending_send_is_queued_and_taken_back(sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID) -> None:
+    email_id = await draft(sql, "karl@kunde.test")
+    await sql.execute("UPDATE crm.email SET status = 'pending_send'")
+    assert await sql.fetchval("SELECT owner_id FROM router.outbox WHERE email_id = $1", email_id) == owner
+    await sql.execute("UPDATE crm.email SET status = 'draft'")
+    assert await sql.fetchval("SELECT count(*) FROM router.outbox") == 0
+    await sql.execute("UPDATE crm.email SET send_after = now() + interval '1 day', status = 'pending_send'")
+    assert await sql.fetchval("SELECT next_at > now() FROM router.outbox")
+
+
+async def test_a_person_who_sends_again_means_all_who_did_not_take_it(
+    sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID
+) -> None:
+    email_id = await draft(sql, "a@kunde.test", "b@kunde.test")
+    for status in ("pending_send", "sending", "failed"):
+        await sql.execute("UPDATE crm.email SET status = $1", status)
+    await sql.execute("DELETE FROM router.outbox")
+    await sql.execute(
+        "INSERT INTO crm.delivery (email_id, address, state) VALUES ($1, 'a@kunde.test', 'accepted'), "
+        "($1, 'b@kunde.test', 'refused')",
+        email_id,
+    )
+    await sql.execute("UPDATE crm.email SET status = 'pending_send'")
+    assert [row["address"] for row in await sql.fetch("SELECT address FROM crm.delivery")] == ["a@kunde.test"]
+    assert await sql.fetchval("SELECT count(*) FROM router.outbox") == 1
+
+
+async def test_a_new_mailbox_must_be_approved_again(sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID) -> None:
+    assert await sql.fetchval("SELECT mailbox FROM crm.owner") == "ulla@example.com"  # its record's only address
+    await sql.execute("UPDATE crm.owner SET mailbox = 'other@example.com'")
+    assert not await sql.fetchval("SELECT approved FROM crm.owner")
+
+
+async def test_the_crms_role_can_send_and_nothing_beyond(
+    sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID
+) -> None:
+    await sql.execute("GRANT email_router_crm TO CURRENT_USER; SET ROLE email_router_crm")
+    email_id = await draft(sql, "karl@kunde.test", subject="Offer")
+    await sql.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = $1", email_id)
+    for statement, words in (
+        ("UPDATE crm.email SET subject = 'Other'", "what is sent cannot change"),
+        ("DELETE FROM crm.party", "its party cannot change"),
+        ("UPDATE crm.email SET status = 'sending'", "cannot go from pending_send to sending"),
+        ("UPDATE crm.owner SET approved = true", "permission denied"),
+        ("UPDATE crm.owner SET tracking_rule = 'all'", "permission denied"),
+        ("INSERT INTO crm.owner (record_id, approved) SELECT gen_random_uuid(), true", "permission denied"),
+        ("SELECT * FROM router.outbox", "permission denied"),
+        ("INSERT INTO crm.receipt SELECT", "permission denied"),
+    ):
+        with pytest.raises(asyncpg.PostgresError, match=words):
+            await sql.execute(statement)
+    await sql.execute("UPDATE crm.email SET status = 'canceled' WHERE id = $1", email_id)
+
+
+async def test_events_are_read_in_an_order_in_which_none_can_appear_later(
+    database: str, sql: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    slow = await asyncpg.connect(database)
+    transaction = slow.transaction()
+    await transaction.start()
+    await slow.execute("INSERT INTO crm.event (kind) VALUES ('slow')")
+    await sql.execute("INSERT INTO crm.event (kind) VALUES ('fast')")
+    assert await sql.fetch("SELECT kind FROM crm.events_after()") == []
+    await transaction.commit()
+    await slow.close()
+    events = await sql.fetch("SELECT kind, transaction, id FROM crm.events_after()")
+    assert [row["kind"] for row in events] == ["slow", "fast"]
+    first = events[0]
+    after = await sql.fetch("SELECT kind FROM crm.events_after($1, $2)", first["transaction"], first["id"])
+    assert [row["kind"] for row in after] == ["fast"]

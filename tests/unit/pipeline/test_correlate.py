@@ -1,0 +1,214 @@
+import pytest
+
+from router.model import Disposition, Email, Facts, Rule, message_id_hash
+from router.pipeline import decide_batch
+from router.thread_token import ALPHABET, find_tokens, new_token, subject_with_token
+from tests.unit.pipeline.build import World, copy, mail, record
+
+TOKEN = "k3m9x2p7"
+
+
+def promoted(world: World, raw: bytes) -> Email:
+    decision = world.decide(raw)
+    assert decision.email is not None, decision
+    return decision.email
+
+
+def test_t20_in_reply_to_names_a_crm_email(world: World) -> None:
+    parent = world.email("offer@example.com")
+    email = promoted(world, mail(in_reply_to="<offer@example.com>"))
+    assert (email.correlated_id, email.method, email.flags) == (parent.id, "in-reply-to", ())
+
+
+def test_t20_in_reply_to_goes_before_references(world: World) -> None:
+    world.email("older@example.com")
+    parent = world.email("newer@example.com")
+    email = promoted(
+        world, mail(in_reply_to="<newer@example.com>", references="<newer@example.com> <older@example.com>")
+    )
+    assert email.correlated_id == parent.id
+
+
+def test_t21_references_name_ours_in_the_middle(world: World) -> None:
+    world.email("older@example.com")
+    parent = world.email("ours@example.com")
+    references = "<older@example.com> <ours@example.com> <theirs@client.example>"
+    email = promoted(world, mail(references=references, in_reply_to="<theirs@client.example>"))
+    assert (email.correlated_id, email.method) == (parent.id, "references")
+    assert email.thread_ids == ("older@example.com", "ours@example.com", "theirs@client.example")
+    assert email.in_reply_to == "theirs@client.example"
+
+
+def test_t22_a_token_among_prefixes(world: World) -> None:
+    parent = world.email(token=TOKEN)
+    email = promoted(world, mail(subject=f"RE: [list] AW: Offer CRM:{TOKEN}"))
+    assert (email.correlated_id, email.method) == (parent.id, "token")
+
+
+def test_t23_the_token_removed_in_reply_to_kept(world: World) -> None:
+    parent = world.email("offer@example.com", TOKEN)
+    email = promoted(world, mail(subject="Something else", in_reply_to="<offer@example.com>"))
+    assert email.correlated_id == parent.id
+
+
+def test_t24_our_id_is_found_in_references_when_the_relay_rewrote_it(world: World) -> None:
+    parent = world.email("ours@example.com")
+    email = promoted(
+        world, mail(in_reply_to="<rewritten@relay.example>", references="<ours@example.com> <rewritten@relay.example>")
+    )
+    assert email.correlated_id == parent.id
+
+
+def test_t25_a_strangers_token_is_held_and_links_nothing(world: World) -> None:
+    world.email(token=TOKEN, participants=("bob@client.example",))
+    decision = world.decide(mail(subject=f"Re: Offer CRM:{TOKEN}"), Rule.REPLIES)
+    assert (decision.disposition, decision.email_id) == (Disposition.HELD, None)
+
+
+def test_t25_a_header_of_ours_outweighs_a_strangers_token(world: World) -> None:
+    world.email(token=TOKEN, participants=("bob@client.example",))
+    parent = world.email("offer@example.com")
+    email = promoted(world, mail(subject=f"Re: CRM:{TOKEN}", in_reply_to="<offer@example.com>"))
+    assert email.correlated_id == parent.id
+
+
+def test_t26_a_token_that_does_not_exist_leaves_it_to_the_rule(world: World) -> None:
+    email = promoted(world, mail(subject="Re: Offer CRM:zzzzzzzz"))
+    assert (email.correlated_id, email.method) == (None, None)
+    assert world.decide(mail(subject="Re: Offer CRM:zzzzzzzz"), Rule.REPLIES).reasons == ("answers no CRM email",)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "RE: OFFER CRM:K3M9X2P7",
+        "re: offer crm:k3m9x2p7",
+        "Re: a long offer\r\n CRM:k3m9x2p7",
+        "Re: Offer CRM:k3m9\r\n x2p7",
+        "Re: Offer CRM:\r\n\tk3m9x2p7",
+        "=?utf-8?q?Re:_Gr=C3=BC=C3=9Fe_CRM:k3m9?=\r\n =?utf-8?q?x2p7?=",
+        "=?utf-8?b?UmU6IENSTTpr?= =?iso-8859-1?b?M205eDJwNw==?=",
+        "Re: Offer CRM:k3m9\r\n =?utf-8?q?x2p7?=",
+        "Re: (CRM:k3m9x2p7), please",
+    ],
+)
+def test_t27_a_token_is_found_however_a_client_writes_it(world: World, subject: str) -> None:
+    parent = world.email(token=TOKEN)
+    assert promoted(world, mail(subject=subject)).correlated_id == parent.id
+
+
+def test_t28_of_two_tokens_the_most_recent_that_the_sender_was_on(world: World) -> None:
+    older = world.email(token="aaaaaaaa", age=9)
+    newer = world.email(token="bbbbbbbb", age=3)
+    world.email(token="cccccccc", age=1, participants=("bob@client.example",))
+    decision = world.decide(mail(subject="Re: CRM:aaaaaaaa CRM:bbbbbbbb CRM:cccccccc"))
+    assert decision.email is not None
+    assert decision.email.correlated_id == newer.id
+    assert any(str(older.id) in reason for reason in decision.reasons)
+
+
+def test_t29_somebody_new_answers_by_header_and_is_flagged(world: World) -> None:
+    parent = world.email("offer@example.com", participants=("sales@example.com", "bob@client.example"))
+    decision = world.decide(mail(subject="Re: Fwd: Offer", references="<offer@example.com> <fwd@client.example>"))
+    assert decision.email is not None
+    assert decision.email.correlated_id == parent.id
+    assert decision.email.flags == ("new-on-thread",)
+    assert "ann@client.example" in {party.address for party in decision.parties}
+
+
+@pytest.mark.parametrize(
+    "prefix", ["FW:", "Fwd:", "WG:", "TR:", "RV:", "Doorst:", "[list] Fwd: Re:", "=?utf-8?q?Fwd:?="]
+)
+def test_t30_a_forward_is_no_answer_but_suggests(world: World, prefix: str) -> None:
+    parent = world.email("offer@example.com", TOKEN)
+    raw = mail(
+        subject=f"{prefix} Offer CRM:{TOKEN}", references="<offer@example.com>", in_reply_to="<offer@example.com>"
+    )
+    decision = world.decide(raw)
+    assert decision.email is not None
+    assert decision.email.correlated_id is None
+    assert any(str(parent.id) in reason for reason in decision.reasons)
+    assert world.decide(raw, Rule.REPLIES).disposition is Disposition.IGNORED
+
+
+@pytest.mark.parametrize("subject", ["Re: Fwd: Offer", "AW: WG: Offer", "Trip", "Ideas: a forward", "Forward march"])
+def test_t30_an_answer_to_a_forward_is_an_answer(world: World, subject: str) -> None:
+    parent = world.email("offer@example.com")
+    assert promoted(world, mail(subject=subject, in_reply_to="<offer@example.com>")).correlated_id == parent.id
+
+
+@pytest.mark.parametrize("header", ["<>", "< >", "offer", "<<>>", '""', "(offer@example.com)", ">offer<"])
+def test_t31_a_malformed_in_reply_to_never_matches_by_accident(world: World, header: str) -> None:
+    email = world.email()
+    for message_id in ("", " ", "<>", "<", "offer"):
+        world.facts.emails_by_message_id[message_id_hash(message_id)] = email.id
+    assert promoted(world, mail(in_reply_to=header)).correlated_id is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "<other@x.example> <offer@example.com>",
+        "<offer@example.com> (sent on Monday)",
+        'Your message of "Mon, 1 Jan" <offer@example.com>',
+        "<> <offer@example.com>",
+        "<other@x.example>,<offer@example.com>",
+        "\r\n <offer@example.com>",
+    ],
+)
+def test_t31_valid_ids_in_it_are_used(world: World, header: str) -> None:
+    parent = world.email("offer@example.com")
+    assert promoted(world, mail(in_reply_to=header)).correlated_id == parent.id
+
+
+def test_t32_of_2000_references_the_last_32_are_used(world: World) -> None:
+    ids = [f"{number}@client.example" for number in range(2_000)]
+    references = "\r\n ".join(f"<{id_}>" for id_ in ids)
+    message = copy(mail(references=references)).message
+    assert message.references == tuple(ids[-32:])
+    world.email(ids[1_967])
+    assert promoted(world, mail(references=references)).correlated_id is None
+    parent = world.email(ids[1_968])
+    assert promoted(world, mail(references=references)).correlated_id == parent.id
+
+
+def test_t33_an_answer_in_the_same_batch_is_correlated() -> None:
+    parent = copy(mail(message_id="<first@client.example>"))
+    answer = copy(mail(message_id="<second@client.example>", in_reply_to="<first@client.example>"), Rule.REPLIES)
+    decisions = decide_batch([parent, answer], Facts())
+    assert [decision.disposition for decision in decisions] == [Disposition.PROMOTED] * 2
+    assert decisions[1].email is not None
+    assert decisions[1].email.correlated_id == parent.id
+
+
+def test_t34_an_answer_before_its_parent_in_one_batch_is_promoted_after_all() -> None:
+    answer = copy(mail(in_reply_to="<first@client.example>"), Rule.REPLIES)
+    parent = copy(mail(message_id="<first@client.example>"))
+    decisions = decide_batch([answer, parent], Facts())
+    assert decisions[0].email is not None
+    assert decisions[0].email.correlated_id == parent.id
+
+
+def test_t40_regarding_is_what_the_thread_has_now(world: World) -> None:
+    regarding = record("opportunity").id
+    world.email("offer@example.com", regarding=regarding)
+    assert promoted(world, mail(in_reply_to="<offer@example.com>")).regarding_id == regarding
+
+
+def test_a_new_token_is_found_in_the_subject_that_carries_it() -> None:
+    for _ in range(100):
+        token = new_token()
+        assert len(token) == 8
+        assert set(token) <= set(ALPHABET)
+        assert find_tokens(subject_with_token("Offer", token)) == (token,)
+
+
+def test_a_token_is_not_doubled() -> None:
+    assert subject_with_token(f"Re: Offer CRM:{TOKEN.upper()}", TOKEN) == f"Re: Offer CRM:{TOKEN.upper()}"
+    assert subject_with_token("Offer", TOKEN) == f"Offer CRM:{TOKEN}"
+    assert subject_with_token("", TOKEN) == f"CRM:{TOKEN}"
+
+
+@pytest.mark.parametrize("subject", ["CRM:k3m9x2p", "CRM:k3m9x2p77", "SCRM:k3m9x2p7", "CRM:k3m9x2p0", "CRM k3m9x2p7"])
+def test_what_only_looks_like_a_token_is_none(subject: str) -> None:
+    assert find_tokens(subject) == ()

@@ -1,0 +1,124 @@
+from datetime import UTC, datetime
+from itertools import permutations
+
+import pytest
+
+from router.model import Disposition, Facts, Rule
+from router.pipeline import decide, decide_batch
+from tests.unit.pipeline.build import NOW, OTHER_OWNER, OWNER, World, copy, mail
+
+LISTED = {"from": "list@lists.example", "subject": "[list] Offer"}
+
+
+@pytest.mark.parametrize("order", list(permutations([Rule.NONE, Rule.ALL])))
+def test_t09_a_copy_of_an_owner_with_none_is_never_a_duplicate(order: tuple[Rule, Rule]) -> None:
+    raw = mail()
+    decisions = decide_batch([copy(raw, rule) for rule in order], Facts())
+    became = dict(zip(order, (decision.disposition for decision in decisions), strict=True))
+    assert became == {Rule.ALL: Disposition.PROMOTED, Rule.NONE: Disposition.IGNORED}
+
+
+@pytest.mark.parametrize("order", list(permutations([Rule.REPLIES, Rule.ALL])))
+def test_t09b_what_one_rule_ignores_becomes_a_duplicate_of_what_another_promotes(order: tuple[Rule, Rule]) -> None:
+    raw = mail()
+    copies = [copy(raw, rule) for rule in order]
+    decisions = dict(zip(order, decide_batch(copies, Facts()), strict=True))
+    assert decisions[Rule.ALL].disposition is Disposition.PROMOTED
+    assert decisions[Rule.REPLIES].disposition is Disposition.DUPLICATE
+    assert decisions[Rule.REPLIES].email_id == decisions[Rule.ALL].email_id
+    assert decisions[Rule.REPLIES].email is None
+
+
+def test_t10_the_same_message_for_three_owners_is_one_email() -> None:
+    raw = mail()
+    copies = [copy(raw, owner=owner) for owner in (OWNER, OTHER_OWNER, OWNER)]
+    decisions = decide_batch(copies, Facts())
+    assert [decision.disposition for decision in decisions] == [
+        Disposition.PROMOTED,
+        Disposition.DUPLICATE,
+        Disposition.DUPLICATE,
+    ]
+    assert {decision.email_id for decision in decisions} == {copies[0].id}
+
+
+def test_t18_the_sent_copy_of_a_crm_email_is_its_duplicate(world: World) -> None:
+    sent = copy(mail(**{"from": "sales@example.com", "to": "ann@client.example"}))
+    world.facts.emails_by_key[sent.key] = sent.id
+    decision = decide(sent, world.facts)
+    assert (decision.disposition, decision.email_id) == (Disposition.DUPLICATE, sent.id)
+
+
+def test_t60_without_message_id_the_content_tells(world: World) -> None:
+    raw = mail(message_id="")
+    first, again, other = decide_batch([copy(raw), copy(raw), copy(mail("Other", message_id=""))], world.facts)
+    assert (first.disposition, again.disposition) == (Disposition.PROMOTED, Disposition.DUPLICATE)
+    assert other.disposition is Disposition.PROMOTED
+
+
+def test_t61_one_message_id_with_another_date_is_another_email(world: World) -> None:
+    one = mail("One", message_id="<same@x.example>")
+    two = mail("Two", message_id="<same@x.example>", date="Sun, 22 Nov 2026 10:00:00 +0000")
+    assert [d.disposition for d in decide_batch([copy(one), copy(two)], world.facts)] == [Disposition.PROMOTED] * 2
+
+
+def test_t62_what_a_list_changes_makes_no_other_email(world: World) -> None:
+    own = mail(message_id="<same@x.example>", date="Sat, 21 Nov 2026 02:00:00 +0100")
+    listed = mail(
+        "Hello\r\n-- \r\nfooter", **LISTED, message_id="<same@x.example>", date="Sat, 21 Nov 2026 01:00:00 GMT"
+    )
+    decisions = decide_batch([copy(own), copy(listed)], world.facts)
+    assert decisions[1].disposition is Disposition.DUPLICATE
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [
+        ("<with spaces in it@x>", "with spaces in it@x"),
+        ("no.brackets@x.example", "no.brackets@x.example"),
+        (f"<{'a' * 2_000}@x>", f"{'a' * 2_000}@x"),
+    ],
+)
+def test_t63_odd_message_ids_are_kept_and_found(world: World, header: str, kept: str) -> None:
+    first = world.decide(mail(message_id=header))
+    assert first.email is not None
+    assert first.email.message_id == kept
+    parent = copy(mail(message_id=header))
+    answer = copy(mail(in_reply_to=f"<{kept}>"))
+    answered = decide_batch([parent, answer], Facts())[1]
+    assert answered.email is not None
+    assert answered.email.correlated_id == parent.id
+
+
+def test_t64_a_place_decided_before_gets_no_new_judgement(world: World) -> None:
+    seen = copy(mail())
+    world.facts.decided.add((seen.source_id, seen.place))
+    decision = decide(seen, world.facts)
+    assert (decision.disposition, decision.email, decision.email_id) == (Disposition.IGNORED, None, None)
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_t97_a_copy_the_server_could_not_give_up_is_dead_with_its_words(world: World, rule: Rule) -> None:
+    decision = world.decide(b"", rule, fault="NO [SERVERBUG] Internal error")
+    assert decision.disposition is Disposition.DEAD
+    assert decision.reasons == ("the server could not give the message up: NO [SERVERBUG] Internal error",)
+
+
+@pytest.mark.parametrize(
+    ("header", "dated_at"),
+    [
+        ("", None),
+        ("yesterday", None),
+        ("Fri, 99 Foo 2026 25:61:00 +9999", None),
+        ("Thu, 01 Jan 1970 00:00:00 +0000", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("Thu, 31 Dec 2099 23:59:59 +0000", datetime(2099, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("Mon, 01 Jan 1900 00:00:00 +0000", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", None),
+        ("Sat, 21 Nov 2026 00:59:00 -0000", datetime(2026, 11, 21, 0, 59, tzinfo=UTC)),
+    ],
+)
+def test_t98_received_is_the_servers_and_the_date_what_the_sender_claims(
+    world: World, header: str, dated_at: datetime | None
+) -> None:
+    decision = world.decide(mail(date=header))
+    assert decision.email is not None
+    assert (decision.email.received_at, decision.email.dated_at) == (NOW, dated_at)

@@ -1,0 +1,395 @@
+import base64
+import random
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.model import Mention, Message
+from router.pipeline import parse
+from router.pipeline.parse import safe_filename
+from tests.unit.pipeline.build import mail
+
+CORPORA = Path(__file__).parents[4] / "shared" / "corpora"
+
+
+def multipart(*parts: str, kind: str = "mixed", end: str = "--b--\r\n") -> bytes:
+    body = "".join(f"--b\r\n{part}\r\n" for part in parts) + end
+    return mail(body, content_type=f'multipart/{kind}; boundary="b"')
+
+
+def storable(message: Message) -> bool:
+    """Whether PostgreSQL could hold every text of it."""
+    texts = [message.subject, message.text or "", message.html or "", message.message_id or "", *message.defects]
+    texts += [*message.in_reply_to, *message.references, *message.tokens]
+    texts += [text for mention in message.mentions for text in (mention.address, mention.name)]
+    for attachment in message.attachments:
+        texts += [attachment.filename, attachment.media_type, attachment.content_id or ""]
+        texts.append(attachment.original_filename or "")
+    return all("\0" not in text and text.encode("utf-8") is not None for text in texts)
+
+
+# --- Real mail -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="the corpora of real mail are not here (../shared/corpora)")
+def test_t95_every_message_of_the_corpora_is_read() -> None:
+    files = [path for path in CORPORA.rglob("*") if path.is_file()]
+    assert len(files) > 500
+    for path in files:
+        message = parse(path.read_bytes())
+        assert storable(message), path
+        assert len(message.key) == 32
+        assert not any("could not be read (" in defect for defect in message.defects), (path, message.defects)
+
+
+# --- Headers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "subject"),
+    [
+        (b"=?utf-8?b?R3LDvMOfZQ==?=", "Grüße"),
+        (b"=?utf-8?b?R3LD?= =?utf-8?b?vMOfZQ==?=", "Grüße"),  # split inside a character
+        (b"=?utf-8?q?Gr=C3?=\r\n =?UTF-8?Q?=BC=C3=9Fe?=", "Grüße"),
+        (b"=?iso-8859-1?q?Gr=FC=DFe?= =?utf-8?q?_=E2=82=AC?=", "Grüße €"),
+        (b"=?iso-8859-1*de?q?Gr=FC=DFe?=", "Grüße"),
+        (b"=?x-unknown?q?Gr=C3=BC=C3=9Fe?=", "Grüße"),
+        (b"=?utf-8?b?R3LDvMOfZQ?= and more", "Grüße and more"),
+        (b"=?utf-8?q?a?= b =?utf-8?q?c?=", "a b c"),
+        ("Grüße".encode(), "Grüße"),
+        ("Grüße".encode("cp1252"), "Grüße"),
+        (b"\x81\x8d", "\x81\x8d".encode("latin-1").decode("latin-1").strip("\x81\x8d")),
+        (b"folded\r\n  over\r\n\tlines", "folded  over lines"),
+        (b"a * b {5} :-)", "a * b {5} :-)"),
+        (b"nul\0 and \x07bell", "nul  and  bell"),
+        (b"=?utf-8?q?a=0D=0ABcc:_x@y.example?=", "a Bcc: x@y.example"),
+        (b"=?utf-8?q??=", ""),
+        (b"=?utf-7?q?+2AA-?=", "\ufffd"),
+        (b"=?idna?q?abc?= =?zlib?b?eJwDAAAAAAE=?=", None),
+    ],
+)
+def test_t95_subjects_are_decoded(raw: bytes, subject: str | None) -> None:
+    message = parse(b"Subject: " + raw + b"\r\n\r\nbody")
+    assert storable(message)
+    if subject is not None:
+        assert message.subject == subject
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("Ann Smith <Ann@Client.Example>", [("Ann Smith", "ann@client.example")]),
+        ("ann@client.example (Ann Smith)", [("Ann Smith", "ann@client.example")]),
+        ('"Smith, Ann" <a@x.example>, b@x.example', [("Smith, Ann", "a@x.example"), ("", "b@x.example")]),
+        ("Smith, Ann <a@x.example>, b@x.example", [("Smith, Ann", "a@x.example"), ("", "b@x.example")]),
+        (r'"Ann \"A\" Smith" <a@x.example>', [('Ann "A" Smith', "a@x.example")]),
+        ("undisclosed-recipients:;", []),
+        (
+            "Team: a@x.example, B <b@x.example>; c@x.example",
+            [("", "a@x.example"), ("B", "b@x.example"), ("", "c@x.example")],
+        ),
+        ("=?utf-8?q?J=C3=BCrgen,_M?= <j@x.example>, k@x.example", [("Jürgen, M", "j@x.example"), ("", "k@x.example")]),
+        ("=?utf-8?b?SsO8cmdlbiA8akB4LmV4YW1wbGU+?=", [("Jürgen", "j@x.example")]),
+        ('"=?utf-8?q?J=C3=BCrgen?=" <j@x.example>', [("Jürgen", "j@x.example")]),
+        ("Jürgen <j@x.example>", [("Jürgen", "j@x.example")]),
+        ("a@x.example; b@x.example", [("", "a@x.example"), ("", "b@x.example")]),
+        ("a@x.example b@x.example", [("", "a@x.example"), ("", "b@x.example")]),
+        ("A <a@x.example> B <b@x.example>", [("A", "a@x.example"), ("B", "b@x.example")]),
+        ("Ann a@x.example", [("Ann", "a@x.example")]),
+        ("<@relay.example,@other.example:a@x.example>", [("", "a@x.example")]),
+        ("A (comment, with (nested) comma) <a@x.example>", [("A", "a@x.example")]),
+        ("A (unbalanced <a@x.example>, b@x.example", [("A unbalanced", "a@x.example"), ("", "b@x.example")]),
+        ("'a@x.example' <a@x.example>", [("'a@x.example'", "a@x.example")]),
+        ("a @ x . example", [("", "a@x.example")]),
+        ("<a @ x . example>", [("", "a@x.example")]),
+        ('"a b"@x.example', [("", '"a b"@x.example')]),
+        ("a@[IPv6:2001:db8::1]", [("", "a@[ipv6:2001:db8::1]")]),
+        ("root", [("", "root")]),
+        ("b\u00fccher@xn--mnchen-3ya.example", [("", "bücher@münchen.example")]),
+        ("ann@client.example,,,", [("", "ann@client.example")]),
+        ("Ann <ann@client.example", [("Ann", "ann@client.example")]),
+        (f"{'a' * 400}@x.example, b@x.example", [("", "b@x.example")]),
+        ("not an address, b@x.example", [("", "b@x.example")]),
+    ],
+)
+def test_t57_addresses_and_names(written: str, expected: list[tuple[str, str]]) -> None:
+    message = parse(mail(to=written))
+    assert [(mention.name, mention.address) for mention in message.of("to")] == expected
+
+
+def test_t57_every_address_field_of_a_message() -> None:
+    raw = mail(cc="c@x.example", bcc="b@x.example", reply_to="r@x.example") + b""
+    assert {(m.role, m.address) for m in parse(raw).mentions} >= {
+        ("cc", "c@x.example"),
+        ("bcc", "b@x.example"),
+        ("reply_to", "r@x.example"),
+    }
+    twice = b"To: a@x.example\r\nTo: b@x.example\r\n\r\n"
+    assert parse(twice).mentions == (Mention("to", 0, "a@x.example"), Mention("to", 1, "b@x.example"))
+
+
+@pytest.mark.parametrize(
+    ("written", "date"),
+    [
+        ("Sat, 21 Nov 2026 02:00:00 +0100", datetime(2026, 11, 21, 1, tzinfo=UTC)),
+        ("21 Nov 26 01:00 GMT (Greenwich)", datetime(2026, 11, 21, 1, tzinfo=UTC)),
+        ("Sat, 21 Nov 2026 01:00:00", datetime(2026, 11, 21, 1, tzinfo=UTC)),
+        ("2026", None),
+        ("x" * 100_000, None),
+    ],
+)
+def test_t98_dates(written: str, date: datetime | None) -> None:
+    message = parse(mail(date=written))
+    assert message.date == date
+    assert ("the date could not be read" in message.defects) == (date is None)
+
+
+def test_headers_without_anything_else_and_an_mbox_line() -> None:
+    assert parse(b"From ann Sat Nov 21 01:00:00 2026\r\nSubject: one\r\n").subject == "one"
+    assert parse(b"  Subject: indented\r\n\r\n").subject == "indented"
+    assert parse(b"Subject: one\rTo: a@x.example\r\rbody\r").text == "body\n"
+    assert parse(b"") == Message(text="")
+
+
+def test_a_header_block_that_breaks_off_is_said() -> None:
+    message = parse(b"Subject: one\r\nno header at all\r\nmore")
+    assert (message.subject, message.text) == ("one", "no header at all\nmore")
+    assert message.defects == ("the headers end without an empty line",)
+
+
+# --- Bodies and attachments ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("charset", "raw", "text", "defect"),
+    [
+        ("utf-8", "Grüße".encode(), "Grüße", ""),
+        ("iso-8859-1", b"\x93quoted\x94", "“quoted”", ""),
+        ("gb2312", "朱镕基".encode("gb18030"), "朱镕基", ""),
+        ("x-made-up", "Grüße".encode(), "Grüße", "unknown charset 'x-made-up'"),
+        ("utf-8", "Grüße".encode("cp1252"), "Grüße", "not in its charset utf-8"),
+        ("us-ascii", "Grüße".encode(), "Grüße", ""),
+        ("base64", b"abc", "abc", "unknown charset 'base64'"),
+        ("../../etc/passwd", b"abc", "abc", "unknown charset '../../etc/passwd'"),
+        ("utf-8", b"a\0b", "ab", ""),
+        ("utf-16-le", b"\x00\xd8", None, "not in its charset"),
+    ],
+)
+def test_t95_charsets(charset: str, raw: bytes, text: str | None, defect: str) -> None:
+    head = f'Content-Type: text/plain; charset="{charset}"\r\n\r\n'.encode()
+    message = parse(head + raw)
+    assert storable(message)
+    if text is not None:
+        assert message.text == text
+    assert defect in " ".join(message.defects)
+    assert bool(defect) == bool(message.defects)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "decoded", "whole"),
+    [
+        (b"SGVsbG8=", b"Hello", True),
+        (b"SGVs\r\nbG8=\r\n", b"Hello", True),
+        (b"SGVsbG8", b"Hello", False),
+        (b"SGVs*bG8=", b"Hello", False),
+        (b"SGVsb", b"Hel", False),
+        (b"", b"", True),
+    ],
+)
+def test_t95_broken_base64_gives_what_can_be_decoded(encoded: bytes, decoded: bytes, whole: bool) -> None:
+    head = b"Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    message = parse(head + encoded)
+    assert message.attachments[0].content == decoded
+    assert (message.defects == ()) == whole
+
+
+def test_bodies_are_the_first_that_are_no_attachments() -> None:
+    message = parse(
+        multipart(
+            "Content-Disposition: attachment\r\n\r\nattached text",
+            "\r\nfirst text",
+            "Content-Type: text/html\r\n\r\n<p>html</p>",
+            'Content-Type: text/plain; name="notes.txt"\r\n\r\nnamed text',
+            "\r\nsecond text",
+        )
+    )
+    assert (message.text, message.html) == ("first text", "<p>html</p>")
+    assert [(a.filename, a.content) for a in message.attachments] == [
+        ("part-1.txt", b"attached text"),
+        ("notes.txt", b"named text"),
+        ("part-5.txt", b"second text"),
+    ]
+
+
+def test_t85_an_attached_message_stays_whole() -> None:
+    inner = mail("inner body", subject="Inner")
+    message = parse(multipart("\r\nouter", "Content-Type: message/rfc822\r\n\r\n" + inner.decode()))
+    assert (message.subject, message.text) == ("Offer", "outer")
+    assert [(a.filename, a.media_type, a.content) for a in message.attachments] == [
+        ("part-2.eml", "message/rfc822", inner)
+    ]
+
+
+def test_an_inline_image_keeps_its_content_id() -> None:
+    part = (
+        "Content-Type: image/png\r\nContent-ID: <logo@x>\r\nContent-Disposition: inline; filename=logo.png\r\n\r\nPNG"
+    )
+    [image] = parse(multipart("Content-Type: text/html\r\n\r\n<img src='cid:logo@x'>", part)).attachments
+    assert (image.filename, image.content_id, image.inline, image.original_filename) == (
+        "logo.png",
+        "logo@x",
+        True,
+        None,
+    )
+
+
+def test_t95_a_missing_end_boundary_loses_nothing() -> None:
+    message = parse(multipart("\r\ntext", "Content-Type: application/pdf\r\n\r\nPDF", end=""))
+    assert (message.text, message.attachments[0].content) == ("text", b"PDF\r\n")
+    assert message.defects == ("a multipart has no end",)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["multipart/mixed", "multipart/mixed; boundary=other", 'multipart/mixed; boundary=""']
+)
+def test_t95_a_multipart_that_cannot_be_cut_is_kept_as_text(content_type: str) -> None:
+    message = parse(mail("--b\r\n\r\ntext\r\n--b--", content_type=content_type))
+    assert message.text == "--b\n\ntext\n--b--"
+    assert len(message.defects) == 1
+
+
+def test_a_boundary_counts_only_at_the_start_of_its_line() -> None:
+    message = parse(multipart("\r\nquoted --b\r\n> --b--\r\n--bb\r\n--b c\r\nmore"))
+    assert (message.text, message.attachments) == ("quoted --b\n> --b--\n--bb\n--b c\nmore", ())
+
+
+def test_an_inner_boundary_may_begin_like_the_outer() -> None:
+    inner = "Content-Type: multipart/alternative; boundary=b2\r\n\r\n--b2\r\n\r\ntext\r\n--b2--"
+    message = parse(multipart(inner, "Content-Type: application/pdf\r\n\r\nPDF"))
+    assert (message.text, [a.content for a in message.attachments]) == ("text", [b"PDF"])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "filename", "original"),
+    [
+        ('filename="offer.pdf"', "offer.pdf", None),
+        ('filename="../../etc/passwd"', "passwd", "../../etc/passwd"),
+        (r'filename="C:\\Users\\ann\\offer.pdf"', "offer.pdf", r"C:\Users\ann\offer.pdf"),
+        ('filename="a\x07b\x1b.pdf"', "a b .pdf", "a\x07b\x1b.pdf"),
+        ('filename="invoice\u202efdp.exe"', "invoicefdp.exe", "invoice\u202efdp.exe"),
+        ("filename*=utf-8''Gr%C3%BC%C3%9Fe.pdf", "Grüße.pdf", None),
+        ("filename*0=offer; filename*1=-2026.pdf", "offer-2026.pdf", None),
+        ("filename*0*=utf-8''Gr%C3%BC; filename*1*=%C3%9Fe; filename*2=.pdf", "Grüße.pdf", None),
+        ('filename="=?utf-8?q?Gr=C3=BC=C3=9Fe.pdf?="', "Grüße.pdf", None),
+        ('filename=".."', "part-2.pdf", ".."),
+        (f'filename="{"x" * 300}.pdf"', f"{'x' * 146}.pdf", f"{'x' * 300}.pdf"),
+        ("", "part-2.pdf", None),
+    ],
+)
+def test_t99_attachment_names(parameter: str, filename: str, original: str | None) -> None:
+    part = f"Content-Type: application/pdf\r\nContent-Disposition: attachment; {parameter}\r\n\r\nPDF"
+    [attachment] = parse(multipart("\r\ntext", part)).attachments
+    assert (attachment.filename, attachment.original_filename) == (filename, original)
+
+
+@given(st.text())
+def test_t99_any_name_becomes_safe(name: str) -> None:
+    safe = safe_filename(name)
+    assert len(safe) <= 150
+    assert len(safe.encode()) <= 240
+    assert not set(safe) & set('/\\\0\r\n:*?"<>|')
+    assert safe not in {".", ".."}
+    assert safe_filename(safe) == safe
+
+
+# --- Hostile ---------------------------------------------------------------------------------------------------------
+
+
+def test_t96_a_thousand_nested_parts_are_bounded() -> None:
+    raw = b"text"
+    for level in range(1_000):
+        raw = (
+            f"Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n--b{level}\r\n".encode()
+            + raw
+            + f"\r\n--b{level}--".encode()
+        )
+    message = parse(raw)
+    assert "parts are nested deeper than 50: not taken apart" in message.defects
+    assert len(message.attachments) == 1
+
+
+def test_t96_200000_parts_are_bounded() -> None:
+    raw = mail("--b\r\n\r\nx\r\n" * 200_000 + "--b--", content_type="multipart/mixed; boundary=b")
+    message = parse(raw)
+    assert len(message.attachments) == 999
+    assert "more than 1000 parts: the rest was left out" in message.defects
+
+
+def test_t96_100000_header_lines_are_bounded() -> None:
+    lines = b"".join(b"X-Junk-%d: some text\r\n" % number for number in range(100_000))
+    message = parse(b"Subject: kept\r\n" + lines + b"\r\nbody")
+    assert (message.subject, message.text) == ("kept", "body")
+    assert message.defects == ("the headers are longer than a megabyte: the rest of them was not read",)
+    folded = parse(b"Subject: kept\r\n" + b" and more\r\n" * 100_000 + b"\r\nbody")
+    assert folded.subject.startswith("kept and more")
+    assert folded.text == "body"
+
+
+@pytest.mark.parametrize("piece", ["<", "(", '"', "=?utf-8?q?", "a@b,", ";", "\\", ":", "=?a?b?c?=", "()", "<a@b>"])
+@pytest.mark.parametrize(
+    "header", ["To", "Subject", "References", "Message-ID", "Content-Type", "Content-Disposition", "Date"]
+)
+def test_t96_a_long_hostile_header_is_read_and_bounded(header: str, piece: str) -> None:
+    message = parse(f"{header}: {piece * 20_000}\r\n\r\nbody".encode())
+    assert storable(message)
+    assert len(message.mentions) <= 1_000
+
+
+@pytest.mark.parametrize("step", ["read_addresses", "read_date", "read_text", "leaves", "read_part", "read_ids"])
+@pytest.mark.parametrize("error", [RecursionError, LookupError, ValueError])
+def test_t97_whatever_breaks_is_said_and_the_rest_is_kept(
+    monkeypatch: pytest.MonkeyPatch, step: str, error: type[Exception]
+) -> None:
+    def broken(*_: object) -> Callable[[], None]:
+        raise error("boom")
+
+    monkeypatch.setattr(sys.modules["router.pipeline.parse"], step, broken)
+    message = parse(mail(references="<a@x>"))
+    assert any(error.__name__ in defect for defect in message.defects)
+    assert (message.message_id is not None) == (step != "read_part")
+
+
+MUTATED = multipart(
+    "\r\nGrüße",
+    "Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>Gr=C3=BC</p>",
+    "Content-Type: application/pdf\r\nContent-Disposition: attachment; filename*0*=utf-8''a; filename*1=b\r\n"
+    "Content-Transfer-Encoding: base64\r\n\r\n" + base64.b64encode(bytes(range(256))).decode(),
+)
+
+
+@given(st.binary(max_size=2_000))
+def test_parse_never_raises_on_bytes(raw: bytes) -> None:
+    assert storable(parse(raw))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40))
+def test_parse_never_raises_on_mutated_mail(seed: int, changes: int) -> None:
+    chance = random.Random(seed)
+    raw = bytearray(MUTATED)
+    for _ in range(changes):
+        position = chance.randrange(len(raw))
+        match chance.randrange(3):
+            case 0:
+                raw[position] = chance.randrange(256)
+            case 1:
+                del raw[position : position + chance.randrange(30)]
+            case _:
+                raw[position:position] = raw[chance.randrange(len(raw)) :][: chance.randrange(60)]
+    message = parse(bytes(raw))
+    assert storable(message)
+    assert len(message.key) == 32

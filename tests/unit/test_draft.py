@@ -1,0 +1,64 @@
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import transports
+from router.profile.draft import COMMON, read
+from router.profile.keys import Direction, keys
+
+SECRET = "hunter2"
+QUOTED = {"owners:", "senders:", "after:", "listen:", "security"}
+"""Keys whose values are told, since they are no secret; with `security`, the host."""
+
+values = st.sampled_from(
+    [
+        f'"{SECRET}"',
+        '"imap"',
+        '"*@example.com"',
+        "-1",
+        "0",
+        "99999999999999999999",
+        "1.5",
+        "nan",
+        "inf",
+        "true",
+        "2026-01-31",
+        "12:00:00",
+        "[]",
+        f'[1, "{SECRET}"]',
+        '["a@b.example"]',
+        "[[[]]]",
+        "{}",
+        f'{{ env = "{SECRET}!", x = "{SECRET}" }}',
+        '{ user = 1, password = { file = "{mailbox}", env = [] } }',
+    ]
+)
+
+
+def names(direction: Direction) -> list[str]:
+    """Name the keys that some profile of this direction may have, and a stranger."""
+    offers = [getattr(transports.load(kind), direction) for kind in transports.kinds()]
+    found = {"stranger", *keys(COMMON[direction])}
+    for offer in offers:
+        found |= {key for key in keys(offer) if "." not in key} if offer else set()
+    return sorted(found)
+
+
+@pytest.mark.parametrize("direction", get_args(Direction))
+@pytest.mark.parametrize("kind", transports.kinds())
+def test_whatever_is_written_becomes_settings_or_mistakes(direction: Direction, kind: str) -> None:
+    @settings(deadline=None)
+    @given(st.dictionaries(st.sampled_from(names(direction)), values, max_size=8))
+    def write(table: dict[str, str]) -> None:
+        lines = [f"[{direction}.a]", f'transport = "{kind}"', *(f"{key} = {value}" for key, value in table.items())]
+        (draft,), strays = read("a.toml", "\n".join(lines).encode())
+        assert not strays
+        assert draft.mistakes or (draft.keys and draft.settings)
+        for mistake in draft.mistakes:
+            assert 1 <= mistake.line <= len(lines)
+            assert "Input" not in mistake.text
+            assert SECRET not in mistake.text or mistake.text.split()[1] in QUOTED
+
+    write()
