@@ -151,3 +151,5 @@ async def test_a_strangers_token_opens_no_door(
     await crm.wait_for_decisions(1)
     assert await crm.dispositions() == {"held": 1}
     assert await crm.rows("SELECT * FROM crm.email WHERE direction = 'in'") == []
+    # It is in its mailbox still, so its bytes are kept nowhere else.
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == 0
