@@ -4,6 +4,7 @@ import asyncio
 import smtplib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from random import Random
 
 from tests.crm import Crm
@@ -95,29 +96,26 @@ async def check(crm: Crm, dovecot: Dovecot, post: Post) -> None:
 
 
 async def kill_at(point: str, crm: Crm, router: RouterProcess, proxy: Proxy, post: Post, dice: Random) -> None:
-    """Deliver some messages, and kill the router when it has come to this point with them."""
+    """Deliver some messages while the router starts, and kill it when it has come to this point with them."""
     count = MESSAGES // KILLS
+    known = await crm.admin.fetchval("SELECT count(*) FROM router.decision")
     if point == BEFORE_SETTLE:
         proxy.hold_before(b" STORE ")
-        await asyncio.to_thread(post.deliver, count)
-        await asyncio.wait_for(proxy.held.wait(), 20)
-        assert await crm.admin.fetchval("SELECT count(*) FROM router.decision WHERE settled_at IS NULL") > 0
+    async with holding(crm, point) if point in (DECIDING, SETTLING) else nullcontext() as hold:
+        await asyncio.gather(asyncio.to_thread(post.deliver, count), router.start())
+        if hold is not None:
+            await hold.reached()
+        elif point == BEFORE_SETTLE:
+            await asyncio.wait_for(proxy.held.wait(), 20)
+            assert await crm.admin.fetchval("SELECT count(*) FROM router.decision WHERE settled_at IS NULL") > 0
+        else:
+            wanted = known + dice.randrange(1, count)
+            await crm.wait_for(True, "SELECT count(*) >= $1 FROM router.decision", wanted)
+            await asyncio.sleep(dice.random() * 0.05)
         await router.kill()
         proxy.cut()
         proxy.resume()
-    elif point == AT_RANDOM:
-        known = await crm.admin.fetchval("SELECT count(*) FROM router.decision")
-        delivery = asyncio.create_task(asyncio.to_thread(post.deliver, count))
-        more = dice.randrange(1, count)
-        await crm.wait_for(True, "SELECT count(*) >= $1 FROM router.decision", known + more)
-        await asyncio.sleep(dice.random() * 0.05)
-        await router.kill()
-        await delivery
-    else:
-        async with holding(crm, point) as hold:
-            await asyncio.to_thread(post.deliver, count)
-            await hold.reached()
-            await router.kill()
+        if hold is not None:
             await hold.undo()
 
 
@@ -131,7 +129,8 @@ async def test_killed_at_any_moment_while_promoting(
     post = Post(dovecot, mailboxes, dice)
     async with Proxy(dovecot.imap) as proxy:
         router = await new_router(profile(proxy.port), lease=1, IMAP_PASSWORD=MASTER_PASSWORD)
+        await router.kill()
         for point in dice.sample(POINTS, KILLS):
             await kill_at(point, crm, router, proxy, post, dice)
-            await router.start()
+        await router.start()
         await check(crm, dovecot, post)
