@@ -43,7 +43,7 @@ async def database_of(settings: Settings) -> AsyncIterator[Database]:
     """The database, with its schema brought up to date."""
     async with dsn_of(settings) as dsn:
         await migrate(dsn)
-        async with Database(dsn) as database:
+        async with Database(dsn, patience=settings.lease) as database:
             yield database
 
 
@@ -81,8 +81,8 @@ async def serve(database: Database, profiles: Profiles, lease: timedelta, stop: 
     """
     process_id = uuid4()
     await sources.beat(database, process_id)
+    beating = asyncio.create_task(_beat(database, process_id, lease), name="beat")
     receiving = [
-        asyncio.create_task(_beat(database, process_id, lease), name="beat"),
         asyncio.create_task(Share(database, profiles, process_id, lease).run(), name="share of the sources"),
     ]
     receiving += [
@@ -94,13 +94,16 @@ async def serve(database: Database, profiles: Profiles, lease: timedelta, stop: 
     told = asyncio.create_task(stop.wait())
     _log.info("running", incoming=len(profiles.incoming), outgoing=len(profiles.outgoing))
     try:
-        await asyncio.wait([told, sending, *receiving], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([told, beating, sending, *receiving], return_when=asyncio.FIRST_COMPLETED)
     finally:
         _log.info("stopping")
         stop.set()
         for task in (told, *receiving):
             task.cancel()
         results = await asyncio.gather(sending, *receiving, return_exceptions=True)
+        # Until here others must not think us dead, and take over what is just ending.
+        beating.cancel()
+        results += await asyncio.gather(beating, return_exceptions=True)
         with suppress(DatabaseError):
             await sources.leave(database, process_id)
     for result in results:

@@ -88,7 +88,8 @@ def check(
 ) -> None:
     """Read the profiles and tell every mistake in them.
 
-    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each profile does.
+    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each
+    profile does.
     """
     from router.commands import profiles
 
@@ -184,7 +185,10 @@ def owners_set(
 
 @sending.command("stop")
 def sending_stop(reason: Reason = None) -> None:
-    """Stop sending: what is pending waits, what is with a relay now is finished."""
+    """Stop sending.
+
+    What is pending waits; what is with a relay at this moment is finished.
+    """
     from router.commands import sending as commands
 
     commands.switch(on=False, reason=reason)
@@ -192,7 +196,10 @@ def sending_stop(reason: Reason = None) -> None:
 
 @sending.command("start")
 def sending_start(reason: Reason = None) -> None:
-    """Start sending again; in a copy of the database, make this the one that sends."""
+    """Start sending again.
+
+    A copy of the database, restored on another PostgreSQL, does not send before this.
+    """
     from router.commands import sending as commands
 
     commands.switch(on=True, reason=reason)

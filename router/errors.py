@@ -66,7 +66,7 @@ class MigrationError(DatabaseError):
 
 
 class DatabaseAway(DatabaseError):
-    """A fault of the system (SQLSTATE classes 08, 40, 53, 55, 57, or no connection): try the same again, later."""
+    """A fault of the system (SQLSTATE classes 08, 25, 40, 53, 55, 57, 58, or no connection): try again, later."""
 
 
 class ContentRefused(DatabaseError):

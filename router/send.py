@@ -5,10 +5,11 @@ composes it, waits for a turn at its relay, commits that the attempt starts, han
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Literal
 from uuid import UUID
@@ -16,7 +17,7 @@ from uuid import UUID
 import structlog
 
 from router.compose import compose, smtp_address
-from router.errors import DatabaseAway, DatabaseError, LeaseLost
+from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
 from router.profile import OutgoingProfile, Profiles
@@ -51,7 +52,8 @@ class Sender:
         self._process_id = process_id
         self._lease = lease
         self._lines: dict[str, _Line] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[UUID, asyncio.Task[None]] = {}
+        self._writing: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
         self._starts: Group[Start, bool] = Group(self._start)
@@ -93,8 +95,8 @@ class Sender:
                 continue
             for email in claimed:
                 task = asyncio.create_task(self._send(email), name=f"send {email.id}")
-                self._under_way.add(task)
-                task.add_done_callback(self._ended)
+                self._under_way[email.attempt_id] = task
+                task.add_done_callback(partial(self._ended, email.attempt_id))
             if not claimed:
                 await self._woken(_POLL)
 
@@ -103,8 +105,8 @@ class Sender:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+    def _ended(self, attempt_id: UUID, task: asyncio.Task[None]) -> None:
+        del self._under_way[attempt_id]
         self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("an email could not be handled, by a mistake of ours", exc_info=error)
@@ -120,8 +122,8 @@ class Sender:
     async def _recover(self) -> None:
         while True:
             try:
-                if taken := await outbox.recover(self._database, self._lease):
-                    _log.warning("took over from a process that died", emails=taken)
+                if taken := await outbox.recover(self._database, self._process_id, list(self._under_way), self._lease):
+                    _log.warning("took over what nobody was sending any more", emails=taken)
                     self._wake.set()
             except DatabaseError as error:
                 _log.debug("nothing can be taken over now", reason=str(error))
@@ -132,11 +134,14 @@ class Sender:
         self._stopping = True
         if not self._under_way:
             return
-        _, late = await asyncio.wait(self._under_way, timeout=grace)
+        _, late = await asyncio.wait(self._under_way.values(), timeout=grace)
         for task in late:
             task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=1)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while rest := [*late, *self._writing]:
+                    await asyncio.wait(rest)
+                    late = set()
 
     # --- One email ---------------------------------------------------------------------------------------------------
 
@@ -151,33 +156,44 @@ class Sender:
         attempt = _Attempt(email)
         try:
             async with line.turns:
-                if self._stopping:
-                    await self._give_back(email)
-                    return
-                outcomes = await self._hand_over(attempt, line)
+                outcomes = await self._attempt(attempt, line)
+                attempt.ended = True
+                if outcomes is not None:
+                    # Before another gets the turn: a crash must not leave more unknown than there are connections.
+                    await self._surely(self._finish(email, profile, outcomes))
         except asyncio.CancelledError:
             # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
-            if attempt.started:
-                await asyncio.shield(
-                    self._finish(attempt, profile, _all(email, "unknown", "stopped before the answer"))
-                )
-            else:
-                await asyncio.shield(self._give_back(email))
+            if attempt.started and not attempt.ended:
+                await self._surely(self._finish(email, profile, _all(email, "unknown", "stopped before the answer")))
+            elif not attempt.ended:
+                await self._surely(self._give_back(email))
             raise
+
+    async def _attempt(self, attempt: "_Attempt", line: _Line) -> Sequence[Outcome] | None:
+        """Try once; None if the email was given back, or is another's now."""
+        email = attempt.email
+        if self._stopping:
+            await self._give_back(email)
+            return None
+        try:
+            outcomes = await self._hand_over(attempt, line)
         except LeaseLost as error:
             _log.warning("an email was taken over by another process", email=str(email.id), reason=str(error))
-            return
+            return None
         except (TransportError, DatabaseError) as error:
             if attempt.started:
-                await self._finish(attempt, profile, _all(email, "deferred", str(error)))
-                return
+                return _all(email, "deferred", str(error))
             pause = line.backoff.next(error.retry_after if isinstance(error, Temporary) else None)
-            _log.warning("a relay cannot be used now", profile=profile.name, reason=str(error), pause=round(pause, 1))
+            profile = line.profile.name
+            _log.warning("a relay cannot be used now", profile=profile, reason=str(error), pause=round(pause, 1))
             await self._give_back(email, str(error), timedelta(seconds=pause))
-            return
+            return None
+        except Exception as error:  # noqa: BLE001  # a mistake of ours must not leave it without an outcome
+            _log.error("an email could not be handled, by a mistake of ours", email=str(email.id), exc_info=error)
+            words = f"a mistake of the router's own: {type(error).__name__}"
+            return _all(email, "unknown" if attempt.started else "refused", words)
         line.backoff.reset()
-        # Known now, and recorded even if we are told to stop in this moment.
-        await asyncio.shield(self._finish(attempt, profile, outcomes))
+        return outcomes
 
     async def _hand_over(self, attempt: "_Attempt", line: _Line) -> Sequence[Outcome]:
         email = attempt.email
@@ -198,9 +214,12 @@ class Sender:
         outcomes = await line.relay.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
         return [replace(outcome, recipient=addresses[outcome.recipient]) for outcome in outcomes]
 
-    async def _finish(self, attempt: "_Attempt", profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
-        result = judge(attempt.email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)
-        await self._persist(lambda: self._results.add(result))
+    async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
+        result = judge(email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)
+        try:
+            await self._persist(lambda: self._results.add(result))
+        except ContentRefused:  # perhaps of another's in the group
+            await self._persist(lambda: outbox.record(self._database, [result]))
         _log.info("sent" if result.status == "sent" else "not sent", status=result.status, email=str(result.email_id))
 
     async def _give_back(self, email: Outgoing, reason: str | None = None, delay: timedelta = timedelta(0)) -> None:
@@ -212,11 +231,20 @@ class Sender:
         while True:
             try:
                 await write()
-            except DatabaseAway as error:
+            except ContentRefused:
+                raise
+            except DatabaseError as error:
                 _log.warning("an outcome cannot be recorded now", reason=str(error))
                 await asyncio.sleep(backoff.next())
             else:
                 return
+
+    async def _surely(self, work: Coroutine[None, None, None]) -> None:
+        """Do it to its end even if whoever waits for it is cancelled; `_end` waits for it then."""
+        task = asyncio.create_task(work)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        await asyncio.shield(task)
 
     async def _start(self, starts: Sequence[Start]) -> list[bool]:
         return await outbox.start(self._database, self._process_id, starts)
@@ -230,6 +258,7 @@ class Sender:
 class _Attempt:
     email: Outgoing
     started: bool = False
+    ended: bool = False
 
 
 def _all(email: Outgoing, state: Literal["deferred", "refused", "unknown"], words: str) -> list[Outcome]:

@@ -13,7 +13,7 @@ from router.errors import ContentRefused, DatabaseAway, DatabaseError
 Connection = PoolConnectionProxy
 """A connection of the pool, as queries take it."""
 
-_OF_THE_SYSTEM = ("08", "40", "53", "55", "57")
+_OF_THE_SYSTEM = ("08", "25", "40", "53", "55", "57", "58")
 _OF_THE_CONTENT = ("22", "23")
 
 
@@ -32,15 +32,25 @@ def translated() -> Iterator[None]:
         raise DatabaseError(words) from error
     except (asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:
         raise ContentRefused(str(error)) from error
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise DatabaseAway(f"no connection to the database: {str(error) or type(error).__name__}") from error
 
 
-class Database:
-    """A pool of connections; `async with Database(dsn) as database`."""
+def storable(text: str | None) -> str | None:
+    """Rid a server's words of what PostgreSQL cannot hold: NUL and lone surrogates."""
+    return text and text.replace("\0", "").encode("utf-8", "replace").decode()
 
-    def __init__(self, dsn: str, connections: int = 8) -> None:
+
+class Database:
+    """A pool of connections; `async with Database(dsn) as database`.
+
+    A transaction in which nothing was said for `patience` seconds is given up by the server, with all that it locks:
+    whoever began it hangs, or is a machine that died without a word.
+    """
+
+    def __init__(self, dsn: str, connections: int = 8, patience: float = 10.0) -> None:
         self._dsn = dsn
+        self._patience = patience
         self._connections = connections
         self._listening: set[asyncio.Task[None]] = set()
 
@@ -52,7 +62,16 @@ class Database:
                 min_size=1,
                 max_size=self._connections,
                 command_timeout=60,
-                server_settings={"application_name": "email-router", "jit": "off"},
+                server_settings={
+                    "application_name": "email-router",
+                    "jit": "off",
+                    "idle_in_transaction_session_timeout": f"{self._patience * 1000:.0f}ms",
+                    # A machine that is gone leaves its connection behind; the kernel's own patience is two hours.
+                    "tcp_keepalives_idle": "10",
+                    "tcp_keepalives_interval": "5",
+                    "tcp_keepalives_count": "3",
+                    "tcp_user_timeout": "20s",
+                },
             )
         return self
 

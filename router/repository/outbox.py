@@ -16,7 +16,7 @@ from asyncpg import Record
 
 from router.model import KEY_VERSION, Mention, Message, Outgoing, Result, message_id_hash
 from router.repository.attachments import read_attachments
-from router.repository.database import Connection, Database
+from router.repository.database import Connection, Database, storable
 from router.thread_token import new_token
 
 OUTBOX_CHANNEL = "router_outbox"
@@ -232,7 +232,7 @@ async def record(database: Database, results: Sequence[Result]) -> None:
             [result.email_id for result in results],
             [result.attempt_id for result in results],
             [result.status for result in results],
-            [result.reason for result in results],
+            [storable(result.reason) for result in results],
         )
         await connection.execute(
             """
@@ -251,7 +251,7 @@ async def record(database: Database, results: Sequence[Result]) -> None:
             """,
             [result.email_id for result in results],
             [result.attempt_id for result in results],
-            [f"{result.status}: {result.reason}" if result.reason else result.status for result in results],
+            [storable(f"{result.status}: {result.reason}" if result.reason else result.status) for result in results],
             [result.next_at for result in results],
         )
         await _write_deliveries(connection, results)
@@ -281,8 +281,8 @@ async def _write_deliveries(connection: Connection, results: Sequence[Result]) -
         [email_id for email_id, _ in outcomes],
         [outcome.recipient for _, outcome in outcomes],
         [outcome.state for _, outcome in outcomes],
-        [outcome.code for _, outcome in outcomes],
-        [outcome.text for _, outcome in outcomes],
+        [storable(outcome.code) for _, outcome in outcomes],
+        [storable(outcome.text) for _, outcome in outcomes],
     )
 
 
@@ -307,26 +307,33 @@ async def give_back(
         await connection.execute(
             "UPDATE crm.email SET status = 'pending_send', status_reason = $2 WHERE id = ANY($1::uuid[])",
             [row["email_id"] for row in rows],
-            reason,
+            storable(reason),
         )
 
 
-async def recover(database: Database, lease: timedelta) -> int:
+async def recover(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
     """Take over what dead processes had claimed; returns how many emails that were.
 
     Not started: pending again. Started without an outcome: unknown, or pending again if its profile says `resend`.
+    So goes what this process claimed itself without hearing of it, since the connection to the database was lost in
+    that moment: it is not among the attempts that are `under_way`.
     """
     async with database.transaction() as connection:
         rows = await connection.fetch(
             """
             SELECT o.email_id, o.attempt_id, a.started_at IS NULL OR a.resend AS again, a.profile
             FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
-            WHERE o.process_id IS NOT NULL AND NOT EXISTS (
-                SELECT FROM router.process AS p
-                WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $1::interval)
+            WHERE o.process_id IS NOT NULL AND CASE
+                WHEN o.process_id = $2 THEN a.started_at IS NULL AND o.attempt_id <> ALL ($3::uuid[])
+                    AND a.claimed_at < clock_timestamp() - $1::interval
+                ELSE NOT EXISTS (SELECT FROM router.process AS p
+                    WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $1::interval)
+                END
             ORDER BY o.email_id LIMIT 1000 FOR UPDATE OF o SKIP LOCKED
             """,
             lease,
+            process_id,
+            list(under_way),
         )
         again = [row["email_id"] for row in rows if row["again"]]
         unknown = [row["email_id"] for row in rows if not row["again"]]

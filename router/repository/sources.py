@@ -13,7 +13,7 @@ from typing import Literal
 from uuid import UUID
 
 from router.errors import LeaseLost
-from router.repository.database import Database
+from router.repository.database import Database, storable
 from transports.base import Cursor, Place
 
 # "now" is settled when the source is first read: what came while it could not be read is not the past.
@@ -123,7 +123,9 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
                     - (SELECT count(*) FROM router.source WHERE id = ANY($2) AND process_id = $1) AS size
             ), free AS (
                 SELECT s.id FROM router.source AS s
-                WHERE s.id = ANY($2) AND (s.process_id IS NULL OR s.process_id NOT IN (SELECT id FROM alive))
+                -- What we read ourselves is not free, even if we were so slow to say so that we count as dead.
+                WHERE s.id = ANY($2)
+                    AND (s.process_id IS NULL OR s.process_id <> $1 AND s.process_id NOT IN (SELECT id FROM alive))
                 ORDER BY s.id LIMIT (SELECT greatest(0, size) FROM share)
                 FOR UPDATE SKIP LOCKED
             )
@@ -150,21 +152,26 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
 
 
 async def begin(database: Database, lease: Lease, cursor: Cursor) -> Lease:
-    """Let a source begin at the present, which is this cursor. Raises LeaseLost if it is not ours any more."""
+    """Let a source begin at the present, which is this cursor. Raises LeaseLost if it is not ours any more.
+
+    It begins once: tried again, because the first answer was lost, it says where it began then.
+    """
     async with database.connection() as connection:
-        begins_at = await connection.fetchval(
+        begun = await connection.fetchrow(
             """
-            UPDATE router.source SET cursor = $4, begins_at = now(), fault = NULL
-            WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING begins_at
+            UPDATE router.source SET fault = NULL,
+                cursor = CASE WHEN begins_at = 'infinity' THEN $4 ELSE cursor END,
+                begins_at = CASE WHEN begins_at = 'infinity' THEN now() ELSE begins_at END
+            WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING cursor, begins_at
             """,
             lease.source_id,
             lease.process_id,
             lease.epoch,
             cursor,
         )
-    if begins_at is None:
+    if begun is None:
         raise LeaseLost(f"source {lease.source_id} is held by another process now")
-    return replace(lease, cursor=cursor, begun=True, begins_at=begins_at)
+    return replace(lease, cursor=Cursor(begun["cursor"]), begun=True, begins_at=begun["begins_at"])
 
 
 async def held(
@@ -204,7 +211,7 @@ async def note_fault(database: Database, source_id: int, fault: str | None) -> N
         await connection.execute(
             "UPDATE router.source SET fault = $2, changed_at = now() WHERE id = $1 AND fault IS DISTINCT FROM $2",
             source_id,
-            fault,
+            storable(fault),
         )
 
 

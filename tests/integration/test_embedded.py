@@ -133,7 +133,7 @@ def gone(pid: int) -> bool:
 
 
 class RouterProcess:
-    """router_process.py, from the outside."""
+    """embedded_process.py, from the outside."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -162,7 +162,7 @@ async def router(folder: Path, binaries: Path, uid: int = os.geteuid()) -> Async
     root = Path(__file__).parents[2]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        Path(__file__).with_name("router_process.py"),
+        Path(__file__).with_name("embedded_process.py"),
         folder,
         binaries,
         str(uid),

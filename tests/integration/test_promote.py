@@ -13,7 +13,19 @@ import asyncpg
 import pytest
 
 from router.errors import ContentRefused, LeaseLost
-from router.model import Attachment, Copy, Decision, Disposition, Facts, Mention, Message, Result, Rule, normalise, uuid7
+from router.model import (
+    Attachment,
+    Copy,
+    Decision,
+    Disposition,
+    Facts,
+    Mention,
+    Message,
+    Result,
+    Rule,
+    normalise,
+    uuid7,
+)
 from router.pipeline import decide_batch
 from router.receive import promote_batch
 from router.repository import inbox, outbox, sources
@@ -246,7 +258,9 @@ async def test_what_postgresql_cannot_hold_is_a_dead_letter(crm: Crm, recording:
         recording, Batch(copies(lease, owner_id, [message(1), bad, message(3)]), lease, Cursor("1:3"))
     )
     assert [one.disposition for one in decisions] == ["promoted", "dead", "promoted"]
-    assert await crm.value("SELECT count(*) FROM router.kept_content") == 0  # still in its mailbox, and not all is wanted
+    assert (
+        await crm.value("SELECT count(*) FROM router.kept_content") == 0
+    )  # still in its mailbox, and not all is wanted
 
 
 @pytest.mark.parametrize("first", ["ignoring", "wanting"])

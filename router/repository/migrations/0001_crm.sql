@@ -69,6 +69,7 @@ DECLARE
     decoded text;
 BEGIN
     WHILE label ~* '^xn--' LOOP  -- a hostile label can hold another
+        EXIT WHEN label !~ '^[ -~]*$';
         decoded := crm.punycode_decode(lower(substr(label, 5) COLLATE "C"));
         EXIT WHEN coalesce(decoded, '') = '';
         label := decoded;

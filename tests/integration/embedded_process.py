@@ -1,4 +1,4 @@
-"""A process that runs the embedded server until its standard input ends: `router_process.py FOLDER BINARIES UID`.
+"""A process that runs the embedded server until its standard input ends: `embedded_process.py FOLDER BINARIES UID`.
 
 It is started as whoever runs the tests and becomes UID after its imports: the interpreter may be in a closed folder.
 """

@@ -1,0 +1,130 @@
+"""The router as an admin runs it: the real `email-router run`, in processes of its own."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.profiles import SECRETS
+
+_TOP = Path(__file__).parents[1]
+_SETTING = re.compile("EMAIL_ROUTER_")
+
+
+class RouterProcess:
+    """One `email-router run`; `pid` is its own, and what it logs is added to `log_file`."""
+
+    def __init__(self, environment: Mapping[str, str], log_file: Path) -> None:
+        self._environment = environment
+        self.log_file = log_file
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *says: str) -> None:
+        """Return once it says that it is running, and each of `says` (regular expressions) too."""
+        begins = self.log_file.stat().st_size if self.log_file.exists() else 0
+        with self.log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "router",
+                "run",
+                cwd=_TOP,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        for words in (r"\brunning\b", *says):
+            await self.wait_for_log(words, begins)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def wait_for_log(self, words: str, begins: int = 0, timeout: float = 20.0) -> None:
+        """Return once its log, from byte `begins` on, holds the regular expression."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not re.search(words, self.log_file.read_bytes()[begins:].decode(errors="replace")):
+                    if not self.running:
+                        raise AssertionError(f"the router ended before it said {words!r}:\n{self.log()}")
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise TimeoutError(f"the router did not say {words!r} within {timeout:g} s:\n{self.log()}") from None
+
+    async def stop(self) -> None:
+        """Tell it to end, with SIGTERM, and expect that it ends in order: status 0, within 8 s."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(8):
+            status = await self._process.wait()
+        assert status == 0, f"the router ended with status {status}:\n{self.log()}"
+
+    async def kill(self) -> None:
+        """Kill it with -9, as often as one likes; return when it is gone."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def log(self) -> str:
+        """All that it logged, over all its starts."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+
+class NewRouter(Protocol):
+    """`new_router(profiles, lease=2, says=(), **environment)` starts one more router on the test's database.
+
+    `profiles` is TOML; the further words are environment variables, beside the secrets of `tests.profiles`.
+    """
+
+    async def __call__(
+        self, profiles: str, *, lease: float = 2, says: tuple[str, ...] = (), **environment: str
+    ) -> RouterProcess: ...
+
+
+@pytest.fixture
+async def new_router(database: str, tmp_path: Path) -> AsyncIterator[NewRouter]:
+    """Start routers; those that still run at the end are told to stop, in order. Their logs are shown on failure."""
+    started: list[RouterProcess] = []
+
+    async def start(
+        profiles: str, *, lease: float = 2, says: tuple[str, ...] = (), **environment: str
+    ) -> RouterProcess:
+        folder = tmp_path / f"router-{len(started) + 1}"
+        (folder / "profiles").mkdir(parents=True)
+        (folder / "profiles" / "all.toml").write_text(profiles)
+        # What is set for whoever runs the tests is not meant for the routers under test.
+        inherited = {name: value for name, value in os.environ.items() if not _SETTING.match(name)}
+        settings = {
+            "EMAIL_ROUTER_DATABASE_URL": database,
+            "EMAIL_ROUTER_PROFILES": str(folder / "profiles"),
+            "EMAIL_ROUTER_DATA": str(folder / "data"),
+            "EMAIL_ROUTER_LEASE": str(lease),
+            "EMAIL_ROUTER_LOG_FORMAT": "json",
+        }
+        router = RouterProcess(inherited | settings | SECRETS | environment, folder / "log")
+        started.append(router)
+        await router.start(*says)
+        return router
+
+    yield start
+    try:
+        for router in started:
+            if router.running:
+                await router.stop()
+    finally:
+        for number, router in enumerate(started, 1):
+            await router.kill()
+            sys.stdout.write(f"--- router {number}\n{router.log()}")
