@@ -223,6 +223,9 @@ async def test_what_it_tells_to_try_works_and_a_second_start_changes_nothing(fol
         running.wait_for(r"anna@velo\.example → lena@kestrel\.example, you@.*  Hello from SQL  sent: accepted")
         assert len(list((folder / "demo/sent").glob("*Hello-from-SQL*.eml"))) == 1
         assert str(folder / "demo/sent") in running.command("what was sent")
+        # Of what is ignored, the account cannot tell more than that.
+        paste(running.command("or by Python").replace("anna@", "ben@").replace("lena@", "jon@"))
+        running.wait_for(r"\d  → ben@velo\.example  ignored: answers no CRM email; not in the CRM\n")
         counts = await query(folder, COUNTS)
         running.stop(signal.SIGINT)
 
