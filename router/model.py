@@ -173,7 +173,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted."""
+    """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
+
+    `fault`: the server could not give it up, in its words. `sent`: it lies in the owner's Sent folder.
+    """
 
     id: UUID
     source_id: int
@@ -184,6 +187,7 @@ class Copy:
     message: Message
     content: bytes
     fault: str | None = None
+    sent: bool = False
     key: bytes = b""
 
     def __post_init__(self) -> None:
@@ -224,6 +228,7 @@ class Facts:
     """
 
     rules: dict[UUID, Rule | None] = field(default_factory=dict)
+    refused: dict[tuple[UUID, bytes], Disposition] = field(default_factory=dict)
     emails_by_key: dict[bytes, UUID] = field(default_factory=dict)
     emails_by_message_id: dict[bytes, UUID] = field(default_factory=dict)
     emails_by_token: dict[str, UUID] = field(default_factory=dict)
@@ -263,7 +268,7 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """An inbound email activity, as it will stand in `crm.email`."""
+    """An email activity made of a message, as it will stand in `crm.email`; outgoing if the owner `sent` it."""
 
     id: UUID
     message_id: str | None
@@ -278,6 +283,7 @@ class Email:
     regarding_id: UUID | None = None
     correlated_id: UUID | None = None
     method: Method | None = None
+    sent: bool = False
     flags: tuple[str, ...] = ()
     defects: tuple[str, ...] = ()
 
