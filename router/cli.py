@@ -67,6 +67,18 @@ def run() -> None:
 
 
 @app.command()
+def demo() -> None:
+    """Show everything with a sample CRM and sample mail; nothing has to be installed or set.
+
+    In a database of its own, with mail servers of its own on loopback. Runs until SIGTERM or Ctrl-C, and can be started
+    again on the same data.
+    """
+    from router.commands import service
+
+    service.demo()
+
+
+@app.command()
 def check(
     folder: Annotated[
         Path | None,
