@@ -68,9 +68,9 @@ def run() -> None:
 
 @app.command()
 def demo() -> None:
-    """Show everything with a sample CRM and sample mail; nothing has to be installed or set.
+    """Show everything with a sample CRM and sample mail.
 
-    In a database of its own, with mail servers of its own on loopback. Runs until SIGTERM or Ctrl-C, and can be started
+    Nothing has to be installed or set. In a database of its own, with mail servers of its own on loopback. Runs until SIGTERM or Ctrl-C, and can be started
     again on the same data.
     """
     from router.commands import service
