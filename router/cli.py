@@ -70,8 +70,8 @@ def run() -> None:
 def demo() -> None:
     """Show everything with a sample CRM and sample mail.
 
-    Nothing has to be installed or set. In a database of its own, with mail servers of its own on loopback. Runs until SIGTERM or Ctrl-C, and can be started
-    again on the same data.
+    Nothing has to be installed or set. It has a database of its own, and mail servers of its own on loopback. Runs
+    until SIGTERM or Ctrl-C, and can be started again on the same data.
     """
     from router.commands import service
 
