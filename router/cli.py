@@ -67,6 +67,18 @@ def run() -> None:
 
 
 @app.command()
+def demo() -> None:
+    """Show everything with a sample CRM and sample mail; nothing has to be installed or set.
+
+    In a database of its own, with mail servers of its own on loopback. Runs until SIGTERM or Ctrl-C, and can be started
+    again on the same data.
+    """
+    from router.commands import service
+
+    service.demo()
+
+
+@app.command()
 def check(
     folder: Annotated[
         Path | None,
@@ -76,7 +88,8 @@ def check(
 ) -> None:
     """Read the profiles and tell every mistake in them.
 
-    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each profile does.
+    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each
+    profile does.
     """
     from router.commands import profiles
 
@@ -172,7 +185,10 @@ def owners_set(
 
 @sending.command("stop")
 def sending_stop(reason: Reason = None) -> None:
-    """Stop sending: what is pending waits, what is with a relay now is finished."""
+    """Stop sending.
+
+    What is pending waits; what is with a relay at this moment is finished.
+    """
     from router.commands import sending as commands
 
     commands.switch(on=False, reason=reason)
@@ -180,7 +196,10 @@ def sending_stop(reason: Reason = None) -> None:
 
 @sending.command("start")
 def sending_start(reason: Reason = None) -> None:
-    """Start sending again; in a copy of the database, make this the one that sends."""
+    """Start sending again.
+
+    A copy of the database, restored on another PostgreSQL, does not send before this.
+    """
     from router.commands import sending as commands
 
     commands.switch(on=True, reason=reason)

@@ -11,7 +11,7 @@ from router import profile
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import ProfileErrors
 from router.profile import IncomingProfile, OutgoingProfile, Profiles
-from router.schema import schema
+from router.profile.schema import schema
 from router.settings import Settings
 from transports import MailboxSettings
 

@@ -1,6 +1,7 @@
-"""`run` and `migrate`."""
+"""`run`, `demo` and `migrate`."""
 
 from router import app, profile
+from router import demo as play
 from router.commands.terminal import carry_out, say, say_json
 from router.repository.migrate import migrate as bring_up_to_date
 from router.settings import Settings
@@ -13,6 +14,11 @@ def run() -> None:
         await app.run(settings, profile.load(settings.profiles))
 
     carry_out(work, serves=True)
+
+
+def demo() -> None:
+    """Play the demo, until told to stop."""
+    carry_out(play.run)
 
 
 def migrate(*, as_json: bool) -> None:

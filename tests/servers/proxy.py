@@ -24,7 +24,8 @@ class Proxy:
         self._server_port = server_port
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._cut_after = b""
+        self.held = asyncio.Event()
+        self._cut_after = self._hold_before = self._hold_after = b""
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -52,13 +53,27 @@ class Proxy:
         """Once a client has sent `text`, pass it on and break that connection before any answer; not through TLS."""
         self._cut_after = text
 
+    def hold_before(self, text: bytes) -> None:
+        """Once a client has sent `text`, set `held` and `stall`: the server does not hear of it; not through TLS."""
+        self._hold_before = text
+
+    def hold_after(self, text: bytes) -> None:
+        """Once a client has sent `text`, pass it on, set `held` and `stall`: its answer does not come; not through TLS."""
+        self._hold_after = text
+
     def stall(self) -> None:
         """Let nothing through, with connections open: a server that hangs, a cable pulled."""
         self._flowing.clear()
 
     def resume(self) -> None:
-        """Undo `stall`; what was held back follows."""
+        """Undo `stall` and `hold_…`; what was held back follows."""
+        self._hold_before = self._hold_after = b""
+        self.held.clear()
         self._flowing.set()
+
+    def _hold(self) -> None:
+        self.stall()
+        self.held.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -94,10 +109,15 @@ class Proxy:
         seen = b""
         try:
             while chunk := await self._read(reader):
-                seen = (seen + chunk)[-_CHUNK:] if self._cut_after else b""
-                if seen and self._cut_after in seen:
+                seen = (seen + chunk)[-_CHUNK:] if self._cut_after or self._hold_before or self._hold_after else b""
+                if seen and self._cut_after and self._cut_after in seen:
                     writer.transport.abort()  # before the server hears of it, so that no answer gets through
+                if seen and self._hold_before and self._hold_before in seen:
+                    self._hold()
+                    await self._flowing.wait()
                 server.write(chunk)
+                if seen and self._hold_after and self._hold_after in seen:
+                    self._hold()
                 await server.drain()
             server.write_eof()
         except OSError:
