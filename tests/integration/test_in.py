@@ -149,6 +149,19 @@ async def test_what_was_there_before_is_judged_only_if_the_profile_says_so(
     assert await crm.admin.fetchval("SELECT count(*) FROM router.message") == len(subjects)
 
 
+async def test_old_mail_that_is_moved_in_is_not_judged_but_a_mail_servers_slow_clock_is_forgiven(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    await new_router(incoming())
+    await crm.wait_for_sources(1)
+    put(dovecot, mailbox, "moved in", datetime.now(UTC) - timedelta(days=400))
+    put(dovecot, mailbox, "slow", datetime.now(UTC) - timedelta(minutes=3))
+    await crm.wait_for_emails(1)
+    assert [row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")] == ["slow"]
+    assert await crm.dispositions() == {"promoted": 1}
+
+
 async def test_a_folder_that_was_made_anew_is_promoted_once(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
 ) -> None:
