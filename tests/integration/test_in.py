@@ -251,6 +251,21 @@ async def test_a_mailbox_that_cannot_be_read_disturbs_no_other_and_recovers_by_i
         await crm.wait_for_emails(3)
 
 
+async def test_an_owner_whose_approval_is_taken_back_is_not_read_any_more(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    owner = await crm.owner(mailbox, "all")
+    await new_router(incoming())
+    await crm.wait_for_sources(1)
+    await crm.admin.execute("UPDATE crm.owner SET approved = false WHERE record_id = $1", owner)
+    await crm.wait_for_sources(0)
+    dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox, "between"))
+    await crm.wait_for_beats(3)
+    assert await crm.dispositions() == {}
+    await crm.admin.execute("UPDATE crm.owner SET approved = true WHERE record_id = $1", owner)
+    await crm.wait_for_emails(1)
+
+
 # --- A listener ------------------------------------------------------------------------------------------------------
 
 
