@@ -1,7 +1,10 @@
 """The account in print: tables that fit in 100 columns, and one line for what comes later."""
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from io import TextIOWrapper
 
 from rich import box
 from rich.console import Console
@@ -9,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from router.demo.sample import Sample
+from router.errors import RouterError
 from router.repository.account import CopyAccount, NamedRecord, SentAccount
 
 WIDTH = 100
@@ -25,11 +29,26 @@ _STYLES = {
 }
 
 
+class _Out(Console):
+    """A console that is as wide as the terminal, but no wider than reads well; 100 columns into a file."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False)
+        self.width = min(self.width, WIDTH) if self.is_terminal else WIDTH
+
+    def on_broken_pipe(self) -> None:
+        """End in order when whoever read us is gone (`… demo | head`). Rich would leave in the middle of it all."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        raise RouterError("nobody reads any more what the demo tells")
+
+
 def console() -> Console:
-    """Make the console: as wide as the terminal, but no wider than reads well; 100 columns into a file."""
-    out = Console(highlight=False, markup=False, emoji=False)
-    out.width = min(out.width, WIDTH) if out.is_terminal else WIDTH
-    return out
+    """Make the console. What its encoding does not have is replaced."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return _Out()
 
 
 def table_in(told: Iterable[tuple[Sample, Sequence[CopyAccount], bool]]) -> Table:

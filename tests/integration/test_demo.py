@@ -223,6 +223,9 @@ async def test_what_it_tells_to_try_works_and_a_second_start_changes_nothing(fol
         running.wait_for(r"anna@velo\.example → lena@kestrel\.example, you@.*  Hello from SQL  sent: accepted")
         assert len(list((folder / "demo/sent").glob("*Hello-from-SQL*.eml"))) == 1
         assert str(folder / "demo/sent") in running.command("what was sent")
+        # Of what is ignored, the account cannot tell more than that.
+        paste(running.command("or by Python").replace("anna@", "ben@").replace("lena@", "jon@"))
+        running.wait_for(r"\d  → ben@velo\.example  ignored: answers no CRM email; not in the CRM\n")
         counts = await query(folder, COUNTS)
         running.stop(signal.SIGINT)
 
@@ -275,13 +278,34 @@ async def test_two_at_once_share_the_data_and_take_each_a_port(folder: Path) -> 
         running.stop(signal.SIGTERM)
 
 
+def test_one_whose_reader_is_gone_ends_in_order(folder: Path) -> None:
+    # A data folder that is yet to be made, by somebody whose umask closes what they make.
+    data = folder / "new" / "er"
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "router", "demo"],
+        stdin=subprocess.DEVNULL,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        env=environment(data),
+        umask=0o077,
+    )
+    os.close(write)
+    with os.fdopen(read, "rb") as stdout:
+        assert stdout.readline().startswith(b"Starting a PostgreSQL")
+    _, complaints = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, complaints.decode()) == (1, "nobody reads any more what the demo tells\n")
+
+
 async def test_a_database_that_is_named_serves_if_it_is_empty(folder: Path, database: str) -> None:
     connection = await asyncpg.connect(database)
     try:
-        with demo(folder, EMAIL_ROUTER_DATABASE_URL=database) as running:
+        poor = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+        with demo(folder, EMAIL_ROUTER_DATABASE_URL=database, **poor) as running:
             running.wait_for("what was sent")
             assert running.command("queue an email").endswith(f"sql < {folder}/demo/queue-email.sql")
             assert database not in running.said
+            assert running.said.isascii()  # what the terminal's encoding lacks is replaced
             assert await connection.fetchval("SELECT count(*) FROM crm.email WHERE direction = 'in'") == 9
             running.stop(signal.SIGTERM)
         assert not (folder / "demo/postgres").exists()
