@@ -173,7 +173,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted."""
+    """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
+
+    `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies.
+    """
 
     id: UUID
     source_id: int
@@ -184,6 +187,7 @@ class Copy:
     message: Message
     content: bytes
     fault: str | None = None
+    headers_only: bool = False
     key: bytes = b""
 
     def __post_init__(self) -> None:
@@ -233,6 +237,8 @@ class Facts:
 
     def rule_of(self, copy: Copy) -> Rule:
         """Name the rule of the copy's owner, or the default of the profile that brought it."""
+        if copy.headers_only:
+            return Rule.NONE  # whatever it is by now: without its bodies the message cannot become an email
         return self.rules.get(copy.owner_id) or copy.default_rule
 
     def learn(self, copy: Copy, decision: "Decision") -> None:
