@@ -1,1 +1,3 @@
 """CRM email router."""
+
+__version__ = "0.1.0"

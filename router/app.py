@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -12,11 +12,12 @@ import structlog
 
 from router.accept import Door
 from router.errors import DatabaseError
-from router.profile import Profiles
+from router.profile import Profiles, check_owners
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.embedded import EmbeddedServer
 from router.repository.migrate import migrate
+from router.repository.owners import list_owners
 from router.send import Sender
 from router.settings import Settings
 from router.share import Share
@@ -33,7 +34,7 @@ async def dsn_of(settings: Settings) -> AsyncIterator[str]:
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
-    async with EmbeddedServer(settings.data, settings.postgres) as server:
+    async with EmbeddedServer(settings.data, settings.postgres, listen=settings.postgres_listen) as server:
         yield server.dsn
 
 
@@ -49,8 +50,28 @@ async def database_of(settings: Settings) -> AsyncIterator[Database]:
 async def run(settings: Settings, profiles: Profiles) -> None:
     """Bring mail in and send mail out until SIGTERM or SIGINT."""
     stop = stop_on_signals()
-    async with database_of(settings) as database:
+    async with AsyncExitStack() as stack:
+        opening = asyncio.create_task(stack.enter_async_context(database_of(settings)), name="open the database")
+        told = asyncio.create_task(stop.wait())
+        # A database that recovers, or that another process migrates, may take long: we can be stopped meanwhile.
+        await asyncio.wait([opening, told], return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            opening.cancel()
+            await asyncio.wait([opening])
+            return
+        told.cancel()
+        database = await opening
+        await _tell_owners(database, profiles)
         await serve(database, profiles, timedelta(seconds=settings.lease), stop)
+
+
+async def _tell_owners(database: Database, profiles: Profiles) -> None:
+    """Say whose mail is not read; it is no reason not to serve the others."""
+    owners = await list_owners(database)
+    for mistake in check_owners(profiles, ((one.owner.mailbox, one.approved, one.owner.rule) for one in owners)):
+        _log.warning(str(mistake))
+    if waiting := sum(not one.approved for one in owners):
+        _log.warning("owners wait for approval, nothing of theirs is read or sent", owners=waiting)
 
 
 async def serve(database: Database, profiles: Profiles, lease: timedelta, stop: asyncio.Event) -> None:

@@ -1,62 +1,223 @@
-"""The commands. Exit status: 0, 1 (it did not work), 2 (usage)."""
+"""The commands and their help. Exit status: 0, 1 (it did not work), 2 (usage).
 
-import asyncio
-import sys
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+What a command needs is imported when it is run (router/commands/), so that help is there at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
-import uvloop
-from rich.console import Console
 
-from router import app as application
-from router import profile
-from router.errors import RouterError
-from router.repository.migrate import migrate as migrate_schema
-from router.settings import Settings
+from router import __version__
 
 app = typer.Typer(
     name="email-router",
     help="Brings mail into a CRM in PostgreSQL, on the right record, exactly once, and sends the CRM's own.",
+    epilog="Mail servers are described in profiles, TOML files in EMAIL_ROUTER_PROFILES: begin with "
+    '"email-router profile example imap". Without EMAIL_ROUTER_DATABASE_URL a PostgreSQL of its own runs in '
+    "EMAIL_ROUTER_DATA. Exit status: 0, 1 (it did not work), 2 (usage).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-_out = Console(highlight=False, soft_wrap=True)
-
-Result = TypeVar("Result")
 
 
-def _work(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a command's work; what an admin can put right is said in words, and ends with status 1."""
-    try:
-        return uvloop.run(work)
-    except RouterError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(str(error), style="red")
-        sys.exit(1)
+def _group(name: str, text: str) -> typer.Typer:
+    group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(group, name=name)
+    return group
+
+
+owners = _group("owners", "Whose mail is tracked, and in whose name is sent.")
+sending = _group("sending", "Stop and start sending, for all processes at once.")
+profile = _group("profile", "Help to write profiles.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Reason = Annotated[str | None, typer.Option(help="Why, shown by status.", show_default=False)]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"email-router {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
 def run() -> None:
-    """Bring mail in and send mail out, until SIGTERM or Ctrl-C."""
+    """Bring mail in and send mail out, until SIGTERM or Ctrl-C.
 
-    async def work() -> None:
-        settings = Settings.read()
-        await application.run(settings, profile.load(settings.profiles))
+    Brings the schema of the database up to date first. Any number of processes may run on one database: they share the
+    mailboxes and the outbox, and take over from one that dies. A signal stops it in order within 8 seconds, a second
+    one at once.
+    """
+    from router.commands import service
 
-    _work(work())
+    service.run()
 
 
 @app.command()
-def migrate() -> None:
-    """Bring the schema of the database up to date; `run` does so too."""
+def demo() -> None:
+    """Show everything with a sample CRM and sample mail; nothing has to be installed or set.
 
-    async def work() -> None:
-        async with application.dsn_of(Settings.read()) as dsn:
-            applied = await migrate_schema(dsn)
-        for name in applied:
-            _out.print(f"applied {name}")
-        if not applied:
-            _out.print("the schema is up to date")
+    In a database of its own, with mail servers of its own on loopback. Runs until SIGTERM or Ctrl-C, and can be started
+    again on the same data.
+    """
+    from router.commands import service
 
-    _work(work())
+    service.demo()
+
+
+@app.command()
+def check(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of the profiles; EMAIL_ROUTER_PROFILES by default.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read the profiles and tell every mistake in them.
+
+    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each
+    profile does.
+    """
+    from router.commands import profiles
+
+    profiles.check(folder, as_json=as_json)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show what runs, what is wrong, and what became of the mail.
+
+    Whether sending is on, the processes, what waits in the outbox, the owners that are not approved, and each source
+    with its fault and how many copies were promoted, duplicate, ignored, held and dead.
+    """
+    from router.commands import status as shown
+
+    shown.show(as_json=as_json)
+
+
+@app.command()
+def migrate(as_json: Json = False) -> None:
+    """Bring the schema of the database up to date; run does so too."""
+    from router.commands import service
+
+    service.migrate(as_json=as_json)
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": ["--help"],
+    }
+)
+def sql(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="PSQL-ARGUMENTS", help="Passed to psql.", show_default=False)
+    ] = None,
+) -> None:
+    """Open psql on the database: email-router sql -c "select 1".
+
+    Reads SQL from stdin as psql does. Starts the router's own PostgreSQL if no other process has. The help of psql:
+    email-router sql -- --help.
+    """
+    from router.commands import sql as shell
+
+    shell.open_psql(arguments or ())
+
+
+@owners.command("list")
+def owners_list(as_json: Json = False) -> None:
+    """List the owners, approved or not.
+
+    With the tracking rule of each, and the profiles that read its mail and send for it.
+    """
+    from router.commands import owners as commands
+
+    commands.show(as_json=as_json)
+
+
+@owners.command("approve")
+def owners_approve(
+    mailboxes: Annotated[list[str], typer.Argument(metavar="MAILBOX", help="Addresses.", show_default=False)],
+    revoke: Annotated[bool, typer.Option("--revoke", help="Take the approval back.")] = False,
+) -> None:
+    """Approve mailboxes, so that they are read and sent for.
+
+    The CRM names the owners and their mailboxes (crm.owner), and only an admin can approve them. Where a mailbox
+    changes, it has to be approved again.
+    """
+    from router.commands import owners as commands
+
+    commands.approve(mailboxes, revoke=revoke)
+
+
+@owners.command("set")
+def owners_set(
+    mailbox: Annotated[str, typer.Argument(help="The owner's address.", show_default=False)],
+    rule: Annotated[
+        str,
+        typer.Option(metavar="RULE", help="all | replies | known | email-enabled | none | default", show_default=False),
+    ],
+) -> None:
+    """Set which of an owner's mail is promoted.
+
+    all: everything. replies: what answers an email of the CRM. known: what comes from leads, contacts and accounts.
+    email-enabled: what comes from any record that has addresses. none: nothing. default: what the profile says.
+    """
+    from router.commands import owners as commands
+
+    commands.set_rule(mailbox, rule)
+
+
+@sending.command("stop")
+def sending_stop(reason: Reason = None) -> None:
+    """Stop sending.
+
+    What is pending waits; what is with a relay at this moment is finished.
+    """
+    from router.commands import sending as commands
+
+    commands.switch(on=False, reason=reason)
+
+
+@sending.command("start")
+def sending_start(reason: Reason = None) -> None:
+    """Start sending again.
+
+    A copy of the database, restored on another PostgreSQL, does not send before this.
+    """
+    from router.commands import sending as commands
+
+    commands.switch(on=True, reason=reason)
+
+
+@profile.command("example")
+def profile_example(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="A transport: imap, smtp …", show_default=False)],
+) -> None:
+    """Print a profile of a transport, ready to be changed."""
+    from router.commands import profiles
+
+    profiles.example(kind)
+
+
+@profile.command("schema")
+def profile_schema() -> None:
+    """Print the JSON schema of profiles, for editors."""
+    from router.commands import profiles
+
+    profiles.print_schema()

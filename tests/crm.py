@@ -168,6 +168,12 @@ class Crm:
         """Return once so many mailboxes are being read."""
         await self.wait_for(count, READY, timeout=timeout)
 
+    async def wait_for_beats(self, count: int = 2) -> None:
+        """Return once every router has said so many times more that it lives: it had time to do what it must not."""
+        for _ in range(count):
+            now = await self.admin.fetchval("SELECT clock_timestamp()")
+            await self.wait_for(True, "SELECT bool_and(seen_at > $1) FROM router.process", now)
+
     async def dispositions(self) -> dict[str, int]:
         """How many copies became what."""
         rows = await self.admin.fetch("SELECT disposition, count(*) FROM router.decision GROUP BY disposition")

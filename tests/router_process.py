@@ -11,6 +11,8 @@ from typing import Protocol
 
 import pytest
 
+from tests.profiles import SECRETS
+
 _TOP = Path(__file__).parents[1]
 _SETTING = re.compile("EMAIL_ROUTER_")
 
@@ -84,7 +86,7 @@ class RouterProcess:
 class NewRouter(Protocol):
     """`new_router(profiles, lease=2, says=(), **environment)` starts one more router on the test's database.
 
-    `profiles` is TOML; the further words are environment variables, such as `IMAP_PASSWORD="..."`.
+    `profiles` is TOML; the further words are environment variables, beside the secrets of `tests.profiles`.
     """
 
     async def __call__(
@@ -112,7 +114,7 @@ async def new_router(database: str, tmp_path: Path) -> AsyncIterator[NewRouter]:
             "EMAIL_ROUTER_LEASE": str(lease),
             "EMAIL_ROUTER_LOG_FORMAT": "json",
         }
-        router = RouterProcess(inherited | settings | environment, folder / "log")
+        router = RouterProcess(inherited | settings | SECRETS | environment, folder / "log")
         started.append(router)
         await router.start(*says)
         return router

@@ -18,13 +18,13 @@ _TOKEN = re.compile(
         | =\?[^?\s]+\?[bq]\?[^?]*\?=    # an encoded word
         | <(?:"(?:[^"\\]|\\.)*"|[^">])*>?  # an address in angle brackets
         | [(),;:]
-        | [^"<(),;:=]+
+        | \\.
+        | [^"<(),;:=\\]+
         | .
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _SPACES = re.compile(r"\s+")
-_ESCAPED = re.compile(r"\\[()]")
 _COMMENT = re.compile(r"\([^()]*\)")
 _AROUND = re.compile(r"\s*([@.])\s*")
 _NOT_IN_ADDRESS = re.compile(r"[\s:;,()<>\[\]\\]")
@@ -117,13 +117,12 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
 
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
     """Yield the list's tokens and whether each is in a comment; the list ends with a comma."""
-    text = _ESCAPED.sub(" ", text) if "(" in text else text
-    if text.count("(") != text.count(")"):
-        text = text.replace("(", " ").replace(")", " ")
+    tokens = _TOKEN.findall(text)
+    balanced = tokens.count("(") == tokens.count(")")
     depth = 0
-    for piece in _TOKEN.findall(text):
+    for piece in tokens:
         if piece == "(":
-            depth += 1
+            depth += balanced
         elif piece == ")":
             depth = max(0, depth - 1)
         else:

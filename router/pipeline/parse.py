@@ -36,7 +36,9 @@ _FOLDS = re.compile(r"\r?\n[ \t]+")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\u200e\u200f\u2028-\u202e\u2066-\u2069]')
 _EXTENSIONS = mimetypes.MimeTypes(filenames=()).guess_extension
 _LONE_CR = re.compile(rb"\r(?!\n)")
+_SPACE = re.compile(r"\s")
 _LONGEST_NAME = 150
+_MOST_NAME_BYTES = 240  # file systems count bytes: 255 at most
 _LONGEST_LINE = 1_000
 
 _T = TypeVar("_T")
@@ -182,12 +184,11 @@ def _attachment(part: Part, content: bytes, name: str | None, number: int, *, in
 
 def safe_filename(name: str) -> str:
     """Make a name that is safe to write to disk: no folder, no control characters, at most 150 characters; or empty."""
-    name = _UNSAFE.sub("", clean_line(name).replace("\\", "/").rpartition("/")[2]).strip(" .")
-    if len(name) > _LONGEST_NAME:
-        stem, dot, extension = name.rpartition(".")
-        ending = dot + extension if dot and len(extension) <= 10 else ""
-        name = (stem if ending else name)[: _LONGEST_NAME - len(ending)].rstrip(" .") + ending
-    while len(name.encode()) > 240:  # file systems count bytes
-        stem, dot, extension = name.rpartition(".")
-        name = (stem or extension)[:-8] + (dot + extension if stem else "")
-    return name
+    name = clean_line(name).replace("\\", "/").rpartition("/")[2]
+    name = _SPACE.sub(" ", _UNSAFE.sub("", name)).strip(" .")
+    if len(name) <= _LONGEST_NAME and len(name.encode()) <= _MOST_NAME_BYTES:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    ending = dot + extension if stem and len(extension) <= 10 else ""
+    stem = name.removesuffix(ending)[: _LONGEST_NAME - len(ending)]
+    return stem.encode()[: _MOST_NAME_BYTES - len(ending.encode())].decode(errors="ignore").rstrip(" .") + ending

@@ -18,6 +18,14 @@ class ListedOwner:
     approved: bool
 
 
+@dataclass(frozen=True, slots=True)
+class WithoutMailbox:
+    """An owner whose mailbox nobody has named yet; it is taken on approval if there is only one address."""
+
+    name: str
+    addresses: tuple[str, ...]
+
+
 async def list_owners(database: Database) -> list[ListedOwner]:
     """List every owner with a mailbox, by mailbox."""
     async with database.connection() as connection:
@@ -37,6 +45,20 @@ async def list_owners(database: Database) -> list[ListedOwner]:
         )
         for row in rows
     ]
+
+
+async def list_without_mailbox(database: Database) -> list[WithoutMailbox]:
+    """List every owner who has no mailbox, with the addresses that it could be."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT coalesce(r.name, '') AS name,
+                array(SELECT a.address FROM crm.address AS a WHERE a.record_id = o.record_id ORDER BY 1) AS addresses
+            FROM crm.owner AS o LEFT JOIN crm.record AS r ON r.id = o.record_id
+            WHERE o.mailbox IS NULL ORDER BY 1, o.record_id
+            """
+        )
+    return [WithoutMailbox(row["name"], tuple(row["addresses"])) for row in rows]
 
 
 async def approved_owners(database: Database, addresses: Sequence[str]) -> dict[str, Owner]:
@@ -72,7 +94,7 @@ async def approve(database: Database, address: str, *, approved: bool = True) ->
             approved,
         )
     if done is None:
-        raise DatabaseError(f"no owner has the mailbox {address}: crm.owner has no such row")
+        raise _nobody_has(address)
 
 
 async def set_rule(database: Database, mailbox: str, rule: Rule | None) -> None:
@@ -82,7 +104,7 @@ async def set_rule(database: Database, mailbox: str, rule: Rule | None) -> None:
             "UPDATE crm.owner SET tracking_rule = $2 WHERE mailbox = $1 RETURNING record_id", normalise(mailbox), rule
         )
     if done is None:
-        raise DatabaseError(f"no owner has the mailbox {normalise(mailbox)}: crm.owner has no such row")
+        raise _nobody_has(normalise(mailbox))
 
 
 async def owner_id_of(database: Database, mailbox: str) -> UUID | None:
@@ -92,3 +114,9 @@ async def owner_id_of(database: Database, mailbox: str) -> UUID | None:
             "SELECT record_id FROM crm.owner WHERE mailbox = $1", normalise(mailbox)
         )
     return found
+
+
+def _nobody_has(address: str) -> DatabaseError:
+    return DatabaseError(
+        f"no owner has the mailbox {address}: the CRM names owners, by a row in crm.owner with record_id and mailbox"
+    )

@@ -11,11 +11,14 @@ _CHUNK = 65_536
 class Proxy:
     """`async with Proxy(server_port) as proxy:` listens on `proxy.port`; faults reach all connections through it.
 
-    `delay` (seconds) holds back every chunk in both directions; `refusing` ends new connections at once.
+    `delay` (seconds) holds back every chunk in both directions; `refusing` ends new connections at once. With
+    `listening`, `heard` is all that either side has said.
     """
 
-    def __init__(self, server_port: int, *, delay: float = 0.0) -> None:
+    def __init__(self, server_port: int, *, delay: float = 0.0, listening: bool = False) -> None:
         self.delay = delay
+        self.listening = listening
+        self.heard = bytearray()
         self.refusing = False
         self.connections = 0
         self._server_port = server_port
@@ -129,6 +132,8 @@ class Proxy:
 
     async def _read(self, reader: asyncio.StreamReader) -> bytes:
         chunk = await reader.read(_CHUNK)
+        if self.listening:
+            self.heard += chunk
         if self.delay:
             await asyncio.sleep(self.delay)
         await self._flowing.wait()

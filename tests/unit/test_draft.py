@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import transports
-from router.draft import COMMON, read
-from router.keys import Direction, keys
+from router.profile.draft import COMMON, read
+from router.profile.keys import Direction, keys
 
 SECRET = "hunter2"
 QUOTED = {"owners:", "senders:", "after:", "listen:", "security"}

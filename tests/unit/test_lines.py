@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.lines import KeyPath, key_lines
+from router.profile.lines import KeyPath, key_lines
 
 
 def paths(value: Any, path: KeyPath = ()) -> set[KeyPath]:

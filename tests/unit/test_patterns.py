@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.patterns import Routes, exactness, overlap, parse
+from router.profile.patterns import Routes, exactness, overlap, parse
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import transports
 from router.errors import Mistake, ProfileErrors
 from router.model import Rule
 from router.profile import IncomingProfile, Profiles, check_owners, example, load
-from router.schema import schema
+from router.profile.schema import schema
 from transports import ListenerSettings, MailboxSettings, RelaySettings
 from transports.base import After
 
@@ -230,7 +230,7 @@ def test_there_is_no_example_of_what_there_is_not(kind: str) -> None:
 
 
 def test_an_installed_example_comes_before_that_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.profile.__file__", str(tmp_path / "router" / "profile.py"))
+    monkeypatch.setattr("router.profile.__file__", str(tmp_path / "router" / "profile" / "__init__.py"))
     for folder in ("profiles", "router/examples"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "imap.toml").write_text(folder)

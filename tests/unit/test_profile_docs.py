@@ -12,8 +12,8 @@ import pytest
 from pydantic.fields import FieldInfo
 
 import transports
-from router.draft import COMMON
-from router.keys import TRANSPORT, keys
+from router.profile.draft import COMMON
+from router.profile.keys import TRANSPORT, keys
 from transports.base import After
 
 PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"

@@ -63,14 +63,29 @@ END
 $$;
 COMMENT ON FUNCTION crm.punycode_decode IS 'Decodes one label of an internationalised domain name, without its xn-- (RFC 3492).';
 
+CREATE FUNCTION crm.unicode_label(label text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+    decoded text;
+BEGIN
+    WHILE label ~* '^xn--' LOOP  -- a hostile label can hold another
+        EXIT WHEN label !~ '^[ -~]*$';
+        decoded := crm.punycode_decode(lower(substr(label, 5) COLLATE "C"));
+        EXIT WHEN coalesce(decoded, '') = '';
+        label := decoded;
+    END LOOP;
+    RETURN label;
+END
+$$;
+COMMENT ON FUNCTION crm.unicode_label IS 'A label of a domain name in Unicode; as it is where it is no valid punycode.';
+
 CREATE FUNCTION crm.normalise(address text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT CASE
         WHEN trimmed ~ '^[ -~]*$' AND trimmed !~* '@.*xn--' THEN lower(trimmed COLLATE "C")
         ELSE (
-            SELECT lower(normalize(local_part || coalesce('@' || string_agg(
-                CASE WHEN label ~* '^xn--' THEN coalesce(crm.punycode_decode(lower(substr(label, 5))), label) ELSE label END,
-                '.' ORDER BY position), ''), NFC))
+            SELECT normalize(
+                lower(local_part || coalesce('@' || string_agg(crm.unicode_label(label), '.' ORDER BY position), '')), NFC)
             FROM (SELECT regexp_replace(trimmed, '@[^@]*$', '') AS local_part) AS l
             LEFT JOIN LATERAL regexp_split_to_table(substring(trimmed FROM '@([^@]*)$'), '\.')
                 WITH ORDINALITY AS d (label, position) ON true

@@ -263,6 +263,11 @@ def test_t95_a_multipart_that_cannot_be_cut_is_kept_as_text(content_type: str) -
     assert len(message.defects) == 1
 
 
+def test_a_boundary_counts_only_at_the_start_of_its_line() -> None:
+    message = parse(multipart("\r\nquoted --b\r\n> --b--\r\n--bb\r\n--b c\r\nmore"))
+    assert (message.text, message.attachments) == ("quoted --b\n> --b--\n--bb\n--b c\nmore", ())
+
+
 def test_an_inner_boundary_may_begin_like_the_outer() -> None:
     inner = "Content-Type: multipart/alternative; boundary=b2\r\n\r\n--b2\r\n\r\ntext\r\n--b2--"
     message = parse(multipart(inner, "Content-Type: application/pdf\r\n\r\nPDF"))

@@ -54,6 +54,14 @@ def test_t05_known_promotes_a_user_who_is_a_contact_too(world: World) -> None:
     assert world.decide(rule=Rule.KNOWN).disposition is Disposition.PROMOTED
 
 
+@pytest.mark.parametrize("kinds", [("vehicle",), ("user", "vehicle"), ()])
+def test_t05_who_is_neither_customer_nor_colleague_is_not_called_internal(world: World, kinds: tuple[str, ...]) -> None:
+    world.knows("ann@client.example", *(record(kind) for kind in kinds))
+    decision = world.decide(rule=Rule.KNOWN)
+    assert decision.disposition is Disposition.IGNORED
+    assert decision.reasons == ("the sender is no contact, lead or account",)
+
+
 def test_t06_known_asks_for_the_sender_not_the_recipients(world: World) -> None:
     world.knows("carl@client.example", record("contact"))
     decision = world.decide(mail(to="carl@client.example"), Rule.KNOWN)

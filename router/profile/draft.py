@@ -12,10 +12,10 @@ from pydantic.fields import FieldInfo
 
 import transports
 from router.errors import Mistake
-from router.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
-from router.lines import KeyPath, key_lines
 from router.model import Rule
-from router.words import explain, suggest, unknown
+from router.profile.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
+from router.profile.lines import KeyPath, key_lines
+from router.profile.words import explain, suggest, unknown
 from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings
 from transports.base import Permanent
 

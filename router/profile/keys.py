@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema
 from pydantic.fields import FieldInfo
 
-from router import patterns
 from router.model import Rule
+from router.profile import patterns
 from transports import Settings
 from transports.base import After
 

@@ -6,8 +6,8 @@ from pydantic import BaseModel, create_model
 from pydantic.json_schema import models_json_schema
 
 import transports
-from router.draft import COMMON
-from router.keys import TRANSPORT, Direction
+from router.profile.draft import COMMON
+from router.profile.keys import TRANSPORT, Direction
 
 
 def schema() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from router.lines import KeyPath
+from router.profile.lines import KeyPath
 
 _WORDS = {
     "bool_parsing": "must be true or false",

@@ -1,7 +1,7 @@
 """The profiles: where mail comes from and where it goes, read from TOML into values that never change.
 
 Every mistake of every file is told at once, with the file and the line where it stands. What one file holds is read by
-router/draft.py; what several profiles may not do together is looked at here.
+router/profile/draft.py; what several profiles may not do together is looked at here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import transports
-from router import draft as drafts
-from router.draft import Draft
 from router.errors import Mistake, ProfileErrors
-from router.keys import IncomingKeys, OutgoingKeys, Start
 from router.model import Rule
-from router.patterns import Routes, exactness, overlap
+from router.profile import draft as drafts
+from router.profile.draft import Draft
+from router.profile.keys import IncomingKeys, OutgoingKeys, Start
+from router.profile.patterns import Routes, exactness, overlap
 from transports import ListenerSettings, MailboxSettings, RelaySettings
 from transports.base import After
 
@@ -145,7 +145,7 @@ def example(kind: str) -> str:
     """Return the example profile of a transport, as TOML. Raises KeyError for a kind that there is not."""
     if kind not in transports.kinds():
         raise KeyError(kind)
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "examples" / f"{kind}.toml"
     checkout = package.parent / "profiles" / f"{kind}.toml"
     return (installed if installed.exists() else checkout).read_text(encoding="utf-8")

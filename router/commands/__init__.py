@@ -1,0 +1,10 @@
+"""What the commands do; router/cli.py says how they are called, and imports what one needs when it is run.
+
+service     run, demo, migrate
+profiles    check, profile example, profile schema
+status      status
+owners      owners list, approve, set
+sending     sending stop, start
+sql         sql
+terminal    how they read the environment, print and fail
+"""

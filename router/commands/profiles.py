@@ -1,0 +1,98 @@
+"""`check`, `profile example` and `profile schema`: nothing here connects to anything."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import transports
+from router import profile
+from router.commands.terminal import carry_out, complain, say, say_json
+from router.errors import ProfileErrors
+from router.profile import IncomingProfile, OutgoingProfile, Profiles
+from router.profile.schema import schema
+from router.settings import Settings
+from transports import MailboxSettings
+
+
+def check(folder: Path | None, *, as_json: bool) -> None:
+    """Read the profiles; say every mistake and end with status 1, or say what was found."""
+
+    async def work(settings: Settings) -> Path:
+        return folder or settings.profiles
+
+    place = carry_out(work)
+    try:
+        profiles = profile.load(place)
+    except ProfileErrors as error:
+        if as_json:
+            say_json({"ok": False, "folder": place, "mistakes": list(map(asdict, error.mistakes)), "profiles": []})
+        else:
+            # They are what was asked for, so they go where a pipe reads them.
+            say(str(error))
+            complain(_count(len(error.mistakes), "mistake"))
+        raise typer.Exit(1) from None
+    found: list[IncomingProfile | OutgoingProfile] = [*profiles.incoming, *profiles.outgoing]
+    if as_json:
+        say_json({"ok": True, "folder": place, "mistakes": [], "profiles": list(map(_described, found))})
+        return
+    for one in found:
+        say(f"{one.file}:{one.line}: {_told(one)}")
+    say(f"{_count(len(found), 'profile')} in {place}, no mistakes{_missing(profiles)}")
+
+
+def example(kind: str) -> None:
+    """Print the example profile of a transport."""
+    if kind not in transports.kinds():
+        raise typer.BadParameter(f"there is no transport {kind!r}; there are {', '.join(transports.kinds())}")
+    say(profile.example(kind).rstrip("\n"))
+
+
+def print_schema() -> None:
+    """Print the JSON schema of a profile file."""
+    say_json(schema())
+
+
+def _told(one: IncomingProfile | OutgoingProfile) -> str:
+    if isinstance(one, OutgoingProfile):
+        return (
+            f"[outgoing.{one.name}] {one.kind} sends for {', '.join(one.senders)} through {one.settings.host}, "
+            f"{_count(one.settings.connections, 'connection')}"
+        )
+    if isinstance(one.settings, MailboxSettings):
+        does = (
+            f"reads {', '.join(one.settings.folders)} of {', '.join(one.owners)} at {one.settings.host}, "
+            f"beginning with {one.start}, after {one.after}"
+        )
+    else:
+        does = f"listens at {one.settings.listen} for {', '.join(one.owners)}"
+    return f"[incoming.{one.name}] {one.kind} {does}, rule {one.tracking_rule}"
+
+
+def _described(one: IncomingProfile | OutgoingProfile) -> dict[str, Any]:
+    common = {"name": one.name, "transport": one.kind, "file": one.file, "line": one.line}
+    if isinstance(one, OutgoingProfile):
+        return {
+            "direction": "outgoing",
+            **common,
+            "senders": one.senders,
+            "host": one.settings.host,
+            "connections": one.settings.connections,
+            "max_attempts": one.max_attempts,
+            "on_unknown": one.on_unknown,
+        }
+    serves = {"direction": "incoming", **common, "owners": one.owners, "rule": one.tracking_rule, "start": one.start}
+    if isinstance(one.settings, MailboxSettings):
+        return {**serves, "after": str(one.after), "host": one.settings.host, "folders": one.settings.folders}
+    return {**serves, "listen": one.settings.listen}
+
+
+def _missing(profiles: Profiles) -> str:
+    if not profiles.incoming:
+        return "; none of them brings mail in"
+    return "" if profiles.outgoing else "; none of them sends"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

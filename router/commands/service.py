@@ -1,0 +1,38 @@
+"""`run`, `demo` and `migrate`."""
+
+from router import app, profile
+from router import demo as play
+from router.commands.terminal import carry_out, say, say_json
+from router.repository.migrate import migrate as bring_up_to_date
+from router.settings import Settings
+
+
+def run() -> None:
+    """Bring mail in and send mail out, until told to stop."""
+
+    async def work(settings: Settings) -> None:
+        await app.run(settings, profile.load(settings.profiles))
+
+    carry_out(work, serves=True)
+
+
+def demo() -> None:
+    """Play the demo, until told to stop."""
+    carry_out(play.run)
+
+
+def migrate(*, as_json: bool) -> None:
+    """Bring the schema up to date and say what was applied."""
+
+    async def work(settings: Settings) -> list[str]:
+        async with app.dsn_of(settings) as dsn:
+            return await bring_up_to_date(dsn)
+
+    applied = carry_out(work)
+    if as_json:
+        say_json({"applied": applied})
+        return
+    for name in applied:
+        say(f"applied {name}")
+    if not applied:
+        say("the schema is up to date")

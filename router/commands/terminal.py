@@ -1,0 +1,76 @@
+"""How the commands read the environment, print and fail."""
+
+import json
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from router import log
+from router.errors import RouterError
+from router.settings import Settings
+
+Result = TypeVar("Result")
+
+
+def carry_out(work: Callable[[Settings], Coroutine[Any, Any, Result]], *, serves: bool = False) -> Result:
+    """Do a command's work. What an admin can put right is said in words, and ends with status 1.
+
+    A command that does not serve logs only warnings, unless the environment names a level.
+    """
+    try:
+        settings = Settings.read()
+        told = serves or "log_level" in settings.model_fields_set
+        log.configure(settings.log_level if told else "warning", settings.log_format if told else "console")
+        return uvloop.run(work(settings))
+    except RouterError as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
+
+
+def say(text: str = "") -> None:
+    """Print to stdout."""
+    _console().print(_shown(text))
+
+
+def complain(text: str) -> None:
+    """Print to stderr, in red where it is a terminal."""
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console.print(_shown(text), style="red")
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON document to stdout; times in ISO 8601, ids as text."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=_plain) + "\n")
+
+
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; where nobody's terminal limits it, no cell is wrapped or cut."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_shown(str(cell)) for cell in row))
+    console = _console(soft_wrap=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table)
+
+
+def _console(*, soft_wrap: bool = True) -> Console:
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap)
+
+
+def _shown(text: str) -> str:
+    """Leave out what would steer the terminal: names come from the CRM, and faults from strangers' servers."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,555 @@
+"""Every command, as an admin runs it: its words, its JSON, its exit status."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from router import __version__
+from router.repository.migrate import _LOCK as MIGRATION_LOCK
+from tests.servers.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0  # seconds that a command may take on a machine that is busy; a hang is what this is to find
+
+
+class Cli:
+    """`email-router` with an environment of its own."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.profiles = folder / "profiles"
+        self.profiles.mkdir()
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("EMAIL_ROUTER_", "PG"))}
+        self.environment = {
+            **inherited,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+            "EMAIL_ROUTER_PROFILES": str(self.profiles),
+            "EMAIL_ROUTER_DATA": str(folder / "data"),
+            **environment,
+        }
+
+    def profile(self, text: str, name: str = "a.toml") -> None:
+        (self.profiles / name).write_text(text, encoding="utf-8")
+
+    def __call__(self, *arguments: str, stdin: str = "", status: int = 0) -> str:
+        """Run to the end and return what it printed; stderr must be empty where it succeeds."""
+        done = self.both(*arguments, stdin=stdin)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        if status == 0:
+            assert done.stderr == ""
+        return done.stdout
+
+    def both(self, *arguments: str, stdin: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "router", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env={**self.environment, **more},
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def json(self, *arguments: str, status: int = 0) -> Any:
+        return json.loads(self(*arguments, "--json", status=status))
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator["Running"]:
+        """A command (`run` by default) that goes on until it is told to stop; killed if it is not by the end."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "router", *(arguments or ["run"])],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**self.environment, "EMAIL_ROUTER_LOG_FORMAT": "json"},
+        )
+        try:
+            yield Running(process)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+class Running:
+    """A process of `run`, with what it logs."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.lines: list[Mapping[str, Any]] = []
+
+    def until(self, message: str) -> Mapping[str, Any]:
+        """Read the log up to this message; pytest's time limit is the end of patience."""
+        assert self.process.stderr is not None
+        for text in self.process.stderr:
+            line = json.loads(text)
+            self.lines.append(line)
+            if line["message"] == message:
+                return line  # type: ignore[no-any-return]  # JSON
+        pytest.fail(f"ended without saying {message!r}: {self.lines}")
+
+    def ends(self, within: float = PATIENCE) -> int:
+        return self.process.wait(within)
+
+
+@pytest.fixture
+def cli(tmp_path: Path, database: str) -> Cli:
+    return Cli(tmp_path, EMAIL_ROUTER_DATABASE_URL=database)
+
+
+@pytest.fixture
+async def admin(database: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+async def make_owner(
+    admin: "asyncpg.Connection[asyncpg.Record]", mailbox: str, name: str = "", *, approved: bool = False
+) -> Any:
+    record_id = await admin.fetchval("INSERT INTO crm.record (kind, name) VALUES ('user', $1) RETURNING id", name)
+    await admin.execute("INSERT INTO crm.owner VALUES ($1, $2, NULL, $3)", record_id, mailbox, approved)
+    return record_id
+
+
+def listener(port: int, owners: str = "*@in.test") -> str:
+    return f"""
+[incoming.copies]
+transport = "smtp"
+listen = "127.0.0.1:{port}"
+owners = ["{owners}"]
+copy = true
+"""
+
+
+def relay(port: int) -> str:
+    return f"""
+[outgoing.relay]
+transport = "smtp"
+host = "127.0.0.1"
+port = {port}
+security = "none"
+senders = ["*@in.test"]
+"""
+
+
+# --- Help ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_is_there_without_what_the_commands_need() -> None:
+    """asyncpg, pydantic and the like take most of a second to import."""
+    code = "import sys, router.__main__; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not {"asyncpg", "pydantic", "structlog", "uvloop", "transports"} & set(done.stdout.split())
+
+
+def test_version_and_usage(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    assert cli("--version") == f"email-router {__version__}\n"
+    assert "Bring mail in and send mail out" in cli("--help")
+    for wrong in (["nonsense"], ["run", "--nonsense"], ["owners", "approve"], ["owners", "set", "a@b.test"]):
+        done = cli.both(*wrong)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert "Usage:" in done.stderr
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_a_wrong_environment_is_said_in_words(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, EMAIL_ROUTER_DATABASE_URL="mysql://crm:hush@db/crm", EMAIL_ROUTER_LEASE="soon")
+    for command in ("run", "status", "check", "migrate", "sql"):
+        done = cli.both(command)
+        assert done.returncode == 1
+        assert done.stderr.startswith(
+            "EMAIL_ROUTER_DATABASE_URL: it has to begin with postgresql://\nEMAIL_ROUTER_LEASE"
+        )
+        assert "hush" not in done.stdout + done.stderr
+
+
+def test_a_database_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, EMAIL_ROUTER_DATABASE_URL=f"postgresql://ann:hush@127.0.0.1:{free_port()}/crm")
+    done = cli.both("status")
+    assert done.returncode == 1
+    assert done.stderr.startswith("cannot connect to the database: ")
+    assert "hush" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# --- Profiles --------------------------------------------------------------------------------------------------------
+
+
+def test_check_tells_what_the_profiles_do(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, RELAY_PASSWORD="hush")
+    cli.profile(
+        listener(2525)
+        + """
+[incoming.staff]
+transport = "imap"
+host = "mail.example.com"
+auth = { user = "{mailbox}", password = { env = "RELAY_PASSWORD" } }
+owners = ["*@example.com"]
+start = 2026-01-31
+rule = "known"
+"""
+        + relay(2526)
+    )
+    staff = (
+        "a.toml:8: [incoming.staff] imap reads INBOX of *@example.com at mail.example.com, beginning with 2026-01-31, "
+        "after keep, rule known"
+    )
+    assert cli("check").splitlines() == [
+        "a.toml:2: [incoming.copies] smtp listens at 127.0.0.1:2525 for *@in.test, rule replies",
+        staff,
+        "a.toml:16: [outgoing.relay] smtp sends for *@in.test through 127.0.0.1, 4 connections",
+        f"3 profiles in {cli.profiles}, no mistakes",
+    ]
+    told = cli.json("check")
+    assert (told["ok"], told["mistakes"]) == (True, [])
+    assert told["profiles"][1] == {
+        "direction": "incoming", "name": "staff", "transport": "imap", "file": "a.toml", "line": 8,
+        "owners": ["*@example.com"], "rule": "known", "start": "2026-01-31", "after": "keep",
+        "host": "mail.example.com", "folders": ["INBOX"],
+    }  # fmt: skip
+    assert [one["name"] for one in told["profiles"]] == ["copies", "staff", "relay"]
+    assert "hush" not in json.dumps(told)
+
+
+def test_check_tells_every_mistake_by_file_and_line(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    cli.profile(relay(2526).replace("host", "hots"), "out.toml")
+    cli.profile(listener(2525).replace("copy = true", ""), "in.toml")
+    lines = cli("check", status=1).splitlines()
+    assert [line[: line.index(": ")] for line in lines] == ["in.toml:2", "out.toml:4"]
+    assert 'did you mean "host"?' in lines[1]
+    told = cli.json("check", status=1)
+    assert told["ok"] is False
+    assert [(one["file"], one["line"]) for one in told["mistakes"]] == [("in.toml", 2), ("out.toml", 4)]
+    done = cli.both("run")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == lines
+
+
+def test_check_of_another_folder(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    assert cli("check", str(tmp_path / "none"), status=1).startswith(f"{tmp_path}/none: there is no such folder")
+
+
+def test_examples_are_printed_as_they_are(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    assert cli("profile", "example", "imap") == (ROOT / "profiles/imap.toml").read_text(encoding="utf-8")
+    done = cli.both("profile", "example", "pigeon")
+    assert done.returncode == 2
+    assert "there are imap, smtp" in done.stderr
+
+
+def test_the_schema_is_json(tmp_path: Path) -> None:
+    assert json.loads(Cli(tmp_path)("profile", "schema"))["properties"].keys() == {"incoming", "outgoing"}
+
+
+# --- The database ----------------------------------------------------------------------------------------------------
+
+
+def test_psql_is_opened_on_the_database(cli: Cli) -> None:
+    assert cli("sql", "-Atc", "select 6 * 7", "-c", "select 'x y'") == "42\nx y\n"
+    assert cli("sql", "-At", stdin="select count(*) from crm.email;\n") == "0\n"
+    assert "ERROR" in cli.both("sql", "-c", "select nonsense").stderr
+    cli("sql", "-c", "select nonsense", status=1)
+    assert "PostgreSQL interactive terminal" in cli("sql", "--", "--help")
+
+
+def test_a_password_is_not_among_the_arguments_of_psql(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, script in {
+        "postgres": "echo postgres 18.0",
+        "psql": 'printf "%s\\n" "$@" "$PGPASSWORD"; env | grep -c EMAIL_ROUTER_DATABASE',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    url = "postgresql://ann:se%2Fcret@a:5432,b:5433/crm?sslmode=require"
+    cli = Cli(tmp_path, EMAIL_ROUTER_DATABASE_URL=url, EMAIL_ROUTER_POSTGRES=str(programs))
+    # grep's status is the script's: it found nothing.
+    assert cli("sql", "-c", "select 1", status=1).splitlines() == [
+        "--dbname=postgresql://ann@a:5432,b:5433/crm?sslmode=require", "-c", "select 1", "se/cret", "0",
+    ]  # fmt: skip
+
+
+async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+    fresh = cli("status")
+    assert "sending     on\n" in fresh
+    assert 'none is running: "email-router run" starts one' in fresh
+    ann = await make_owner(admin, "ann@in.test", "Ann", approved=True)
+    bob = await make_owner(admin, "bob@in.test", "Bob")
+    await admin.execute(
+        """
+        INSERT INTO router.process (id, host, pid, seen_at) VALUES
+            ('00000000-0000-0000-0000-000000000001', 'here', 11, now() + interval '1 hour'),
+            ('00000000-0000-0000-0000-000000000002', 'there', 22, now() - interval '1 hour')
+        """
+    )
+    await admin.execute(
+        """
+        INSERT INTO router.source (profile, mailbox, folder, owner_id, begins_at, process_id, fault) VALUES
+            ('staff', 'ann@in.test', 'INBOX', $1, '-infinity', '00000000-0000-0000-0000-000000000001', NULL),
+            ('staff', 'bob@in.test', 'INBOX', $2, 'infinity', '00000000-0000-0000-0000-000000000002', 'no \x1b[31mway'),
+            ('copies', '', '', NULL, '-infinity', NULL, NULL)
+        """,
+        ann,
+        bob,
+    )
+    await admin.execute(
+        """
+        INSERT INTO router.decision (source_id, validity, place, disposition, rule, reasons, received_at)
+        SELECT s.id, '', n::text, CASE WHEN n < 3 THEN 'ignored' ELSE 'dead' END, 'replies', '{}', now()
+        FROM router.source AS s, generate_series(1, 3) AS n WHERE s.mailbox = 'ann@in.test'
+        """
+    )
+    for owner_id, mailbox, status in ((ann, "ann@in.test", "unknown"), (bob, "bob@in.test", "pending_send")):
+        email_id = await admin.fetchval(
+            "INSERT INTO crm.email (direction, status) VALUES ('out', 'draft') RETURNING id"
+        )
+        await admin.execute(
+            "INSERT INTO crm.party (email_id, role, address) VALUES ($1, 'from', $2), ($1, 'to', 'c@out.test')",
+            email_id,
+            mailbox,
+        )
+        await admin.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = $1", email_id)
+        if status == "unknown":
+            await admin.execute("DELETE FROM router.outbox WHERE email_id = $1", email_id)
+            await admin.execute(
+                "INSERT INTO router.attempt (id, email_id, number, process_id) VALUES ($1, $1, 1, $2)",
+                email_id,
+                owner_id,
+            )
+            await admin.execute("UPDATE crm.email SET status = 'sending' WHERE id = $1", email_id)
+            await admin.execute("UPDATE crm.email SET status = 'unknown' WHERE id = $1", email_id)
+
+    told = cli.json("status")
+    assert told["sending"]["on"] is True
+    assert [(one["host"], one["alive"]) for one in told["processes"]] == [("here", True), ("there", False)]
+    assert told["outbox"] == {"due": 1, "later": 0, "sending": 0, "not_approved": 1}
+    assert told["unknown"] == 1
+    assert told["owners"] == {"approved": 1, "not_approved": ["bob@in.test"]}
+    by_mailbox = {one["mailbox"]: one for one in told["sources"]}
+    assert by_mailbox["ann@in.test"]["process_id"] == "00000000-0000-0000-0000-000000000001"
+    assert by_mailbox["ann@in.test"]["seen"] == 3
+    assert by_mailbox["ann@in.test"]["dispositions"] == {
+        "promoted": 0, "duplicate": 0, "ignored": 2, "held": 0, "dead": 1,
+    }  # fmt: skip
+    assert (by_mailbox["bob@in.test"]["process_id"], by_mailbox["bob@in.test"]["begun"]) == (None, False)
+
+    shown = cli("status")
+    assert "here (pid 11, since " in shown
+    assert "1 ended without a word" in shown
+    assert "1 due, 0 later, 0 being sent; 1 of an owner who is not approved" in shown
+    assert "unknown     1: the relay had them" in shown
+    assert "email-router owners approve bob@in.test\n" in shown
+    assert "3, 1 at fault; copies seen: 0 promoted, 0 duplicate, 2 ignored, 0 held, 1 dead" in shown
+    assert re.search(r"^staff +ann@in\.test +INBOX +here:11 +0 +0 +2 +0 +1\s*$", shown, re.MULTILINE)
+    assert re.search(
+        r"^staff +bob@in\.test +INBOX +nobody .* no \N{REPLACEMENT CHARACTER}\[31mway\s*$", shown, re.MULTILINE
+    )
+
+
+async def test_sending_is_stopped_and_started(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+    assert cli("sending", "stop", "--reason", "the relay is being moved").startswith("sending is off since ")
+    assert await admin.fetchval("SELECT router.may_send()") is False
+    told = cli.json("status")["sending"]
+    assert (told["on"], told["reason"], told["copied"]) == (False, "the relay is being moved", False)
+    assert 'the relay is being moved; "email-router sending start" starts it' in cli("status")
+    assert cli("sending", "start") == "sending is on\n"
+    assert await admin.fetchval("SELECT router.may_send()") is True
+
+
+async def test_a_copy_of_the_database_says_that_it_does_not_send(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await admin.execute("UPDATE router.installation SET system_identifier = system_identifier + 1")
+    assert "off: this database is a copy" in cli("status")
+    assert cli.json("status")["sending"]["copied"] is True
+    assert cli("sending", "start") == "sending is on\n"
+
+
+async def test_owners_are_listed_approved_and_set(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+    cli.profile(listener(2525, "a*@in.test") + relay(2526))
+    assert cli("owners", "list") == "there are no owners: the CRM names them, by rows in crm.owner\n"
+    await make_owner(admin, "ann@in.test", "Ann")
+    await make_owner(admin, "bob@in.test", "[bold]Bob")
+    cyd = await make_owner(admin, "cyd@in.test", "Cyd")
+    await admin.execute("UPDATE crm.owner SET mailbox = NULL WHERE record_id = $1", cyd)
+    await admin.execute("INSERT INTO crm.address VALUES ('cyd@in.test', $1)", cyd)
+
+    lines = cli("owners", "list").splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["mailbox", "name", "approved", "rule", "read", "by", "sent", "by"],
+        ["ann@in.test", "Ann", "no", "default", "(replies)", "copies", "relay"],
+        ["bob@in.test", "[bold]Bob", "no", "default", "nobody", "relay"],
+    ]
+    assert lines[3] == "Cyd: no mailbox; it can be cyd@in.test"
+
+    done = cli.both("owners", "approve", "ANN@in.test", "nobody@in.test", "bob@in.test")
+    assert done.returncode == 1
+    assert done.stdout == "ann@in.test is approved\nbob@in.test is approved\n"
+    assert "owner bob@in.test: no incoming profile serves this mailbox" in done.stderr
+    assert "nobody@in.test: no owner has the mailbox nobody@in.test" in done.stderr
+    assert cli.both("owners", "approve", "cyd@in.test").stdout == "cyd@in.test is approved\n"
+    assert cli("owners", "approve", "cyd@in.test", "--revoke") == "cyd@in.test is not approved any more\n"
+    assert cli("owners", "set", "ann@in.test", "--rule", "known") == "ann@in.test has the rule known\n"
+
+    told = cli.both("owners", "list", "--json")
+    assert told.returncode == 0
+    listed = {one.pop("mailbox"): one for one in json.loads(told.stdout)["owners"]}
+    assert listed["ann@in.test"] == {
+        "name": "Ann", "approved": True, "rule": "known",
+        "incoming": [{"profile": "copies", "rule": "known"}], "outgoing": "relay",
+    }  # fmt: skip
+    assert (listed["bob@in.test"]["approved"], listed["bob@in.test"]["incoming"]) == (True, [])
+    assert (listed["cyd@in.test"]["approved"], listed["cyd@in.test"]["rule"]) == (False, None)
+
+    assert cli("owners", "set", "ann@in.test", "--rule", "default") == "ann@in.test has the rule default (replies)\n"
+    cli("owners", "set", "ann@in.test", "--rule", "some", status=2)
+    cli("owners", "set", "nobody@in.test", "--rule", "all", status=1)
+
+
+async def test_owners_are_listed_while_the_profiles_are_wrong(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await make_owner(admin, "ann@in.test")
+    cli.profile("[incoming.x]\n")
+    done = cli.both("owners", "list")
+    assert done.returncode == 0
+    assert "ann@in.test" in done.stdout
+    assert "a.toml:1: [incoming.x]" in done.stderr
+
+
+async def until_it_waits(admin: "asyncpg.Connection[asyncpg.Record]", command: Running) -> None:
+    """Wait until the command waits for a lock that we hold."""
+    waits = """
+        SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+        WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()
+        """
+    while not await admin.fetchval(waits):
+        assert command.process.poll() is None
+
+
+# --- run -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_it_in_order(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]", number: signal.Signals
+) -> None:
+    await make_owner(admin, "ann@elsewhere.test", approved=True)
+    await make_owner(admin, "bob@in.test")
+    port = free_port()
+    cli.profile(listener(port))
+    with cli.running() as router:
+        router.until("listening")
+        assert await admin.fetchval("SELECT count(*) FROM router.process") == 1
+        told = {line["message"] for line in router.lines}
+        assert any("owner ann@elsewhere.test: no incoming profile serves this mailbox" in message for message in told)
+        assert "owners wait for approval, nothing of theirs is read or sent" in told
+        router.process.send_signal(number)
+        assert router.ends(within=8) == 0
+    assert await admin.fetchval("SELECT count(*) FROM router.process") == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+async def test_it_can_be_stopped_while_it_waits_for_the_database(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    cli.profile(listener(free_port()))
+    await admin.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+    with cli.running() as router:
+        await until_it_waits(admin, router)
+        router.process.terminate()
+        assert router.ends(within=8) == 0
+
+
+async def test_ctrl_c_ends_a_short_command_without_a_traceback(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await admin.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+    with cli.running("status") as command:
+        await until_it_waits(admin, command)
+        command.process.send_signal(signal.SIGINT)
+        assert command.ends() == 128 + signal.SIGINT
+        assert command.process.stderr is not None
+        assert command.process.stderr.read() == ""
+
+
+async def test_ctrl_c_is_left_to_psql(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Where a terminal sends it to both, psql cancels its query and goes on; here only we get it, and go on too."""
+    locked = f"select pg_advisory_lock({MIGRATION_LOCK})"
+    await admin.execute(locked)
+    with cli.running("sql", "-Atc", locked, "-c", "select 42") as command:
+        await until_it_waits(admin, command)
+        command.process.send_signal(signal.SIGINT)
+        await admin.execute(f"select pg_advisory_unlock({MIGRATION_LOCK})")
+        assert command.ends() == 0
+        assert command.process.stdout is not None
+        assert command.process.stdout.read().split() == ["42"]
+
+
+async def test_a_second_signal_stops_it_at_once(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a relay that never greets keeps a sender busy
+        cli.profile(relay(silent.getsockname()[1]))
+        await make_owner(admin, "ann@in.test", approved=True)
+        email_id = await admin.fetchval(
+            "INSERT INTO crm.email (direction, status) VALUES ('out', 'draft') RETURNING id"
+        )
+        await admin.execute(
+            """
+            INSERT INTO crm.party (email_id, role, address)
+            VALUES ($1, 'from', 'ann@in.test'), ($1, 'to', 'c@out.test')
+            """,
+            email_id,
+        )
+        await admin.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = $1", email_id)
+        with cli.running() as router:
+            held, _ = silent.accept()
+            router.process.terminate()
+            router.until("stopping")
+            router.process.terminate()
+            assert router.ends() == 128 + signal.SIGTERM
+            held.close()
+
+
+# --- The embedded server ---------------------------------------------------------------------------------------------
+
+
+def test_all_of_it_on_a_database_of_its_own() -> None:
+    # Not pytest's folder: its path is too long for a socket, and closed to PostgreSQL's user.
+    folder = Path(tempfile.mkdtemp(prefix="er-"))
+    folder.chmod(0o755)
+    try:
+        cli = Cli(folder)
+        cli.profile(listener(free_port()))
+        assert cli.json("migrate")["applied"][0] == "0001_crm"
+        assert cli("migrate") == "the schema is up to date\n"
+        with cli.running() as router:
+            router.until("listening")
+            # The server is the running router's: the others join it, and leave it alone.
+            assert cli("sql", "-Atc", "select count(*) from router.process") == "1\n"
+            assert len(cli.json("status")["processes"]) == 1
+            router.process.terminate()
+            assert router.ends(within=8) == 0
+        assert cli("sql", "-Atc", "select current_user") == "email_router\n"
+    finally:
+        shutil.rmtree(folder)
