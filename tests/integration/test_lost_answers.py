@@ -1,8 +1,6 @@
 """Answers of the database that are lost, outcomes that cannot be stored, and stops in the middle of sending."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -159,12 +157,13 @@ async def test_a_router_that_is_stopping_is_not_taken_for_dead(
         await queue(crm, 1, [MAILBOX])
         await asyncio.wait_for(proxy.held.wait(), 20)
         await new_router(outgoing(capture.port), lease=1)
-        os.kill(first.pid, signal.SIGTERM)
+        end = asyncio.create_task(first.stop())
         await first.wait_for_log("stopping")
         stopping = await crm.admin.fetchval("SELECT clock_timestamp()")
         # Longer than the lease, with time for the other one to look; not as long as what is under way may take.
         await crm.wait_for(True, "SELECT clock_timestamp() > $1::timestamptz + interval '1.8 s'", stopping)
         proxy.resume()
+        await end
         await crm.wait_for(1, "SELECT count(*) FROM crm.email WHERE status = 'sent'")
     events = await crm.rows("SELECT kind FROM crm.event")
     assert [event["kind"] for event in events] == ["sent"]
