@@ -68,10 +68,10 @@ def run() -> None:
 
 @app.command()
 def demo() -> None:
-    """Show everything with a sample CRM and sample mail; nothing has to be installed or set.
+    """Show everything with a sample CRM and sample mail.
 
-    In a database of its own, with mail servers of its own on loopback. Runs until SIGTERM or Ctrl-C, and can be started
-    again on the same data.
+    Nothing has to be installed or set. It has a database of its own, and mail servers of its own on loopback. Runs
+    until SIGTERM or Ctrl-C, and can be started again on the same data.
     """
     from router.commands import service
 

@@ -176,6 +176,7 @@ class Copy:
     """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
 
     `fault`: the server could not give it up, in its words. `sent`: it lies in the owner's Sent folder.
+    `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies.
     """
 
     id: UUID
@@ -188,6 +189,7 @@ class Copy:
     content: bytes
     fault: str | None = None
     sent: bool = False
+    headers_only: bool = False
     key: bytes = b""
 
     def __post_init__(self) -> None:
@@ -238,6 +240,8 @@ class Facts:
 
     def rule_of(self, copy: Copy) -> Rule:
         """Name the rule of the copy's owner, or the default of the profile that brought it."""
+        if copy.headers_only:
+            return Rule.NONE  # whatever it is by now: without its bodies the message cannot become an email
         return self.rules.get(copy.owner_id) or copy.default_rule
 
     def learn(self, copy: Copy, decision: "Decision") -> None:

@@ -70,7 +70,9 @@ class Addressee:
     sent: bool = False
 
 
-def read_messages(addressees: Sequence[Addressee], source_id: int, default_rule: Rule) -> list[Copy]:
+def read_messages(
+    addressees: Sequence[Addressee], source_id: int, default_rule: Rule, part: Part = "whole"
+) -> list[Copy]:
     """Read the messages; for a thread, since it is work for the processor."""
     messages: dict[int, Message] = {}
     copies = []
@@ -91,6 +93,7 @@ def read_messages(addressees: Sequence[Addressee], source_id: int, default_rule:
                 content=received.content,
                 fault=received.fault,
                 sent=one.sent,
+                headers_only=part == "headers",
             )
         )
     return copies
@@ -152,7 +155,9 @@ class Reader:
         part: Part = "headers" if rule is Rule.NONE else "whole"
         received = [one async for one in mailbox.fetch([one.place for one in listed], part)] if listed else []
         addressees = [Addressee(self.owner, one, one.place, sent=self._sent) for one in received]
-        copies = await asyncio.to_thread(read_messages, addressees, self.lease.source_id, self._profile.tracking_rule)
+        copies = await asyncio.to_thread(
+            read_messages, addressees, self.lease.source_id, self._profile.tracking_rule, part
+        )
         settles = self._profile.after.action != "keep"
         decisions = await promote_batch(self._database, replace(batch, copies=copies, settles=settles))
         tell(self._log, decisions)

@@ -21,6 +21,9 @@ from transports.base import Cursor, Place
 # "now" is settled when the source is first read: what came while it could not be read is not the past.
 _BEGINS = {"now": "infinity", "all": "-infinity"}
 
+# New mail is dated by the mail server's clock. The cursor keeps the past out; the date, only old mail that is moved in.
+_CLOCKS_DIFFER = timedelta(minutes=5)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -191,13 +194,14 @@ async def begin(database: Database, lease: Lease, cursor: Cursor) -> Lease:
             """
             UPDATE router.source SET fault = NULL,
                 cursor = CASE WHEN begins_at = 'infinity' THEN $4 ELSE cursor END,
-                begins_at = CASE WHEN begins_at = 'infinity' THEN now() ELSE begins_at END
+                begins_at = CASE WHEN begins_at = 'infinity' THEN now() - $5::interval ELSE begins_at END
             WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING cursor, begins_at
             """,
             lease.source_id,
             lease.process_id,
             lease.epoch,
             cursor,
+            _CLOCKS_DIFFER,
         )
     if begun is None:
         raise LeaseLost(f"source {lease.source_id} is held by another process now")

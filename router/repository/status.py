@@ -116,7 +116,7 @@ async def _processes(connection: Connection, lease: timedelta) -> tuple[Process,
 
 
 async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStatus, ...]:
-    """Count by reading router.decision once, narrow rows all of them: a fifth of a second for a million."""
+    """Count by reading router.decision once, half a second for a million copies (measured on two busy cores)."""
     rows = await connection.fetch(
         """
         SELECT s.profile, s.mailbox, s.folder, r.name AS owner, p.id AS process_id, s.begins_at < 'infinity' AS begun,

@@ -166,10 +166,6 @@ def test_version_and_usage(tmp_path: Path) -> None:
         assert "Usage:" in done.stderr
 
 
-def test_the_version_is_that_of_the_package() -> None:
-    assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-
-
 def test_a_wrong_environment_is_said_in_words(tmp_path: Path) -> None:
     cli = Cli(tmp_path, EMAIL_ROUTER_DATABASE_URL="mysql://crm:hush@db/crm", EMAIL_ROUTER_LEASE="soon")
     for command in ("run", "status", "check", "migrate", "sql"):

@@ -287,3 +287,24 @@ async def stays_pending_until_started(crm: Crm, admin: Database, mailbox: str, o
     early = "SELECT count(*) FROM router.attempt AS a, router.installation AS i WHERE a.claimed_at < i.changed_at"
     assert await crm.admin.fetchval(early) == 0
     return email_id
+
+
+# --- An orderly stop -------------------------------------------------------------------------------------------------
+
+
+async def test_a_stop_in_the_midst_of_sending_leaves_nothing_undecided(
+    crm: Crm, new_router: NewRouter, outgoing: Profile, postfix: Postfix, mailbox: str, other: str
+) -> None:
+    await crm.owner(mailbox)
+    drafts = [await crm.draft(mailbox, other, f"offer {number}") for number in range(100)]
+    router = await new_router(outgoing())
+    await crm.sql.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = ANY($1)", drafts)
+    await crm.wait_for(True, "SELECT count(*) > 5 FROM crm.email WHERE status = 'sent'")
+    await router.stop()
+    rows = await crm.rows("SELECT status, count(*) FROM crm.email GROUP BY status")
+    assert {row["status"] for row in rows} <= {"sent", "pending_send"}
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.outbox WHERE process_id IS NOT NULL") == 0
+    await router.start()
+    await crm.wait_for(100, "SELECT count(*) FROM crm.email WHERE status = 'sent'")
+    subjects = [str(read(copy)["Subject"]).rpartition(" CRM:")[0] for copy in await arrived(postfix, 100, other)]
+    assert sorted(subjects) == sorted(f"offer {number}" for number in range(100))

@@ -159,3 +159,17 @@ async def test_private_mail_of_the_past_is_not_even_looked_at(
         await router.stop()
     assert b"Subject: today" in proxy.heard
     assert found(bytes(proxy.heard), word) == set()
+
+
+async def test_mail_whose_body_was_not_fetched_is_not_promoted_when_the_rule_has_just_changed(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    owner = await crm.owner(mailbox, "none")
+    # With so long a lease, this router hears of new rules much later.
+    await new_router(incoming(), lease=3600)
+    await crm.wait_for_sources(1)
+    await crm.admin.execute("UPDATE crm.owner SET tracking_rule = 'all' WHERE record_id = $1", owner)
+    dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox))
+    await crm.wait_for_decisions(1)
+    [decision] = await crm.admin.fetch("SELECT disposition, rule FROM router.decision")
+    assert tuple(decision) == ("ignored", "none")

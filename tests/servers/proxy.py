@@ -58,7 +58,7 @@ class Proxy:
         self._hold_before = text
 
     def hold_after(self, text: bytes) -> None:
-        """Once a client has sent `text`, pass it on, set `held` and `stall`: its answer does not come; not through TLS."""
+        """Once a client has sent `text`, pass it on, set `held` and `stall`: no answer comes; not through TLS."""
         self._hold_after = text
 
     def stall(self) -> None:
