@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from transports.base import Listener, Mailbox, Permanent, Relay
+from transports.base import Account, Listener, Permanent, Relay
 
 
 class Settings(BaseModel):
@@ -88,12 +88,17 @@ class MailboxSettings(ServerSettings, ABC):
     """Settings of a transport that reads mailboxes."""
 
     reads: ClassVar[Literal["mailbox", "listener"]] = "mailbox"
-    folders: tuple[str, ...] = Field(("INBOX",), min_length=1, description="folders to read")
+    folders: tuple[str, ...] = Field(
+        ("INBOX",), min_length=1, description='folders to read; "*" is all but Junk, Trash, Drafts and All Mail'
+    )
     poll: float = Field(60, ge=1, description="seconds between looks for new mail, where nothing tells us earlier")
+    max_connections: int = Field(
+        100, ge=1, description="connections that one process has open at once; mailboxes beyond them take turns"
+    )
 
     @abstractmethod
-    def open(self, mailbox: str, folder: str) -> Mailbox:
-        """Make a reader of one folder; it connects when it is entered."""
+    def open(self, mailbox: str) -> Account:
+        """Make a reader of one mailbox; it connects when it is entered."""
 
 
 class ListenerSettings(Settings, ABC):

@@ -1,21 +1,23 @@
 """The contracts of a transport, the values they pass, and their errors.
 
-    Mailbox     a place to read from: one folder of one mailbox      (IMAP, POP3, maildir)
+    Account     a mailbox with its folders, over one connection       (IMAP, POP3, maildir)
+    Mailbox     one folder of it, to read from
     Listener    mail is handed to us                                 (SMTP, LMTP)
     Relay       where mail goes                                      (SMTP)
 
-Every one of them is an async context manager that is opened by its settings model. Foreign exceptions (of a library,
-the socket, TLS) end at the transport's edge. An error says what to do next, and keeps the server's own words:
+Account, listener and relay are async context managers, opened by their settings models. Foreign exceptions (of a
+library, the socket, TLS) end at the transport's edge. An error says what to do next, and keeps the server's own words:
 
     TransportError
     ├── Temporary           try again later, after `retry_after` seconds if the server named a time
     │   └── Unreachable     no connection: name, network, TLS
     ├── Permanent           will not work before somebody changes something
-    │   └── Unauthorized    the login was refused
+    │   ├── Unauthorized    the login was refused
+    │   └── Missing         this folder is not there (or no longer); the account's other folders are not concerned
     └── CursorLost          the place to go on from means nothing any more: list from the beginning
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NewType, Protocol, Self
@@ -26,7 +28,19 @@ Cursor = NewType("Cursor", str)
 """Where a reader goes on: opaque text that belongs to account, folder and validity. Only its transport reads it."""
 
 
+FolderUse = Literal["inbox", "sent", "junk", "trash", "drafts", "archive", "all", ""]
+"""What a folder is for (RFC 6154 §2); empty for all others."""
+
+
 # --- Incoming values -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One folder as a person sees its name, and its use as the server tells it, else by its well-known name."""
+
+    name: str
+    use: FolderUse = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -145,11 +159,56 @@ class Outcome:
 # --- Contracts -------------------------------------------------------------------------------------------------------
 
 
-class Mailbox(Protocol):
-    """One folder of one mailbox, open for reading. Whether a person has read a message never matters."""
+class Account(Protocol):
+    """One mailbox with its folders, over one connection, made and logged in when it is entered.
+
+    A connection that is lost stays lost: everything then raises Unreachable until the account is opened anew. How a
+    reader goes about it:
+
+        async with settings.open(mailbox) as account:
+            views = {folder.name: account.folder(folder.name) for folder in await account.folders()}
+            while True:
+                for name in await account.changed():
+                    ...  # list, fetch and settle in views[name] until nothing is left
+                await account.wait(seconds)
+    """
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...
+
+    async def folders(self) -> Sequence[Folder]:
+        """Return the folders that the settings ask for, as they are now; INBOX is always first where it is among them.
+
+        A folder that the settings name is among them even if it is not there: reading it raises Missing.
+        """
+        ...
+
+    def folder(self, name: str) -> "Mailbox":
+        """Return the view of one folder, always the same one, without any I/O. From now on it is watched."""
+        ...
+
+    async def changed(self) -> Collection[str]:
+        """Return which watched folders may hold what `list` has not shown yet, at the cost of about one round trip.
+
+        Every folder is among them until it has been listed to its end. A reader that could not go on with what it was
+        shown looks again by itself.
+        """
+        ...
+
+    async def wait(self, timeout: float) -> None:
+        """Return when something may be new in a watched folder, at the latest after `timeout` seconds.
+
+        Other calls may be made meanwhile. Raises Unreachable as soon as the connection is lost.
+        """
+        ...
+
+
+class Mailbox(Protocol):
+    """One folder of an account. Whether a person has read a message never matters.
+
+    The views of one account may be used at the same time; what they do then waits its turn. Each method raises Missing
+    where the folder is not there.
+    """
 
     async def list(self, after: Cursor | None, limit: int) -> Listing:
         """List what came after the cursor, oldest first, at most `limit` copies; from the beginning if it is None.
@@ -161,10 +220,6 @@ class Mailbox(Protocol):
 
     def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
         """Yield the copies at these places in order, without marking them. One that is gone by now is left out."""
-        ...
-
-    async def wait(self, timeout: float) -> None:
-        """Return when something may be new, at the latest after `timeout` seconds (IDLE, or sleep)."""
         ...
 
     async def settle(self, done: Sequence[Settlement]) -> None:
@@ -233,6 +288,10 @@ class Permanent(TransportError):
 
 class Unauthorized(Permanent):
     """The server refused the login."""
+
+
+class Missing(Permanent):
+    """The folder is not there; the other folders of its account are not concerned."""
 
 
 class CursorLost(TransportError):
