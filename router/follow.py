@@ -141,7 +141,7 @@ class Follower:
 
     def _source_of(self, name: str) -> Source:
         source = _source(self._profile, self.owner, name)
-        # A folder that a person made later holds what has come since the mailbox began, not only what comes from now on.
+        # A folder made later holds what has come since the mailbox began, not only what comes from now on.
         began = self._lease.begins_at if self._lease.begun else None
         return replace(source, begins_at=began) if began and source.begins_at == "now" else source
 

@@ -226,7 +226,8 @@ class Facts:
     """What the database knows of a batch, read in a fixed number of queries; grows as the batch is decided.
 
     `emails_by_key` maps the key of a message that is an email already to its id (also one erased since),
-    `emails_by_message_id` hashes to emails, `decided` holds the places that already have a disposition.
+    `emails_by_message_id` hashes to emails, `decided` holds the places that already have a disposition, `refused` what
+    another copy of the same owner became that was ignored or held, by owner and key.
     """
 
     rules: dict[UUID, Rule | None] = field(default_factory=dict)
