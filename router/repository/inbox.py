@@ -209,8 +209,12 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> Non
         JOIN router.source AS s ON s.id = d.source_id
         JOIN crm.email AS e ON e.id = d.email_id
         WHERE d.email_id = ANY($1::uuid[]) AND d.owner_id IS NOT NULL
-        ORDER BY d.email_id, d.owner_id, d.id
-        ON CONFLICT DO NOTHING
+        ORDER BY d.email_id, d.owner_id, d.id DESC
+        -- A message that a person moved has one receipt still, with its new place.
+        ON CONFLICT (email_id, owner_id) DO UPDATE
+            SET profile = excluded.profile, folder = excluded.folder, place = excluded.place
+            WHERE (crm.receipt.profile, crm.receipt.folder, crm.receipt.place)
+                IS DISTINCT FROM (excluded.profile, excluded.folder, excluded.place)
         """,
         list({decision.email_id for _, decision in new if decision.email_id}),
     )
