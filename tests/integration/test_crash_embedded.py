@@ -45,8 +45,13 @@ async def test_killed_with_its_own_database_it_goes_on(
 ) -> None:
     mailboxes = [new_mailbox("ulla"), new_mailbox("otto")]
     post = Post(dovecot, mailboxes, Random(1))
-    environment = {"EMAIL_ROUTER_DATABASE_URL": "", "EMAIL_ROUTER_DATA": str(data), "IMAP_PASSWORD": MASTER_PASSWORD}
-    router = await new_router(incoming(dovecot.imap) + outgoing(capture.port), lease=1, says=(), **environment)
+    router = await new_router(
+        incoming(dovecot.imap) + outgoing(capture.port),
+        lease=1,
+        EMAIL_ROUTER_DATABASE_URL="",
+        EMAIL_ROUTER_DATA=str(data),
+        IMAP_PASSWORD=MASTER_PASSWORD,
+    )
     async with connected(data) as crm:
         for mailbox in mailboxes:
             await crm.owner(mailbox, "all")
