@@ -82,7 +82,7 @@ class ImapReceiver(IMAP4ClientProtocol):
 
     def data_received(self, d: bytes) -> None:
         """Take bytes from the network."""
-        if self._deaf or self._failure is not None:
+        if self._is_over():
             return
         self._received_bytes += len(d)
         if self._deadline is not None and not self._deadline.expired():
@@ -93,7 +93,7 @@ class ImapReceiver(IMAP4ClientProtocol):
         try:
             for response in self._splitter.feed(d):
                 self._take(response)
-                if self._failure is not None or self._deaf:
+                if self._is_over():
                     return
         except MalformedError as error:
             self._lose(f"the server's answer cannot be read: {error}")
@@ -206,6 +206,9 @@ class ImapReceiver(IMAP4ClientProtocol):
             self.codes[name] = value
 
     # The end
+
+    def _is_over(self) -> bool:
+        return self._deaf or self._failure is not None
 
     def _check(self) -> None:
         if self._failure is not None:
