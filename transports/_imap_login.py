@@ -8,7 +8,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from transports._imap_names import quoted
-from transports._imap_protocol import ImapProtocol
+from transports._imap_protocol import FOREIGN, ImapProtocol
 from transports._tls import client_context, no_connection
 from transports.base import Permanent, Unauthorized, Unreachable
 
@@ -52,8 +52,8 @@ async def _connect(settings: ImapSettings) -> ImapProtocol:
         raise Permanent(f"{settings.host!r} is no name of a server") from None
     except OSError as error:
         raise no_connection(peer, error) from error
-    except (EOFError, RuntimeError) as error:
-        raise Unreachable(f"cannot connect to {peer}: {str(error) or type(error).__name__}") from error
+    except FOREIGN as error:
+        raise Unreachable(f"cannot connect to {peer}: {str(error) or type(error).__name__}") from None
     return protocol
 
 
@@ -75,8 +75,8 @@ async def _starttls(protocol: ImapProtocol, settings: ImapSettings) -> None:
             await protocol.starttls(context, settings.host)
     except OSError as error:
         raise no_connection(protocol.peer, error) from error
-    except (EOFError, RuntimeError) as error:
-        raise Unreachable(f"TLS with {protocol.peer} failed: {str(error) or type(error).__name__}") from error
+    except FOREIGN as error:
+        raise Unreachable(f"TLS with {protocol.peer} failed: {str(error) or type(error).__name__}") from None
 
 
 async def _authenticate(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:

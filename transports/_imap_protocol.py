@@ -17,7 +17,7 @@ from transports._imap_reply import Reply
 from transports._imap_response import Splitter
 from transports.base import Permanent, TransportError
 
-_FOREIGN = (OSError, EOFError, RuntimeError, AioImapException, asyncio.InvalidStateError, asyncio.LimitOverrunError)
+FOREIGN = (OSError, EOFError, RuntimeError, AioImapException, asyncio.InvalidStateError, asyncio.LimitOverrunError)
 """What the socket, TLS, asyncio, uvloop and aioimaplib raise where a connection has failed."""
 
 
@@ -161,8 +161,10 @@ class ImapProtocol(ImapReceiver):
         except asyncio.CancelledError:
             self.abort(f"a cancelled {command.name}")
             raise
-        except _FOREIGN as error:
-            self._lose(f"{command.name} failed: {str(error) or type(error).__name__}")
+        except FOREIGN as error:
+            # aioimaplib's own show the command, and that may hold the password.
+            words = "" if isinstance(error, AioImapException) else str(error)
+            self._lose(f"{command.name} failed: {words or type(error).__name__}")
             self._check()
         finally:
             self._command = None
