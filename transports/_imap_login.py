@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from transports._imap_names import quoted
 from transports._imap_protocol import FOREIGN, ImapProtocol
 from transports._tls import client_context, no_connection
+from transports._tls_link import TlsLink
 from transports.base import Permanent, Unauthorized, Unreachable
 
 if TYPE_CHECKING:
@@ -38,16 +39,17 @@ async def _connect(settings: ImapSettings) -> ImapProtocol:
     tls = settings.security == "tls"
     port = settings.port or (993 if tls else 143)
     peer = f"{settings.host}:{port}"
+    protocol = ImapProtocol(peer, settings.timeout)
+    connect = asyncio.get_running_loop().create_connection
     context = await _context(settings) if tls else None
     try:
         async with asyncio.timeout(settings.timeout):
-            _, protocol = await asyncio.get_running_loop().create_connection(
-                lambda: ImapProtocol(peer, settings.timeout),
-                settings.host,
-                port,
-                ssl=context,
-                server_hostname=settings.host if tls else None,
-            )
+            if context is None:
+                await connect(lambda: protocol, settings.host, port)
+            else:
+                link = TlsLink(context, settings.host, protocol, protocol.connection_made)
+                await connect(lambda: link, settings.host, port)
+                await link.standing()
     except UnicodeError:
         raise Permanent(f"{settings.host!r} is no name of a server") from None
     except OSError as error:
