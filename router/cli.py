@@ -54,7 +54,9 @@ def _all(
 
 
 @app.command()
-def run() -> None:
+def run(
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a profile where there is none yet.")] = False,
+) -> None:
     """Bring mail in and send mail out, until SIGTERM or Ctrl-C.
 
     Brings the schema of the database up to date first. Any number of processes may run on one database: they share the
@@ -63,7 +65,19 @@ def run() -> None:
     """
     from router.commands import service
 
-    service.run()
+    service.run(wait=wait)
+
+
+@app.command()
+def demo() -> None:
+    """Show everything with a sample CRM and sample mail.
+
+    Nothing has to be installed or set. It has a database of its own, and mail servers of its own on loopback. Runs
+    until SIGTERM or Ctrl-C, and can be started again on the same data.
+    """
+    from router.commands import service
+
+    service.demo()
 
 
 @app.command()
@@ -76,7 +90,8 @@ def check(
 ) -> None:
     """Read the profiles and tell every mistake in them.
 
-    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each profile does.
+    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each
+    profile does.
     """
     from router.commands import profiles
 
@@ -172,7 +187,10 @@ def owners_set(
 
 @sending.command("stop")
 def sending_stop(reason: Reason = None) -> None:
-    """Stop sending: what is pending waits, what is with a relay now is finished."""
+    """Stop sending.
+
+    What is pending waits; what is with a relay at this moment is finished.
+    """
     from router.commands import sending as commands
 
     commands.switch(on=False, reason=reason)
@@ -180,7 +198,10 @@ def sending_stop(reason: Reason = None) -> None:
 
 @sending.command("start")
 def sending_start(reason: Reason = None) -> None:
-    """Start sending again; in a copy of the database, make this the one that sends."""
+    """Start sending again.
+
+    A copy of the database, restored on another PostgreSQL, does not send before this.
+    """
     from router.commands import sending as commands
 
     commands.switch(on=True, reason=reason)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json"]
@@ -21,8 +21,13 @@ _NUMBERS: Final[Mapping[Level, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-# They tell addresses at INFO, contents and logins at DEBUG, and what failed we say ourselves.
-_QUIET: Final = ("aioimaplib", "mail.log", "mail.debug")
+# They tell addresses at INFO, contents and logins at DEBUG; what failed we say ourselves.
+_LIBRARIES: Final = {
+    "aioimaplib": logging.CRITICAL,
+    "asyncio": logging.WARNING,
+    "mail.debug": logging.CRITICAL,
+    "mail.log": logging.CRITICAL,
+}
 
 
 def configure(level: Level, form: Format = "auto") -> None:
@@ -43,8 +48,8 @@ def configure(level: Level, form: Format = "auto") -> None:
     )
     logging.basicConfig(handlers=[handler], level=_NUMBERS[level], force=True)
     logging.captureWarnings(True)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, least in _LIBRARIES.items():
+        logging.getLogger(name).setLevel(least)
     structlog.configure(
         processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[level]),
@@ -61,5 +66,11 @@ def _last(for_people: bool) -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
+        _in_order,
         structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
     ]
+
+
+def _in_order(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Put first what every line has."""
+    return {**{name: event[name] for name in ("timestamp", "level", "message", "logger")}, **event}

@@ -173,7 +173,11 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted."""
+    """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
+
+    `fault`: the server could not give it up, in its words. `sent`: it lies in the owner's Sent folder.
+    `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies.
+    """
 
     id: UUID
     source_id: int
@@ -184,6 +188,8 @@ class Copy:
     message: Message
     content: bytes
     fault: str | None = None
+    sent: bool = False
+    headers_only: bool = False
     key: bytes = b""
 
     def __post_init__(self) -> None:
@@ -220,10 +226,12 @@ class Facts:
     """What the database knows of a batch, read in a fixed number of queries; grows as the batch is decided.
 
     `emails_by_key` maps the key of a message that is an email already to its id (also one erased since),
-    `emails_by_message_id` hashes to emails, `decided` holds the places that already have a disposition.
+    `emails_by_message_id` hashes to emails, `decided` holds the places that already have a disposition, `refused` what
+    another copy of the same owner became that was ignored or held, by owner and key.
     """
 
     rules: dict[UUID, Rule | None] = field(default_factory=dict)
+    refused: dict[tuple[UUID, bytes], Disposition] = field(default_factory=dict)
     emails_by_key: dict[bytes, UUID] = field(default_factory=dict)
     emails_by_message_id: dict[bytes, UUID] = field(default_factory=dict)
     emails_by_token: dict[str, UUID] = field(default_factory=dict)
@@ -233,6 +241,8 @@ class Facts:
 
     def rule_of(self, copy: Copy) -> Rule:
         """Name the rule of the copy's owner, or the default of the profile that brought it."""
+        if copy.headers_only:
+            return Rule.NONE  # whatever it is by now: without its bodies the message cannot become an email
         return self.rules.get(copy.owner_id) or copy.default_rule
 
     def learn(self, copy: Copy, decision: "Decision") -> None:
@@ -263,7 +273,7 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """An inbound email activity, as it will stand in `crm.email`."""
+    """An email activity made of a message, as it will stand in `crm.email`; outgoing if the owner `sent` it."""
 
     id: UUID
     message_id: str | None
@@ -278,6 +288,7 @@ class Email:
     regarding_id: UUID | None = None
     correlated_id: UUID | None = None
     method: Method | None = None
+    sent: bool = False
     flags: tuple[str, ...] = ()
     defects: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""The way in for one folder of one mailbox: fetch → promote (decide inside) → settle.
+"""The way in for one folder of one mailbox: list → fetch → promote (decide inside) → settle.
 
 A batch is what is there, and a lone message waits for nobody. Faults of a message halve its batch until it is alone,
 and it becomes a dead letter; faults of the system leave everything as it was, to be tried again.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from router.errors import ContentRefused, DatabaseError, LeaseLost
+from router.errors import ContentRefused, DatabaseError
 from router.model import Copy, Decision, Disposition, Message, Owner, Rule, uuid7
 from router.pipeline import decide_batch
 from router.pipeline.parse import parse
@@ -20,18 +20,15 @@ from router.repository import inbox, sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
-from router.retry import Backoff
-from transports import MailboxSettings
 from transports.base import (
     CursorLost,
+    Folder,
     Listed,
     Mailbox,
     Part,
     Place,
     Received,
     Settlement,
-    Temporary,
-    TransportError,
 )
 
 _log = structlog.get_logger(__name__)
@@ -65,14 +62,17 @@ async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
 
 @dataclass(frozen=True, slots=True)
 class Addressee:
-    """One owner's copy of something received."""
+    """One owner's copy of something received, or of what the owner `sent`."""
 
     owner: Owner
     received: Received
     place: Place
+    sent: bool = False
 
 
-def read_messages(addressees: Sequence[Addressee], source_id: int, default_rule: Rule) -> list[Copy]:
+def read_messages(
+    addressees: Sequence[Addressee], source_id: int, default_rule: Rule, part: Part = "whole"
+) -> list[Copy]:
     """Read the messages; for a thread, since it is work for the processor."""
     messages: dict[int, Message] = {}
     copies = []
@@ -92,87 +92,72 @@ def read_messages(addressees: Sequence[Addressee], source_id: int, default_rule:
                 message=message,
                 content=received.content,
                 fault=received.fault,
+                sent=one.sent,
+                headers_only=part == "headers",
             )
         )
     return copies
 
 
 class Reader:
-    """Reads one folder of one mailbox, as long as this process holds it. `owner` may be renewed while it runs."""
+    """Reads one folder of one mailbox, over a connection that is its caller's. `owner` may be renewed meanwhile."""
 
     def __init__(
-        self,
-        database: Database,
-        profile: IncomingProfile,
-        settings: MailboxSettings,
-        owner: Owner,
-        folder: str,
-        lease: Lease,
+        self, database: Database, profile: IncomingProfile, owner: Owner, folder: Folder, lease: Lease
     ) -> None:
         self._database = database
         self._profile = profile
-        self._settings = settings
         self.owner = owner
-        self._folder = folder
-        self._lease = lease
-        self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox, folder=folder)
+        self._sent = folder.use == "sent"
+        self.lease = lease
+        self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox, folder=folder.name)
 
-    async def run(self) -> None:
-        """Read until cancelled or another process holds the source. What fails is tried again, ever more slowly."""
-        backoff = Backoff()
-        while True:
-            try:
-                async with self._settings.open(self.owner.mailbox, self._folder) as mailbox:
-                    await self._follow(mailbox, backoff)
-            except LeaseLost as error:
-                self._log.warning("let go of a source", reason=str(error))
-                return
-            except (TransportError, DatabaseError) as error:
-                pause = backoff.next(error.retry_after if isinstance(error, Temporary) else None)
-                self._log.warning("a source cannot be read now", reason=str(error), pause=round(pause, 1))
-                await self._note_fault(str(error))
-                await asyncio.sleep(pause)
-
-    async def _follow(self, mailbox: Mailbox, backoff: Backoff) -> None:
-        if not self._lease.begun:
+    async def read(self, mailbox: Mailbox) -> None:
+        """Settle what is left, and bring in all that is new. Raises TransportError, DatabaseError, LeaseLost."""
+        if not self.lease.begun:
             present = (await mailbox.list(None, 0)).cursor
-            self._lease = await sources.begin(self._database, self._lease, present)
-        while True:
-            await self._settle_rest(mailbox)
-            while await self._look(mailbox):
-                pass
-            await mailbox.wait(self._settings.poll)
-            # Only now has the connection proven that it lasts.
-            backoff.reset()
+            self.lease = await sources.begin(self._database, self.lease, present)
+        await self._settle_rest(mailbox)
+        while await self._look(mailbox):
+            pass
+
+    async def note_fault(self, fault: str | None) -> None:
+        """Say what is wrong with the folder, for `status`; where even that cannot be said, it is only logged."""
+        try:
+            await sources.note_fault(self._database, self.lease.source_id, fault)
+        except DatabaseError as error:
+            self._log.debug("the fault could not be noted", reason=str(error))
 
     async def _look(self, mailbox: Mailbox) -> bool:
         """Bring in what is new; True if there is more."""
         try:
-            listing = await mailbox.list(self._lease.cursor, _COPIES)
+            listing = await mailbox.list(self.lease.cursor, _COPIES)
         except CursorLost as error:
             # Read again from the beginning: what has a disposition keeps it, what is older than the start is passed.
             self._log.warning("the folder is read again", reason=str(error))
-            self._lease = replace(self._lease, cursor=None)
+            self.lease = replace(self.lease, cursor=None)
             return True
-        if listing.cursor == self._lease.cursor:
+        if listing.cursor == self.lease.cursor:
             return False
         # The server tells whole seconds.
-        begins_at = self._lease.begins_at.replace(microsecond=0)
+        begins_at = self.lease.begins_at.replace(microsecond=0)
         copies = [listed for listed in listing.copies if listed.received_at >= begins_at]
         portions = list(_portions(copies)) or [[]]
         for number, portion in enumerate(portions, 1):
             # The cursor moves over all of them only with the last, so that nothing between is passed over.
             cursor = listing.cursor if number == len(portions) else None
-            await self._bring_in(mailbox, portion, Batch((), self._lease, cursor))
-        self._lease = replace(self._lease, cursor=listing.cursor)
+            await self._bring_in(mailbox, portion, Batch((), self.lease, cursor))
+        self.lease = replace(self.lease, cursor=listing.cursor)
         return listing.more
 
     async def _bring_in(self, mailbox: Mailbox, listed: Sequence[Listed], batch: Batch) -> None:
         rule = self.owner.rule or self._profile.tracking_rule
         part: Part = "headers" if rule is Rule.NONE else "whole"
         received = [one async for one in mailbox.fetch([one.place for one in listed], part)] if listed else []
-        addressees = [Addressee(self.owner, one, one.place) for one in received]
-        copies = await asyncio.to_thread(read_messages, addressees, self._lease.source_id, self._profile.tracking_rule)
+        addressees = [Addressee(self.owner, one, one.place, sent=self._sent) for one in received]
+        copies = await asyncio.to_thread(
+            read_messages, addressees, self.lease.source_id, self._profile.tracking_rule, part
+        )
         settles = self._profile.after.action != "keep"
         decisions = await promote_batch(self._database, replace(batch, copies=copies, settles=settles))
         tell(self._log, decisions)
@@ -182,18 +167,12 @@ class Reader:
 
     async def _settle_rest(self, mailbox: Mailbox) -> None:
         """Settle what a crash left, and what was ignored and became the CRM's by another copy since."""
-        while rest := await sources.unsettled(self._database, self._lease.source_id):
+        while rest := await sources.unsettled(self._database, self.lease.source_id):
             await self._settle(mailbox, rest)
 
     async def _settle(self, mailbox: Mailbox, places: Sequence[Place]) -> None:
         await mailbox.settle([Settlement(place, self._profile.after) for place in places])
-        await sources.note_settled(self._database, self._lease.source_id, places)
-
-    async def _note_fault(self, fault: str) -> None:
-        try:
-            await sources.note_fault(self._database, self._lease.source_id, fault)
-        except DatabaseError:
-            self._log.debug("the fault could not be noted")
+        await sources.note_settled(self._database, self.lease.source_id, places)
 
 
 def _portions(listed: Sequence[Listed]) -> Iterator[list[Listed]]:

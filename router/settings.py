@@ -21,7 +21,7 @@ def _folder(for_root: str, variable: str, otherwise: str) -> Path:
     return (base if base.is_absolute() else Path.home() / otherwise) / "email-router"
 
 
-def _lower(value: Any) -> Any:  # noqa: ANN401  what pydantic hands to a validator
+def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 

@@ -1,4 +1,4 @@
-"""Which sources this process reads: its fair share of all that the profiles and the owners call for.
+"""Which mailboxes this process follows: its fair share of all that the profiles and the owners call for.
 
 Every process looks by itself, every few seconds: a new owner is served, one that was removed is let go, what a dead
 process held is taken over, and who has more than a fair share gives some back.
@@ -6,15 +6,15 @@ process held is taken over, and who has more than a fair share gives some back.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
 from router.errors import DatabaseError
+from router.follow import Follower, Turns, primary_source
 from router.model import Owner
 from router.profile import IncomingProfile, Profiles
-from router.receive import Reader
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.owners import list_owners
@@ -25,17 +25,18 @@ _log = structlog.get_logger(__name__)
 
 
 class Share:
-    """The readers of this process, one task for each source that it holds."""
+    """The followers of this process, one task for each mailbox that it holds, by the source that stands for it."""
 
     def __init__(self, database: Database, profiles: Profiles, process_id: UUID, lease: timedelta) -> None:
         self._database = database
         self._profiles = profiles
         self._process_id = process_id
         self._lease = lease
-        self._readers: dict[int, tuple[Reader, Lease, asyncio.Task[None]]] = {}
+        self._followers: dict[int, tuple[Follower, Lease, asyncio.Task[None]]] = {}
+        self._turns: dict[str, Turns] = {}
 
     async def run(self) -> None:
-        """Look, and look again, until cancelled; then every reader has ended."""
+        """Look, and look again, until cancelled; then every follower has ended."""
         try:
             while True:
                 try:
@@ -44,7 +45,7 @@ class Share:
                     _log.warning("the sources cannot be looked at now", reason=str(error))
                 await asyncio.sleep(self._lease.total_seconds() / 5)
         finally:
-            await self._stop(list(self._readers))
+            await self._stop(list(self._followers))
 
     async def _look(self) -> None:
         owners = [listed.owner for listed in await list_owners(self._database) if listed.approved]
@@ -54,18 +55,18 @@ class Share:
         held, fair = await sources.held(self._database, self._process_id, list(by_id), self._lease)
         # Taken, and then the connection failed before we knew: free for all again.
         await sources.release(
-            self._database, self._process_id, {id_: epoch for id_, epoch in held.items() if id_ not in self._readers}
+            self._database, self._process_id, {id_: epoch for id_, epoch in held.items() if id_ not in self._followers}
         )
         # One that we were thought too dead to hold is another's now, and reading on would only be refused.
         lost = [
             source_id
-            for source_id, (_, lease, task) in self._readers.items()
+            for source_id, (_, lease, task) in self._followers.items()
             if task.done() or held.get(source_id) != lease.epoch
         ]
         await self._let_go(lost)
-        for source_id, (reader, *_) in self._readers.items():
-            reader.owner = by_id[source_id][2]
-        await self._let_go(list(self._readers)[fair:])
+        for source_id, (follower, *_) in self._followers.items():
+            follower.owner = by_id[source_id][2]
+        await self._let_go(list(self._followers)[fair:])
         for lease in await sources.acquire(self._database, self._process_id, list(by_id), self._lease):
             self._start(lease, *by_id[lease.source_id])
 
@@ -75,28 +76,26 @@ class Share:
             profile = self._profiles.incoming_for(owner.mailbox)
             if profile is None or not isinstance(profile.settings, MailboxSettings):
                 continue
-            start = profile.start
-            begins_at = start if isinstance(start, str) else datetime.combine(start, time(), UTC)
-            for folder in profile.settings.folders:
-                wanted[Source(profile.name, owner.mailbox, folder, owner.id, begins_at)] = (profile, owner)
+            wanted[primary_source(profile, profile.settings, owner)] = (profile, owner)
         return wanted
 
     def _start(self, lease: Lease, source: Source, profile: IncomingProfile, owner: Owner) -> None:
         assert isinstance(profile.settings, MailboxSettings)
-        reader = Reader(self._database, profile, profile.settings, owner, source.folder, lease)
-        task = asyncio.create_task(reader.run(), name=f"{profile.name} {source.mailbox} {source.folder}")
-        self._readers[lease.source_id] = (reader, lease, task)
+        turns = self._turns.setdefault(profile.name, Turns(profile.settings.max_connections))
+        follower = Follower(self._database, profile, profile.settings, owner, lease, turns)
+        task = asyncio.create_task(follower.run(), name=f"{profile.name} {source.mailbox}")
+        self._followers[lease.source_id] = (follower, lease, task)
 
     async def _let_go(self, source_ids: Sequence[int]) -> None:
         if source_ids:
-            epochs = {source_id: self._readers[source_id][1].epoch for source_id in source_ids}
+            epochs = {source_id: self._followers[source_id][1].epoch for source_id in source_ids}
             await self._stop(source_ids)
             await sources.release(self._database, self._process_id, epochs)
 
     async def _stop(self, source_ids: Sequence[int]) -> None:
-        tasks = [self._readers.pop(source_id)[2] for source_id in source_ids]
+        tasks = [self._followers.pop(source_id)[2] for source_id in source_ids]
         for task in tasks:
             task.cancel()
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
-                _log.error("a reader ended by a mistake of ours", exc_info=result)
+                _log.error("a follower ended by a mistake of ours", exc_info=result)

@@ -17,9 +17,9 @@ def letter(
     *,
     html: str | None = None,
     attachments: Iterable[Parcel] = (),
-    **headers: str,
+    **headers: str | None,
 ) -> bytes:
-    """Write a message; further headers by name, with `_` for `-`."""
+    """Write a message; further headers by name, with `_` for `-`; None: without it."""
     message = EmailMessage(policy=policy.SMTP)
     message["From"], message["To"], message["Subject"] = sender, to, subject
     message["Date"] = format_datetime(localtime())
@@ -27,7 +27,8 @@ def letter(
     for name, value in headers.items():
         header = name.replace("_", "-")
         del message[header]
-        message[header] = value
+        if value is not None:
+            message[header] = value
     message.set_content(text)
     if html is not None:
         message.add_alternative(html, subtype="html")

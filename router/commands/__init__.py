@@ -1,6 +1,6 @@
 """What the commands do; router/cli.py says how they are called, and imports what one needs when it is run.
 
-service     run, migrate
+service     run, demo, migrate
 profiles    check, profile example, profile schema
 status      status
 owners      owners list, approve, set

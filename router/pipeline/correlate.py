@@ -29,7 +29,7 @@ def correlate(state: State, facts: Facts) -> State:
         return _suggest(state, facts)
     for method, email in _named_by_headers(message, facts):
         state = state.because(f"answers a CRM email, by {method}", correlated=email, method=method)
-        if message.sender not in email.participants:
+        if message.sender not in email.participants and not state.copy.sent:
             state = state.because("the sender is new on the thread", flags=(*state.flags, NEW_ON_THREAD))
         return state
     return _by_token(state, facts)
@@ -61,7 +61,7 @@ def _by_token(state: State, facts: Facts) -> State:
     named = _named_by_tokens(message, facts)
     if not named:
         return state
-    mine = [email for email in named if message.sender in email.participants]
+    mine = [email for email in named if state.copy.sent or message.sender in email.participants]
     if not mine:
         return state.because("has the token of a CRM email that the sender was never on", stranger=True)
     state = state.because("answers a CRM email, by token", correlated=mine[0], method="token")

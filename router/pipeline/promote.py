@@ -27,6 +27,7 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         regarding_id=thread.regarding_id if thread else None,
         correlated_id=thread.id if thread else None,
         method=state.method,
+        sent=copy.sent,
         flags=state.flags,
         defects=message.defects,
     )

@@ -8,9 +8,13 @@
 | `email-enabled` | what any record sent                                                      |
 | `none`          | nothing                                                                   |
 
+In the owner's own Sent folder it is the recipients who count, not the sender (T17).
+
 What the rule would promote but for a stranger's token is held for a person: somebody who was never on a thread cannot
 put mail on it. What the rule ignores is ignored, token or not, so that private mail is never held.
 """
+
+from collections.abc import Mapping
 
 from router.model import Disposition, Facts, Rule
 from router.pipeline.resolve import records_of
@@ -36,7 +40,10 @@ _UNWANTED = {
 
 def track(state: State, facts: Facts) -> State:
     """Ignore, hold, or let the message pass."""
-    kinds = {record.kind for record in records_of(state.copy.message.sender or "", facts)}
+    message = state.copy.message
+    recipients = [mention.address for mention in message.mentions if mention.role in ("to", "cc", "bcc")]
+    who = recipients if state.copy.sent else [message.sender or ""]
+    kinds = {record.kind for address in who for record in records_of(address, facts)}
     wants = {
         Rule.ALL: True,
         Rule.REPLIES: state.correlated is not None or state.stranger,
@@ -46,7 +53,16 @@ def track(state: State, facts: Facts) -> State:
     }
     if not wants[state.rule]:
         internal = state.rule is Rule.KNOWN and kinds and kinds <= _INTERNAL
-        return state.decide(Disposition.IGNORED, "internal" if internal else _UNWANTED[state.rule])
+        return state.decide(Disposition.IGNORED, "internal" if internal else _said(_UNWANTED, state))
     if state.stranger:
         return state.decide(Disposition.HELD, "held for review, since the sender was never on that thread")
-    return state.because(_WANTED[state.rule])
+    return state.because(_said(_WANTED, state))
+
+
+def _said(reasons: Mapping[Rule, str], state: State) -> str:
+    reason = reasons[state.rule]
+    return (
+        reason.replace("the sender is", "a recipient is").replace("a recipient is no", "no recipient is a")
+        if state.copy.sent
+        else reason
+    )

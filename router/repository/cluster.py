@@ -77,10 +77,15 @@ class Cluster:
         return f"postgresql:///{database}?{query}"
 
     def prepare(self) -> None:
-        """Make the folder, if it is not there: closed to others; but root's is open, for PostgreSQL is another user."""
+        """Make the folder, if it is not there: closed to others; but root's is open, for PostgreSQL is another user.
+
+        So are those above it that are made with it, whatever the umask.
+        """
         try:
+            missing = [folder for folder in self.folder.parents if not folder.exists()]
             self.folder.mkdir(parents=True)
-            self.folder.chmod(0o755 if os.geteuid() == 0 else 0o700)
+            for folder in (self.folder, *missing):
+                folder.chmod(0o755 if os.geteuid() == 0 else 0o700)
         except OSError as error:
             if self.folder.is_dir():  # it was there, or another process was faster
                 return

@@ -10,6 +10,7 @@ from uuid import UUID
 from router.model import (
     KEY_VERSION,
     Copy,
+    Disposition,
     Facts,
     Message,
     Record,
@@ -40,6 +41,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     facts.records = await _read_records(connection, readable)
     facts.rules = await _read_rules(connection, copies)
     facts.decided = await _read_decided(connection, copies)
+    facts.refused = await _read_refused(connection, readable)
     return facts
 
 
@@ -131,3 +133,14 @@ async def _read_decided(connection: Connection, copies: Sequence[Copy]) -> set[t
         [copy.place.id for copy in copies],
     )
     return {(row["source_id"], Place(row["validity"], row["place"])) for row in rows}
+
+
+async def _read_refused(connection: Connection, copies: Sequence[Copy]) -> dict[tuple[UUID, bytes], Disposition]:
+    rows = await connection.fetch(
+        """
+        SELECT owner_id, key, disposition FROM router.decision
+        WHERE key = ANY($1::bytea[]) AND disposition IN ('ignored', 'held') AND owner_id IS NOT NULL
+        """,
+        list({copy.key for copy in copies}),
+    )
+    return {(row["owner_id"], row["key"]): Disposition(row["disposition"]) for row in rows}

@@ -92,13 +92,15 @@ async def _write_emails(
         columns=[
             "id", "direction", "status", "message_id", "in_reply_to", "thread_ids", "subject",
             "text_body", "html_body", "owner_id", "dated_at", "received_at", "regarding_id",
-            "correlated_id", "correlation_method", "flags", "defects",
+            "correlated_id", "correlation_method", "flags", "defects", "sent_at",
         ],
         records=[
             (
-                email.id, "in", "received", email.message_id, email.in_reply_to, email.thread_ids, email.subject,
-                email.text, email.html, email.owner_id, email.dated_at, email.received_at, email.regarding_id,
+                email.id, *(("out", "sent") if email.sent else ("in", "received")), email.message_id,
+                email.in_reply_to, email.thread_ids, email.subject, email.text, email.html, email.owner_id,
+                email.dated_at, email.received_at, email.regarding_id,
                 email.correlated_id, email.method, email.flags, email.defects,
+                (email.dated_at or email.received_at) if email.sent else None,
             )
             for _, email in promoted
         ],
@@ -191,7 +193,8 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> Non
                 reasons = d.reasons || 'another copy made it the CRM''s since'::text,
                 settled_at = CASE WHEN s.folder = '' THEN d.settled_at END  -- a listener's copy was settled by 250
             FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
-            WHERE d.key = w.key AND d.disposition = 'ignored' AND d.rule <> 'none' AND s.id = d.source_id
+            WHERE d.key = w.key AND d.disposition IN ('ignored', 'held') AND d.disposition = 'ignored'
+                AND d.rule <> 'none' AND s.id = d.source_id
             """,
             [copy.key for copy, _ in promoted],
             [email_id for _, email_id in promoted],
@@ -206,8 +209,12 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> Non
         JOIN router.source AS s ON s.id = d.source_id
         JOIN crm.email AS e ON e.id = d.email_id
         WHERE d.email_id = ANY($1::uuid[]) AND d.owner_id IS NOT NULL
-        ORDER BY d.email_id, d.owner_id, d.id
-        ON CONFLICT DO NOTHING
+        ORDER BY d.email_id, d.owner_id, d.id DESC
+        -- A message that a person moved has one receipt still, with its new place.
+        ON CONFLICT (email_id, owner_id) DO UPDATE
+            SET profile = excluded.profile, folder = excluded.folder, place = excluded.place
+            WHERE (crm.receipt.profile, crm.receipt.folder, crm.receipt.place)
+                IS DISTINCT FROM (excluded.profile, excluded.folder, excluded.place)
         """,
         list({decision.email_id for _, decision in new if decision.email_id}),
     )

@@ -12,12 +12,17 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
+from asyncpg import Record
+
 from router.errors import LeaseLost
 from router.repository.database import Database, storable
 from transports.base import Cursor, Place
 
 # "now" is settled when the source is first read: what came while it could not be read is not the past.
 _BEGINS = {"now": "infinity", "all": "-infinity"}
+
+# New mail is dated by the mail server's clock. The cursor keeps the past out; the date, only old mail that is moved in.
+_CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
     """Take sources that nobody alive holds, at most this process's fair share of all that are wanted."""
     async with database.transaction() as connection:
         rows = await connection.fetch(
-            """
+            f"""
             WITH alive AS (
                 SELECT id FROM router.process WHERE seen_at > clock_timestamp() - $3::interval
             ), share AS (
@@ -131,24 +136,52 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
             )
             UPDATE router.source AS s SET process_id = $1, epoch = s.epoch + 1, changed_at = now()
             FROM free WHERE s.id = free.id
-            RETURNING s.id, s.epoch, s.cursor, s.begins_at < 'infinity' AS begun,
-                CASE WHEN isfinite(s.begins_at) THEN s.begins_at ELSE 'epoch' END AS begins_at
-            """,
+            RETURNING {_LEASE_COLUMNS}
+            """,  # noqa: S608  # a constant
             process_id,
             list(wanted),
             lease,
         )
-    return [
-        Lease(
-            row["id"],
-            process_id,
-            row["epoch"],
-            Cursor(row["cursor"]) if row["cursor"] else None,
-            row["begun"],
-            row["begins_at"],
+    return [_lease(process_id, row) for row in rows]
+
+
+_LEASE_COLUMNS = """s.id, s.epoch, s.cursor, s.begins_at < 'infinity' AS begun,
+                CASE WHEN isfinite(s.begins_at) THEN s.begins_at ELSE 'epoch' END AS begins_at"""
+
+
+def _lease(process_id: UUID, row: Record) -> Lease:
+    cursor = Cursor(row["cursor"]) if row["cursor"] else None
+    return Lease(row["id"], process_id, row["epoch"], cursor, row["begun"], row["begins_at"])
+
+
+async def take_folders(database: Database, lease: Lease, folders: Sequence[Source]) -> dict[Source, Lease]:
+    """Take the other folders of a mailbox of which we hold one: who holds that one reads them all.
+
+    Raises LeaseLost where we hold it no more.
+    """
+    ids = await ensure(database, folders)
+    async with database.transaction() as connection:
+        # Locked, so that nobody takes the mailbox before its folders are ours.
+        ours = await connection.fetchval(
+            "SELECT id FROM router.source WHERE id = $1 AND process_id = $2 AND epoch = $3 FOR SHARE",
+            lease.source_id,
+            lease.process_id,
+            lease.epoch,
         )
-        for row in rows
-    ]
+        if ours is None:
+            raise LeaseLost(f"source {lease.source_id} is held by another process now")
+        rows = await connection.fetch(
+            f"""
+            UPDATE router.source AS s SET process_id = $1, epoch = s.epoch + 1, changed_at = now()
+            WHERE s.id = ANY($2::bigint[]) AND s.id <> $3
+            RETURNING {_LEASE_COLUMNS}
+            """,  # noqa: S608  # a constant
+            lease.process_id,
+            list(ids.values()),
+            lease.source_id,
+        )
+    leases = {row["id"]: _lease(lease.process_id, row) for row in rows} | {lease.source_id: lease}
+    return {source: leases[source_id] for source, source_id in ids.items()}
 
 
 async def begin(database: Database, lease: Lease, cursor: Cursor) -> Lease:
@@ -161,13 +194,14 @@ async def begin(database: Database, lease: Lease, cursor: Cursor) -> Lease:
             """
             UPDATE router.source SET fault = NULL,
                 cursor = CASE WHEN begins_at = 'infinity' THEN $4 ELSE cursor END,
-                begins_at = CASE WHEN begins_at = 'infinity' THEN now() ELSE begins_at END
+                begins_at = CASE WHEN begins_at = 'infinity' THEN now() - $5::interval ELSE begins_at END
             WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING cursor, begins_at
             """,
             lease.source_id,
             lease.process_id,
             lease.epoch,
             cursor,
+            _CLOCKS_DIFFER,
         )
     if begun is None:
         raise LeaseLost(f"source {lease.source_id} is held by another process now")
@@ -213,6 +247,19 @@ async def note_fault(database: Database, source_id: int, fault: str | None) -> N
             source_id,
             storable(fault),
         )
+
+
+async def with_unsettled(database: Database, source_ids: Sequence[int]) -> list[int]:
+    """Which of these sources have places that the mail server was not told of yet."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT s.id FROM unnest($1::bigint[]) AS s (id)
+            WHERE EXISTS (SELECT FROM router.decision AS d WHERE d.source_id = s.id AND d.settled_at IS NULL)
+            """,
+            list(source_ids),
+        )
+    return [row["id"] for row in rows]
 
 
 async def unsettled(database: Database, source_id: int, limit: int = 1000) -> list[Place]:

@@ -90,7 +90,7 @@ async def query(dsn: str, sql: str) -> Any:
 
 async def until(condition: Callable[[], Any]) -> Any:
     """Wait for something that will come about; pytest's time limit is the end of patience."""
-    while not (found := condition()):  # noqa: ASYNC110  other processes set no events
+    while not (found := condition()):
         await asyncio.sleep(0.01)
     return found
 

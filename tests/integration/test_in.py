@@ -1,6 +1,8 @@
 """The way in, as its users see it: mail delivered into Dovecot is in the CRM."""
 
+import asyncio
 import imaplib
+import smtplib
 import sys
 import time
 import zlib
@@ -14,6 +16,8 @@ from tests.letters import letter
 from tests.profiles import MASTER, Profile
 from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
+from tests.servers.ports import free_port
+from tests.servers.proxy import Proxy
 
 PICTURE = Parcel("Büro Plan.png", "image/png", bytes(range(256)) * 40)
 NOTES = Parcel("notes.txt", "text/plain", b"again and again\n" * 400)
@@ -145,6 +149,19 @@ async def test_what_was_there_before_is_judged_only_if_the_profile_says_so(
     assert await crm.admin.fetchval("SELECT count(*) FROM router.message") == len(subjects)
 
 
+async def test_old_mail_that_is_moved_in_is_not_judged_but_a_mail_servers_slow_clock_is_forgiven(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    await new_router(incoming())
+    await crm.wait_for_sources(1)
+    put(dovecot, mailbox, "moved in", datetime.now(UTC) - timedelta(days=400))
+    put(dovecot, mailbox, "slow", datetime.now(UTC) - timedelta(minutes=3))
+    await crm.wait_for_emails(1)
+    assert [row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")] == ["slow"]
+    assert await crm.dispositions() == {"promoted": 1}
+
+
 async def test_a_folder_that_was_made_anew_is_promoted_once(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
 ) -> None:
@@ -190,3 +207,92 @@ def remake(dovecot: Dovecot, mailbox: str, folder: str) -> None:
         assert imap.create(folder)[0] == "OK"
         for message, date in zip(messages.values(), dates, strict=True):
             assert imap.append(folder, "", f'"{date}"', message)[0] == "OK"
+
+
+# --- Faults ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_mailbox_that_cannot_be_read_disturbs_no_other_and_recovers_by_itself(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, new_mailbox: Any
+) -> None:
+    broken, refused, sound = new_mailbox("broken"), new_mailbox("refused"), new_mailbox("sound")
+    for mailbox in (broken, refused, sound):
+        await crm.owner(mailbox, "all")
+    fault = "SELECT fault FROM router.source WHERE mailbox = $1"
+    async with Proxy(dovecot.imaps) as proxy:
+        proxy.refusing = True
+        await new_router(
+            incoming("broken", owners=[broken], port=proxy.port)
+            + incoming("refused", owners=[refused], auth=MASTER)
+            + incoming("sound"),
+            MASTER_PASSWORD="not-the-password",
+        )
+        await crm.wait_for(2, "SELECT count(*) FROM router.source WHERE fault IS NOT NULL")
+        await crm.wait_for_sources(1)
+        dovecot.deliver(sound, letter("karl@kunde.test", sound, "through"))
+        await crm.wait_for_emails(1)
+        assert f"127.0.0.1:{proxy.port}" in await crm.admin.fetchval(fault, broken)
+        words = await crm.admin.fetchval(fault, refused)
+        assert "Authentication failed" in words
+        assert "not-the-password" not in words
+
+        proxy.refusing = False
+        await crm.wait_for_sources(2)
+        dovecot.deliver(broken, letter("karl@kunde.test", broken, "back again"))
+        await crm.wait_for_emails(2)
+        assert await crm.admin.fetchval(fault, broken) is None
+
+        # What comes while the connection is lost is not the past.
+        proxy.refusing = True
+        proxy.cut()
+        await crm.wait_for(False, "SELECT fault IS NULL FROM router.source WHERE mailbox = $1", broken)
+        dovecot.deliver(broken, letter("karl@kunde.test", broken, "meanwhile"))
+        proxy.refusing = False
+        await crm.wait_for_emails(3)
+
+
+async def test_an_owner_whose_approval_is_taken_back_is_not_read_any_more(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    owner = await crm.owner(mailbox, "all")
+    await new_router(incoming())
+    await crm.wait_for_sources(1)
+    await crm.admin.execute("UPDATE crm.owner SET approved = false WHERE record_id = $1", owner)
+    await crm.wait_for_sources(0)
+    dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox, "between"))
+    await crm.wait_for_beats(3)
+    assert await crm.dispositions() == {}
+    await crm.admin.execute("UPDATE crm.owner SET approved = true WHERE record_id = $1", owner)
+    await crm.wait_for_emails(1)
+
+
+# --- A listener ------------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_mail_server_hands_over_is_in_the_crm_once_it_is_answered(crm: Crm, new_router: NewRouter) -> None:
+    port = free_port()
+    ulla, otto = [await crm.owner(f"{name}@in.test", "known") for name in ("ulla", "otto")]
+    await crm.owner("private@in.test", "none")
+    await crm.owner("waiting@in.test", "all", approved=False)
+    await crm.record("contact", "Karl", "karl@kunde.test")
+    await new_router(
+        f'[incoming.copies]\ntransport = "smtp"\nlisten = "127.0.0.1:{port}"\nowners = ["*@in.test"]\ncopy = true\n',
+        says=(r"\blistening\b",),
+    )
+    recipients = [f"{name}@in.test" for name in ("ulla", "otto", "private", "waiting", "nobody")]
+
+    def hand_over() -> dict[str, tuple[int, bytes]]:
+        with smtplib.SMTP("127.0.0.1", port) as smtp:
+            message = letter("karl@kunde.test", "list@kunde.test", attachments=[NOTES])
+            return smtp.sendmail("bounces@kunde.test", recipients, message)
+
+    turned_away = await asyncio.to_thread(hand_over)
+    assert {address: reply[0] for address, reply in turned_away.items()} == {
+        "waiting@in.test": 550,
+        "nobody@in.test": 550,
+    }
+    # No waiting: 250 was the promise.
+    assert len(await crm.rows("SELECT * FROM crm.email")) == 1
+    receipts = await crm.rows("SELECT owner_id FROM crm.receipt")
+    assert {row["owner_id"] for row in receipts} == {ulla, otto}
+    assert await crm.dispositions() == {"promoted": 1, "duplicate": 1, "ignored": 1}

@@ -315,3 +315,29 @@ async def test_an_attachment_is_stored_once_and_compressed(crm: Crm, recording: 
     (blob,) = await crm.rows("SELECT encoding, length(content) AS size FROM crm.blob")
     assert blob["encoding"] == "zlib"
     assert blob["size"] < 1000
+
+
+async def test_t64_mail_of_a_restored_mailbox_is_not_judged_anew(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "known")
+    await crm.record("contact", "karl@kunde.test")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    messages = [message(1), message(2, sender="stranger@elsewhere.test")]
+    await promote_batch(recording, Batch(copies(lease, owner_id, messages), lease))
+    await crm.execute("UPDATE crm.owner SET tracking_rule = 'all'")
+    restored = [replace(copy, place=Place("2", copy.place.id)) for copy in copies(lease, owner_id, messages)]
+    decisions = await promote_batch(recording, Batch(restored, lease))
+    assert [one.disposition for one in decisions] == ["duplicate", "ignored"]
+    assert await crm.value("SELECT count(*) FROM crm.email") == 1
+    assert [row["place"] for row in await crm.rows("SELECT place FROM crm.receipt")] == ["2:1"]
+
+
+async def test_t17_what_the_owner_sent_is_an_outgoing_email_that_nobody_sends_again(
+    crm: Crm, recording: Recording
+) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    (sent,) = copies(lease, owner_id, [message(1, sender="ulla@example.com")])
+    await promote_batch(recording, Batch([replace(sent, sent=True)], lease))
+    (email,) = await crm.rows("SELECT direction, status, sent_at FROM crm.email")
+    assert tuple(email) == ("out", "sent", NOW)
+    assert await crm.value("SELECT count(*) FROM router.outbox") == 0

@@ -154,8 +154,9 @@ async def test_pending_send_is_queued_and_taken_back(sql: "asyncpg.Connection[as
     assert await sql.fetchval("SELECT next_at > now() FROM router.outbox")
 
 
+@pytest.mark.usefixtures("owner")
 async def test_a_person_who_sends_again_means_all_who_did_not_take_it(
-    sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID
+    sql: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
     email_id = await draft(sql, "a@kunde.test", "b@kunde.test")
     for status in ("pending_send", "sending", "failed"):
@@ -171,15 +172,15 @@ async def test_a_person_who_sends_again_means_all_who_did_not_take_it(
     assert await sql.fetchval("SELECT count(*) FROM router.outbox") == 1
 
 
-async def test_a_new_mailbox_must_be_approved_again(sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID) -> None:
+@pytest.mark.usefixtures("owner")
+async def test_a_new_mailbox_must_be_approved_again(sql: "asyncpg.Connection[asyncpg.Record]") -> None:
     assert await sql.fetchval("SELECT mailbox FROM crm.owner") == "ulla@example.com"  # its record's only address
     await sql.execute("UPDATE crm.owner SET mailbox = 'other@example.com'")
     assert not await sql.fetchval("SELECT approved FROM crm.owner")
 
 
-async def test_the_crms_role_can_send_and_nothing_beyond(
-    sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID
-) -> None:
+@pytest.mark.usefixtures("owner")
+async def test_the_crms_role_can_send_and_nothing_beyond(sql: "asyncpg.Connection[asyncpg.Record]") -> None:
     await sql.execute("GRANT email_router_crm TO CURRENT_USER; SET ROLE email_router_crm")
     email_id = await draft(sql, "karl@kunde.test", subject="Offer")
     await sql.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = $1", email_id)

@@ -38,6 +38,24 @@ async def test_one_message_in_three_mailboxes_is_one_email(
     assert await crm.dispositions() == {"promoted": 1, "duplicate": 2}
 
 
+async def test_an_erased_email_does_not_come_back_with_the_next_copy(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, new_mailbox: NewMailbox
+) -> None:
+    mailboxes = [new_mailbox(name) for name in ("ulla", "otto")]
+    for mailbox in mailboxes:
+        await crm.owner(mailbox, "all")
+    await new_router(incoming())
+    await crm.wait_for_sources(2)
+    message = letter("karl@kunde.test", ", ".join(mailboxes))
+    dovecot.deliver(mailboxes[0], message)
+    await crm.wait_for_emails(1)
+    await crm.sql.execute("DELETE FROM crm.email")
+    dovecot.deliver(mailboxes[1], message)
+    await crm.wait_for_decisions(2)
+    assert await crm.dispositions() == {"promoted": 1, "duplicate": 1}
+    assert await crm.rows("SELECT * FROM crm.email") == await crm.rows("SELECT * FROM crm.receipt") == []
+
+
 @pytest.mark.parametrize("first", ["none", "all"])
 async def test_t09_what_none_ignores_stays_ignored(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, new_mailbox: NewMailbox, first: str

@@ -11,17 +11,22 @@ _CHUNK = 65_536
 class Proxy:
     """`async with Proxy(server_port) as proxy:` listens on `proxy.port`; faults reach all connections through it.
 
-    `delay` (seconds) holds back every chunk in both directions; `refusing` ends new connections at once.
+    `delay` (seconds) holds back every chunk in both directions; `refusing` ends new connections at once. With
+    `listening`, `heard` is all that either side has said. `connections` counts them all, `most_at_once`
+    those open together.
     """
 
-    def __init__(self, server_port: int, *, delay: float = 0.0) -> None:
+    def __init__(self, server_port: int, *, delay: float = 0.0, listening: bool = False) -> None:
         self.delay = delay
+        self.listening = listening
+        self.heard = bytearray()
         self.refusing = False
-        self.connections = 0
+        self.connections = self.most_at_once = 0
         self._server_port = server_port
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._cut_after = b""
+        self.held = asyncio.Event()
+        self._cut_after = self._hold_before = self._hold_after = b""
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -49,13 +54,27 @@ class Proxy:
         """Once a client has sent `text`, pass it on and break that connection before any answer; not through TLS."""
         self._cut_after = text
 
+    def hold_before(self, text: bytes) -> None:
+        """Once a client has sent `text`, set `held` and `stall`: the server does not hear of it; not through TLS."""
+        self._hold_before = text
+
+    def hold_after(self, text: bytes) -> None:
+        """Once a client has sent `text`, pass it on, set `held` and `stall`: no answer comes; not through TLS."""
+        self._hold_after = text
+
     def stall(self) -> None:
         """Let nothing through, with connections open: a server that hangs, a cable pulled."""
         self._flowing.clear()
 
     def resume(self) -> None:
-        """Undo `stall`; what was held back follows."""
+        """Undo `stall` and `hold_…`; what was held back follows."""
+        self._hold_before = self._hold_after = b""
+        self.held.clear()
         self._flowing.set()
+
+    def _hold(self) -> None:
+        self.stall()
+        self.held.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -63,6 +82,7 @@ class Proxy:
         self._tasks.add(task)
         self._writers.add(writer)
         self.connections += 1
+        self.most_at_once = max(self.most_at_once, len(self._tasks))
         try:
             if not self.refusing:
                 await self._connect(reader, writer)
@@ -91,10 +111,15 @@ class Proxy:
         seen = b""
         try:
             while chunk := await self._read(reader):
-                seen = (seen + chunk)[-_CHUNK:] if self._cut_after else b""
-                if seen and self._cut_after in seen:
+                seen = (seen + chunk)[-_CHUNK:] if self._cut_after or self._hold_before or self._hold_after else b""
+                if seen and self._cut_after and self._cut_after in seen:
                     writer.transport.abort()  # before the server hears of it, so that no answer gets through
+                if seen and self._hold_before and self._hold_before in seen:
+                    self._hold()
+                    await self._flowing.wait()
                 server.write(chunk)
+                if seen and self._hold_after and self._hold_after in seen:
+                    self._hold()
                 await server.drain()
             server.write_eof()
         except OSError:
@@ -109,6 +134,8 @@ class Proxy:
 
     async def _read(self, reader: asyncio.StreamReader) -> bytes:
         chunk = await reader.read(_CHUNK)
+        if self.listening:
+            self.heard += chunk
         if self.delay:
             await asyncio.sleep(self.delay)
         await self._flowing.wait()

@@ -62,7 +62,7 @@ def header_names(raw: bytes) -> list[str]:
 
 def tree(part: email.message.Message) -> object:
     kind = part.get_content_type()
-    return (kind, [tree(child) for child in part.get_payload()]) if part.is_multipart() else kind  # type: ignore[arg-type, union-attr]  # a multipart's payload is its parts
+    return (kind, [tree(child) for child in part.get_payload()]) if part.is_multipart() else kind  # type: ignore[arg-type]  # a multipart's payload is its parts
 
 
 def test_the_headers_of_a_plain_email() -> None:
@@ -281,7 +281,7 @@ def shown(text: str) -> str:
 ADDRESS = st.from_regex(r"[a-z0-9][a-z0-9._+-]{0,20}[a-z0-9]@[a-zäöü]{1,20}\.example", fullmatch=True).filter(
     lambda address: ".." not in address and normalise(address) == address
 )
-ROLE = st.sampled_from(["to", "cc", "reply_to"])
+ROLE: st.SearchStrategy[Role] = st.sampled_from(("to", "cc", "reply_to"))
 
 
 @st.composite
@@ -290,8 +290,8 @@ def mentions(draw: st.DrawFn) -> tuple[Mention, ...]:
     counts: dict[Role, int] = {}
     named = []
     for role, address, name in drawn:
-        named.append(Mention(role, counts.get(role, 0), address, name))  # type: ignore[arg-type]  # the strategy is untyped
-        counts[role] = counts.get(role, 0) + 1  # type: ignore[call-overload, index]  # the same
+        named.append(Mention(role, counts.get(role, 0), address, name))
+        counts[role] = counts.get(role, 0) + 1
     return tuple(named)
 
 
@@ -306,7 +306,7 @@ def test_what_is_composed_is_what_is_read(
     assert message.tokens[-1:] == (TOKEN,)
     for role in ("to", "cc", "reply_to"):
         composed = [(shown(mention.name), mention.address) for mention in named if mention.role == role]
-        assert [(shown(mention.name), mention.address) for mention in message.of(role)] == composed  # type: ignore[arg-type]  # one of the roles
+        assert [(shown(mention.name), mention.address) for mention in message.of(role)] == composed
     for written, read in ((text, message.text), (html, message.html)):
         expected = None if written is None else written.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
         assert read == expected

@@ -88,7 +88,7 @@ CREATE TABLE router.decision (
     CHECK ((disposition IN ('promoted', 'duplicate')) = (email_id IS NOT NULL))
 );
 CREATE INDEX decision_unsettled ON router.decision (source_id) WHERE settled_at IS NULL;
-CREATE INDEX decision_ignored ON router.decision (key) WHERE disposition = 'ignored';
+CREATE INDEX decision_refused ON router.decision (key) WHERE disposition IN ('ignored', 'held');
 CREATE INDEX decision_email ON router.decision (email_id) WHERE email_id IS NOT NULL;
 COMMENT ON TABLE router.decision IS 'What became of each copy of a message, with every reason. Of what was ignored nothing else is kept.';
 

@@ -25,10 +25,17 @@ def mail(body: str = "Hello", **headers: str) -> bytes:
     return "\r\n".join([*lines, "", body]).encode()
 
 
-def copy(raw: bytes | None = None, rule: Rule = Rule.ALL, owner: UUID = OWNER, fault: str | None = None) -> Copy:
+def copy(
+    raw: bytes | None = None,
+    rule: Rule = Rule.ALL,
+    owner: UUID = OWNER,
+    fault: str | None = None,
+    *,
+    sent: bool = False,
+) -> Copy:
     raw = mail() if raw is None else raw
     place = Place("1", uuid4().hex)
-    return Copy(uuid4(), 1, place, owner, rule, NOW, parse(raw), raw, fault)
+    return Copy(uuid4(), 1, place, owner, rule, NOW, parse(raw), raw, fault, sent=sent)
 
 
 def record(kind: str, *, active: bool = True, owner: UUID | None = None, age: int = 0) -> Record:

@@ -122,3 +122,20 @@ def test_t98_received_is_the_servers_and_the_date_what_the_sender_claims(
     decision = world.decide(mail(date=header))
     assert decision.email is not None
     assert (decision.email.received_at, decision.email.dated_at) == (NOW, dated_at)
+
+
+@pytest.mark.parametrize("disposition", [Disposition.IGNORED, Disposition.HELD])
+def test_t64_what_was_not_promoted_stays_so_in_another_place_though_the_rule_is_wider_now(
+    world: World, disposition: Disposition
+) -> None:
+    again = copy(rule=Rule.ALL)
+    world.facts.refused[again.owner_id, again.key] = disposition
+    decision = decide(again, world.facts)
+    assert (decision.disposition, decision.email) == (disposition, None)
+    assert "before" in decision.reasons[0]
+
+
+def test_t64_what_one_owner_ignored_another_owners_mailbox_is_not_bound_by(world: World) -> None:
+    theirs = copy(rule=Rule.ALL, owner=OTHER_OWNER)
+    world.facts.refused[OWNER, theirs.key] = Disposition.IGNORED
+    assert decide(theirs, world.facts).disposition is Disposition.PROMOTED

@@ -139,3 +139,44 @@ def test_reasons_of_what_is_ignored_hold_nothing_of_its_content(world: World, ru
     assert decision.disposition is Disposition.IGNORED
     said = " ".join(decision.reasons)
     assert not any(word in said for word in ("secret", "ann", "client.example", "sales", TOKEN))
+
+
+SENT = {"from": "Sales <sales@example.com>", "to": "ann@client.example", "cc": "bob@client.example"}
+
+
+@pytest.mark.parametrize(("rule", "kind"), [(Rule.ALL, None), (Rule.KNOWN, "contact"), (Rule.EMAIL_ENABLED, "vehicle")])
+def test_t17_the_owners_own_copy_of_what_was_sent_to_a_contact_is_promoted_as_outgoing(
+    world: World, rule: Rule, kind: str | None
+) -> None:
+    if kind:
+        world.knows("bob@client.example", record(kind))
+    decision = world.decide(mail(**SENT), rule, sent=True)
+    assert decision.disposition is Disposition.PROMOTED
+    assert decision.email is not None
+    assert decision.email.sent
+    assert not world.decide(mail(**SENT), Rule.ALL).email.sent  # type: ignore[union-attr]  # it is promoted
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (Rule.KNOWN, "no recipient is a contact, lead or account"),
+        (Rule.EMAIL_ENABLED, "no recipient is a record of the CRM"),
+        (Rule.REPLIES, "answers no CRM email"),
+        (Rule.NONE, "the owner's rule is none"),
+    ],
+)
+def test_t17_what_the_owner_sent_to_strangers_is_private(world: World, rule: Rule, reason: str) -> None:
+    world.knows("sales@example.com", record("user"))
+    decision = world.decide(mail(**SENT), rule, sent=True)
+    assert (decision.disposition, decision.reasons) == (Disposition.IGNORED, (reason,))
+
+
+def test_t17_the_owners_answer_on_a_thread_of_others_is_no_strangers(world: World) -> None:
+    world.email("offer@example.com", TOKEN, participants=("ann@client.example", "support@example.com"))
+    by_header = world.decide(mail(**SENT, in_reply_to="<offer@example.com>"), Rule.REPLIES, sent=True)
+    by_token = world.decide(mail(**SENT, subject=f"Re: CRM:{TOKEN}"), Rule.REPLIES, sent=True)
+    for decision in (by_header, by_token):
+        assert decision.disposition is Disposition.PROMOTED
+        assert decision.email is not None
+        assert decision.email.flags == ()

@@ -1,0 +1,69 @@
+# The commands of a working copy. Each makes the virtual environment .venv when there is none, or its lock changed.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+# What to run needs, and what to test and check needs besides.
+RUN := $(VENV)/.installed-to-run
+DEV := $(VENV)/.installed-to-develop
+
+PIP      := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+LOCK     := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --annotation-style line
+PYTEST   := $(BIN)/python -m pytest
+PARALLEL := --numprocesses auto --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench fmt lock clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+run: $(RUN) ## show it at work: a sample CRM, sample mail, a relay that keeps what it gets
+	@exec $(BIN)/email-router demo
+
+test: $(DEV) ## run all tests; installs Dovecot and Postfix from Debian's packages where they are missing
+	@tests/install-servers
+	$(PYTEST) $(PARALLEL) $(ARGS)
+
+check: $(DEV) ## look at format, rules, types, imports, locks, and what the wheel carries
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -q tests/project
+
+bench: $(DEV) ## measure messages a second, in and out
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+fmt: $(DEV) ## format, and mend what can be mended by itself
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock: $(DEV) ## renew the locks from pyproject.toml; ARGS=--upgrade takes newer versions
+	$(LOCK) $(ARGS) pyproject.toml -o requirements.lock
+	$(LOCK) $(ARGS) --group build -c requirements.lock -o requirements-build.lock
+	$(LOCK) $(ARGS) --group dev pyproject.toml -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+
+clean: ## remove the virtual environment and what the tools keep
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is not Python 3.11 or newer: install one, or name it: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "make: $(PYTHON) lacks the module venv (Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN): requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	@echo "installing what the router needs into $(VENV)"
+	@$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "installing what the router, its tests and checks need into $(VENV)"
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $(RUN) $@

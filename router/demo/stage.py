@@ -1,0 +1,146 @@
+"""What the demo needs around it: database, profiles, capture server; the router beside the play; an orderly stop."""
+
+import asyncio
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from shlex import quote
+from typing import Final
+from uuid import UUID
+
+from router import app, profile
+from router.demo import show
+from router.demo.capture import Capture
+from router.demo.play import Play, text_of
+from router.errors import RouterError
+from router.profile import Profiles
+from router.repository.database import Database
+from router.repository.migrate import migrate
+from router.repository.scripts import may_fill, run_script
+from router.settings import PREFIX, Settings
+
+_PORT: Final = 2525
+_ANNA: Final = UUID("de300000-0000-4000-8000-000000000001")  # of crm.sql
+
+_PROFILES: Final = """\
+# Written by `email-router demo` at each start.
+
+[incoming.demo]
+transport = "smtp"
+listen    = "127.0.0.1:{port}"
+owners    = ["*@velo.example"]
+copy      = true                     # the samples are files: what is ignored is not lost
+
+[outgoing.demo]
+transport = "smtp"
+host      = "127.0.0.1"
+port      = {capture}
+security  = "none"                   # it never leaves this machine
+senders   = ["*@velo.example"]
+"""
+
+
+async def run(settings: Settings) -> None:
+    """Play the demo until SIGTERM or SIGINT. It lives in the folder `demo` of the data folder."""
+    stop = app.stop_on_signals()
+    out = show.console()
+    # A data folder that is named may be a real router's: the demo keeps to a folder of its own within it.
+    home = settings.data.expanduser().absolute() / "demo"
+    own = settings.model_copy(update={"data": home, "postgres_listen": None})
+    if settings.database_url is None:
+        out.print(f"Starting a PostgreSQL of the demo's own in {home}", soft_wrap=True)
+    async with app.dsn_of(own) as dsn, _database(dsn) as database:
+        sent = await asyncio.to_thread(_folder, home, "sent")
+        async with Capture(sent) as capture:
+            port = _free_port()
+            profiles = await asyncio.to_thread(_write_profiles, home, port, capture.port)
+            lease = timedelta(seconds=settings.lease)
+            serving = asyncio.create_task(app.serve(database, profiles, lease, stop), name="router")
+            play = Play(database, port, out).run(await _farewell(own, port, sent))
+            playing = asyncio.create_task(play, name="play")
+            await asyncio.wait([serving, playing], return_when=asyncio.FIRST_COMPLETED)
+            stop.set()
+            playing.cancel()
+            results = await asyncio.gather(serving, playing, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    out.print(f"Stopped. What is in {home} stays, and the next start goes on with it.", soft_wrap=True)
+
+
+@asynccontextmanager
+async def _database(dsn: str) -> AsyncIterator[Database]:
+    """The database, migrated, with the sample CRM in it; refused if somebody else's data is there."""
+    async with Database(dsn) as database:
+        if not await may_fill(database, _ANNA):
+            raise RouterError(
+                "the demo writes sample data, and this database holds other data: leave "
+                f"{PREFIX}DATABASE_URL unset, so that the demo has a database of its own, or name an empty one"
+            )
+        await migrate(dsn)
+        await run_script(database, await text_of("crm.sql"))
+        yield database
+
+
+def _folder(home: Path, name: str) -> Path:
+    try:
+        (home / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RouterError(
+            f"{home / name} cannot be made: {error.strerror}; choose another folder with {PREFIX}DATA"
+        ) from error
+    return home / name
+
+
+def _free_port() -> int:
+    """Choose 2525, or any port that is free."""
+    for port in (_PORT, 0):
+        try:
+            with socket.create_server(("127.0.0.1", port)) as probe:
+                found: int = probe.getsockname()[1]
+                return found
+        except OSError:
+            continue
+    raise RouterError("no port is free at 127.0.0.1")
+
+
+def _write_profiles(home: Path, port: int, capture: int) -> Profiles:
+    folder = _folder(home, "profiles")
+    (folder / "demo.toml").write_text(_PROFILES.format(port=port, capture=capture), "utf-8")
+    return profile.load(folder)
+
+
+async def _farewell(settings: Settings, port: int, sent: Path) -> str:
+    """Tell how to go on: every command works as it is pasted."""
+    script = sent.parent / "queue-email.sql"
+    if not script.exists():  # it is there to be changed
+        await asyncio.to_thread(script.write_text, await text_of("queue-email.sql"), "utf-8")
+    taken = "" if port == _PORT else f" (port {_PORT} is taken)"
+    python = (
+        f'import smtplib; smtplib.SMTP("127.0.0.1", {port}).sendmail("lena@kestrel.example", "anna@velo.example", '
+        '"From: lena@kestrel.example\\nTo: anna@velo.example\\nSubject: Hello\\n\\nMail of my own")'
+    )
+    # The password of a database that was named is not printed: whoever named it has it in the environment.
+    where = f"{PREFIX}DATA={quote(str(settings.data))} " if settings.database_url is None else ""
+    lines = [
+        f"The router listens at 127.0.0.1:{port}{taken}, until Ctrl-C. What comes now is told here.",
+        "",
+        f"  send it mail    swaks --server 127.0.0.1:{port} --from lena@kestrel.example --to anna@velo.example",
+        f"  or by Python    {quote(sys.executable)} -c {quote(python)}",
+        f"  queue an email  {where}{_program()} sql < {quote(str(script))}",
+        f"  what was sent   {sent}/*.eml",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _program() -> str:
+    """How this program was called, so that it can be called so again from any folder."""
+    called = Path(sys.argv[0])
+    if called.name == "email-router" and (found := shutil.which(called)):
+        return quote(str(Path(found).absolute()))
+    return f"{quote(sys.executable)} -m router"

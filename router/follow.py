@@ -1,0 +1,189 @@
+"""Following a mailbox: one connection for all its folders, opened again whenever it is lost.
+
+Where a server grants fewer connections than there are mailboxes, they take turns: who has looked goes when another
+waits.
+"""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, time
+
+import structlog
+
+from router.errors import DatabaseError, LeaseLost
+from router.model import Owner
+from router.profile import IncomingProfile
+from router.receive import Reader
+from router.repository import sources
+from router.repository.database import Database
+from router.repository.sources import Lease, Source
+from router.retry import Backoff
+from transports import MailboxSettings
+from transports.base import Account, Missing, Temporary, TransportError
+
+_log = structlog.get_logger(__name__)
+
+_FOLDERS_LAST = 600.0  # seconds after which the server is asked again which folders there are
+
+
+class Turns:
+    """The connections of one profile: at most `size` at once, in the order of asking."""
+
+    def __init__(self, size: int) -> None:
+        self._free = asyncio.Semaphore(size)
+        self._asking = 0
+        self._asked = asyncio.Event()
+
+    async def __aenter__(self) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        self._asking += 1
+        self._asked.set()
+        try:
+            await self._free.acquire()
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._asked.clear()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._free.release()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a connection."""
+        return self._asking > 0
+
+    async def until_wanted(self) -> None:
+        """Return when somebody waits for a connection."""
+        await self._asked.wait()
+
+
+def primary_source(profile: IncomingProfile, settings: MailboxSettings, owner: Owner) -> Source:
+    """The source that stands for a whole mailbox: who holds it reads all its folders."""
+    folder = next((name for name in settings.folders if name != "*"), "INBOX")
+    return _source(profile, owner, folder)
+
+
+def _source(profile: IncomingProfile, owner: Owner, folder: str) -> Source:
+    start = profile.start
+    begins_at = start if isinstance(start, str) else datetime.combine(start, time(), UTC)
+    return Source(profile.name, owner.mailbox, folder, owner.id, begins_at)
+
+
+class Follower:
+    """Follows one mailbox, as long as this process holds it. `owner` may be renewed while it runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        profile: IncomingProfile,
+        settings: MailboxSettings,
+        owner: Owner,
+        lease: Lease,
+        turns: Turns,
+    ) -> None:
+        self._database = database
+        self._profile = profile
+        self._settings = settings
+        self.owner = owner
+        self._lease = lease
+        self._turns = turns
+        self._readers: dict[str, Reader] = {}
+        self._fault: str | None = ""  # what the last holder left noted is not known
+        self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox)
+
+    async def run(self) -> None:
+        """Follow until cancelled or another process holds it. What fails is tried again, ever more slowly."""
+        backoff = Backoff()
+        while True:
+            try:
+                async with self._turns, self._settings.open(self.owner.mailbox) as account:
+                    await self._follow(account, backoff)
+                # Another mailbox has its turn; this one is looked at again as often as the profile polls.
+                await asyncio.sleep(self._settings.poll)
+            except LeaseLost as error:
+                self._log.warning("let go of a mailbox", reason=str(error))
+                return
+            except (TransportError, DatabaseError) as error:
+                pause = backoff.next(error.retry_after if isinstance(error, Temporary) else None)
+                self._log.warning("a mailbox cannot be read now", reason=str(error), pause=round(pause, 1))
+                await self._note_fault(str(error))
+                await asyncio.sleep(pause)
+
+    async def _follow(self, account: Account, backoff: Backoff) -> None:
+        clock = asyncio.get_running_loop().time
+        taken_at = clock()
+        await self._take_folders(account)
+        while True:
+            for name in [*await account.changed(), *await self._unsettled()]:
+                await self._read(account, name)
+            await self._note_fault(None)
+            if not self._turns.wanted:
+                await self._wait(account)
+            if self._turns.wanted:
+                return
+            # Only now has the connection proven that it lasts.
+            backoff.reset()
+            if clock() - taken_at > _FOLDERS_LAST:
+                taken_at = clock()
+                await self._take_folders(account)
+
+    async def _take_folders(self, account: Account) -> None:
+        """Learn which folders there are, and take those that are new."""
+        folders = {folder.name: folder for folder in await account.folders()}
+        wanted = {name: self._source_of(name) for name in folders}
+        leases = await sources.take_folders(self._database, self._lease, list(wanted.values()))
+        self._readers = {
+            name: self._readers.get(name)
+            or Reader(self._database, self._profile, self.owner, folder, leases[wanted[name]])
+            for name, folder in folders.items()
+        }
+        for name in folders:
+            account.folder(name)
+
+    def _source_of(self, name: str) -> Source:
+        source = _source(self._profile, self.owner, name)
+        # A folder made later holds what has come since the mailbox began, not only what comes from now on.
+        began = self._lease.begins_at if self._lease.begun else None
+        return replace(source, begins_at=began) if began and source.begins_at == "now" else source
+
+    async def _read(self, account: Account, name: str) -> None:
+        reader = self._readers[name]
+        reader.owner = self.owner
+        try:
+            await reader.read(account.folder(name))
+        except Missing as error:
+            await reader.note_fault(str(error))
+        if reader.lease.source_id == self._lease.source_id:
+            self._lease = reader.lease
+
+    async def _unsettled(self) -> list[str]:
+        """The folders in which something was left to settle: by a crash, or because another copy became the CRM's."""
+        names = {reader.lease.source_id: name for name, reader in self._readers.items()}
+        return [names[source_id] for source_id in await sources.with_unsettled(self._database, list(names))]
+
+    async def _wait(self, account: Account) -> None:
+        """Wait for news, or until another mailbox wants the connection, which is then of no more use."""
+        tasks = [
+            asyncio.ensure_future(account.wait(self._settings.poll)),
+            asyncio.ensure_future(self._turns.until_wanted()),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _note_fault(self, fault: str | None) -> None:
+        if fault == self._fault:
+            return
+        try:
+            await sources.note_fault(self._database, self._lease.source_id, fault)
+            self._fault = fault
+        except DatabaseError as error:
+            self._log.debug("the fault could not be noted", reason=str(error))

@@ -1,0 +1,68 @@
+"""Holding the router at a known point of its work, from outside: by locks in the database.
+
+A trigger of the test's own, on the test's own database, waits for an advisory lock; while the test has that lock,
+whoever does what the trigger is for stops there, in the middle of its transaction.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.crm import Crm
+
+DECIDING = "INSERT ON router.decision"
+"""Promoting: the emails are written, and nothing is committed."""
+SETTLING = "UPDATE OF settled_at ON router.decision"
+"""The mail server was told, and that is not noted yet."""
+CLAIMING = "INSERT ON router.attempt"
+"""An email is claimed, and that is not committed."""
+STARTING = "UPDATE OF started_at ON router.attempt"
+"""A connection to the relay is ready, and the start is not committed."""
+RECORDING = "UPDATE OF finished_at ON router.attempt"
+"""The relay has answered, and that is not recorded."""
+
+
+_WAITING = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND NOT granted"
+
+
+class Hold:
+    """A point at which somebody waits, or will."""
+
+    def __init__(self, crm: Crm, key: int) -> None:
+        self._crm = crm
+        self._key = key
+
+    async def reached(self, timeout: float = 20.0) -> None:
+        """Return once somebody waits there."""
+        await self._crm.wait_for(True, f"SELECT EXISTS ({_WAITING})", self._key, timeout=timeout)
+
+    async def undo(self) -> None:
+        """Undo what waits there: a server does not notice that its client was killed, as long as it waits."""
+        await self._crm.admin.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM ({_WAITING}) AS w", self._key)
+
+    async def release(self) -> None:
+        """Let everybody go on."""
+        await self._crm.admin.execute("SELECT pg_advisory_unlock_all()")
+
+
+@asynccontextmanager
+async def holding(crm: Crm, point: str) -> AsyncIterator[Hold]:
+    """Hold whoever reaches the point from now on, until released or the end."""
+    key = [DECIDING, SETTLING, CLAIMING, STARTING, RECORDING].index(point) + 1
+    await crm.admin.execute(
+        f"""
+        CREATE OR REPLACE FUNCTION hold_{key}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_advisory_xact_lock_shared({key});
+            RETURN NEW;
+        END
+        $$;
+        CREATE OR REPLACE TRIGGER hold_{key} BEFORE {point} FOR EACH ROW EXECUTE FUNCTION hold_{key}();
+        """
+    )
+    # Only now: whoever waited for it would have locked the table that the trigger is for.
+    await crm.admin.execute("SELECT pg_advisory_lock($1)", key)
+    hold = Hold(crm, key)
+    try:
+        yield hold
+    finally:
+        await hold.release()

@@ -1,0 +1,169 @@
+"""Answers of the database that are lost, outcomes that cannot be stored, and stops in the middle of sending."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from router.errors import DatabaseAway
+from router.model import Outgoing, Result
+from router.repository import outbox, recovery, sources
+from router.repository.database import Database
+from router.repository.outbox import Start
+from router.repository.sources import Lease, Source
+from tests.crm import Crm
+from tests.holds import RECORDING, holding
+from tests.router_process import NewRouter
+from tests.servers.proxy import Proxy
+from tests.traffic import CONNECTIONS, Capture, outgoing, queue, statuses
+from transports.base import Cursor, Outcome
+
+MAILBOX = "ulla@example.com"
+PROCESS = UUID(int=1)
+LONG, NO_TIME = timedelta(hours=1), timedelta(0)
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Database]:
+    async with Database(database) as opened:
+        await sources.beat(opened, PROCESS)
+        yield opened
+
+
+async def claimed(crm: Crm, pool: Database) -> Outgoing:
+    await crm.owner(MAILBOX)
+    await queue(crm, 1, [MAILBOX])
+    (email,) = await outbox.claim(pool, PROCESS, 10)
+    return email
+
+
+async def test_what_was_claimed_without_hearing_of_it_is_pending_again(crm: Crm, pool: Database) -> None:
+    email = await claimed(crm, pool)
+    assert await recovery.recover(pool, PROCESS, [], LONG) == 0  # it may be heard of yet
+    assert await recovery.recover(pool, PROCESS, [email.attempt_id], NO_TIME) == 0
+    assert await recovery.recover(pool, PROCESS, [], NO_TIME) == 1
+    assert await statuses(crm) == {"pending_send": 1}
+    assert await outbox.start(pool, PROCESS, [Start(email.attempt_id, "relay", resend=False)]) == [False]
+
+
+async def test_what_was_started_is_not_pending_again_while_its_process_lives(crm: Crm, pool: Database) -> None:
+    email = await claimed(crm, pool)
+    await outbox.start(pool, PROCESS, [Start(email.attempt_id, "relay", resend=False)])
+    assert await recovery.recover(pool, PROCESS, [], NO_TIME) == 0
+    assert await statuses(crm) == {"sending": 1}
+
+
+async def test_words_that_postgresql_cannot_hold_lose_no_outcome(crm: Crm, pool: Database) -> None:
+    email = await claimed(crm, pool)
+    words = "2.0.0 Ok\0 \ud800"
+    await outbox.record(
+        pool,
+        [
+            Result(
+                email.id, email.attempt_id, "sent", words, (Outcome("karl@kunde.test", "accepted", "2.0.0\0", words),)
+            )
+        ],
+    )
+    assert await statuses(crm) == {"sent": 1}
+    assert await crm.admin.fetchval("SELECT text FROM crm.delivery") == "2.0.0 Ok ?"
+
+
+async def test_an_outcome_that_is_refused_takes_no_other_with_it(
+    crm: Crm, new_router: NewRouter, capture: Capture
+) -> None:
+    await crm.owner(MAILBOX)
+    await crm.admin.execute(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE EXCEPTION 'not this one' USING ERRCODE = 'check_violation';
+        END
+        $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON crm.delivery FOR EACH ROW WHEN (NEW.address = 'bad@kunde.test')
+            EXECUTE FUNCTION refuse();
+        """
+    )
+    async with holding(crm, RECORDING) as hold:  # so that those which come after the first are recorded together
+        await new_router(outgoing(capture.port))
+        for name in ("karl", "bad", "karla", "carlo"):
+            await crm.send(MAILBOX, f"{name}@kunde.test")
+        await crm.wait_for(4, "SELECT count(*) FROM router.attempt WHERE started_at IS NOT NULL")
+        await hold.reached()
+        await hold.release()
+        await crm.wait_for(3, "SELECT count(*) FROM crm.email WHERE status = 'sent'")
+
+
+async def test_a_start_that_is_tried_again_begins_where_it_began(crm: Crm, pool: Database) -> None:
+    source = Source("staff", MAILBOX, "INBOX", await crm.owner(MAILBOX), "now")
+    ids = await sources.ensure(pool, [source])
+    (lease,) = await sources.acquire(pool, PROCESS, list(ids.values()), LONG)
+    first = await sources.begin(pool, lease, Cursor("1:10"))
+    assert (first.begun, first.cursor) == (True, "1:10")
+    assert await sources.begin(pool, lease, Cursor("1:12")) == first
+
+
+async def test_a_process_too_slow_to_say_that_it_lives_does_not_take_from_itself(crm: Crm, pool: Database) -> None:
+    owner_id = await crm.owner(MAILBOX)
+    wanted = [Source("staff", MAILBOX, folder, owner_id, "all") for folder in ("INBOX", "Other")]
+    ids = list((await sources.ensure(pool, wanted)).values())
+    other = uuid4()
+    await sources.beat(pool, other)
+    mine = await sources.acquire(pool, PROCESS, ids, LONG)
+    assert len(mine) == 1
+    await crm.admin.execute("UPDATE router.process SET seen_at = now() - interval '1 day'")
+    taken = await sources.acquire(pool, PROCESS, ids, LONG)
+    assert taken == [Lease(ids[1], PROCESS, 1, None, begun=True, begins_at=mine[0].begins_at)]
+
+
+async def test_a_database_that_only_reads_is_one_to_come_back_to(pool: Database) -> None:
+    async def write() -> None:
+        async with pool.transaction() as connection:
+            await connection.execute("SET TRANSACTION READ ONLY")
+            await connection.execute("DELETE FROM crm.event")
+
+    with pytest.raises(DatabaseAway):
+        await write()
+
+
+async def test_a_crash_leaves_no_more_unknown_than_connections_even_before_outcomes_are_recorded(
+    crm: Crm, new_router: NewRouter, capture: Capture
+) -> None:
+    await crm.owner(MAILBOX)
+    await queue(crm, 20, [MAILBOX])
+    async with holding(crm, RECORDING) as hold:
+        router = await new_router(outgoing(capture.port), lease=1)
+        await hold.reached()
+        # All the rest that is claimed has been composed by now, and waits for its turn.
+        await crm.wait_for(CONNECTIONS, "SELECT count(*) FROM router.attempt WHERE started_at IS NOT NULL")
+        await crm.wait_for(True, "SELECT max(started_at) < clock_timestamp() - interval '0.5 s' FROM router.attempt")
+        await router.kill()
+        await hold.undo()
+    await router.start()
+    await crm.wait_for(0, "SELECT count(*) FROM router.outbox")
+    assert await statuses(crm) == {"unknown": CONNECTIONS, "sent": 20 - CONNECTIONS}
+    assert len(capture.accepted) == 20
+    assert set(capture.accepted.values()) == {1}
+
+
+async def test_a_router_that_is_stopping_is_not_taken_for_dead(
+    crm: Crm, new_router: NewRouter, capture: Capture
+) -> None:
+    await crm.owner(MAILBOX)
+    async with Proxy(capture.port) as proxy:
+        proxy.hold_after(b"\r\n.\r\n")
+        first = await new_router(outgoing(proxy.port), lease=1)
+        await queue(crm, 1, [MAILBOX])
+        await asyncio.wait_for(proxy.held.wait(), 20)
+        await new_router(outgoing(capture.port), lease=1)
+        end = asyncio.create_task(first.stop())
+        await first.wait_for_log("stopping")
+        stopping = await crm.admin.fetchval("SELECT clock_timestamp()")
+        # Longer than the lease, with time for the other one to look; not as long as what is under way may take.
+        await crm.wait_for(True, "SELECT clock_timestamp() > $1::timestamptz + interval '1.8 s'", stopping)
+        proxy.resume()
+        await end
+        await crm.wait_for(1, "SELECT count(*) FROM crm.email WHERE status = 'sent'")
+    events = await crm.rows("SELECT kind FROM crm.event")
+    assert [event["kind"] for event in events] == ["sent"]

@@ -1,0 +1,47 @@
+"""Mailboxes that take turns at the connections a server grants."""
+
+import asyncio
+
+from router.follow import Turns
+
+
+async def test_connections_go_round_in_the_order_of_asking() -> None:
+    turns = Turns(2)
+    order: list[int] = []
+    leave = [asyncio.Event() for _ in range(5)]
+
+    async def work(number: int) -> None:
+        async with turns:
+            order.append(number)
+            await leave[number].wait()
+
+    tasks = [asyncio.create_task(work(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    for number in range(5):
+        while number not in order:
+            await asyncio.sleep(0)
+        assert turns.wanted == (len(order) < 5)
+        leave[number].set()
+    await asyncio.gather(*tasks)
+    assert order == [0, 1, 2, 3, 4]
+    assert not turns.wanted
+
+
+async def test_who_holds_a_connection_hears_when_another_asks_and_no_more_when_that_one_gave_up() -> None:
+    turns = Turns(1)
+    unheard = asyncio.create_task(turns.until_wanted())
+    await asyncio.sleep(0)
+    async with turns:
+        assert not turns.wanted
+        await asyncio.sleep(0)
+        assert not unheard.done()  # there was one free
+        unheard.cancel()
+        heard = asyncio.create_task(turns.until_wanted())
+        other = asyncio.create_task(turns.__aenter__())
+        await heard
+        assert turns.wanted
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)
+        assert not turns.wanted
+    async with asyncio.timeout(1), turns:
+        pass

@@ -1,0 +1,76 @@
+"""What is logged, how, and what never is; each in a process of its own, since logging is configured once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+TALK = """
+import logging, warnings
+import structlog
+from router.log import configure
+
+def fail(password):
+    raise ValueError("it broke")
+
+log = structlog.get_logger("router.somewhere")
+configure({level!r}, {form!r})
+log.debug("whispered")
+log.info("said", profile="staff", mailbox="jörg@in.test")
+logging.getLogger("somelib").warning("a library's %s", "word")
+for library in ("aioimaplib.aioimaplib", "mail.log", "mail.debug"):
+    logging.getLogger(library).error("LOGIN ann hush")
+logging.getLogger("asyncio").info("a detail of asyncio")
+warnings.warn("old")
+try:
+    fail("hush")
+except ValueError as error:
+    log.error("failed", exc_info=error)
+"""
+
+
+def talk(level: str, form: str) -> str:
+    code = TALK.format(level=level, form=form)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == ""
+    assert "LOGIN" not in done.stderr
+    assert 'hush"' not in done.stderr.replace('fail("hush")', "")  # the source's own line stands in a traceback
+    return done.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "auto"])
+def test_json_has_one_object_a_line(form: str) -> None:
+    lines: list[dict[str, Any]] = [json.loads(line) for line in talk("info", form).splitlines()]
+    said = lines[0]
+    assert said.pop("timestamp").endswith("Z")
+    assert said == {
+        "message": "said", "level": "info", "logger": "router.somewhere", "profile": "staff",
+        "mailbox": "jörg@in.test",
+    }  # fmt: skip
+    assert [(line["level"], line["message"]) for line in lines[1:2]] == [("warning", "a library's word")]
+    assert lines[2]["logger"] == "py.warnings"
+    assert lines[3]["message"] == "failed"
+    assert "ValueError: it broke" in lines[3]["exception"]
+    assert len(lines) == 4
+
+
+def test_people_read_lines_without_colors_where_there_is_no_terminal() -> None:
+    text = talk("info", "console")
+    assert "\x1b" not in text
+    assert "said" in text.splitlines()[0]
+    assert "mailbox=jörg@in.test" in text.splitlines()[0]
+    assert "ValueError: it broke" in text
+
+
+def test_variables_of_a_traceback_are_not_shown() -> None:
+    assert "password = " not in talk("info", "console")
+
+
+@pytest.mark.parametrize(("level", "count"), [("debug", 5), ("warning", 3), ("error", 1)])
+def test_the_level_holds_for_us_and_for_libraries(level: str, count: int) -> None:
+    assert len(talk(level, "json").splitlines()) == count
