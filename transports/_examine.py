@@ -43,7 +43,7 @@ def no_way(error: TransportError, server: ServerSettings, port: int, usual: Port
     cause = _cause(error)
     if not isinstance(cause, ssl.SSLError) and not isinstance(error, Permanent):
         advice = (
-            f"does a mail server listen at port {port} of {server.host}, and is no firewall between? {_ports(usual)}"
+            f"does a mail server listen at port {port} of {server.host}, and no firewall stand between? {_ports(usual)}"
         )
         return [Finding("connection", "failed", str(error), advice)]
     reached = Finding("connection", "ok", f"{server.host}:{port} answers")
@@ -67,7 +67,7 @@ def found_tls(tls: ssl.SSLObject | None, server: ServerSettings, *, now: datetim
         return Finding("TLS", "ok", words)
     days = "less than a day" if left.days < 1 else "1 day" if left.days == 1 else f"{left.days} days"
     advice = f"renew the certificate of {server.host}: once it has expired, we do not connect any more"
-    return Finding("TLS", "warning", f"{words}: {days} from now", advice)
+    return Finding("TLS", "warning", f"{words}, {days} from now", advice)
 
 
 def _issuer(certificate: Mapping[str, object]) -> str:
@@ -90,7 +90,7 @@ def _trust(cause: ssl.SSLCertVerificationError, server: ServerSettings, port: in
 
 
 def _ports(usual: Ports) -> str:
-    return "usual is " + ", ".join(f'{port} for security = "{security}"' for security, port in usual.items())
+    return "usual ports are " + ", ".join(f'{port} (security = "{security}")' for security, port in usual.items())
 
 
 def _cause(error: BaseException) -> BaseException | None:

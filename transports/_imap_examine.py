@@ -12,7 +12,7 @@ from transports._imap_login import PORTS, enter, reach
 from transports._imap_protocol import ImapProtocol
 from transports._imap_response import status, values
 from transports._imap_settle import KEYWORD
-from transports.base import After, Finding, Folder, TransportError, Unauthorized
+from transports.base import After, Finding, Folder, Temporary, TransportError, Unauthorized, Unreachable
 
 if TYPE_CHECKING:
     from transports.imap import ImapSettings
@@ -72,7 +72,8 @@ async def _inside(imap: ImapProtocol, settings: ImapSettings, mailbox: str, afte
         whence = settings.auth.password.where(mailbox)
         yield Finding(step, "failed", str(error), f"the password is from {whence}: is it right, and the user name?")
     except TransportError as error:
-        yield Finding(step, "failed", str(error))
+        passes = isinstance(error, Temporary) and not isinstance(error, Unreachable)
+        yield Finding(step, "failed", str(error), "this goes away by itself: try again later" if passes else "")
 
 
 async def _log_in(imap: ImapProtocol, settings: ImapSettings, mailbox: str) -> Finding:
@@ -196,6 +197,8 @@ def _flags(parsed: object) -> Iterator[str]:
 
 
 def _content(messages: int, size: int | None) -> str:
+    if messages == 0:
+        return "empty"
     words = "1 message" if messages == 1 else f"{messages} messages"
     return words if size is None else f"{words}, {_bytes(size)}"
 
