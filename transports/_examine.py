@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from transports._settings import Security, ServerSettings
-from transports.base import Finding, Permanent, TransportError
+from transports.base import Finding, TransportError, Unreachable
 
 EXPIRES_SOON = timedelta(days=21)
 """Who renews certificates by a program does so 30 days before they end: later, something does not work."""
@@ -41,15 +41,18 @@ async def find_name(server: ServerSettings, port: int) -> Finding:
 def no_way(error: TransportError, server: ServerSettings, port: int, usual: Ports) -> Sequence[Finding]:
     """Tell what stood in the way to a server whose name was found, before the login."""
     cause = _cause(error)
-    if not isinstance(cause, ssl.SSLError) and not isinstance(error, Permanent):
-        advice = (
-            f"does a mail server listen at port {port} of {server.host}, and no firewall stand between? {_ports(usual)}"
-        )
-        return [Finding("connection", "failed", str(error), advice)]
-    reached = Finding("connection", "ok", f"{server.host}:{port} answers")
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return [reached, Finding("TLS", "failed", str(error), _trust(cause, server, port))]
-    return [reached, Finding("TLS", "failed", str(error), _ports(usual) if cause else "")]
+    if isinstance(cause, ssl.SSLError):
+        untrusted = cause.verify_code if isinstance(cause, ssl.SSLCertVerificationError) else None
+        advice = _ports(usual) if untrusted is None else _trust(untrusted, server, port)
+        reached = Finding("connection", "ok", f"{server.host}:{port} answers")
+        return [reached, Finding("TLS", "failed", str(error), advice)]
+    if isinstance(error, Unreachable):
+        advice = f"does a mail server listen at port {port} of {server.host}, and no firewall stand between?"
+        return [Finding("connection", "failed", str(error), f"{advice} {_ports(usual)}")]
+    if error.__cause__ is None:
+        # Ours, not the server's: no STARTTLS, or a file that cannot be used.
+        return [Finding("TLS", "failed", str(error), _ports(usual) if "STARTTLS" in str(error) else "")]
+    return [Finding("connection", "failed", str(error), f"these are the server's own words; {_ports(usual)}")]
 
 
 def found_tls(tls: ssl.SSLObject | None, server: ServerSettings, *, now: datetime | None = None) -> Finding:
@@ -79,10 +82,10 @@ def _issuer(certificate: Mapping[str, object]) -> str:
     return common or organisation or "an authority without a name"
 
 
-def _trust(cause: ssl.SSLCertVerificationError, server: ServerSettings, port: int) -> str:
-    if cause.verify_code in _EXPIRED:
+def _trust(verify_code: int, server: ServerSettings, port: int) -> str:
+    if verify_code in _EXPIRED:
         return f"renew the certificate of {server.host}"
-    if cause.verify_code in _OTHER_NAME:
+    if verify_code in _OTHER_NAME:
         return 'write as "host" a name that the certificate is for'
     if server.ca_file is not None:
         return f"{server.ca_file} (ca_file) does not hold the authority that the certificate of {server.host} is from"
