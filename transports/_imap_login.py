@@ -1,82 +1,113 @@
 """From nothing to a session: connect, TLS, login (RFC 3501 §6.1 and §6.2, RFC 8314)."""
 
+from __future__ import annotations
+
 import asyncio
 import base64
+import ssl
+from typing import TYPE_CHECKING
 
+from transports._imap_names import quoted
 from transports._imap_protocol import ImapProtocol
-from transports._imap_request import quoted
-from transports._settings import Auth, ServerSettings
 from transports._tls import client_context, no_connection
 from transports.base import Permanent, Unauthorized, Unreachable
 
+if TYPE_CHECKING:
+    from transports.imap import ImapAuth, ImapSettings
 
-async def log_in(server: ServerSettings, auth: Auth, mailbox: str) -> ImapProtocol:
+
+async def log_in(settings: ImapSettings, mailbox: str) -> ImapProtocol:
     """Return a connection that is logged in. Raises Unreachable, Unauthorized, Temporary or Permanent."""
-    protocol = await _connect(server)
+    protocol = await _connect(settings)
     try:
         await protocol.greeting()
-        if server.security == "starttls":
-            await _starttls(protocol, server)
+        if settings.security == "starttls":
+            await _starttls(protocol, settings)
         await protocol.capability()
         if protocol.state == "NONAUTH":
-            await _authenticate(protocol, auth.user.replace("{mailbox}", mailbox), auth.password.reveal(mailbox))
+            await _authenticate(protocol, settings.auth, mailbox)
             await protocol.capability()
+        await _enable(protocol)
     except BaseException:
         protocol.abort("not logged in")
         raise
     return protocol
 
 
-async def _connect(server: ServerSettings) -> ImapProtocol:
-    tls = server.security == "tls"
-    port = server.port or (993 if tls else 143)
-    peer = f"{server.host}:{port}"
-    context = client_context(server.ca_file) if tls else None
+async def _connect(settings: ImapSettings) -> ImapProtocol:
+    tls = settings.security == "tls"
+    port = settings.port or (993 if tls else 143)
+    peer = f"{settings.host}:{port}"
+    context = await _context(settings) if tls else None
     try:
-        async with asyncio.timeout(server.timeout):
+        async with asyncio.timeout(settings.timeout):
             _, protocol = await asyncio.get_running_loop().create_connection(
-                lambda: ImapProtocol(peer, server.timeout),
-                server.host,
+                lambda: ImapProtocol(peer, settings.timeout),
+                settings.host,
                 port,
                 ssl=context,
-                server_hostname=server.host if tls else None,
+                server_hostname=settings.host if tls else None,
             )
+    except UnicodeError:
+        raise Permanent(f"{settings.host!r} is no name of a server") from None
     except OSError as error:
         raise no_connection(peer, error) from error
-    except UnicodeError:
-        raise Permanent(f"{server.host!r} is no name of a server") from None
+    except (EOFError, RuntimeError) as error:
+        raise Unreachable(f"cannot connect to {peer}: {str(error) or type(error).__name__}") from error
     return protocol
 
 
-async def _starttls(protocol: ImapProtocol, server: ServerSettings) -> None:
+async def _context(settings: ImapSettings) -> ssl.SSLContext:
+    # Reading the authorities is work for the processor and the disk.
+    return await asyncio.to_thread(client_context, settings.ca_file, settings.client_cert, settings.client_key)
+
+
+async def _starttls(protocol: ImapProtocol, settings: ImapSettings) -> None:
     # A greeting of PREAUTH would leave the session in clear (RFC 9051 §7.1.4).
     if protocol.state != "NONAUTH":
         raise Unreachable(f"{protocol.peer} greets without a login, which leaves no place for STARTTLS")
     await protocol.capability()
     if "STARTTLS" not in protocol.capabilities:
         raise Permanent(f'{protocol.peer} does not offer STARTTLS: is port or security ("tls") right?')
+    context = await _context(settings)
     try:
-        async with asyncio.timeout(server.timeout):
-            await protocol.starttls(client_context(server.ca_file), server.host)
+        async with asyncio.timeout(settings.timeout):
+            await protocol.starttls(context, settings.host)
     except OSError as error:
         raise no_connection(protocol.peer, error) from error
+    except (EOFError, RuntimeError) as error:
+        raise Unreachable(f"TLS with {protocol.peer} failed: {str(error) or type(error).__name__}") from error
 
 
-async def _authenticate(protocol: ImapProtocol, user: str, password: str) -> None:
+async def _authenticate(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:
+    user = auth.user.replace("{mailbox}", mailbox)
+    authorised = (auth.authorise or "").replace("{mailbox}", mailbox)
+    password = auth.password.reveal(mailbox)
     offered = protocol.capabilities
     # What was offered before the login is stale after it.
     protocol.capabilities = set()
     if "AUTH=PLAIN" in offered:
-        # Unlike LOGIN it carries any character (RFC 4616).
-        if "\0" in user + password:
+        # Unlike LOGIN it carries any character, and in whose name we come (RFC 4616).
+        if "\0" in authorised + user + password:
             raise Permanent("user and password cannot hold a NUL")
-        token = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+        token = base64.b64encode(f"{authorised}\0{user}\0{password}".encode()).decode()
         at_once = (token,) if "SASL-IR" in offered else ()
         reply = await protocol.run("AUTHENTICATE", "PLAIN", *at_once, answers=() if at_once else (token,))
+    elif authorised:
+        raise Permanent(f"{protocol.peer} does not offer AUTH=PLAIN, which auth.authorise needs")
     elif "LOGINDISABLED" in offered:
         raise Permanent(f'{protocol.peer} accepts no password in clear: security = "starttls" or "tls" is needed')
     else:
         reply = await protocol.run("LOGIN", quoted(user), quoted(password))
     if not reply.ok:
-        raise reply.without(password).refusal(f"{protocol.peer} refuses the login of {user}", Unauthorized)
+        whom = f"{user} for {authorised}" if authorised else user
+        raise reply.without(password).refusal(f"{protocol.peer} refuses the login of {whom}", Unauthorized)
     protocol.state = "AUTH"
+
+
+async def _enable(protocol: ImapProtocol) -> None:
+    # Without it a server gives messages with UTF-8 headers changed, or not at all (RFC 6855 §3, RFC 6858).
+    # CONDSTORE and QRESYNC are not asked for: they tell of flags and of what is gone, and we follow only what comes,
+    # which UIDNEXT tells as cheaply as HIGHESTMODSEQ would, and without stirring whenever somebody reads a message.
+    if {"ENABLE", "UTF8=ACCEPT"} <= protocol.capabilities or {"ENABLE", "UTF8=ONLY"} <= protocol.capabilities:
+        await protocol.run("ENABLE", "UTF8=ACCEPT")

@@ -7,7 +7,7 @@ from transports._imap_response import Response
 from transports.base import Permanent, Temporary, TransportError
 
 _CODE = re.compile(r"\[([^\s\]]+)(?: ([^\]]*))?\]")
-_BACKOFF = re.compile(r"backoff time: (\d+) milliseconds", re.IGNORECASE)
+_BACKOFF = re.compile(r"backoff time: (\d{1,12}) milliseconds", re.IGNORECASE)
 _PASSING_CODES = {"UNAVAILABLE", "INUSE", "LIMIT", "THROTTLED", "SERVERBUG"}
 _PASSING_WORDS = re.compile(r"too many|throttl|try again|temporar", re.IGNORECASE)
 
@@ -40,8 +40,7 @@ class Reply:
         words = f"{refused}: {self.words or self.result}"
         if not self.passing:
             return otherwise(words)
-        backoff = _BACKOFF.search(self.words)
-        return Temporary(words, int(backoff[1]) / 1000 if backoff else None)
+        return Temporary(words, backoff(self.words))
 
     def without(self, secret: str) -> "Reply":
         """Return the reply for an error's text, should the server repeat what it was told."""
@@ -52,6 +51,12 @@ class Reply:
         if not self.ok:
             raise self.refusal(refused)
         return self
+
+
+def backoff(words: str) -> float | None:
+    """Return the seconds after which the server wants us to try again, where it says so (Exchange does)."""
+    match = _BACKOFF.search(words)
+    return int(match[1]) / 1000 if match else None
 
 
 def response_code(words: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from io import BytesIO
 
 LINE_LIMIT = 16 << 20
 """Bytes of one response without its literals. A SEARCH over a million messages is one line of 8 MB."""
@@ -22,6 +23,8 @@ _LITERAL = re.compile(rb"~?\{(\d{1,20})\}$")
 _TOKEN = re.compile(rb'(?s)\s*(?:([()])|"((?:[^"\\]|\\.)*)"|((?:[^\s()"\[]|\[[^\]]*\])+))')
 _INTERNALDATE = re.compile(rb"([ \d]\d)-(\w{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)")
 _MONTHS = (b"JAN", b"FEB", b"MAR", b"APR", b"MAY", b"JUN", b"JUL", b"AUG", b"SEP", b"OCT", b"NOV", b"DEC")
+_FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
+_STATUS_OF = re.compile(rb"\* STATUS ", re.IGNORECASE)
 _DEPTH_LIMIT = 100
 
 
@@ -30,7 +33,10 @@ class MalformedError(Exception):
 
 
 class Splitter:
-    """Cuts the stream into responses. A literal is taken by its length and never looked into."""
+    """Cuts the stream into responses. A literal is taken by its length and never looked into.
+
+    A literal that is still to come is written where it stays: BytesIO gives its bytes away without copying them.
+    """
 
     def __init__(self, line_limit: int = LINE_LIMIT, literal_limit: int = LITERAL_LIMIT) -> None:
         self._line_limit = line_limit
@@ -43,26 +49,48 @@ class Splitter:
         self._buffer.clear()
         self._parts: list[bytes] = []
         self._line_bytes = 0
-        self._literal_bytes: int | None = None
+        self._literal: BytesIO | None = None
+        self._missing = 0
         self._searched = 0
 
     def feed(self, received: bytes) -> Iterator[Response]:
         """Give out the responses that are complete now. Raises MalformedError."""
-        self._buffer += received
+        rest = self._into_literal(received)
+        if rest:
+            self._buffer += rest
         while (part := self._next_part()) is not None:
             self._parts.append(part)
             if len(self._parts) % 2 == 0:
                 continue
-            self._literal_bytes = self._announced()
-            if self._literal_bytes is None:
+            size = self._announced()
+            if size is None:
                 response = tuple(self._parts)
                 self._parts = []
                 self._line_bytes = 0
                 yield response
+            else:
+                self._begin_literal(size)
+
+    def _begin_literal(self, size: int) -> None:
+        self._literal, self._missing = BytesIO(), size
+        with memoryview(self._buffer) as view:
+            self._into_literal(view[:size])
+        del self._buffer[:size]
+
+    def _into_literal(self, received: bytes | memoryview) -> bytes | memoryview:
+        """Write what belongs to the literal, and return what is left."""
+        if self._literal is None or not self._missing:
+            return received
+        written = self._literal.write(received[: self._missing] if len(received) > self._missing else received)
+        self._missing -= written
+        return received[written:]
 
     def _next_part(self) -> bytes | None:
-        if self._literal_bytes is not None:
-            return self._cut(self._literal_bytes) if len(self._buffer) >= self._literal_bytes else None
+        if self._literal is not None:
+            if self._missing:
+                return None
+            literal, self._literal = self._literal.getvalue(), None
+            return literal
         end = self._buffer.find(b"\r\n", self._searched)
         self._line_bytes += max(end if end >= 0 else len(self._buffer) - 1, self._searched) - self._searched
         if self._line_bytes > self._line_limit:
@@ -70,17 +98,10 @@ class Splitter:
         if end < 0:
             self._searched = max(0, len(self._buffer) - 1)
             return None
-        line = self._cut(end)
-        del self._buffer[:2]
-        return line
-
-    def _cut(self, size: int) -> bytes:
-        with memoryview(self._buffer) as view:
-            part = bytes(view[:size])
-        del self._buffer[:size]
-        self._literal_bytes = None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 2]
         self._searched = 0
-        return part
+        return line
 
     def _announced(self) -> int | None:
         """Return the length of the literal that follows the last part, which is then cut to its text."""
@@ -95,16 +116,21 @@ class Splitter:
         return size
 
 
-def fetched(response: Response) -> dict[bytes, Value] | None:
-    """Return the attributes of a FETCH response by upper-case name; None if it is another, or cannot be read."""
-    match = re.match(rb"\* \d+ FETCH ", response[0], re.IGNORECASE)
+def values(response: Response, kind: re.Pattern[bytes]) -> list[Value] | None:
+    """Return what follows the response's name, `kind` ("* LIST "); None if it is another, or cannot be read."""
+    match = kind.match(response[0])
     if match is None:
         return None
     try:
-        parsed = _values((response[0][match.end() :], *response[1:]))
+        return _values((response[0][match.end() :], *response[1:]))
     except MalformedError:
         return None
-    if len(parsed) != 1 or not isinstance(parsed[0], list):
+
+
+def fetched(response: Response) -> dict[bytes, Value] | None:
+    """Return the attributes of a FETCH response by upper-case name; None if it is another, or cannot be read."""
+    parsed = values(response, _FETCH)
+    if parsed is None or len(parsed) != 1 or not isinstance(parsed[0], list):
         return None
     pairs = zip(parsed[0][::2], parsed[0][1::2], strict=False)
     return {name.upper(): value for name, value in pairs if isinstance(name, bytes)}
@@ -116,6 +142,19 @@ def searched(response: Response) -> list[int]:
     if len(words) < 2 or words[1].upper() != b"SEARCH":
         return []
     return [int(word) for word in words[2:] if word.isdigit()]
+
+
+def status(response: Response) -> tuple[bytes, dict[str, int]] | None:
+    """Return the folder's name and numbers of a STATUS response; None if it is another, or cannot be read."""
+    match values(response, _STATUS_OF):
+        case [bytes(name), list(told)]:
+            pairs = zip(told[::2], told[1::2], strict=False)
+            return name, {
+                key.upper().decode(errors="replace"): int(number)
+                for key, number in pairs
+                if isinstance(key, bytes) and isinstance(number, bytes) and number.isdigit() and len(number) <= 20
+            }
+    return None
 
 
 def internal_date(value: Value) -> datetime | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from transports._imap_protocol import ImapProtocol
-from transports._imap_request import folder_name, uid_set
+from transports._imap_request import uid_set
 from transports.base import After, Permanent
 
 _KEYWORD = re.compile(r"[^\x00-\x20\x7f-\uffff(){%*\"\\\]]+")
@@ -51,10 +51,10 @@ async def _delete(imap: ImapProtocol, messages: str) -> None:
 async def _move(imap: ImapProtocol, messages: str, folder: str) -> None:
     moves = "MOVE" in imap.capabilities
     command = "MOVE" if moves else "COPY"
-    reply = await imap.run(command, messages, folder_name(folder), uid=True)
+    reply = await imap.run(command, messages, imap.named(folder), uid=True)
     if not reply.ok and reply.code == "TRYCREATE":
-        created = await imap.run("CREATE", folder_name(folder))
-        reply = await imap.run(command, messages, folder_name(folder), uid=True)
+        created = await imap.run("CREATE", imap.named(folder))
+        reply = await imap.run(command, messages, imap.named(folder), uid=True)
         if not reply.ok and not created.ok:
             created.require(f"{imap.peer} does not make the folder {folder}")
     reply.require(f"{imap.peer} does not move to the folder {folder}")

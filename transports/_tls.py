@@ -8,16 +8,13 @@ from pathlib import Path
 from transports.base import Permanent, Unreachable
 
 
-def client_context(ca_file: Path | None) -> ssl.SSLContext:
+def client_context(ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
     """Return a context that verifies the server's certificate and name: by `ca_file` (PEM) or the system's authorities.
 
-    Raises Permanent if the file cannot be used.
+    With `cert_file` (PEM) we show who we are. Raises Permanent if a file cannot be used.
     """
-    try:
-        return _client_context(ca_file, ca_file.stat().st_mtime_ns if ca_file else 0)
-    except OSError as error:
-        reason = "it holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
-        raise Permanent(f"the certificate authorities in {ca_file} cannot be read: {reason}") from None
+    changed_at = tuple(map(_changed_at, (ca_file, cert_file, key_file)))
+    return _client_context(ca_file, cert_file, key_file, changed_at)
 
 
 def no_connection(peer: str, error: OSError) -> Unreachable:
@@ -39,8 +36,37 @@ def no_connection(peer: str, error: OSError) -> Unreachable:
 
 
 @lru_cache(maxsize=32)
-def _client_context(ca_file: Path | None, _changed_at: int) -> ssl.SSLContext:
+def _client_context(
+    ca_file: Path | None, cert_file: Path | None, key_file: Path | None, _changes: tuple[int, ...]
+) -> ssl.SSLContext:
     # One for all connections: reading the system's authorities takes tens of milliseconds, and keeping them memory.
-    context = ssl.create_default_context(cafile=ca_file)
+    context = _trusting(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if cert_file is not None:
+        _show(context, cert_file, key_file)
     return context
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        reason = "it holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+        raise Permanent(f"the certificate authorities in {ca_file} cannot be read: {reason}") from None
+
+
+def _show(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> None:
+    try:
+        # Without an answer OpenSSL would ask for the key's password at the terminal.
+        context.load_cert_chain(cert_file, key_file, password=lambda: "")
+    except OSError as error:
+        reason = error.strerror if not isinstance(error, ssl.SSLError) else error.reason or str(error)
+        named = f"{cert_file} with {key_file}" if key_file else str(cert_file)
+        raise Permanent(f"the client certificate {named} cannot be used: {reason}") from None
+
+
+def _changed_at(file: Path | None) -> int:
+    try:
+        return file.stat().st_mtime_ns if file else 0
+    except OSError:
+        return 0  # reading it will tell

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import uvloop
 from tests.servers.dovecot import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.tls import Tls
+from transports._imap_mailbox import ImapMailbox
 from transports.base import (
     After,
     Cursor,
     CursorLost,
     Listing,
+    Missing,
     Permanent,
     Place,
     Received,
@@ -24,9 +27,9 @@ from transports.base import (
     Unauthorized,
     Unreachable,
 )
-from transports.imap import ImapMailbox, ImapSettings
+from transports.imap import ImapSettings
 
-Open = Callable[..., ImapMailbox]
+Open = Callable[..., AbstractAsyncContextManager[ImapMailbox]]
 
 
 def message(subject: str, size: int = 0) -> bytes:
@@ -49,10 +52,16 @@ def settings(dovecot: Dovecot, ca_file: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def opened(settings: Callable[..., ImapSettings], mailbox: str) -> Open:
-    def make(folder: str = "INBOX", **changes: Any) -> ImapMailbox:
-        return settings(**changes).open(mailbox, folder)
+    @asynccontextmanager
+    async def make(folder: str = "INBOX", **changes: Any) -> AsyncIterator[ImapMailbox]:
+        async with settings(**changes).open(mailbox) as account:
+            yield account.folder(folder)
 
     return make
+
+
+def wait(box: ImapMailbox, timeout: float) -> Coroutine[Any, Any, None]:
+    return box._account.wait(timeout)
 
 
 @pytest.fixture
@@ -87,7 +96,7 @@ async def test_connects(dovecot: Dovecot, mailbox: str, opened: Open, security: 
 def test_works_on_uvloop(dovecot: Dovecot, mailbox: str, opened: Open, security: str) -> None:
     async def read() -> list[Received]:
         async with opened(security=security, port=dovecot.imaps if security == "tls" else dovecot.imap) as box:
-            await box.wait(0.01)
+            await wait(box, 0.01)
             return await fetched(box, await box.list(None, 10))
 
     dovecot.deliver(mailbox, message("one"))
@@ -133,15 +142,15 @@ async def test_clear_port_with_tls(dovecot: Dovecot, opened: Open) -> None:
 
 
 async def test_no_such_folder(opened: Open) -> None:
-    with pytest.raises(Permanent, match=r"does not open the folder Nowhere.*: .*exist"):
-        async with opened("Nowhere"):
-            pass
+    async with opened("Nowhere") as box:
+        with pytest.raises(Missing, match=r"does not open the folder Nowhere.*: .*exist"):
+            await box.list(None, 9)
 
 
 async def test_line_breaks_in_a_folder_are_no_commands(opened: Open) -> None:
-    with pytest.raises(Permanent, match="no name of a folder"):
-        async with opened("a\r\nb"):
-            pass
+    async with opened("a\r\nb") as box:
+        with pytest.raises(Permanent, match="no name of a folder"):
+            await box.list(None, 9)
 
 
 # Listing
@@ -154,7 +163,7 @@ async def test_list_in_portions_oldest_first(dovecot: Dovecot, mailbox: str, ope
     async with opened() as box:
         first = await box.list(None, 2)
         # There is more to list, so nobody waits.
-        await asyncio.wait_for(box.wait(600), 30)
+        await asyncio.wait_for(wait(box, 600), 30)
         second = await box.list(first.cursor, 2)
         third = await box.list(second.cursor, 2)
         fourth = await box.list(third.cursor, 2)
@@ -225,9 +234,9 @@ async def test_folder_deleted_while_it_is_open(dovecot: Dovecot, mailbox: str, o
             imap.delete("Box")
         with pytest.raises(Unreachable):
             await box.list(listing.cursor, 9)
-    with pytest.raises(Permanent, match="does not open the folder Box"):
-        async with opened("Box"):
-            pass
+    async with opened("Box") as box:
+        with pytest.raises(Missing, match="does not open the folder Box"):
+            await box.list(None, 9)
 
 
 async def test_cursor_of_another_kind_is_lost(opened: Open) -> None:
@@ -316,7 +325,7 @@ async def test_torn_file_spoils_no_other_message(dovecot: Dovecot, mailbox: str,
 async def test_mail_wakes_a_waiting_mailbox(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
     async with opened(poll=600) as box:
         cursor = (await box.list(None, 9)).cursor
-        waiting = asyncio.create_task(box.wait(600))
+        waiting = asyncio.create_task(wait(box, 600))
         await asyncio.to_thread(dovecot.deliver, mailbox, message("one"))
         await asyncio.wait_for(waiting, 30)
         assert len((await box.list(cursor, 9)).copies) == 1
@@ -328,14 +337,14 @@ async def test_news_before_waiting_are_not_missed(dovecot: Dovecot, mailbox: str
         listing = await box.list(None, 9)
         dovecot.deliver(mailbox, message("two"))
         await box.settle([Settlement(listing.copies[0].place, After("seen"))])
-        await asyncio.wait_for(box.wait(600), 30)
+        await asyncio.wait_for(wait(box, 600), 30)
         assert len((await box.list(listing.cursor, 9)).copies) == 1
 
 
 async def test_waiting_ends_after_its_time(opened: Open) -> None:
     async with opened(poll=600) as box:
         await box.list(None, 9)
-        await asyncio.wait_for(box.wait(0.05), 30)
+        await asyncio.wait_for(wait(box, 0.05), 30)
         assert (await box.list(None, 9)).copies == ()
 
 
@@ -343,7 +352,7 @@ async def test_another_command_ends_the_idling(dovecot: Dovecot, mailbox: str, o
     dovecot.deliver(mailbox, message("one"))
     async with opened(poll=600) as box:
         listing = await box.list(None, 9)
-        waiting = asyncio.create_task(box.wait(600))
+        waiting = asyncio.create_task(wait(box, 600))
         await asyncio.sleep(0)
         assert len(await asyncio.wait_for(fetched(box, listing), 30)) == 1
         waiting.cancel()
@@ -353,7 +362,7 @@ async def test_another_command_ends_the_idling(dovecot: Dovecot, mailbox: str, o
 async def test_killed_server_ends_the_waiting(own_dovecot: Dovecot, opened: Open) -> None:
     async with opened(poll=600, port=own_dovecot.imaps) as box:
         place = Place((await box.list(None, 9)).cursor.partition(":")[0], "1")
-        waiting = asyncio.create_task(box.wait(600))
+        waiting = asyncio.create_task(wait(box, 600))
         await asyncio.sleep(0)
         own_dovecot.kill()
         with pytest.raises(Unreachable, match=f"{HOST}:{own_dovecot.imaps}"):
@@ -367,7 +376,7 @@ async def test_killed_server_ends_the_waiting(own_dovecot: Dovecot, opened: Open
 async def test_cancelled_waiting_closes_the_connection(opened: Open) -> None:
     async with opened(poll=600) as box:
         await box.list(None, 9)
-        waiting = asyncio.create_task(box.wait(600))
+        waiting = asyncio.create_task(wait(box, 600))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -413,7 +422,7 @@ async def test_move_by_copy_where_move_is_not_offered(dovecot: Dovecot, mailbox:
 
     async with opened() as box:
         listing = await box.list(None, 1)
-        box._imap.capabilities.discard("MOVE")
+        box._account.imap.capabilities.discard("MOVE")
         await box.settle([Settlement(listing.copies[0].place, After("move", "Elsewhere"))])
     assert dovecot.count(mailbox) == 0
     assert dovecot.count(mailbox, "Elsewhere") == 1
@@ -424,7 +433,7 @@ async def test_delete_only_marks_where_uidplus_is_not_offered(dovecot: Dovecot, 
 
     async with opened() as box:
         listing = await box.list(None, 1)
-        box._imap.capabilities.discard("UIDPLUS")
+        box._account.imap.capabilities.discard("UIDPLUS")
         await box.settle([Settlement(listing.copies[0].place, After("delete"))])
     assert dovecot.flags(mailbox) == {1: {"\\Deleted"}}
 

@@ -5,14 +5,18 @@ import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from transports import load
-from transports._imap_request import folder_name, uid_set
+from transports._imap_account import ImapAccount
+from transports._imap_mailbox import ImapMailbox
+from transports._imap_names import folder_name
+from transports._imap_request import uid_set
 from transports._imap_response import Value, internal_date
 from transports.base import After, Permanent, Place, Settlement, Temporary, TransportError, Unauthorized, Unreachable
-from transports.imap import ImapMailbox, ImapSettings
+from transports.imap import ImapSettings
 
 LOGIN = {"LOGIN": ["OK done"], "SELECT": ["* 3 EXISTS", "* OK [UIDVALIDITY 7] ok", "* OK [UIDNEXT 4] ok", "OK done"]}
 
@@ -22,7 +26,7 @@ class Server:
 
     def __init__(self, answers: Mapping[str, list[str]], capabilities: str, greeting: str) -> None:
         self.answers = {"CAPABILITY": [f"* CAPABILITY IMAP4rev1 {capabilities}", "OK done"], "NOOP": ["OK done"]}
-        self.answers |= {"LOGOUT": ["OK bye"], **answers}
+        self.answers |= {"LOGOUT": ["OK bye"], "LIST": ['* LIST () "/" INBOX', "OK done"], **answers}
         self._greeting = greeting
         self.heard: list[str] = []
 
@@ -53,7 +57,8 @@ async def opened(
     capabilities: str = "",
     security: str = "none",
     greeting: str = "* OK ready",
-) -> AsyncIterator[tuple[ImapMailbox, Server]]:
+    **changes: Any,
+) -> AsyncIterator[tuple[ImapAccount, Server]]:
     script = Server(LOGIN | dict(answers or {}), capabilities, greeting)
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
     settings = ImapSettings.model_validate(
@@ -65,12 +70,21 @@ async def opened(
             "poll": 600,
             "auth": {"user": "{mailbox}", "password": {"env": "IMAP_TEST_PASSWORD"}},
         }
+        | changes
     )
     try:
-        async with settings.open("a@in.test", "INBOX") as box:
-            yield box, script
+        async with settings.open("a@in.test") as account:
+            yield account, script
     finally:
         server.close()
+
+
+@asynccontextmanager
+async def opened_inbox(
+    answers: Mapping[str, list[str]] | None = None, capabilities: str = ""
+) -> AsyncIterator[tuple[ImapMailbox, Server]]:
+    async with opened(answers, capabilities) as (account, server):
+        yield account.folder("INBOX"), server
 
 
 @pytest.fixture(autouse=True)
@@ -102,9 +116,9 @@ async def test_refused_login(answer: str, kind: type[TransportError], words: str
 
 
 async def test_login_is_quoted_and_capabilities_are_read_anew() -> None:
-    async with opened({"LOGIN": ["OK [CAPABILITY IMAP4rev1 MOVE] done"]}, "IDLE") as (box, server):
+    async with opened({"LOGIN": ["OK [CAPABILITY IMAP4rev1 MOVE] done"]}, "IDLE") as (account, server):
         assert server.heard[1] == 'LOGIN "a@in.test" "pass\\"word"'
-        assert box._imap.capabilities == {"IMAP4REV1", "MOVE"}
+        assert account.imap.capabilities == {"IMAP4REV1", "MOVE"}
 
 
 @pytest.mark.parametrize("initial", ["", "SASL-IR"])
@@ -137,8 +151,8 @@ async def test_plain_is_preferred(initial: str) -> None:
 )
 async def test_refused_opening(changes: dict[str, str], kind: type[TransportError], words: str) -> None:
     with pytest.raises(kind, match=words) as caught:
-        async with opened(**changes):  # type: ignore[arg-type]  # the cases are a table
-            pass
+        async with opened(**changes) as (account, _):  # type: ignore[arg-type]  # the cases are a table
+            await account.folder("INBOX").list(None, 1)
     assert type(caught.value) is kind
 
 
@@ -158,7 +172,7 @@ async def test_one_that_the_server_cannot_read_spoils_no_other() -> None:
         "UID SEARCH UID 2,4": ["* SEARCH 2 4", "OK done"],
     }
     answers["UID FETCH 1:2,4"] = answers["UID FETCH 1:4 (UID INTERNALDATE"]
-    async with opened(answers) as (box, _):
+    async with opened_inbox(answers) as (box, _):
         copies = [copy async for copy in box.fetch([Place("7", str(uid)) for uid in (4, 2, 3, 1)], "whole")]
         assert [(copy.place.id, copy.content) for copy in copies] == [("4", b"44"), ("2", b""), ("1", b"11")]
         assert [copy.fault for copy in copies] == [
@@ -177,7 +191,7 @@ async def test_one_that_makes_the_server_drop_the_connection_spoils_no_other() -
         "UID FETCH 2": ["DROP"],
         "UID FETCH 3": ["* 3 FETCH (UID 3 BODY[] {1}\r\nx)", "OK done"],
     }
-    async with opened(answers) as (box, _):
+    async with opened_inbox(answers) as (box, _):
         copies = [copy async for copy in box.fetch([Place("7", uid) for uid in ("1", "2", "3")], "whole")]
         assert [(copy.place.id, copy.content, "lost" in (copy.fault or "")) for copy in copies] == [
             ("1", b"x", False),
@@ -191,10 +205,10 @@ async def test_folder_made_anew_in_mid_fetch_gives_no_other_messages() -> None:
         "UID FETCH 1 (UID RFC822.SIZE": ["* 1 FETCH (UID 1 RFC822.SIZE 1)", "OK done"],
         "UID FETCH 1 (UID INTERNALDATE": ["DROP"],
     }
-    async with opened(answers) as (box, server):
+    async with opened_inbox(answers) as (box, server):
+        await box.list(None, 0)
         server.answers["SELECT"] = ["* 1 EXISTS", "* OK [UIDVALIDITY 8] ok", "OK done"]
-        with pytest.raises(Unreachable):
-            [copy async for copy in box.fetch([Place("7", "1")], "whole")]
+        assert [copy async for copy in box.fetch([Place("7", "1")], "whole")] == []
 
 
 async def test_a_server_in_trouble_makes_no_message_faulty() -> None:
@@ -202,13 +216,13 @@ async def test_a_server_in_trouble_makes_no_message_faulty() -> None:
         "UID FETCH 1 (UID RFC822.SIZE": ["* 1 FETCH (UID 1 RFC822.SIZE 2)", "OK done"],
         "UID FETCH 1 (UID INTERNALDATE": ["NO [UNAVAILABLE] later"],
     }
-    async with opened(answers) as (box, _):
+    async with opened_inbox(answers) as (box, _):
         with pytest.raises(Temporary, match="later"):
             [copy async for copy in box.fetch([Place("7", "1")], "whole")]
 
 
 async def test_a_message_beyond_all_limits_is_not_fetched() -> None:
-    async with opened({"UID FETCH 1": ["* 1 FETCH (UID 1 RFC822.SIZE 999999999)", "OK done"]}) as (box, server):
+    async with opened_inbox({"UID FETCH 1": ["* 1 FETCH (UID 1 RFC822.SIZE 999999999)", "OK done"]}) as (box, server):
         copies = [copy async for copy in box.fetch([Place("7", "1")], "whole")]
         assert [copy.fault for copy in copies] == [
             "the server did not give it up: 999999999 bytes are more than can be read"
@@ -216,17 +230,17 @@ async def test_a_message_beyond_all_limits_is_not_fetched() -> None:
         assert not any("BODY" in line for line in server.heard)
 
 
-async def test_contents_are_fetched_fifty_at_once_and_four_megabytes_at_most() -> None:
-    sizes = {uid: 2 << 20 if uid > 100 else 10 for uid in range(1, 104)}
+async def test_contents_are_fetched_two_hundred_at_once_and_four_megabytes_at_most() -> None:
+    sizes = {uid: 2 << 20 if uid > 250 else 10 for uid in range(1, 254)}
     answers = {
-        "UID FETCH 1:103 (UID RFC822": [f"* {uid} FETCH (UID {uid} RFC822.SIZE {sizes[uid]})" for uid in sizes],
+        "UID FETCH 1:253 (UID RFC822": [f"* {uid} FETCH (UID {uid} RFC822.SIZE {sizes[uid]})" for uid in sizes],
         "UID FETCH": [f"* {uid} FETCH (UID {uid} BODY[] {{1}}\r\nx)" for uid in sizes],
     }
-    async with opened({begin: [*data, "OK done"] for begin, data in answers.items()}) as (box, server):
+    async with opened_inbox({begin: [*data, "OK done"] for begin, data in answers.items()}) as (box, server):
         copies = [copy async for copy in box.fetch([Place("7", str(uid)) for uid in sizes], "whole")]
         assert [copy.place.id for copy in copies] == [str(uid) for uid in sizes]
         sets = [line.split()[2] for line in server.heard if "BODY.PEEK[]" in line]
-        assert sets == ["1:50", "51:100", "101:102", "103"]
+        assert sets == ["1:200", "201:251", "252:253"]
 
 
 async def test_what_cannot_be_described_is_listed_all_the_same() -> None:
@@ -235,7 +249,7 @@ async def test_what_cannot_be_described_is_listed_all_the_same() -> None:
         "UID SEARCH UID 1:*": ["* SEARCH 1 2", "OK done"],
         "UID SEARCH UID 2": ["* SEARCH 2", "OK done"],
     }
-    async with opened(answers) as (box, _):
+    async with opened_inbox(answers) as (box, _):
         listing = await box.list(None, 9)
         assert [(listed.place.id, listed.size) for listed in listing.copies] == [("1", 5), ("2", 0)]
         assert listing.cursor == "7:2"
@@ -243,7 +257,7 @@ async def test_what_cannot_be_described_is_listed_all_the_same() -> None:
 
 async def test_the_last_message_is_not_new() -> None:
     # "4:*" names message 3 where there is no 4.
-    async with opened({"UID SEARCH UID 4:*": ["* SEARCH 3", "OK done"]}) as (box, server):
+    async with opened_inbox({"UID SEARCH UID 4:*": ["* SEARCH 3", "OK done"]}) as (box, server):
         listing = await box.list((await box.list(None, 0)).cursor, 9)
         assert (listing.copies, listing.cursor) == ((), "7:3")
         searches = len([line for line in server.heard if "SEARCH" in line])
@@ -253,19 +267,23 @@ async def test_the_last_message_is_not_new() -> None:
 
 async def test_present_where_the_server_does_not_tell_it() -> None:
     select = ["* 3 EXISTS", "* OK [UIDVALIDITY 7] ok", "OK done"]
-    async with opened({"SELECT": select, "UID SEARCH UID *": ["* SEARCH 12", "OK done"]}) as (box, _):
+    async with opened_inbox({"SELECT": select, "UID SEARCH UID *": ["* SEARCH 12", "OK done"]}) as (box, _):
         assert (await box.list(None, 0)).cursor == "7:12"
 
 
 async def test_waiting_without_idle_looks_by_itself() -> None:
-    async with opened({"NOOP": ["* 4 EXISTS", "OK done"]}) as (box, server):
-        await box.wait(0.01)
+    answers = {"UID SEARCH": ["* SEARCH", "OK done"]}
+    async with opened(answers, poll=1) as (account, server):
+        await account.folder("INBOX").list(None, 9)
+        server.answers["NOOP"] = ["* 4 EXISTS", "OK done"]
+        await asyncio.wait_for(account.wait(600), 30)
         assert server.heard[-1] == "NOOP"
+        assert await account.changed() == ["INBOX"]
 
 
 async def test_keyword_where_the_folder_keeps_none() -> None:
     select = [*LOGIN["SELECT"][:-1], "* OK [PERMANENTFLAGS (\\Seen \\Deleted $Ours)] limited", "OK done"]
-    async with opened({"SELECT": select, "UID STORE": ["OK done"]}) as (box, server):
+    async with opened_inbox({"SELECT": select, "UID STORE": ["OK done"]}) as (box, server):
         await box.settle([Settlement(Place("7", uid), After("keyword", "$ours")) for uid in ("1", "2", "9")])
         assert server.heard[-1] == "UID STORE 1:2,9 +FLAGS.SILENT ($ours)"
         with pytest.raises(Permanent, match="keeps no keywords"):
@@ -274,7 +292,7 @@ async def test_keyword_where_the_folder_keeps_none() -> None:
 
 async def test_move_to_a_folder_that_cannot_be_made() -> None:
     answers = {"UID MOVE": ["NO [TRYCREATE] no such folder"], "CREATE": ["NO [NOPERM] not here"]}
-    async with opened(answers, "MOVE") as (box, _):
+    async with opened_inbox(answers, "MOVE") as (box, _):
         with pytest.raises(Permanent, match=r"does not make the folder Füße: \[NOPERM\] not here"):
             await box.settle([Settlement(Place("7", "1"), After("move", "Füße"))])
 
