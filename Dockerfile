@@ -41,4 +41,4 @@ HEALTHCHECK --interval=30s --timeout=15s --start-period=60s CMD email-router sql
     AND seen_at > now() - make_interval(secs => 3 * ${EMAIL_ROUTER_LEASE:-10})"
 # -s: also where it is not pid 1, as with docker run --init.
 ENTRYPOINT ["tini", "-s", "--", "email-router"]
-CMD ["run"]
+CMD ["run", "--wait"]

@@ -54,7 +54,9 @@ def _all(
 
 
 @app.command()
-def run() -> None:
+def run(
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a profile where there is none yet.")] = False,
+) -> None:
     """Bring mail in and send mail out, until SIGTERM or Ctrl-C.
 
     Brings the schema of the database up to date first. Any number of processes may run on one database: they share the
@@ -63,7 +65,7 @@ def run() -> None:
     """
     from router.commands import service
 
-    service.run()
+    service.run(wait=wait)
 
 
 @app.command()

@@ -48,7 +48,6 @@ class Hold:
 async def holding(crm: Crm, point: str) -> AsyncIterator[Hold]:
     """Hold whoever reaches the point from now on, until released or the end."""
     key = [DECIDING, SETTLING, CLAIMING, STARTING, RECORDING].index(point) + 1
-    await crm.admin.execute("SELECT pg_advisory_lock($1)", key)
     await crm.admin.execute(
         f"""
         CREATE OR REPLACE FUNCTION hold_{key}() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -60,6 +59,8 @@ async def holding(crm: Crm, point: str) -> AsyncIterator[Hold]:
         CREATE OR REPLACE TRIGGER hold_{key} BEFORE {point} FOR EACH ROW EXECUTE FUNCTION hold_{key}();
         """
     )
+    # Only now: whoever waited for it would have locked the table that the trigger is for.
+    await crm.admin.execute("SELECT pg_advisory_lock($1)", key)
     hold = Hold(crm, key)
     try:
         yield hold

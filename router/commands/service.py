@@ -1,16 +1,25 @@
 """`run`, `demo` and `migrate`."""
 
+import asyncio
+from pathlib import Path
+
+import structlog
+
 from router import app, profile
 from router import demo as play
 from router.commands.terminal import carry_out, say, say_json
 from router.repository.migrate import migrate as bring_up_to_date
 from router.settings import Settings
 
+_log = structlog.get_logger(__name__)
 
-def run() -> None:
+
+def run(*, wait: bool = False) -> None:
     """Bring mail in and send mail out, until told to stop."""
 
     async def work(settings: Settings) -> None:
+        if wait:
+            await _first_profile(settings.profiles)
         await app.run(settings, profile.load(settings.profiles))
 
     carry_out(work, serves=True)
@@ -36,3 +45,15 @@ def migrate(*, as_json: bool) -> None:
         say(f"applied {name}")
     if not applied:
         say("the schema is up to date")
+
+
+async def _first_profile(folder: Path) -> None:
+    if _has_none(folder):
+        advice = '"email-router profile example KIND" prints one'
+        _log.warning("waiting for a profile", folder=str(folder), advice=advice)
+    while _has_none(folder):  # noqa: ASYNC110  nobody here would set an event
+        await asyncio.sleep(0.5)
+
+
+def _has_none(folder: Path) -> bool:
+    return not any(folder.glob("*.toml"))

@@ -50,10 +50,13 @@ async def migrate(database: "str | asyncpg.Connection[asyncpg.Record]", folder: 
         # Two CREATE SCHEMA IF NOT EXISTS at once may fail, so that is done under the lock, too.
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         try:
-            return await _apply(connection, files)
-        finally:
+            applied = await _apply(connection, files)
+        except Exception:
             if not connection.is_closed():
                 await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+            raise
+        await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+        return applied
 
 
 async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", files: list[_Migration]) -> list[str]:
@@ -145,5 +148,8 @@ async def _connection(
         raise DatabaseError(f"cannot connect to the database: {error}") from error
     try:
         yield connection
-    finally:
-        await connection.close()
+    except BaseException:
+        # Without a word to the server: it may be what we wait for. Our lock goes with the session.
+        connection.terminate()
+        raise
+    await connection.close()

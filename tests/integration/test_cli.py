@@ -260,6 +260,17 @@ def test_the_schema_is_json(tmp_path: Path) -> None:
 # --- The database ----------------------------------------------------------------------------------------------------
 
 
+def test_run_can_wait_for_the_first_profile(cli: Cli) -> None:
+    with cli.running("run", "--wait") as running:
+        running.until("waiting for a profile")
+        text = cli.profiles / "not-yet"
+        text.write_text(relay(free_port()), encoding="utf-8")
+        text.rename(cli.profiles / "a.toml")
+        running.until("running")
+        running.process.terminate()
+        assert running.ends() == 0
+
+
 def test_psql_is_opened_on_the_database(cli: Cli) -> None:
     assert cli("sql", "-Atc", "select 6 * 7", "-c", "select 'x y'") == "42\nx y\n"
     assert cli("sql", "-At", stdin="select count(*) from crm.email;\n") == "0\n"

@@ -48,9 +48,9 @@ async def test_killed_with_its_own_database_it_goes_on(
     router = await new_router(
         incoming(dovecot.imap) + outgoing(capture.port),
         lease=1,
+        IMAP_PASSWORD=MASTER_PASSWORD,
         EMAIL_ROUTER_DATABASE_URL="",
         EMAIL_ROUTER_DATA=str(data),
-        IMAP_PASSWORD=MASTER_PASSWORD,
     )
     async with connected(data) as crm:
         for mailbox in mailboxes:

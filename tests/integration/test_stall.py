@@ -48,6 +48,7 @@ async def test_a_router_that_hangs_is_replaced_and_does_no_harm_when_it_comes_ba
             profiles = incoming(dovecot.imap) + outgoing(capture.port)
             await new_router(profiles, lease=LEASE, IMAP_PASSWORD=MASTER_PASSWORD)
             await crm.wait_for(0, "SELECT count(*) FROM router.outbox")
+            await crm.wait_for(30, "SELECT count(*) FROM crm.email WHERE direction = 'in'")
             assert await statuses(crm) == {"received": 30, "sent": 60 - CONNECTIONS, "unknown": CONNECTIONS}
             await check_received(crm, dovecot, post)
             imap.resume()
