@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -47,31 +47,25 @@ async def describe(imap: ImapProtocol, uids: Sequence[int]) -> Sequence[Listed]:
     return [found[uid] for uid in uids if uid in found]
 
 
-async def fetch_in_spite(
-    account: ImapAccount, folder: str, validity: str, uids: Sequence[int], part: Part
-) -> dict[int, Received]:
+async def fetch_in_spite(account: ImapAccount, folder: str, group: Sequence[Listed], part: Part) -> dict[int, Received]:
     """Fetch, even if one of them makes the server drop the connection, alone and twice: that one is faulty.
 
     Dovecot does so where a file is torn. Under another UIDVALIDITY these are other messages: none is returned.
     """
-    if account.imap.validity != validity:
-        return {}
     try:
-        return await _contents(account.imap, uids, part)
+        return await _contents(account.imap, group, part)
     except Unreachable:
         await _reconnect(account, folder)
-    if len(uids) > 1:
+    if len(group) > 1:
         copies: dict[int, Received] = {}
-        for uid in uids:
-            copies |= await fetch_in_spite(account, folder, validity, [uid], part)
+        for one in group:
+            copies |= await fetch_in_spite(account, folder, [one], part)
         return copies
-    if account.imap.validity != validity:
-        return {}
     try:
-        return await _contents(account.imap, uids, part)
+        return await _contents(account.imap, group, part)
     except Unreachable as lost:
         await _reconnect(account, folder)
-        return {uids[0]: faulty(Place(validity, str(uids[0])), str(lost))}
+        return {uid_of(one.place): faulty(one.place, str(lost)) for one in group}
 
 
 def faulty(place: Place, words: str) -> Received:
@@ -79,19 +73,23 @@ def faulty(place: Place, words: str) -> Received:
     return Received(place, b"", datetime.now(UTC), fault=f"the server did not give it up: {words}")
 
 
-def groups(uids: Sequence[int], sizes: Mapping[int, int]) -> Iterator[Sequence[int]]:
+def groups(described: Iterable[Listed]) -> Iterator[Sequence[Listed]]:
     """Cut into what is fetched at once: not too many, and not too large together."""
-    group: list[int] = []
+    group: list[Listed] = []
     total = 0
-    for uid in uids:
-        size = sizes.get(uid, 0)
-        if group and (len(group) == FETCH_UIDS or total + size > FETCH_BYTES):
+    for one in described:
+        if group and (len(group) == FETCH_UIDS or total + one.size > FETCH_BYTES):
             yield group
             group, total = [], 0
-        group.append(uid)
-        total += size
+        group.append(one)
+        total += one.size
     if group:
         yield group
+
+
+def uid_of(place: Place) -> int:
+    """Return the UID of a place of ours."""
+    return int(place.id)
 
 
 def uids_of(places: Iterable[Place], validity: str) -> Sequence[int]:
@@ -105,25 +103,27 @@ async def _reconnect(account: ImapAccount, folder: str) -> None:
     await account.select(folder)
 
 
-async def _contents(imap: ImapProtocol, uids: Sequence[int], part: Part) -> dict[int, Received]:
+async def _contents(imap: ImapProtocol, group: Sequence[Listed], part: Part) -> dict[int, Received]:
+    wanted = {uid_of(one.place): one for one in group if one.place.validity == imap.validity}
+    if not wanted:
+        return {}
     item = "BODY[]" if part == "whole" else "BODY[HEADER]"
-    reply = await imap.run("FETCH", uid_set(uids), f"(UID INTERNALDATE {item.replace('[', '.PEEK[')})", uid=True)
+    reply = await imap.run("FETCH", uid_set(wanted), f"(UID {item.replace('[', '.PEEK[')})", uid=True)
     copies: dict[int, Received] = {}
     for response in reply.data:
         attributes = fetched(response) or {}
         uid, content = attributes.get(b"UID"), attributes.get(item.encode())
-        if isinstance(uid, bytes) and isinstance(content, bytes) and uid.isdigit():
-            received_at = internal_date(attributes.get(b"INTERNALDATE")) or datetime.now(UTC)
-            copies[int(uid)] = Received(_place(imap, int(uid)), content, received_at)
-    missing = [wanted for wanted in uids if wanted not in copies]
+        if isinstance(uid, bytes) and isinstance(content, bytes) and uid.isdigit() and (one := wanted.get(int(uid))):
+            copies[int(uid)] = Received(one.place, content, one.received_at)
+    missing = [uid for uid in wanted if uid not in copies]
     if missing and reply.passing and reply.code != "SERVERBUG":
         raise reply.refusal(f"{imap.peer} refuses FETCH")
     # Gone, or unreadable: one that cannot be read spoils no other, so each is asked for alone.
     for unread in await _present_among(imap, missing):
-        if len(uids) > 1:
-            copies |= await _contents(imap, [unread], part)
+        if len(wanted) > 1:
+            copies |= await _contents(imap, [wanted[unread]], part)
         else:
-            copies[unread] = faulty(_place(imap, unread), reply.words)
+            copies[unread] = faulty(wanted[unread].place, reply.words)
     return copies
 
 

@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from transports._imap_fetch import LITERAL_LIMIT, describe, faulty, fetch_in_spite, groups, search, uids_of
+from transports._imap_fetch import LITERAL_LIMIT, describe, faulty, fetch_in_spite, groups, search, uid_of, uids_of
 from transports._imap_settle import settle_group
 from transports._imap_watch import HIGHEST_UID, Watch
 from transports.base import (
     After,
     Cursor,
     CursorLost,
+    Listed,
     Listing,
     Part,
     Place,
@@ -41,7 +42,7 @@ class ImapMailbox:
         self._validity = ""
         self._ahead: Sequence[int] = ()
         self._ahead_of = HIGHEST_UID
-        self._sizes: dict[int, int] = {}
+        self._known: dict[int, Listed] = {}
         self.name = name
         self.watch = Watch()
 
@@ -60,20 +61,18 @@ class ImapMailbox:
 
     async def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
         """Yield the copies at these places. See `Mailbox.fetch`."""
-        # A turn for each group, since what the reader does between them may be long.
         async with self._account.turn(self.name) as imap:
-            uids = uids_of(places, imap.validity)
-            sizes = await self._sizes_of(imap, uids) if part == "whole" else {}
-            validity = imap.validity
-        for group in groups(uids, sizes):
-            if sizes.get(group[0], 0) > LITERAL_LIMIT:
-                yield faulty(Place(validity, str(group[0])), f"{sizes[group[0]]} bytes are more than can be read")
+            described = await self._described(imap, uids_of(places, imap.validity))
+        for group in groups(described):
+            if group[0].size > LITERAL_LIMIT:
+                yield faulty(group[0].place, f"{group[0].size} bytes are more than can be read")
                 continue
-            async with self._account.turn(self.name) as imap:
-                copies = await fetch_in_spite(self._account, self.name, validity, group, part)
-            for uid in group:
-                if uid in copies:
-                    yield copies.pop(uid)
+            # A turn for each group, since what the reader does between them may be long.
+            async with self._account.turn(self.name):
+                copies = await fetch_in_spite(self._account, self.name, group, part)
+            for one in group:
+                if uid_of(one.place) in copies:
+                    yield copies.pop(uid_of(one.place))
 
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Flag, move or delete. Places of another UIDVALIDITY are passed over: they are other messages now."""
@@ -97,7 +96,7 @@ class ImapMailbox:
         uids, more = ahead[:limit], len(ahead) > limit
         copies = await describe(imap, uids)
         last = uids[-1] if uids else seen
-        self._sizes = {int(listed.place.id): listed.size for listed in copies}
+        self._known = {uid_of(listed.place): listed for listed in copies}
         if not more:
             self.watch.is_listed(imap.validity, last)
         if copies:
@@ -114,7 +113,7 @@ class ImapMailbox:
 
     def _position(self, imap: ImapProtocol, cursor: Cursor | None) -> int:
         if self._validity != imap.validity:
-            self._validity, self._ahead_of, self._sizes = imap.validity, HIGHEST_UID, {}
+            self._validity, self._ahead_of, self._known = imap.validity, HIGHEST_UID, {}
         if cursor is None:
             return 0
         validity, _, uid = cursor.partition(":")
@@ -134,12 +133,12 @@ class ImapMailbox:
             self._ahead, self._ahead_of = ahead[: max(KNOWN_AHEAD, limit + 1)], seen
         return ahead
 
-    async def _sizes_of(self, imap: ImapProtocol, uids: Sequence[int]) -> dict[int, int]:
-        known = self._sizes if self._validity == imap.validity else {}
-        sizes = {uid: known[uid] for uid in uids if uid in known}
-        for chunk in _chunks([uid for uid in uids if uid not in sizes], SET_UIDS):
-            sizes |= {int(listed.place.id): listed.size for listed in await describe(imap, chunk)}
-        return sizes
+    async def _described(self, imap: ImapProtocol, uids: Sequence[int]) -> Iterable[Listed]:
+        known = self._known if self._validity == imap.validity else {}
+        found = {uid: known[uid] for uid in uids if uid in known}
+        for chunk in _chunks([uid for uid in uids if uid not in found], SET_UIDS):
+            found |= {uid_of(listed.place): listed for listed in await describe(imap, chunk)}
+        return [found[uid] for uid in uids if uid in found]
 
 
 def _cursor(imap: ImapProtocol, uid: int) -> Cursor:

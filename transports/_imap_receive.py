@@ -5,9 +5,8 @@ asked for is never dropped. Whatever ends the connection (its loss, BYE, bytes t
 """
 
 import asyncio
-import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from aioimaplib import AUTH, CONNECTED, LOGOUT, NONAUTH, SELECTED, Command, IMAP4ClientProtocol
@@ -19,7 +18,6 @@ from transports.base import Unreachable
 REPLY_LIMIT = LITERAL_LIMIT + (64 << 20)
 """Bytes of all responses to one command."""
 
-_NUMBERED = re.compile(rb"\* (\d{1,10}) (EXISTS|EXPUNGE)\s*", re.IGNORECASE)
 _CODES_LIMIT = 100
 
 
@@ -61,6 +59,13 @@ class ImapReceiver(IMAP4ClientProtocol):
         self._wake = asyncio.Event()
         self._failure: str | None = None
         self._closed = asyncio.Event()
+        self._kinds: Mapping[bytes, Callable[[bytes], None]] = {
+            b"BYE": self._take_bye,
+            b"CAPABILITY": self._take_capability,
+            b"ENABLED": self._take_enabled,
+            b"VANISHED": self._take_vanished,
+            **dict.fromkeys((b"OK", b"NO", b"BAD"), self._note_code),
+        }
 
     @property
     def validity(self) -> str:
@@ -77,7 +82,7 @@ class ImapReceiver(IMAP4ClientProtocol):
 
     def data_received(self, d: bytes) -> None:
         """Take bytes from the network."""
-        if self._deaf or self._failure is not None:
+        if self._is_over():
             return
         self._received_bytes += len(d)
         if self._deadline is not None and not self._deadline.expired():
@@ -88,7 +93,7 @@ class ImapReceiver(IMAP4ClientProtocol):
         try:
             for response in self._splitter.feed(d):
                 self._take(response)
-                if self._failure is not None:
+                if self._is_over():
                     return
         except MalformedError as error:
             self._lose(f"the server's answer cannot be read: {error}")
@@ -134,28 +139,38 @@ class ImapReceiver(IMAP4ClientProtocol):
         self._wake.set()
 
     def _take_untagged(self, response: Response) -> None:
-        text = response[0]
-        word, _, words = text[2:].partition(b" ")
+        word, _, words = response[0][2:].partition(b" ")
         kind = word.upper()
         if self.state == CONNECTED:
             self._greet(kind, words)
-        elif kind == b"BYE":
-            self._take_bye(words)
-        elif kind in (b"OK", b"NO", b"BAD"):
-            self._note_code(words)
-        elif kind == b"CAPABILITY":
-            self.capabilities = set(words.decode(errors="replace").upper().split())
-        elif kind == b"ENABLED":
-            self.enabled |= set(words.decode(errors="replace").upper().split())
+        elif kind.isdigit():
+            self._take_numbered(kind, words.strip().upper())
+        elif kind in self._kinds:
+            self._kinds[kind](words)
         elif kind == b"STATUS":
             self._take_status(response)
-        elif numbered := _NUMBERED.fullmatch(text):
-            self._note_number(int(numbered[1]), numbered[2].upper())
-        elif kind == b"VANISHED" and not words.upper().startswith(b"(EARLIER)"):
-            self.exists = max(0, self.exists - _count(words))
         # What comes while we idle has been noted, and nobody reads it again.
         if self._command is not None and self._command.name != "IDLE":
             self._data.append(response)
+
+    def _take_numbered(self, number: bytes, kind: bytes) -> None:
+        if kind == b"EXPUNGE":
+            self.exists = max(0, self.exists - 1)
+        elif kind == b"EXISTS" and len(number) <= 10:
+            if int(number) > self.exists and self.state == SELECTED:
+                self.news.set()
+                self._wake.set()
+            self.exists = int(number)
+
+    def _take_capability(self, words: bytes) -> None:
+        self.capabilities = set(words.decode(errors="replace").upper().split())
+
+    def _take_enabled(self, words: bytes) -> None:
+        self.enabled |= set(words.decode(errors="replace").upper().split())
+
+    def _take_vanished(self, words: bytes) -> None:
+        if not words.upper().startswith(b"(EARLIER)"):
+            self.exists = max(0, self.exists - _count(words))
 
     def _take_continuation(self) -> None:
         command = self._command
@@ -190,16 +205,10 @@ class ImapReceiver(IMAP4ClientProtocol):
         elif name and (name in self.codes or len(self.codes) < _CODES_LIMIT):
             self.codes[name] = value
 
-    def _note_number(self, number: int, kind: bytes) -> None:
-        if kind == b"EXPUNGE":
-            self.exists = max(0, self.exists - 1)
-            return
-        if number > self.exists and self.state == SELECTED:
-            self.news.set()
-            self._wake.set()
-        self.exists = number
-
     # The end
+
+    def _is_over(self) -> bool:
+        return self._deaf or self._failure is not None
 
     def _check(self) -> None:
         if self._failure is not None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 LINE_LIMIT = 16 << 20
@@ -24,6 +24,10 @@ _TOKEN = re.compile(rb'(?s)\s*(?:([()])|"((?:[^"\\]|\\.)*)"|((?:[^\s()"\[]|\[[^\
 _INTERNALDATE = re.compile(rb"([ \d]\d)-(\w{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)")
 _MONTHS = (b"JAN", b"FEB", b"MAR", b"APR", b"MAY", b"JUN", b"JUL", b"AUG", b"SEP", b"OCT", b"NOV", b"DEC")
 _FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
+_FLAT = re.compile(
+    rb'\* \d+ FETCH \(((?:[\w.]+ (?:"[^"\\]*"|(?!NIL\b)\w+)(?: |(?=\))))*)(?:(BODY\[[\w.]*\]) |(\)))', re.IGNORECASE
+)
+_PAIR = re.compile(rb'([\w.]+) (?:"([^"]*)"|(\w+))')
 _STATUS_OF = re.compile(rb"\* STATUS ", re.IGNORECASE)
 _DEPTH_LIMIT = 100
 
@@ -41,78 +45,77 @@ class Splitter:
     def __init__(self, line_limit: int = LINE_LIMIT, literal_limit: int = LITERAL_LIMIT) -> None:
         self._line_limit = line_limit
         self._literal_limit = literal_limit
-        self._buffer = bytearray()
         self.clear()
 
     def clear(self) -> None:
         """Forget what has not been given out."""
-        self._buffer.clear()
         self._parts: list[bytes] = []
+        self._line = bytearray()
         self._line_bytes = 0
-        self._literal: BytesIO | None = None
+        self._literal = BytesIO()
         self._missing = 0
-        self._searched = 0
 
     def feed(self, received: bytes) -> Iterator[Response]:
         """Give out the responses that are complete now. Raises MalformedError."""
-        rest = self._into_literal(received)
-        if rest:
-            self._buffer += rest
-        while (part := self._next_part()) is not None:
-            self._parts.append(part)
-            if len(self._parts) % 2 == 0:
+        position, size = 0, len(received)
+        while position < size:
+            if self._missing:
+                position += self._continue_literal(received[position : position + self._missing])
                 continue
-            size = self._announced()
-            if size is None:
-                response = tuple(self._parts)
-                self._parts = []
+            line, position = self._next_line(received, position)
+            if line is None:
+                return
+            length = self._announced(line)
+            if length is None:
+                response = (*self._parts, line)
+                self._parts.clear()
                 self._line_bytes = 0
                 yield response
+            elif position + length <= size:
+                self._parts.append(received[position : position + length])
+                position += length
             else:
-                self._begin_literal(size)
+                self._literal, self._missing = BytesIO(), length
 
-    def _begin_literal(self, size: int) -> None:
-        self._literal, self._missing = BytesIO(), size
-        with memoryview(self._buffer) as view:
-            self._into_literal(view[:size])
-        del self._buffer[:size]
+    def _continue_literal(self, piece: bytes) -> int:
+        self._literal.write(piece)
+        self._missing -= len(piece)
+        if not self._missing:
+            self._parts.append(self._literal.getvalue())
+            self._literal = BytesIO()
+        return len(piece)
 
-    def _into_literal(self, received: bytes | memoryview) -> bytes | memoryview:
-        """Write what belongs to the literal, and return what is left."""
-        if self._literal is None or not self._missing:
-            return received
-        written = self._literal.write(received[: self._missing] if len(received) > self._missing else received)
-        self._missing -= written
-        return received[written:]
-
-    def _next_part(self) -> bytes | None:
-        if self._literal is not None:
-            if self._missing:
-                return None
-            literal, self._literal = self._literal.getvalue(), None
-            return literal
-        end = self._buffer.find(b"\r\n", self._searched)
-        self._line_bytes += max(end if end >= 0 else len(self._buffer) - 1, self._searched) - self._searched
+    def _next_line(self, received: bytes, position: int) -> tuple[bytes | None, int]:
+        """Return the line that ends here without its end, or None, and the position behind it."""
+        begun = self._line
+        if begun.endswith(b"\r") and received.startswith(b"\n", position):
+            self._line = bytearray()
+            return bytes(begun[:-1]), position + 1
+        end = received.find(b"\r\n", position)
+        piece = received[position:end] if end >= 0 else received[position:]
+        self._line_bytes += len(piece)
         if self._line_bytes > self._line_limit:
             raise MalformedError(f"a line of more than {self._line_limit} bytes")
         if end < 0:
-            self._searched = max(0, len(self._buffer) - 1)
-            return None
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 2]
-        self._searched = 0
-        return line
+            begun += piece
+            return None, len(received)
+        if begun:
+            self._line = bytearray()
+            piece = bytes(begun + piece)
+        return piece, end + 2
 
-    def _announced(self) -> int | None:
-        """Return the length of the literal that follows the last part, which is then cut to its text."""
-        first, last = self._parts[0], self._parts[-1]
-        match = _LITERAL.search(last, max(0, len(last) - 24))
+    def _announced(self, line: bytes) -> int | None:
+        """Return the length of the literal that follows this line, whose text is then taken; None if none does."""
+        if not line.endswith(b"}"):
+            return None
+        match = _LITERAL.search(line, max(0, len(line) - 24))
+        first = self._parts[0] if self._parts else line
         if match is None or not first.startswith(b"* ") or _STATUS.match(first):
             return None
         size = int(match[1])
         if size > self._literal_limit:
             raise MalformedError(f"a literal of {size} bytes, more than {self._literal_limit}")
-        self._parts[-1] = last[: match.start()]
+        self._parts.append(line[: match.start()])
         return size
 
 
@@ -129,6 +132,14 @@ def values(response: Response, kind: re.Pattern[bytes]) -> list[Value] | None:
 
 def fetched(response: Response) -> dict[bytes, Value] | None:
     """Return the attributes of a FETCH response by upper-case name; None if it is another, or cannot be read."""
+    # Nearly all of them hold no lists: two expressions read them ten times faster than tokens do.
+    if len(response) in (1, 3) and response[-1].endswith(b")") and (flat := _FLAT.fullmatch(response[0])):
+        attributes: dict[bytes, Value] = {name.upper(): quoted or atom for name, quoted, atom in _PAIR.findall(flat[1])}
+        if len(response) == 1 and flat[3]:
+            return attributes
+        if len(response) == 3 and flat[2] and response[2] == b")":
+            attributes[flat[2].upper()] = response[1]
+            return attributes
     parsed = values(response, _FETCH)
     if parsed is None or len(parsed) != 1 or not isinstance(parsed[0], list):
         return None
@@ -162,11 +173,11 @@ def internal_date(value: Value) -> datetime | None:
     match = _INTERNALDATE.fullmatch(value) if isinstance(value, bytes) else None
     if match is None or match[2].upper() not in _MONTHS:
         return None
-    offset = timedelta(hours=int(match[8]), minutes=int(match[9])) * (-1 if match[7] == b"-" else 1)
-    day, year, hour, minute, second = (int(match[group]) for group in (1, 3, 4, 5, 6))
+    offset = timedelta(hours=int(match[8]), minutes=int(match[9]))
+    day, year, hour, minute, second = (int(number) for number in match.group(1, 3, 4, 5, 6))
     try:
-        local = datetime(year, _MONTHS.index(match[2].upper()) + 1, day, hour, minute, second, tzinfo=timezone(offset))
-        return local.astimezone(UTC)
+        local = datetime(year, _MONTHS.index(match[2].upper()) + 1, day, hour, minute, second, tzinfo=UTC)
+        return local + offset if match[7] == b"-" else local - offset
     except (ValueError, OverflowError):
         return None
 

@@ -163,7 +163,7 @@ async def test_one_that_the_server_cannot_read_spoils_no_other() -> None:
     answers = {
         "UID FETCH 1:4 (UID RFC822.SIZE": [f"* {uid} FETCH (UID {uid} RFC822.SIZE 2)" for uid in (1, 2, 4)]
         + ["OK done"],
-        "UID FETCH 1:4 (UID INTERNALDATE": [copy(1), "NO [SERVERBUG] the disk is torn"],
+        "UID FETCH 1:4 (UID BODY.PEEK[])": [copy(1), "NO [SERVERBUG] the disk is torn"],
         "UID FETCH 2": ["NO [SERVERBUG] the disk is torn"],
         "UID FETCH 4": [copy(4), "OK done"],
         "UID SEARCH UID 3": ["* SEARCH", "OK done"],
@@ -171,7 +171,7 @@ async def test_one_that_the_server_cannot_read_spoils_no_other() -> None:
         "UID SEARCH UID 2:4": ["* SEARCH 2 4", "OK done"],
         "UID SEARCH UID 2,4": ["* SEARCH 2 4", "OK done"],
     }
-    answers["UID FETCH 1:2,4"] = answers["UID FETCH 1:4 (UID INTERNALDATE"]
+    answers["UID FETCH 1:2,4"] = answers["UID FETCH 1:4 (UID BODY.PEEK[])"]
     async with opened_inbox(answers) as (box, _):
         copies = [copy async for copy in box.fetch([Place("7", str(uid)) for uid in (4, 2, 3, 1)], "whole")]
         assert [(copy.place.id, copy.content) for copy in copies] == [("4", b"44"), ("2", b""), ("1", b"11")]
@@ -186,7 +186,7 @@ async def test_one_that_makes_the_server_drop_the_connection_spoils_no_other() -
     answers = {
         "UID FETCH 1:3 (UID RFC822.SIZE": [f"* {uid} FETCH (UID {uid} RFC822.SIZE 1)" for uid in (1, 2, 3)]
         + ["OK done"],
-        "UID FETCH 1:3 (UID INTERNALDATE": ["DROP"],
+        "UID FETCH 1:3 (UID BODY.PEEK[])": ["DROP"],
         "UID FETCH 1": ["* 1 FETCH (UID 1 BODY[] {1}\r\nx)", "OK done"],
         "UID FETCH 2": ["DROP"],
         "UID FETCH 3": ["* 3 FETCH (UID 3 BODY[] {1}\r\nx)", "OK done"],
@@ -203,7 +203,7 @@ async def test_one_that_makes_the_server_drop_the_connection_spoils_no_other() -
 async def test_folder_made_anew_in_mid_fetch_gives_no_other_messages() -> None:
     answers = {
         "UID FETCH 1 (UID RFC822.SIZE": ["* 1 FETCH (UID 1 RFC822.SIZE 1)", "OK done"],
-        "UID FETCH 1 (UID INTERNALDATE": ["DROP"],
+        "UID FETCH 1 (UID BODY.PEEK[])": ["DROP"],
     }
     async with opened_inbox(answers) as (box, server):
         await box.list(None, 0)
@@ -214,7 +214,7 @@ async def test_folder_made_anew_in_mid_fetch_gives_no_other_messages() -> None:
 async def test_a_server_in_trouble_makes_no_message_faulty() -> None:
     answers = {
         "UID FETCH 1 (UID RFC822.SIZE": ["* 1 FETCH (UID 1 RFC822.SIZE 2)", "OK done"],
-        "UID FETCH 1 (UID INTERNALDATE": ["NO [UNAVAILABLE] later"],
+        "UID FETCH 1 (UID BODY.PEEK[])": ["NO [UNAVAILABLE] later"],
     }
     async with opened_inbox(answers) as (box, _):
         with pytest.raises(Temporary, match="later"):

@@ -1,0 +1,105 @@
+"""What connections at rest and one large message cost: python -m tests.benchmarks.imap_memory
+
+300 accounts over TLS to a Dovecot of its own on this machine, each of them idling (IDLE); and one message of 50 MB.
+Memory is resident, and that of a connection what all of them have added, divided by their number.
+"""
+
+import asyncio
+import gc
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import uvloop
+
+from tests.servers.dovecot import HOST, PASSWORD, Dovecot
+from tests.servers.tls import Tls, make_tls
+from transports.imap import ImapSettings
+
+ACCOUNTS = 300
+REST = 20
+LARGE = 50 << 20
+
+
+def resident() -> int:
+    """Bytes of memory this process has now."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def settings_for(server: Dovecot, tls: Tls) -> ImapSettings:
+    auth = {"user": "{mailbox}", "password": {"env": "IMAP_BENCHMARK_PASSWORD"}}
+    return ImapSettings.model_validate({"host": HOST, "port": server.imaps, "ca_file": tls.ca_file, "auth": auth})
+
+
+async def rest(server: Dovecot, tls: Tls) -> str:
+    settings = settings_for(server, tls)
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(settings.open("first@in.test"))
+        await first.folder("INBOX").list(None, 100)
+        before = resident()
+        waiting = []
+        for number in range(ACCOUNTS):
+            account = await stack.enter_async_context(settings.open(f"rest-{number}@in.test"))
+            await account.folder("INBOX").list(None, 100)
+            waiting.append(asyncio.create_task(account.wait(600)))
+        await asyncio.sleep(3)
+        each = (resident() - before) / ACCOUNTS / 1024
+        begun = time.process_time()
+        await asyncio.sleep(REST)
+        cpu = (time.process_time() - begun) / REST * 100
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    return f"{each:.0f} KB for each of {ACCOUNTS} accounts at rest, {cpu:.2f}% of a processor for all of them"
+
+
+async def large(server: Dovecot, tls: Tls) -> str:
+    async with settings_for(server, tls).open("large@in.test") as account:
+        inbox = account.folder("INBOX")
+        listing = await inbox.list(None, 1)
+        before = resident()
+        async for copy in inbox.fetch([listing.copies[0].place], "whole"):
+            size, after = len(copy.content), resident()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return f"a message of {size / 1e6:.0f} MB: {(after - before) / 1e6:.0f} MB held, {(peak - before) / 1e6:.0f} MB at the peak"
+
+
+def in_a_process_of_its_own(work: Callable[[], str]) -> str:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, work().encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        words = pipe.read()
+    os.waitpid(child, 0)
+    return words
+
+
+def main() -> None:
+    os.environ["IMAP_BENCHMARK_PASSWORD"] = PASSWORD
+    with tempfile.TemporaryDirectory() as folder:
+        tls = make_tls(Path(folder))
+        server = Dovecot(tls)
+        try:
+            server.append("large@in.test", b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n" * (LARGE // 2))
+            for name, new_loop in (("asyncio", asyncio.new_event_loop), ("uvloop", uvloop.new_event_loop)):
+                for scene in (large, rest):
+
+                    def work() -> str:
+                        with asyncio.Runner(loop_factory=new_loop) as runner:  # noqa: B023  # called before the next
+                            return runner.run(scene(server, tls))  # noqa: B023
+
+                    print(f"{name}: {in_a_process_of_its_own(work)}", flush=True)
+        finally:
+            server.close()
+
+
+if __name__ == "__main__":
+    main()
