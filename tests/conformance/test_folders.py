@@ -7,7 +7,7 @@ import pytest
 from tests.conformance.kinds import every_way
 from tests.conformance.post import Post
 from tests.conformance.reading import all_listed, fetched, message, subjects
-from transports.base import Missing, Place, TransportError
+from transports.base import CursorLost, Missing, Place, TransportError, Unreachable
 
 NAMES = {
     "Büro/日本語": "B&APw-ro/&ZeVnLIqe-",
@@ -100,6 +100,30 @@ async def test_a_folder_deleted_while_it_is_read(post: Post) -> None:
         with pytest.raises(Missing, match="Box"):
             await account.folder("Box").list(cursor, 10)
         assert await subjects(account.folder("INBOX")) == ["one"]
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["empty", "with mail"])
+@every_way("folders")
+async def test_a_folder_made_anew_while_it_is_followed(post: Post, before: int) -> None:
+    post.make("Box")
+    post.put(*[message("old")] * before, folder="Box")
+
+    async def follow() -> None:
+        await waiting
+        while not await account.changed():
+            await account.wait(600)
+        await box.list(cursor, 10)
+
+    async with post.open(poll=1) as account:
+        box = account.folder("Box")
+        cursor = (await box.list(None, 10)).cursor
+        waiting = asyncio.create_task(account.wait(600))
+        await asyncio.to_thread(post.make_anew, "Box")
+        with pytest.raises((CursorLost, Unreachable)):
+            await asyncio.wait_for(follow(), 30)
+    async with post.open() as account:
+        with pytest.raises(CursorLost):
+            await account.folder("Box").list(cursor, 10)
 
 
 @every_way("folders")

@@ -43,8 +43,10 @@ class Dovecot(ImapServer):
 
     def kill(self) -> None:
         super().kill()
-        # Until init has taken note of its death, a master looks alive to its successor.
+        # Until init has taken note of their death, a master looks alive to its successor, and a lock looks held.
         (self._folder / "run" / "master.pid").unlink(missing_ok=True)
+        for lock in (self._folder / "mail").rglob("*.lock"):
+            lock.unlink()
 
     def token(self, mailbox: str, lifetime: float = 3600) -> str:
         """Return an access token for XOAUTH2 and OAUTHBEARER (JWT, RFC 7519); already expired if `lifetime` < 0."""
