@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,11 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAP_TEST_PASSWORD", "password")
 
 
-async def folders(lines: list[str], capabilities: str = "", **changes: object) -> list[Folder]:
+async def folders(lines: list[str], capabilities: str = "", **changes: Any) -> list[Folder]:
     answers = {'LIST "" "*"': [f"* LIST {line}" for line in lines] + OK}
     answers["NAMESPACE"] = ['* NAMESPACE (("INBOX." ".")) (("user." ".")) (("" "."))', "OK done"]
-    async with opened(answers, capabilities, **{"folders": ["*"], **changes}) as (account, _):
+    changes.setdefault("folders", ["*"])
+    async with opened(answers, capabilities, **changes) as (account, _):
         return list(await account.folders())
 
 
