@@ -35,6 +35,9 @@ class Turns:
         self._asked = asyncio.Event()
 
     async def __aenter__(self) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
         self._asking += 1
         self._asked.set()
         try:
@@ -117,9 +120,10 @@ class Follower:
             for name in [*await account.changed(), *await self._unsettled()]:
                 await self._read(account, name)
             await self._note_fault(None)
+            if not self._turns.wanted:
+                await self._wait(account)
             if self._turns.wanted:
                 return
-            await self._wait(account)
             # Only now has the connection proven that it lasts.
             backoff.reset()
             if clock() - taken_at > _FOLDERS_LAST:
@@ -161,7 +165,7 @@ class Follower:
         return [names[source_id] for source_id in await sources.with_unsettled(self._database, list(names))]
 
     async def _wait(self, account: Account) -> None:
-        """Wait for news, or until another mailbox wants the connection."""
+        """Wait for news, or until another mailbox wants the connection, which is then of no more use."""
         tasks = [
             asyncio.ensure_future(account.wait(self._settings.poll)),
             asyncio.ensure_future(self._turns.until_wanted()),

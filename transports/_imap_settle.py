@@ -8,7 +8,7 @@ from transports._imap_reply import Reply
 from transports._imap_request import uid_set
 from transports.base import After, Permanent
 
-_KEYWORD = re.compile(r"[^\x00-\x20\x7f-\uffff(){%*\"\\\]]+")
+KEYWORD = re.compile(r"[^\x00-\x20\x7f-\uffff(){%*\"\\\]]+")
 
 
 async def settle_group(imap: ImapProtocol, after: After, uids: Sequence[int]) -> None:
@@ -28,7 +28,7 @@ async def settle_group(imap: ImapProtocol, after: After, uids: Sequence[int]) ->
 
 
 def _checked_keyword(imap: ImapProtocol, keyword: str) -> str:
-    if not _KEYWORD.fullmatch(keyword):
+    if not KEYWORD.fullmatch(keyword):
         raise Permanent(f"{keyword!r} is no keyword that IMAP can set")
     permanent = imap.codes.get("PERMANENTFLAGS", "\\*").strip("()").split()
     if "\\*" not in permanent and keyword.lower() not in (flag.lower() for flag in permanent):

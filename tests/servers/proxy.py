@@ -12,7 +12,8 @@ class Proxy:
     """`async with Proxy(server_port) as proxy:` listens on `proxy.port`; faults reach all connections through it.
 
     `delay` (seconds) holds back every chunk in both directions; `refusing` ends new connections at once. With
-    `listening`, `heard` is all that either side has said.
+    `listening`, `heard` is all that either side has said. `connections` counts them all, `most_at_once`
+    those open together.
     """
 
     def __init__(self, server_port: int, *, delay: float = 0.0, listening: bool = False) -> None:
@@ -20,7 +21,7 @@ class Proxy:
         self.listening = listening
         self.heard = bytearray()
         self.refusing = False
-        self.connections = 0
+        self.connections = self.most_at_once = 0
         self._server_port = server_port
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -81,6 +82,7 @@ class Proxy:
         self._tasks.add(task)
         self._writers.add(writer)
         self.connections += 1
+        self.most_at_once = max(self.most_at_once, len(self._tasks))
         try:
             if not self.refusing:
                 await self._connect(reader, writer)

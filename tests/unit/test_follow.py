@@ -29,8 +29,13 @@ async def test_connections_go_round_in_the_order_of_asking() -> None:
 
 async def test_who_holds_a_connection_hears_when_another_asks_and_no_more_when_that_one_gave_up() -> None:
     turns = Turns(1)
+    unheard = asyncio.create_task(turns.until_wanted())
+    await asyncio.sleep(0)
     async with turns:
         assert not turns.wanted
+        await asyncio.sleep(0)
+        assert not unheard.done()  # there was one free
+        unheard.cancel()
         heard = asyncio.create_task(turns.until_wanted())
         other = asyncio.create_task(turns.__aenter__())
         await heard

@@ -1,0 +1,228 @@
+"""All folders of a mailbox, and many mailboxes over few connections, end to end."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.crm import Crm
+from tests.letters import letter, new_id
+from tests.profiles import Profile
+from tests.router_process import NewRouter
+from tests.servers.dovecot import Dovecot
+from tests.servers.proxy import Proxy
+
+GROESSE = "Gr&APYA3w-e"  # Größe, as IMAP writes it
+
+
+@pytest.fixture
+def contact() -> str:
+    return "karl@kunde.test"
+
+
+async def test_mail_that_the_server_files_away_is_found_and_junk_is_not_read(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.append(mailbox, letter(contact, mailbox, "before"), GROESSE)
+    dovecot.append(mailbox, letter(contact, mailbox, "spam before"), "Junk")
+    await new_router(incoming(folders=["*"], poll=1))
+    await crm.wait_for_sources(3)  # with Sent
+    for folder in ("INBOX", GROESSE, "Junk", "Trash", "Drafts"):
+        dovecot.append(mailbox, letter(contact, mailbox, f"in {folder}"), folder)
+    await crm.wait_for_emails(2)
+    dovecot.append(mailbox, letter(contact, mailbox, "last"))
+    await crm.wait_for_emails(3)
+    rows = await crm.rows("SELECT e.subject, r.folder FROM crm.email AS e JOIN crm.receipt AS r ON r.email_id = e.id")
+    assert {tuple(row) for row in rows} == {
+        ("in INBOX", "INBOX"),
+        (f"in {GROESSE}", "Größe"),
+        ("last", "INBOX"),
+    }
+
+
+async def test_a_message_that_a_person_moved_keeps_its_one_receipt_with_its_new_place(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "known")
+    await crm.record("contact", "Karl", contact)
+    dovecot.append(mailbox, letter(contact, mailbox, "old"), "Done")
+    await new_router(incoming(folders=["*"], poll=1))
+    await crm.wait_for_sources(3)  # with Sent
+    dovecot.deliver(mailbox, letter(contact, mailbox, "wanted"))
+    dovecot.deliver(mailbox, letter("friend@home.test", mailbox, "private"))
+    await crm.wait_for_decisions(2)
+    await crm.admin.execute("UPDATE crm.owner SET tracking_rule = 'all'")
+    with dovecot.connect(mailbox) as imap:
+        imap.select("INBOX")
+        imap.uid("MOVE", "1:*", "Done")
+    await crm.wait_for_decisions(4)
+    assert [row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")] == ["wanted"]
+    assert [row["folder"] for row in await crm.rows("SELECT folder FROM crm.receipt")] == ["Done"]
+    assert await crm.dispositions() == {"promoted": 1, "duplicate": 1, "ignored": 2}
+
+
+async def test_t17_t18_the_sent_folder(
+    crm: Crm, new_router: NewRouter, incoming: Profile, outgoing: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "known")
+    await crm.record("contact", "Karl", contact)
+    dovecot.append(mailbox, letter(mailbox, contact, "old"), "Sent")
+    await new_router(incoming(sent=True, poll=1) + outgoing())
+    await crm.wait_for_sources(2)
+    sent = await crm.send(mailbox, contact, "Offer", "Our offer.")
+    await crm.wait_for_status(sent, "sent")
+    email = await crm.email(sent)
+    copy = letter(
+        mailbox,
+        contact,
+        "Offer",
+        Message_ID=f"<{email['message_id']}>",
+        Date=email["dated_at"].strftime("%a, %d %b %Y %H:%M:%S +0000"),
+    )
+    by_hand, private = letter(mailbox, contact, "by hand"), letter(mailbox, "friend@home.test", "private")
+    for message in (copy, by_hand, private):
+        dovecot.append(mailbox, message, "Sent")
+    await crm.wait_for_decisions(3)
+    rows = await crm.rows("SELECT subject, direction, status FROM crm.email ORDER BY subject")
+    assert [tuple(row) for row in rows] == [("Offer", "out", "sent"), ("by hand", "out", "sent")]
+    assert await crm.dispositions() == {"duplicate": 1, "promoted": 1, "ignored": 1}
+    assert {row["email_id"] for row in await crm.rows("SELECT email_id FROM crm.receipt")} >= {sent}
+
+
+async def test_a_folder_made_later_is_read_from_when_the_mailbox_began(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    router = await new_router(incoming(folders=["*"], poll=1))
+    await crm.wait_for_sources(2)  # with Sent
+    await router.stop()
+    dovecot.append(mailbox, letter(contact, mailbox, "filed while we were away"), "Later")
+    with dovecot.connect(mailbox) as imap:
+        long_ago = '"01-Jan-2020 00:00:00 +0000"'
+        imap.append("Later", "", long_ago, letter(contact, mailbox, "of long ago"))
+    await router.start()
+    await crm.wait_for_emails(1)
+    dovecot.deliver(mailbox, letter(contact, mailbox, "new"))
+    await crm.wait_for_emails(2)
+    assert {row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")} == {
+        "filed while we were away",
+        "new",
+    }
+
+
+async def test_a_missing_folder_is_told_and_the_others_are_read(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    await new_router(incoming(folders=["INBOX", "Kunden"], start="all", poll=1))
+    await crm.wait_for(1, "SELECT count(*) FROM router.source WHERE folder = 'Kunden' AND fault LIKE '%Kunden%'")
+    dovecot.deliver(mailbox, letter(contact, mailbox, "one"))
+    await crm.wait_for_emails(1)
+    dovecot.append(mailbox, letter(contact, mailbox, "two"), "Kunden")
+    await crm.wait_for_emails(2)
+    await crm.wait_for(0, "SELECT count(*) FROM router.source WHERE fault IS NOT NULL")
+
+
+async def test_many_mailboxes_take_turns_at_few_connections(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, contact: str
+) -> None:
+    mailboxes = [f"turn-{new_id()[1:9]}-{number}@in.test" for number in range(7)]
+    for mailbox in mailboxes:
+        await crm.owner(mailbox, "all")
+    async with Proxy(dovecot.imap) as proxy:
+        await new_router(incoming(host="127.0.0.1", port=proxy.port, security="none", max_connections=2, poll=1))
+        await crm.wait_for(7, "SELECT count(*) FROM router.source WHERE begins_at < 'infinity'")
+        for number in (1, 2):
+            for mailbox in mailboxes:
+                await asyncio.to_thread(dovecot.deliver, mailbox, letter(contact, mailbox, f"{number} to {mailbox}"))
+            await crm.wait_for_emails(7 * number)
+        # Two at once, and those whose end the proxy has not seen yet; test_follow counts exactly.
+        assert proxy.most_at_once < len(mailboxes)
+    assert await crm.dispositions() == {"promoted": 14}
+
+
+async def test_an_owner_who_joins_is_served_and_one_who_leaves_is_let_go(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    await new_router(incoming())
+    await crm.wait_for_sources(1)
+    joined = f"joined-{new_id()[1:9]}@in.test"
+    owner = await crm.owner(joined, "all")
+    await crm.wait_for_sources(2)
+    dovecot.deliver(joined, letter(contact, joined, "welcome"))
+    await crm.wait_for_emails(1)
+    await crm.sql.execute("DELETE FROM crm.owner WHERE record_id = $1", owner)
+    await crm.wait_for_sources(1)
+
+
+async def test_t16b_ten_thousand_old_messages_cost_one_look_and_none_is_judged(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    fill(dovecot, mailbox, 10_000)
+    await crm.owner(mailbox, "all")
+    async with Proxy(dovecot.imap, listening=True) as proxy:
+        await new_router(incoming(host="127.0.0.1", port=proxy.port, security="none"))
+        await crm.wait_for_sources(1)
+        dovecot.deliver(mailbox, letter(contact, mailbox, "new"))
+        await crm.wait_for_emails(1)
+        assert b"UID 10001 " in proxy.heard
+        assert b"UID 9999 " not in proxy.heard
+        assert b"BODY.PEEK[]" in proxy.heard
+    assert await crm.dispositions() == {"promoted": 1}
+
+
+async def test_start_all_promotes_what_lies_there(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    fill(dovecot, mailbox, 500)
+    await crm.owner(mailbox, "all")
+    await new_router(incoming(start="all"))
+    await crm.wait_for_emails(500)
+    assert await crm.dispositions() == {"promoted": 500}
+
+
+async def test_t64_a_mailbox_restored_from_a_backup_is_not_judged_anew(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "known")
+    await crm.record("contact", "Karl", contact)
+    router = await new_router(incoming(poll=1))
+    await crm.wait_for_sources(1)
+    messages = [letter(contact, mailbox, f"wanted {n}") for n in range(20)]
+    messages += [letter("friend@home.test", mailbox, f"private {n}") for n in range(20)]
+    for message in messages:
+        dovecot.append(mailbox, message)
+    await crm.wait_for_decisions(40)
+    await router.stop()
+    with dovecot.connect(mailbox) as imap:
+        imap.select("INBOX")
+        imap.uid("STORE", "1:*", "+FLAGS", "(\\Deleted)")
+        imap.expunge()
+        imap.unselect()
+        imap.create("Backup")
+        # An INBOX that is renamed leaves an empty one behind, with UIDs of its own time.
+        imap.rename("INBOX", "Old")
+        imap.delete("Backup")
+    await crm.admin.execute("UPDATE crm.owner SET tracking_rule = 'all'")
+    await crm.admin.execute("UPDATE router.source SET cursor = '1:' || split_part(cursor, ':', 2)")
+    for message in messages:
+        dovecot.append(mailbox, message)
+    await router.start()
+    await crm.wait_for_decisions(80)
+    dovecot.deliver(mailbox, letter(contact, mailbox, "new"))
+    await crm.wait_for_emails(21)
+    assert await crm.dispositions() == {"promoted": 21, "duplicate": 20, "ignored": 40}
+    assert await crm.admin.fetchval("SELECT count(*) FROM crm.event WHERE kind = 'promoted'") == 21
+
+
+def fill(dovecot: Dovecot, mailbox: str, count: int) -> None:
+    """Put mail of long ago into a mailbox, an hour between one message and the next."""
+    with dovecot.connect(mailbox) as imap:
+        for number in range(count):
+            at = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=number)
+            headers = (
+                f"From: a@b.test\r\nSubject: {number}\r\nMessage-ID: <{number}@b.test>\r\nDate: {at:%a, %d %b %Y %T %z}"
+            )
+            imap.append("INBOX", "", at, f"{headers}\r\n\r\nold\r\n".encode())
