@@ -53,8 +53,18 @@ class Door:
                     await listener.serve(self.accept, self.knows)
             except (TransportError, DatabaseError) as error:
                 pause = backoff.next()
+                if isinstance(error, TransportError):
+                    await self._note_fault(str(error))
                 self._log.warning("cannot listen now", reason=str(error), pause=round(pause, 1))
                 await asyncio.sleep(pause)
+
+    async def _note_fault(self, fault: str) -> None:
+        # Where another process of ours listens there, mail is taken all the same.
+        served = not [found async for found in self._settings.examine() if found.state == "failed"]
+        try:
+            await sources.note_fault(self._database, self._source_id, None if served else fault)
+        except DatabaseError as error:
+            self._log.debug("the fault could not be noted", reason=str(error))
 
     async def knows(self, address: str) -> bool:
         """Whether an envelope recipient is the mailbox of an approved owner whom this listener serves."""

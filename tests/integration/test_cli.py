@@ -373,6 +373,26 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     )
 
 
+def test_status_tells_why_a_listener_does_not_listen(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        cli.profile(listener(other.getsockname()[1]))
+        with cli.running() as router:
+            router.until("cannot listen now")
+            [source] = cli.json("status")["sources"]
+    assert "another program listens there" in source["fault"]
+
+
+async def test_a_listener_that_another_router_serves_is_no_fault(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    cli.profile(listener(free_port()))
+    with cli.running() as first:
+        first.until("listening")
+        with cli.running() as second:
+            second.until("cannot listen now")
+        assert await admin.fetchval("SELECT fault FROM router.source") is None
+
+
 async def test_sending_is_stopped_and_started(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
     assert cli("sending", "stop", "--reason", "the relay is being moved").startswith("sending is off since ")
     assert await admin.fetchval("SELECT router.may_send()") is False
