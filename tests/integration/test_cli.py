@@ -346,8 +346,11 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
             await admin.execute("UPDATE crm.email SET status = 'sending' WHERE id = $1", email_id)
             await admin.execute("UPDATE crm.email SET status = 'unknown' WHERE id = $1", email_id)
 
+    await admin.execute("INSERT INTO router.relay (profile, fault) VALUES ('mx', '535 5.7.8 no')")
+
     told = cli.json("status")
     assert told["sending"]["on"] is True
+    assert [(one["profile"], one["fault"]) for one in told["relays"]] == [("mx", "535 5.7.8 no")]
     assert [(one["host"], one["alive"]) for one in told["processes"]] == [("here", True), ("there", False)]
     assert told["outbox"] == {"due": 1, "later": 0, "sending": 0, "not_approved": 1}
     assert told["unknown"] == 1
@@ -364,6 +367,7 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert "here (pid 11, since " in shown
     assert "1 ended without a word" in shown
     assert "1 due, 0 later, 0 being sent; 1 of an owner who is not approved" in shown
+    assert re.search(r"^relay       mx cannot be used since 2.* UTC: 535 5\.7\.8 no$", shown, re.MULTILINE)
     assert "unknown     1: the relay had them" in shown
     assert "email-router owners approve bob@in.test\n" in shown
     assert "3, 1 at fault; copies seen: 0 promoted, 0 duplicate, 2 ignored, 0 held, 1 dead" in shown

@@ -132,6 +132,13 @@ CREATE INDEX attempt_email ON router.attempt (email_id);
 COMMENT ON TABLE router.attempt IS 'Every attempt to send: claimed, then started just before MAIL FROM, then finished with an outcome.';
 COMMENT ON COLUMN router.attempt.resend IS 'The profile''s on_unknown = "resend": send again if the outcome stays unknown.';
 
+CREATE TABLE router.relay (
+    profile text PRIMARY KEY,
+    fault text NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE router.relay IS 'The outgoing profiles whose relay cannot be used now, and why, in words for an admin.';
+
 -- --- Guards ---------------------------------------------------------------------------------------------------------
 
 CREATE FUNCTION crm.guard_email() RETURNS trigger LANGUAGE plpgsql AS $$
