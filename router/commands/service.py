@@ -56,4 +56,9 @@ async def _first_profile(folder: Path) -> None:
 
 
 def _has_none(folder: Path) -> bool:
-    return not any(folder.glob("*.toml"))
+    try:
+        return not any(file.suffix == ".toml" for file in folder.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # reading the profiles will tell

@@ -87,8 +87,9 @@ class Cluster:
             for folder in (self.folder, *missing):
                 folder.chmod(0o755 if os.geteuid() == 0 else 0o700)
         except OSError as error:
-            if self.folder.is_dir():  # it was there, or another process was faster
-                return
+            with suppress(OSError):  # of a folder above that we may not enter
+                if self.folder.is_dir():  # it was there, or another process was faster
+                    return
             raise EmbeddedError(
                 f"{self.folder} cannot be made: {error.strerror}; choose another folder with EMAIL_ROUTER_DATA"
             ) from error
