@@ -1,12 +1,14 @@
 """What the settings of every transport have in common: references to secrets, servers, and a way to open them."""
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from transports.base import Account, After, Finding, Listener, Permanent, Relay
 
@@ -68,6 +70,9 @@ class Auth(Settings):
     password: Secret = Field(description="reference to the password")
 
 
+_HOST = re.compile(r"[\w.-]+")
+"""Names, in any script; one that a container has may hold an underscore."""
+
 Security = Literal["tls", "starttls", "none"]
 
 
@@ -80,6 +85,16 @@ class ServerSettings(Settings):
     allow_clear: bool = Field(False, description="say true to let passwords and mail go in clear text beyond loopback")
     ca_file: Path | None = Field(None, description="certificate authorities to trust instead of the system's (PEM)")
     timeout: float = Field(30, gt=0, le=600, description="seconds to wait for the server's answer")
+
+    @field_validator("host")
+    @classmethod
+    def _is_host(cls, host: str) -> str:
+        try:
+            ip_address(host)
+        except ValueError:
+            if not _HOST.fullmatch(host):
+                raise ValueError('must be a name or an address, such as "mail.example.com"') from None
+        return host
 
     @model_validator(mode="after")
     def _is_not_in_clear(self) -> Self:
