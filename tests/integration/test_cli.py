@@ -1,5 +1,6 @@
 """Every command, as an admin runs it: its words, its JSON, its exit status."""
 
+import asyncio
 import json
 import os
 import re
@@ -476,6 +477,34 @@ async def until_it_waits(admin: "asyncpg.Connection[asyncpg.Record]", command: R
         """
     while not await admin.fetchval(waits):
         assert command.process.poll() is None
+
+
+async def test_an_owner_who_is_gone_is_no_longer_at_fault(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    cli.environment.update(PASSWORD="hush", EMAIL_ROUTER_LEASE="1")
+    cli.profile(
+        f"""
+[incoming.staff]
+transport = "imap"
+host = "127.0.0.1"
+port = {port}
+security = "none"
+auth = {{ user = "{{mailbox}}", password = {{ env = "PASSWORD" }} }}
+owners = ["*@in.test"]
+"""
+    )
+    owners = [await make_owner(admin, f"{name}@in.test", approved=True) for name in ("ann", "bob")]
+    faulty = "SELECT array_agg(mailbox ORDER BY mailbox) FROM router.source WHERE fault IS NOT NULL"
+    with cli.running():
+        async with asyncio.timeout(PATIENCE):
+            while await admin.fetchval(faulty) != ["ann@in.test", "bob@in.test"]:
+                await asyncio.sleep(0.05)
+            await admin.execute("DELETE FROM crm.owner WHERE record_id = $1", owners[0])
+            while await admin.fetchval(faulty) != ["bob@in.test"]:
+                await asyncio.sleep(0.05)
 
 
 # --- run -------------------------------------------------------------------------------------------------------------
