@@ -12,11 +12,26 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from transports.base import Account, After, Finding, Listener, Permanent, Relay
 
+_OF_MAILBOX = re.compile(r"\{(?:mailbox|mailbox_ascii|local)\}")
+
 
 class Settings(BaseModel):
     """Base of every settings model: frozen, unknown keys refused, no value in an error since it may be a secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+def fill(text: str, mailbox: str) -> str:
+    """Put a mailbox's address in place of `{mailbox}`, `{mailbox_ascii}` (its domain in punycode) and `{local}`."""
+    local, at, domain = mailbox.rpartition("@")
+    labels = (one if one.isascii() else "xn--" + one.encode("punycode").decode() for one in domain.split("."))
+    values = {"{mailbox}": mailbox, "{mailbox_ascii}": local + at + ".".join(labels), "{local}": local}
+    return _OF_MAILBOX.sub(lambda match: values[match[0]], text)
+
+
+def is_of_mailbox(text: str) -> bool:
+    """Whether it differs from mailbox to mailbox."""
+    return _OF_MAILBOX.search(text) is not None
 
 
 class Secret(Settings):
@@ -60,7 +75,7 @@ class Secret(Settings):
         return f"the environment variable {self.env}" if self.env is not None else f"the file {self._path(mailbox)}"
 
     def _path(self, mailbox: str) -> Path:
-        return Path(str(self.file).replace("{mailbox}", mailbox.replace("/", "_").lstrip(".")))
+        return Path(fill(str(self.file), mailbox.replace("/", "_").lstrip(".")))
 
 
 class Auth(Settings):

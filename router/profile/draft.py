@@ -18,7 +18,7 @@ from router.model import Rule
 from router.profile.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
 from router.profile.lines import KeyPath, key_lines
 from router.profile.words import explain, suggest, unknown
-from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings
+from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings, is_of_mailbox
 from transports.base import Permanent
 
 Offer = type[MailboxSettings] | type[ListenerSettings] | type[RelaySettings]
@@ -207,7 +207,7 @@ def _check_secrets(draft: Draft, offer: Offer) -> None:
             continue
         if secret.env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", secret.env):
             draft.wrong((*path, "env"), f"{key}.env must be the name of an environment variable")
-        elif "{mailbox}" not in str(secret.file):
+        elif not is_of_mailbox(str(secret.file)):
             try:
                 secret.reveal()
             except Permanent as error:
