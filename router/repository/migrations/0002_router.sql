@@ -141,6 +141,15 @@ COMMENT ON TABLE router.relay IS 'The outgoing profiles whose relay cannot be us
 
 -- --- Guards ---------------------------------------------------------------------------------------------------------
 
+CREATE FUNCTION crm.hint_for_frozen(status text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM crm.email_move AS m WHERE m.old = status AND m.new = 'draft' AND m.by_crm)
+            THEN 'A pending email can be set back to draft.'
+        ELSE 'Only a draft can be changed: write another email.'
+    END
+$$;
+COMMENT ON FUNCTION crm.hint_for_frozen IS 'What to do where an email is no draft any more.';
+
 CREATE FUNCTION crm.guard_email() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     by_router boolean := has_schema_privilege(current_user, 'router', 'USAGE');
@@ -182,7 +191,7 @@ BEGIN
            IS DISTINCT FROM
            (OLD.subject, OLD.text_body, OLD.html_body, OLD.owner_id, OLD.message_id, OLD.token, OLD.correlated_id) THEN
         RAISE EXCEPTION 'email % is %, so what is sent cannot change any more', OLD.id, OLD.status
-            USING ERRCODE = 'check_violation', HINT = 'A pending email can be set back to draft.';
+            USING ERRCODE = 'check_violation', HINT = crm.hint_for_frozen(OLD.status);
     END IF;
     IF NEW.status = 'pending_send' AND OLD.status <> 'sending' THEN
         NEW.owner_id := coalesce(NEW.owner_id, (
@@ -240,7 +249,7 @@ BEGIN
         WHERE e.id = CASE WHEN TG_OP = 'DELETE' THEN OLD.email_id ELSE NEW.email_id END FOR SHARE;
     IF FOUND AND email.direction = 'out' AND email.status <> 'draft' THEN
         RAISE EXCEPTION 'email % is %, so its % cannot change any more', email.id, email.status, TG_TABLE_NAME
-            USING ERRCODE = 'check_violation', HINT = 'A pending email can be set back to draft.';
+            USING ERRCODE = 'check_violation', HINT = crm.hint_for_frozen(email.status);
     END IF;
     RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END
