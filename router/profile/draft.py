@@ -130,7 +130,7 @@ def _stranger(key: str, value: Any) -> str:
 
 def _draft(draft: Draft) -> Draft:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", draft.name):
-        draft.wrong((), "the name of a profile is made of letters, digits, - and _")
+        draft.wrong((), "the name of a profile is made of a-z, A-Z, 0-9, - and _")
     common = COMMON[draft.direction]
     mine = keys(common)
     draft.offer = _offer(draft)
