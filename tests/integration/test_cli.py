@@ -272,6 +272,14 @@ def test_run_can_wait_for_the_first_profile(cli: Cli) -> None:
         assert running.ends() == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_can_be_stopped_while_it_waits_for_the_first_profile(cli: Cli, number: signal.Signals) -> None:
+    with cli.running("run", "--wait") as running:
+        running.until("waiting for a profile")
+        running.process.send_signal(number)
+        assert running.ends() == 0
+
+
 def test_psql_is_opened_on_the_database(cli: Cli) -> None:
     assert cli("sql", "-Atc", "select 6 * 7", "-c", "select 'x y'") == "42\nx y\n"
     assert cli("sql", "-At", stdin="select count(*) from crm.email;\n") == "0\n"
