@@ -68,7 +68,7 @@ async def test_it_decides_as_if_the_files_arrived_one_after_the_other_and_stores
         assert await crm.admin.fetchval(f"SELECT count(*) FROM {table}") == 0
 
 
-async def test_what_it_cannot_do_is_said_in_words(crm: Crm, database: str, tmp_path: Path) -> None:
+async def test_what_it_cannot_do_is_said_in_words(database: str, tmp_path: Path) -> None:
     there = tmp_path / "there.eml"
     there.write_bytes(letter(KARL, ANN, "still shown"))
     status, out, err = await explain(str(tmp_path / "missing.eml"), str(there))
