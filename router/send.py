@@ -21,7 +21,7 @@ from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
 from router.profile import OutgoingProfile, Profiles
-from router.repository import outbox
+from router.repository import outbox, recovery
 from router.repository.database import Database
 from router.repository.outbox import Start
 from router.retry import Backoff, judge
@@ -122,7 +122,8 @@ class Sender:
     async def _recover(self) -> None:
         while True:
             try:
-                if taken := await outbox.recover(self._database, self._process_id, list(self._under_way), self._lease):
+                under_way = list(self._under_way)
+                if taken := await recovery.recover(self._database, self._process_id, under_way, self._lease):
                     _log.warning("took over what nobody was sending any more", emails=taken)
                     self._wake.set()
             except DatabaseError as error:

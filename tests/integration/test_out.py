@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from router.repository.database import Database
-from router.repository.outbox import set_sending
+from router.repository.sending import set_sending
 from tests.crm import Crm, Parcel
 from tests.letters import letter
 from tests.profiles import Profile
