@@ -134,6 +134,10 @@ class Dovecot:
         with self.connect(mailbox) as imap:
             return {line.decode().rpartition(' "/" ')[2].strip('"') for line in _ok(imap.list())}
 
+    def maildir(self, mailbox: str, folder: str) -> Path:
+        """Where the mail of a folder lies, other than INBOX; its name as IMAP writes it."""
+        return self._folder / "mail" / mailbox / "Maildir" / f".{folder}"
+
     @contextmanager
     def connect(self, mailbox: str, password: str = PASSWORD) -> Iterator[imaplib.IMAP4]:
         """Logged in with stdlib imaplib over TLS, for whatever else a test wants to look at or do."""
