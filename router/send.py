@@ -75,15 +75,20 @@ class Sender:
             try:
                 await stop.wait()
             finally:
-                for task in (claiming, *helpers):
+                self._stopping = True
+                self._wake.set()
+                for task in helpers:
                     task.cancel()
+                # Not cancelled at once: what a claim has just committed must be known, to be given back.
+                await asyncio.wait([claiming], timeout=1)
+                claiming.cancel()
                 await asyncio.wait([claiming, *helpers])
                 await self._end(grace)
 
     async def _claim(self) -> None:
         room = 2 * sum(line.profile.settings.connections for line in self._lines.values())
         backoff = Backoff()
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 free = room - len(self._under_way)
@@ -91,13 +96,13 @@ class Sender:
                 backoff.reset()
             except DatabaseError as error:
                 _log.warning("nothing can be claimed now", reason=str(error))
-                await asyncio.sleep(backoff.next())
+                await self._woken(backoff.next())
                 continue
             for email in claimed:
                 task = asyncio.create_task(self._send(email), name=f"send {email.id}")
                 self._under_way[email.attempt_id] = task
                 task.add_done_callback(partial(self._ended, email.attempt_id))
-            if not claimed:
+            if not claimed and not self._stopping:
                 await self._woken(_POLL)
 
     async def _woken(self, seconds: float) -> None:
@@ -132,7 +137,6 @@ class Sender:
 
     async def _end(self, grace: float) -> None:
         """Let those end that have started; those that wait for a turn are given back when it comes."""
-        self._stopping = True
         if not self._under_way:
             return
         _, late = await asyncio.wait(self._under_way.values(), timeout=grace)

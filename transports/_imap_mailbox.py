@@ -93,7 +93,7 @@ class ImapMailbox:
 
     async def _list(self, imap: ImapProtocol, after: Cursor | None, limit: int) -> Listing:
         # Only now does the server show what has come, and whether the folder was replaced.
-        (await imap.run("NOOP")).require(f"{imap.peer} refuses NOOP")
+        await self._account.refresh()
         seen = self._position(imap, after)
         if self.watch.has_shown(seen) and not imap.news.is_set():
             return Listing((), _cursor(imap, seen))

@@ -7,14 +7,15 @@ mailboxes at random, one a second.
 """
 
 import asyncio
+import os
 import random
+import resource
 import sys
 import time
 from pathlib import Path
 from statistics import quantiles
 
 import asyncpg
-import psutil
 
 from tests.benchmarks.stage import Stage, staged
 from tests.letters import letter
@@ -28,18 +29,17 @@ async def measure(stage: Stage, count: int) -> None:
     mailboxes = [f"rest-{number}@in.test" for number in range(count)]
     async with stage.database(mailboxes) as dsn, stage.router(dsn) as process:
         sql = await asyncpg.connect(dsn)
-        router = psutil.Process(process.pid)
         while await sql.fetchval("SELECT count(*) FROM router.process") < 1:
             await asyncio.sleep(0.1)
-        empty, begun = router.memory_info().rss, time.perf_counter()
+        empty, begun = resident(process.pid), time.perf_counter()
         while await sql.fetchval(BEGUN) < count:
             await asyncio.sleep(0.2)
         seconds = time.perf_counter() - begun
         await asyncio.sleep(15)
-        each = (router.memory_info().rss - empty) / count / 1024
-        before = sum(router.cpu_times()[:2])
+        each = (resident(process.pid) - empty) / count / 1024
+        before = busy(process.pid)
         await asyncio.sleep(REST)
-        cpu = (sum(router.cpu_times()[:2]) - before) / REST * 100
+        cpu = (busy(process.pid) - before) / REST * 100
         print(
             f"{count} mailboxes: all read after {seconds:.0f} s, {each:.0f} KB each, {cpu:.2f}% of a processor at rest"
         )
@@ -47,6 +47,17 @@ async def measure(stage: Stage, count: int) -> None:
         cuts = quantiles(late, n=20)
         print(f"  from delivery to row: median {cuts[9]:.0f} ms, 95% within {cuts[18]:.0f} ms", flush=True)
         await sql.close()
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def busy(pid: int) -> float:
+    """Seconds that a process has been on a processor (proc(5), stat: utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def chosen(mailboxes: list[str]) -> list[str]:

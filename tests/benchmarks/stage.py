@@ -90,7 +90,7 @@ async def staged(name: str) -> AsyncIterator[Stage]:
     """Start the servers, and stop them in the end."""
     with tempfile.TemporaryDirectory(prefix=f"er-{name[:8]}-") as made:
         folder = Path(made)
-        folder.chmod(0o755)  # as root, the database is another user
+        await asyncio.to_thread(folder.chmod, 0o755)  # as root, the database is another user
         tls = make_tls(folder)
         dovecot = await asyncio.to_thread(Dovecot, tls)
         try:
