@@ -45,86 +45,12 @@ class Dovecot(ImapServer):
         super().kill()
         # Until init has taken note of their death, a master looks alive to its successor, and a lock looks held.
         (self._folder / "run" / "master.pid").unlink(missing_ok=True)
-<<<<<<< HEAD
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop for good, and remove the folder with all mail."""
-        self.kill()  # stopping in order takes Dovecot a second
-        shutil.rmtree(self._folder)
-
-    def log(self) -> str:
-        return self.log_file.read_text(errors="replace")
-
-    # Mail
-
-    def deliver(self, mailbox: str, message: bytes, sender: str = "sender@out.test") -> None:
-        """Hand `message` to `mailbox`'s INBOX through LMTP, as a mail server does."""
-        with smtplib.LMTP(HOST, self.lmtp) as lmtp:
-            lmtp.sendmail(sender, [mailbox], message)
-
-    def append(self, mailbox: str, message: bytes, folder: str = "INBOX", flags: Sequence[str] = ()) -> None:
-        """Put `message` into `folder`, made if need be, as a mail program does."""
-        with self.connect(mailbox) as imap:
-            if folder != "INBOX":
-                imap.create(_quoted(folder))
-            _ok(imap.append(_quoted(folder), f"({' '.join(flags)})", "", message))
-
-    def count(self, mailbox: str, folder: str = "INBOX") -> int:
-        """Return how many messages `folder` holds."""
-        with self.connect(mailbox) as imap:
-            return int(_ok(imap.select(_quoted(folder), readonly=True))[0])
-
-    def wait_for(self, mailbox: str, count: int, folder: str = "INBOX") -> None:
-        """Return once `folder` holds `count` messages or more."""
-        wait_until(lambda: self.count(mailbox, folder) >= count, f"{count} messages in {folder} of {mailbox}")
-
-    def flags(self, mailbox: str, folder: str = "INBOX") -> dict[int, set[str]]:
-        """Flags and keywords by UID, without \\Recent."""
-        with self.connect(mailbox) as imap:
-            _ok(imap.select(_quoted(folder), readonly=True))
-            uids = _ok(imap.uid("SEARCH", "ALL"))[0].split()
-            found: dict[int, set[str]] = {}
-            for uid in uids:
-                line = _ok(imap.uid("FETCH", uid.decode(), "(FLAGS)"))[0]
-                found[int(uid)] = {flag.decode() for flag in imaplib.ParseFlags(line)} - {"\\Recent"}
-            return found
-
-    def messages(self, mailbox: str, folder: str = "INBOX") -> dict[int, bytes]:
-        """Whole messages by UID."""
-        with self.connect(mailbox) as imap:
-            _ok(imap.select(_quoted(folder), readonly=True))
-            uids = _ok(imap.uid("SEARCH", "ALL"))[0].split()
-            return {int(uid): _ok(imap.uid("FETCH", uid.decode(), "(BODY.PEEK[])"))[0][1] for uid in uids}
-
-    def folders(self, mailbox: str) -> set[str]:
-        """Names of all folders, as IMAP writes them (modified UTF-7)."""
-        with self.connect(mailbox) as imap:
-            return {line.decode().rpartition(' "/" ')[2].strip('"') for line in _ok(imap.list())}
+        for lock in (self._folder / "mail").rglob("*.lock"):
+            lock.unlink()
 
     def maildir(self, mailbox: str, folder: str) -> Path:
         """Where the mail of a folder lies, other than INBOX; its name as IMAP writes it."""
         return self._folder / "mail" / mailbox / "Maildir" / f".{folder}"
-
-    @contextmanager
-    def connect(self, mailbox: str, password: str = PASSWORD) -> Iterator[imaplib.IMAP4]:
-        """Logged in with stdlib imaplib over TLS, for whatever else a test wants to look at or do."""
-        imap = imaplib.IMAP4_SSL(HOST, self.imaps, ssl_context=self._tls.client_context(), timeout=20)
-        try:
-            imap.login(mailbox, password)
-            yield imap
-        finally:
-            try:
-                imap.logout()
-            except (imaplib.IMAP4.abort, OSError):
-                imap.shutdown()
-=======
-        for lock in (self._folder / "mail").rglob("*.lock"):
-            lock.unlink()
->>>>>>> main
 
     def token(self, mailbox: str, lifetime: float = 3600) -> str:
         """Return an access token for XOAUTH2 and OAUTHBEARER (JWT, RFC 7519); already expired if `lifetime` < 0."""
