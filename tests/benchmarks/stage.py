@@ -26,7 +26,7 @@ ca_file = "{ca_file}"
 auth = {{ user = "{{mailbox}}", password = {{ env = "BENCHMARK_PASSWORD" }} }}
 owners = ["*@in.test"]
 rule = "all"
-start = "all"
+start = "{start}"
 after = "{after}"
 max_connections = 1000
 """
@@ -67,14 +67,16 @@ class Stage:
         await admin.close()
 
     @asynccontextmanager
-    async def router(self, dsn: str, after: str = "keep") -> AsyncIterator[asyncio.subprocess.Process]:
+    async def router(
+        self, dsn: str, start: str = "now", after: str = "keep", **more: str
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run one router on this database; stopped in the end."""
         folder = self.folder / f"router-{next(self.numbers)}"
         (folder / "profiles").mkdir(parents=True)
-        profile = PROFILE.format(host=HOST, port=self.dovecot.imaps, ca_file=self.tls.ca_file, after=after)
+        profile = PROFILE.format(host=HOST, port=self.dovecot.imaps, ca_file=self.tls.ca_file, start=start, after=after)
         (folder / "profiles" / "bench.toml").write_text(profile, encoding="utf-8")
         variables = {"DATABASE_URL": dsn, "PROFILES": str(folder / "profiles"), "LOG_LEVEL": "warning"}
-        environment = os.environ | {f"EMAIL_ROUTER_{name}": value for name, value in variables.items()}
+        environment = os.environ | {f"EMAIL_ROUTER_{name}": value for name, value in (variables | more).items()}
         program = [*os.environ.get("BENCHMARK_UNDER", "").split(), sys.executable, "-m", "router", "run"]
         process = await asyncio.create_subprocess_exec(*program, env=environment | {"BENCHMARK_PASSWORD": PASSWORD})
         try:
