@@ -25,7 +25,9 @@ _ESCAPED = re.compile(r"\\(.)")
 def find_event(message: Message) -> CalendarEvent | None:
     """Read the first calendar part that can be read."""
     for attachment in message.attachments:
-        if attachment.media_type in ("text/calendar", "application/ics") or attachment.filename.lower().endswith(".ics"):
+        if attachment.media_type in ("text/calendar", "application/ics") or attachment.filename.lower().endswith(
+            ".ics"
+        ):
             event = read_event(decode(attachment.content[:_MOST_BYTES])[0])
             if event is not None:
                 return event
@@ -45,11 +47,50 @@ class _Calendar:
     method: str = ""
     zones: dict[str, Zone] = field(default_factory=dict)
     event: dict[str, _Property] | None = None
+    _inside: list[str] = field(default_factory=lambda: ["VCALENDAR"])
+    _zone: Zone = field(default_factory=Zone)
+    _zone_id: str = ""
+    _whole: bool = False
+
+    def take(self, name: str, found: _Property) -> None:
+        """Take the next property."""
+        where = self._inside[-1]
+        if name == "BEGIN":
+            self._begin(found.value.strip().upper())
+        elif name == "END":
+            self._end(where)
+        elif where == "VCALENDAR" and name == "METHOD":
+            self.method = found.value.strip()[:40]
+        elif where == "VTIMEZONE" and name == "TZID":
+            self._zone_id = found.value
+        elif where in ("STANDARD", "DAYLIGHT"):
+            self._zone.learn(name, found.value)
+        elif where in _EVENTS and self.event is not None and not self._whole:
+            self.event.setdefault(name, found)
+
+    def _begin(self, what: str) -> None:
+        self._inside.append(what)
+        if what == "VTIMEZONE":
+            self._zone, self._zone_id = Zone(), ""
+        elif what in ("STANDARD", "DAYLIGHT"):
+            self._zone.begin()
+        elif what in _EVENTS and self.event is None:
+            self.event = {}
+
+    def _end(self, what: str) -> None:
+        if len(self._inside) > 1:
+            self._inside.pop()
+        if what == "VTIMEZONE" and self._zone_id:
+            self.zones[self._zone_id] = self._zone
+        elif what in _EVENTS:
+            self._whole = True  # time zones may follow, but other events do not count
 
 
 def read_event(text: str) -> CalendarEvent | None:
     """Read the first event of a calendar; None where there is none."""
-    calendar = _read(text)
+    calendar = _Calendar()
+    for name, found in _properties(text):
+        calendar.take(name, found)
     event = calendar.event
     if event is None:
         return None
@@ -68,38 +109,6 @@ def read_event(text: str) -> CalendarEvent | None:
         end=end,
         organiser=_address(organiser) if organiser else None,
     )
-
-
-def _read(text: str) -> _Calendar:
-    calendar = _Calendar()
-    inside: list[str] = []
-    zone = Zone()
-    zone_id = ""
-    first = True
-    for name, found in _properties(text):
-        if name == "BEGIN":
-            inside.append(found.value.strip().upper())
-            if inside[-1] == "VTIMEZONE":
-                zone, zone_id = Zone(), ""
-            elif inside[-1] in _EVENTS and calendar.event is None:
-                calendar.event = {}
-            elif inside[-1] in ("STANDARD", "DAYLIGHT"):
-                zone.begin()
-        elif name == "END":
-            ended = inside.pop() if inside else ""
-            if ended == "VTIMEZONE" and zone_id:
-                calendar.zones[zone_id] = zone
-            elif ended in _EVENTS:
-                first = False  # the time zones may come after it, other events do not count
-        elif not inside or inside[-1] == "VCALENDAR":
-            calendar.method = found.value.strip()[:40] if name == "METHOD" else calendar.method
-        elif inside[-1] == "VTIMEZONE" and name == "TZID":
-            zone_id = found.value
-        elif inside[-1] in ("STANDARD", "DAYLIGHT"):
-            zone.learn(name, found.value)
-        elif inside[-1] in _EVENTS and first and calendar.event is not None:
-            calendar.event.setdefault(name, found)
-    return calendar
 
 
 def _properties(text: str) -> Iterator[tuple[str, _Property]]:

@@ -9,7 +9,7 @@ _STATUS = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?!\d)")
 
 def find_code(words: str) -> str:
     """Find the code that says most: an enhanced one rather than a reply code, a specific one rather than 5.0.0."""
-    enhanced = _ENHANCED.findall(words)
+    enhanced: list[str] = _ENHANCED.findall(words)
     if enhanced:
         return next((code for code in enhanced if not is_vague(code)), enhanced[0])
     reply = _REPLY.search(words)
@@ -17,15 +17,18 @@ def find_code(words: str) -> str:
 
 
 def choose_code(status: str, words: str) -> str:
-    """Take the status that the report gives, unless the server's own words say more than it."""
+    """Take the status that the report gives, unless the server's own words say more than it.
+
+    Of a refusal the server that refused knows more than the one that reports. A status of class 4 in a bounce is the
+    reporter's own: it gave up, whatever the other said.
+    """
     found = _STATUS.match(status)
     told = find_code(words)
     if found is None:
         return told
     code = found[1]
-    if is_vague(code) and "." in told and told[0] == code[0]:
-        return told
-    return code
+    says_more = "." in told and told[0] == code[0] and (is_vague(code) or (code[0] == "5" and not is_vague(told)))
+    return told if says_more else code
 
 
 def is_vague(code: str) -> bool:

@@ -46,8 +46,8 @@ FAILED_SUBJECT: Final = re.compile(
 
 FAILED: Final = re.compile(
     r"undeliver|deliver[^.\n]{0,40}(?:fail|error|problem)|(?:fail|error)[^.\n]{0,40}deliver|failed|failure"
-    r"|(?:not|n[’']t|unable to)\s(?:\w+\s){0,3}?(?:be )?(?:deliver|reach|send|sent)|permanent error|fatal error"
-    r"|returned (?:mail|message)|delayed|rejected|unknown (?:user|recipient)|user unknown|error sending"
+    r"|(?:not|n[\u2019']t|unable to)\s(?:\w+\s){0,3}?(?:be )?(?:deliver|reach|send|sent)|permanent error|fatal error"
+    r"|returned (?:mail|message)|delayed|rejected|unknown (?:user|recipient)|user unknown|no such user|error sending"
     r"|mailbox (?:is |exceeds |unavailable|full)|invalid (?:user|address)|duplicated message-id"
     r"|не доставлен|не может быть доставлен|送信できません|送信に失敗|配信できません|エラー|投稿",
     re.IGNORECASE,
@@ -66,17 +66,18 @@ NO_REPORT: Final = re.compile(r"\s*Postfix SMTP server: errors from", re.IGNOREC
 """Subjects of what is written to postmasters, not to who sent the mail."""
 
 ORIGINAL: Final = re.compile(
-    r"^[ \t>*#=-]{0,80}(?:below this line is a copy|this is a copy of (?:the|your) message|(?:below|enclosed|included) is a"
-    r" copy|(?:the )?(?:header of the )?original (?:message|mail)(?: headers?| info| is following| follows| is below)?"
-    r"[.: \t*=-]{0,80}$|the header of the original message|message headers follow|unsent message follows"
-    r"|returned message|message text follows|content-type:[ \t]*(?:message/rfc822|text/rfc822-headers)"
-    r"|(?:received|return-path|delivered-to|dkim-signature|x-originating-ip|message-id|from|arc-seal)[ \t]{0,3}:[ \t]*\S)",
+    r"^(?:[ \t>*#=-]{0,80}(?:below this line is a copy|this is a copy of (?:the|your) message"
+    r"|(?:below|enclosed|included) is a copy|the header of the original message|message headers follow"
+    r"|(?:the )?original (?:message|mail)(?: headers?| info| is following| follows| is below)?[.: \t*=-]{0,80}$"
+    r"|unsent message follows|returned message|message text follows)"
+    r"|content-type:[ \t]*(?:message/rfc822|text/rfc822-headers)"
+    r"|(?:received|return-path|delivered-to|dkim-signature|x-originating-ip|message-id|arc-seal)[ \t]{0,3}:[ \t]*\S)",
     re.IGNORECASE | re.MULTILINE,
 )
 """Where the copy of the mail begins that the report is about."""
 
 RECIPIENT_LINES: Final = (
-    # "<neko@example.jp>: host said", "* neko@example.jp", "neko@example.jp [User unknown]", "neko@example.jp on Thu,"
+    # Alone, as an item of a list, or before what the server said: <neko@example.jp>: host …, neko@example.jp [unknown]
     re.compile(
         rf"[\s>*\"'<]{{0,20}}(?P<address>{ADDRESS})[>\"']{{0,3}}[ \t]*"
         r"(?:$|[:<\[(]|\.\.\.|on [A-Z0-9]|(?:Invalid Address|Error), ERROR_CODE)"
@@ -93,7 +94,7 @@ RECIPIENT_WORDS: Final = tuple(
         r"unable to deliver message to",
         r"returned permanent errors",
         r"did not reach the following recipient(?:\(s\))?",
-        r"wasn[’']t delivered to",
+        r"wasn[\u2019']t delivered to",
         r"mailbox exceeds allowed size",
         r"mailbox is full",
         r"unknown user",

@@ -48,7 +48,7 @@ def read_notice(
             return standard
     notice, _ = split_notice(text)
     kind: ReportKind = "delay" if DELAYED.search(subject) or DELAYED.search(notice) else "bounce"
-    told = _told_of(notice, ours)
+    told = _told_of(notice, ours) or _told_of(notice, frozenset())  # who writes to themselves is recipient, too
     if failed:
         told = {address: told.get(address) or _Told(address) for address in failed}
     reports = []
@@ -76,8 +76,6 @@ def _told_of(notice: str, ours: frozenset[str]) -> dict[str, _Told]:
         address = _named_by_line(line[:_LONGEST_LINE])
         if address and address not in ours:
             current = told.setdefault(address, _Told(address))
-        elif not address and not line.strip() and current and len(current.lines) > 1:
-            pass
         (current.lines if current else before).append(line)
     if told:
         return told

@@ -19,7 +19,7 @@ _KINDS: dict[str, tuple[ReportKind, str, str]] = {
 def read_notification(text: str) -> tuple[tuple[RecipientReport, ...], tuple[str, ...]]:
     """Read the recipients and the original's ids; nothing where it is no such notification."""
     text = text[:_MOST_TEXT].lstrip()
-    if not text.startswith("{") or "ype\":" not in text[:1_000]:
+    if not text.startswith("{") or 'ype":' not in text[:1_000]:
         return (), ()
     try:
         # A server on the way may have broken the line, with a "!" (sendmail).
