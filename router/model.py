@@ -39,7 +39,7 @@ class Disposition(StrEnum):
 
 
 Role = Literal["from", "to", "cc", "bcc", "reply_to"]
-Method = Literal["in-reply-to", "references", "token"]
+Method = Literal["in-reply-to", "references", "token", "report"]
 
 KEY_VERSION = 1
 
@@ -168,41 +168,6 @@ class Message:
         return digest.digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The user or queue that a mailbox belongs to; `rule` None: the profile's default."""
-
-    id: UUID
-    mailbox: str
-    rule: Rule | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
-
-    `fault`: the server could not give it up, in its words. `sent`: it lies in the owner's Sent folder.
-    `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies.
-    """
-
-    id: UUID
-    source_id: int
-    place: Place
-    owner_id: UUID
-    default_rule: Rule
-    received_at: datetime
-    message: Message
-    content: bytes
-    fault: str | None = None
-    sent: bool = False
-    headers_only: bool = False
-    key: bytes = b""
-
-    def __post_init__(self) -> None:
-        if not self.key:
-            object.__setattr__(self, "key", self.message.key)
-
-
 # --- What kind of message it is ---------------------------------------------------------------------------------------
 
 ReportKind = Literal["bounce", "delay", "delivery", "complaint"]
@@ -273,6 +238,45 @@ class Classification:
     calendar: CalendarEvent | None = None
     loop: str | None = None
     verdict: Verdict | None = None
+
+
+# --- A copy of it ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The user or queue that a mailbox belongs to; `rule` None: the profile's default."""
+
+    id: UUID
+    mailbox: str
+    rule: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
+
+    `fault`: the server could not give it up, in its words. `sent`: it lies in the owner's Sent folder.
+    `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies.
+    """
+
+    id: UUID
+    source_id: int
+    place: Place
+    owner_id: UUID
+    default_rule: Rule
+    received_at: datetime
+    message: Message
+    content: bytes
+    fault: str | None = None
+    sent: bool = False
+    headers_only: bool = False
+    classification: Classification = Classification()
+    key: bytes = b""
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            object.__setattr__(self, "key", self.message.key)
 
 
 # --- What is known ---------------------------------------------------------------------------------------------------
@@ -367,6 +371,7 @@ class Email:
     correlated_id: UUID | None = None
     method: Method | None = None
     sent: bool = False
+    calendar: CalendarEvent | None = None
     flags: tuple[str, ...] = ()
     defects: tuple[str, ...] = ()
 
@@ -376,6 +381,7 @@ class Decision:
     """The disposition of one copy, with every reason that led to it.
 
     `email` and `parties` are set if it is promoted; `email_id` then too, and for a duplicate, whose email it names.
+    `report` is set if it reports on the email that it is correlated with.
     """
 
     disposition: Disposition
@@ -384,6 +390,7 @@ class Decision:
     email_id: UUID | None = None
     email: Email | None = None
     parties: tuple[Party, ...] = ()
+    report: Report | None = None
 
 
 # --- What is sent ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from router.model import CalendarEvent, Message, normalise
 from router.pipeline.classify.zones import Zone, local_time
-from router.pipeline.text import clean_line, decode
+from router.pipeline.text import clean, clean_line, decode
 
 _MOST_BYTES = 5_000_000
 _MOST_LINES = 100_000
@@ -28,7 +28,7 @@ def find_event(message: Message) -> CalendarEvent | None:
         if attachment.media_type in ("text/calendar", "application/ics") or attachment.filename.lower().endswith(
             ".ics"
         ):
-            event = read_event(decode(attachment.content[:_MOST_BYTES])[0])
+            event = read_event(clean(decode(attachment.content[:_MOST_BYTES])[0]))
             if event is not None:
                 return event
     return None
