@@ -53,6 +53,8 @@ class Zone:
 
     def learn(self, name: str, value: str) -> None:
         """Take a property of the last change."""
+        if not self.changes:
+            return
         change = self.changes[-1]
         if name == "TZOFFSETTO" and (offset := _OFFSET.fullmatch(value.strip())):
             size = timedelta(hours=int(offset[2]), minutes=int(offset[3]), seconds=int(offset[4] or 0))
@@ -64,7 +66,7 @@ class Zone:
         elif name == "RRULE":
             rule = dict(piece.split("=", 1) for piece in value.upper().split(";") if "=" in piece)
             day = _BY_DAY.fullmatch(rule.get("BYDAY", ""))
-            if rule.get("FREQ") == "YEARLY" and day and rule.get("BYMONTH", "").isdigit():
+            if rule.get("FREQ") == "YEARLY" and day and rule.get("BYMONTH", "").isdecimal():
                 change.day = (int(day[1] or 1) or 1, _DAYS[day[2]])
                 change.month = min(max(int(rule["BYMONTH"]), 1), 12)
 

@@ -101,3 +101,16 @@ def test_t80_a_calendar_without_an_event_and_a_text_that_is_none_are_nothing() -
     assert read_event("BEGIN:VCALENDAR\nMETHOD:REQUEST\nEND:VCALENDAR\n") is None
     assert read_event("hello") is None
     assert classify(parse(mail())).calendar is None
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        "BEGIN:VTIMEZONE\nTZID:W\nBEGIN:STANDARD\nBEGIN:VTIMEZONE\nEND:VTIMEZONE\nTZOFFSETTO:+0100\nEND:STANDARD\n",
+        ZONE.replace("BYMONTH=10", "BYMONTH=10\u00b9"),
+        ZONE.replace("16010101T", "16011301T"),
+        ZONE.replace("+0100", "+9900"),
+    ],
+)
+def test_t95_a_broken_zone_does_not_hide_the_event(zone: str) -> None:
+    assert read("UID:1", 'DTSTART;TZID="W. Europe Standard Time":20261201T090000', zone=zone).uid == "1"
