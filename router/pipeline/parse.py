@@ -3,7 +3,7 @@
 import binascii
 import mimetypes
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -40,6 +40,7 @@ _SPACE = re.compile(r"\s")
 _LONGEST_NAME = 150
 _MOST_NAME_BYTES = 240  # file systems count bytes: 255 at most
 _LONGEST_LINE = 1_000
+_PRIVATE = "x-crm-email-router"  # the beginning of the headers that only we write
 
 _T = TypeVar("_T")
 
@@ -51,7 +52,8 @@ def parse(raw: bytes) -> Message:
     reader = _Reader()
     root = reader.guard("the message", lambda: read_part(raw), Part({}, b"", "text/plain", {}))
     reader.guard("the parts", lambda: reader.read_parts(root), None)
-    return reader.message(root.fields)
+    claims = [raw for name in [*root.fields] if name.startswith(_PRIVATE) for raw in root.fields.pop(name)]
+    return reader.message(root.fields, claims)
 
 
 class _Reader:
@@ -72,7 +74,7 @@ class _Reader:
 
     # --- Headers ---
 
-    def message(self, fields: Fields) -> Message:
+    def message(self, fields: Fields, claims: Sequence[bytes]) -> Message:
         nothing: tuple[str, tuple[str, ...]] = ("", ())
         subject, tokens = self.header(fields, "subject", _subject, nothing)
         return Message(
@@ -86,6 +88,8 @@ class _Reader:
             text=self.text,
             html=self.html,
             attachments=tuple(self.attachments),
+            headers=tuple((name, value) for name, values in fields.items() for value in values),
+            claims=self.guard("our private headers", lambda: tuple(id_ for raw in claims for id_ in read_ids(raw)), ()),
             defects=tuple(dict.fromkeys(self.defects)),
         )
 
