@@ -105,7 +105,12 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as a person would read it. Ids are without angle brackets; what could not be read is in `defects`."""
+    """A message as a person would read it. Ids are without angle brackets; what could not be read is in `defects`.
+
+    `text_from` says what `text` was made of: the HTML or the calendar where there is no plain one. `flags` are what a
+    person should know of its form: smime-signed, smime-encrypted, pgp-signed, pgp-encrypted, tnef. `raw_headers` keeps
+    the written form, bytes beyond ASCII in hexadecimal, of headers that could not be decoded without loss or guessing.
+    """
 
     message_id: str | None = None
     in_reply_to: tuple[str, ...] = ()
@@ -118,6 +123,9 @@ class Message:
     html: str | None = None
     attachments: tuple[Attachment, ...] = ()
     defects: tuple[str, ...] = ()
+    text_from: Literal["plain", "html", "calendar"] = "plain"
+    flags: tuple[str, ...] = ()
+    raw_headers: tuple[tuple[str, str], ...] = ()
 
     def of(self, role: Role) -> tuple[Mention, ...]:
         """Name the addresses in one role, in their order."""
@@ -150,7 +158,7 @@ class Message:
                 self.sender or "",
                 date,
                 self.subject,
-                self.text or "",
+                (self.text if self.text_from == "plain" else None) or "",  # how one is made may change
                 self.html or "",
             ]
         digest = hashlib.sha256()

@@ -28,7 +28,7 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         correlated_id=thread.id if thread else None,
         method=state.method,
         sent=copy.sent,
-        flags=state.flags,
+        flags=(*state.flags, *message.flags),
         defects=message.defects,
     )
     decision = Decision(Disposition.PROMOTED, state.rule, state.reasons, email.id, email, state.parties)

@@ -63,7 +63,7 @@ def test_t95_every_message_of_the_corpora_is_read() -> None:
         (b"=?utf-8?q?a?= b =?utf-8?q?c?=", "a b c"),
         ("Grüße".encode(), "Grüße"),
         ("Grüße".encode("cp1252"), "Grüße"),
-        (b"\x81\x8d", "\x81\x8d".encode("latin-1").decode("latin-1").strip("\x81\x8d")),
+        (b"\x81\x8d", None),
         (b"folded\r\n  over\r\n\tlines", "folded  over lines"),
         (b"a * b {5} :-)", "a * b {5} :-)"),
         (b"nul\0 and \x07bell", "nul  and  bell"),
@@ -334,7 +334,7 @@ def test_t96_100000_header_lines_are_bounded() -> None:
     lines = b"".join(b"X-Junk-%d: some text\r\n" % number for number in range(100_000))
     message = parse(b"Subject: kept\r\n" + lines + b"\r\nbody")
     assert (message.subject, message.text) == ("kept", "body")
-    assert message.defects == ("the headers are longer than a megabyte: the rest of them was not read",)
+    assert message.defects == ("the headers are longer than 1,000,000 bytes: the rest of them was not read",)
     folded = parse(b"Subject: kept\r\n" + b" and more\r\n" * 100_000 + b"\r\nbody")
     assert folded.subject.startswith("kept and more")
     assert folded.text == "body"
