@@ -11,6 +11,7 @@ from functools import lru_cache
 from charset_normalizer import from_bytes
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:()\- ]{0,39}")
+_GLUED = re.compile(r"^(iso8859|windows)(\d+)$")  # iso88591, windows1252
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _SAMPLE = 4_096  # charset-normalizer needs some ms for so much
 _SHORT = 40  # of less than that nobody can tell Polish from French
@@ -65,6 +66,7 @@ _LABELS = {
     "xxbig5": "big5hkscs",
     "cnbig5": "big5hkscs",
     "xsjis": "cp932",
+    "windows31j": "cp932",
     "xeucjp": "euc_jp",
     "ksc56011987": "cp949",
     "ksc56011989": "cp949",
@@ -113,7 +115,7 @@ def codec_of(label: str) -> str | None:
     plain = re.sub(r"[^a-z0-9]", "", label.lower())
     if known := _LABELS.get(plain):
         return known
-    for name in (label, plain):
+    for name in (label, plain, _GLUED.sub(r"\1-\2", plain)):
         try:
             found = codecs.lookup(name).name
         except (LookupError, ValueError):
@@ -159,7 +161,7 @@ def _detected(raw: bytes) -> str:
         return raw.decode(codec)
     except (UnicodeError, ValueError):
         text = raw.decode(codec, "replace")
-    if text.count("\ufffd") * 50 <= len(text):
+    if codec == "utf-8" or text.count("\ufffd") * 50 <= len(text):
         return text  # a few broken characters, as of a text that was cut
     try:
         return raw.decode("cp1252")
