@@ -36,6 +36,7 @@ class _Writer:
         self._space = ""
         self._breaks = 0  # lines to begin before the next text: 1 a new one, 2 after an empty one
         self._quotes = 0
+        self._written_quotes = 0  # those of the last line
         self._preformatted = 0
 
     def tag(self, tag: Tag) -> None:
@@ -94,15 +95,17 @@ class _Writer:
     def _begin_line(self) -> None:
         self._end_line()
         if self._breaks == 2 and self._lines:
-            self._lines.append(self._prefix().rstrip())
+            self._lines.append(_prefix(min(self._quotes, self._written_quotes)).rstrip())
         self._breaks = 0
 
     def _end_line(self, *, keep: bool = False) -> None:
         line = "".join(self._line).rstrip(" \t\u00a0")
         if line or keep:
-            self._lines.append((self._prefix() + line).rstrip(" "))
+            self._lines.append((_prefix(self._quotes) + line).rstrip(" "))
+            self._written_quotes = self._quotes
         self._line.clear()
         self._space = ""
 
-    def _prefix(self) -> str:
-        return "> " * min(self._quotes, _DEEPEST_QUOTE)
+
+def _prefix(quotes: int) -> str:
+    return "> " * min(quotes, _DEEPEST_QUOTE)

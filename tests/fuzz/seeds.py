@@ -24,14 +24,16 @@ _BODIES = (
         b"<blockquote>q</blockquote><!-- c --><style>p{}</style><table><tr><td>1<td>2</table><pre>a\r\n b</pre>\r\n"
     ),
     (
-        b'Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: multipart/alternative; boundary="b c"\r\n'
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+        b'Content-Type: multipart/alternative; boundary="b c"\r\n'
         b"\r\n--b c\r\n\r\ntext\r\n--b c\r\nContent-Type: text/html\r\n\r\n<p>html\r\n--b c--\r\n--b\r\n"
         b"Content-Type: application/pdf\r\nContent-Disposition: attachment; filename*0*=utf-8''Gr%C3%BC; "
         b"filename*1=b.pdf\r\n"
         b"Content-Transfer-Encoding: base64\r\nContent-ID: <a@x>\r\n\r\nSGVsbG8=\r\n--b--\r\n"
     ),
     (
-        b"Content-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY;LANGUAGE=en:A\\, b\r\n"
+        b"Content-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\n"
+        b"SUMMARY;LANGUAGE=en:A\\, b\r\n"
         b" c\r\nLOCATION:x\r\nDESCRIPTION:a\\nb\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     ),
     b"\r\nbefore\r\nbegin 644 a.txt\r\n#0V%T\r\n`\r\nend\r\nafter\r\n-----BEGIN PGP MESSAGE-----\r\n",
