@@ -14,7 +14,7 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:()\- ]{0,39}")
 _GLUED = re.compile(r"^(iso8859|windows)(\d+)$")  # iso88591, windows1252
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _SAMPLE = 4_096  # charset-normalizer needs some ms for so much
-_SHORT = 40  # of less than that nobody can tell Polish from French
+_SHORT = 200  # of less than that nobody can tell Polish from French by a few letters
 
 # What mail calls by one name and writes in another, a superset of it; by Python's names.
 _REALLY = {

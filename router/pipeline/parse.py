@@ -216,6 +216,9 @@ class _Reader:
             else ""
         )
         encoding = encoding.partition(";")[0].partition("(")[0].strip()
+        if encoding == "base64" and part.media_type.startswith("text/") and 20 * part.body.count(b" ") > len(part.body):
+            self.defects.append(f"part {number} is no base64, but has words: it was kept as it came")
+            return part.body
         if encoding == "base64":
             content, whole = decode_base64(part.body)
             if not whole:
