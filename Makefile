@@ -14,7 +14,7 @@ PYTEST   := $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fmt lock clean
+.PHONY: help run test check bench fuzz fmt lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -36,6 +36,9 @@ check: $(DEV) ## look at format, rules, types, imports, locks, and what the whee
 bench: $(DEV) ## measure messages a second, in and out
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
+fuzz: $(DEV) ## mutate messages for a minute and read them, guided by coverage; ARGS='--seconds 3600' for an hour
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 fmt: $(DEV) ## format, and mend what can be mended by itself
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -46,7 +49,7 @@ lock: $(DEV) ## renew the locks from pyproject.toml; ARGS=--upgrade takes newer 
 	$(LOCK) $(ARGS) --group dev pyproject.toml -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 
 clean: ## remove the virtual environment and what the tools keep
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

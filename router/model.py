@@ -109,6 +109,9 @@ class Message:
 
     `headers` are the raw values by lower-case name, those of one name in their order. Our own private headers are not
     among them: anybody could have written them, so the ids in them are only `claims`.
+    `text_from` says what `text` was made of: the HTML or the calendar where there is no plain one. `flags` are what a
+    person should know of its form: smime-signed, smime-encrypted, pgp-signed, pgp-encrypted, tnef. `raw_headers` keeps
+    the written form, bytes beyond ASCII in hexadecimal, of headers that could not be decoded without loss or guessing.
     """
 
     message_id: str | None = None
@@ -124,6 +127,9 @@ class Message:
     headers: tuple[tuple[str, bytes], ...] = ()
     claims: tuple[str, ...] = ()
     defects: tuple[str, ...] = ()
+    text_from: Literal["plain", "html", "calendar"] = "plain"
+    flags: tuple[str, ...] = ()
+    raw_headers: tuple[tuple[str, str], ...] = ()
 
     def of(self, role: Role) -> tuple[Mention, ...]:
         """Name the addresses in one role, in their order."""
@@ -156,7 +162,7 @@ class Message:
                 self.sender or "",
                 date,
                 self.subject,
-                self.text or "",
+                (self.text if self.text_from == "plain" else None) or "",  # how one is made may change
                 self.html or "",
             ]
         digest = hashlib.sha256()

@@ -101,7 +101,7 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
         elif piece in {",", ";"} or (piece.startswith("<") and entry.angle is not None):
             for name, written in entry.read():
                 if word and name and entry.angle:
-                    yield f"{word}, {name}", written
+                    yield clean_line(f"{word}, {name}"), written
                 else:
                     yield from [("", word)] * bool(word)
                     yield from [(name, written)] * ("@" in written)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from router.pipeline.text import clean, clean_line, decode
+from router.pipeline.charset import decode
+from router.pipeline.text import clean, clean_line
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*(.*)", re.DOTALL)
 _FOLD = re.compile(r"\r?\n(?=[ \t])|[\r\n]")
@@ -15,15 +16,18 @@ _ID = re.compile(r"<([^<>]+)>")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))', re.DOTALL)
 _CONTINUED = re.compile(r"([^*]+)\*(?:(\d{1,3})(\*)?)?")
 
-_MOST_HEADER_BYTES = 1_000_000
+MOST_HEADER_BYTES = 1_000_000
 _MOST_PARAMETER_TEXT = 20_000
 _MOST_IDS = 32
 
 Fields = dict[str, list[bytes]]
 
 
-def read_fields(block: bytes) -> tuple[Fields, int, list[str]]:
-    """Split a header block into raw values by lower-case name; also where the body begins, and what was wrong."""
+def read_fields(block: bytes, most: int = MOST_HEADER_BYTES) -> tuple[Fields, int, list[str]]:
+    """Split a header block into raw values by lower-case name; also where the body begins, and what was wrong.
+
+    Of a block longer than `most` bytes the rest is not read.
+    """
     starts: list[tuple[str, int, int]] = []  # name, where its line starts, where its value starts
     defects = []
     position = body = 0
@@ -39,8 +43,8 @@ def read_fields(block: bytes) -> tuple[Fields, int, list[str]]:
             body = position
             break
         position = end
-        if position > _MOST_HEADER_BYTES:
-            defects.append("the headers are longer than a megabyte: the rest of them was not read")
+        if position > most:
+            defects.append(f"the headers are longer than {most:,} bytes: the rest of them was not read")
             body = _after_headers(block, position)
             break
     fields: Fields = {}

@@ -5,10 +5,12 @@ import mimetypes
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from router.model import Attachment, Mention, Message, Role
 from router.pipeline.addresses import read_addresses
+from router.pipeline.bodies import calendar_text, flag_of, protection, take_uuencoded, unflow
+from router.pipeline.charset import codec_of, decode, to_utf8
 from router.pipeline.headers import (
     Fields,
     decode_base64,
@@ -21,8 +23,10 @@ from router.pipeline.headers import (
     read_text,
     unfold,
 )
+from router.pipeline.html_text import LONGEST as LONGEST_HTML
+from router.pipeline.html_text import html_to_text
 from router.pipeline.structure import Part, leaves, read_part
-from router.pipeline.text import clean, clean_line, decode
+from router.pipeline.text import clean, clean_line
 from router.thread_token import find_tokens
 
 _ROLES: tuple[tuple[str, Role], ...] = (
@@ -41,6 +45,12 @@ _LONGEST_NAME = 150
 _MOST_NAME_BYTES = 240  # file systems count bytes: 255 at most
 _LONGEST_LINE = 1_000
 _PRIVATE = "x-crm-email-router"  # the beginning of the headers that only we write
+_LONGEST_BODY = 5_000_000  # bytes of one text that are read as such
+_LONGEST_RAW = 10_000
+_MOST_FIELDS = 100
+_READ = frozenset(
+    {"message-id", "in-reply-to", "references", "subject", "date", "sender"} | {name for name, _ in _ROLES}
+)
 
 _T = TypeVar("_T")
 
@@ -53,6 +63,7 @@ def parse(raw: bytes) -> Message:
     root = reader.guard("the message", lambda: read_part(raw), Part({}, b"", "text/plain", {}))
     reader.guard("the parts", lambda: reader.read_parts(root), None)
     claims = [raw for name in [*root.fields] if name.startswith(_PRIVATE) for raw in root.fields.pop(name)]
+    reader.guard("the text", reader.make_text, None)
     return reader.message(root.fields, claims)
 
 
@@ -64,6 +75,10 @@ class _Reader:
         self.html: str | None = None
         self.attachments: list[Attachment] = []
         self.defects: list[str] = []
+        self.text_from: Literal["plain", "html", "calendar"] = "plain"
+        self.flags: list[str] = []
+        self.charset: str | None = None  # the first that a text names: headers without one are likely in it, too
+        self.raw: dict[str, str] = {}
 
     def guard(self, what: str, read: Callable[[], _T], otherwise: _T) -> _T:
         try:
@@ -74,7 +89,11 @@ class _Reader:
 
     # --- Headers ---
 
-    def message(self, fields: Fields, claims: Sequence[bytes]) -> Message:
+    def message(self, all_fields: Fields, claims: Sequence[bytes]) -> Message:
+        fields = {
+            name: [self.in_utf8(name, raw) for raw in all_fields[name][:_MOST_FIELDS]]
+            for name in _READ & all_fields.keys()
+        }
         nothing: tuple[str, tuple[str, ...]] = ("", ())
         subject, tokens = self.header(fields, "subject", _subject, nothing)
         return Message(
@@ -88,14 +107,34 @@ class _Reader:
             text=self.text,
             html=self.html,
             attachments=tuple(self.attachments),
-            headers=tuple((name, value) for name, values in fields.items() for value in values),
+            headers=tuple((name, value) for name, values in all_fields.items() for value in values),
             claims=self.guard("our private headers", lambda: tuple(id_ for raw in claims for id_ in read_ids(raw)), ()),
             defects=tuple(dict.fromkeys(self.defects)),
+            text_from=self.text_from,
+            flags=tuple(dict.fromkeys(self.flags)),
+            raw_headers=tuple(self.raw.items()),
         )
 
     def header(self, fields: Fields, name: str, read: Callable[[bytes], _T], otherwise: _T) -> _T:
         values = fields.get(name)
-        return self.guard(f"the header {name}", lambda: read(values[0]), otherwise) if values else otherwise
+        if not values:
+            return otherwise
+        found = self.guard(f"the header {name}", lambda: read(values[0]), otherwise)
+        if found is None or "\ufffd" in str(found):
+            self.keep_raw(name, values[0])
+        return found
+
+    def in_utf8(self, name: str, raw: bytes) -> bytes:
+        if raw.isascii():
+            return raw
+        read = self.guard(f"the charset of the header {name}", lambda: to_utf8(raw, self.charset), raw)
+        if read is not raw:
+            self.keep_raw(name, raw)
+        return read
+
+    def keep_raw(self, name: str, raw: bytes) -> None:
+        written = raw[:_LONGEST_RAW].decode("ascii", "backslashreplace")
+        self.raw.setdefault(name, clean(written.replace("\r\n", "\n")).strip())
 
     def date(self, raw: bytes) -> datetime | None:
         date = read_date(raw)
@@ -106,7 +145,7 @@ class _Reader:
     def mentions(self, fields: Fields) -> tuple[Mention, ...]:
         mentions: list[Mention] = []
         for name, role in _ROLES:
-            entries = [entry for raw in fields.get(name, ())[:100] for entry in self.addresses(name, raw)]
+            entries = [entry for raw in fields.get(name, ()) for entry in self.addresses(name, raw)]
             if role == "from" and len(entries) > 1 and "sender" in fields:
                 sender = self.addresses("sender", fields["sender"][0])[:1]
                 entries = list({address: (title, address) for title, address in (*sender, *entries)}.values())
@@ -117,6 +156,8 @@ class _Reader:
         nothing: tuple[list[tuple[str, str]], list[str]] = ([], [])
         found, defects = self.guard(f"the header {name}", lambda: read_addresses(raw), nothing)
         self.defects += (f"the header {name}: {defect}" for defect in defects)
+        if defects or any("\ufffd" in title or "\ufffd" in address for title, address in found):
+            self.keep_raw(name, raw)
         return found
 
     # --- Bodies and attachments ---
@@ -134,11 +175,44 @@ class _Reader:
         content = self.decoded(part, number)
         is_body = disposition != "attachment" and not name
         if is_body and part.media_type == "text/plain" and self.text is None:
-            self.text = self.body(part, content, number)
+            self.text = self.plain(part, content, number)
         elif is_body and part.media_type == "text/html" and self.html is None:
             self.html = self.body(part, content, number)
         else:
-            self.attachments.append(_attachment(part, content, name, number, inline=disposition == "inline"))
+            self.attach(_attachment(part, content, name, number, inline=disposition == "inline"), part)
+
+    def attach(self, attachment: Attachment, part: Part) -> None:
+        self.attachments.append(attachment)
+        if flag := flag_of(attachment, part.parameters):
+            self.flags.append(flag)
+
+    def plain(self, part: Part, content: bytes, number: int) -> str:
+        text = self.body(part, content, number)
+        if part.parameters.get("format", "").lower() == "flowed":
+            text = unflow(text, delsp=part.parameters.get("delsp", "").lower() == "yes")
+        text, files = take_uuencoded(text)
+        for name, file in files:
+            filename = safe_filename(name) or f"part-{number}"
+            media_type = mimetypes.guess_type(filename)[0] or "application/octet-stream"
+            original = name if name != filename else None
+            self.attach(Attachment(filename, media_type, file, original_filename=original), part)
+        if flag := protection(text):
+            self.flags.append(flag)
+        return text
+
+    def make_text(self) -> None:
+        """Make a text of the HTML or else of the calendar, where there is no plain one."""
+        if self.text and not self.text.isspace():
+            return
+        if self.html is not None and (made := html_to_text(self.html)):
+            self.text, self.text_from = made, "html"
+            if len(self.html) > LONGEST_HTML:
+                self.defects.append(f"the text was made of the first {LONGEST_HTML:,} characters of the HTML")
+            return
+        for attachment in self.attachments:
+            if attachment.media_type == "text/calendar" and (made := calendar_text(decode(attachment.content)[0])):
+                self.text, self.text_from = made, "calendar"
+                return
 
     def decoded(self, part: Part, number: int) -> bytes:
         encoding = (
@@ -147,6 +221,9 @@ class _Reader:
             else ""
         )
         encoding = encoding.partition(";")[0].partition("(")[0].strip()
+        if encoding == "base64" and part.media_type.startswith("text/") and 20 * part.body.count(b" ") > len(part.body):
+            self.defects.append(f"part {number} is no base64, but has words: it was kept as it came")
+            return part.body
         if encoding == "base64":
             content, whole = decode_base64(part.body)
             if not whole:
@@ -154,14 +231,25 @@ class _Reader:
             return content
         if encoding == "quoted-printable":
             return binascii.a2b_qp(part.body)
+        if encoding in {"x-uuencode", "x-uue", "uuencode"}:
+            files = take_uuencoded(part.body.decode("latin-1").replace("\r\n", "\n"))[1]
+            if files:
+                return files[0][1]
         if encoding not in {"", "7bit", "8bit", "binary"}:
             self.defects.append(f"part {number} has an unknown transfer encoding: it was kept as it came")
         return part.body
 
     def body(self, part: Part, content: bytes, number: int) -> str:
-        text, defect = decode(content, part.parameters.get("charset") or None)
+        charset = part.parameters.get("charset") or None
+        if self.charset is None and charset and codec_of(charset) not in {None, "utf-8"}:
+            self.charset = charset
+        if len(content) > _LONGEST_BODY:
+            self.defects.append(f"part {number} is longer than {_LONGEST_BODY:,} bytes: whole only as an attachment")
+            self.attachments.append(_attachment(part, content, None, number, inline=False))
+            content = content[:_LONGEST_BODY]
+        text, defect = decode(content, charset)
         if defect:
-            self.defects.append(f"part {number}: {defect}")
+            self.defects.append(f"part {number}: {clean_line(defect)}")
         return clean(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 

@@ -29,7 +29,7 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         method=state.method,
         sent=copy.sent,
         calendar=copy.classification.calendar,
-        flags=state.flags,
+        flags=(*state.flags, *message.flags),
         defects=message.defects,
     )
     report = copy.classification.report if state.method == "report" else None

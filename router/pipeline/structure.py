@@ -6,10 +6,13 @@ The stdlib's parser goes line by line, needs 10 s for 200,000 empty parts, and r
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from router.pipeline.headers import Fields, read_fields, read_parameters
+from router.pipeline.headers import MOST_HEADER_BYTES, Fields, read_fields, read_parameters
 
 _MOST_PARTS = 1_000
 _DEEPEST = 50
+_MOST_PART_HEADER_BYTES = 65_536  # of one part
+_MOST_HEADER_BYTES = 2_000_000  # of all parts together
+_MOST_BOUNDARIES = 20_000  # lines that begin like a boundary, whether they are one or not
 
 
 @dataclass(slots=True)
@@ -23,9 +26,9 @@ class Part:
     defects: list[str] = field(default_factory=list)
 
 
-def read_part(raw: bytes, default_type: str = "text/plain") -> Part:
-    """Read one part, headers and body; its own parts, if it has any, stay in the body."""
-    fields, start, defects = read_fields(raw)
+def read_part(raw: bytes, default_type: str = "text/plain", most: int = MOST_HEADER_BYTES) -> Part:
+    """Read one part, headers (so many bytes at most) and body; its own parts, if it has any, stay in the body."""
+    fields, start, defects = read_fields(raw, most)
     media_type = default_type
     parameters: dict[str, str] = {}
     if values := fields.get("content-type"):
@@ -45,6 +48,7 @@ def leaves(root: Part) -> Iterator[Part]:
     """Yield the parts that hold content, in order. What was wrong with a container is said by its first leaf."""
     waiting = [(root, 0)]
     count = 0
+    header_bytes = _MOST_HEADER_BYTES
     while waiting:
         part, depth = waiting.pop()
         if not part.media_type.startswith("multipart/"):
@@ -61,7 +65,11 @@ def leaves(root: Part) -> Iterator[Part]:
             continue
         count += len(pieces)
         default = "message/rfc822" if part.media_type == "multipart/digest" else "text/plain"
-        children = [read_part(piece, default) for piece in pieces]
+        children = []
+        for piece in pieces:
+            child = read_part(piece, default, min(header_bytes, _MOST_PART_HEADER_BYTES))
+            header_bytes = max(0, header_bytes - len(piece) + len(child.body))
+            children.append(child)
         children[0].defects[:0] = [*part.defects, *defects]
         waiting += [(child, depth + 1) for child in reversed(children)]
 
@@ -71,30 +79,34 @@ def _split(part: Part) -> tuple[list[bytes], list[str]]:
     boundary = part.parameters.get("boundary", "").rstrip().encode("utf-8", "replace")
     if not boundary:
         return [], ["a multipart names no boundary"]
-    body, line = part.body, b"--" + boundary
+    body = part.body
     pieces: list[bytes] = []
     start: int | None = None
-    position = 0
-    while len(pieces) <= _MOST_PARTS and (found := body.find(line, position)) >= 0:
-        position = found + len(line)
-        if found and body[found - 1] != 10:
-            continue
-        end = body.find(b"\n", position) + 1 or len(body)
-        rest = body[position:end].strip() if end - position < 1_000 else b"too long"
-        if rest not in {b"", b"--"}:
-            continue
-        if start is not None:
-            pieces.append(body[start : max(start, _before_break(body, found))])
-            if not pieces[-1]:
-                pieces.pop()  # two boundaries in a row
-        if rest == b"--":
+    for found, end, last in _boundaries(body, b"--" + boundary):
+        if start is not None and (before := _before_break(body, found)) > start:
+            pieces.append(body[start:before])
+        if last:
             return pieces, []
-        start = position = end
+        if len(pieces) > _MOST_PARTS:
+            return pieces, []
+        start = end
     if start is None:
         return pieces, ["a multipart's boundary is not in it"]
-    if len(pieces) <= _MOST_PARTS:
-        pieces.append(body[start:])
+    pieces.append(body[start:])
     return pieces, ["a multipart has no end"]
+
+
+def _boundaries(body: bytes, line: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Yield where each boundary's line begins and ends, and whether it closes the multipart."""
+    found = 0 if body.startswith(line) else body.find(b"\n" + line) + 1 or -1
+    for _ in range(_MOST_BOUNDARIES):
+        if found < 0:
+            return
+        end = body.find(b"\n", found) + 1 or len(body)
+        rest = body[found + len(line) : end].strip() if end - found - len(line) < 1_000 else b"too long"
+        if rest in {b"", b"--"}:
+            yield found, end, rest == b"--"
+        found = body.find(b"\n" + line, end - 1) + 1 or -1
 
 
 def _before_break(body: bytes, position: int) -> int:

@@ -1,0 +1,113 @@
+"""What a text body holds besides text: soft line ends, files between its lines, and what protects it."""
+
+import binascii
+import re
+
+from router.model import Attachment
+from router.pipeline.text import clean
+
+_QUOTE = re.compile(r">*")
+_UU_BEGIN = re.compile(r"^begin (?:base64 )?[0-7]{3,4} (\S[^\n]{0,254})\n", re.MULTILINE)
+_UU_LINE = re.compile(r"[ -`]{1,100}")
+_MOST_UU = 100
+_CALENDAR_FOLD = re.compile(r"\r?\n[ \t]")
+_CALENDAR_LINE = re.compile(
+    r"^(SUMMARY|LOCATION|DESCRIPTION)(?:;[^:\n]{0,1000})?:([^\r\n]*)", re.MULTILINE | re.IGNORECASE
+)
+_ESCAPE = re.compile(r"\\([nN,;\\])")
+_LONGEST_CALENDAR = 100_000
+
+
+def unflow(text: str, *, delsp: bool) -> str:
+    """Join the lines of a text/plain that is format=flowed, of the same quote depth; line ends are LF (RFC 3676)."""
+    paragraphs: list[tuple[int, list[str]]] = []
+    flows = False
+    for line in text.split("\n"):
+        found = _QUOTE.match(line)
+        depth = found.end() if found else 0
+        content = line[depth:].removeprefix(" ")  # one space is stuffing (§4.4)
+        soft = content.endswith(" ") and content != "-- "
+        if soft and delsp:
+            content = content[:-1]
+        if flows and paragraphs[-1][0] == depth and content != "-- ":
+            paragraphs[-1][1].append(content)
+        else:
+            paragraphs.append((depth, [content]))
+        flows = soft
+    joined = ((depth, "".join(lines)) for depth, lines in paragraphs)
+    return "\n".join(f"{'>' * depth} {line}" if depth else line for depth, line in joined)
+
+
+def take_uuencoded(text: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """Take the uuencoded files out of a text; the text without them, and their names and contents."""
+    if "begin " not in text:
+        return text, []
+    kept: list[str] = []
+    files: list[tuple[str, bytes]] = []
+    position = 0
+    for begin in _UU_BEGIN.finditer(text):
+        if begin.start() < position or len(files) == _MOST_UU:
+            continue
+        content, end = _uudecoded(text, begin.end())
+        if end:
+            files.append((begin[1].strip(), content))
+            kept.append(text[position : begin.start()])
+            position = end
+    return "".join(kept) + text[position:], files
+
+
+def _uudecoded(text: str, position: int) -> tuple[bytes, int]:
+    """Decode lines up to "end"; also where the text goes on: 0 if it is no uuencoded file after all."""
+    content = bytearray()
+    while position < len(text):
+        after = text.find("\n", position) + 1 or len(text)
+        line = text[position:after].rstrip("\n")
+        if line.strip() == "end":
+            return bytes(content), after
+        if line.strip():
+            if not _UU_LINE.fullmatch(line):
+                break
+            try:
+                content += _uudecode_line(line.encode("ascii"))
+            except binascii.Error:
+                break
+        position = after
+    return b"", 0
+
+
+def _uudecode_line(line: bytes) -> bytes:
+    """Decode one line. Encoders that drop or add spaces at its end are common. Raises binascii.Error."""
+    count = (line[0] - 32) & 63
+    letters = (count * 8 + 5) // 6
+    return binascii.a2b_uu(line[: 1 + letters].ljust(1 + letters))
+
+
+def calendar_text(calendar: str) -> str:
+    """Make a text of an invitation that came without one: what, where, and what it says (RFC 5545 §3.8.1)."""
+    found: dict[str, str] = {}
+    for name, value in _CALENDAR_LINE.findall(_CALENDAR_FOLD.sub("", calendar[:_LONGEST_CALENDAR])):
+        written = _ESCAPE.sub(lambda escaped: "\n" if escaped[1] in "nN" else escaped[1], value).strip()
+        if written:
+            found.setdefault(name.upper(), written)
+    lines = [found[name] for name in ("SUMMARY", "LOCATION", "DESCRIPTION") if name in found]
+    return clean("\n".join(lines) + "\n") if lines else ""
+
+
+def protection(text: str) -> str | None:
+    """Say whether a text is protected by OpenPGP in the old way, within its lines (RFC 4880 §6.2, §7)."""
+    beginning = text.lstrip()[:2_000]
+    if "-----BEGIN PGP MESSAGE-----" in beginning:
+        return "pgp-encrypted"
+    return "pgp-signed" if "-----BEGIN PGP SIGNED MESSAGE-----" in beginning else None
+
+
+def flag_of(attachment: Attachment, parameters: dict[str, str]) -> str | None:
+    """Say what an attachment tells of its message: signed, encrypted, or wrapped by Outlook; it is kept as it is."""
+    media_type, name = attachment.media_type, attachment.filename.lower()
+    if media_type in {"application/ms-tnef", "application/vnd.ms-tnef"} or name == "winmail.dat":
+        return "tnef"
+    if media_type in {"application/pkcs7-mime", "application/x-pkcs7-mime"}:
+        return "smime-signed" if "signed" in parameters.get("smime-type", "").lower() else "smime-encrypted"
+    if media_type in {"application/pkcs7-signature", "application/x-pkcs7-signature"}:
+        return "smime-signed"
+    return {"application/pgp-encrypted": "pgp-encrypted", "application/pgp-signature": "pgp-signed"}.get(media_type)

@@ -1,0 +1,53 @@
+"""What mutations start from: mail of every form that the parser knows, and the corpora of real mail where they are."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
+LONGEST = 16_384
+
+_HEADERS = (
+    b'From: =?utf-8?q?J=C3=BCrgen,_M?= <j@x.example>, Team: a@y.example, "B, C" <b@z.example>;\r\n'
+    b"To: root, <@relay.example:c@x.example>, d @ x . example (comment)\r\n"
+    b"Subject: =?utf-8?b?R3LD?= =?utf-8?b?vMOfZQ==?= [CRM:abcdefgh]\r\n"
+    b"Message-ID: <1@x.example>\r\nReferences: <2@x.example> <3@x.example>\r\nIn-Reply-To: <3@x.example>\r\n"
+    b"Date: Sat, 21 Nov 2026 02:00:00 +0100\r\n"
+)
+_BODIES = (
+    (
+        b"Content-Type: text/plain; charset=iso-8859-1; format=flowed; delsp=yes\r\n\r\nGr\xfc\xdfe \r\nund mehr\r\n"
+        b"On Mon, 1 Feb 2016 at 4:58, Ann <a@x.example> wrote:\r\n> quoted \r\n> more\r\n\r\n-- \r\nAnn\r\n"
+    ),
+    (
+        b"Content-Type: text/html; charset=x-sjis\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+        b'<p>Gr=C3=BC<b style=3D"color:red;background:url(http://x/y)">a</b><br><img src=3Dcid:a><ul><li>1<li>2</ul>'
+        b"<blockquote>q</blockquote><!-- c --><style>p{}</style><table><tr><td>1<td>2</table><pre>a\r\n b</pre>\r\n"
+    ),
+    (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+        b'Content-Type: multipart/alternative; boundary="b c"\r\n'
+        b"\r\n--b c\r\n\r\ntext\r\n--b c\r\nContent-Type: text/html\r\n\r\n<p>html\r\n--b c--\r\n--b\r\n"
+        b"Content-Type: application/pdf\r\nContent-Disposition: attachment; filename*0*=utf-8''Gr%C3%BC; "
+        b"filename*1=b.pdf\r\n"
+        b"Content-Transfer-Encoding: base64\r\nContent-ID: <a@x>\r\n\r\nSGVsbG8=\r\n--b--\r\n"
+    ),
+    (
+        b"Content-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\n"
+        b"SUMMARY;LANGUAGE=en:A\\, b\r\n"
+        b" c\r\nLOCATION:x\r\nDESCRIPTION:a\\nb\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    ),
+    b"\r\nbefore\r\nbegin 644 a.txt\r\n#0V%T\r\n`\r\nend\r\nafter\r\n-----BEGIN PGP MESSAGE-----\r\n",
+    b"Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\n\r\nSubject: inner\r\n\r\nx\r\n--d--",
+    b"Content-Type: application/pkcs7-mime; smime-type=signed-data; name=smime.p7m\r\n\r\n0",
+    b"Content-Type: text/plain\r\n\r\n\xd3\xf7\xe0\xe6\xe0\xe5\xec\xfb\xe5 \xea\xee\xeb\xeb\xe5\xe3\xe8",
+)
+
+
+def seeds() -> Iterator[bytes]:
+    """Yield messages, each small enough to be mutated many times a second."""
+    for body in _BODIES:
+        yield _HEADERS + body
+    if CORPORA.is_dir():
+        for path in sorted(CORPORA.rglob("*.*")):
+            if path.is_file() and path.stat().st_size <= LONGEST:
+                yield path.read_bytes()

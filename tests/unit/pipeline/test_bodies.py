@@ -1,0 +1,166 @@
+import pytest
+
+from router.model import Message
+from router.pipeline import parse
+from router.pipeline.bodies import calendar_text, unflow
+from router.pipeline.charset import codec_of, decode
+from tests.unit.pipeline.build import mail
+from tests.unit.pipeline.test_parse import multipart
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("one \ntwo\nthree", "one two\nthree"),
+        ("> one \n> two\nthree", "> one two\nthree"),
+        (">> one \n> two", ">> one \n> two"),
+        (" >not a quote \n  and stuffed", ">not a quote  and stuffed"),
+        ("text \n-- \nAnn \nSales", "text \n-- \nAnn Sales"),
+        ("one  ", "one  "),
+        ("", ""),
+    ],
+)
+def test_flowed_lines_are_joined(written: str, read: str) -> None:
+    assert unflow(written, delsp=False) == read
+
+
+def test_flowed_text_of_a_message() -> None:
+    message = parse(mail("日本 \r\n語\r\n", content_type="text/plain; charset=utf-8; Format=Flowed; DelSp=Yes"))
+    assert message.text == "日本語\n"
+    assert parse(mail("one \r\ntwo\r\n")).text == "one \ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("label", "codec"),
+    [
+        ("x-sjis", "cp932"),
+        ("Windows-31J", "cp932"),
+        ("ks_c_5601-1987", "cp949"),
+        ("iso-8859-8-i", "iso8859-8"),
+        ("x-mac-cyrillic", "mac-cyrillic"),
+        ("unicode-1-1-utf-8", "utf-8"),
+        ("dos-874", "cp874"),
+        ("latin1", "cp1252"),
+        ("'UTF-8'", "utf-8"),
+        ("iso88591", "cp1252"),
+        ("us-ascii*en", "utf-8"),
+        ("x-made-up", None),
+        ("zip", None),
+        ("unicode_escape", None),
+    ],
+)
+def test_labels_of_charsets(label: str, codec: str | None) -> None:
+    assert codec_of(label) == codec
+
+
+RUSSIAN = "Уважаемые коллеги, благодарим вас за ваш запрос. Мы отправим товар завтра утром."
+
+
+@pytest.mark.parametrize(
+    ("text", "charset"),
+    [
+        (RUSSIAN, "cp1251"),
+        (RUSSIAN, "koi8-r"),
+        ("お世話になっております。本日の会議の資料を添付いたします。", "cp932"),
+        ("お世話になっております。本日の会議の資料を添付いたします。", "euc_jp"),
+        ("お世話になっております。", "iso2022_jp"),
+        ("안녕하세요. 문의해 주셔서 감사합니다.", "cp949"),
+        ("您好，感謝您的來信。我們將在明天上午發貨。", "big5"),
+        ("Αγαπητέ κύριε, σας ευχαριστούμε για το μήνυμά σας.", "cp1253"),
+        ("Grüße aus Köln", "cp1252"),
+        ("Grüße aus Köln", "utf-8"),
+    ],
+)
+@pytest.mark.parametrize("label", [None, "x-unknown", "us-ascii"])
+def test_a_charset_is_found_where_none_is_named_or_a_wrong_one(text: str, charset: str, label: str | None) -> None:
+    if (charset, label) != ("iso2022_jp", "us-ascii"):  # which is ASCII
+        assert decode(text.encode(charset), label)[0] == text
+
+
+def test_a_label_of_one_byte_charsets_does_not_hide_utf8() -> None:
+    assert decode("Grüße".encode(), "iso-8859-1") == ("Grüße", "not in its charset iso-8859-1")
+
+
+def test_a_text_cut_inside_a_character_stays_in_its_charset() -> None:
+    assert decode("Grüße, schöne Tage, Öl, ü".encode()[:-1], "utf-8")[0] == "Grüße, schöne Tage, Öl, \ufffd"
+
+
+@pytest.mark.parametrize("charset", ["koi8-r", "cp1251", "shift_jis", "euc-kr"])
+def test_raw_headers_are_read_in_the_charset_of_the_text_and_kept_as_they_came(charset: str) -> None:
+    words = {"shift_jis": "見積もり", "euc-kr": "견적"}.get(charset, "Счёт")
+    raw = f"From: {words} <a@x.example>\r\nSubject: {words}\r\n".encode(charset)
+    raw += f"Content-Type: text/plain; charset={charset}\r\n\r\n{words}".encode(charset)
+    message = parse(raw)
+    assert (message.subject, message.mentions[0].name, message.text) == (words, words, words)
+    kept = dict(message.raw_headers)
+    assert set(kept) == {"subject", "from"}
+    assert kept["subject"] == words.encode(charset).decode("ascii", "backslashreplace")
+
+
+def test_a_header_that_lost_something_is_kept_as_it_came() -> None:
+    message = parse(mail(subject="=?utf-7?q?+2AA-?=", to=f"{'a' * 400}@x.example, a@x.example", date="yesterday"))
+    assert set(dict(message.raw_headers)) == {"subject", "to", "date"}
+    assert parse(mail(subject="=?utf-8?q?Gr=C3=BC=C3=9Fe?=")).raw_headers == ()
+
+
+def test_uuencoded_files_become_attachments() -> None:
+    message = parse(
+        mail("before\r\nbegin 644 ../a.txt\r\n#0V%T\r\n`\r\nend\r\nafter\r\nbegin 644 of a story\r\nno\r\n")
+    )
+    assert message.text == "before\nafter\nbegin 644 of a story\nno\n"
+    [attachment] = message.attachments
+    assert (attachment.filename, attachment.media_type, attachment.content) == ("a.txt", "text/plain", b"Cat")
+    encoded = (
+        "Content-Type: text/csv; name=a.csv\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\n"
+        "begin 644 a\r\n#0V%T\r\n`\r\nend"
+    )
+    assert parse(multipart("\r\ntext", encoded)).attachments[0].content == b"Cat"
+
+
+@pytest.mark.parametrize(
+    ("part", "flag"),
+    [
+        ("Content-Type: application/ms-tnef; name=winmail.dat\r\n\r\nx", "tnef"),
+        ("Content-Type: application/octet-stream; name=WINMAIL.DAT\r\n\r\nx", "tnef"),
+        ("Content-Type: application/pkcs7-mime; smime-type=enveloped-data\r\n\r\nx", "smime-encrypted"),
+        ("Content-Type: application/x-pkcs7-mime; smime-type=signed-data\r\n\r\nx", "smime-signed"),
+        ("Content-Type: application/pkcs7-signature\r\n\r\nx", "smime-signed"),
+        ("Content-Type: application/pgp-signature\r\n\r\nx", "pgp-signed"),
+        ("Content-Type: application/pgp-encrypted\r\n\r\nVersion: 1", "pgp-encrypted"),
+    ],
+)
+def test_protected_mail_is_recognised_and_kept(part: str, flag: str) -> None:
+    message = parse(multipart("\r\ntext", part))
+    assert message.flags == (flag,)
+    assert message.attachments[0].content in {b"x", b"Version: 1"}
+
+
+def test_openpgp_within_a_text_is_recognised() -> None:
+    assert parse(mail("-----BEGIN PGP MESSAGE-----\r\n")).flags == ("pgp-encrypted",)
+    assert parse(mail("-----BEGIN PGP SIGNED MESSAGE-----\r\n")).flags == ("pgp-signed",)
+
+
+def test_a_text_is_made_of_html_only_where_there_is_no_plain_one() -> None:
+    html = "Content-Type: text/html\r\n\r\n<p>Hello &amp; <b>bye</b>"
+    made = parse(multipart(html))
+    assert (made.text, made.text_from) == ("Hello & bye\n", "html")
+    both = parse(multipart("\r\nplain", html, kind="alternative"))
+    assert (both.text, both.text_from) == ("plain", "plain")
+    empty = parse(multipart("\r\n \r\n", html, kind="alternative"))
+    assert (empty.text, empty.text_from) == ("Hello & bye\n", "html")
+
+
+def test_the_key_does_not_depend_on_how_a_text_is_made() -> None:
+    html = "<p>Hello"
+    assert Message(html=html, text="Hello\n", text_from="html").key == Message(html=html).key
+
+
+def test_a_message_that_is_only_an_invitation_has_a_text() -> None:
+    calendar = (
+        "BEGIN:VEVENT\r\nSUMMARY;LANGUAGE=en:Offer\\, an\r\n d more\r\nLOCATION:Room 1\r\nDESCRIPTION:One\\nTwo\r\n"
+        "END:VEVENT\r\n"
+    )
+    message = parse(mail(calendar, content_type="text/calendar; method=REQUEST; charset=utf-8"))
+    assert (message.text, message.text_from) == ("Offer, and more\nRoom 1\nOne\nTwo\n", "calendar")
+    assert message.attachments[0].media_type == "text/calendar"
+    assert calendar_text("BEGIN:VEVENT\r\n") == ""

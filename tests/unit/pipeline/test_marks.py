@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.pipeline.marks import Kind, find_marks
+from tests.unit.pipeline.test_parse import CORPORA
+
+TABLE: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("marks.json").read_text(encoding="utf-8"))
+MAILS = [name for name in TABLE if name.endswith(".txt")]
+
+
+def marked(text: str, kind: Kind) -> list[str]:
+    return [text[mark.start : mark.end] for mark in find_marks(text) if mark.kind == kind]
+
+
+def lines_of(text: str, kind: Kind | None) -> str:
+    """The lines, counted from 1, that are marked as one kind, or not at all; empty ones left out."""
+    marks = find_marks(text)
+    position = 0
+    ranges: list[list[int]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        found = next((mark.kind for mark in marks if mark.start <= position < mark.end), None)
+        if line.strip() and found == kind:
+            if ranges and number <= ranges[-1][1] + 1:
+                ranges[-1][1] = number
+            else:
+                ranges.append([number, number])
+        position += len(line) + 1
+    return " ".join(f"{first}-{last}" if first != last else str(first) for first, last in ranges)
+
+
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="the corpora of real mail are not here (../shared/corpora)")
+@pytest.mark.parametrize("name", MAILS)
+def test_what_was_written_is_told_from_what_was_quoted(name: str) -> None:
+    text = (CORPORA / "email-reply-trimmer" / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+    assert lines_of(text, None) == TABLE[name]["written"]
+    assert lines_of(text, "signature") == TABLE[name]["signature"]
+
+
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="the corpora of real mail are not here (../shared/corpora)")
+def test_mail_forwarded_by_many_programs_in_many_languages_is_found() -> None:
+    files = list((CORPORA / "email-forward-parser").glob("*_body*.txt"))
+    assert len(files) > 180
+    unseen = [path.name for path in files if not find_marks(path.read_text(encoding="utf-8").replace("\r\n", "\n"))]
+    assert unseen == ["outlook_2019_hu_body.txt"]  # it has parentheses around the address
+
+
+@pytest.mark.parametrize(
+    "attribution",
+    [
+        "On Mon, 1 Feb 2016 at 4:58, Ann Smith <ann@client.example> wrote:",
+        "On Mon, 1 Feb 2016 at 4:58, Ann Smith <\nann@client.example> wrote:",
+        "Am 01.02.2016 um 04:58 schrieb Ann Smith:",
+        "Le 1 févr. 2016 à 04:58, Ann Smith a écrit :",
+        "El lun, 1 feb 2016 a las 4:58, Ann Smith (<ann@client.example>) escribió:",
+        "Il giorno 1 feb 2016, alle ore 04:58, Ann Smith ha scritto:",
+        "Op ma 1 feb. 2016 om 04:58 schreef Ann Smith <ann@client.example>:",
+        "Em 1 de fev. de 2016, Ann Smith escreveu:",
+        "Den mån 1 feb. 2016 kl 04:58 skrev Ann Smith <ann@client.example>:",
+        "1 февраля 2016 г., Ann Smith написала:",
+        "W dniu 2016-02-01 o 04:58, Ann Smith napisał:",
+        "在 2016年2月1日，上午4:58，Ann Smith 写道：",
+        "Ann Smith <ann@client.example> wrote:",
+    ],
+)
+def test_who_wrote_a_quote_is_part_of_it(attribution: str) -> None:
+    for quote in ("> Hello.\n> Bye.\n", "Hello.\n\nBye.\n"):
+        text = f"Yes.\n\n{attribution}\n\n{quote}"
+        assert marked(text, "quote") == [f"{attribution}\n\n{quote}"]
+    assert find_marks(f"Yes.\n\n> Hello.\n\n{attribution}\n\n> Hello.\n\nMy answer.\n")[-1].end < len("") + 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I wrote:\nsee below\n",
+        "On this day\n\nI wrote something\n",
+        "From: the beginning\nit was wrong.\n",
+        "a > b\n| a lone bar\n",
+        "Dear Ann,\n\n--------\nPrices\n--------\n" + "An item of the list, with its price\n" * 12,
+        "",
+    ],
+)
+def test_what_only_looks_alike_is_not_marked(text: str) -> None:
+    assert find_marks(text) == ()
+
+
+def test_a_signature_ends_where_a_quote_begins() -> None:
+    text = "Yes.\n\n-- \nAnn\nSales\n\nOn 1 Feb 2016, Bob wrote:\n> Hello?\n"
+    assert marked(text, "signature") == ["-- \nAnn\nSales\n\n"]
+    assert marked(text, "quote") == ["On 1 Feb 2016, Bob wrote:\n> Hello?\n"]
+
+
+@given(st.text(alphabet=">|-_ \nOn1:ab@<>", max_size=300))
+def test_marks_are_in_order_and_apart(text: str) -> None:
+    position = 0
+    for mark in find_marks(text):
+        assert position <= mark.start < mark.end <= len(text)
+        position = mark.end
