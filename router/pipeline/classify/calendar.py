@@ -11,8 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from router.model import CalendarEvent, Message, normalise
+from router.pipeline.charset import decode
 from router.pipeline.classify.zones import Zone, local_time
-from router.pipeline.text import clean, clean_line, decode
+from router.pipeline.text import clean, clean_line
 
 _MOST_BYTES = 5_000_000
 _MOST_LINES = 100_000

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from router.model import Message, RecipientReport, Report, ReportKind, normalise
 from router.pipeline.addresses import read_addresses
+from router.pipeline.charset import decode
 from router.pipeline.classify.codes import choose_code, is_vague
 from router.pipeline.classify.dialects import FAILED, FAILED_SUBJECT, NO_REPORT, is_mail_system
 from router.pipeline.classify.headers import Headers
@@ -26,7 +27,6 @@ from router.pipeline.classify.original import (
 )
 from router.pipeline.classify.status import read_feedback, read_status
 from router.pipeline.parse import parse
-from router.pipeline.text import decode
 
 _STATUS_PARTS = ("message/delivery-status", "message/global-delivery-status")
 _OTHER_REPORTS = ("disposition-notification", "feedback-report")  # read receipts; complaints of nothing
