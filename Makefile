@@ -22,7 +22,7 @@ help: ## say what there is
 run: $(RUN) ## show it at work: a sample CRM, sample mail, a relay that keeps what it gets
 	@exec $(BIN)/email-router demo
 
-test: $(DEV) ## run all tests; installs Dovecot and Postfix from Debian's packages where they are missing
+test: $(DEV) ## run all tests; installs Dovecot, Cyrus and Postfix from Debian's packages where they are missing
 	@tests/install-servers
 	$(PYTEST) $(PARALLEL) $(ARGS)
 

@@ -98,6 +98,31 @@ def check(
     profiles.check(folder, as_json=as_json)
 
 
+@app.command("test")
+def try_profiles(
+    name: Annotated[
+        str | None, typer.Argument(metavar="PROFILE", help="Only the profile of this name.", show_default=False)
+    ] = None,
+    owner: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Only this owner's mailbox, approved or not, in the CRM or not; can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Connect to every profile for real and say what works.
+
+    For each approved owner's mailbox: name, connection, TLS and certificate, login, capabilities, folders and what is
+    in them. Relays up to the login, sending nothing; listeners, whether they can listen. Nothing is changed anywhere.
+    """
+    from router.commands import test as trial
+
+    trial.test(name, owner or (), as_json=as_json)
+
+
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show what runs, what is wrong, and what became of the mail.
@@ -139,6 +164,31 @@ def sql(
     from router.commands import sql as shell
 
     shell.open_psql(arguments or ())
+
+
+@app.command()
+def explain(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Messages as they travel (.eml); - for stdin.", show_default=False),
+    ],
+    owner: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Decide as if they arrived in this mailbox.", show_default=False),
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(metavar="RULE", help="With this rule, not the owner's.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is read of message files, and what would become of them.
+
+    With --owner, the decision and its reasons, as if the files had just arrived in that owner's mailbox, one after the
+    other. Nothing is stored. Without it no database is needed.
+    """
+    from router.commands import explain as commands
+
+    commands.explain(files, owner, rule, as_json=as_json)
 
 
 @owners.command("list")

@@ -19,7 +19,7 @@ from router.repository.database import Database
 from router.repository.sources import Lease, Source
 from router.retry import Backoff
 from transports import MailboxSettings
-from transports.base import Account, Missing, Temporary, TransportError
+from transports.base import Account, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +63,8 @@ class Turns:
 def primary_source(profile: IncomingProfile, settings: MailboxSettings, owner: Owner) -> Source:
     """The source that stands for a whole mailbox: who holds it reads all its folders."""
     folder = next((name for name in settings.folders if name != "*"), "INBOX")
-    return _source(profile, owner, folder)
+    # As an account names it, whatever the profile does.
+    return _source(profile, owner, "INBOX" if folder.upper() == "INBOX" else folder)
 
 
 def _source(profile: IncomingProfile, owner: Owner, folder: str) -> Source:
@@ -91,7 +92,7 @@ class Follower:
         self._lease = lease
         self._turns = turns
         self._readers: dict[str, Reader] = {}
-        self._fault: str | None = ""  # what the last holder left noted is not known
+        self._sound: set[int] = set()  # sources of which we have noted that nothing is wrong with them
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox)
 
     async def run(self) -> None:
@@ -109,7 +110,7 @@ class Follower:
             except (TransportError, DatabaseError) as error:
                 pause = backoff.next(error.retry_after if isinstance(error, Temporary) else None)
                 self._log.warning("a mailbox cannot be read now", reason=str(error), pause=round(pause, 1))
-                await self._note_fault(str(error))
+                await self._note_fault(self._lease.source_id, str(error))
                 await asyncio.sleep(pause)
 
     async def _follow(self, account: Account, backoff: Backoff) -> None:
@@ -119,7 +120,6 @@ class Follower:
         while True:
             for name in [*await account.changed(), *await self._unsettled()]:
                 await self._read(account, name)
-            await self._note_fault(None)
             if not self._turns.wanted:
                 await self._wait(account)
             if self._turns.wanted:
@@ -152,12 +152,22 @@ class Follower:
     async def _read(self, account: Account, name: str) -> None:
         reader = self._readers[name]
         reader.owner = self.owner
+        fault = None
         try:
             await reader.read(account.folder(name))
-        except Missing as error:
-            await reader.note_fault(str(error))
+        except (Permanent, Temporary) as error:
+            if self._concerns_all(error):
+                raise
+            fault = str(error)
+        await self._note_fault(reader.lease.source_id, fault)
         if reader.lease.source_id == self._lease.source_id:
             self._lease = reader.lease
+
+    def _concerns_all(self, error: Permanent | Temporary) -> bool:
+        """Whether it ends the turn; what is refused to one of several folders stops no other, and is tried again."""
+        if isinstance(error, Permanent):
+            return isinstance(error, Unauthorized)
+        return isinstance(error, Unreachable) or error.retry_after is not None or len(self._readers) == 1
 
     async def _unsettled(self) -> list[str]:
         """The folders in which something was left to settle: by a crash, or because another copy became the CRM's."""
@@ -179,11 +189,16 @@ class Follower:
         for task in done:
             task.result()
 
-    async def _note_fault(self, fault: str | None) -> None:
-        if fault == self._fault:
+    async def _note_fault(self, source_id: int, fault: str | None) -> None:
+        """Say what is wrong with a source, or that nothing is; where even that cannot be said, it is only logged."""
+        if fault is None and source_id in self._sound:
             return
         try:
-            await sources.note_fault(self._database, self._lease.source_id, fault)
-            self._fault = fault
+            await sources.note_fault(self._database, source_id, fault)
         except DatabaseError as error:
             self._log.debug("the fault could not be noted", reason=str(error))
+            return
+        if fault is None:
+            self._sound.add(source_id)
+        else:
+            self._sound.discard(source_id)

@@ -25,7 +25,9 @@ from transports.base import (
     Folder,
     Listed,
     Mailbox,
+    Missing,
     Part,
+    Permanent,
     Place,
     Received,
     Settlement,
@@ -110,23 +112,23 @@ class Reader:
         self.owner = owner
         self._sent = folder.use == "sent"
         self.lease = lease
+        self._unwilling: Permanent | None = None
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox, folder=folder.name)
 
     async def read(self, mailbox: Mailbox) -> None:
-        """Settle what is left, and bring in all that is new. Raises TransportError, DatabaseError, LeaseLost."""
+        """Settle what is left, and bring in all that is new. Raises TransportError, DatabaseError, LeaseLost.
+
+        A server that will not settle keeps no mail from coming in: that it will not is raised in the end.
+        """
+        self._unwilling = None
         if not self.lease.begun:
             present = (await mailbox.list(None, 0)).cursor
             self.lease = await sources.begin(self._database, self.lease, present)
         await self._settle_rest(mailbox)
         while await self._look(mailbox):
             pass
-
-    async def note_fault(self, fault: str | None) -> None:
-        """Say what is wrong with the folder, for `status`; where even that cannot be said, it is only logged."""
-        try:
-            await sources.note_fault(self._database, self.lease.source_id, fault)
-        except DatabaseError as error:
-            self._log.debug("the fault could not be noted", reason=str(error))
+        if self._unwilling is not None:
+            raise self._unwilling
 
     async def _look(self, mailbox: Mailbox) -> bool:
         """Bring in what is new; True if there is more."""
@@ -167,11 +169,19 @@ class Reader:
 
     async def _settle_rest(self, mailbox: Mailbox) -> None:
         """Settle what a crash left, and what was ignored and became the CRM's by another copy since."""
-        while rest := await sources.unsettled(self._database, self.lease.source_id):
+        while self._unwilling is None and (rest := await sources.unsettled(self._database, self.lease.source_id)):
             await self._settle(mailbox, rest)
 
     async def _settle(self, mailbox: Mailbox, places: Sequence[Place]) -> None:
-        await mailbox.settle([Settlement(place, self._profile.after) for place in places])
+        if self._unwilling is not None:
+            return
+        try:
+            await mailbox.settle([Settlement(place, self._profile.after) for place in places])
+        except Missing:
+            raise
+        except Permanent as error:
+            self._unwilling = error
+            return
         await sources.note_settled(self._database, self.lease.source_id, places)
 
 

@@ -21,7 +21,8 @@ from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
 from router.profile import OutgoingProfile, Profiles
-from router.repository import outbox
+from router.repository import outbox, recovery
+from router.repository.attachments import read_attachments
 from router.repository.database import Database
 from router.repository.outbox import Start
 from router.retry import Backoff, judge
@@ -72,18 +73,29 @@ class Sender:
                 asyncio.create_task(self._recover(), name="take over from the dead"),
             ]
             claiming = asyncio.create_task(self._claim(), name="claim pending email")
+            told = asyncio.create_task(stop.wait())
             try:
-                await stop.wait()
+                # None of them ends before it is told to; if one does, the process ends with it.
+                await asyncio.wait([told, claiming, *helpers], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in (claiming, *helpers):
+                told.cancel()
+                self._stopping = True
+                self._wake.set()
+                for task in helpers:
                     task.cancel()
-                await asyncio.wait([claiming, *helpers])
+                # Not cancelled at once: what a claim has just committed must be known, to be given back.
+                await asyncio.wait([claiming], timeout=1)
+                claiming.cancel()
+                results = await asyncio.gather(claiming, *helpers, return_exceptions=True)
                 await self._end(grace)
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
 
     async def _claim(self) -> None:
         room = 2 * sum(line.profile.settings.connections for line in self._lines.values())
         backoff = Backoff()
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 free = room - len(self._under_way)
@@ -91,13 +103,17 @@ class Sender:
                 backoff.reset()
             except DatabaseError as error:
                 _log.warning("nothing can be claimed now", reason=str(error))
-                await asyncio.sleep(backoff.next())
+                await self._woken(backoff.next())
+                continue
+            except Exception:  # noqa: BLE001  # mail must not wait for ever, and in silence, for a mistake of ours
+                _log.exception("nothing can be claimed, by a mistake of ours")
+                await self._woken(backoff.next())
                 continue
             for email in claimed:
                 task = asyncio.create_task(self._send(email), name=f"send {email.id}")
                 self._under_way[email.attempt_id] = task
                 task.add_done_callback(partial(self._ended, email.attempt_id))
-            if not claimed:
+            if not claimed and not self._stopping:
                 await self._woken(_POLL)
 
     async def _woken(self, seconds: float) -> None:
@@ -122,7 +138,8 @@ class Sender:
     async def _recover(self) -> None:
         while True:
             try:
-                if taken := await outbox.recover(self._database, self._process_id, list(self._under_way), self._lease):
+                under_way = list(self._under_way)
+                if taken := await recovery.recover(self._database, self._process_id, under_way, self._lease):
                     _log.warning("took over what nobody was sending any more", emails=taken)
                     self._wake.set()
             except DatabaseError as error:
@@ -131,7 +148,6 @@ class Sender:
 
     async def _end(self, grace: float) -> None:
         """Let those end that have started; those that wait for a turn are given back when it comes."""
-        self._stopping = True
         if not self._under_way:
             return
         _, late = await asyncio.wait(self._under_way.values(), timeout=grace)
@@ -200,9 +216,9 @@ class Sender:
         if not email.recipients:
             return ()
         try:
-            content = await asyncio.to_thread(compose, email)
-        except Exception as error:  # noqa: BLE001  # an email that cannot be composed must not block the others
-            return _all(email, "refused", f"it cannot be composed: {type(error).__name__}: {error}")
+            content = await self._compose(email)
+        except ContentRefused as error:
+            return _all(email, "refused", str(error))
         addresses = {smtp_address(recipient): recipient for recipient in email.recipients}
 
         async def begin() -> None:
@@ -213,6 +229,15 @@ class Sender:
 
         outcomes = await line.relay.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
         return [replace(outcome, recipient=addresses[outcome.recipient]) for outcome in outcomes]
+
+    async def _compose(self, email: Outgoing) -> bytes:
+        """Compose, with its attachments; ContentRefused where it cannot be: that must not block the others."""
+        if email.attached:
+            email = replace(email, attachments=await read_attachments(self._database, email.id))
+        try:
+            return await asyncio.to_thread(compose, email)
+        except Exception as error:
+            raise ContentRefused(f"it cannot be composed: {type(error).__name__}: {error}") from error
 
     async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
         result = judge(email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)

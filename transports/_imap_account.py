@@ -134,6 +134,21 @@ class ImapAccount:
         if folder in self._views:
             self._views[folder].watch.hear({code: int(value) for code, value in told.items() if value.isdigit()})
 
+    async def refresh(self) -> None:
+        """Hear what has come into the selected folder, and whether it is still the same. Raises Missing if it is gone.
+
+        Where it was deleted, or made anew, NOOP goes on being OK: Dovecot then warns by an untagged NO, and Cyrus shows
+        a folder without messages. Only SELECT tells.
+        """
+        imap = self.imap
+        if self._selected is not None and not imap.exists:
+            await self.select(self._selected)
+            return
+        reply = (await imap.run("NOOP")).require(f"{imap.peer} refuses NOOP")
+        warned = any(response[0][:5].upper() == b"* NO " for response in reply.data)
+        if self._selected is not None and (warned or not imap.exists):
+            await self.select(self._selected)
+
     async def connect(self) -> None:
         """Connect and log in, also in place of a connection that is lost."""
         self._connection = await log_in(self._settings, self.mailbox)
@@ -199,7 +214,12 @@ class ImapAccount:
         return view.watch.hear(told[1]) and view.watch.urgent
 
     async def _look(self, imap: ImapProtocol) -> None:
-        (await imap.run("NOOP")).require(f"{imap.peer} refuses NOOP")
+        try:
+            await self.refresh()
+        except Permanent:
+            # A folder that cannot be selected any more concerns no other; whoever lists it is told.
+            if self._selected is not None:
+                raise
         self._gather()
         others = {name: imap.named(name) for name in self._views if name != self._selected}
         if not others or _clock() < self._due_at():

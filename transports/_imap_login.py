@@ -5,55 +5,76 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from transports._imap_names import quoted
-from transports._imap_protocol import ImapProtocol
+from transports._imap_protocol import FOREIGN, ImapProtocol
 from transports._tls import client_context, no_connection
+from transports._tls_link import TlsLink
 from transports.base import Permanent, Unauthorized, Unreachable
 
 if TYPE_CHECKING:
+    from transports._settings import Security
     from transports.imap import ImapAuth, ImapSettings
+
+PORTS: Mapping[Security, int] = {"tls": 993, "starttls": 143, "none": 143}
 
 
 async def log_in(settings: ImapSettings, mailbox: str) -> ImapProtocol:
     """Return a connection that is logged in. Raises Unreachable, Unauthorized, Temporary or Permanent."""
-    protocol = await _connect(settings)
+    protocol = await reach(settings)
     try:
-        await protocol.greeting()
-        if settings.security == "starttls":
-            await _starttls(protocol, settings)
-        await protocol.capability()
-        if protocol.state == "NONAUTH":
-            await _authenticate(protocol, settings.auth, mailbox)
-            await protocol.capability()
-        await _enable(protocol)
+        await enter(protocol, settings.auth, mailbox)
     except BaseException:
         protocol.abort("not logged in")
         raise
     return protocol
 
 
+async def reach(settings: ImapSettings) -> ImapProtocol:
+    """Return a connection that is ready for the login: greeted, encrypted, its capabilities known."""
+    protocol = await _connect(settings)
+    try:
+        await protocol.greeting()
+        if settings.security == "starttls":
+            await _starttls(protocol, settings)
+        await protocol.capability()
+    except BaseException:
+        protocol.abort("not greeted")
+        raise
+    return protocol
+
+
+async def enter(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:
+    """Log in, unless the server wants no login."""
+    if protocol.state == "NONAUTH":
+        await _authenticate(protocol, auth, mailbox)
+        await protocol.capability()
+    await _enable(protocol)
+
+
 async def _connect(settings: ImapSettings) -> ImapProtocol:
     tls = settings.security == "tls"
-    port = settings.port or (993 if tls else 143)
+    port = settings.port or PORTS[settings.security]
     peer = f"{settings.host}:{port}"
+    protocol = ImapProtocol(peer, settings.timeout)
+    connect = asyncio.get_running_loop().create_connection
     context = await _context(settings) if tls else None
     try:
         async with asyncio.timeout(settings.timeout):
-            _, protocol = await asyncio.get_running_loop().create_connection(
-                lambda: ImapProtocol(peer, settings.timeout),
-                settings.host,
-                port,
-                ssl=context,
-                server_hostname=settings.host if tls else None,
-            )
+            if context is None:
+                await connect(lambda: protocol, settings.host, port)
+            else:
+                link = TlsLink(context, settings.host, protocol, protocol.connection_made)
+                await connect(lambda: link, settings.host, port)
+                await link.standing()
     except UnicodeError:
         raise Permanent(f"{settings.host!r} is no name of a server") from None
     except OSError as error:
         raise no_connection(peer, error) from error
-    except (EOFError, RuntimeError) as error:
-        raise Unreachable(f"cannot connect to {peer}: {str(error) or type(error).__name__}") from error
+    except FOREIGN as error:
+        raise Unreachable(f"cannot connect to {peer}: {str(error) or type(error).__name__}") from None
     return protocol
 
 
@@ -75,8 +96,8 @@ async def _starttls(protocol: ImapProtocol, settings: ImapSettings) -> None:
             await protocol.starttls(context, settings.host)
     except OSError as error:
         raise no_connection(protocol.peer, error) from error
-    except (EOFError, RuntimeError) as error:
-        raise Unreachable(f"TLS with {protocol.peer} failed: {str(error) or type(error).__name__}") from error
+    except FOREIGN as error:
+        raise Unreachable(f"TLS with {protocol.peer} failed: {str(error) or type(error).__name__}") from None
 
 
 async def _authenticate(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:

@@ -61,18 +61,23 @@ class ImapMailbox:
 
     async def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
         """Yield the copies at these places. See `Mailbox.fetch`."""
-        async with self._account.turn(self.name) as imap:
-            described = await self._described(imap, uids_of(places, imap.validity))
-        for group in groups(described):
-            if group[0].size > LITERAL_LIMIT:
-                yield faulty(group[0].place, f"{group[0].size} bytes are more than can be read")
-                continue
-            # A turn for each group, since what the reader does between them may be long.
-            async with self._account.turn(self.name):
-                copies = await fetch_in_spite(self._account, self.name, group, part)
-            for one in group:
-                if uid_of(one.place) in copies:
-                    yield copies.pop(uid_of(one.place))
+        try:
+            async with self._account.turn(self.name) as imap:
+                described = await self._described(imap, uids_of(places, imap.validity))
+            for group in groups(described):
+                if group[0].size > LITERAL_LIMIT:
+                    yield faulty(group[0].place, f"{group[0].size} bytes are more than can be read")
+                    continue
+                # A turn for each group, since what the reader does between them may be long.
+                async with self._account.turn(self.name):
+                    copies = await fetch_in_spite(self._account, self.name, group, part)
+                for one in group:
+                    if uid_of(one.place) in copies:
+                        yield copies.pop(uid_of(one.place))
+        except TransportError:
+            # What was listed was not had: it is to be listed again, when its time comes.
+            self.watch.dirty = self.watch.troubled = True
+            raise
 
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Flag, move or delete. Places of another UIDVALIDITY are passed over: they are other messages now."""
@@ -88,7 +93,7 @@ class ImapMailbox:
 
     async def _list(self, imap: ImapProtocol, after: Cursor | None, limit: int) -> Listing:
         # Only now does the server show what has come, and whether the folder was replaced.
-        (await imap.run("NOOP")).require(f"{imap.peer} refuses NOOP")
+        await self._account.refresh()
         seen = self._position(imap, after)
         if self.watch.has_shown(seen) and not imap.news.is_set():
             return Listing((), _cursor(imap, seen))

@@ -7,6 +7,7 @@ import asyncio
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import cast
 
 from aioimaplib import AUTH, SELECTED, AioImapException, Command
 from aioimaplib import Response as LibraryResponse
@@ -15,9 +16,10 @@ from transports._imap_names import folder_name
 from transports._imap_receive import Exchange, ImapReceiver
 from transports._imap_reply import Reply
 from transports._imap_response import Splitter
+from transports._tls_link import TlsLink
 from transports.base import Permanent, TransportError
 
-_FOREIGN = (OSError, EOFError, RuntimeError, AioImapException, asyncio.InvalidStateError, asyncio.LimitOverrunError)
+FOREIGN = (OSError, EOFError, RuntimeError, AioImapException, asyncio.InvalidStateError, asyncio.LimitOverrunError)
 """What the socket, TLS, asyncio, uvloop and aioimaplib raise where a connection has failed."""
 
 
@@ -105,13 +107,13 @@ class ImapProtocol(ImapReceiver):
         """Return the folder's name as this connection says it."""
         return folder_name(folder, utf8="UTF8=ACCEPT" in self.enabled)
 
-    async def select(self, mailbox: str = "INBOX") -> Reply:
-        """Select a folder, its name as it goes into the command."""
+    async def select(self, mailbox: str = "INBOX", *, read_only: bool = False) -> Reply:
+        """Select a folder, its name as it goes into the command; or only look at it, which changes nothing."""
         self.state = AUTH
         self.news.clear()
         for code in ("UIDVALIDITY", "UIDNEXT", "PERMANENTFLAGS"):
             self.codes.pop(code, None)
-        reply = await self.run("SELECT", mailbox)
+        reply = await self.run("EXAMINE" if read_only else "SELECT", mailbox)
         if reply.ok:
             self.state = SELECTED
         return reply
@@ -126,10 +128,13 @@ class ImapProtocol(ImapReceiver):
         (await self.run("STARTTLS")).require(f"{self.peer} refuses STARTTLS")
         self.capabilities.clear()
         self.codes.clear()
-        assert self._link is not None
-        self._link = await self._loop.start_tls(self._link, self, context, server_hostname=host)
+        network = self._link
+        assert network is not None
+        link = TlsLink(context, host, self, self._go_on_in)
+        network.set_protocol(link)
+        link.connection_made(network)
+        await link.standing()
         self._check()
-        self._deaf = False
 
     async def close(self) -> None:
         """Say goodbye for at most two seconds, and close."""
@@ -141,6 +146,10 @@ class ImapProtocol(ImapReceiver):
         await self._closed.wait()
 
     # Inside
+
+    def _go_on_in(self, link: asyncio.BaseTransport) -> None:
+        self._link = cast("asyncio.Transport", link)
+        self._deaf = False
 
     async def _execute(self, command: Command) -> LibraryResponse:
         try:
@@ -161,8 +170,10 @@ class ImapProtocol(ImapReceiver):
         except asyncio.CancelledError:
             self.abort(f"a cancelled {command.name}")
             raise
-        except _FOREIGN as error:
-            self._lose(f"{command.name} failed: {str(error) or type(error).__name__}")
+        except FOREIGN as error:
+            # aioimaplib's own show the command, and that may hold the password.
+            words = "" if isinstance(error, AioImapException) else str(error)
+            self._lose(f"{command.name} failed: {words or type(error).__name__}")
             self._check()
         finally:
             self._command = None

@@ -5,6 +5,7 @@ asked for is never dropped. Whatever ends the connection (its loss, BYE, bytes t
 """
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -73,6 +74,11 @@ class ImapReceiver(IMAP4ClientProtocol):
         return self.codes.get("UIDVALIDITY", "")
 
     # The link
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The encryption, if there is one."""
+        return self._link.get_extra_info("ssl_object") if self._link is not None else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""

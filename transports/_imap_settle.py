@@ -4,10 +4,11 @@ import re
 from collections.abc import Sequence
 
 from transports._imap_protocol import ImapProtocol
+from transports._imap_reply import Reply
 from transports._imap_request import uid_set
 from transports.base import After, Permanent
 
-_KEYWORD = re.compile(r"[^\x00-\x20\x7f-\uffff(){%*\"\\\]]+")
+KEYWORD = re.compile(r"[^\x00-\x20\x7f-\uffff(){%*\"\\\]]+")
 
 
 async def settle_group(imap: ImapProtocol, after: After, uids: Sequence[int]) -> None:
@@ -27,7 +28,7 @@ async def settle_group(imap: ImapProtocol, after: After, uids: Sequence[int]) ->
 
 
 def _checked_keyword(imap: ImapProtocol, keyword: str) -> str:
-    if not _KEYWORD.fullmatch(keyword):
+    if not KEYWORD.fullmatch(keyword):
         raise Permanent(f"{keyword!r} is no keyword that IMAP can set")
     permanent = imap.codes.get("PERMANENTFLAGS", "\\*").strip("()").split()
     if "\\*" not in permanent and keyword.lower() not in (flag.lower() for flag in permanent):
@@ -36,7 +37,7 @@ def _checked_keyword(imap: ImapProtocol, keyword: str) -> str:
 
 
 async def _flag(imap: ImapProtocol, messages: str, flag: str) -> None:
-    reply = await imap.run("STORE", messages, "+FLAGS.SILENT", f"({flag})", uid=True)
+    reply = await _do(imap, "STORE", messages, f"+FLAGS.SILENT ({flag})")
     reply.require(f"{imap.peer} does not set the flag {flag}")
 
 
@@ -51,12 +52,20 @@ async def _delete(imap: ImapProtocol, messages: str) -> None:
 async def _move(imap: ImapProtocol, messages: str, folder: str) -> None:
     moves = "MOVE" in imap.capabilities
     command = "MOVE" if moves else "COPY"
-    reply = await imap.run(command, messages, imap.named(folder), uid=True)
+    reply = await _do(imap, command, messages, imap.named(folder))
     if not reply.ok and reply.code == "TRYCREATE":
         created = await imap.run("CREATE", imap.named(folder))
-        reply = await imap.run(command, messages, imap.named(folder), uid=True)
+        reply = await _do(imap, command, messages, imap.named(folder))
         if not reply.ok and not created.ok:
             created.require(f"{imap.peer} does not make the folder {folder}")
     reply.require(f"{imap.peer} does not move to the folder {folder}")
     if not moves:
         await _delete(imap, messages)
+
+
+async def _do(imap: ImapProtocol, command: str, messages: str, argument: str) -> Reply:
+    """Run a command on messages, once more where the server only now finds out that others have removed some."""
+    reply = await imap.run(command, messages, argument, uid=True)
+    if not reply.ok and reply.code == "EXPUNGEISSUED":
+        reply = await imap.run(command, messages, argument, uid=True)
+    return reply

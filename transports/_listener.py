@@ -26,6 +26,10 @@ logging.getLogger("mail.log").setLevel(logging.WARNING)
 _NULL = "<>"
 _PATH = re.compile(r'<(?:@[^<>:\s]+:)?((?:"(?:[^"\\]|\\.)*")?[^\s<>"]*)>\s*(.*)')
 
+IDENT = "CRM email router"
+NOT_A_CLIENT = "Your network is not among this listener's clients"
+"""What we say first, and to whom we do not let in."""
+
 GRACE = 5.0
 """Seconds that messages get which wait to be accepted when we stop."""
 
@@ -150,7 +154,7 @@ class _Talk(SMTP):
             data_size_limit=door.max_size,
             enable_SMTPUTF8=True,
             hostname=hostname,
-            ident="CRM email router",
+            ident=IDENT,
             tls_context=door.context,
             timeout=door.timeout,
             auth_exclude_mechanism=["LOGIN", "PLAIN"],
@@ -161,7 +165,7 @@ class _Talk(SMTP):
         # Called a second time after STARTTLS, for the encrypted transport.
         if self.session is None and not self._may_enter(transport):
             door = cast("asyncio.WriteTransport", transport)
-            door.write(b"554 5.7.1 Your network is not among this listener's clients\r\n")
+            door.write(f"554 5.7.1 {NOT_A_CLIENT}\r\n".encode())
             door.close()
             return
         super().connection_made(transport)

@@ -33,18 +33,7 @@ class SmtpRelay:
         self._server: Server | None = None
 
     async def __aenter__(self) -> Self:
-        settings = self._settings
-        self._server = Server(
-            host=settings.host,
-            port=settings.port,
-            security=settings.security,
-            allow_clear=settings.allow_clear,
-            auth=self._auth,
-            ca_file=settings.ca_file,
-            hello=await asyncio.to_thread(_own_name),
-            timeout=settings.timeout,
-            final_timeout=self._final_timeout,
-        )
+        self._server = await server_of(self._settings, self._auth, self._final_timeout)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -101,6 +90,21 @@ class SmtpRelay:
     def _drop(self, session: Session) -> None:
         self._kept.pop(session).cancel()
         session.hang_up()
+
+
+async def server_of(settings: RelaySettings, auth: Auth | None, final_timeout: float) -> Server:
+    """Put together all that a connection needs."""
+    return Server(
+        host=settings.host,
+        port=settings.port,
+        security=settings.security,
+        allow_clear=settings.allow_clear,
+        auth=auth,
+        ca_file=settings.ca_file,
+        hello=await asyncio.to_thread(_own_name),
+        timeout=settings.timeout,
+        final_timeout=final_timeout,
+    )
 
 
 def _own_name() -> str:

@@ -2,12 +2,13 @@
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from transports.base import Account, Listener, Permanent, Relay
+from transports.base import Account, After, Finding, Listener, Permanent, Relay
 
 
 class Settings(BaseModel):
@@ -42,7 +43,7 @@ class Secret(Settings):
             if not secret:
                 raise Permanent(f"the environment variable {self.env} is not set")
             return secret
-        path = Path(str(self.file).replace("{mailbox}", mailbox.replace("/", "_").lstrip(".")))
+        path = self._path(mailbox)
         try:
             secret = path.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
@@ -51,6 +52,13 @@ class Secret(Settings):
         if not secret:
             raise Permanent(f"the secret {path} is empty")
         return secret
+
+    def where(self, mailbox: str = "") -> str:
+        """Say where it is read, in words."""
+        return f"the environment variable {self.env}" if self.env is not None else f"the file {self._path(mailbox)}"
+
+    def _path(self, mailbox: str) -> Path:
+        return Path(str(self.file).replace("{mailbox}", mailbox.replace("/", "_").lstrip(".")))
 
 
 class Auth(Settings):
@@ -100,6 +108,13 @@ class MailboxSettings(ServerSettings, ABC):
     def open(self, mailbox: str) -> Account:
         """Make a reader of one mailbox; it connects when it is entered."""
 
+    @abstractmethod
+    def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+        """Try everything that reading needs, and `after`, as far as it can be tried without changing anything.
+
+        Without a mailbox it ends before the login. Never raises a TransportError; each step lasts `timeout` at most.
+        """
+
 
 class ListenerSettings(Settings, ABC):
     """Settings of a transport to which mail is handed."""
@@ -114,6 +129,10 @@ class ListenerSettings(Settings, ABC):
     def open(self) -> Listener:
         """Make the listener; it binds when it is entered."""
 
+    @abstractmethod
+    def examine(self) -> AsyncIterator[Finding]:
+        """Try whether it can listen, or does already. Never raises a TransportError."""
+
 
 class RelaySettings(ServerSettings, ABC):
     """Settings of a transport that sends."""
@@ -123,3 +142,7 @@ class RelaySettings(ServerSettings, ABC):
     @abstractmethod
     def open(self) -> Relay:
         """Make the relay; it connects when it first sends."""
+
+    @abstractmethod
+    def examine(self) -> AsyncIterator[Finding]:
+        """Try everything that sending needs, and send nothing. Never raises a TransportError."""

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+import ssl
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import aiosmtplib
 from aiosmtplib.response import SMTPResponse
@@ -16,7 +17,7 @@ from transports._smtp_wire import wire
 from transports._tls import client_context, no_connection
 from transports.base import Permanent, Temporary, Unauthorized, Unreachable
 
-_PORTS: dict[Security, int] = {"tls": 465, "starttls": 587, "none": 25}
+PORTS: dict[Security, int] = {"tls": 465, "starttls": 587, "none": 25}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,9 @@ class Lost(Exception):
 class Session:
     """A connection that is ready for a message: `messages` it was given, and whether one was left half said (RSET)."""
 
-    def __init__(self, server: Server, client: aiosmtplib.SMTP) -> None:
+    def __init__(self, server: Server, client: aiosmtplib.SMTP, peer: str) -> None:
         self.messages = 0
+        self._peer = peer
         self._server = server
         self._client = client
         self._writer: asyncio.StreamWriter | None = None
@@ -56,7 +58,14 @@ class Session:
     @classmethod
     async def open(cls, server: Server) -> Self:
         """Connect, encrypt, log in. Raises Unreachable, Temporary, Permanent or Unauthorized in the server's words."""
-        port = server.port or _PORTS[server.security]
+        session = await cls.reach(server)
+        await session.enter()
+        return session
+
+    @classmethod
+    async def reach(cls, server: Server) -> Self:
+        """Connect and encrypt, ready for the login."""
+        port = server.port or PORTS[server.security]
         context = None if server.security == "none" else await asyncio.to_thread(client_context, server.ca_file)
         client = aiosmtplib.SMTP(
             hostname=server.host,
@@ -67,14 +76,23 @@ class Session:
             start_tls=False,  # not left to connect(): what fails then is to be told in words
             tls_context=context,
         )
-        session = cls(server, client)
-        try:
-            with _translated(f"{server.host}:{port}"):
-                await session._connect()
-        except BaseException:
-            session.abort()
-            raise
+        session = cls(server, client, f"{server.host}:{port}")
+        await session._whole(session._connect())
         return session
+
+    async def enter(self) -> None:
+        """Log in, where the settings say how."""
+        if self._server.auth is not None:
+            await self._whole(self._login(self._server.auth))
+
+    async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it to its end, or end the connection."""
+        try:
+            with _translated(self._peer):
+                await work
+        except BaseException:
+            self.abort()
+            raise
 
     async def _connect(self) -> None:
         client, server = self._client, self._server
@@ -85,8 +103,6 @@ class Session:
                 raise Permanent(f"{server.host} does not offer STARTTLS")
             await client.starttls()
             await self._hello()
-        if server.auth is not None:
-            await self._login(server.auth)
         # Only a StreamWriter gives flow control by a public name; it lives as long as the connection does.
         transport = cast("asyncio.WriteTransport", client.transport)
         self._writer = asyncio.StreamWriter(transport, self._protocol, None, asyncio.get_running_loop())
@@ -125,6 +141,11 @@ class Session:
     def alive(self) -> bool:
         """Whether nothing is known to be wrong with the connection."""
         return self._client.is_connected
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The encryption, if there is one."""
+        return cast("ssl.SSLObject | None", self._client.get_transport_info("ssl_object"))
 
     def abort(self) -> None:
         """Close at once, in whatever state it is."""

@@ -19,13 +19,16 @@ def client_context(ca_file: Path | None, cert_file: Path | None = None, key_file
 
 def no_connection(peer: str, error: OSError) -> Unreachable:
     """Say why there is no connection to `peer` ("host:port"), with the words of the system or of TLS."""
+    # What Python itself raises, not OpenSSL, lacks these.
+    reason = getattr(error, "reason", None)
     match error:
         case ssl.SSLCertVerificationError():
-            words = f"its certificate cannot be trusted: {error.verify_message} (ca_file names further authorities)"
-        case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "RECORD_LAYER_FAILURE"):
-            words = f"it does not speak TLS at this port: is port or security right? ({error.reason})"
+            verdict = getattr(error, "verify_message", None) or error
+            words = f"its certificate cannot be trusted: {verdict} (ca_file names further authorities)"
+        case ssl.SSLError() if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+            words = f"it does not speak TLS at this port: is port or security right? ({reason})"
         case ssl.SSLError():
-            words = f"TLS failed: {error.reason or error}"
+            words = f"TLS failed: {reason or error}"
         case socket.gaierror():
             words = f"its name cannot be found: {error.strerror}"
         case TimeoutError():
@@ -60,7 +63,7 @@ def _show(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> No
         # Without an answer OpenSSL would ask for the key's password at the terminal.
         context.load_cert_chain(cert_file, key_file, password=lambda: "")
     except OSError as error:
-        reason = error.strerror if not isinstance(error, ssl.SSLError) else error.reason or str(error)
+        reason = getattr(error, "reason", None) or error.strerror or str(error)
         named = f"{cert_file} with {key_file}" if key_file else str(cert_file)
         raise Permanent(f"the client certificate {named} cannot be used: {reason}") from None
 

@@ -5,7 +5,8 @@
     Listener    mail is handed to us                                 (SMTP, LMTP)
     Relay       where mail goes                                      (SMTP)
 
-Account, listener and relay are async context managers, opened by their settings models. Foreign exceptions (of a
+Account, listener and relay are async context managers, opened by their settings models, which can also examine
+whether they work, and say so in findings. Foreign exceptions (of a
 library, the socket, TLS) end at the transport's edge. An error says what to do next, and keeps the server's own words:
 
     TransportError
@@ -154,6 +155,22 @@ class Outcome:
     state: Literal["accepted", "deferred", "refused", "unknown"]
     code: str
     text: str
+
+
+# --- Examining -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One step of an examination, in an admin's words: what was found, and what to do about what is not well.
+
+    After `failed` come only steps that do not need this one. A `warning` stops nothing, now. No secret is in it.
+    """
+
+    step: str
+    state: Literal["ok", "warning", "failed"]
+    words: str
+    advice: str = ""
 
 
 # --- Contracts -------------------------------------------------------------------------------------------------------

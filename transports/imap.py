@@ -8,13 +8,16 @@ then raises Unreachable until the account is opened anew. Only fetching connects
 makes a server drop the connection, so that it does not stop its mailbox.
 """
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from transports._imap_account import ImapAccount
+from transports._imap_examine import examine_mailbox
 from transports._settings import Auth, MailboxSettings
+from transports.base import After, Finding
 
 
 class ImapAuth(Auth):
@@ -46,6 +49,10 @@ class ImapSettings(MailboxSettings):
     def open(self, mailbox: str) -> ImapAccount:
         """Make a reader of one mailbox; it connects when it is entered."""
         return ImapAccount(self, mailbox)
+
+    def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+        """Try everything that reading needs. See `MailboxSettings.examine`."""
+        return examine_mailbox(self, mailbox, after)
 
 
 INCOMING = ImapSettings

@@ -1,15 +1,17 @@
 """SMTP, both ways: a relay that carries our mail, and a listener to which a mail server hands copies (RFC 5321)."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 
 from transports._listener import Door, MailListener, parse_listen, server_context
-from transports._relay import SmtpRelay
+from transports._listener_examine import examine_listener
+from transports._relay import SmtpRelay, server_of
 from transports._settings import Auth, ListenerSettings, RelaySettings
-from transports.base import Acceptance
+from transports._smtp_examine import examine_relay
+from transports.base import Acceptance, Finding, TransportError
 
 
 class SmtpRelaySettings(RelaySettings):
@@ -33,6 +35,12 @@ class SmtpRelaySettings(RelaySettings):
     def open(self) -> SmtpRelay:
         """Make the relay; it connects when it first sends."""
         return SmtpRelay(self, self.auth, final_timeout=self.final_timeout)
+
+    async def examine(self) -> AsyncIterator[Finding]:
+        """Try everything that sending needs. See `RelaySettings.examine`."""
+        server = await server_of(self, self.auth, self.final_timeout)
+        async for finding in examine_relay(self, server, self.auth):
+            yield finding
 
 
 class SmtpListenerSettings(ListenerSettings):
@@ -61,8 +69,21 @@ class SmtpListenerSettings(ListenerSettings):
 
     def open(self) -> MailListener:
         """Make the listener; it binds when it is entered. Raises Permanent if the certificate cannot be used."""
+        return MailListener(self._door(), one_answer)
+
+    async def examine(self) -> AsyncIterator[Finding]:
+        """Try whether it can listen, or does already. See `ListenerSettings.examine`."""
+        try:
+            door = self._door()
+        except TransportError as error:
+            yield Finding("TLS", "failed", str(error), "are cert_file and key_file right, and may we read them?")
+            return
+        async for finding in examine_listener(MailListener(door, one_answer), door):
+            yield finding
+
+    def _door(self) -> Door:
         host, port = parse_listen(self.listen)
-        door = Door(
+        return Door(
             host=host,
             port=port,
             clients=self.clients,
@@ -71,7 +92,6 @@ class SmtpListenerSettings(ListenerSettings):
             timeout=self.timeout,
             context=server_context(self.cert_file, self.key_file) if self.cert_file is not None else None,
         )
-        return MailListener(door, one_answer)
 
 
 def one_answer(answers: Sequence[Acceptance]) -> str:

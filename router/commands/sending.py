@@ -3,8 +3,7 @@
 from router import app
 from router.commands.status import told_sending
 from router.commands.terminal import carry_out, say
-from router.repository.outbox import set_sending
-from router.repository.status import Sending, read_sending
+from router.repository.sending import Sending, read_sending, set_sending
 from router.settings import Settings
 
 

@@ -9,7 +9,8 @@ from router import app
 from router.commands.terminal import carry_out, say, say_json, say_table
 from router.model import Disposition
 from router.repository.owners import ListedOwner, list_owners
-from router.repository.status import OutboxStatus, Process, Sending, SourceStatus, Status, read_status
+from router.repository.sending import Sending
+from router.repository.status import OutboxStatus, Process, SourceStatus, Status, read_status
 from router.settings import Settings
 
 

@@ -2,13 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
 
 import typer
 import uvloop
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from router import log
 from router.errors import RouterError
@@ -37,6 +40,11 @@ def say(text: str = "") -> None:
     _console().print(_shown(text))
 
 
+def say_marked(mark: str, style: str, text: str) -> None:
+    """Print a line to stdout that begins with a mark, in colour where it is a terminal."""
+    _console().print(Text(mark, style), Text(_shown(text)), sep="")
+
+
 def complain(text: str) -> None:
     """Print to stderr, in red where it is a terminal."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -59,6 +67,39 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     if not console.is_terminal:
         console.width = 10_000
     console.print(table)
+
+
+class Progress:
+    """How many of `total` are done, on stderr where it is a terminal, while it is entered."""
+
+    def __init__(self, doing: str, total: int) -> None:
+        self._doing = doing
+        self._total = total
+        self._done = 0
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._status = Status("", console=console) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        self._show()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    @contextmanager
+    def advanced(self) -> Iterator[None]:
+        """One more is done; what is printed meanwhile is not disturbed."""
+        self._done += 1
+        if self._status is not None:
+            self._status.stop()
+        yield
+        self._show()
+
+    def _show(self) -> None:
+        if self._status is not None:
+            self._status.update(f"{self._doing} {self._done} of {self._total}")
+            self._status.start()
 
 
 def _console(*, soft_wrap: bool = True) -> Console:

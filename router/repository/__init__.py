@@ -5,6 +5,8 @@ sources     what is read, by which process, up to where; what is still to be set
 facts       what is known of a batch of messages, in a fixed number of queries
 inbox       promote: one batch, one transaction
 outbox      claim, start, record: how an email is sent once
+recovery    what processes that died had claimed
+sending     whether the router may send at all
 owners      whose mail is tracked, and in whose name is sent
 embedded    the PostgreSQL that runs when no other is named
 migrate     the schema, from migrations/*.sql

@@ -4,7 +4,7 @@
 
 `claim` commits the lease, the Message-ID and the token. `start` is committed just before the relay hears of it, and
 only while the lease is still ours. A claim without a start goes back by itself when its process has died; a start
-without an outcome is unknown.
+without an outcome is unknown (recovery.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,6 @@ from uuid import UUID, uuid4
 from asyncpg import Record
 
 from router.model import KEY_VERSION, Mention, Message, Outgoing, Result, message_id_hash
-from router.repository.attachments import read_attachments
 from router.repository.database import Connection, Database, storable
 from router.thread_token import new_token
 
@@ -32,7 +31,7 @@ class Start:
 
 
 async def claim(database: Database, process_id: UUID, limit: int) -> list[Outgoing]:
-    """Claim at most `limit` emails that are due, a few of each owner, and read all that composing needs.
+    """Claim at most `limit` emails that are due, a few of each owner, and read what composing needs but attachments.
 
     Nothing is claimed for an owner who is not approved, while sending is stopped, or in a copy of the database.
     """
@@ -112,7 +111,7 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
         JOIN crm.owner AS o ON o.record_id = old.owner_id
         LEFT JOIN crm.email AS parent ON parent.id = old.correlated_id
         WHERE e.id = w.id
-        RETURNING e.*, o.mailbox
+        RETURNING e.*, o.mailbox, EXISTS (SELECT FROM crm.attachment AS a WHERE a.email_id = e.id) AS attached
         """,
         email_ids,
         [new_token() for _ in email_ids],
@@ -134,7 +133,6 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
         mentions.setdefault(party["email_id"], []).append(mention)
         if party["role"] in ("to", "cc", "bcc"):
             states.setdefault(party["email_id"], {})[party["address"]] = party["state"]
-    attachments = await read_attachments(connection, email_ids)
     return [
         Outgoing(
             id=email["id"],
@@ -157,7 +155,7 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
                 if state not in ("accepted", "refused")
             ),
             taken=sum(state == "accepted" for state in states.get(email["id"], {}).values()),
-            attachments=attachments.get(email["id"], ()),
+            attached=email["attached"],
         )
         for email in emails
     ]
@@ -309,76 +307,3 @@ async def give_back(
             [row["email_id"] for row in rows],
             storable(reason),
         )
-
-
-async def recover(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
-    """Take over what dead processes had claimed; returns how many emails that were.
-
-    Not started: pending again. Started without an outcome: unknown, or pending again if its profile says `resend`.
-    So goes what this process claimed itself without hearing of it, since the connection to the database was lost in
-    that moment: it is not among the attempts that are `under_way`.
-    """
-    async with database.transaction() as connection:
-        rows = await connection.fetch(
-            """
-            SELECT o.email_id, o.attempt_id, a.started_at IS NULL OR a.resend AS again, a.profile
-            FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
-            WHERE o.process_id IS NOT NULL AND CASE
-                WHEN o.process_id = $2 THEN a.started_at IS NULL AND o.attempt_id <> ALL ($3::uuid[])
-                    AND a.claimed_at < clock_timestamp() - $1::interval
-                ELSE NOT EXISTS (SELECT FROM router.process AS p
-                    WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $1::interval)
-                END
-            ORDER BY o.email_id LIMIT 1000 FOR UPDATE OF o SKIP LOCKED
-            """,
-            lease,
-            process_id,
-            list(under_way),
-        )
-        again = [row["email_id"] for row in rows if row["again"]]
-        unknown = [row["email_id"] for row in rows if not row["again"]]
-        if again:
-            await connection.execute(
-                "UPDATE router.outbox SET process_id = NULL, attempt_id = NULL WHERE email_id = ANY($1::uuid[])", again
-            )
-            await connection.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = ANY($1::uuid[])", again)
-        if unknown:
-            await connection.execute("DELETE FROM router.outbox WHERE email_id = ANY($1::uuid[])", unknown)
-            await connection.execute(
-                """
-                UPDATE crm.email SET status = 'unknown', status_reason =
-                    'the router was stopped while the relay had the message, before it answered: '
-                    'look whether it arrived, then set the status to sent, failed or pending_send'
-                WHERE id = ANY($1::uuid[])
-                """,
-                unknown,
-            )
-            await connection.execute(
-                """
-                INSERT INTO crm.delivery (email_id, address, state, text)
-                SELECT DISTINCT p.email_id, p.address, 'unknown', 'the relay''s answer was not heard'
-                FROM crm.party AS p WHERE p.email_id = ANY($1::uuid[]) AND p.role IN ('to', 'cc', 'bcc')
-                ON CONFLICT (email_id, address) DO UPDATE SET state = excluded.state, text = excluded.text, at = now()
-                    WHERE crm.delivery.state NOT IN ('accepted', 'refused')
-                """,
-                unknown,
-            )
-            await connection.execute(
-                "INSERT INTO crm.event (kind, email_id) SELECT 'unknown', * FROM unnest($1::uuid[])", unknown
-            )
-    return len(rows)
-
-
-async def set_sending(database: Database, *, on: bool, reason: str | None = None) -> None:
-    """Start or stop sending for every process of this database; starting makes a copied database the real one."""
-    async with database.transaction() as connection:
-        await connection.execute(
-            """
-            UPDATE router.installation SET sending = $1, reason = $2, changed_at = now(),
-                system_identifier = CASE WHEN $1 THEN (SELECT c.system_identifier FROM pg_control_system() AS c)
-                    ELSE system_identifier END
-            """,
-            on,
-            reason,
-        )
-        await connection.execute("SELECT pg_notify($1, '')", OUTBOX_CHANNEL)

@@ -6,16 +6,7 @@ from uuid import UUID
 
 from router.model import Disposition
 from router.repository.database import Connection, Database
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """Whether the router may send, since when and why; `copied`: this is a copy of the database, which never sends."""
-
-    on: bool
-    reason: str | None
-    changed_at: datetime
-    copied: bool
+from router.repository.sending import Sending, sending_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +69,12 @@ async def read_status(database: Database, lease: timedelta) -> Status:
         # One moment for all the numbers, so that they agree.
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         return Status(
-            sending=await _sending(connection),
+            sending=await sending_of(connection),
             processes=await _processes(connection, lease),
             sources=await _sources(connection, lease),
             outbox=await _outbox(connection),
             unknown=await _unknown(connection),
         )
-
-
-async def read_sending(database: Database) -> Sending:
-    """Read only whether the router may send."""
-    async with database.connection() as connection:
-        return await _sending(connection)
-
-
-async def _sending(connection: Connection) -> Sending:
-    row = await connection.fetchrow(
-        """
-        SELECT router.may_send() AS sending, i.reason, i.changed_at,
-            i.system_identifier <> c.system_identifier AS copied
-        FROM router.installation AS i, pg_control_system() AS c
-        """
-    )
-    assert row is not None
-    return Sending(row["sending"], row["reason"], row["changed_at"], row["copied"])
 
 
 async def _processes(connection: Connection, lease: timedelta) -> tuple[Process, ...]:

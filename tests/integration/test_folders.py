@@ -124,6 +124,39 @@ async def test_a_missing_folder_is_told_and_the_others_are_read(
     await crm.wait_for(0, "SELECT count(*) FROM router.source WHERE fault IS NOT NULL")
 
 
+async def test_a_folder_that_may_not_be_opened_is_told_and_stops_no_other(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.append(mailbox, letter(contact, mailbox, "before"), "Kunden")
+    folder = dovecot.maildir(mailbox, "Kunden")
+    mode = folder.stat().st_mode
+    folder.chmod(0)
+    await new_router(incoming(folders=["INBOX", "Kunden", "Sent"], poll=1))
+    await crm.wait_for_sources(2)
+    await crm.wait_for("Kunden", "SELECT min(folder) FROM router.source WHERE fault LIKE '%does not open%'")
+    for number, name in enumerate(("INBOX", "Sent"), 1):
+        dovecot.append(mailbox, letter(contact, mailbox, f"in {name}"), name)
+        await crm.wait_for_decisions(number)
+    folder.chmod(mode)
+    await crm.wait_for_sources(3)
+    dovecot.append(mailbox, letter(contact, mailbox, "in Kunden"), "Kunden")
+    await crm.wait_for_decisions(3)
+
+
+async def test_a_server_that_will_not_settle_keeps_no_mail_from_coming_in(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    await new_router(incoming(after="move:/nowhere", poll=1))
+    await crm.wait_for_sources(1)
+    for number in (1, 2, 3):
+        dovecot.deliver(mailbox, letter(contact, mailbox, f"number {number}"))
+        await crm.wait_for_emails(number)
+        await crm.wait_for(1, "SELECT count(*) FROM router.source WHERE fault LIKE '%does not move%'")
+    assert dovecot.count(mailbox) == 3
+
+
 async def test_many_mailboxes_take_turns_at_few_connections(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, contact: str
 ) -> None:

@@ -5,10 +5,13 @@ import poplib
 import smtplib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
+from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Dovecot
+from tests.servers.imap_server import ImapServer
 from tests.servers.ports import free_port
 from tests.servers.postfix import DEFERRED, REFUSED, Postfix
 from tests.servers.tls import Tls
@@ -16,29 +19,37 @@ from tests.servers.tls import Tls
 MESSAGE = b"From: a@out.test\r\nSubject: caf\xe9 * b\r\n\r\nfirst\r\n.second\r\n"
 
 
-def test_mail_delivered_by_lmtp_is_read_by_imap_over_tls(dovecot: Dovecot, mailbox: str) -> None:
-    dovecot.deliver(mailbox, MESSAGE)
-
-    assert dovecot.count(mailbox) == 1
-    assert dovecot.flags(mailbox) == {1: set()}
-    assert dovecot.messages(mailbox)[1].endswith(MESSAGE)
-    assert {"INBOX", "Junk", "Trash", "Drafts", "Sent"} == dovecot.folders(mailbox)
+@pytest.fixture(params=["dovecot", "cyrus"])
+def server(request: pytest.FixtureRequest) -> ImapServer:
+    found: ImapServer = request.getfixturevalue(request.param)
+    return found
 
 
-def test_imap_by_starttls(dovecot: Dovecot, tls: Tls, mailbox: str) -> None:
-    dovecot.deliver(mailbox, MESSAGE)
+def test_mail_delivered_by_lmtp_is_read_by_imap_over_tls(server: ImapServer, mailbox: str) -> None:
+    server.deliver(mailbox, MESSAGE)
 
-    with imaplib.IMAP4(HOST, dovecot.imap, timeout=20) as imap:
+    assert server.count(mailbox) == 1
+    assert server.flags(mailbox) == {1: set()}
+    (content,) = server.messages(mailbox).values()
+    assert all(part in content for part in MESSAGE.split(b"\r\n\r\n"))
+    assert {"INBOX", "Junk", "Trash", "Drafts", "Sent"} == server.folders(mailbox)
+
+
+def test_imap_by_starttls(server: ImapServer, tls: Tls, mailbox: str) -> None:
+    server.deliver(mailbox, MESSAGE)
+
+    with imaplib.IMAP4(HOST, server.imap, timeout=20) as imap:
         imap.starttls(tls.client_context())
         imap.login(mailbox, PASSWORD)
         assert imap.select() == ("OK", [b"1"])
 
 
-def test_append_makes_the_folder_and_keeps_the_flags(dovecot: Dovecot, mailbox: str) -> None:
-    dovecot.append(mailbox, MESSAGE, "Old mail/2025", ["\\Seen", "tracked"])
+def test_append_makes_the_folder_and_keeps_the_flags(server: ImapServer, mailbox: str) -> None:
+    server.append(mailbox, MESSAGE, "Old mail/2025", ["\\Seen", "tracked"])
 
-    assert dovecot.flags(mailbox, "Old mail/2025") == {1: {"\\Seen", "tracked"}}
-    assert "Old mail/2025" in dovecot.folders(mailbox)
+    assert server.flags(mailbox, "Old mail/2025") == {1: {"\\Seen", "tracked"}}
+    assert server.messages(mailbox, "Old mail/2025") == {1: MESSAGE}
+    assert "Old mail/2025" in server.folders(mailbox)
 
 
 def test_pop3_in_clear_by_starttls_and_over_tls(dovecot: Dovecot, tls: Tls, mailbox: str) -> None:
@@ -86,20 +97,56 @@ def test_access_tokens_open_their_mailbox_until_they_expire(dovecot: Dovecot, tl
         log_in(dovecot.token(mailbox, lifetime=-60))
 
 
-def test_dovecot_killed_comes_back_with_its_mail(tls: Tls, mailbox: str) -> None:
-    dovecot = Dovecot(tls)
+def test_cyrus_lets_an_administrator_in_for_any_mailbox(cyrus: Cyrus, tls: Tls, mailbox: str) -> None:
+    cyrus.deliver(mailbox, MESSAGE)
+
+    def messages(user: str, password: str) -> Any:
+        with imaplib.IMAP4_SSL(HOST, cyrus.imaps, ssl_context=tls.client_context(), timeout=20) as imap:
+            imap.authenticate("PLAIN", lambda _: f"{mailbox}\0{user}\0{password}".encode())
+            return imap.select(readonly=True)
+
+    assert messages(MASTER_USER, MASTER_PASSWORD) == ("OK", [b"1"])
+    for user, password in ((MASTER_USER, PASSWORD), ("somebody@in.test", PASSWORD), (mailbox, "wrong")):
+        with pytest.raises(imaplib.IMAP4.error):
+            messages(user, password)
+    with cyrus.connect(MASTER_USER, MASTER_PASSWORD) as imap:
+        assert imap.create(f"user/{mailbox.replace('@', '/Made@')}")[0] == "OK"
+    assert "Made" in cyrus.folders(mailbox)
+
+
+def test_cyrus_wants_no_password_in_clear(cyrus: Cyrus, mailbox: str) -> None:
+    with imaplib.IMAP4(HOST, cyrus.imap, timeout=20) as imap, pytest.raises(imaplib.IMAP4.error):
+        imap.login(mailbox, PASSWORD)
+
+
+def test_cyrus_tells_of_new_mail_at_once(cyrus: Cyrus, mailbox: str) -> None:
+    with cyrus.connect(mailbox) as imap:
+        imap.select()
+        imap.send(b"A1 IDLE\r\n")
+        assert imap.readline().startswith(b"+")
+        cyrus.deliver(mailbox, MESSAGE)
+        # Without idled this would take a minute, and the time of the connection is 20 seconds.
+        assert imap.readline() == b"* 1 EXISTS\r\n"
+        imap.send(b"DONE\r\n")
+        while not imap.readline().startswith(b"A1 OK"):
+            pass
+
+
+@pytest.mark.parametrize("kind", [Dovecot, Cyrus])
+def test_a_server_killed_comes_back_with_its_mail(kind: type[Dovecot | Cyrus], tls: Tls, mailbox: str) -> None:
+    server = kind(tls)
     try:
-        dovecot.deliver(mailbox, MESSAGE)
-        with dovecot.connect(mailbox) as imap:
-            dovecot.kill()
+        server.deliver(mailbox, MESSAGE)
+        with server.connect(mailbox) as imap:
+            server.kill()
             with pytest.raises(imaplib.IMAP4.abort):
                 imap.noop()
-        dovecot.start()
-        assert dovecot.count(mailbox) == 1
-        dovecot.restart()
-        assert dovecot.count(mailbox) == 1
+        server.start()
+        assert server.count(mailbox) == 1
+        server.restart()
+        assert server.count(mailbox) == 1
     finally:
-        dovecot.close()
+        server.close()
 
 
 @contextmanager

@@ -1,151 +1,56 @@
 """A private Dovecot 2.3: IMAP, POP3 and LMTP on free loopback ports, every mailbox there for the asking.
 
-Any address is a mailbox, with the password `PASSWORD`; `MAILBOX*MASTER_USER` with `MASTER_PASSWORD` opens each of
-them; `token(MAILBOX)` is an OAuth2 access token. It runs as root with service users of its own, or as ourselves.
+`MAILBOX*MASTER_USER` with `MASTER_PASSWORD` opens any mailbox; `token(MAILBOX)` is an OAuth2 access token. It runs as
+root with service users of its own, or as ourselves.
 """
 
 import base64
 import hashlib
 import hmac
-import imaplib
 import json
 import os
-import shutil
-import signal
-import smtplib
-import socket
-import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tests.servers.dovecot_conf import configuration, users
+from tests.servers.imap_server import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, ImapServer
 from tests.servers.installed import program, require_file
 from tests.servers.ports import free_port
-from tests.servers.process import end, spawn, wait_until
 from tests.servers.tls import Tls
 
-HOST = "127.0.0.1"
-PASSWORD = "user-password"
-MASTER_USER = "crm-router"
-MASTER_PASSWORD = "master-password"
+__all__ = ["HOST", "MASTER_PASSWORD", "MASTER_USER", "PASSWORD", "Dovecot"]
 
 
-class Dovecot:
+class Dovecot(ImapServer):
     """`imap` and `pop3` speak in clear and STARTTLS, `imaps` and `pop3s` TLS, `lmtp` in clear: ports on `HOST`."""
+
+    name = "Dovecot"
 
     def __init__(self, tls: Tls) -> None:
         self._program = program("dovecot")
         for part in ("imap", "pop3", "lmtp"):
             require_file(Path("/usr/lib/dovecot") / part)
-        self._tls = tls
-        self.imap, self.imaps, self.pop3, self.pop3s, self.lmtp = (free_port() for _ in range(5))
-        # Unix socket names end at 107 bytes, and pytest's own folders are long.
-        self._folder = Path(tempfile.mkdtemp(prefix="er-dovecot-"))
-        self.log_file = self._folder / "log"
+        super().__init__(tls)
+        self.pop3, self.pop3s = free_port(), free_port()
         self.auth_socket = self._folder / "run" / "auth-relay"
         self._key = os.urandom(32)
-        self._process: subprocess.Popen[bytes] | None = None
         self._write_folder()
         self.start()
 
-    # Life
-
-    def start(self) -> None:
-        """Start, on the same ports with the same mail; return when it answers."""
-        process = spawn([self._program, "-F", "-c", str(self._folder / "dovecot.conf")], self.log_file)
-        self._process = process
-        wait_until(lambda: process.poll() is not None or self._answers(), "Dovecot answers")
-        if process.poll() is not None:
-            raise RuntimeError(f"Dovecot did not start:\n{self.log()}")
-
-    def stop(self) -> None:
-        """Stop in order. Does nothing when it is not running."""
-        if self._process is not None:
-            end(self._process, [self.imap, self.imaps, self.pop3, self.pop3s, self.lmtp])
-            self._process = None
+    @property
+    def ports(self) -> dict[str, int]:
+        return super().ports | {"pop3": self.pop3, "pop3s": self.pop3s}
 
     def kill(self) -> None:
-        """Kill every process of it at once, as a power failure would."""
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self.stop()
-        # Until init has taken note of its death, a master looks alive to its successor.
+        super().kill()
+        # Until init has taken note of their death, a master looks alive to its successor, and a lock looks held.
         (self._folder / "run" / "master.pid").unlink(missing_ok=True)
+        for lock in (self._folder / "mail").rglob("*.lock"):
+            lock.unlink()
 
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop for good, and remove the folder with all mail."""
-        self.kill()  # stopping in order takes Dovecot a second
-        shutil.rmtree(self._folder)
-
-    def log(self) -> str:
-        return self.log_file.read_text(errors="replace")
-
-    # Mail
-
-    def deliver(self, mailbox: str, message: bytes, sender: str = "sender@out.test") -> None:
-        """Hand `message` to `mailbox`'s INBOX through LMTP, as a mail server does."""
-        with smtplib.LMTP(HOST, self.lmtp) as lmtp:
-            lmtp.sendmail(sender, [mailbox], message)
-
-    def append(self, mailbox: str, message: bytes, folder: str = "INBOX", flags: Sequence[str] = ()) -> None:
-        """Put `message` into `folder`, made if need be, as a mail program does."""
-        with self.connect(mailbox) as imap:
-            if folder != "INBOX":
-                imap.create(_quoted(folder))
-            _ok(imap.append(_quoted(folder), f"({' '.join(flags)})", "", message))
-
-    def count(self, mailbox: str, folder: str = "INBOX") -> int:
-        """Return how many messages `folder` holds."""
-        with self.connect(mailbox) as imap:
-            return int(_ok(imap.select(_quoted(folder), readonly=True))[0])
-
-    def wait_for(self, mailbox: str, count: int, folder: str = "INBOX") -> None:
-        """Return once `folder` holds `count` messages or more."""
-        wait_until(lambda: self.count(mailbox, folder) >= count, f"{count} messages in {folder} of {mailbox}")
-
-    def flags(self, mailbox: str, folder: str = "INBOX") -> dict[int, set[str]]:
-        """Flags and keywords by UID, without \\Recent."""
-        with self.connect(mailbox) as imap:
-            _ok(imap.select(_quoted(folder), readonly=True))
-            uids = _ok(imap.uid("SEARCH", "ALL"))[0].split()
-            found: dict[int, set[str]] = {}
-            for uid in uids:
-                line = _ok(imap.uid("FETCH", uid.decode(), "(FLAGS)"))[0]
-                found[int(uid)] = {flag.decode() for flag in imaplib.ParseFlags(line)} - {"\\Recent"}
-            return found
-
-    def messages(self, mailbox: str, folder: str = "INBOX") -> dict[int, bytes]:
-        """Whole messages by UID."""
-        with self.connect(mailbox) as imap:
-            _ok(imap.select(_quoted(folder), readonly=True))
-            uids = _ok(imap.uid("SEARCH", "ALL"))[0].split()
-            return {int(uid): _ok(imap.uid("FETCH", uid.decode(), "(BODY.PEEK[])"))[0][1] for uid in uids}
-
-    def folders(self, mailbox: str) -> set[str]:
-        """Names of all folders, as IMAP writes them (modified UTF-7)."""
-        with self.connect(mailbox) as imap:
-            return {line.decode().rpartition(' "/" ')[2].strip('"') for line in _ok(imap.list())}
-
-    @contextmanager
-    def connect(self, mailbox: str, password: str = PASSWORD) -> Iterator[imaplib.IMAP4]:
-        """Logged in with stdlib imaplib over TLS, for whatever else a test wants to look at or do."""
-        imap = imaplib.IMAP4_SSL(HOST, self.imaps, ssl_context=self._tls.client_context(), timeout=20)
-        try:
-            imap.login(mailbox, password)
-            yield imap
-        finally:
-            try:
-                imap.logout()
-            except (imaplib.IMAP4.abort, OSError):
-                imap.shutdown()
+    def maildir(self, mailbox: str, folder: str) -> Path:
+        """Where the mail of a folder lies, other than INBOX; its name as IMAP writes it."""
+        return self._folder / "mail" / mailbox / "Maildir" / f".{folder}"
 
     def token(self, mailbox: str, lifetime: float = 3600) -> str:
         """Return an access token for XOAUTH2 and OAUTHBEARER (JWT, RFC 7519); already expired if `lifetime` < 0."""
@@ -154,15 +59,13 @@ class Dovecot:
         signed = b".".join(_base64url(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
         return (signed + b"." + _base64url(hmac.digest(self._key, signed, hashlib.sha256))).decode()
 
-    # Inside
+    def _command(self) -> list[str]:
+        return [self._program, "-F", "-c", str(self._folder / "dovecot.conf")]
 
     def _write_folder(self) -> None:
-        # Users' own uids must get through to their mail.
-        self._folder.chmod(0o755)
         mail = self._folder / "mail"
         mail.mkdir()
         mail.chmod(0o1777)
-        self.log_file.touch()
         (self._folder / "masters").write_text(f"{MASTER_USER}:{{PLAIN}}{MASTER_PASSWORD}\n")
         (self._folder / "users").write_text(users())
         key = self._folder / "keys" / "default" / "HS256" / "default"
@@ -173,26 +76,7 @@ class Dovecot:
             f"local_validation_key_dict = fs:posix:prefix={self._folder}/keys/\n"
             "username_attribute = email\n"
         )
-        ports = {name: getattr(self, name) for name in ("imap", "imaps", "pop3", "pop3s", "lmtp")}
-        (self._folder / "dovecot.conf").write_text(configuration(self._folder, ports, PASSWORD, self._tls))
-
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection((HOST, self.imap), timeout=20) as connection:
-                return connection.recv(4) == b"* OK"
-        except ConnectionError:
-            return False
-
-
-def _ok(answer: tuple[str, list[Any]]) -> list[Any]:
-    status, lines = answer
-    if status != "OK":
-        raise AssertionError(f"IMAP: {status} {lines}")
-    return lines
-
-
-def _quoted(folder: str) -> str:
-    return '"' + folder.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        (self._folder / "dovecot.conf").write_text(configuration(self._folder, self.ports, PASSWORD, self._tls))
 
 
 def _base64url(raw: bytes) -> bytes:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
+from tests.servers.imap_server import ImapServer
 from tests.servers.postfix import Postfix
 from tests.servers.tls import Tls, make_tls
 
 _LOG_TAIL = 20_000
-_started = pytest.StashKey[dict[str, Dovecot | Postfix]]()
+_started = pytest.StashKey[dict[str, ImapServer | Postfix]]()
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,14 @@ def dovecot(tls: Tls, pytestconfig: pytest.Config) -> Iterator[Dovecot]:
 
 
 @pytest.fixture(scope="session")
+def cyrus(tls: Tls, pytestconfig: pytest.Config) -> Iterator[Cyrus]:
+    server = Cyrus(tls)
+    pytestconfig.stash.setdefault(_started, {})["cyrus"] = server
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
 def postfix(tls: Tls, dovecot: Dovecot, pytestconfig: pytest.Config) -> Iterator[Postfix]:
     server = Postfix(tls, dovecot)
     pytestconfig.stash.setdefault(_started, {})["postfix"] = server
@@ -46,7 +56,7 @@ def postfix(tls: Tls, dovecot: Dovecot, pytestconfig: pytest.Config) -> Iterator
 
 @pytest.fixture
 def new_mailbox() -> Callable[[str], str]:
-    """`new_mailbox("alice")` → `alice-3f9c2a71@in.test`, which Dovecot has and Postfix delivers to."""
+    """`new_mailbox("alice")` → `alice-3f9c2a71@in.test`, which both servers have and Postfix delivers to Dovecot's."""
 
     def make(name: str) -> str:
         return f"{name}-{secrets.token_hex(4)}@in.test"

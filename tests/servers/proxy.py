@@ -1,6 +1,10 @@
 """A TCP proxy between us and a server, with the faults that networks have."""
 
 import asyncio
+import re
+import socket
+import struct
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -8,12 +12,24 @@ HOST = "127.0.0.1"
 _CHUNK = 65_536
 
 
+@dataclass(slots=True)
+class _Link:
+    """One connection: whether it flows, the tag of its IMAP command under way, and what its faults have come to."""
+
+    flowing: asyncio.Event
+    tag: bytes = b""
+    swallowed: bytes = b""
+    silent: bool = False
+    rest: bytes = b""
+    left: int | None = None
+
+
 class Proxy:
     """`async with Proxy(server_port) as proxy:` listens on `proxy.port`; faults reach all connections through it.
 
     `delay` (seconds) holds back every chunk in both directions; `refusing` ends new connections at once. With
     `listening`, `heard` is all that either side has said. `connections` counts them all, `most_at_once`
-    those open together.
+    those open together. `struck` counts how often `cut_after`, `reset_within` and `swallow` came to pass.
     """
 
     def __init__(self, server_port: int, *, delay: float = 0.0, listening: bool = False) -> None:
@@ -26,7 +42,9 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self.held = asyncio.Event()
-        self._cut_after = self._hold_before = self._hold_after = b""
+        self.struck = 0
+        self._cut_after = self._hold_before = self._hold_after = self._swallow = b""
+        self._reset_within: tuple[re.Pattern[bytes], int] | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -54,6 +72,14 @@ class Proxy:
         """Once a client has sent `text`, pass it on and break that connection before any answer; not through TLS."""
         self._cut_after = text
 
+    def reset_within(self, said: bytes, after: int) -> None:
+        """Once the server has said what this expression matches, and `after` bytes more, reset that one connection."""
+        self._reset_within = (re.compile(said), after)
+
+    def swallow(self, text: bytes) -> None:
+        """Keep back the tagged line that answers the next IMAP line with `text`, and all after it, for good."""
+        self._swallow = text
+
     def hold_before(self, text: bytes) -> None:
         """Once a client has sent `text`, set `held` and `stall`: the server does not hear of it; not through TLS."""
         self._hold_before = text
@@ -65,6 +91,12 @@ class Proxy:
     def stall(self) -> None:
         """Let nothing through, with connections open: a server that hangs, a cable pulled."""
         self._flowing.clear()
+
+    def freeze(self) -> None:
+        """Let nothing through on the connections open now, for good: half-open. New ones are not concerned."""
+        self._flowing.clear()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     def resume(self) -> None:
         """Undo `stall` and `hold_…`; what was held back follows."""
@@ -94,11 +126,12 @@ class Proxy:
             self._tasks.discard(task)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = _Link(self._flowing)
         server_reader, server_writer = await asyncio.open_connection(HOST, self._server_port)
         self._writers.add(server_writer)
-        up = asyncio.create_task(self._up(reader, writer, server_writer))
+        up = asyncio.create_task(self._up(link, reader, writer, server_writer))
         try:
-            await self._down(server_reader, writer)
+            await self._down(link, server_reader, writer)
         finally:
             up.cancel()
             await asyncio.gather(up, return_exceptions=True)
@@ -106,17 +139,19 @@ class Proxy:
             self._writers.discard(server_writer)
 
     async def _up(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: asyncio.StreamWriter
+        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: asyncio.StreamWriter
     ) -> None:
         seen = b""
         try:
-            while chunk := await self._read(reader):
+            while chunk := await self._read(link, reader):
                 seen = (seen + chunk)[-_CHUNK:] if self._cut_after or self._hold_before or self._hold_after else b""
+                self._note_commands(link, chunk)
                 if seen and self._cut_after and self._cut_after in seen:
+                    self.struck += 1
                     writer.transport.abort()  # before the server hears of it, so that no answer gets through
                 if seen and self._hold_before and self._hold_before in seen:
                     self._hold()
-                    await self._flowing.wait()
+                    await link.flowing.wait()
                 server.write(chunk)
                 if seen and self._hold_after and self._hold_after in seen:
                     self._hold()
@@ -125,18 +160,66 @@ class Proxy:
         except OSError:
             server.transport.abort()
 
-    async def _down(self, server: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while chunk := await self._read(server):
+    async def _down(self, link: _Link, server: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await self._read(link, server):
+            passed = self._until_reset(link, self._without_answer(link, chunk))
             # The server is heard to its end even if the client is gone: unread, its answer would become a reset.
-            if not writer.is_closing():
-                writer.write(chunk)
+            if passed and not writer.is_closing():
+                writer.write(passed)
                 await writer.drain()
+            if link.left == 0 and not writer.is_closing():
+                self.struck += 1
+                _reset(writer)
 
-    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+    def _note_commands(self, link: _Link, chunk: bytes) -> None:
+        for line in chunk.splitlines(keepends=True):
+            # DONE has no tag: what it ends is IDLE.
+            if b" " in line:
+                link.tag = line.split()[0]
+            if self._swallow and self._swallow in line:
+                self._swallow, link.swallowed = b"", link.tag
+
+    def _without_answer(self, link: _Link, chunk: bytes) -> bytes:
+        if not link.swallowed:
+            return chunk
+        told = link.rest + chunk
+        answer = re.search(rb"(?m)^" + re.escape(link.swallowed) + rb" ", told)
+        if answer and not link.silent:
+            self.struck += 1
+            link.silent = True
+            told = told[: answer.start()]
+        elif link.silent:
+            return b""
+        # A line that is not complete may be the one.
+        end = told.rfind(b"\n") + 1
+        link.rest = told[end:]
+        return told[:end]
+
+    def _until_reset(self, link: _Link, chunk: bytes) -> bytes:
+        if link.left is None:
+            if self._reset_within is None:
+                return chunk
+            said, after = self._reset_within
+            match = said.search(chunk)
+            if match is None:
+                return chunk
+            self._reset_within = None
+            link.left = match.end() + after
+        passed = chunk[: link.left]
+        link.left -= len(passed)
+        return passed
+
+    async def _read(self, link: _Link, reader: asyncio.StreamReader) -> bytes:
         chunk = await reader.read(_CHUNK)
         if self.listening:
             self.heard += chunk
         if self.delay:
             await asyncio.sleep(self.delay)
-        await self._flowing.wait()
+        await link.flowing.wait()
         return chunk
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    # With this a socket is closed by RST, not FIN.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

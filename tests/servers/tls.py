@@ -25,12 +25,12 @@ class Tls:
         return ssl.create_default_context(cafile=str(self.ca_file))
 
 
-def make_tls(folder: Path) -> Tls:
-    """Write `ca.pem`, `server.pem` and `server.key` for localhost, 127.0.0.1 and ::1."""
+def make_tls(folder: Path, days: int = 60) -> Tls:
+    """Write `ca.pem`, `server.pem` and `server.key` for localhost, 127.0.0.1 and ::1, valid for so many days."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = _name("CRM email router test authority")
     ca = (
-        _certificate(ca_name, ca_name, ca_key)
+        _certificate(ca_name, ca_name, ca_key, days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(ca=True), critical=True)
         .sign(ca_key, hashes.SHA256())
@@ -41,11 +41,13 @@ def make_tls(folder: Path) -> Tls:
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         x509.IPAddress(ipaddress.ip_address("::1")),
     ]
+    # It also shows a client, where a server wants to see one.
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     server = (
-        _certificate(_name("localhost"), ca_name, key)
+        _certificate(_name("localhost"), ca_name, key, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         # Python 3.13 verifies strictly, and then wants to see whose key signed.
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .add_extension(_usage(ca=False), critical=True)
@@ -65,7 +67,9 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _certificate(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
@@ -74,7 +78,7 @@ def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePri
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=7))
+        .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 

@@ -1,9 +1,11 @@
 """The IMAP transport against servers that no Dovecot would be: refusing, poor, or broken."""
 
 import asyncio
+import re
 import tomllib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from transports._imap_account import ImapAccount
 from transports._imap_mailbox import ImapMailbox
 from transports._imap_names import folder_name
 from transports._imap_request import uid_set
-from transports._imap_response import Value, internal_date
+from transports._imap_response import Splitter, Value, internal_date
 from transports.base import After, Permanent, Place, Settlement, Temporary, TransportError, Unauthorized, Unreachable
 from transports.imap import ImapSettings
 
@@ -143,6 +145,7 @@ async def test_plain_is_preferred(initial: str) -> None:
         ),
         ({"capabilities": "LOGINDISABLED"}, Permanent, "LOGINDISABLED|in clear"),
         ({"greeting": "* BYE full house"}, Unreachable, "turns us away: full house"),
+        ({"greeting": "* BYE [UNAVAILABLE] Too many connections"}, Unreachable, "Too many connections"),
         ({"greeting": "220 mail.example.com ESMTP"}, Unreachable, "220 mail"),
         ({"answers": {"SELECT": ["* 1 EXISTS", "OK done"]}}, Permanent, "no UIDVALIDITY"),
         ({"answers": {"SELECT": ["NO [NOPERM] not yours"]}}, Permanent, "not yours"),
@@ -209,6 +212,123 @@ async def test_folder_made_anew_in_mid_fetch_gives_no_other_messages() -> None:
         await box.list(None, 0)
         server.answers["SELECT"] = ["* 1 EXISTS", "* OK [UIDVALIDITY 8] ok", "OK done"]
         assert [copy async for copy in box.fetch([Place("7", "1")], "whole")] == []
+
+
+@pytest.mark.parametrize("size", [5, 40, 400])
+async def test_wrong_size_of_a_literal_spoils_only_its_own_message(size: int) -> None:
+    # Announced too small, the rest of it is no IMAP; too large, it takes the tagged line into it, and silence follows.
+    wrong = f"* 2 FETCH (UID 2 BODY[] {{{size}}}\r\nSubject: twenty\r\n\r\nbytes)"
+    right = {uid: f"* {uid} FETCH (UID {uid} BODY[] {{1}}\r\nx)" for uid in (1, 3)}
+    answers = {
+        "UID FETCH 1:3 (UID RFC822.SIZE": [f"* {uid} FETCH (UID {uid} RFC822.SIZE 20)" for uid in (1, 2, 3)]
+        + ["OK done"],
+        "UID FETCH 1:3 (UID BODY.PEEK[])": [right[1], wrong, right[3], "OK done"],
+        "UID FETCH 1 (UID BODY": [right[1], "OK done"],
+        "UID FETCH 2 (UID BODY": [wrong, "OK done"],
+        "UID FETCH 3 (UID BODY": [right[3], "OK done"],
+    }
+    async with opened(answers, timeout=0.3) as (account, _):
+        box = account.folder("INBOX")
+        copies = [copy async for copy in box.fetch([Place("7", uid) for uid in ("1", "2", "3")], "whole")]
+        assert [(copy.place.id, copy.content, copy.fault is None) for copy in copies] == [
+            ("1", b"x", True),
+            ("2", b"", False),
+            ("3", b"x", True),
+        ]
+
+
+async def test_answers_in_another_order_and_messages_that_vanish_between_them() -> None:
+    date = 'INTERNALDATE "01-Feb-2026 10:00:00 +0000"'
+    answers = {
+        "UID SEARCH UID 1:*": ["* SEARCH 3 1", "* 9 EXISTS", "* SEARCH 2", "OK done"],
+        "UID FETCH 1:3 (UID RFC822.SIZE": [
+            "* 1 EXPUNGE",
+            f"* 2 FETCH ({date} RFC822.SIZE 3 UID 3)",
+            "* 2 FETCH (FLAGS (\\Seen))",
+            f"* 1 FETCH (RFC822.SIZE 2 {date} UID 2)",
+            "OK done",
+        ],
+        "UID SEARCH UID 1": ["* SEARCH", "OK done"],
+        "UID FETCH 2:3 (UID BODY.PEEK[])": [
+            "* 2 FETCH (BODY[] {1}\r\n3 UID 3)",
+            "* 1 EXPUNGE",
+            "* 1 FETCH (FLAGS (\\Seen) UID 2 BODY[] {1}\r\n2)",
+            "* 5 EXISTS",
+            "OK done",
+        ],
+    }
+    async with opened_inbox(answers) as (box, _):
+        listing = await box.list(None, 9)
+        assert [(listed.place.id, listed.size) for listed in listing.copies] == [("2", 2), ("3", 3)]
+        copies = [copy async for copy in box.fetch([listed.place for listed in listing.copies], "whole")]
+        assert [(copy.place.id, copy.content) for copy in copies] == [("2", b"2"), ("3", b"3")]
+        # What came meanwhile is not forgotten.
+        assert "INBOX" in await box._account.changed()
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "kind"),
+    [
+        *product(
+            ["SELECT", "NOOP", "UID SEARCH", "UID FETCH", "UID STORE"],
+            ["NO [THROTTLED] slowly", "NO [INUSE] somebody else has it", "NO [UNAVAILABLE] the disk is away"],
+            [Temporary],
+        ),
+        # A FETCH refused for good is the fault of a message.
+        *product(["SELECT", "NOOP", "UID SEARCH", "UID STORE"], ["NO no", "BAD what?"], [Permanent]),
+    ],
+)
+async def test_refusals_of_any_command_are_told(command: str, answer: str, kind: type[TransportError]) -> None:
+    answers = {
+        "UID SEARCH": ["* SEARCH 1", "OK done"],
+        "UID FETCH": ["* 1 FETCH (UID 1 RFC822.SIZE 1)", "OK done"],
+        "UID FETCH 1 (UID BODY": ["* 1 FETCH (UID 1 BODY[] {1}\r\nx)", "OK done"],
+        "UID STORE": ["OK done"],
+    }
+    async with opened_inbox(answers) as (box, server):
+        server.answers[command] = [answer]
+        with pytest.raises(kind, match=re.escape(answer.split(" ", 1)[1])):
+            await read_and_settle(box)
+
+
+async def read_and_settle(box: ImapMailbox) -> None:
+    listing = await box.list(None, 9)
+    [copy] = [copy async for copy in box.fetch([listed.place for listed in listing.copies], "whole")]
+    await box.settle([Settlement(copy.place, After("seen"))])
+
+
+async def test_no_to_everything_is_an_error_of_ours() -> None:
+    for answer in ("NO no", "BAD no", "OK yes"):
+        async with opened() as (account, server):
+            box = account.folder("INBOX")
+            await box.list(None, 0)
+            server.answers = {"": [answer]}
+            for work in (
+                account.folders(),
+                account.changed(),
+                account.wait(0.01),
+                box.list(None, 9),
+                box.list(None, 0),
+                box.settle([Settlement(Place("7", "1"), After("move", "elsewhere"))]),
+                account.folder("other").list(None, 9),
+            ):
+                with suppress(TransportError):
+                    await work
+            with suppress(TransportError):
+                assert [copy async for copy in box.fetch([Place("7", "1")], "whole")] == []
+
+
+async def test_a_line_without_end_ends_at_the_limit_and_another_connection_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Splitter.__init__, "__defaults__", (1 << 16, 1 << 20))
+    async with opened({"UID SEARCH": ["* SEARCH " + "1 " * (1 << 16), "OK done"]}) as (account, _):
+        with pytest.raises(Unreachable, match="a line of more than 65536 bytes"):
+            await account.folder("INBOX").list(None, 9)
+        with pytest.raises(Unreachable):
+            await account.wait(1)
+        await account.connect()
+        assert await account.folder("INBOX").list(None, 0)
 
 
 async def test_a_server_in_trouble_makes_no_message_faulty() -> None:

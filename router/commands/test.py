@@ -1,0 +1,160 @@
+"""`test`: connects to every profile for real, and says what works."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import typer
+
+from router import app, profile
+from router.commands.terminal import Progress, carry_out, complain, say, say_json, say_marked
+from router.errors import DatabaseError
+from router.examine import (
+    Candidate,
+    Examined,
+    Profile,
+    Subject,
+    every,
+    examine,
+    named,
+    needs_owners,
+    of_mailboxes,
+    of_owners,
+)
+from router.examine import unserved as without_profile
+from router.profile import Profiles
+from router.profile.patterns import parse
+from router.repository.owners import list_owners
+from router.settings import Settings
+from transports import ListenerSettings
+from transports.base import Finding
+
+_MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "failed": ("FAILED", "bold red")}
+_STEP_WIDTH = len("capabilities")
+
+
+def test(name: str | None, owners: Sequence[str], *, as_json: bool) -> None:
+    """Try the profiles, or this one; for all approved owners, or these. Ends with status 1 if something fails."""
+    mailboxes = [_address(owner) for owner in owners]
+
+    async def work(settings: Settings) -> tuple[list[Examined], Sequence[str]]:
+        profiles = profile.load(settings.profiles)
+        chosen = _chosen(profiles, name)
+        subjects, unserved = await _subjects(settings, profiles, chosen, mailboxes)
+        report = _Report(len(subjects), silent=as_json)
+        with report.progress:
+            async for one in examine(subjects):
+                report.add(one)
+        return report.examined, unserved
+
+    examined, unserved = carry_out(work)
+    failed = [one for one in examined if one.failed]
+    if as_json:
+        ok = not failed and not unserved
+        say_json({"ok": ok, "examined": list(map(_described, examined)), "notes": unserved})
+    else:
+        _say_sum(examined, failed)
+        for note in unserved:
+            complain(note)
+    if failed or unserved:
+        raise typer.Exit(1)
+
+
+async def _subjects(
+    settings: Settings, profiles: Profiles, chosen: Sequence[Profile] | None, mailboxes: Sequence[str]
+) -> tuple[list[Subject], Sequence[str]]:
+    """Find out what to try, and for whom nothing can be tried."""
+    if mailboxes:
+        unserved = [] if chosen else without_profile(profiles, map(Candidate, mailboxes))
+        return of_mailboxes(profiles, chosen, mailboxes), unserved
+    everything = chosen or every(profiles)
+    owners: list[Candidate] = []
+    fault = None
+    if needs_owners(everything):
+        try:
+            async with app.database_of(settings) as database:
+                listed = await list_owners(database)
+            owners = [Candidate(one.owner.mailbox, one.approved, one.owner.rule) for one in listed]
+        except DatabaseError as error:
+            fault = str(error)
+    return of_owners(profiles, everything, owners, fault), [] if chosen else without_profile(profiles, owners)
+
+
+def _chosen(profiles: Profiles, name: str | None) -> Sequence[Profile] | None:
+    if name is None:
+        return None
+    if not (chosen := named(profiles, name)):
+        there = ", ".join(dict.fromkeys(one.name for one in every(profiles)))
+        raise typer.BadParameter(f"there is no profile {name!r}; there are {there}", param_hint="PROFILE")
+    return chosen
+
+
+def _address(owner: str) -> str:
+    try:
+        address = parse(owner)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--owner") from None
+    if "*" in address:
+        raise typer.BadParameter(f"{owner} is no address of one mailbox", param_hint="--owner")
+    return address
+
+
+class _Report:
+    """Says what was found out as it comes; of a profile's later mailboxes only what is not the same."""
+
+    def __init__(self, total: int, *, silent: bool) -> None:
+        self.examined: list[Examined] = []
+        self.progress = Progress("trying", total)
+        self._silent = silent
+        self._told: set[tuple[str, str, Finding]] = set()
+
+    def add(self, one: Examined) -> None:
+        self.examined.append(one)
+        with self.progress.advanced():
+            if not self._silent:
+                self._say(one)
+
+    def _say(self, one: Examined) -> None:
+        subject = one.subject
+        say(_title(subject) + _server(subject))
+        for found in one.findings:
+            key = (subject.direction, subject.profile.name, found)
+            if key in self._told and found.state != "failed":
+                continue
+            self._told.add(key)
+            mark, style = _MARKS[found.state]
+            say_marked(f"  {mark:<9}", style, f"{found.step:<{_STEP_WIDTH}}  {found.words}")
+            if found.advice:
+                say(" " * (_STEP_WIDTH + 13) + found.advice)
+        say()
+
+
+def _title(subject: Subject) -> str:
+    title = f"[{subject.direction}.{subject.profile.name}]"
+    return f"{title} {subject.mailbox}" if subject.mailbox else title
+
+
+def _server(subject: Subject) -> str:
+    settings, kind = subject.profile.settings, subject.profile.kind
+    where = settings.listen if isinstance(settings, ListenerSettings) else settings.host
+    return f" ({kind} {where})"
+
+
+def _say_sum(examined: Sequence[Examined], failed: Sequence[Examined]) -> None:
+    warnings = sum(any(found.state == "warning" for found in one.findings) for one in examined)
+    beside = f", {warnings} with warnings" if warnings else ""
+    say(f"{len(examined) - len(failed)} of {len(examined)} work{beside}")
+    for one in failed:
+        complain(f"does not work: {_title(one.subject)}: {', '.join(one.failed)}")
+
+
+def _described(one: Examined) -> dict[str, Any]:
+    subject = one.subject
+    return {
+        "direction": subject.direction,
+        "profile": subject.profile.name,
+        "transport": subject.profile.kind,
+        "mailbox": subject.mailbox,
+        "ok": not one.failed,
+        "findings": list(map(asdict, one.findings)),
+    }

@@ -1,0 +1,151 @@
+"""Trying profiles for real: which connections that are, and all of them, several at once. Nothing is changed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+
+from router.model import Rule
+from router.profile import IncomingProfile, OutgoingProfile, Profiles, check_owners
+from transports import ListenerSettings, MailboxSettings, RelaySettings
+from transports.base import Finding
+
+AT_ONCE = 8
+
+Profile = IncomingProfile | OutgoingProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An owner whose mailbox may be tried."""
+
+    mailbox: str
+    approved: bool = True
+    rule: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One connection to try: of a profile, and of an owner's mailbox if it reads mailboxes.
+
+    Without a mailbox there is nobody to log in as, and `notes` say why.
+    """
+
+    profile: Profile
+    mailbox: str | None = None
+    notes: tuple[Finding, ...] = ()
+
+    @property
+    def direction(self) -> str:
+        """The profile's table in TOML."""
+        return "outgoing" if isinstance(self.profile, OutgoingProfile) else "incoming"
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What was found out about a subject."""
+
+    subject: Subject
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> Sequence[str]:
+        """The steps that do not work."""
+        return list(dict.fromkeys(found.step for found in self.findings if found.state == "failed"))
+
+
+def every(profiles: Profiles) -> Sequence[Profile]:
+    """List all profiles, incoming ones first."""
+    return [*profiles.incoming, *profiles.outgoing]
+
+
+def named(profiles: Profiles, name: str) -> Sequence[Profile]:
+    """Find profiles by name, `staff` or `incoming.staff`: there may be one in each direction."""
+    return [one for one in every(profiles) if name in (one.name, f"{Subject(one).direction}.{one.name}")]
+
+
+def needs_owners(chosen: Iterable[Profile]) -> bool:
+    """Whether some of these read mailboxes."""
+    return any(isinstance(one.settings, MailboxSettings) for one in chosen)
+
+
+def of_owners(
+    profiles: Profiles, chosen: Iterable[Profile], owners: Sequence[Candidate], fault: str | None
+) -> list[Subject]:
+    """List what to try of the chosen profiles for all approved owners; `fault` says why the owners are not known."""
+    subjects: list[Subject] = []
+    for one in chosen:
+        if not isinstance(one.settings, MailboxSettings):
+            subjects.append(Subject(one))
+            continue
+        served = [owner for owner in owners if profiles.incoming_for(owner.mailbox) is one]
+        approved = [Subject(one, owner.mailbox) for owner in served if owner.approved]
+        subjects += approved or [Subject(one, None, (_nobody(served, fault),))]
+    return subjects
+
+
+def of_mailboxes(profiles: Profiles, chosen: Sequence[Profile] | None, mailboxes: Iterable[str]) -> list[Subject]:
+    """List what to try for these mailboxes: by the chosen profiles, or by those that serve them."""
+    subjects: list[Subject] = []
+    for mailbox in mailboxes:
+        routes = (profiles.incoming_for(mailbox), profiles.listener_for(mailbox), profiles.outgoing_for(mailbox))
+        for one in chosen or [route for route in routes if route is not None]:
+            if not isinstance(one.settings, MailboxSettings):
+                subjects.append(Subject(one))
+            elif routes[0] is one:
+                subjects.append(Subject(one, mailbox))
+            else:
+                words = f"{mailbox} is not an owner that this profile serves"
+                note = Finding("owners", "warning", words, 'add the address to its "owners", if it should be')
+                subjects.append(Subject(one, mailbox, (note,)))
+    return list(dict.fromkeys(subjects))
+
+
+def unserved(profiles: Profiles, owners: Iterable[Candidate]) -> Sequence[str]:
+    """Tell which owners are served by nobody, or not as their rule needs."""
+    mistakes = check_owners(profiles, ((owner.mailbox, owner.approved, owner.rule) for owner in owners))
+    return [str(mistake) for mistake in mistakes]
+
+
+async def examine(subjects: Sequence[Subject]) -> AsyncIterator[Examined]:
+    """Try them all, `AT_ONCE` at once; in their order, each as soon as it and those before it are done."""
+    turns = asyncio.Semaphore(AT_ONCE)
+    # A server that grants a profile few connections is not asked for more.
+    granted = {(one.direction, one.profile.name): asyncio.Semaphore(_granted(one.profile)) for one in subjects}
+
+    async def work(subject: Subject) -> Examined:
+        async with granted[subject.direction, subject.profile.name], turns:
+            return Examined(subject, (*subject.notes, *[finding async for finding in _findings(subject)]))
+
+    tasks = [asyncio.create_task(work(subject)) for subject in subjects]
+    try:
+        for task in tasks:
+            yield await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _granted(profile: Profile) -> int:
+    return profile.settings.max_connections if isinstance(profile.settings, MailboxSettings) else AT_ONCE
+
+
+def _findings(subject: Subject) -> AsyncIterator[Finding]:
+    profile = subject.profile
+    match profile.settings:
+        case MailboxSettings() as settings if isinstance(profile, IncomingProfile):
+            return settings.examine(subject.mailbox, profile.after)
+        case ListenerSettings() | RelaySettings() as settings:
+            return settings.examine()
+    raise AssertionError(f"{profile.name} neither reads, listens nor sends")
+
+
+def _nobody(served: Sequence[Candidate], fault: str | None) -> Finding:
+    if fault is not None:
+        advice = '"email-router test --owner ADDRESS" tries a mailbox without the database'
+        return Finding("owners", "failed", f"the owners are not known: {fault}", advice)
+    words = "no approved owner has a mailbox that this profile reads, so nobody is logged in"
+    if served:
+        some = " ".join(owner.mailbox for owner in served[:5]) + (" …" if len(served) > 5 else "")
+        return Finding("owners", "warning", words, f"email-router owners approve {some}")
+    return Finding("owners", "warning", words, '"email-router test --owner ADDRESS" tries a mailbox')

@@ -1,0 +1,65 @@
+"""What processes that died had claimed: pending again, or unknown."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from router.repository.database import Database
+
+
+async def recover(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
+    """Take over what dead processes had claimed; returns how many emails that were.
+
+    Not started: pending again. Started without an outcome: unknown, or pending again if its profile says `resend`.
+    So goes what this process claimed itself without hearing of it, since the connection to the database was lost in
+    that moment: it is not among the attempts that are `under_way`.
+    """
+    async with database.transaction() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT o.email_id, o.attempt_id, a.started_at IS NULL OR a.resend AS again, a.profile
+            FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
+            WHERE o.process_id IS NOT NULL AND CASE
+                WHEN o.process_id = $2 THEN a.started_at IS NULL AND o.attempt_id <> ALL ($3::uuid[])
+                    AND a.claimed_at < clock_timestamp() - $1::interval
+                ELSE NOT EXISTS (SELECT FROM router.process AS p
+                    WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $1::interval)
+                END
+            ORDER BY o.email_id LIMIT 1000 FOR UPDATE OF o SKIP LOCKED
+            """,
+            lease,
+            process_id,
+            list(under_way),
+        )
+        again = [row["email_id"] for row in rows if row["again"]]
+        unknown = [row["email_id"] for row in rows if not row["again"]]
+        if again:
+            await connection.execute(
+                "UPDATE router.outbox SET process_id = NULL, attempt_id = NULL WHERE email_id = ANY($1::uuid[])", again
+            )
+            await connection.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = ANY($1::uuid[])", again)
+        if unknown:
+            await connection.execute("DELETE FROM router.outbox WHERE email_id = ANY($1::uuid[])", unknown)
+            await connection.execute(
+                """
+                UPDATE crm.email SET status = 'unknown', status_reason =
+                    'the router was stopped while the relay had the message, before it answered: '
+                    'look whether it arrived, then set the status to sent, failed or pending_send'
+                WHERE id = ANY($1::uuid[])
+                """,
+                unknown,
+            )
+            await connection.execute(
+                """
+                INSERT INTO crm.delivery (email_id, address, state, text)
+                SELECT DISTINCT p.email_id, p.address, 'unknown', 'the relay''s answer was not heard'
+                FROM crm.party AS p WHERE p.email_id = ANY($1::uuid[]) AND p.role IN ('to', 'cc', 'bcc')
+                ON CONFLICT (email_id, address) DO UPDATE SET state = excluded.state, text = excluded.text, at = now()
+                    WHERE crm.delivery.state NOT IN ('accepted', 'refused')
+                """,
+                unknown,
+            )
+            await connection.execute(
+                "INSERT INTO crm.event (kind, email_id) SELECT 'unknown', * FROM unnest($1::uuid[])", unknown
+            )
+    return len(rows)

@@ -1,0 +1,103 @@
+"""Where a benchmark takes place: Dovecot, PostgreSQL and routers, all of its own, on this machine."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+
+from router.repository.embedded import EmbeddedServer
+from router.repository.migrate import migrate
+from tests.servers.dovecot import HOST, PASSWORD, Dovecot
+from tests.servers.tls import Tls, make_tls
+
+PROFILE = """
+[incoming.bench]
+transport = "imap"
+host = "{host}"
+port = {port}
+ca_file = "{ca_file}"
+auth = {{ user = "{{mailbox}}", password = {{ env = "BENCHMARK_PASSWORD" }} }}
+owners = ["*@in.test"]
+rule = "all"
+start = "{start}"
+after = "{after}"
+max_connections = 1000
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The servers of one benchmark; each `database` is a new one, each `router` a new process."""
+
+    dovecot: Dovecot
+    tls: Tls
+    server: EmbeddedServer
+    folder: Path
+    numbers: "count[int]"
+
+    @asynccontextmanager
+    async def database(self, mailboxes: Sequence[str]) -> AsyncIterator[str]:
+        """Make a database with an owner for each mailbox, under the rule "all"; give its DSN."""
+        name = f"bench_{next(self.numbers)}"
+        admin = await asyncpg.connect(self.server.superuser_dsn("postgres"))
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE email_router OWNER email_router")
+        dsn = self.server.dsn.replace("/email_router?", f"/{name}?")
+        sql = await asyncpg.connect(dsn)
+        await sql.execute(
+            """
+            WITH r AS (
+                INSERT INTO crm.record (id, kind, name)
+                SELECT gen_random_uuid(), 'user', mailbox FROM unnest($1::text[]) AS m (mailbox) RETURNING id, name
+            )
+            INSERT INTO crm.owner (record_id, mailbox) SELECT id, name FROM r
+            """,
+            list(mailboxes),
+        )
+        await sql.execute("UPDATE crm.owner SET approved = true, tracking_rule = 'all'")
+        await sql.close()
+        yield dsn
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+    @asynccontextmanager
+    async def router(
+        self, dsn: str, start: str = "now", after: str = "keep", **more: str
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run one router on this database; stopped in the end."""
+        folder = self.folder / f"router-{next(self.numbers)}"
+        (folder / "profiles").mkdir(parents=True)
+        profile = PROFILE.format(host=HOST, port=self.dovecot.imaps, ca_file=self.tls.ca_file, start=start, after=after)
+        (folder / "profiles" / "bench.toml").write_text(profile, encoding="utf-8")
+        variables = {"DATABASE_URL": dsn, "PROFILES": str(folder / "profiles"), "LOG_LEVEL": "warning"}
+        environment = os.environ | {f"EMAIL_ROUTER_{name}": value for name, value in (variables | more).items()}
+        program = [*os.environ.get("BENCHMARK_UNDER", "").split(), sys.executable, "-m", "router", "run"]
+        process = await asyncio.create_subprocess_exec(*program, env=environment | {"BENCHMARK_PASSWORD": PASSWORD})
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+
+
+@asynccontextmanager
+async def staged(name: str) -> AsyncIterator[Stage]:
+    """Start the servers, and stop them in the end."""
+    with tempfile.TemporaryDirectory(prefix=f"er-{name[:8]}-") as made:
+        folder = Path(made)
+        await asyncio.to_thread(folder.chmod, 0o755)  # as root, the database is another user
+        tls = make_tls(folder)
+        dovecot = await asyncio.to_thread(Dovecot, tls)
+        try:
+            async with EmbeddedServer(folder / "data", settings={"max_connections": "200"}) as server:
+                await migrate(server.dsn)
+                yield Stage(dovecot, tls, server, folder, count(1))
+        finally:
+            await asyncio.to_thread(dovecot.close)

@@ -1,0 +1,63 @@
+"""What is under test: the kinds of transport that read mailboxes, what each can do, and the ways to a mailbox.
+
+To enrol a kind: a line in KINDS, and its ways in WAYS. Everything else speaks the contract only.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+from tests.servers.imap_server import HOST, ImapServer
+
+Ability = Literal[
+    "folders",  # more than the INBOX
+    "seen",  # settling as seen
+    "keyword",  # settling with a keyword
+    "move",  # settling by moving to a folder
+    "told",  # waiting ends when mail comes, not only when it is time to look
+    "login",  # there is a server that may refuse, be gone, or show a certificate
+]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to a mailbox: which kind reads it, from which server (a fixture), how secured."""
+
+    kind: str
+    server: str
+    security: Literal["tls", "starttls"]
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.server}-{self.security}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kind can do, and what its settings need to reach a server."""
+
+    abilities: frozenset[Ability]
+    keys: Callable[[ImapServer, Way], Mapping[str, Any]]
+
+
+def _imap(server: ImapServer, way: Way) -> Mapping[str, Any]:
+    return {"host": HOST, "port": server.imaps if way.security == "tls" else server.imap, "security": way.security}
+
+
+KINDS = {
+    "imap": Kind(frozenset(["folders", "seen", "keyword", "move", "told", "login"]), _imap),
+}
+
+WAYS = (
+    Way("imap", "dovecot", "tls"),
+    Way("imap", "dovecot", "starttls"),
+    Way("imap", "cyrus", "tls"),
+    Way("imap", "cyrus", "starttls"),
+)
+
+
+def every_way(*needed: Ability, fixture: str = "post") -> pytest.MarkDecorator:
+    """Run a test for each way whose kind has these abilities."""
+    ways = [way for way in WAYS if KINDS[way.kind].abilities.issuperset(needed)]
+    return pytest.mark.parametrize(fixture, ways, indirect=True, ids=str)

@@ -1,0 +1,388 @@
+"""`email-router test`, as an admin runs it against real servers: its words, its JSON, its exit status."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import asyncpg
+import pytest
+
+from tests.letters import letter
+from tests.profiles import MASTER, SECRETS, Profile
+from tests.router_process import NewRouter
+from tests.servers.dovecot import HOST, Dovecot
+from tests.servers.ports import free_port
+from tests.servers.postfix import Postfix
+from tests.servers.tls import make_tls
+
+MESSAGE = letter("karl@kunde.test", "ann@in.test")
+ROOT = Path(__file__).parents[2]
+WRONG = "a-wrong-password-of-the-tests"
+WRONG_OWN = {"user": "{mailbox}", "password": {"env": "WRONG_PASSWORD"}}
+
+
+class Trial(Protocol):
+    """`trial(profiles, *arguments, status=0)` runs the command and returns what it printed, stderr included."""
+
+    def __call__(self, profiles: str, *arguments: str, status: int = 0, **environment: str) -> str: ...
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Trial:
+    """Without a database, unless the environment names one: there is none to start in the data folder either."""
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("EMAIL_ROUTER_")}
+
+    def run(profiles: str, *arguments: str, status: int = 0, **environment: str) -> str:
+        (folder / "all.toml").write_text(profiles)
+        settings = {"EMAIL_ROUTER_PROFILES": str(folder), "EMAIL_ROUTER_DATA": str(tmp_path / "data")}
+        done = subprocess.run(
+            [sys.executable, "-m", "router", "test", *arguments],
+            cwd=ROOT,
+            env=inherited | settings | SECRETS | {"WRONG_PASSWORD": WRONG} | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == status, said
+        assert "Traceback" not in said
+        for secret in (*SECRETS.values(), WRONG):
+            assert secret not in said
+        return done.stdout if "--json" in arguments else said
+
+    return run
+
+
+def findings(printed: str, profile: str) -> Mapping[str, Any]:
+    """The last finding of each step of a profile."""
+    (one,) = [one for one in json.loads(printed)["examined"] if one["profile"] == profile]
+    return {found["step"]: found for found in one["findings"]}
+
+
+def test_everything_works(trial: Trial, incoming: Profile, outgoing: Profile, dovecot: Dovecot, mailbox: str) -> None:
+    dovecot.append(mailbox, MESSAGE)
+    dovecot.append(mailbox, MESSAGE, folder="Kunden")
+    profiles = incoming(folders=["INBOX", "Kunden"], after="move:Done") + outgoing()
+    said = trial(profiles, "--owner", mailbox)
+    assert f"[incoming.staff] {mailbox} (imap {HOST})" in said
+    assert f"{HOST}:{dovecot.imaps} answers" in said
+    assert "TLSv1.3; the certificate is from CRM email router test authority, valid until 20" in said
+    assert f"login         as {mailbox}" in said
+    assert "IDLE, NOTIFY, MOVE, UIDPLUS, CONDSTORE, QRESYNC, SPECIAL-USE" in said
+    assert "INBOX: 1 message, " in said
+    assert "; Kunden: 1 message, " in said
+    assert "move:Done: the folder is not there yet, it is made when it is needed" in said
+    assert "SMTPUTF8" in said
+    assert "2 of 2 work\n" in said
+    assert "warning" not in said
+    assert "FAILED" not in said
+
+
+def test_json(trial: Trial, incoming: Profile, outgoing: Profile, mailbox: str) -> None:
+    profiles = incoming() + outgoing(host="relay.invalid")
+    told = json.loads(trial(profiles, "--owner", mailbox, "--json", status=1))
+    assert told["ok"] is False
+    assert told["notes"] == []
+    assert [(one["direction"], one["profile"], one["transport"], one["mailbox"]) for one in told["examined"]] == [
+        ("incoming", "staff", "imap", mailbox),
+        ("outgoing", "relay", "smtp", None),
+    ]
+    assert [one["ok"] for one in told["examined"]] == [True, False]
+    steps = [found["step"] for found in told["examined"][0]["findings"]]
+    assert steps == ["name", "connection", "TLS", "login", "capabilities", "folders"]
+    assert {found["state"] for found in told["examined"][0]["findings"]} == {"ok"}
+    (found,) = told["examined"][1]["findings"]
+    assert (found["step"], found["state"]) == ("name", "failed")
+    assert found["words"].startswith("relay.invalid cannot be found: ")
+    assert found["advice"]
+
+
+def test_nothing_is_changed(trial: Trial, incoming: Profile, dovecot: Dovecot, mailbox: str) -> None:
+    for folder in ("INBOX", "Kunden"):
+        dovecot.append(mailbox, MESSAGE, folder=folder)
+        dovecot.append(mailbox, MESSAGE, folder=folder, flags=["\\Flagged"])
+
+    def look() -> Any:
+        with dovecot.connect(mailbox) as imap:
+            counted = [
+                imap.status(name, "(MESSAGES RECENT UNSEEN UIDNEXT UIDVALIDITY)") for name in ("INBOX", "Kunden")
+            ]
+            return dovecot.folders(mailbox), imap.lsub(), counted, dovecot.flags(mailbox)
+
+    before = look()
+    assert b"RECENT 2" in before[2][0][1][0]
+    trial(incoming(folders=["*"], after="move:Done"), "--owner", mailbox)
+    assert look() == before
+
+
+def test_a_folder_that_is_not_there(trial: Trial, incoming: Profile, mailbox: str) -> None:
+    said = trial(incoming(folders=["INBOX", "Kunden"]), "--owner", mailbox, status=1)
+    assert 'FAILED   folders       there is no folder "Kunden"' in said
+    assert 'write as "folders" what is there: INBOX, Drafts, Junk, Sent, Trash' in said
+    assert "INBOX: empty" in said
+    assert f"does not work: [incoming.staff] {mailbox}: folders" in said
+
+
+def test_many_folders_are_told_together(trial: Trial, incoming: Profile, dovecot: Dovecot, mailbox: str) -> None:
+    for folder in ("Änderungen", "B", "C"):
+        dovecot.append(mailbox, MESSAGE, folder={"Änderungen": "&AMQ-nderungen"}.get(folder, folder))
+    found = findings(trial(incoming(folders=["*"]), "--owner", mailbox, "--json"), "staff")["folders"]
+    assert found["words"].startswith("3 messages, ")
+    assert found["words"].endswith(" in 5 folders: INBOX, B, C, Sent, Änderungen")
+
+
+def test_a_keyword_that_only_setting_it_could_prove(
+    trial: Trial, incoming: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    profiles = incoming(after="keyword:crm-done")
+    found = findings(trial(profiles, "--owner", mailbox, "--json"), "staff")["after"]
+    assert found["state"] == "warning"
+    dovecot.append(mailbox, MESSAGE, flags=["crm-done"])
+    found = findings(trial(profiles, "--owner", mailbox, "--json"), "staff")["after"]
+    assert (found["state"], found["words"]) == ("ok", "the keyword crm-done is kept")
+
+
+def test_the_login_is_refused(trial: Trial, incoming: Profile, mailbox: str) -> None:
+    found = findings(trial(incoming(auth=WRONG_OWN), "--owner", mailbox, "--json", status=1), "staff")
+    assert list(found) == ["name", "connection", "TLS", "login"]
+    assert found["login"]["state"] == "failed"
+    assert f"refuses the login of {mailbox}: [AUTHENTICATIONFAILED]" in found["login"]["words"]
+    assert "the environment variable WRONG_PASSWORD" in found["login"]["advice"]
+
+
+def test_a_secret_that_is_missing(trial: Trial, incoming: Profile, mailbox: str, tmp_path: Path) -> None:
+    auth = {"user": "{mailbox}", "password": {"file": str(tmp_path / "{mailbox}")}}
+    found = findings(trial(incoming(auth=auth), "--owner", mailbox, "--json", status=1), "staff")["login"]
+    assert found["words"] == f"the secret {tmp_path / mailbox} cannot be read: No such file or directory"
+
+
+def test_a_master_user(trial: Trial, incoming: Profile, mailbox: str) -> None:
+    assert f"as {mailbox}*crm-router" in trial(incoming(auth=MASTER), "--owner", mailbox)
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+def test_an_unknown_authority(
+    trial: Trial, incoming: Profile, outgoing: Profile, dovecot: Dovecot, postfix: Postfix, mailbox: str, security: str
+) -> None:
+    imap, smtp = (dovecot.imaps, postfix.smtps) if security == "tls" else (dovecot.imap, postfix.smtp)
+    # Any authority but the right one; the system may have none at all.
+    profiles = incoming(port=imap, security=security) + outgoing(port=smtp, security=security)
+    profiles = "\n".join(line for line in profiles.splitlines() if not line.startswith("ca_file"))
+    printed = trial(profiles, "--owner", mailbox, "--json", status=1)
+    for profile, port in (("staff", imap), ("relay", smtp)):
+        found = findings(printed, profile)
+        assert list(found) == ["name", "connection", "TLS"]
+        assert found["connection"]["state"] == "ok"
+        assert "its certificate cannot be trusted: unable to get local issuer certificate" in found["TLS"]["words"]
+        assert 'write as "ca_file" the file (PEM)' in found["TLS"]["advice"]
+        assert f"{HOST}:{port}" in found["TLS"]["advice"]
+
+
+def test_an_authority_that_is_another(trial: Trial, incoming: Profile, mailbox: str, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = make_tls(tmp_path / "other").ca_file
+    found = findings(trial(incoming(ca_file=str(other)), "--owner", mailbox, "--json", status=1), "staff")["TLS"]
+    assert f"{other} (ca_file) does not hold the authority" in found["advice"]
+
+
+def test_a_certificate_of_another_name(trial: Trial, incoming: Profile, outgoing: Profile, mailbox: str) -> None:
+    # An address as no certificate writes it, and so another name to TLS.
+    host = "127.1"
+    printed = trial(incoming(host=host) + outgoing(host=host), "--owner", mailbox, "--json", status=1)
+    for profile in ("staff", "relay"):
+        found = findings(printed, profile)
+        assert found["name"]["words"] == f"{host} is 127.0.0.1"
+        assert "ostname mismatch, certificate is not valid for '127.1'" in found["TLS"]["words"]
+        assert found["TLS"]["advice"] == 'write as "host" a name that the certificate is for'
+
+
+def test_nobody_listens(trial: Trial, incoming: Profile, outgoing: Profile, mailbox: str) -> None:
+    port = free_port()
+    printed = trial(incoming(port=port) + outgoing(port=port), "--owner", mailbox, "--json", status=1)
+    for profile, usual in (("staff", '993 (security = "tls")'), ("relay", '587 (security = "starttls")')):
+        found = findings(printed, profile)["connection"]
+        assert found["words"] == f"cannot connect to {HOST}:{port}: Connection refused"
+        assert f"does a mail server listen at port {port} of {HOST}" in found["advice"]
+        assert usual in found["advice"]
+
+
+def test_a_name_that_nobody_has(trial: Trial, incoming: Profile, outgoing: Profile, mailbox: str) -> None:
+    profiles = incoming(host="mail.invalid") + outgoing(host="mail.invalid")
+    printed = trial(profiles, "--owner", mailbox, "--json", status=1)
+    for profile in ("staff", "relay"):
+        found = findings(printed, profile)
+        assert list(found) == ["name"]
+        assert found["name"]["words"].startswith("mail.invalid cannot be found: ")
+
+
+def test_tls_where_there_is_none(
+    trial: Trial, incoming: Profile, outgoing: Profile, dovecot: Dovecot, postfix: Postfix, mailbox: str
+) -> None:
+    profiles = incoming(port=dovecot.imap) + outgoing(port=postfix.smtp, security="tls")
+    printed = trial(profiles, "--owner", mailbox, "--json", status=1)
+    for profile, usual in (("staff", 'usual ports are 993 (security = "tls"), 143'), ("relay", "usual ports are 465")):
+        found = findings(printed, profile)
+        assert found["connection"]["state"] == "ok"
+        assert "it does not speak TLS at this port" in found["TLS"]["words"]
+        assert found["TLS"]["advice"].startswith(usual)
+
+
+async def test_a_server_that_says_nothing(trial: Trial, incoming: Profile, outgoing: Profile, mailbox: str) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        port = silent.getsockname()[1]
+        clear = {"port": port, "security": "none", "timeout": 0.2}
+        printed = trial(incoming(**clear) + outgoing(**clear), "--owner", mailbox, "--json", status=1)
+    for profile in ("staff", "relay"):
+        assert findings(printed, profile)["connection"]["state"] == "failed"
+
+
+def test_a_relay_with_a_login(trial: Trial, outgoing: Profile, postfix: Postfix, mailbox: str) -> None:
+    def login(secret: str) -> Mapping[str, Any]:
+        return {"user": mailbox, "password": {"env": secret}}
+
+    profiles = outgoing("good", port=postfix.smtps, security="tls", auth=login("MAILBOX_PASSWORD"))
+    profiles += outgoing("bad", port=postfix.submission, senders=["*@bad.test"], auth=login("WRONG_PASSWORD"))
+    printed = trial(profiles, "--json", status=1)
+    assert findings(printed, "good")["login"]["words"] == f"as {mailbox}"
+    assert "SIZE" not in findings(printed, "good")["capabilities"]["words"]
+    assert "MB at most" in findings(printed, "good")["capabilities"]["words"]
+    found = findings(printed, "bad")
+    assert list(found) == ["name", "connection", "TLS", "login"]
+    assert found["login"]["words"].startswith(f"the login of {mailbox} is refused: 535 ")
+    assert "the environment variable WRONG_PASSWORD" in found["login"]["advice"]
+
+
+def test_nothing_is_sent(trial: Trial, outgoing: Profile, postfix: Postfix) -> None:
+    begins = len(postfix.log())
+    trial(outgoing())
+    assert ": client=" not in postfix.log()[begins:]
+
+
+def listener(address: str, **keys: str) -> str:
+    more = "\n".join(f"{key} = {value}" for key, value in keys.items())
+    return f'[incoming.copies]\ntransport = "smtp"\nlisten = "{address}"\nowners = ["*@in.test"]\ncopy = true\n{more}\n'
+
+
+def test_a_listener_that_nobody_serves_yet(trial: Trial) -> None:
+    said = trial(listener(f"127.0.0.1:{free_port()}"))
+    assert "is free to listen at; no router does so now" in said
+    assert "only programs on this machine reach it" in said
+
+
+async def test_a_listener_that_a_router_serves(trial: Trial, new_router: NewRouter) -> None:
+    profiles = listener(f"127.0.0.1:{free_port()}")
+    await new_router(profiles, says=("listening",))
+    assert "is served: a router listens there" in await asyncio.to_thread(trial, profiles)
+
+
+def test_a_listener_whose_address_another_program_has(trial: Trial, dovecot: Dovecot) -> None:
+    found = findings(trial(listener(f"127.0.0.1:{dovecot.imap}"), "--json", status=1), "copies")["address"]
+    assert "another program listens there; it says: * OK" in found["words"]
+    assert "choose another port" in found["advice"]
+
+
+@pytest.mark.parametrize(
+    ("clients", "state", "words"),
+    [
+        ('["0.0.0.0/0"]', "warning", "may hand over mail"),
+        ('["127.0.0.0/8"]', "warning", "but only 127.0.0.0/8 may hand over mail"),
+        ('["10.0.0.0/8"]', "ok", "only 10.0.0.0/8 may hand over mail"),
+    ],
+)
+def test_a_listener_that_others_reach(trial: Trial, clients: str, state: str, words: str) -> None:
+    printed = trial(listener(f"0.0.0.0:{free_port()}", clients=clients), "--json")
+    found = findings(printed, "copies")["clients"]
+    assert found["state"] == state
+    assert words in found["words"]
+
+
+def test_a_listener_whose_certificate_is_not_there(trial: Trial, tmp_path: Path) -> None:
+    printed = trial(listener("127.0.0.1:0", cert_file=json.dumps(str(tmp_path / "no.pem"))), "--json", status=1)
+    assert "no.pem cannot be used: No such file or directory" in findings(printed, "copies")["TLS"]["words"]
+
+
+async def test_the_owners_of_the_crm(trial: Trial, incoming: Profile, outgoing: Profile, database: str) -> None:
+    connection = await asyncpg.connect(database)
+    for name, approved in (("ann", True), ("ben", True), ("eve", False)):
+        record = await connection.fetchval("INSERT INTO crm.record (kind, name) VALUES ('user', $1) RETURNING id", name)
+        await connection.execute("INSERT INTO crm.owner VALUES ($1, $2, NULL, $3)", record, f"{name}@in.test", approved)
+    profiles = incoming() + incoming("other", owners=["*@other.test"]) + outgoing()
+
+    def tried(*arguments: str, status: int = 0) -> str:
+        return trial(profiles, *arguments, status=status, EMAIL_ROUTER_DATABASE_URL=database)
+
+    said = await asyncio.to_thread(tried)
+    assert "login         as ann@in.test" in said
+    assert "login         as ben@in.test" in said
+    assert "eve" not in said
+    assert said.count(" answers\n") == 3, "what was told of a profile is not told again"
+    assert "no approved owner has a mailbox that this profile reads" in said
+    assert '"email-router test --owner ADDRESS" tries a mailbox' in said
+    assert "4 of 4 work, 1 with warnings" in said
+    one = json.loads(await asyncio.to_thread(tried, "staff", "--json"))
+    assert [found["mailbox"] for found in one["examined"]] == ["ann@in.test", "ben@in.test"]
+    one = json.loads(await asyncio.to_thread(tried, "outgoing.relay", "--json"))
+    assert [found["profile"] for found in one["examined"]] == ["relay"]
+
+    await connection.execute("UPDATE crm.owner SET approved = mailbox LIKE 'eve%'")
+    await connection.execute(
+        "UPDATE crm.owner SET mailbox = 'ann@nobody.test', approved = true WHERE mailbox LIKE 'ann%'"
+    )
+    await connection.execute("UPDATE crm.owner SET approved = true WHERE mailbox LIKE 'ann%'")
+    await connection.close()
+    said = await asyncio.to_thread(tried, status=1)
+    assert "owner ann@nobody.test: no incoming profile serves this mailbox" in said
+
+
+async def test_owners_who_wait_for_approval(trial: Trial, incoming: Profile, database: str) -> None:
+    connection = await asyncpg.connect(database)
+    record = await connection.fetchval("INSERT INTO crm.record (kind, name) VALUES ('user', 'Eve') RETURNING id")
+    await connection.execute("INSERT INTO crm.owner VALUES ($1, 'eve@in.test', NULL, false)", record)
+    await connection.close()
+    said = await asyncio.to_thread(trial, incoming(), EMAIL_ROUTER_DATABASE_URL=database)
+    assert "email-router owners approve eve@in.test" in said
+    assert "login" not in said.replace("logged in", "")
+
+
+def test_without_its_database_the_rest_is_tried(trial: Trial, incoming: Profile, outgoing: Profile) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    printed = trial(incoming() + outgoing(), "--json", status=1, EMAIL_ROUTER_DATABASE_URL=url)
+    found = findings(printed, "staff")
+    assert found["owners"]["words"].startswith("the owners are not known: ")
+    assert "--owner" in found["owners"]["advice"]
+    assert found["TLS"]["state"] == "ok"
+    assert findings(printed, "relay")["capabilities"]["state"] == "ok"
+
+
+def test_an_owner_nobody_serves(trial: Trial, incoming: Profile, mailbox: str) -> None:
+    profiles = incoming(owners=["*@other.test"])
+    said = trial(profiles, "--owner", mailbox, status=1)
+    assert f"owner {mailbox}: no incoming profile serves this mailbox" in said
+    found = findings(trial(profiles, "staff", "--owner", mailbox, "--json"), "staff")
+    assert found["owners"]["state"] == "warning"
+    assert found["folders"]["state"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nobody"], "there is no profile 'nobody'; there are staff, relay"),
+        (["--owner", "ann"], "is no address"),
+        (["--owner", "*@in.test"], "is no address of one mailbox"),
+    ],
+)
+def test_usage(trial: Trial, incoming: Profile, outgoing: Profile, arguments: list[str], words: str) -> None:
+    assert words in " ".join(trial(incoming() + outgoing(), *arguments, status=2).split())
+
+
+def test_profiles_that_are_wrong(trial: Trial) -> None:
+    assert "all.toml:2: [incoming.staff]" in trial('[incoming.staff]\ntransport = "imapp"\n', status=1)

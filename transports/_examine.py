@@ -1,0 +1,104 @@
+"""What the examinations of servers have in common: the way there, step by step, and its TLS, in an admin's words."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from transports._settings import Security, ServerSettings
+from transports.base import Finding, TransportError, Unreachable
+
+EXPIRES_SOON = timedelta(days=21)
+"""Who renews certificates by a program does so 30 days before they end: later, something does not work."""
+
+# X509_V_ERR_… (OpenSSL, x509_vfy.h)
+_EXPIRED = {10}
+_OTHER_NAME = {62, 64}
+
+Ports = Mapping[Security, int]
+"""The protocol's own port for each kind of security."""
+
+
+async def find_name(server: ServerSettings, port: int) -> Finding:
+    """Look up the server's name."""
+    host = server.host
+    try:
+        async with asyncio.timeout(server.timeout):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        words = f"{host} cannot be looked up: the name servers do not answer"
+        return Finding("name", "failed", words, "does this machine (or container) reach its name servers?")
+    except (OSError, UnicodeError) as error:
+        words = f"{host} cannot be found: {getattr(error, 'strerror', None) or 'it is no name of a server'}"
+        return Finding("name", "failed", words, 'is "host" right, and does the DNS of this machine know it?')
+    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+    if addresses == [host]:
+        return Finding("name", "ok", f"{host} is an address")
+    return Finding("name", "ok", f"{host} is {', '.join(addresses)}")
+
+
+def no_way(error: TransportError, server: ServerSettings, port: int, usual: Ports) -> Sequence[Finding]:
+    """Tell what stood in the way to a server whose name was found, before the login."""
+    cause = _cause(error)
+    if isinstance(cause, ssl.SSLError):
+        untrusted = cause.verify_code if isinstance(cause, ssl.SSLCertVerificationError) else None
+        advice = _ports(usual) if untrusted is None else _trust(untrusted, server, port)
+        reached = Finding("connection", "ok", f"{server.host}:{port} answers")
+        return [reached, Finding("TLS", "failed", str(error), advice)]
+    if isinstance(error, Unreachable):
+        advice = f"does a mail server listen at port {port} of {server.host}, and no firewall stand between?"
+        return [Finding("connection", "failed", str(error), f"{advice} {_ports(usual)}")]
+    if error.__cause__ is None:
+        # Ours, not the server's: no STARTTLS, or a file that cannot be used.
+        return [Finding("TLS", "failed", str(error), _ports(usual) if "STARTTLS" in str(error) else "")]
+    return [Finding("connection", "failed", str(error), f"these are the server's own words; {_ports(usual)}")]
+
+
+def found_tls(tls: ssl.SSLObject | None, server: ServerSettings, *, now: datetime | None = None) -> Finding:
+    """Tell how a connection is encrypted, and how long the server's certificate lasts."""
+    if tls is None:
+        if server.allow_clear:
+            words = "there is none: passwords and mail go in clear text"
+            return Finding("TLS", "warning", words, 'security = "starttls" or "tls", if the server can do it')
+        return Finding("TLS", "ok", "there is none, and nothing leaves this machine")
+    certificate = tls.getpeercert() or {}
+    until = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
+    words = f"{tls.version()}; the certificate is from {_issuer(certificate)}, valid until {until:%Y-%m-%d}"
+    left = until - (now or datetime.now(UTC))
+    if left >= EXPIRES_SOON:
+        return Finding("TLS", "ok", words)
+    days = "less than a day" if left.days < 1 else "1 day" if left.days == 1 else f"{left.days} days"
+    advice = f"renew the certificate of {server.host}: once it has expired, we do not connect any more"
+    return Finding("TLS", "warning", f"{words}, {days} from now", advice)
+
+
+def _issuer(certificate: Mapping[str, object]) -> str:
+    parts = certificate.get("issuer")
+    names = {key: text for part in parts for key, text in part} if isinstance(parts, tuple) else {}
+    common, organisation = names.get("commonName"), names.get("organizationName")
+    if common and organisation:
+        return f"{common} ({organisation})"
+    return common or organisation or "an authority without a name"
+
+
+def _trust(verify_code: int, server: ServerSettings, port: int) -> str:
+    if verify_code in _EXPIRED:
+        return f"renew the certificate of {server.host}"
+    if verify_code in _OTHER_NAME:
+        return 'write as "host" a name that the certificate is for'
+    if server.ca_file is not None:
+        return f"{server.ca_file} (ca_file) does not hold the authority that the certificate of {server.host} is from"
+    return f'write as "ca_file" the file (PEM) with the authority that the certificate of {server.host}:{port} is from'
+
+
+def _ports(usual: Ports) -> str:
+    return "usual ports are " + ", ".join(f'{port} (security = "{security}")' for security, port in usual.items())
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """Find the system's or TLS's error beneath ours; libraries wrap them in their own."""
+    cause = error.__cause__
+    while cause is not None and isinstance(cause.__cause__, OSError):
+        cause = cause.__cause__
+    return cause if isinstance(cause, OSError) else None
