@@ -10,9 +10,9 @@ import os
 import time
 import unicodedata
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from transports.base import Outcome, Place
@@ -39,7 +39,7 @@ class Disposition(StrEnum):
 
 
 Role = Literal["from", "to", "cc", "bcc", "reply_to"]
-Method = Literal["in-reply-to", "references", "token"]
+Method = Literal["in-reply-to", "references", "token", "report"]
 
 KEY_VERSION = 1
 
@@ -103,13 +103,25 @@ class Attachment:
     original_filename: str | None = None
 
 
+class Mark(NamedTuple):
+    """A range of characters of a text that its author did not write anew: from `start`, up to and without `end`."""
+
+    start: int
+    end: int
+    kind: Literal["quote", "forward", "signature"]
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message as a person would read it. Ids are without angle brackets; what could not be read is in `defects`.
 
+    `headers` are the raw values by lower-case name, those of one name in their order. Our own private headers are not
+    among them: anybody could have written them, so the ids in them are only `claims`.
+
     `text_from` says what `text` was made of: the HTML or the calendar where there is no plain one. `flags` are what a
     person should know of its form: smime-signed, smime-encrypted, pgp-signed, pgp-encrypted, tnef. `raw_headers` keeps
     the written form, bytes beyond ASCII in hexadecimal, of headers that could not be decoded without loss or guessing.
+    `text_marks` say where in the text quotes and signatures are.
     """
 
     message_id: str | None = None
@@ -122,10 +134,13 @@ class Message:
     text: str | None = None
     html: str | None = None
     attachments: tuple[Attachment, ...] = ()
+    headers: tuple[tuple[str, bytes], ...] = ()
+    claims: tuple[str, ...] = ()
     defects: tuple[str, ...] = ()
     text_from: Literal["plain", "html", "calendar"] = "plain"
     flags: tuple[str, ...] = ()
     raw_headers: tuple[tuple[str, str], ...] = ()
+    text_marks: tuple[Mark, ...] = ()
 
     def of(self, role: Role) -> tuple[Mention, ...]:
         """Name the addresses in one role, in their order."""
@@ -170,6 +185,81 @@ class Message:
         return digest.digest()
 
 
+# --- What kind of message it is ---------------------------------------------------------------------------------------
+
+ReportKind = Literal["bounce", "delay", "delivery", "complaint"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientReport:
+    """What became of one recipient.
+
+    `address` is the one the mail was sent to, if the report tells; `final` where it ended after forwarding. `code` is
+    an enhanced status code (RFC 3463), or the reply code where there is none, or empty; `text` the server's words.
+    """
+
+    address: str
+    kind: ReportKind
+    code: str = ""
+    text: str = ""
+    final: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a mail system tells of mail sent before; `kind` is the worst that it tells of a recipient.
+
+    `message_ids` and `tokens` may name that mail, the likeliest first; the last of them are only what looks like one.
+    """
+
+    kind: ReportKind
+    recipients: tuple[RecipientReport, ...] = ()
+    message_ids: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarEvent:
+    """What a calendar message is about (RFC 5545, 5546): its first event. `method` is in lower case.
+
+    `start` and `end` are dates of whole days, or moments; without a time zone where none was told.
+    """
+
+    method: str
+    uid: str
+    start: date | None = None
+    end: date | None = None
+    organiser: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a trusted server found out about the sender (RFC 8601): each method with its results, in their order."""
+
+    server: str
+    results: tuple[tuple[str, str], ...] = ()
+
+    def of(self, method: str) -> str | None:
+        """Give the result of a method such as `dmarc`; of several (one for each signature) a pass counts."""
+        results = [result for name, result in self.results if name == method]
+        return "pass" if "pass" in results else next(iter(results), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What kind of message it is. `automatic` and `loop` say what shows it; None: it is not."""
+
+    automatic: str | None = None
+    report: Report | None = None
+    bulk: Literal["list", "bulk"] | None = None
+    calendar: CalendarEvent | None = None
+    loop: str | None = None
+    verdict: Verdict | None = None
+
+
+# --- A copy of it ---------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """The user or queue that a mailbox belongs to; `rule` None: the profile's default."""
@@ -198,6 +288,7 @@ class Copy:
     fault: str | None = None
     sent: bool = False
     headers_only: bool = False
+    classification: Classification = Classification()
     key: bytes = b""
 
     def __post_init__(self) -> None:
@@ -297,8 +388,11 @@ class Email:
     correlated_id: UUID | None = None
     method: Method | None = None
     sent: bool = False
+    calendar: CalendarEvent | None = None
     flags: tuple[str, ...] = ()
     defects: tuple[str, ...] = ()
+    text_marks: tuple[Mark, ...] = ()
+    raw_headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +400,7 @@ class Decision:
     """The disposition of one copy, with every reason that led to it.
 
     `email` and `parties` are set if it is promoted; `email_id` then too, and for a duplicate, whose email it names.
+    `report` is set if it reports on the email that it is correlated with.
     """
 
     disposition: Disposition
@@ -314,6 +409,7 @@ class Decision:
     email_id: UUID | None = None
     email: Email | None = None
     parties: tuple[Party, ...] = ()
+    report: Report | None = None
 
 
 # --- What is sent ----------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import structlog
 
 from router.errors import ContentRefused, DatabaseError
-from router.model import Copy, Decision, Disposition, Message, Owner, Rule, uuid7
-from router.pipeline import decide_batch
+from router.model import Classification, Copy, Decision, Disposition, Message, Owner, Rule, uuid7
+from router.pipeline import classify, decide_batch
 from router.pipeline.parse import parse
 from router.profile import IncomingProfile
 from router.repository import inbox, sources
@@ -76,13 +76,14 @@ def read_messages(
     addressees: Sequence[Addressee], source_id: int, default_rule: Rule, part: Part = "whole"
 ) -> list[Copy]:
     """Read the messages; for a thread, since it is work for the processor."""
-    messages: dict[int, Message] = {}
+    read: dict[int, tuple[Message, Classification]] = {}
     copies = []
     for one in addressees:
         received = one.received
-        message = messages.get(id(received))
-        if message is None:
-            message = messages[id(received)] = Message() if received.fault else parse(received.content)
+        if id(received) not in read:
+            message = Message() if received.fault else parse(received.content)
+            read[id(received)] = (message, classify(message))
+        message, classification = read[id(received)]
         copies.append(
             Copy(
                 id=uuid7(),
@@ -96,6 +97,7 @@ def read_messages(
                 fault=received.fault,
                 sent=one.sent,
                 headers_only=part == "headers",
+                classification=classification,
             )
         )
     return copies

@@ -1,7 +1,7 @@
 """`explain`: what is read of a message file, and what would become of it. Nothing is stored."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +13,9 @@ import typer
 from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import DatabaseError, ProfileErrors
-from router.model import Attachment, Copy, Decision, Message, Rule, normalise, uuid7
-from router.pipeline import decide_batch, parse
+from router.model import Attachment, Classification, Copy, Decision, Message, Rule, normalise, uuid7
+from router.pipeline import classify, decide_batch, parse
+from router.pipeline.headers import raw_text
 from router.repository import inbox
 from router.repository.owners import approved_owners
 from router.settings import Settings
@@ -83,12 +84,24 @@ def _default_rule(settings: Settings, mailbox: str) -> Rule:
 
 def _copy(owner_id: UUID, rule: Rule, message: Message) -> Copy:
     copy_id = uuid7()
-    return Copy(copy_id, 0, Place("", str(copy_id)), owner_id, rule, datetime.now(UTC), message, b"")
+    return Copy(
+        copy_id,
+        0,
+        Place("", str(copy_id)),
+        owner_id,
+        rule,
+        datetime.now(UTC),
+        message,
+        b"",
+        classification=classify(message),
+    )
 
 
 def _document(file: Path, message: Message, decision: Decision | None) -> dict[str, Any]:
     document = asdict(message) | {
         "file": str(file),
+        "headers": [(name, raw_text(value)) for name, value in message.headers],
+        "classification": asdict(classify(message)),
         "attachments": [
             asdict(attachment) | {"content": None, "size": len(attachment.content)}
             for attachment in message.attachments
@@ -119,6 +132,8 @@ def _show(file: Path, message: Message, decision: Decision | None) -> None:
         _row("html", f"{len(message.html)} characters")
     for attachment in message.attachments:
         _row("attached", _told(attachment))
+    for words in _kinds(classify(message)):
+        _row("kind", words)
     for defect in message.defects:
         _row("defect", defect)
     if decision is not None:
@@ -129,6 +144,20 @@ def _show(file: Path, message: Message, decision: Decision | None) -> None:
     if len(lines) > _SHOWN_LINES:
         say(f"    … {len(lines) - _SHOWN_LINES} more lines")
     say()
+
+
+def _kinds(classification: Classification) -> Iterator[str]:
+    if classification.automatic:
+        yield f"automatic: {classification.automatic}"
+    if classification.report:
+        for one in classification.report.recipients:
+            yield f"{one.kind} of {one.address}: {one.code} {one.text}".rstrip(": ")
+    if classification.bulk:
+        yield classification.bulk
+    if event := classification.calendar:
+        yield f"calendar, {event.method}: {event.start or 'no start'} to {event.end or 'no end'}"
+    if classification.loop:
+        yield f"loop: {classification.loop}"
 
 
 def _row(what: str, words: str) -> None:

@@ -1,10 +1,12 @@
 """What becomes of a message: pure functions over a copy and the facts, one decision a file, in the order of `STEPS`.
 
-    bytes ──parse──▶ Message                                            (parse.py; never raises)
+    bytes ──parse──▶ Message ──classify──▶ Classification                (they never raise)
 
     arrive      decided before, or never came: no judgement
     dedupe      the CRM has it already: duplicate
+    reported    which CRM email a bounce, delay or complaint is on; on none: ignored
     correlate   which CRM email it answers: In-Reply-To, References, token
+    mark        written by a machine, or to many: what a person should know
     resolve     whose addresses it names: the parties
     track       whether the owner's rule wants it: ignored, held, or on
     promote     the email activity it becomes
@@ -17,19 +19,22 @@ from collections.abc import Callable, Sequence
 
 from router.model import Copy, Decision, Disposition, Facts
 from router.pipeline.arrive import arrive
+from router.pipeline.classify import classify
 from router.pipeline.correlate import correlate
 from router.pipeline.dedupe import dedupe
+from router.pipeline.mark import mark
 from router.pipeline.parse import parse
 from router.pipeline.promote import promote
+from router.pipeline.reported import reported
 from router.pipeline.resolve import resolve
 from router.pipeline.state import State
 from router.pipeline.track import track
 
-__all__ = ["STEPS", "decide", "decide_batch", "parse"]
+__all__ = ["STEPS", "classify", "decide", "decide_batch", "parse"]
 
 Step = Callable[[State, Facts], State]
 
-STEPS: tuple[Step, ...] = (arrive, dedupe, correlate, resolve, track, promote)
+STEPS: tuple[Step, ...] = (arrive, dedupe, reported, correlate, mark, resolve, track, promote)
 
 
 def decide(copy: Copy, facts: Facts) -> Decision:

@@ -25,6 +25,8 @@ _FORWARD = re.compile(
 def correlate(state: State, facts: Facts) -> State:
     """Link the message to the email it answers. A forward is no answer: what it belongs to is only suggested."""
     message = state.copy.message
+    if state.correlated is not None:
+        return state  # a report
     if _FORWARD.match(message.subject):
         return _suggest(state, facts)
     for method, email in _named_by_headers(message, facts):

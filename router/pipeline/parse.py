@@ -3,7 +3,7 @@
 import binascii
 import mimetypes
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -25,6 +25,7 @@ from router.pipeline.headers import (
 )
 from router.pipeline.html_text import LONGEST as LONGEST_HTML
 from router.pipeline.html_text import html_to_text
+from router.pipeline.marks import find_marks
 from router.pipeline.structure import Part, leaves, read_part
 from router.pipeline.text import clean, clean_line
 from router.thread_token import find_tokens
@@ -44,6 +45,7 @@ _SPACE = re.compile(r"\s")
 _LONGEST_NAME = 150
 _MOST_NAME_BYTES = 240  # file systems count bytes: 255 at most
 _LONGEST_LINE = 1_000
+_PRIVATE = "x-crm-email-router"  # the beginning of the headers that only we write
 _LONGEST_BODY = 5_000_000  # bytes of one text that are read as such
 _LONGEST_RAW = 10_000
 _MOST_FIELDS = 100
@@ -62,7 +64,8 @@ def parse(raw: bytes) -> Message:
     root = reader.guard("the message", lambda: read_part(raw), Part({}, b"", "text/plain", {}))
     reader.guard("the parts", lambda: reader.read_parts(root), None)
     reader.guard("the text", reader.make_text, None)
-    return reader.message(root.fields)
+    claims = [raw for name in [*root.fields] if name.startswith(_PRIVATE) for raw in root.fields.pop(name)]
+    return reader.message(root.fields, claims)
 
 
 class _Reader:
@@ -87,7 +90,8 @@ class _Reader:
 
     # --- Headers ---
 
-    def message(self, fields: Fields) -> Message:
+    def message(self, fields: Fields, claims: Sequence[bytes]) -> Message:
+        headers = tuple((name, value) for name, values in fields.items() for value in values)
         fields = {
             name: [self.in_utf8(name, raw) for raw in fields[name][:_MOST_FIELDS]] for name in _READ & fields.keys()
         }
@@ -104,10 +108,13 @@ class _Reader:
             text=self.text,
             html=self.html,
             attachments=tuple(self.attachments),
+            headers=headers,
+            claims=self.guard("our private headers", lambda: tuple(id_ for raw in claims for id_ in read_ids(raw)), ()),
             defects=tuple(dict.fromkeys(self.defects)),
             text_from=self.text_from,
             flags=tuple(dict.fromkeys(self.flags)),
             raw_headers=tuple(self.raw.items()),
+            text_marks=self.guard("the quotes", lambda: find_marks(self.text or ""), ()),
         )
 
     def header(self, fields: Fields, name: str, read: Callable[[bytes], _T], otherwise: _T) -> _T:

@@ -28,8 +28,12 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         correlated_id=thread.id if thread else None,
         method=state.method,
         sent=copy.sent,
+        calendar=copy.classification.calendar,
         flags=(*state.flags, *message.flags),
         defects=message.defects,
+        text_marks=message.text_marks,
+        raw_headers=message.raw_headers,
     )
-    decision = Decision(Disposition.PROMOTED, state.rule, state.reasons, email.id, email, state.parties)
+    report = copy.classification.report if state.method == "report" else None
+    decision = Decision(Disposition.PROMOTED, state.rule, state.reasons, email.id, email, state.parties, report)
     return state.because(decision=decision)

@@ -51,6 +51,8 @@ def track(state: State, facts: Facts) -> State:
         Rule.EMAIL_ENABLED: bool(kinds),
         Rule.NONE: False,
     }
+    if state.method == "report":
+        return state  # it is on the CRM's own email
     if not wants[state.rule]:
         internal = state.rule is Rule.KNOWN and kinds and kinds <= _INTERNAL
         return state.decide(Disposition.IGNORED, "internal" if internal else _said(_UNWANTED, state))

@@ -12,7 +12,6 @@ from router.model import (
     Copy,
     Disposition,
     Facts,
-    Message,
     Record,
     Rule,
     ThreadEmail,
@@ -25,10 +24,17 @@ from transports.base import Place
 _RECORDS_OF_ONE_ADDRESS = 101
 
 
-def ids_of(message: Message) -> list[bytes]:
-    """The hashes of every message id that this message has or answers."""
+def ids_of(copy: Copy) -> list[bytes]:
+    """The hashes of every message id that this message has, answers or reports on."""
+    message, report = copy.message, copy.classification.report
     ids = [*message.thread_ids, *([message.message_id] if message.message_id else [])]
+    ids += report.message_ids if report else ()
     return [message_id_hash(message_id) for message_id in ids]
+
+
+def _tokens_of(copy: Copy) -> tuple[str, ...]:
+    report = copy.classification.report
+    return (*copy.message.tokens, *(report.tokens if report else ()))
 
 
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
@@ -52,7 +58,7 @@ async def _lock_message_ids(connection: Connection, copies: Sequence[Copy]) -> d
         ON CONFLICT (hash) DO UPDATE SET seen_at = now()
         RETURNING hash, email_id
         """,
-        sorted({message_id for copy in copies for message_id in ids_of(copy.message)}),
+        sorted({message_id for copy in copies for message_id in ids_of(copy)}),
     )
     return {row["hash"]: row["email_id"] for row in rows if row["email_id"]}
 
@@ -84,7 +90,7 @@ async def _read_emails(connection: Connection, copies: Sequence[Copy], facts: Fa
         ) AS p
         """,
         list(set(facts.emails_by_message_id.values())),
-        list({token for copy in copies for token in copy.message.tokens}),
+        list({token for copy in copies for token in _tokens_of(copy)}),
     )
     for row in rows:
         participants = frozenset(row["participants"] or ())

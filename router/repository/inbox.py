@@ -1,6 +1,7 @@
 """Promote: one batch of copies, one transaction, a number of queries that does not grow with the batch."""
 
 import asyncio
+import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from router.errors import LeaseLost
-from router.model import Copy, Decision, Disposition, Facts, Rule, message_id_hash
+from router.model import CalendarEvent, Copy, Decision, Disposition, Facts, Rule, message_id_hash
 from router.repository.attachments import Stored, prepare, write_attachments
 from router.repository.database import Connection, Database
 from router.repository.facts import read_facts
+from router.repository.reports import write_reports
 from router.repository.sources import Lease
 from transports.base import Cursor
 
@@ -61,6 +63,14 @@ async def promote(database: Database, batch: Batch, decide: Decide) -> list[Deci
         await _write_decisions(connection, new, batch)
         await _write_receipts(connection, new)
         await _write_events(connection, new)
+        await write_reports(
+            connection,
+            [
+                (decision.email.correlated_id, decision.report)
+                for _, decision in new
+                if decision.report and decision.email and decision.email.correlated_id
+            ],
+        )
     return decisions
 
 
@@ -107,7 +117,8 @@ async def _write_emails(
         columns=[
             "id", "direction", "status", "message_id", "in_reply_to", "thread_ids", "subject",
             "text_body", "html_body", "owner_id", "dated_at", "received_at", "regarding_id",
-            "correlated_id", "correlation_method", "flags", "defects", "sent_at",
+            "correlated_id", "correlation_method", "flags", "defects", "sent_at", "calendar",
+            "text_marks", "raw_headers",
         ],
         records=[
             (
@@ -116,6 +127,7 @@ async def _write_emails(
                 email.dated_at, email.received_at, email.regarding_id,
                 email.correlated_id, email.method, email.flags, email.defects,
                 (email.dated_at or email.received_at) if email.sent else None,
+                _calendar(email.calendar), _json(email.text_marks), _json(email.raw_headers),
             )
             for _, email in promoted
         ],
@@ -148,6 +160,24 @@ async def _write_emails(
         ],
     )
     await write_attachments(connection, {email.id: stored.get(copy.id, ()) for copy, email in promoted})
+
+
+def _json(rows: Sequence[Sequence[object]]) -> str | None:
+    return json.dumps(rows) if rows else None
+
+
+def _calendar(event: CalendarEvent | None) -> str | None:
+    if event is None:
+        return None
+    return json.dumps(
+        {
+            "method": event.method,
+            "uid": event.uid,
+            "start": event.start.isoformat() if event.start else None,
+            "end": event.end.isoformat() if event.end else None,
+            "organiser": event.organiser,
+        }
+    )
 
 
 async def _write_decisions(connection: Connection, new: Sequence[Decided], batch: Batch) -> None:

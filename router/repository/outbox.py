@@ -152,9 +152,9 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
             recipients=tuple(
                 address
                 for address, state in states.get(email["id"], {}).items()
-                if state not in ("accepted", "refused")
+                if state not in ("accepted", "delayed", "refused")
             ),
-            taken=sum(state == "accepted" for state in states.get(email["id"], {}).values()),
+            taken=sum(state in ("accepted", "delayed") for state in states.get(email["id"], {}).values()),
             attached=email["attached"],
         )
         for email in emails
@@ -274,7 +274,8 @@ async def _write_deliveries(connection: Connection, results: Sequence[Result]) -
         WHERE EXISTS (SELECT FROM crm.email AS e WHERE e.id = w.email_id)
         ON CONFLICT (email_id, address) DO UPDATE
             SET state = excluded.state, code = excluded.code, text = excluded.text, at = now()
-            WHERE crm.delivery.state <> 'accepted'
+            -- A report can be faster than we are: what is final, or was taken, stays.
+            WHERE crm.delivery.state NOT IN ('accepted', 'delayed', 'refused')
         """,
         [email_id for email_id, _ in outcomes],
         [outcome.recipient for _, outcome in outcomes],

@@ -55,7 +55,7 @@ async def recover(database: Database, process_id: UUID, under_way: Sequence[UUID
                 SELECT DISTINCT p.email_id, p.address, 'unknown', 'the relay''s answer was not heard'
                 FROM crm.party AS p WHERE p.email_id = ANY($1::uuid[]) AND p.role IN ('to', 'cc', 'bcc')
                 ON CONFLICT (email_id, address) DO UPDATE SET state = excluded.state, text = excluded.text, at = now()
-                    WHERE crm.delivery.state NOT IN ('accepted', 'refused')
+                    WHERE crm.delivery.state NOT IN ('accepted', 'delayed', 'refused')
                 """,
                 unknown,
             )

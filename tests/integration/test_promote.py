@@ -15,12 +15,15 @@ import pytest
 from router.errors import ContentRefused, LeaseLost
 from router.model import (
     Attachment,
+    Classification,
     Copy,
     Decision,
     Disposition,
     Facts,
     Mention,
     Message,
+    RecipientReport,
+    Report,
     Result,
     Rule,
     normalise,
@@ -157,6 +160,12 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     taken = Outcome("karl@kunde.test", "accepted", "2.0.0", "taken")
     await outbox.record(recording, [Result(claimed_again.id, claimed_again.attempt_id, "sent", None, (taken,))])
     assert await crm.value("SELECT status FROM crm.email WHERE direction = 'out' AND sent_at IS NOT NULL") == "sent"
+    sent_id = await crm.value("SELECT message_id FROM crm.email WHERE status = 'sent'")
+    refused = Report("bounce", (RecipientReport("karl@kunde.test", "bounce", "5.1.1"),), (sent_id,))
+    [bounce] = copies(lease, owner_id, [message(2)], 2)
+    bounce = replace(bounce, classification=Classification("a report", refused))
+    await inbox.promote(recording, Batch([bounce], lease, Cursor("1:2")), decide_batch)
+    assert await crm.value("SELECT state FROM crm.delivery WHERE code = '5.1.1'") == "refused"
     assert len(recording.queries) > 20
     plans = {}
     async with recording.connection() as connection, connection.transaction():

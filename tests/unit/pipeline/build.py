@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from router.model import Copy, Decision, Facts, Record, Rule, ThreadEmail, message_id_hash
-from router.pipeline import decide, parse
+from router.pipeline import classify, decide, parse
 from transports.base import Place
 
 NOW = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
@@ -35,7 +35,8 @@ def copy(
 ) -> Copy:
     raw = mail() if raw is None else raw
     place = Place("1", uuid4().hex)
-    return Copy(uuid4(), 1, place, owner, rule, NOW, parse(raw), raw, fault, sent=sent)
+    message = parse(raw)
+    return Copy(uuid4(), 1, place, owner, rule, NOW, message, raw, fault, sent=sent, classification=classify(message))
 
 
 def record(kind: str, *, active: bool = True, owner: UUID | None = None, age: int = 0) -> Record:

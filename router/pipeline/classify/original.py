@@ -1,0 +1,73 @@
+"""Which mail a report is about: its Message-ID, our token, our id anywhere in it (TRACKING T72)."""
+
+import re
+from collections.abc import Iterator
+
+from router.model import Attachment, normalise
+from router.pipeline.addresses import read_addresses
+from router.pipeline.headers import decode_words, raw_text, read_fields, read_message_id, unfold
+from router.thread_token import ALPHABET, LENGTH, find_tokens
+
+_ORIGINALS = frozenset(
+    {
+        "message/rfc822",
+        "message/global",
+        "message/rfc822-headers",
+        "message/global-headers",
+        "text/rfc822-headers",
+        "text/rfc822-header",
+    }
+)
+_ID = re.compile(r"^[ \t>]*(?:message-id|x-crm-email-router)[ \t]*:\s*<?([^\s<>]{3,500})", re.IGNORECASE | re.MULTILINE)
+_LIKE_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[\w.-]{1,255}\w", re.IGNORECASE)
+_TOKEN_IN_ADDRESS = re.compile(rf"\+(?:crm[-=._]?)?([{ALPHABET}]{{{LENGTH}}})@", re.IGNORECASE)
+_MOST_BYTES = 200_000
+_MOST_IDS = 32
+
+
+def is_original(attachment: Attachment) -> bool:
+    """Whether a part of a report is the mail it is about, or its headers."""
+    return attachment.media_type in _ORIGINALS
+
+
+def ids_of_part(content: bytes) -> Iterator[str]:
+    """Yield the ids of the mail in a part: our private header's first, since a relay may have changed the other."""
+    fields, _, _ = read_fields(content[:_MOST_BYTES].lstrip())
+    for name in ("x-crm-email-router", "message-id"):
+        for raw in fields.get(name, ())[:3]:
+            if message_id := read_message_id(raw):
+                yield message_id
+
+
+def recipients_of_part(content: bytes) -> list[str]:
+    """The addresses that the mail in a part was sent to."""
+    fields, _, _ = read_fields(content[:_MOST_BYTES].lstrip())
+    return [
+        normalise(address)
+        for name in ("x-original-to", "to", "cc")
+        for raw in fields.get(name, ())[:3]
+        for _, address in read_addresses(raw)[0]
+        if "@" in address
+    ]
+
+
+def subject_of_part(content: bytes) -> str:
+    """The subject of the mail in a part."""
+    fields, _, _ = read_fields(content[:_MOST_BYTES].lstrip())
+    return decode_words(unfold(raw_text(fields["subject"][0]))) if "subject" in fields else ""
+
+
+def ids_of_text(text: str) -> tuple[str, ...]:
+    """Find ids in a text: those after their header's name, then whatever looks like one of ours."""
+    found = [*_ID.findall(text[:_MOST_BYTES]), *_LIKE_ID.findall(text[:_MOST_BYTES])]
+    return tuple(dict.fromkeys(found))[:_MOST_IDS]
+
+
+def tokens_of_text(text: str) -> tuple[str, ...]:
+    """Find our tokens in a text."""
+    return find_tokens(text[:_MOST_BYTES])
+
+
+def tokens_of_address(address: str) -> tuple[str, ...]:
+    """Find our token in an address that a report came back to: `sales+crm-k3m9x2p7@example.com`."""
+    return tuple(token.lower() for token in _TOKEN_IN_ADDRESS.findall(address))

@@ -1,0 +1,180 @@
+"""What a mail system reports on mail sent before: bounces, delays, deliveries and complaints.
+
+The standard forms come first (`status`), then JSON (`notification`), then a mail system's own words (`notice`). Which
+mail it is about, `original` finds.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from router.model import Message, RecipientReport, Report, ReportKind, normalise
+from router.pipeline.addresses import read_addresses
+from router.pipeline.charset import decode
+from router.pipeline.classify.codes import choose_code, is_vague
+from router.pipeline.classify.dialects import FAILED, FAILED_SUBJECT, NO_REPORT, is_mail_system
+from router.pipeline.classify.headers import Headers
+from router.pipeline.classify.notice import read_notice, split_notice
+from router.pipeline.classify.notification import read_notification
+from router.pipeline.classify.original import (
+    ids_of_part,
+    ids_of_text,
+    is_original,
+    recipients_of_part,
+    subject_of_part,
+    tokens_of_address,
+    tokens_of_text,
+)
+from router.pipeline.classify.status import read_feedback, read_status
+from router.pipeline.parse import parse
+
+_STATUS_PARTS = ("message/delivery-status", "message/global-delivery-status")
+_OTHER_REPORTS = ("disposition-notification", "feedback-report")  # read receipts; complaints of nothing
+_FEEDBACK_PARTS = ("message/feedback-report",)
+_TAG = re.compile(r"<(?:style|title)\b[^<>]*>[^<]*|<[^<>]*>", re.IGNORECASE)
+_WORST: tuple[ReportKind, ...] = ("complaint", "bounce", "delay", "delivery")
+_MOST_IDS = 32
+
+_Recipients = tuple[RecipientReport, ...]
+
+
+def find_report(message: Message, headers: Headers) -> Report | None:
+    """Read a report; None if the message is none."""
+    return _standard(message, headers) or (_in_words(message, headers) if _may_be_notice(message, headers) else None)
+
+
+def _standard(message: Message, headers: Headers) -> Report | None:
+    complained = _complaint(message)
+    if complained:
+        return _about(complained, message, headers)
+    if "x-amz-sns-message-id" in headers:
+        recipients, ids = read_notification(message.text or "")
+        if recipients:
+            return _about(recipients, message, headers, ids)
+    recipients = tuple(one for part in _parts(message, _STATUS_PARTS) for one in read_status(part))
+    return _about(_with_words(recipients, message), message, headers) if recipients else None
+
+
+def _may_be_notice(message: Message, headers: Headers) -> bool:
+    if NO_REPORT.match(message.subject):
+        return False
+    media_type, parameters = headers.parameters("content-type")
+    if media_type == "multipart/report":
+        return parameters.get("report-type", "").lower() not in _OTHER_REPORTS
+    return (
+        "x-failed-recipients" in headers
+        or is_mail_system(message.sender)
+        or FAILED_SUBJECT.match(message.subject) is not None
+    )
+
+
+def _in_words(message: Message, headers: Headers) -> Report | None:
+    text = _text(message)
+    if not (FAILED.search(message.subject) or FAILED.search(split_notice(text)[0])):
+        return None
+    recipients = _from_words(message, headers, text)
+    if recipients:
+        return _about(recipients, message, headers)
+    for attachment in filter(is_original, message.attachments):  # a report that was passed on as another one
+        inner = parse(attachment.content)
+        if report := _standard(inner, Headers(inner.headers)):
+            return report
+    recipients = _guessed(message, text)
+    return _about(recipients, message, headers) if recipients else None
+
+
+def _parts(message: Message, media_types: Iterable[str]) -> list[bytes]:
+    return [attachment.content for attachment in message.attachments if attachment.media_type in media_types]
+
+
+def _text(message: Message) -> str:
+    """Put together what a person would read of it as text."""
+    empty = not (message.text or "").strip() and not message.html
+    texts = [message.text or (_TAG.sub(" ", message.html[:200_000]) if message.html else "")]
+    texts += (
+        decode(attachment.content[:100_000])[0].replace("\r\n", "\n")
+        for attachment in message.attachments
+        if attachment.media_type.startswith("text/plain")
+        # Where nothing else can be read, a person would look at what is there.
+        or (empty and attachment.media_type == "application/octet-stream" and attachment.content.isascii())
+    )
+    return "\n".join(texts)
+
+
+def _with_words(recipients: _Recipients, message: Message) -> _Recipients:
+    """Take the code from the report's text where its standard part has none, or only a vague one."""
+    if all(one.code and not is_vague(one.code) for one in recipients):
+        return recipients
+    told = {one.address: one for one in read_notice(_text(message), message.subject)}
+    return tuple(
+        replace(one, code=choose_code(one.code, said.code), text=one.text if _is_words(one.text) else said.text)
+        if (said := told.get(one.final or one.address)) and (not one.code or is_vague(one.code))
+        else one
+        for one in recipients
+    )
+
+
+def _is_words(text: str) -> bool:
+    return any(character.isalpha() for character in text)
+
+
+def _complaint(message: Message) -> _Recipients:
+    for part in _parts(message, _FEEDBACK_PARTS):
+        feedback = read_feedback(part)
+        if feedback is None:
+            continue
+        kind, named = feedback
+        if not named:
+            originals = [attachment.content for attachment in message.attachments if is_original(attachment)]
+            named = tuple(address for content in originals[:1] for address in recipients_of_part(content))
+        return tuple(RecipientReport(address, "complaint", text=kind) for address in dict.fromkeys(named)) or (
+            RecipientReport("", "complaint", text=kind),
+        )
+    return ()
+
+
+def _from_words(message: Message, headers: Headers, text: str) -> _Recipients:
+    failed = [
+        normalise(address)
+        for value in headers.all("x-failed-recipients")
+        for _, address in read_addresses(value.encode("utf-8", "replace"))[0]
+    ]
+    ours = frozenset(mention.address for mention in message.mentions if mention.role in ("from", "to", "cc"))
+    return read_notice(text, message.subject, tuple(dict.fromkeys(failed)), ours)
+
+
+def _guessed(message: Message, text: str) -> _Recipients:
+    """Where no recipient is named, it is the one that the mail in the report was sent to, if that is only one."""
+    copies = [attachment.content for attachment in message.attachments if is_original(attachment)]
+    copies += [split_notice(text)[1].partition("\n")[2].encode("utf-8", "replace")]
+    for content in copies:
+        addresses = dict.fromkeys(recipients_of_part(content))
+        if len(addresses) == 1:
+            told = read_notice("\n".join([*addresses, split_notice(text)[0]]), message.subject)
+            return tuple(one for one in told if one.address in addresses)
+    return ()
+
+
+def _worst(recipients: _Recipients) -> ReportKind:
+    kinds = {one.kind for one in recipients}
+    return next(kind for kind in _WORST if kind in kinds)
+
+
+def _about(recipients: _Recipients, message: Message, headers: Headers, named: Iterable[str] = ()) -> Report:
+    text = _text(message)
+    originals = [attachment.content for attachment in message.attachments if is_original(attachment)]
+    ids = [*named, *(id_ for content in originals for id_ in ids_of_part(content))]
+    ids += (id_ for id_ in ids_of_text(text) if id_ != message.message_id)
+    ids += message.thread_ids
+    tokens = [token for content in originals for token in tokens_of_text(subject_of_part(content))]
+    tokens += (*message.tokens, *tokens_of_text(text))
+    for mention in message.mentions:
+        tokens += tokens_of_address(mention.address)
+    for name in ("delivered-to", "x-original-to", "envelope-to"):
+        tokens += (token for value in headers.all(name) for token in tokens_of_address(value))
+    return Report(
+        kind=_worst(recipients),
+        recipients=recipients,
+        message_ids=tuple(dict.fromkeys(ids))[:_MOST_IDS],
+        tokens=tuple(dict.fromkeys(tokens))[:_MOST_IDS],
+    )

@@ -1,0 +1,34 @@
+"""Which email of the CRM a mail system reports on: by Message-ID, else by our token."""
+
+from router.model import Disposition, Facts, Report, Rule, ThreadEmail, message_id_hash
+from router.pipeline.state import State
+
+
+def reported(state: State, facts: Facts) -> State:
+    """Attach a report to the email it is on. What reports on mail that the CRM never sent is ignored (backscatter).
+
+    A report belongs to the CRM whichever rule the owner has, but for `none`. A token can be read over somebody's
+    shoulder, so it counts only where the report is on a recipient of the email it names.
+    """
+    report = state.copy.classification.report
+    if report is None or state.copy.sent or state.rule is Rule.NONE:
+        return state
+    email = _email_of(report, facts)
+    if email is not None:
+        return state.because(f"a report on a CRM email: {report.kind}", correlated=email, method="report")
+    if report.kind == "complaint":
+        return state  # it may be on mail that we know by nothing but its recipient: a person may want to see it
+    return state.decide(Disposition.IGNORED, f"a report on mail that the CRM never sent: {report.kind}")
+
+
+def _email_of(report: Report, facts: Facts) -> ThreadEmail | None:
+    for message_id in report.message_ids:
+        email_id = facts.emails_by_message_id.get(message_id_hash(message_id))
+        if email_id and (email := facts.emails.get(email_id)):
+            return email
+    addresses = {address for one in report.recipients for address in (one.address, one.final)}
+    for token in report.tokens:
+        email_id = facts.emails_by_token.get(token)
+        if email_id and (email := facts.emails.get(email_id)) and not email.participants.isdisjoint(addresses):
+            return email
+    return None

@@ -1,0 +1,65 @@
+"""What mail systems report on the email that was sent, written onto that email: recipient by recipient."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from router.model import Report
+from router.repository.database import Connection, storable
+
+_STATES = {"bounce": "refused", "delay": "delayed", "delivery": "accepted"}
+
+
+async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Report]]) -> None:
+    """Write reports onto the emails they are on; what they tell of others than an email's recipients is left out.
+
+    A refusal is the last word. Of one email with one recipient a report with one recipient is on that one, whatever
+    the address became on its way.
+    """
+    told = [
+        (email_id, one, len(report.recipients) == 1)
+        for email_id, report in sorted(reports, key=lambda entry: entry[0])
+        for one in report.recipients
+    ]
+    if not told:
+        return
+    await connection.execute(
+        """
+        WITH told AS (
+            SELECT DISTINCT ON (w.email_id, p.address) w.email_id, p.address, w.kind, w.state, w.code, w.text
+            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                    $8::boolean[]) AS w (email_id, address, final, kind, state, code, text, alone)
+            JOIN crm.email AS e ON e.id = w.email_id AND e.direction = 'out'
+            CROSS JOIN LATERAL (
+                SELECT DISTINCT address, count(*) OVER () AS among FROM (
+                    SELECT DISTINCT address FROM crm.party WHERE email_id = w.email_id AND role IN ('to', 'cc', 'bcc')
+                ) AS r
+            ) AS p
+            WHERE p.address IN (w.address, w.final) OR (w.alone AND p.among = 1)
+            ORDER BY w.email_id, p.address, w.state = 'refused' DESC NULLS LAST
+        ), written AS (
+            INSERT INTO crm.delivery (email_id, address, state, code, text)
+            SELECT email_id, address, state, code, text FROM told WHERE state IS NOT NULL
+            ON CONFLICT (email_id, address) DO UPDATE
+                SET state = excluded.state, code = excluded.code, text = excluded.text, at = now()
+                WHERE excluded.state = 'refused' OR crm.delivery.state IN ('accepted', 'delayed', 'unknown')
+            RETURNING email_id, address, state, code
+        ), complained AS (
+            INSERT INTO crm.complaint (email_id, address, kind)
+            SELECT email_id, address, text FROM told WHERE state IS NULL
+            ON CONFLICT DO NOTHING
+            RETURNING email_id, address
+        )
+        INSERT INTO crm.event (kind, email_id, details)
+        SELECT state, email_id, jsonb_build_object('address', address, 'code', code) FROM written
+        UNION ALL
+        SELECT 'complaint', email_id, jsonb_build_object('address', address) FROM complained
+        """,
+        [email_id for email_id, _, _ in told],
+        [storable(one.address) for _, one, _ in told],
+        [storable(one.final) for _, one, _ in told],
+        [one.kind for _, one, _ in told],
+        [_STATES.get(one.kind) for _, one, _ in told],
+        [storable(one.code) for _, one, _ in told],
+        [storable(one.text) for _, one, _ in told],
+        [alone for _, _, alone in told],
+    )

@@ -1,0 +1,48 @@
+import pytest
+
+from router.model import Verdict
+from router.pipeline import parse
+from router.pipeline.classify import classify
+from tests.unit.pipeline.build import mail
+
+OURS = "Authentication-Results: mail.example.com; dmarc=fail (p=none) header.from=client.example; spf=pass\r\n"
+FORGED = "Authentication-Results: mail.example.com; dmarc=pass header.from=client.example\r\n"
+OTHER = "Authentication-Results: mx.other.example; dmarc=pass\r\n"
+
+
+def verdict(headers: str, authserv: str | None = "mail.example.com") -> Verdict | None:
+    return classify(parse(headers.encode() + mail()), authserv).verdict
+
+
+def test_t77_the_verdict_of_the_trusted_server_is_read() -> None:
+    found = verdict(OURS)
+    assert found is not None
+    assert (found.of("dmarc"), found.of("spf"), found.of("dkim")) == ("fail", "pass", None)
+
+
+def test_t78_what_the_sender_wrote_below_our_servers_own_does_not_count() -> None:
+    found = verdict(OURS + FORGED)
+    assert found is not None
+    assert found.of("dmarc") == "fail"
+
+
+@pytest.mark.parametrize("headers", [OTHER, OTHER + FORGED, "", "Authentication-Results: ;\r\n"])
+def test_t78_where_the_topmost_is_not_our_servers_there_is_no_verdict(headers: str) -> None:
+    assert verdict(headers) is None
+
+
+def test_t78_without_a_trusted_server_nobody_is_believed() -> None:
+    assert verdict(OURS, None) is None
+
+
+def test_rfc_8601_comments_quotes_versions_and_several_signatures_are_read() -> None:
+    found = verdict(
+        'Authentication-Results: "Mail.Example.com" 1 (a (nested; dmarc=pass) comment);\r\n'
+        '\tdkim=fail reason="bad; dmarc=pass" header.d=a.example;\r\n\tdkim/1=PASS header.d=b.example\r\n'
+    )
+    assert found == Verdict("mail.example.com", (("dkim", "fail"), ("dkim", "pass")))
+    assert (found.of("dkim"), found.of("dmarc")) == ("pass", None)
+
+
+def test_rfc_8601_no_results_are_a_verdict_without_results() -> None:
+    assert verdict("Authentication-Results: mail.example.com; none\r\n") == Verdict("mail.example.com", ())

@@ -1,0 +1,158 @@
+import pytest
+
+from router.model import RecipientReport, Report
+from router.pipeline import parse
+from router.pipeline.classify import classify
+from tests.unit.pipeline.build import mail
+
+OUR_ID = "0195a1b2-0000-7000-8000-000000000001@example.com"
+TOKEN = "k3m9x2p7"
+AWAY = {"return_path": "<>", "from": "ann@client.example", "subject": "Away"}
+
+
+def status(*groups: str) -> str:
+    return "Reporting-MTA: dns; mx.client.example\r\n\r\n" + "\r\n".join(f"{group}\r\n" for group in groups)
+
+
+def group(
+    address: str, action: str = "failed", code: str = "5.1.1", words: str = "smtp; 550 5.1.1 no such user"
+) -> str:
+    return f"Final-Recipient: rfc822; {address}\r\nAction: {action}\r\nStatus: {code}\r\nDiagnostic-Code: {words}\r\n"
+
+
+def dsn(status: str, original: str = "", notice: str = "It failed.", **headers: str) -> Report | None:
+    parts = ["\r\n" + notice, f"Content-Type: message/delivery-status\r\n\r\n{status}"]
+    parts += [f"Content-Type: text/rfc822-headers\r\n\r\n{original}"] if original else []
+    body = "".join(f"--x\r\n{part}\r\n" for part in parts) + "--x--\r\n"
+    given = {
+        "from": "MAILER-DAEMON@client.example",
+        "content_type": "multipart/report; report-type=delivery-status; boundary=x",
+    } | headers
+    return classify(parse(mail(body, **given))).report
+
+
+def notice(text: str, **headers: str) -> Report | None:
+    given = {"from": "MAILER-DAEMON@client.example", "subject": "Returned mail"} | headers
+    return classify(parse(mail(text.replace("\n", "\r\n"), **given))).report
+
+
+def test_t71_each_recipient_has_its_own_outcome_code_and_words() -> None:
+    report = dsn(
+        status(group("ann@client.example"), group("bob@client.example", "delayed", "4.4.1", "smtp; 421 busy")),
+        f"Message-ID: <{OUR_ID}>\r\nSubject: Offer\r\n",
+    )
+    assert report is not None
+    assert report.kind == "bounce"
+    assert report.message_ids == (OUR_ID,)
+    assert report.recipients == (
+        RecipientReport("ann@client.example", "bounce", "5.1.1", "550 5.1.1 no such user"),
+        RecipientReport("bob@client.example", "delay", "4.4.1", "421 busy"),
+    )
+
+
+def test_t71_the_recipient_is_the_one_that_was_written_to_before_forwarding() -> None:
+    report = dsn(status("Original-Recipient: rfc822;Ann@Client.example\r\n" + group("x@elsewhere.example")))
+    assert report is not None
+    assert [(one.address, one.final) for one in report.recipients] == [("ann@client.example", "x@elsewhere.example")]
+
+
+@pytest.mark.parametrize(
+    ("told", "words", "code"),
+    [
+        ("5.0.0", "smtp; 552 5.2.2 full", "5.2.2"),
+        ("5.0.0 (permanent failure)", "smtp; 552 full", "5.0.0"),
+        ("5.1.1", "smtp; 550 5.7.1 blocked", "5.7.1"),
+        ("4.4.7", "smtp; 450 4.7.1 later", "4.4.7"),
+        ("", "smtp; 550 no", "550"),
+        ("", "smtp; at 10.5.1.1 nothing", ""),
+    ],
+)
+def test_t71_the_code_that_says_most_is_taken(told: str, words: str, code: str) -> None:
+    report = dsn(status(group("ann@client.example", code=told, words=words)))
+    assert report is not None
+    assert report.recipients[0].code == code
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [("delayed", "delay"), ("delivered", "delivery"), ("relayed", "delivery"), ("expired", "bounce")],
+)
+def test_t74_an_action_tells_the_kind(action: str, kind: str) -> None:
+    report = dsn(status(group("ann@client.example", action)))
+    assert report is not None
+    assert report.kind == kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<ann@client.example>: unknown user\n\n> your message {OUR_ID} of today\n",
+        f"<ann@client.example>: unknown user\n\nmessage-id: <{OUR_ID}>\n",
+        f"<ann@client.example>: unknown user\n--- Below this line is a copy.\n\nMessage-ID: <{OUR_ID}>\n",
+    ],
+)
+def test_t72_our_id_is_found_anywhere_in_the_body(text: str) -> None:
+    report = notice(text)
+    assert report is not None
+    assert OUR_ID in report.message_ids
+    assert [one.address for one in report.recipients] == ["ann@client.example"]
+
+
+def test_t72_our_token_is_found_in_the_body_the_subject_and_the_return_path() -> None:
+    text = "<ann@client.example>: unknown user\n"
+    for report in (
+        notice(text + f"Subject: Offer CRM:{TOKEN}\n"),
+        notice(text, subject=f"Undeliverable: Offer CRM:{TOKEN}"),
+        notice(text, to=f"sales+crm-{TOKEN}@example.com"),
+        notice(text, delivered_to=f"sales+{TOKEN}@example.com"),
+    ):
+        assert report is not None
+        assert report.tokens == (TOKEN,)
+
+
+def test_t24_our_private_header_in_the_original_comes_before_an_id_that_a_relay_changed() -> None:
+    report = dsn(
+        status(group("ann@client.example")), f"Message-ID: <other@relay>\r\nX-CRM-Email-Router: <{OUR_ID}>\r\n"
+    )
+    assert report is not None
+    assert report.message_ids == (OUR_ID, "other@relay")
+
+
+def test_t75_a_complaint_names_who_complains_or_else_whom_the_mail_was_sent_to() -> None:
+    def complaint(fields: str) -> Report | None:
+        body = (
+            f"--x\r\nContent-Type: message/feedback-report\r\n\r\n{fields}\r\n"
+            f"--x\r\nContent-Type: message/rfc822\r\n\r\n"
+            f"To: ann@client.example\r\nMessage-ID: <{OUR_ID}>\r\n\r\nHello\r\n--x--\r\n"
+        )
+        headers = {"content_type": "multipart/report; report-type=feedback-report; boundary=x"}
+        return classify(parse(mail(body, **{"from": "fbl@provider.example"}, **headers))).report
+
+    for fields in ("Feedback-Type: abuse\r\n", "Feedback-Type: abuse\r\nOriginal-Rcpt-To: <Ann@client.example>\r\n"):
+        report = complaint(fields)
+        assert report is not None
+        assert (report.kind, report.message_ids) == ("complaint", (OUR_ID,))
+        assert report.recipients == (RecipientReport("ann@client.example", "complaint", text="abuse"),)
+    assert complaint("Feedback-Type: not-spam\r\n") is None
+    assert complaint("Feedback-Type: auth-failure\r\n") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "headers"),
+    [
+        ("I am away. Please write to my colleague:\nbob@client.example\n", AWAY),
+        ("Bob's mail was not delivered:\nbob@client.example\n", {"from": "ann@client.example", "subject": "Re: Offer"}),
+        ("Your address was subscribed:\nann@client.example\n", {"subject": "Welcome"}),
+        ("See below.\nbob@client.example\n", {"from": "ann@client.example", "subject": "Fw: Undeliverable: Offer"}),
+    ],
+)
+def test_t73_what_people_write_about_mail_is_no_report(text: str, headers: dict[str, str]) -> None:
+    assert notice(text, **headers) is None
+
+
+def test_a_report_is_automatic_and_a_hostile_one_is_read_fast() -> None:
+    text = "\n".join(f"<a{number}@client.example>: failed " + "a@" * 100 for number in range(20_000))
+    report = notice(text)
+    assert report is not None
+    assert len(report.recipients) <= 500
+    assert classify(parse(mail(text, **{"from": "MAILER-DAEMON@x.example"}))).automatic == "a report of a mail system"

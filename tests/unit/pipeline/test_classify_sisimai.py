@@ -1,0 +1,37 @@
+"""Reports of many mail systems (../shared/corpora/sisimai): kind, recipients and status, as a person reads them.
+
+`sisimai.tsv` was made in two ways: for 113 files the standard fields, read by another program, say the same; the others
+were read by a person, among them every one that differed.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from router.pipeline.classify import classify
+from router.pipeline.parse import parse
+
+CORPUS = Path(__file__).parents[4] / "shared" / "corpora" / "sisimai"
+TABLE = Path(__file__).with_name("sisimai.tsv")
+
+
+def expected() -> dict[str, tuple[str, str]]:
+    lines = TABLE.read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    return {name: (kind, "" if recipients == "-" else recipients) for name, kind, recipients in rows}
+
+
+def read(name: str) -> tuple[str, str]:
+    classification = classify(parse((CORPUS / f"{name}.eml").read_bytes()))
+    report = classification.report
+    if report is None:
+        return "automatic" if classification.automatic else "none", ""
+    return report.kind, " ".join(f"{one.address}={one.code}" for one in report.recipients)
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpora of real mail are not here (../shared/corpora)")
+def test_t71_t74_every_report_of_the_corpus_is_read_as_a_person_reads_it() -> None:
+    table = expected()
+    assert set(table) == {path.stem for path in CORPUS.glob("*.eml")}
+    missed = {name: (read(name), row) for name, row in table.items() if read(name) != row}
+    assert missed == {}
