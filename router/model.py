@@ -12,7 +12,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from transports.base import Outcome, Place
@@ -103,15 +103,25 @@ class Attachment:
     original_filename: str | None = None
 
 
+class Mark(NamedTuple):
+    """A range of characters of a text that its author did not write anew: from `start`, up to and without `end`."""
+
+    start: int
+    end: int
+    kind: Literal["quote", "forward", "signature"]
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message as a person would read it. Ids are without angle brackets; what could not be read is in `defects`.
 
     `headers` are the raw values by lower-case name, those of one name in their order. Our own private headers are not
     among them: anybody could have written them, so the ids in them are only `claims`.
+
     `text_from` says what `text` was made of: the HTML or the calendar where there is no plain one. `flags` are what a
     person should know of its form: smime-signed, smime-encrypted, pgp-signed, pgp-encrypted, tnef. `raw_headers` keeps
     the written form, bytes beyond ASCII in hexadecimal, of headers that could not be decoded without loss or guessing.
+    `text_marks` say where in the text quotes and signatures are.
     """
 
     message_id: str | None = None
@@ -130,6 +140,7 @@ class Message:
     text_from: Literal["plain", "html", "calendar"] = "plain"
     flags: tuple[str, ...] = ()
     raw_headers: tuple[tuple[str, str], ...] = ()
+    text_marks: tuple[Mark, ...] = ()
 
     def of(self, role: Role) -> tuple[Mention, ...]:
         """Name the addresses in one role, in their order."""
@@ -380,6 +391,8 @@ class Email:
     calendar: CalendarEvent | None = None
     flags: tuple[str, ...] = ()
     defects: tuple[str, ...] = ()
+    text_marks: tuple[Mark, ...] = ()
+    raw_headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

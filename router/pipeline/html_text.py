@@ -11,6 +11,7 @@ from router.markup import BLOCK, Tag, tokens
 LONGEST = 400_000  # characters of HTML that are looked at, so that it takes well under a second
 
 _SPACES = re.compile(r"[ \t\r\n\f]+")
+_UNEVEN = re.compile(r"[\t\r\n\f]|  ")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _APART = frozenset({"p", "ul", "ol", "dl", "table", "blockquote", "pre", *(f"h{level}" for level in range(1, 7))})
 _DEEPEST_QUOTE = 10
@@ -69,7 +70,7 @@ class _Writer:
                 self._end_line(keep=True)
                 self._write(line)
             return
-        words = _SPACES.sub(" ", text)
+        words = _SPACES.sub(" ", text) if _UNEVEN.search(text) else text
         if words.startswith(" ") and self._line:
             self._space = self._space or " "
         if words := words.strip(" "):

@@ -7,8 +7,9 @@ looked at around a line is bounded. Nothing is taken out of the text.
 
 import re
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from router.model import Mark
 from router.pipeline.mark_words import (
     BEGIN_FORWARDED,
     FORWARDED,
@@ -46,14 +47,6 @@ _SENT_FROM_END = re.compile(rf"(?:{SENT_FROM_END})\s*$")
 _DASHES = re.compile(r"\s*(?:-- ?|—|__{4,}|--{4,})\s*$")
 _RULE = re.compile(r"[\s>*]*[_=\-*~#]{5,}[\s*]*$")
 _QUOTED = re.compile(r"\s{0,3}(?:>|\|(?= |$)|[A-Z][a-z]{0,15}>(?: |$))")
-
-
-class Mark(NamedTuple):
-    """A range of characters of a text: from `start`, up to and without `end`."""
-
-    start: int
-    end: int
-    kind: Kind
 
 
 def find_marks(text: str) -> tuple[Mark, ...]:

@@ -25,6 +25,7 @@ from router.pipeline.headers import (
 )
 from router.pipeline.html_text import LONGEST as LONGEST_HTML
 from router.pipeline.html_text import html_to_text
+from router.pipeline.marks import find_marks
 from router.pipeline.structure import Part, leaves, read_part
 from router.pipeline.text import clean, clean_line
 from router.thread_token import find_tokens
@@ -62,8 +63,8 @@ def parse(raw: bytes) -> Message:
     reader = _Reader()
     root = reader.guard("the message", lambda: read_part(raw), Part({}, b"", "text/plain", {}))
     reader.guard("the parts", lambda: reader.read_parts(root), None)
-    claims = [raw for name in [*root.fields] if name.startswith(_PRIVATE) for raw in root.fields.pop(name)]
     reader.guard("the text", reader.make_text, None)
+    claims = [raw for name in [*root.fields] if name.startswith(_PRIVATE) for raw in root.fields.pop(name)]
     return reader.message(root.fields, claims)
 
 
@@ -89,10 +90,10 @@ class _Reader:
 
     # --- Headers ---
 
-    def message(self, all_fields: Fields, claims: Sequence[bytes]) -> Message:
+    def message(self, fields: Fields, claims: Sequence[bytes]) -> Message:
+        headers = tuple((name, value) for name, values in fields.items() for value in values)
         fields = {
-            name: [self.in_utf8(name, raw) for raw in all_fields[name][:_MOST_FIELDS]]
-            for name in _READ & all_fields.keys()
+            name: [self.in_utf8(name, raw) for raw in fields[name][:_MOST_FIELDS]] for name in _READ & fields.keys()
         }
         nothing: tuple[str, tuple[str, ...]] = ("", ())
         subject, tokens = self.header(fields, "subject", _subject, nothing)
@@ -107,12 +108,13 @@ class _Reader:
             text=self.text,
             html=self.html,
             attachments=tuple(self.attachments),
-            headers=tuple((name, value) for name, values in all_fields.items() for value in values),
+            headers=headers,
             claims=self.guard("our private headers", lambda: tuple(id_ for raw in claims for id_ in read_ids(raw)), ()),
             defects=tuple(dict.fromkeys(self.defects)),
             text_from=self.text_from,
             flags=tuple(dict.fromkeys(self.flags)),
             raw_headers=tuple(self.raw.items()),
+            text_marks=self.guard("the quotes", lambda: find_marks(self.text or ""), ()),
         )
 
     def header(self, fields: Fields, name: str, read: Callable[[bytes], _T], otherwise: _T) -> _T:

@@ -31,6 +31,8 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         calendar=copy.classification.calendar,
         flags=(*state.flags, *message.flags),
         defects=message.defects,
+        text_marks=message.text_marks,
+        raw_headers=message.raw_headers,
     )
     report = copy.classification.report if state.method == "report" else None
     decision = Decision(Disposition.PROMOTED, state.rule, state.reasons, email.id, email, state.parties, report)

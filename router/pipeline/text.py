@@ -17,4 +17,6 @@ def clean(text: str) -> str:
 
 def clean_line(text: str) -> str:
     """Clean a text that stands on one line: control characters and line breaks become one space."""
+    if text.isprintable():  # which neither NUL nor surrogates are
+        return text.strip()
     return clean(_CONTROLS.sub(" ", text)).strip()

@@ -118,6 +118,7 @@ async def _write_emails(
             "id", "direction", "status", "message_id", "in_reply_to", "thread_ids", "subject",
             "text_body", "html_body", "owner_id", "dated_at", "received_at", "regarding_id",
             "correlated_id", "correlation_method", "flags", "defects", "sent_at", "calendar",
+            "text_marks", "raw_headers",
         ],
         records=[
             (
@@ -126,7 +127,7 @@ async def _write_emails(
                 email.dated_at, email.received_at, email.regarding_id,
                 email.correlated_id, email.method, email.flags, email.defects,
                 (email.dated_at or email.received_at) if email.sent else None,
-                _calendar(email.calendar),
+                _calendar(email.calendar), _json(email.text_marks), _json(email.raw_headers),
             )
             for _, email in promoted
         ],
@@ -159,6 +160,10 @@ async def _write_emails(
         ],
     )
     await write_attachments(connection, {email.id: stored.get(copy.id, ()) for copy, email in promoted})
+
+
+def _json(rows: Sequence[Sequence[object]]) -> str | None:
+    return json.dumps(rows) if rows else None
 
 
 def _calendar(event: CalendarEvent | None) -> str | None:
