@@ -166,6 +166,31 @@ def sql(
     shell.open_psql(arguments or ())
 
 
+@app.command()
+def explain(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Messages as they travel (.eml); - for stdin.", show_default=False),
+    ],
+    owner: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Decide as if they arrived in this mailbox.", show_default=False),
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(metavar="RULE", help="With this rule, not the owner's.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is read of message files, and what would become of them.
+
+    With --owner, the decision and its reasons, as if the files had just arrived in that owner's mailbox, one after the
+    other. Nothing is stored. Without it no database is needed.
+    """
+    from router.commands import explain as commands
+
+    commands.explain(files, owner, rule, as_json=as_json)
+
+
 @owners.command("list")
 def owners_list(as_json: Json = False) -> None:
     """List the owners, approved or not.

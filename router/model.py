@@ -318,7 +318,8 @@ class Outgoing:
 
     `recipients` are the normalised addresses that did not take it yet, `taken` counts those that did; `mentions` are
     all that the headers name (bcc too, which composing leaves out). `date` and `message_id` are those of the first
-    attempt, so that a second copy is known as one. `attempt` counts from 1.
+    attempt, so that a second copy is known as one. `attempt` counts from 1. `attached`: there are attachments, which
+    are read only when its turn has come.
     """
 
     id: UUID
@@ -337,6 +338,7 @@ class Outgoing:
     mentions: tuple[Mention, ...]
     recipients: tuple[str, ...]
     taken: int = 0
+    attached: bool = False
     attachments: tuple[Attachment, ...] = ()
 
 

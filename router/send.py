@@ -22,6 +22,7 @@ from router.group import Group
 from router.model import Outgoing, Result
 from router.profile import OutgoingProfile, Profiles
 from router.repository import outbox, recovery
+from router.repository.attachments import read_attachments
 from router.repository.database import Database
 from router.repository.outbox import Start
 from router.retry import Backoff, judge
@@ -72,9 +73,12 @@ class Sender:
                 asyncio.create_task(self._recover(), name="take over from the dead"),
             ]
             claiming = asyncio.create_task(self._claim(), name="claim pending email")
+            told = asyncio.create_task(stop.wait())
             try:
-                await stop.wait()
+                # None of them ends before it is told to; if one does, the process ends with it.
+                await asyncio.wait([told, claiming, *helpers], return_when=asyncio.FIRST_COMPLETED)
             finally:
+                told.cancel()
                 self._stopping = True
                 self._wake.set()
                 for task in helpers:
@@ -82,8 +86,11 @@ class Sender:
                 # Not cancelled at once: what a claim has just committed must be known, to be given back.
                 await asyncio.wait([claiming], timeout=1)
                 claiming.cancel()
-                await asyncio.wait([claiming, *helpers])
+                results = await asyncio.gather(claiming, *helpers, return_exceptions=True)
                 await self._end(grace)
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
 
     async def _claim(self) -> None:
         room = 2 * sum(line.profile.settings.connections for line in self._lines.values())
@@ -96,6 +103,10 @@ class Sender:
                 backoff.reset()
             except DatabaseError as error:
                 _log.warning("nothing can be claimed now", reason=str(error))
+                await self._woken(backoff.next())
+                continue
+            except Exception:  # noqa: BLE001  # mail must not wait for ever, and in silence, for a mistake of ours
+                _log.exception("nothing can be claimed, by a mistake of ours")
                 await self._woken(backoff.next())
                 continue
             for email in claimed:
@@ -205,9 +216,9 @@ class Sender:
         if not email.recipients:
             return ()
         try:
-            content = await asyncio.to_thread(compose, email)
-        except Exception as error:  # noqa: BLE001  # an email that cannot be composed must not block the others
-            return _all(email, "refused", f"it cannot be composed: {type(error).__name__}: {error}")
+            content = await self._compose(email)
+        except ContentRefused as error:
+            return _all(email, "refused", str(error))
         addresses = {smtp_address(recipient): recipient for recipient in email.recipients}
 
         async def begin() -> None:
@@ -218,6 +229,15 @@ class Sender:
 
         outcomes = await line.relay.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
         return [replace(outcome, recipient=addresses[outcome.recipient]) for outcome in outcomes]
+
+    async def _compose(self, email: Outgoing) -> bytes:
+        """Compose, with its attachments; ContentRefused where it cannot be: that must not block the others."""
+        if email.attached:
+            email = replace(email, attachments=await read_attachments(self._database, email.id))
+        try:
+            return await asyncio.to_thread(compose, email)
+        except Exception as error:
+            raise ContentRefused(f"it cannot be composed: {type(error).__name__}: {error}") from error
 
     async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
         result = judge(email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)

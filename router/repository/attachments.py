@@ -1,5 +1,6 @@
 """Attachments and their contents: each content is stored once, under its SHA-256, compressed where that pays."""
 
+import asyncio
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
@@ -7,8 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+from asyncpg import Record
+
+from router.errors import ContentRefused
 from router.model import Attachment, Copy
-from router.repository.database import Connection
+from router.repository.database import Connection, Database
+
+MOST_BYTES = 100 << 20
+"""What the attachments of one outgoing email may be together, decoded; relays take far less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +79,50 @@ async def write_attachments(connection: Connection, attached: Mapping[UUID, Sequ
     )  # fmt: skip
 
 
-async def read_attachments(connection: Connection, email_ids: Sequence[UUID]) -> dict[UUID, tuple[Attachment, ...]]:
-    """Read the attachments of these emails with their contents, decoded."""
-    rows = await connection.fetch(
-        """
-        SELECT a.email_id, a.filename, a.original_filename, a.media_type, a.content_id, a.inline, b.encoding, b.content
-        FROM crm.attachment AS a JOIN crm.blob AS b USING (sha256)
-        WHERE a.email_id = ANY($1::uuid[]) ORDER BY a.email_id, a.position
-        """,
-        list(email_ids),
-    )
-    attachments: dict[UUID, list[Attachment]] = {}
+async def read_attachments(database: Database, email_id: UUID) -> tuple[Attachment, ...]:
+    """Read the attachments of an email with their contents, decoded.
+
+    Raises ContentRefused where one is not what its encoding says, or all are too much to be sent: the CRM writes them.
+    """
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT a.filename, a.original_filename, a.media_type, a.content_id, a.inline, b.encoding,
+                CASE WHEN sum(octet_length(b.content)) OVER () <= $2 THEN b.content END AS content
+            FROM crm.attachment AS a JOIN crm.blob AS b USING (sha256)
+            WHERE a.email_id = $1 ORDER BY a.position
+            """,
+            email_id,
+            MOST_BYTES,
+        )
+    return await asyncio.to_thread(_decoded, rows)
+
+
+def _decoded(rows: Sequence[Record]) -> tuple[Attachment, ...]:
+    attachments = []
+    room = MOST_BYTES
     for row in rows:
-        content = zlib.decompress(row["content"]) if row["encoding"] == "zlib" else row["content"]
-        attachments.setdefault(row["email_id"], []).append(
+        content = row["content"]
+        if content is not None and row["encoding"] == "zlib":
+            content = _unpacked(row["filename"], content, room)
+        if content is None or len(content) > room:
+            raise ContentRefused(f"its attachments are more than {MOST_BYTES >> 20} MB")
+        room -= len(content)
+        attachments.append(
             Attachment(
                 row["filename"], row["media_type"], content, row["content_id"], row["inline"], row["original_filename"]
             )
         )
-    return {email_id: tuple(found) for email_id, found in attachments.items()}
+    return tuple(attachments)
+
+
+def _unpacked(filename: str, content: bytes, room: int) -> bytes:
+    # Never more than there is room for: a few kilobytes can be told to unpack to gigabytes.
+    unpacking = zlib.decompressobj()
+    try:
+        unpacked = unpacking.decompress(content, room + 1)
+    except zlib.error as error:
+        raise ContentRefused(f"the attachment {filename} is not zlib, as its encoding says: {error}") from error
+    if len(unpacked) <= room and not unpacking.eof:
+        raise ContentRefused(f"the attachment {filename} is not zlib to its end, as its encoding says")
+    return unpacked

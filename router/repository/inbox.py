@@ -64,6 +64,21 @@ async def promote(database: Database, batch: Batch, decide: Decide) -> list[Deci
     return decisions
 
 
+async def rehearse(
+    database: Database, copies: Sequence[Copy], decide: Decide, rules: Mapping[UUID, Rule]
+) -> list[Decision]:
+    """Decide as `promote` would, with these rules in place of the owners' own, and store nothing."""
+    async with database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            facts = await read_facts(connection, copies)
+            facts.rules |= rules
+            return list(decide(copies, facts))
+        finally:
+            await transaction.rollback()
+
+
 async def _advance(connection: Connection, lease: Lease, cursor: Cursor | None) -> None:
     """Move the cursor. It comes first: it locks the source, so that one who lost the lease is turned away at once."""
     held = await connection.fetchval(

@@ -15,7 +15,6 @@ from uuid import UUID, uuid4
 from asyncpg import Record
 
 from router.model import KEY_VERSION, Mention, Message, Outgoing, Result, message_id_hash
-from router.repository.attachments import read_attachments
 from router.repository.database import Connection, Database, storable
 from router.thread_token import new_token
 
@@ -32,7 +31,7 @@ class Start:
 
 
 async def claim(database: Database, process_id: UUID, limit: int) -> list[Outgoing]:
-    """Claim at most `limit` emails that are due, a few of each owner, and read all that composing needs.
+    """Claim at most `limit` emails that are due, a few of each owner, and read what composing needs but attachments.
 
     Nothing is claimed for an owner who is not approved, while sending is stopped, or in a copy of the database.
     """
@@ -112,7 +111,7 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
         JOIN crm.owner AS o ON o.record_id = old.owner_id
         LEFT JOIN crm.email AS parent ON parent.id = old.correlated_id
         WHERE e.id = w.id
-        RETURNING e.*, o.mailbox
+        RETURNING e.*, o.mailbox, EXISTS (SELECT FROM crm.attachment AS a WHERE a.email_id = e.id) AS attached
         """,
         email_ids,
         [new_token() for _ in email_ids],
@@ -134,7 +133,6 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
         mentions.setdefault(party["email_id"], []).append(mention)
         if party["role"] in ("to", "cc", "bcc"):
             states.setdefault(party["email_id"], {})[party["address"]] = party["state"]
-    attachments = await read_attachments(connection, email_ids)
     return [
         Outgoing(
             id=email["id"],
@@ -157,7 +155,7 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
                 if state not in ("accepted", "refused")
             ),
             taken=sum(state == "accepted" for state in states.get(email["id"], {}).values()),
-            attachments=attachments.get(email["id"], ()),
+            attached=email["attached"],
         )
         for email in emails
     ]

@@ -89,8 +89,8 @@ async def large(server: Dovecot, tls: Tls) -> str:
         inbox = account.folder("INBOX")
         listing = await inbox.list(None, 1)
         before = resident()
-        async for copy in inbox.fetch([listing.copies[0].place], "whole"):
-            size, after = len(copy.content), resident()
+        copies = [copy async for copy in inbox.fetch([listing.copies[0].place], "whole")]
+        size, after = len(copies[0].content), resident()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     held, most = (after - before) / 1e6, (peak - before) / 1e6
     return f"a message of {size / 1e6:.0f} MB: {held:.0f} MB held, {most:.0f} MB at the peak"

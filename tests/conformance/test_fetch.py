@@ -22,7 +22,7 @@ ODD = {
 
 @every_way()
 async def test_whole_messages_and_headers(post: Post) -> None:
-    contents = [message(f"number {number}") for number in range(30)]
+    contents = [message(f"number {number}") for number in range(12)]
     post.put(*contents)
 
     async with post.open() as account:
@@ -38,7 +38,7 @@ async def test_whole_messages_and_headers(post: Post) -> None:
         ]
         assert [copy.place for copy in heads] == places
         assert {(copy.sender, copy.recipients, copy.fault) for copy in wholes + heads} == {(None, (), None)}
-    assert post.flags() == [set()] * 30
+    assert post.flags() == [set()] * 12
 
 
 @every_way()

@@ -130,17 +130,17 @@ async def test_a_folder_made_anew_while_it_is_followed(post: Post, before: int) 
 async def test_folders_are_read_at_the_same_time(post: Post) -> None:
     names = ["INBOX", "Box", "Inner/Deep"]
     for name in names:
-        post.put(*(message(f"{name} {number}", 50_000) for number in range(6)), folder=name)
+        post.put(*(message(f"{name} {number}", 50_000) for number in range(3)), folder=name)
 
     async def read(name: str) -> list[str]:
         box = account.folder(name)
         copies = await all_listed(box)
         contents = [copy.content for place in copies for copy in await fetched(box, [place.place])]
-        assert contents == [message(f"{name} {number}", 50_000) for number in range(6)]
+        assert contents == [message(f"{name} {number}", 50_000) for number in range(3)]
         return await subjects(box)
 
     async with post.open() as account:
         waiting = asyncio.create_task(account.wait(600))
         read_at_once = await asyncio.gather(*(read(name) for name in names * 2))
-        assert read_at_once == [[f"{name} {number}" for number in range(6)] for name in names * 2]
+        assert read_at_once == [[f"{name} {number}" for number in range(3)] for name in names * 2]
         await asyncio.wait_for(waiting, 30)

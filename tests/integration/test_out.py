@@ -1,6 +1,8 @@
 """The way out, as a CRM developer sees it: an email set to pending send is received by Postfix, and told of."""
 
 import asyncio
+import hashlib
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -308,3 +310,40 @@ async def test_a_stop_in_the_midst_of_sending_leaves_nothing_undecided(
     await crm.wait_for(100, "SELECT count(*) FROM crm.email WHERE status = 'sent'")
     subjects = [str(read(copy)["Subject"]).rpartition(" CRM:")[0] for copy in await arrived(postfix, 100, other)]
     assert sorted(subjects) == sorted(f"offer {number}" for number in range(100))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"not zlib", "the attachment w.bin is not zlib, as its encoding says"),
+        (zlib.compress(b"cut off" * 100)[:-9], "the attachment w.bin is not zlib to its end"),
+        (zlib.compress(bytes(200 << 20)), "its attachments are more than 100 MB"),
+    ],
+)
+async def test_an_attachment_that_cannot_be_decoded_fails_its_own_email_alone(
+    crm: Crm,
+    new_router: NewRouter,
+    outgoing: Profile,
+    postfix: Postfix,
+    mailbox: str,
+    other: str,
+    content: bytes,
+    words: str,
+) -> None:
+    await crm.owner(mailbox)
+    bad = await crm.draft(mailbox, other, "bad")
+    digest = hashlib.sha256(content).digest()
+    await crm.sql.execute("INSERT INTO crm.blob (sha256, encoding, content) VALUES ($1, 'zlib', $2)", digest, content)
+    await crm.sql.execute(
+        "INSERT INTO crm.attachment (email_id, position, filename, size, sha256) VALUES ($1, 0, 'w.bin', 5, $2)",
+        bad,
+        digest,
+    )
+    good = await crm.draft(mailbox, other, "good")
+    for email in (bad, good):
+        await crm.move(email, "pending_send")
+    await new_router(outgoing())
+    await crm.wait_for_status(good, "sent")
+    await crm.wait_for_status(bad, "failed")
+    assert words in (await crm.email(bad))["status_reason"]
+    assert len(await arrived(postfix, 1, other)) == 1

@@ -144,6 +144,26 @@ async def test_sending_needs_recipients_and_an_owner_and_a_sender_that_is_the_ow
             await sql.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = $1", email_id)
 
 
+@pytest.mark.parametrize("address", ["", "notanaddress", "a\nb@kunde.test", "@kunde.test", "a@b c"])
+async def test_a_recipient_must_have_an_address(
+    sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID, address: str
+) -> None:
+    email_id = await draft(sql, "fine@kunde.test", '"a b"@kunde.test', address, owner_id=owner)
+    with pytest.raises(asyncpg.CheckViolationError, match="no address that mail can be sent to"):
+        await sql.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = $1", email_id)
+    await sql.execute("DELETE FROM crm.party WHERE address = $1", address)
+    await sql.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = $1", email_id)
+
+
+async def test_a_person_can_say_that_an_unknown_email_arrived(
+    sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID
+) -> None:
+    email_id = await draft(sql, "a@kunde.test", owner_id=owner)
+    for status in ("pending_send", "sending", "unknown", "sent"):
+        await sql.execute("UPDATE crm.email SET status = $1", status)
+    assert await sql.fetchval("SELECT sent_at IS NOT NULL FROM crm.email WHERE id = $1", email_id)
+
+
 async def test_pending_send_is_queued_and_taken_back(sql: "asyncpg.Connection[asyncpg.Record]", owner: UUID) -> None:
     email_id = await draft(sql, "karl@kunde.test")
     await sql.execute("UPDATE crm.email SET status = 'pending_send'")

@@ -43,6 +43,8 @@ sasl_saslauthd_path: {folder}/saslauthd
 failedloginpause: 0
 tls_server_cert: {tls.certificate}
 tls_server_key: {tls.key}
+# TLS sessions that could be resumed would be written to disk.
+tls_session_timeout: 0
 
 # What a power failure would lose is nothing to a test.
 skiplist_unsafe: yes
@@ -61,8 +63,8 @@ START {{
   recover {run("ctl_cyrusdb", "-r")}
 }}
 SERVICES {{
-  imap {run("imapd")} listen="127.0.0.1:{ports["imap"]}" prefork=1
-  imaps {run("imapd", "-s")} listen="127.0.0.1:{ports["imaps"]}" prefork=1
+  imap {run("imapd")} listen="127.0.0.1:{ports["imap"]}" prefork=2
+  imaps {run("imapd", "-s")} listen="127.0.0.1:{ports["imaps"]}" prefork=2
   lmtp {run("lmtpd", "-a")} listen="127.0.0.1:{ports["lmtp"]}" prefork=1
 }}
 DAEMON {{

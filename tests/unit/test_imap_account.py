@@ -4,11 +4,13 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.servers.tls import Tls
 from tests.unit.test_imap_odd_servers import LOGIN, opened
+from transports import _imap_account
 from transports.base import Folder, Missing, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.imap import ImapSettings
 
@@ -20,10 +22,11 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAP_TEST_PASSWORD", "password")
 
 
-async def folders(lines: list[str], capabilities: str = "", **changes: object) -> list[Folder]:
+async def folders(lines: list[str], capabilities: str = "", **changes: Any) -> list[Folder]:
     answers = {'LIST "" "*"': [f"* LIST {line}" for line in lines] + OK}
     answers["NAMESPACE"] = ['* NAMESPACE (("INBOX." ".")) (("user." ".")) (("" "."))', "OK done"]
-    async with opened(answers, capabilities, **{"folders": ["*"], **changes}) as (account, _):
+    changes.setdefault("folders", ["*"])
+    async with opened(answers, capabilities, **changes) as (account, _):
         return list(await account.folders())
 
 
@@ -117,6 +120,30 @@ async def test_notify_refused_is_not_asked_for_again() -> None:
         server.answers["STATUS"] = ['* STATUS "Box" (UIDNEXT 5 UIDVALIDITY 7)', "OK done"]
         await asyncio.wait_for(account.wait(600), 30)
         assert await account.changed() == ["Box"]
+
+
+async def test_idle_is_renewed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < _imap_account.RENEW_IDLE < 29 * 60
+    monkeypatch.setattr(_imap_account, "RENEW_IDLE", 0.01)
+    answers = {"UID SEARCH": ["* SEARCH", "OK done"], "IDLE": ["+ idling", "OK done"]}
+    async with opened(answers, "IDLE", poll=3600) as (account, server):
+        await account.folder("INBOX").list(None, 9)
+        waiting = asyncio.create_task(account.wait(600))
+        while [line for line in server.heard if line in ("IDLE", "DONE")].count("DONE") < 3:  # its own list
+            await asyncio.sleep(0.01)
+        server.answers["NOOP"] = ["* 4 EXISTS", "OK done"]
+        await asyncio.wait_for(waiting, 30)
+        # Beneath it, a look.
+        assert server.heard[-3:] == ["IDLE", "DONE", "NOOP"]
+
+
+async def test_a_folder_where_mail_has_just_come_is_looked_into_more_often() -> None:
+    answers = {"UID SEARCH": ["* SEARCH 1", "OK done"], "UID FETCH": ["* 1 FETCH (UID 1 RFC822.SIZE 1)", "OK done"]}
+    async with opened(answers, poll=3600) as (account, server):
+        assert len((await account.folder("INBOX").list(None, 9)).copies) == 1
+        server.answers["NOOP"] = ["* 4 EXISTS", "OK done"]
+        await asyncio.wait_for(account.wait(3600), 30)
+        assert await account.changed() == ["INBOX"]
 
 
 async def serve_with_client_certificates(tls: Tls, answers: Mapping[str, str]) -> asyncio.Server:

@@ -14,14 +14,17 @@ from transports._imap_protocol import ImapProtocol
 from transports.base import TransportError, Unreachable
 
 
-class _Command:
-    """Stands for one that holds a password, which aioimaplib's exceptions would show."""
+class _Login(aioimaplib.Command):
+    """A command that holds a password, which aioimaplib's exceptions would show."""
+
+    def __init__(self) -> None:
+        """Not the library's, which wants a running loop."""
 
     def __repr__(self) -> str:
         return "A1 LOGIN user secret"
 
 
-_COMMAND = _Command()
+_COMMAND = _Login()
 FOREIGN: list[BaseException] = [
     aioimaplib.AioImapException("words"),
     aioimaplib.Error("words"),

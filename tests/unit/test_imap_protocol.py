@@ -268,6 +268,18 @@ async def test_idle_ends_at_news_and_for_another_command() -> None:
         await second
 
 
+async def test_done_that_is_not_answered_ends_a_half_open_connection() -> None:
+    async def script(server: Script) -> None:
+        await server.hears("IDLE")
+        await server.says(b"+ idling\r\n")
+        assert await server.reader.readline() == b"DONE\r\n"
+        assert await server.reader.read() == b""
+
+    async with talk(script, timeout=0.05) as imap:
+        with pytest.raises(Unreachable, match=r"no answer to IDLE in 0\.05 seconds"):
+            await imap.idle_for(0.01)
+
+
 async def test_idle_refused_is_not_offered_any_more() -> None:
     async def script(server: Script) -> None:
         await server.hears("IDLE")

@@ -138,6 +138,7 @@ CREATE FUNCTION crm.guard_email() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     by_router boolean := has_schema_privilege(current_user, 'router', 'USAGE');
     move crm.email_move;
+    wrong text;
 BEGIN
     IF TG_OP = 'DELETE' THEN
         IF OLD.status = 'sending' THEN
@@ -165,6 +166,9 @@ BEGIN
         IF NEW.status_reason IS NOT DISTINCT FROM OLD.status_reason THEN
             NEW.status_reason := NULL;
         END IF;
+        IF NEW.status = 'sent' THEN
+            NEW.sent_at := coalesce(NEW.sent_at, now());  -- a person may say so of what was unknown
+        END IF;
     END IF;
     IF NOT by_router AND OLD.direction = 'out' AND OLD.status <> 'draft'
        AND (NEW.subject, NEW.text_body, NEW.html_body, NEW.owner_id, NEW.message_id, NEW.token, NEW.correlated_id)
@@ -189,6 +193,13 @@ BEGIN
         IF NOT EXISTS (SELECT FROM crm.party AS p WHERE p.email_id = NEW.id AND p.role IN ('to', 'cc', 'bcc')) THEN
             RAISE EXCEPTION 'email % has no recipients', NEW.id USING ERRCODE = 'check_violation',
                 HINT = 'Insert crm.party rows with role ''to'', ''cc'' or ''bcc'' first.';
+        END IF;
+        SELECT p.address INTO wrong FROM crm.party AS p
+            WHERE p.email_id = NEW.id AND p.role IN ('to', 'cc', 'bcc')
+                AND (p.address !~ '^.+@[^@[:space:]]+$' OR p.address ~ '[[:cntrl:]]') LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a recipient of email % has no address that mail can be sent to: %', NEW.id, quote_literal(wrong)
+                USING ERRCODE = 'check_violation';
         END IF;
     END IF;
     RETURN NEW;

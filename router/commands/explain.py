@@ -1,0 +1,141 @@
+"""`explain`: what is read of a message file, and what would become of it. Nothing is stored."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import typer
+
+from router import app, profile
+from router.commands.terminal import carry_out, complain, say, say_json
+from router.errors import DatabaseError, ProfileErrors
+from router.model import Attachment, Copy, Decision, Message, Rule, normalise, uuid7
+from router.pipeline import decide_batch, parse
+from router.repository import inbox
+from router.repository.owners import approved_owners
+from router.settings import Settings
+from transports.base import Place
+
+_SHOWN_LINES = 12
+
+
+def explain(files: Sequence[Path], owner: str | None, rule: str | None, *, as_json: bool) -> None:
+    """Show every file; with an owner, decide as if all had arrived in that mailbox, one after the other."""
+    contents = {}
+    for file in files:
+        try:
+            contents[file] = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        except OSError as error:
+            complain(f"{file}: {error.strerror}")
+    messages = {file: parse(content) for file, content in contents.items()}
+    decisions: dict[Path, Decision] = {}
+    if owner is not None:
+        wanted = _rule(rule)
+
+        async def work(settings: Settings) -> list[Decision]:
+            return await _decide(settings, normalise(owner), wanted, messages)
+
+        decisions = dict(zip(messages, carry_out(work), strict=True))
+    if as_json:
+        say_json([_document(file, message, decisions.get(file)) for file, message in messages.items()])
+    else:
+        for file, message in messages.items():
+            _show(file, message, decisions.get(file))
+    if len(messages) < len(files):
+        raise typer.Exit(1)
+
+
+def _rule(rule: str | None) -> Rule | None:
+    try:
+        return Rule(rule) if rule else None
+    except ValueError:
+        raise typer.BadParameter(f"{rule!r} is none of {', '.join(Rule)}", param_hint="--rule") from None
+
+
+async def _decide(settings: Settings, mailbox: str, rule: Rule | None, messages: dict[Path, Message]) -> list[Decision]:
+    async with app.database_of(settings) as database:
+        owner = (await approved_owners(database, [mailbox])).get(mailbox)
+        if owner is None:
+            raise DatabaseError(
+                f'{mailbox} is no approved owner\'s mailbox: "email-router owners list" tells which are'
+            )
+        copies = [
+            _copy(owner.id, rule or owner.rule or _default_rule(settings, mailbox), message)
+            for message in messages.values()
+        ]
+        rules = {owner.id: rule} if rule else {}
+        return await inbox.rehearse(database, copies, decide_batch, rules)
+
+
+def _default_rule(settings: Settings, mailbox: str) -> Rule:
+    """The rule of the profile that serves the mailbox; the profiles' own default where they cannot be read."""
+    try:
+        profiles = profile.load(settings.profiles)
+    except ProfileErrors:
+        return Rule.REPLIES
+    serving = profiles.incoming_for(mailbox) or profiles.listener_for(mailbox)
+    return serving.tracking_rule if serving else Rule.REPLIES
+
+
+def _copy(owner_id: UUID, rule: Rule, message: Message) -> Copy:
+    copy_id = uuid7()
+    return Copy(copy_id, 0, Place("", str(copy_id)), owner_id, rule, datetime.now(UTC), message, b"")
+
+
+def _document(file: Path, message: Message, decision: Decision | None) -> dict[str, Any]:
+    document = asdict(message) | {
+        "file": str(file),
+        "attachments": [
+            asdict(attachment) | {"content": None, "size": len(attachment.content)}
+            for attachment in message.attachments
+        ],
+    }
+    if decision is not None:
+        document["decision"] = {
+            "disposition": decision.disposition,
+            "rule": decision.rule,
+            "reasons": decision.reasons,
+            "email_id": decision.email_id if decision.email is None else None,
+            "regarding_id": decision.email.regarding_id if decision.email else None,
+        }
+    return document
+
+
+def _show(file: Path, message: Message, decision: Decision | None) -> None:
+    say(str(file))
+    for role in ("from", "reply_to", "to", "cc", "bcc"):
+        people = [f"{one.name} <{one.address}>" if one.name else one.address for one in message.of(role)]
+        _row(role.replace("_", "-"), ", ".join(people))
+    _row("subject", message.subject)
+    _row("date", message.date.isoformat(sep=" ") if message.date else "")
+    _row("message-id", message.message_id or "")
+    _row("answers", ", ".join(message.thread_ids))
+    _row("tokens", ", ".join(message.tokens))
+    if message.html is not None:
+        _row("html", f"{len(message.html)} characters")
+    for attachment in message.attachments:
+        _row("attached", _told(attachment))
+    for defect in message.defects:
+        _row("defect", defect)
+    if decision is not None:
+        _row("decision", f"{decision.disposition} (rule {decision.rule}): {'; '.join(decision.reasons)}")
+    lines = (message.text or "").strip().splitlines()
+    for line in lines[:_SHOWN_LINES]:
+        say(f"    {line}")
+    if len(lines) > _SHOWN_LINES:
+        say(f"    … {len(lines) - _SHOWN_LINES} more lines")
+    say()
+
+
+def _row(what: str, words: str) -> None:
+    if words:
+        say(f"  {what:<10}  {words}")
+
+
+def _told(attachment: Attachment) -> str:
+    inline = ", inline" if attachment.inline else ""
+    return f"{attachment.filename} ({attachment.media_type}, {len(attachment.content)} bytes{inline})"

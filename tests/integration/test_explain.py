@@ -1,0 +1,81 @@
+"""`email-router explain`: what is read, what would become of it; nothing is stored."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from tests.crm import Crm
+from tests.letters import letter
+
+KARL, ANN = "karl@kunde.test", "ann@in.test"
+
+
+async def explain(*arguments: str, database: str = "postgresql:///none", given: bytes = b"") -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "router", "explain", *arguments,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": "/nowhere"},
+    )  # fmt: skip
+    out, err = await process.communicate(given)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_it_shows_what_is_read_and_needs_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "größe.eml"
+    file.write_bytes(letter("Karl Größe <karl@kunde.test>", ANN, "Grüße CRM:k3m9x2p7", "Liebe Ann\n", html="<p>x</p>"))
+    status, out, err = await explain(
+        str(file), "-", given=b"Subject: broken\nContent-Type: text/plain; charset=x-y\n\n\xff"
+    )
+    assert (status, err) == (0, "")
+    for words in ("größe.eml", "Karl Größe <karl@kunde.test>", "Grüße", "k3m9x2p7", "Liebe Ann", "broken", "x-y"):
+        assert words in out
+    assert "decision" not in out
+
+
+async def test_it_decides_as_if_the_files_arrived_one_after_the_other_and_stores_nothing(
+    crm: Crm, database: str, tmp_path: Path
+) -> None:
+    await crm.owner(ANN, "replies")
+    await crm.record("contact", "Karl", KARL)
+    question = letter(KARL, ANN, "question", Message_ID="<q@kunde.test>")
+    files = {
+        "question": question,
+        "again": question,
+        "answer": letter("other@kunde.test", ANN, "Re: question", In_Reply_To="<q@kunde.test>"),
+        "private": letter("friend@home.test", ANN, "private"),
+    }
+    paths = []
+    for name, content in files.items():
+        path = tmp_path / f"{name}.eml"
+        path.write_bytes(content)
+        paths.append(str(path))
+    status, out, err = await explain(*paths, "--owner", "Ann@IN.test", "--rule", "known", "--json", database=database)
+    assert (status, err) == (0, "")
+    decisions = {Path(one["file"]).stem: one["decision"] for one in json.loads(out)}
+    assert {name: one["disposition"] for name, one in decisions.items()} == {
+        "question": "promoted",
+        "again": "duplicate",
+        "answer": "ignored",
+        "private": "ignored",
+    }
+    assert decisions["private"]["reasons"] == ["the sender is no contact, lead or account"]
+    status, out, _ = await explain(paths[0], "--owner", ANN, database=database)
+    assert (status, "ignored (rule replies): answers no CRM email" in out) == (0, True)
+    for table in ("crm.email", "router.message", "router.message_id", "router.decision", "router.source"):
+        assert await crm.admin.fetchval(f"SELECT count(*) FROM {table}") == 0
+
+
+async def test_what_it_cannot_do_is_said_in_words(database: str, tmp_path: Path) -> None:
+    there = tmp_path / "there.eml"
+    there.write_bytes(letter(KARL, ANN, "still shown"))
+    status, out, err = await explain(str(tmp_path / "missing.eml"), str(there))
+    assert status == 1
+    assert "missing.eml: No such file" in err
+    assert "still shown" in out
+    status, _, err = await explain(str(there), "--owner", "nobody@in.test", database=database)
+    assert status == 1
+    assert "nobody@in.test is no approved owner's mailbox" in err
+    assert (await explain(str(there), "--owner", ANN, "--rule", "some"))[0] == 2
