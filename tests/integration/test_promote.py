@@ -1,6 +1,7 @@
 """Promote: one transaction, a number of queries that does not grow, and nothing twice, whoever comes at once."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from router.model import (
     Decision,
     Disposition,
     Facts,
+    Mark,
     Mention,
     Message,
     RecipientReport,
@@ -312,6 +314,17 @@ async def test_an_erased_email_does_not_come_back_with_the_next_copy(crm: Crm, r
     (decision,) = await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)], first_uid=2), lease))
     assert decision.disposition is Disposition.DUPLICATE
     assert await crm.value("SELECT count(*) FROM crm.email") == 0
+
+
+async def test_quotes_and_headers_as_they_came_are_stored(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    text = "Yes.\n\nOn 1 Feb 2016, Ann wrote:\n> Ja?\n"
+    marked = message(1, text=text, text_marks=(Mark(6, 38, "quote"),), raw_headers=(("subject", "\\xd3"),))
+    await promote_batch(recording, Batch(copies(lease, owner_id, [marked, message(2)]), lease))
+    rows = await crm.rows("SELECT text_marks, raw_headers FROM crm.email ORDER BY message_id")
+    stored = [[json.loads(value) if value else None for value in row] for row in rows]
+    assert stored == [[[[6, 38, "quote"]], [["subject", "\\xd3"]]], [None, None]]
 
 
 async def test_an_attachment_is_stored_once_and_compressed(crm: Crm, recording: Recording) -> None:
