@@ -1,7 +1,8 @@
 """The way in for a listener: what mail servers hand over is promoted, and only then answered."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import structlog
@@ -18,7 +19,7 @@ from router.repository.owners import approved_owners
 from router.repository.sources import Source
 from router.retry import Backoff
 from transports import ListenerSettings
-from transports.base import Acceptance, Received, TransportError
+from transports.base import Acceptance, Received, Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 
@@ -53,18 +54,33 @@ class Door:
                     await listener.serve(self.accept, self.knows)
             except (TransportError, DatabaseError) as error:
                 pause = backoff.next()
+                if isinstance(error, TransportError):
+                    await self._note_fault(str(error))
                 self._log.warning("cannot listen now", reason=str(error), pause=round(pause, 1))
                 await asyncio.sleep(pause)
 
+    async def _note_fault(self, fault: str) -> None:
+        # Where another process of ours listens there, mail is taken all the same.
+        served = not [found async for found in self._settings.examine() if found.state == "failed"]
+        try:
+            await sources.note_fault(self._database, self._source_id, None if served else fault)
+        except DatabaseError as error:
+            self._log.debug("the fault could not be noted", reason=str(error))
+
     async def knows(self, address: str) -> bool:
         """Whether an envelope recipient is the mailbox of an approved owner whom this listener serves."""
-        return bool(await self._owners([address]))
+        with _tried_later():
+            return bool(await self._owners([address]))
 
     async def accept(self, received: Received) -> list[Acceptance]:
         """Promote one message for each of its recipients; answers only after the commit, one per recipient.
 
-        Raises DatabaseError when nothing was promised: the mail server keeps the mail.
+        Raises Temporary when nothing was promised: the mail server keeps the mail.
         """
+        with _tried_later():
+            return await self._accept(received)
+
+    async def _accept(self, received: Received) -> list[Acceptance]:
         owners = await self._owners(received.recipients)
         addressees = {
             recipient: Addressee(owner, received, replace(received.place, id=f"{received.place.id}:{number}"))
@@ -96,3 +112,11 @@ class Door:
         tell(self._log, decisions)
         rest = iter(decisions)
         return [[next(rest) for _ in group] for group in groups]
+
+
+@contextmanager
+def _tried_later() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise Temporary(str(error)) from error

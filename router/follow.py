@@ -60,6 +60,25 @@ class Turns:
         await self._asked.wait()
 
 
+class Pauses:
+    """How long to wait after a failure. A login that was refused is not tried often: that would lock the account."""
+
+    def __init__(self) -> None:
+        self._ordinary = Backoff()
+        self._refused = Backoff(first=60, longest=900)
+
+    def next(self, error: Exception) -> float:
+        """Seconds to wait after one more failure."""
+        if isinstance(error, Unauthorized):
+            return self._refused.next()
+        return self._ordinary.next(error.retry_after if isinstance(error, Temporary) else None)
+
+    def reset(self) -> None:
+        """Begin with the shortest again."""
+        self._ordinary.reset()
+        self._refused.reset()
+
+
 def primary_source(profile: IncomingProfile, settings: MailboxSettings, owner: Owner) -> Source:
     """The source that stands for a whole mailbox: who holds it reads all its folders."""
     folder = next((name for name in settings.folders if name != "*"), "INBOX")
@@ -97,23 +116,23 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled or another process holds it. What fails is tried again, ever more slowly."""
-        backoff = Backoff()
+        pauses = Pauses()
         while True:
             try:
                 async with self._turns, self._settings.open(self.owner.mailbox) as account:
-                    await self._follow(account, backoff)
+                    await self._follow(account, pauses)
                 # Another mailbox has its turn; this one is looked at again as often as the profile polls.
                 await asyncio.sleep(self._settings.poll)
             except LeaseLost as error:
                 self._log.warning("let go of a mailbox", reason=str(error))
                 return
             except (TransportError, DatabaseError) as error:
-                pause = backoff.next(error.retry_after if isinstance(error, Temporary) else None)
+                pause = pauses.next(error)
                 self._log.warning("a mailbox cannot be read now", reason=str(error), pause=round(pause, 1))
                 await self._note_fault(self._lease.source_id, str(error))
                 await asyncio.sleep(pause)
 
-    async def _follow(self, account: Account, backoff: Backoff) -> None:
+    async def _follow(self, account: Account, pauses: Pauses) -> None:
         clock = asyncio.get_running_loop().time
         taken_at = clock()
         await self._take_folders(account)
@@ -125,7 +144,7 @@ class Follower:
             if self._turns.wanted:
                 return
             # Only now has the connection proven that it lasts.
-            backoff.reset()
+            pauses.reset()
             if clock() - taken_at > _FOLDERS_LAST:
                 taken_at = clock()
                 await self._take_folders(account)

@@ -25,6 +25,7 @@ _NUMBERS: Final[Mapping[Level, int]] = {
 _LIBRARIES: Final = {
     "aioimaplib": logging.CRITICAL,
     "asyncio": logging.WARNING,
+    "asyncpg": logging.CRITICAL,
     "mail.debug": logging.CRITICAL,
     "mail.log": logging.CRITICAL,
 }

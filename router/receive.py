@@ -6,7 +6,8 @@ and it becomes a dead letter; faults of the system leave everything as it was, t
 
 import asyncio
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import structlog
@@ -21,6 +22,7 @@ from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
 from transports.base import (
+    Cursor,
     CursorLost,
     Folder,
     Listed,
@@ -36,7 +38,7 @@ from transports.base import (
 _log = structlog.get_logger(__name__)
 
 _COPIES = 100  # the most that one transaction holds
-_BYTES = 16 * 1024 * 1024  # of message contents held in memory at once, unless one alone is larger
+_BYTES = 8 * 1024 * 1024  # of message contents in one portion, unless one alone is larger; two are held in memory
 
 
 async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
@@ -127,43 +129,52 @@ class Reader:
             present = (await mailbox.list(None, 0)).cursor
             self.lease = await sources.begin(self._database, self.lease, present)
         await self._settle_rest(mailbox)
-        while await self._look(mailbox):
-            pass
+        async with aclosing(_one_ahead(self._portions(mailbox))) as portions:
+            async for portion in portions:
+                await self._bring_in(mailbox, portion)
         if self._unwilling is not None:
             raise self._unwilling
 
-    async def _look(self, mailbox: Mailbox) -> bool:
-        """Bring in what is new; True if there is more."""
-        try:
-            listing = await mailbox.list(self.lease.cursor, _COPIES)
-        except CursorLost as error:
-            # Read again from the beginning: what has a disposition keeps it, what is older than the start is passed.
-            self._log.warning("the folder is read again", reason=str(error))
-            self.lease = replace(self.lease, cursor=None)
-            return True
-        if listing.cursor == self.lease.cursor:
-            return False
-        # The server tells whole seconds.
-        begins_at = self.lease.begins_at.replace(microsecond=0)
-        copies = [listed for listed in listing.copies if listed.received_at >= begins_at]
-        portions = list(_portions(copies)) or [[]]
-        for number, portion in enumerate(portions, 1):
-            # The cursor moves over all of them only with the last, so that nothing between is passed over.
-            cursor = listing.cursor if number == len(portions) else None
-            await self._bring_in(mailbox, portion, Batch((), self.lease, cursor))
-        self.lease = replace(self.lease, cursor=listing.cursor)
-        return listing.more
+    async def _portions(self, mailbox: Mailbox) -> AsyncIterator["_Portion"]:
+        """Yield all that is new, oldest first, as it was read."""
+        cursor, more = self.lease.cursor, True
+        while more:
+            try:
+                listing = await mailbox.list(cursor, _COPIES)
+            except CursorLost as error:
+                # From the beginning: what has a disposition keeps it, what is older than the start is passed.
+                self._log.warning("the folder is read again", reason=str(error))
+                cursor = None
+                continue
+            if listing.cursor == cursor:
+                return
+            # The server tells whole seconds.
+            begins_at = self.lease.begins_at.replace(microsecond=0)
+            copies = [listed for listed in listing.copies if listed.received_at >= begins_at]
+            portions = list(_cut(copies)) or [[]]
+            for number, portion in enumerate(portions, 1):
+                # The cursor moves over all of them only with the last, so that nothing between is passed over.
+                is_last = number == len(portions)
+                yield _Portion(await self._fetch(mailbox, portion), listing.cursor if is_last else None)
+            cursor, more = listing.cursor, listing.more
 
-    async def _bring_in(self, mailbox: Mailbox, listed: Sequence[Listed], batch: Batch) -> None:
+    async def _fetch(self, mailbox: Mailbox, listed: Sequence[Listed]) -> Sequence[Copy]:
+        if not listed:
+            return []
         rule = self.owner.rule or self._profile.tracking_rule
         part: Part = "headers" if rule is Rule.NONE else "whole"
-        received = [one async for one in mailbox.fetch([one.place for one in listed], part)] if listed else []
+        received = [one async for one in mailbox.fetch([one.place for one in listed], part)]
         addressees = [Addressee(self.owner, one, one.place, sent=self._sent) for one in received]
-        copies = await asyncio.to_thread(
+        return await asyncio.to_thread(
             read_messages, addressees, self.lease.source_id, self._profile.tracking_rule, part
         )
+
+    async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
+        copies = portion.copies
         settles = self._profile.after.action != "keep"
-        decisions = await promote_batch(self._database, replace(batch, copies=copies, settles=settles))
+        decisions = await promote_batch(self._database, Batch(copies, self.lease, portion.cursor, settles=settles))
+        if portion.cursor is not None:
+            self.lease = replace(self.lease, cursor=portion.cursor)
         tell(self._log, decisions)
         done = [copy.place for copy, decision in zip(copies, decisions, strict=True) if decision.email_id is not None]
         if settles and done:
@@ -187,7 +198,27 @@ class Reader:
         await sources.note_settled(self._database, self.lease.source_id, places)
 
 
-def _portions(listed: Sequence[Listed]) -> Iterator[list[Listed]]:
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """Copies that are promoted together, and the cursor once they are, unless more of its listing is to come."""
+
+    copies: Sequence[Copy]
+    cursor: Cursor | None
+
+
+async def _one_ahead(portions: AsyncIterator[_Portion]) -> AsyncGenerator[_Portion, None]:
+    """Read the next portion while the last is promoted: mail server and database work at the same time."""
+    coming = asyncio.ensure_future(anext(portions, None))
+    try:
+        while (portion := await coming) is not None:
+            coming = asyncio.ensure_future(anext(portions, None))
+            yield portion
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
+def _cut(listed: Sequence[Listed]) -> Iterator[list[Listed]]:
     portion: list[Listed] = []
     size = 0
     for one in listed:

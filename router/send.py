@@ -21,7 +21,7 @@ from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
 from router.profile import OutgoingProfile, Profiles
-from router.repository import outbox, recovery
+from router.repository import outbox, recovery, relays
 from router.repository.attachments import read_attachments
 from router.repository.database import Database
 from router.repository.outbox import Start
@@ -42,6 +42,7 @@ class _Line:
     relay: Relay
     turns: asyncio.Semaphore
     backoff: Backoff = field(default_factory=Backoff)
+    faulty: bool = True  # what was noted of it before is not known
 
 
 class Sender:
@@ -68,6 +69,7 @@ class Sender:
                 relay = await stack.enter_async_context(profile.settings.open())
                 turns = asyncio.Semaphore(profile.settings.connections)
                 self._lines[profile.name] = _Line(profile, relay, turns)
+            await self._forget_relays()
             helpers = [
                 asyncio.create_task(self._listen(), name="listen for pending email"),
                 asyncio.create_task(self._recover(), name="take over from the dead"),
@@ -126,6 +128,12 @@ class Sender:
         self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("an email could not be handled, by a mistake of ours", exc_info=error)
+
+    async def _forget_relays(self) -> None:
+        try:
+            await relays.forget_others(self._database, list(self._lines))
+        except DatabaseError as error:
+            _log.debug("relays of before could not be forgotten", reason=str(error))
 
     async def _listen(self) -> None:
         while True:
@@ -202,6 +210,8 @@ class Sender:
             pause = line.backoff.next(error.retry_after if isinstance(error, Temporary) else None)
             profile = line.profile.name
             _log.warning("a relay cannot be used now", profile=profile, reason=str(error), pause=round(pause, 1))
+            if isinstance(error, TransportError):
+                await self._note_fault(line, str(error))
             await self._give_back(email, str(error), timedelta(seconds=pause))
             return None
         except Exception as error:  # noqa: BLE001  # a mistake of ours must not leave it without an outcome
@@ -209,7 +219,18 @@ class Sender:
             words = f"a mistake of the router's own: {type(error).__name__}"
             return _all(email, "unknown" if attempt.started else "refused", words)
         line.backoff.reset()
+        if line.faulty:
+            await self._note_fault(line, None)
         return outcomes
+
+    async def _note_fault(self, line: _Line, fault: str | None) -> None:
+        # Set before the writing: one that fails meanwhile is noted after it.
+        line.faulty = fault is not None
+        try:
+            await relays.note_fault(self._database, line.profile.name, fault)
+        except DatabaseError as error:
+            line.faulty = True
+            _log.debug("the fault could not be noted", reason=str(error))
 
     async def _hand_over(self, attempt: "_Attempt", line: _Line) -> Sequence[Outcome]:
         email = attempt.email

@@ -69,6 +69,9 @@ class Share:
         await self._let_go(list(self._followers)[fair:])
         for lease in await sources.acquire(self._database, self._process_id, list(by_id), self._lease):
             self._start(lease, *by_id[lease.source_id])
+        listeners = {(profile.name, "") for profile in self._profiles.incoming if profile.listens}
+        read = {(source.profile, source.mailbox) for source in wanted}
+        await sources.forget_faults(self._database, listeners | read)
 
     def _wanted(self, owners: list[Owner]) -> Mapping[Source, tuple[IncomingProfile, Owner]]:
         wanted = {}

@@ -10,9 +10,19 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 
-from transports._settings import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings
+from transports._settings import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings, is_of_mailbox
 
-__all__ = ["ListenerSettings", "MailboxSettings", "RelaySettings", "Secret", "Settings", "Transport", "kinds", "load"]
+__all__ = [
+    "ListenerSettings",
+    "MailboxSettings",
+    "RelaySettings",
+    "Secret",
+    "Settings",
+    "Transport",
+    "is_of_mailbox",
+    "kinds",
+    "load",
+]
 
 
 @dataclass(frozen=True, slots=True)

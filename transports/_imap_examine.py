@@ -12,6 +12,7 @@ from transports._imap_login import PORTS, enter, reach
 from transports._imap_protocol import ImapProtocol
 from transports._imap_response import status, values
 from transports._imap_settle import KEYWORD
+from transports._settings import fill
 from transports.base import After, Finding, Folder, Temporary, TransportError, Unauthorized, Unreachable
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ async def _log_in(imap: ImapProtocol, settings: ImapSettings, mailbox: str) -> F
         return Finding("login", "ok", "the server wants none (PREAUTH)")
     auth = settings.auth
     await enter(imap, auth, mailbox)
-    whom = f" in the name of {auth.authorise.replace('{mailbox}', mailbox)}" if auth.authorise else ""
-    return Finding("login", "ok", f"as {auth.user.replace('{mailbox}', mailbox)}{whom}")
+    whom = f" in the name of {fill(auth.authorise, mailbox)}" if auth.authorise else ""
+    return Finding("login", "ok", f"as {fill(auth.user, mailbox)}{whom}")
 
 
 def _capabilities(imap: ImapProtocol, settings: ImapSettings) -> Finding:

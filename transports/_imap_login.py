@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from transports._imap_names import quoted
 from transports._imap_protocol import FOREIGN, ImapProtocol
+from transports._settings import fill
 from transports._tls import client_context, no_connection
 from transports._tls_link import TlsLink
 from transports.base import Permanent, Unauthorized, Unreachable
@@ -101,8 +102,8 @@ async def _starttls(protocol: ImapProtocol, settings: ImapSettings) -> None:
 
 
 async def _authenticate(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:
-    user = auth.user.replace("{mailbox}", mailbox)
-    authorised = (auth.authorise or "").replace("{mailbox}", mailbox)
+    user = fill(auth.user, mailbox)
+    authorised = fill(auth.authorise or "", mailbox)
     password = auth.password.reveal(mailbox)
     offered = protocol.capabilities
     # What was offered before the login is stale after it.

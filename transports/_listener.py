@@ -17,7 +17,7 @@ from uuid import uuid4
 from aiosmtpd.smtp import SMTP, Envelope, TLSSetupException
 from aiosmtpd.smtp import Session as Conversation
 
-from transports.base import Accept, Acceptance, Knows, Permanent, Place, Received, Temporary
+from transports.base import Accept, Acceptance, Knows, Permanent, Place, Received, Temporary, TransportError
 
 _log = logging.getLogger(__name__)
 # aiosmtpd logs every command at INFO: whose mail we are given, and ignore, is nobody's business.
@@ -262,5 +262,8 @@ class _Handler:
         if isinstance(error, TLSSetupException):
             _log.info("a client failed to set up TLS: %s", error.__cause__)
             return "454 4.7.0 TLS failed"
+        if isinstance(error, TransportError):
+            _log.warning("a message or command is left to be tried again: %s", error)
+            return "451 4.3.0 Please try again later"
         _log.error("a message or command could not be answered", exc_info=error)
         return "451 4.3.0 Something went wrong here, please try again later"

@@ -1,20 +1,37 @@
 """What the settings of every transport have in common: references to secrets, servers, and a way to open them."""
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from transports.base import Account, After, Finding, Listener, Permanent, Relay
+
+_OF_MAILBOX = re.compile(r"\{(?:mailbox|mailbox_ascii|local)\}")
 
 
 class Settings(BaseModel):
     """Base of every settings model: frozen, unknown keys refused, no value in an error since it may be a secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+def fill(text: str, mailbox: str) -> str:
+    """Put a mailbox's address in place of `{mailbox}`, `{mailbox_ascii}` (its domain in punycode) and `{local}`."""
+    local, at, domain = mailbox.rpartition("@")
+    labels = (one if one.isascii() else "xn--" + one.encode("punycode").decode() for one in domain.split("."))
+    values = {"{mailbox}": mailbox, "{mailbox_ascii}": local + at + ".".join(labels), "{local}": local}
+    return _OF_MAILBOX.sub(lambda match: values[match[0]], text)
+
+
+def is_of_mailbox(text: str) -> bool:
+    """Whether it differs from mailbox to mailbox."""
+    return _OF_MAILBOX.search(text) is not None
 
 
 class Secret(Settings):
@@ -58,7 +75,7 @@ class Secret(Settings):
         return f"the environment variable {self.env}" if self.env is not None else f"the file {self._path(mailbox)}"
 
     def _path(self, mailbox: str) -> Path:
-        return Path(str(self.file).replace("{mailbox}", mailbox.replace("/", "_").lstrip(".")))
+        return Path(fill(str(self.file), mailbox.replace("/", "_").lstrip(".")))
 
 
 class Auth(Settings):
@@ -67,6 +84,9 @@ class Auth(Settings):
     user: str = Field(description="login name; `{mailbox}` stands for the mailbox's address")
     password: Secret = Field(description="reference to the password")
 
+
+_HOST = re.compile(r"[\w.-]+")
+"""Names, in any script; one that a container has may hold an underscore."""
 
 Security = Literal["tls", "starttls", "none"]
 
@@ -80,6 +100,16 @@ class ServerSettings(Settings):
     allow_clear: bool = Field(False, description="say true to let passwords and mail go in clear text beyond loopback")
     ca_file: Path | None = Field(None, description="certificate authorities to trust instead of the system's (PEM)")
     timeout: float = Field(30, gt=0, le=600, description="seconds to wait for the server's answer")
+
+    @field_validator("host")
+    @classmethod
+    def _is_host(cls, host: str) -> str:
+        try:
+            ip_address(host)
+        except ValueError:
+            if not _HOST.fullmatch(host):
+                raise ValueError('must be a name or an address, such as "mail.example.com"') from None
+        return host
 
     @model_validator(mode="after")
     def _is_not_in_clear(self) -> Self:

@@ -277,6 +277,8 @@ class Relay(Protocol):
 
 Accept = Callable[[Received], Awaitable[Sequence[Acceptance]]]
 Knows = Callable[[str], Awaitable[bool]]
+"""What a listener asks us; Temporary says that we cannot tell now, and the mail server tries again later."""
+
 Begin = Callable[[], Awaitable[None]]
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 from transports._listener import Door, MailListener, parse_listen, server_context
 from transports._listener_examine import examine_listener
 from transports._relay import SmtpRelay, server_of
-from transports._settings import Auth, ListenerSettings, RelaySettings
+from transports._settings import Auth, ListenerSettings, RelaySettings, is_of_mailbox
 from transports._smtp_examine import examine_relay
 from transports.base import Acceptance, Finding, TransportError
 
@@ -28,7 +28,7 @@ class SmtpRelaySettings(RelaySettings):
     @field_validator("auth")
     @classmethod
     def _has_no_mailbox(cls, auth: Auth | None) -> Auth | None:
-        if auth is not None and ("{mailbox}" in auth.user or "{mailbox}" in str(auth.password.file)):
+        if auth is not None and (is_of_mailbox(auth.user) or is_of_mailbox(str(auth.password.file))):
             raise ValueError("a relay has one login for all its mail: {mailbox} means nothing here")
         return auth
 

@@ -1,6 +1,7 @@
 """`run`, `demo` and `migrate`."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -18,8 +19,8 @@ def run(*, wait: bool = False) -> None:
     """Bring mail in and send mail out, until told to stop."""
 
     async def work(settings: Settings) -> None:
-        if wait:
-            await _first_profile(settings.profiles)
+        if wait and not await _first_profile(settings.profiles):
+            return
         await app.run(settings, profile.load(settings.profiles))
 
     carry_out(work, serves=True)
@@ -47,13 +48,23 @@ def migrate(*, as_json: bool) -> None:
         say("the schema is up to date")
 
 
-async def _first_profile(folder: Path) -> None:
+async def _first_profile(folder: Path) -> bool:
+    """Wait for a profile; False if we are told to stop before there is one."""
+    stop = app.stop_on_signals()
     if _has_none(folder):
         advice = '"email-router profile example KIND" prints one'
         _log.warning("waiting for a profile", folder=str(folder), advice=advice)
-    while _has_none(folder):  # noqa: ASYNC110  nobody here would set an event
-        await asyncio.sleep(0.5)
+    while _has_none(folder) and not stop.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await stop.wait()
+    return not stop.is_set()
 
 
 def _has_none(folder: Path) -> bool:
-    return not any(folder.glob("*.toml"))
+    try:
+        return not any(file.suffix == ".toml" for file in folder.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # reading the profiles will tell

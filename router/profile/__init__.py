@@ -7,6 +7,7 @@ router/profile/draft.py; what several profiles may not do together is looked at 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 import transports
 from router.errors import Mistake, ProfileErrors
@@ -19,6 +20,9 @@ from transports import ListenerSettings, MailboxSettings, RelaySettings
 from transports.base import After
 
 __all__ = ["IncomingProfile", "OutgoingProfile", "Profiles", "check_owners", "example", "load"]
+
+
+_ADVICE = '"email-router profile example KIND" prints one to begin with'
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +84,13 @@ class Profiles:
 
 def load(folder: Path) -> Profiles:
     """Read every `*.toml` of the folder. Raises ProfileErrors with all that is wrong."""
-    advice = '"email-router profile example KIND" prints one to begin with'
-    if not folder.is_dir():
-        raise ProfileErrors(
-            [Mistake(str(folder), 0, f"there is no such folder: make it and put a profile in; {advice}")]
-        )
     found: list[Draft] = []
     mistakes: list[Mistake] = []
-    for file in sorted(folder.glob("*.toml")):
-        if file.name.startswith("."):  # an editor's, or a mount's
-            continue
+    for file in _files(folder):
         try:
+            if not S_ISREG(file.stat().st_mode):  # a pipe would keep us waiting
+                mistakes.append(Mistake(file.name, 0, "this is no file: move it away, or give it another name"))
+                continue
             content = file.read_bytes()
         except OSError as error:
             mistakes.append(Mistake(file.name, 0, f"the file cannot be read: {error.strerror}"))
@@ -105,7 +105,7 @@ def load(folder: Path) -> Profiles:
     _check_patterns(one for one in unique if one.direction == "outgoing")
     mistakes += [mistake for one in found for mistake in one.mistakes]
     if not found and not mistakes:
-        mistakes.append(Mistake(str(folder), 0, f"there is no profile in this folder: put one in; {advice}"))
+        mistakes.append(Mistake(str(folder), 0, f"there is no profile in this folder: put one in; {_ADVICE}"))
     if mistakes:
         raise ProfileErrors(mistakes)
     return Profiles(
@@ -149,6 +149,19 @@ def example(kind: str) -> str:
     installed = package / "examples" / f"{kind}.toml"
     checkout = package.parent / "profiles" / f"{kind}.toml"
     return (installed if installed.exists() else checkout).read_text(encoding="utf-8")
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        # A name that begins with a dot is an editor's, or a mount's.
+        return sorted(file for file in folder.iterdir() if file.suffix == ".toml" and not file.name.startswith("."))
+    except FileNotFoundError:
+        words = f"there is no such folder: make it and put a profile in; {_ADVICE}"
+    except NotADirectoryError:
+        words = "that is a file: name the folder in which the profiles are"
+    except OSError as error:
+        words = f"the folder cannot be read: {error.strerror}"
+    raise ProfileErrors([Mistake(str(folder), 0, words)])
 
 
 def _check_names(found: Iterable[Draft]) -> list[Draft]:

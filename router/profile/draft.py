@@ -1,10 +1,12 @@
 """Reads one TOML file into drafts: each profile as far as it can be understood, and all that is wrong with it."""
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -16,7 +18,7 @@ from router.model import Rule
 from router.profile.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
 from router.profile.lines import KeyPath, key_lines
 from router.profile.words import explain, suggest, unknown
-from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings
+from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings, is_of_mailbox
 from transports.base import Permanent
 
 Offer = type[MailboxSettings] | type[ListenerSettings] | type[RelaySettings]
@@ -128,7 +130,7 @@ def _stranger(key: str, value: Any) -> str:
 
 def _draft(draft: Draft) -> Draft:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", draft.name):
-        draft.wrong((), "the name of a profile is made of letters, digits, - and _")
+        draft.wrong((), "the name of a profile is made of a-z, A-Z, 0-9, - and _")
     common = COMMON[draft.direction]
     mine = keys(common)
     draft.offer = _offer(draft)
@@ -138,6 +140,7 @@ def _draft(draft: Draft) -> Draft:
         rest = {key: value for key, value in draft.table.items() if key not in mine and key != "transport"}
         draft.settings = _validate(draft, draft.offer, rest, known)
         _check_secrets(draft, draft.offer)
+        _check_files(draft, draft.offer)
     if draft.listens:
         _check_listener(draft)
     return draft
@@ -204,11 +207,29 @@ def _check_secrets(draft: Draft, offer: Offer) -> None:
             continue
         if secret.env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", secret.env):
             draft.wrong((*path, "env"), f"{key}.env must be the name of an environment variable")
-        elif "{mailbox}" not in str(secret.file):
+        elif not is_of_mailbox(str(secret.file)):
             try:
                 secret.reveal()
             except Permanent as error:
                 draft.wrong((*path, "env" if secret.env else "file"), f"{key}: {error}")
+
+
+def _check_files(draft: Draft, offer: Offer) -> None:
+    """Look whether each file that is named can be read: certificates, keys, authorities."""
+    for key, info in offer.model_fields.items():
+        name = draft.table.get(key)
+        if Path not in get_args(info.annotation) or not isinstance(name, str):
+            continue
+        try:
+            with open(name, "rb", opener=_opener) as file:
+                file.read(1)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
+            draft.wrong((key,), f"{key}: the file cannot be read: {reason}")
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would keep us waiting
 
 
 def _at(table: Mapping[str, Any], path: tuple[str, ...]) -> Any:
@@ -224,7 +245,8 @@ def _check_listener(draft: Draft) -> None:
         draft.wrong(("after",), "after means nothing here: a listener is handed mail and has no mailbox to tidy")
     if draft.table.get("start", "all") != "all":
         draft.wrong(("start",), "start means nothing here: a listener takes all that it is handed")
-    is_copy = draft.settings.keeps_original if isinstance(draft.settings, ListenerSettings) else "copy" in draft.table
+    # Looked at in the table, for the settings may be wrong elsewhere; what is neither true nor false is told already.
+    is_copy = draft.table.get("copy", False) is not False
     if isinstance(draft.keys, IncomingKeys) and draft.keys.rule != Rule.ALL and not is_copy:
         draft.wrong(
             ("copy",),

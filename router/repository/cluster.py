@@ -28,6 +28,7 @@ DATABASE: Final = "email_router"  # and the name of the role that owns it
 SUPERUSER: Final = "postgres"
 _LONGEST_SOCKET: Final = 107  # bytes: sockaddr_un holds 108, and the last is NUL (unix(7))
 _LONGEST_LOG: Final = 8_000_000  # bytes
+_FULL: Final = 1_000_000  # bytes: with less PostgreSQL does not start
 
 _SETTINGS: Final = {
     "port": "5432",  # whatever PGPORT or the build say: it is part of the socket's name
@@ -87,8 +88,9 @@ class Cluster:
             for folder in (self.folder, *missing):
                 folder.chmod(0o755 if os.geteuid() == 0 else 0o700)
         except OSError as error:
-            if self.folder.is_dir():  # it was there, or another process was faster
-                return
+            with suppress(OSError):  # of a folder above that we may not enter
+                if self.folder.is_dir():  # it was there, or another process was faster
+                    return
             raise EmbeddedError(
                 f"{self.folder} cannot be made: {error.strerror}; choose another folder with EMAIL_ROUTER_DATA"
             ) from error
@@ -215,6 +217,13 @@ class Cluster:
             file.seek(max(0, self.log.stat().st_size - 4000))
             return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
         return ""
+
+    def why_ended(self) -> str:
+        """Tell what ended a program, to follow its name: in words where we know them, and in its own last words."""
+        words = self.last_words()
+        # On a full disk it may have been unable to write even that.
+        full = "No space left on device" in words or shutil.disk_usage(self.folder).free < _FULL
+        return (": no space is left on its disk\n" if full else ":\n") + words
 
     def _write(self, name: str, text: str, account: Account) -> None:
         """Replace a file. The folder is the account's, so root must not follow what it may have put there."""

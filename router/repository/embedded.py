@@ -171,7 +171,7 @@ class EmbeddedServer:
                 child.signal(signal.SIGKILL)
                 raise
             if status != 0:
-                raise EmbeddedError(f"{command[0]} failed:\n{self._cluster.last_words()}")
+                raise EmbeddedError(f"{command[0]} failed{self._cluster.why_ended()}")
         self._cluster.complete(fresh)
 
     def _spawn(
@@ -189,7 +189,7 @@ class EmbeddedServer:
         while not await self._connects():
             if child is not None and not child.running:
                 raise EmbeddedError(
-                    f"PostgreSQL in {self._cluster.folder} ended while starting:\n{self._cluster.last_words()}"
+                    f"PostgreSQL in {self._cluster.folder} ended while starting{self._cluster.why_ended()}"
                 )
             if time.monotonic() - said > _PROGRESS:
                 said = time.monotonic()

@@ -43,7 +43,7 @@ async def recover(database: Database, process_id: UUID, under_way: Sequence[UUID
             await connection.execute(
                 """
                 UPDATE crm.email SET status = 'unknown', status_reason =
-                    'the router was stopped while the relay had the message, before it answered: '
+                    'the router ended while the relay had the message, before it answered: '
                     'look whether it arrived, then set the status to sent, failed or pending_send'
                 WHERE id = ANY($1::uuid[])
                 """,

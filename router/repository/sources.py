@@ -6,7 +6,7 @@ lease time is dead. `epoch` is the fencing token: it counts the holders, so one 
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -246,6 +246,20 @@ async def note_fault(database: Database, source_id: int, fault: str | None) -> N
             "UPDATE router.source SET fault = $2, changed_at = now() WHERE id = $1 AND fault IS DISTINCT FROM $2",
             source_id,
             storable(fault),
+        )
+
+
+async def forget_faults(database: Database, wanted: Collection[tuple[str, str]]) -> None:
+    """Forget what was wrong with sources that nobody wants to read any more; wanted are (profile, mailbox)."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            UPDATE router.source SET fault = NULL, changed_at = now()
+            WHERE fault IS NOT NULL
+                AND (profile, mailbox) NOT IN (SELECT * FROM unnest($1::text[], $2::text[]))
+            """,
+            [profile for profile, _ in wanted],
+            [mailbox for _, mailbox in wanted],
         )
 
 

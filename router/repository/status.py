@@ -40,6 +40,15 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayFault:
+    """An outgoing profile whose relay could not be used when it was last tried, and since when."""
+
+    profile: str
+    fault: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxStatus:
     """How many emails are pending: `due` now, `later` (a retry, or send_after), `sending` at this moment.
 
@@ -59,6 +68,7 @@ class Status:
     sending: Sending
     processes: tuple[Process, ...]
     sources: tuple[SourceStatus, ...]
+    relays: tuple[RelayFault, ...]
     outbox: OutboxStatus
     unknown: int
 
@@ -72,6 +82,7 @@ async def read_status(database: Database, lease: timedelta) -> Status:
             sending=await sending_of(connection),
             processes=await _processes(connection, lease),
             sources=await _sources(connection, lease),
+            relays=await _relays(connection),
             outbox=await _outbox(connection),
             unknown=await _unknown(connection),
         )
@@ -126,6 +137,11 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
         )
         for row in rows
     )
+
+
+async def _relays(connection: Connection) -> tuple[RelayFault, ...]:
+    rows = await connection.fetch("SELECT profile, fault, changed_at FROM router.relay ORDER BY profile")
+    return tuple(RelayFault(**row) for row in rows)
 
 
 async def _outbox(connection: Connection) -> OutboxStatus:

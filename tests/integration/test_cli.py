@@ -1,5 +1,6 @@
 """Every command, as an admin runs it: its words, its JSON, its exit status."""
 
+import asyncio
 import json
 import os
 import re
@@ -271,6 +272,14 @@ def test_run_can_wait_for_the_first_profile(cli: Cli) -> None:
         assert running.ends() == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_can_be_stopped_while_it_waits_for_the_first_profile(cli: Cli, number: signal.Signals) -> None:
+    with cli.running("run", "--wait") as running:
+        running.until("waiting for a profile")
+        running.process.send_signal(number)
+        assert running.ends() == 0
+
+
 def test_psql_is_opened_on_the_database(cli: Cli) -> None:
     assert cli("sql", "-Atc", "select 6 * 7", "-c", "select 'x y'") == "42\nx y\n"
     assert cli("sql", "-At", stdin="select count(*) from crm.email;\n") == "0\n"
@@ -346,8 +355,11 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
             await admin.execute("UPDATE crm.email SET status = 'sending' WHERE id = $1", email_id)
             await admin.execute("UPDATE crm.email SET status = 'unknown' WHERE id = $1", email_id)
 
+    await admin.execute("INSERT INTO router.relay (profile, fault) VALUES ('mx', '535 5.7.8 no')")
+
     told = cli.json("status")
     assert told["sending"]["on"] is True
+    assert [(one["profile"], one["fault"]) for one in told["relays"]] == [("mx", "535 5.7.8 no")]
     assert [(one["host"], one["alive"]) for one in told["processes"]] == [("here", True), ("there", False)]
     assert told["outbox"] == {"due": 1, "later": 0, "sending": 0, "not_approved": 1}
     assert told["unknown"] == 1
@@ -364,6 +376,7 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert "here (pid 11, since " in shown
     assert "1 ended without a word" in shown
     assert "1 due, 0 later, 0 being sent; 1 of an owner who is not approved" in shown
+    assert re.search(r"^relay       mx cannot be used since 2.* UTC: 535 5\.7\.8 no$", shown, re.MULTILINE)
     assert "unknown     1: the relay had them" in shown
     assert "email-router owners approve bob@in.test\n" in shown
     assert "3, 1 at fault; copies seen: 0 promoted, 0 duplicate, 2 ignored, 0 held, 1 dead" in shown
@@ -371,6 +384,26 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert re.search(
         r"^staff +bob@in\.test +INBOX +nobody .* no \N{REPLACEMENT CHARACTER}\[31mway\s*$", shown, re.MULTILINE
     )
+
+
+def test_status_tells_why_a_listener_does_not_listen(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        cli.profile(listener(other.getsockname()[1]))
+        with cli.running() as router:
+            router.until("cannot listen now")
+            [source] = cli.json("status")["sources"]
+    assert "another program listens there" in source["fault"]
+
+
+async def test_a_listener_that_another_router_serves_is_no_fault(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    cli.profile(listener(free_port()))
+    with cli.running() as first:
+        first.until("listening")
+        with cli.running() as second:
+            second.until("cannot listen now")
+        assert await admin.fetchval("SELECT fault FROM router.source") is None
 
 
 async def test_sending_is_stopped_and_started(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -452,6 +485,34 @@ async def until_it_waits(admin: "asyncpg.Connection[asyncpg.Record]", command: R
         """
     while not await admin.fetchval(waits):
         assert command.process.poll() is None
+
+
+async def test_an_owner_who_is_gone_is_no_longer_at_fault(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    cli.environment.update(PASSWORD="hush", EMAIL_ROUTER_LEASE="1")
+    cli.profile(
+        f"""
+[incoming.staff]
+transport = "imap"
+host = "127.0.0.1"
+port = {port}
+security = "none"
+auth = {{ user = "{{mailbox}}", password = {{ env = "PASSWORD" }} }}
+owners = ["*@in.test"]
+"""
+    )
+    owners = [await make_owner(admin, f"{name}@in.test", approved=True) for name in ("ann", "bob")]
+    faulty = "SELECT array_agg(mailbox ORDER BY mailbox) FROM router.source WHERE fault IS NOT NULL"
+    with cli.running():
+        async with asyncio.timeout(PATIENCE):
+            while await admin.fetchval(faulty) != ["ann@in.test", "bob@in.test"]:
+                await asyncio.sleep(0.05)
+            await admin.execute("DELETE FROM crm.owner WHERE record_id = $1", owners[0])
+            while await admin.fetchval(faulty) != ["bob@in.test"]:
+                await asyncio.sleep(0.05)
 
 
 # --- run -------------------------------------------------------------------------------------------------------------

@@ -77,6 +77,19 @@ async def test_what_is_sent_does_not_change_once_it_is_pending(crm: Crm, draft: 
     await crm.sql.execute(change, draft)
 
 
+@pytest.mark.parametrize("status", ["sending", "sent", "failed"])
+async def test_the_hint_is_true_for_what_was_sent_too(crm: Crm, draft: UUID, status: str) -> None:
+    await crm.move(draft, "pending_send")
+    for step in dict.fromkeys(("sending", status)):
+        await crm.admin.execute("UPDATE crm.email SET status = $2 WHERE id = $1", draft, step)
+    for change in (
+        "UPDATE crm.email SET subject = 'Another' WHERE id = $1",
+        "DELETE FROM crm.party WHERE email_id = $1",
+    ):
+        _, hint = await refused(crm, change, draft)
+        assert hint == "Only a draft can be changed: write another email."
+
+
 async def test_what_the_crm_itself_knows_of_a_pending_email_may_change(crm: Crm, draft: UUID) -> None:
     await crm.move(draft, "pending_send")
     case = await crm.record("case", "Chairs")

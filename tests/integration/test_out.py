@@ -182,9 +182,11 @@ async def test_while_the_relay_is_down_email_waits(
     )
     email = await crm.email(email_id)
     assert f"127.0.0.1:{own_postfix.smtp}" in email["status_reason"]
+    assert await crm.admin.fetchval("SELECT fault FROM router.relay WHERE profile = 'relay'") == email["status_reason"]
     await asyncio.to_thread(own_postfix.start)
     email = await crm.wait_for_status(email_id, "sent")
     assert email["status_reason"] is None
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.relay") == 0
     # Only what the relay heard of counts as an attempt.
     assert await crm.admin.fetchval(ATTEMPTS, email_id) == 1
     assert len(await arrived(own_postfix, 1, other)) == 1

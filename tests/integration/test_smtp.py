@@ -240,6 +240,16 @@ async def test_a_fault_of_ours_defers_without_telling_why(post: Post, port: int)
     assert (await asyncio.to_thread(deliver, port, CONTENT))[0] == 451
 
 
+async def test_what_is_to_be_tried_later_is_a_warning_without_a_traceback(
+    post: Post, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    post.fault = Temporary("the disk is full")
+    assert await asyncio.to_thread(deliver, port, CONTENT) == (451, b"4.3.0 Please try again later")
+    (record,) = [record for record in caplog.records if record.name == "transports._listener"]
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert "the disk is full" in record.getMessage()
+
+
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [

@@ -305,9 +305,10 @@ def test_a_listener_that_others_reach(trial: Trial, clients: str, state: str, wo
     assert words in found["words"]
 
 
-def test_a_listener_whose_certificate_is_not_there(trial: Trial, tmp_path: Path) -> None:
+def test_a_listener_whose_certificate_cannot_be_used(trial: Trial, tmp_path: Path) -> None:
+    (tmp_path / "no.pem").touch()
     printed = trial(listener("127.0.0.1:0", cert_file=json.dumps(str(tmp_path / "no.pem"))), "--json", status=1)
-    assert "no.pem cannot be used: No such file or directory" in findings(printed, "copies")["TLS"]["words"]
+    assert "no.pem cannot be used: " in findings(printed, "copies")["TLS"]["words"]
 
 
 async def test_the_owners_of_the_crm(trial: Trial, incoming: Profile, outgoing: Profile, database: str) -> None:

@@ -1,8 +1,9 @@
-"""Mailboxes that take turns at the connections a server grants."""
+"""Mailboxes that take turns at the connections a server grants, and wait after a failure."""
 
 import asyncio
 
-from router.follow import Turns
+from router.follow import Pauses, Turns
+from transports.base import Temporary, Unauthorized
 
 
 async def test_connections_go_round_in_the_order_of_asking() -> None:
@@ -45,3 +46,14 @@ async def test_who_holds_a_connection_hears_when_another_asks_and_no_more_when_t
         assert not turns.wanted
     async with asyncio.timeout(1), turns:
         pass
+
+
+def test_a_refused_login_is_tried_seldom() -> None:
+    pauses = Pauses()
+    assert pauses.next(Temporary("later")) <= 0.5
+    refused = [pauses.next(Unauthorized("no")) for _ in range(8)]
+    assert 30 <= refused[0] <= 60
+    assert 450 <= refused[-1] <= 900
+    assert pauses.next(Temporary("later", 20)) >= 20
+    pauses.reset()
+    assert pauses.next(Unauthorized("no")) <= 60

@@ -328,7 +328,7 @@ async def test_a_line_without_end_ends_at_the_limit_and_another_connection_works
         with pytest.raises(Unreachable):
             await account.wait(1)
         await account.connect()
-        assert await account.folder("INBOX").list(None, 0)
+        assert (await account.folder("INBOX").list(None, 0)).cursor == "7:3"
 
 
 async def test_a_server_in_trouble_makes_no_message_faulty() -> None:

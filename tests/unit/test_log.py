@@ -25,6 +25,7 @@ log.info("said", profile="staff", mailbox="jörg@in.test")
 logging.getLogger("somelib").warning("a library's %s", "word")
 for library in ("aioimaplib.aioimaplib", "mail.log", "mail.debug"):
     logging.getLogger(library).error("LOGIN ann hush")
+logging.getLogger("asyncpg.pool").error("LOGIN was the last that the pool tried")
 logging.getLogger("asyncio").info("a detail of asyncio")
 warnings.warn("old")
 try:

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -165,14 +166,27 @@ def test_no_folder_says_what_to_do(tmp_path: Path) -> None:
     assert str(raised.value) == f"{folder}: there is no such folder: {words}"
 
 
+def test_a_file_in_place_of_the_folder_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").touch()
+    with pytest.raises(ProfileErrors, match=r"a\.toml: that is a file: name the folder in which the profiles are"):
+        load(tmp_path / "a.toml")
+
+
+def test_a_folder_that_we_may_not_enter_is_said_in_words(closed: Path) -> None:
+    with pytest.raises(ProfileErrors, match="the folder cannot be read: Permission denied"):
+        load(closed / "profiles")
+
+
 def test_what_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "a.toml").mkdir()
     (tmp_path / "c.toml").write_text("x = " + "[" * 10_000)
+    os.mkfifo(tmp_path / "d.toml")
     told = mistakes(tmp_path, b="[incomming]")
     assert told == [
-        "a.toml: the file cannot be read: Is a directory",
+        "a.toml: this is no file: move it away, or give it another name",
         'b.toml:1: unknown table "incomming"; did you mean "incoming"?',
         "c.toml: the file holds a number or a nesting that is too large to be read",
+        "d.toml: this is no file: move it away, or give it another name",
     ]
 
 

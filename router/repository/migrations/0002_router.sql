@@ -132,7 +132,23 @@ CREATE INDEX attempt_email ON router.attempt (email_id);
 COMMENT ON TABLE router.attempt IS 'Every attempt to send: claimed, then started just before MAIL FROM, then finished with an outcome.';
 COMMENT ON COLUMN router.attempt.resend IS 'The profile''s on_unknown = "resend": send again if the outcome stays unknown.';
 
+CREATE TABLE router.relay (
+    profile text PRIMARY KEY,
+    fault text NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE router.relay IS 'The outgoing profiles whose relay cannot be used now, and why, in words for an admin.';
+
 -- --- Guards ---------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION crm.hint_for_frozen(status text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM crm.email_move AS m WHERE m.old = status AND m.new = 'draft' AND m.by_crm)
+            THEN 'A pending email can be set back to draft.'
+        ELSE 'Only a draft can be changed: write another email.'
+    END
+$$;
+COMMENT ON FUNCTION crm.hint_for_frozen IS 'What to do where an email is no draft any more.';
 
 CREATE FUNCTION crm.guard_email() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -175,7 +191,7 @@ BEGIN
            IS DISTINCT FROM
            (OLD.subject, OLD.text_body, OLD.html_body, OLD.owner_id, OLD.message_id, OLD.token, OLD.correlated_id) THEN
         RAISE EXCEPTION 'email % is %, so what is sent cannot change any more', OLD.id, OLD.status
-            USING ERRCODE = 'check_violation', HINT = 'A pending email can be set back to draft.';
+            USING ERRCODE = 'check_violation', HINT = crm.hint_for_frozen(OLD.status);
     END IF;
     IF NEW.status = 'pending_send' AND OLD.status <> 'sending' THEN
         NEW.owner_id := coalesce(NEW.owner_id, (
@@ -233,7 +249,7 @@ BEGIN
         WHERE e.id = CASE WHEN TG_OP = 'DELETE' THEN OLD.email_id ELSE NEW.email_id END FOR SHARE;
     IF FOUND AND email.direction = 'out' AND email.status <> 'draft' THEN
         RAISE EXCEPTION 'email % is %, so its % cannot change any more', email.id, email.status, TG_TABLE_NAME
-            USING ERRCODE = 'check_violation', HINT = 'A pending email can be set back to draft.';
+            USING ERRCODE = 'check_violation', HINT = crm.hint_for_frozen(email.status);
     END IF;
     RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END

@@ -1,0 +1,42 @@
+"""What a listener is told while the database is away."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from router.accept import Door
+from router.errors import DatabaseAway
+from router.profile import load
+from router.repository.database import Database
+from transports import ListenerSettings
+from transports.base import Place, Received, Temporary
+
+PROFILE = """
+[incoming.copies]
+transport = "smtp"
+listen = "127.0.0.1:2525"
+owners = ["*@in.test"]
+copy = true
+"""
+
+
+class Away(Database):
+    def connection(self) -> None:  # type: ignore[override]  # nobody gets one
+        raise DatabaseAway("the disk is full")
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    (tmp_path / "a.toml").write_text(PROFILE)
+    profiles = load(tmp_path)
+    (profile,) = profiles.incoming
+    assert isinstance(profile.settings, ListenerSettings)
+    return Door(Away(""), profiles, profile, profile.settings)
+
+
+async def test_the_mail_server_is_to_try_later(door: Door) -> None:
+    with pytest.raises(Temporary, match="the disk is full"):
+        await door.knows("ann@in.test")
+    with pytest.raises(Temporary, match="the disk is full"):
+        await door.accept(Received(Place("", "1"), b"", datetime.now(UTC), "", ("ann@in.test",)))
