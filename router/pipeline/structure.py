@@ -12,6 +12,7 @@ _MOST_PARTS = 1_000
 _DEEPEST = 50
 _MOST_PART_HEADER_BYTES = 65_536  # of one part
 _MOST_HEADER_BYTES = 2_000_000  # of all parts together
+_MOST_SEARCHED = 500_000_000  # bytes, those of a part within a part counted again: about a second's work
 _MOST_BOUNDARIES = 20_000  # lines that begin like a boundary, whether they are one or not
 
 
@@ -49,15 +50,19 @@ def leaves(root: Part) -> Iterator[Part]:
     waiting = [(root, 0)]
     count = 0
     header_bytes = _MOST_HEADER_BYTES
+    searched = 0
     while waiting:
         part, depth = waiting.pop()
         if not part.media_type.startswith("multipart/"):
             yield part
             continue
-        pieces, defects = _split(part)
+        searched += len(part.body)
         room = _MOST_PARTS - count
+        pieces, defects = _split(part) if depth < _DEEPEST and searched <= _MOST_SEARCHED else ([], [])
         if depth >= _DEEPEST:
-            pieces, defects = [], [f"parts are nested deeper than {_DEEPEST}: not taken apart"]
+            defects = [f"parts are nested deeper than {_DEEPEST}: not taken apart"]
+        elif searched > _MOST_SEARCHED:
+            defects = ["parts are too large for how deep they are nested: not taken apart"]
         elif len(pieces) > room:
             pieces, defects = pieces[:room], [f"more than {_MOST_PARTS} parts: the rest was left out"]
         if not pieces:

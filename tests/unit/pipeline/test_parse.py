@@ -323,6 +323,17 @@ def test_t96_a_thousand_nested_parts_are_bounded() -> None:
     assert len(message.attachments) == 1
 
 
+def test_t96_large_parts_are_nested_less_deep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.pipeline.structure._MOST_SEARCHED", 1_000)
+    raw = b"x" * 300
+    for level in range(10):
+        head = f"Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n--b{level}\r\n".encode()
+        raw = head + raw + f"\r\n--b{level}--".encode()
+    message = parse(raw)
+    assert "parts are too large for how deep they are nested: not taken apart" in message.defects
+    assert b"x" * 300 in message.attachments[0].content
+
+
 def test_t96_200000_parts_are_bounded() -> None:
     raw = mail("--b\r\n\r\nx\r\n" * 200_000 + "--b--", content_type="multipart/mixed; boundary=b")
     message = parse(raw)
