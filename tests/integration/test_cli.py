@@ -71,7 +71,8 @@ class Cli:
     def running(self, *arguments: str) -> Iterator["Running"]:
         """A command (`run` by default) that goes on until it is told to stop; killed if it is not by the end."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "router", *(arguments or ["run"])],
+            # Ctrl-C does nothing to what a shell put into the background, nor to its children; here it must.
+            ["env", "--default-signal=INT", sys.executable, "-m", "router", *(arguments or ["run"])],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
