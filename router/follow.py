@@ -139,9 +139,7 @@ class Follower:
         while True:
             for name in [*await account.changed(), *await self._unsettled()]:
                 await self._read(account, name)
-            if not self._turns.wanted:
-                await self._wait(account)
-            if self._turns.wanted:
+            if self._turns.wanted or not await self._wait(account):
                 return
             # Only now has the connection proven that it lasts.
             pauses.reset()
@@ -193,8 +191,8 @@ class Follower:
         names = {reader.lease.source_id: name for name, reader in self._readers.items()}
         return [names[source_id] for source_id in await sources.with_unsettled(self._database, list(names))]
 
-    async def _wait(self, account: Account) -> None:
-        """Wait for news, or until another mailbox wants the connection, which is then of no more use."""
+    async def _wait(self, account: Account) -> bool:
+        """Wait for news; False: another mailbox wants the connection, and this one is of no more use."""
         tasks = [
             asyncio.ensure_future(account.wait(self._settings.poll)),
             asyncio.ensure_future(self._turns.until_wanted()),
@@ -207,6 +205,7 @@ class Follower:
             await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             task.result()
+        return tasks[0] in done
 
     async def _note_fault(self, source_id: int, fault: str | None) -> None:
         """Say what is wrong with a source, or that nothing is; where even that cannot be said, it is only logged."""
