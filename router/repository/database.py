@@ -52,7 +52,6 @@ class Database:
         self._dsn = dsn
         self._patience = patience
         self._connections = connections
-        self._listening: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         with translated():
