@@ -1,0 +1,46 @@
+"""The values that flow through the router: what a message is, what is known about it, and what becomes of it.
+
+Received ──parse──▶ Message ─┐
+                             ├─▶ Copy ──decide(copy, Facts)──▶ Decision
+whose mailbox, which rule ───┘
+"""
+
+from router.model.classification import CalendarEvent, Classification, RecipientReport, Report, ReportKind, Verdict
+from router.model.copy import Copy, Owner
+from router.model.decision import Decision, Email, Method, Party
+from router.model.facts import Facts, Record, ThreadEmail
+from router.model.ids import KEY_VERSION, message_id_hash, normalise, uuid7
+from router.model.message import Attachment, Mark, Mention, Message, Role
+from router.model.outgoing import Outgoing, Result
+from router.model.tracking import Disposition, Rule
+
+__all__ = [
+    "KEY_VERSION",
+    "Attachment",
+    "CalendarEvent",
+    "Classification",
+    "Copy",
+    "Decision",
+    "Disposition",
+    "Email",
+    "Facts",
+    "Mark",
+    "Mention",
+    "Message",
+    "Method",
+    "Outgoing",
+    "Owner",
+    "Party",
+    "RecipientReport",
+    "Record",
+    "Report",
+    "ReportKind",
+    "Result",
+    "Role",
+    "Rule",
+    "ThreadEmail",
+    "Verdict",
+    "message_id_hash",
+    "normalise",
+    "uuid7",
+]

@@ -1,0 +1,74 @@
+"""What kind of message it is."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+ReportKind = Literal["bounce", "delay", "delivery", "complaint"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientReport:
+    """What became of one recipient.
+
+    `address` is the one the mail was sent to, if the report tells; `final` where it ended after forwarding. `code` is
+    an enhanced status code (RFC 3463), or the reply code where there is none, or empty; `text` the server's words.
+    """
+
+    address: str
+    kind: ReportKind
+    code: str = ""
+    text: str = ""
+    final: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a mail system tells of mail sent before; `kind` is the worst that it tells of a recipient.
+
+    `message_ids` and `tokens` may name that mail, the likeliest first; the last of them are only what looks like one.
+    """
+
+    kind: ReportKind
+    recipients: tuple[RecipientReport, ...] = ()
+    message_ids: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarEvent:
+    """What a calendar message is about (RFC 5545, 5546): its first event. `method` is in lower case.
+
+    `start` and `end` are dates of whole days, or moments; without a time zone where none was told.
+    """
+
+    method: str
+    uid: str
+    start: date | None = None
+    end: date | None = None
+    organiser: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a trusted server found out about the sender (RFC 8601): each method with its results, in their order."""
+
+    server: str
+    results: tuple[tuple[str, str], ...] = ()
+
+    def of(self, method: str) -> str | None:
+        """Give the result of a method such as `dmarc`; of several (one for each signature) a pass counts."""
+        results = [result for name, result in self.results if name == method]
+        return "pass" if "pass" in results else next(iter(results), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What kind of message it is. `automatic` and `loop` say what shows it; None: it is not."""
+
+    automatic: str | None = None
+    report: Report | None = None
+    bulk: Literal["list", "bulk"] | None = None
+    calendar: CalendarEvent | None = None
+    loop: str | None = None
+    verdict: Verdict | None = None

@@ -1,0 +1,46 @@
+"""One copy of a message, in one owner's mailbox."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from router.model.classification import Classification
+from router.model.message import Message
+from router.model.tracking import Rule
+from transports.base import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The user or queue that a mailbox belongs to; `rule` None: the profile's default."""
+
+    id: UUID
+    mailbox: str
+    rule: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
+
+    `fault`: the server could not give it up, in its words. `sent`: it lies in the owner's Sent folder.
+    `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies.
+    """
+
+    id: UUID
+    source_id: int
+    place: Place
+    owner_id: UUID
+    default_rule: Rule
+    received_at: datetime
+    message: Message
+    content: bytes
+    fault: str | None = None
+    sent: bool = False
+    headers_only: bool = False
+    classification: Classification = field(default_factory=Classification)
+    key: bytes = b""
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            object.__setattr__(self, "key", self.message.key)

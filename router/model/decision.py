@@ -1,0 +1,65 @@
+"""What becomes of a copy."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from router.model.classification import CalendarEvent, Report
+from router.model.message import Mark, Role
+from router.model.tracking import Disposition, Rule
+
+Method = Literal["in-reply-to", "references", "token", "report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """An address in a role on one email, resolved to one record, or to none; one address can make several parties."""
+
+    role: Role
+    position: int
+    address: str
+    name: str
+    record_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """An email activity made of a message, as it will stand in `crm.email`; outgoing if the owner `sent` it."""
+
+    id: UUID
+    message_id: str | None
+    in_reply_to: str | None
+    thread_ids: tuple[str, ...]
+    subject: str
+    text: str | None
+    html: str | None
+    owner_id: UUID
+    dated_at: datetime | None
+    received_at: datetime
+    regarding_id: UUID | None = None
+    correlated_id: UUID | None = None
+    method: Method | None = None
+    sent: bool = False
+    calendar: CalendarEvent | None = None
+    flags: tuple[str, ...] = ()
+    defects: tuple[str, ...] = ()
+    text_marks: tuple[Mark, ...] = ()
+    raw_headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The disposition of one copy, with every reason that led to it.
+
+    `email` and `parties` are set if it is promoted; `email_id` then too, and for a duplicate, whose email it names.
+    `report` is set if it reports on the email that it is correlated with.
+    """
+
+    disposition: Disposition
+    rule: Rule
+    reasons: tuple[str, ...]
+    email_id: UUID | None = None
+    email: Email | None = None
+    parties: tuple[Party, ...] = ()
+    report: Report | None = None

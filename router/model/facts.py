@@ -1,0 +1,68 @@
+"""What is known when a batch is decided."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from router.model.copy import Copy
+from router.model.decision import Decision
+from router.model.ids import message_id_hash
+from router.model.tracking import Disposition, Rule
+from transports.base import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Anything in the CRM that can be named or written to."""
+
+    id: UUID
+    kind: str
+    active: bool
+    owner_id: UUID | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadEmail:
+    """An email already in the CRM that a message may answer; `participants` are normalised addresses."""
+
+    id: UUID
+    regarding_id: UUID | None
+    participants: frozenset[str]
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the database knows of a batch, read in a fixed number of queries; grows as the batch is decided.
+
+    `emails_by_key` maps the key of a message that is an email already to its id (also one erased since),
+    `emails_by_message_id` hashes to emails, `decided` holds the places that already have a disposition, `refused` what
+    another copy of the same owner became that was ignored or held, by owner and key.
+    """
+
+    rules: dict[UUID, Rule | None] = field(default_factory=dict)
+    refused: dict[tuple[UUID, bytes], Disposition] = field(default_factory=dict)
+    emails_by_key: dict[bytes, UUID] = field(default_factory=dict)
+    emails_by_message_id: dict[bytes, UUID] = field(default_factory=dict)
+    emails_by_token: dict[str, UUID] = field(default_factory=dict)
+    emails: dict[UUID, ThreadEmail] = field(default_factory=dict)
+    records: dict[str, tuple[Record, ...]] = field(default_factory=dict)
+    decided: set[tuple[int, Place]] = field(default_factory=set)
+
+    def rule_of(self, copy: Copy) -> Rule:
+        """Name the rule of the copy's owner, or the default of the profile that brought it."""
+        if copy.headers_only:
+            return Rule.NONE  # whatever it is by now: without its bodies the message cannot become an email
+        return self.rules.get(copy.owner_id) or copy.default_rule
+
+    def learn(self, copy: Copy, decision: Decision) -> None:
+        """Let later messages of the batch see what this one became."""
+        if decision.email is None:
+            return
+        email = decision.email
+        self.emails_by_key[copy.key] = email.id
+        if email.message_id:
+            self.emails_by_message_id.setdefault(message_id_hash(email.message_id), email.id)
+        participants = frozenset(party.address for party in decision.parties)
+        self.emails[email.id] = ThreadEmail(email.id, email.regarding_id, participants, copy.received_at)

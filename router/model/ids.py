@@ -1,0 +1,44 @@
+"""What messages, rows and addresses are known by: the one form in which each is stored and compared."""
+
+import hashlib
+import random
+import time
+import unicodedata
+from uuid import UUID
+
+KEY_VERSION = 1
+
+
+def uuid7() -> UUID:
+    """Make an id that grows with time, so that new rows lie together in their index (RFC 9562 §5.7)."""
+    # Asking the system would give way to other threads each time, and an id is no secret.
+    value = (time.time_ns() // 1_000_000) << 80 | random.getrandbits(80)
+    return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+
+
+def normalise(address: str) -> str:
+    """Bring an address into the one form in which it is stored and compared; `crm.normalise` does the same in SQL."""
+    address = address.strip(" \t\r\n")
+    if address.isascii() and "xn--" not in address.lower():
+        return address.lower()
+    local, at, domain = address.rpartition("@")
+    labels = [_unicode_label(label) for label in domain.split(".")] if at else [domain]
+    return unicodedata.normalize("NFC", (local + at + ".".join(labels)).lower())  # lower case can compose anew
+
+
+def _unicode_label(label: str) -> str:
+    while label.lower().startswith("xn--"):  # a hostile label can hold another
+        try:
+            decoded = label[4:].lower().encode("ascii").decode("punycode")
+            decoded.encode("utf-8")  # surrogates are no characters
+        except UnicodeError:
+            return label
+        if not decoded:
+            return label
+        label = decoded
+    return label
+
+
+def message_id_hash(message_id: str) -> bytes:
+    """Hash a Message-ID (without brackets) to 16 bytes: long ids do not fit an index."""
+    return hashlib.sha256(message_id.encode("utf-8", "surrogatepass")).digest()[:16]

@@ -1,0 +1,112 @@
+"""A message as it was read."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+Role = Literal["from", "to", "cc", "bcc", "reply_to"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """An address as a header names it: `address` normalised, `name` decoded."""
+
+    role: Role
+    position: int
+    address: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A part that is not the body. `content` is decoded; `filename` is safe to write to disk."""
+
+    filename: str
+    media_type: str
+    content: bytes
+    content_id: str | None = None
+    inline: bool = False
+    original_filename: str | None = None
+
+
+class Mark(NamedTuple):
+    """A range of characters of a text that its author did not write anew: from `start`, up to and without `end`."""
+
+    start: int
+    end: int
+    kind: Literal["quote", "forward", "signature"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as a person would read it. Ids are without angle brackets; what could not be read is in `defects`.
+
+    `headers` are the raw values by lower-case name, those of one name in their order. Our own private headers are not
+    among them: anybody could have written them, so the ids in them are only `claims`.
+
+    `text_from` says what `text` was made of: the HTML or the calendar where there is no plain one. `flags` are what a
+    person should know of its form: smime-signed, smime-encrypted, pgp-signed, pgp-encrypted, tnef. `raw_headers` keeps
+    the written form, bytes beyond ASCII in hexadecimal, of headers that could not be decoded without loss or guessing.
+    `text_marks` say where in the text quotes and signatures are.
+    """
+
+    message_id: str | None = None
+    in_reply_to: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    subject: str = ""
+    tokens: tuple[str, ...] = ()
+    date: datetime | None = None
+    mentions: tuple[Mention, ...] = ()
+    text: str | None = None
+    html: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    headers: tuple[tuple[str, bytes], ...] = ()
+    claims: tuple[str, ...] = ()
+    defects: tuple[str, ...] = ()
+    text_from: Literal["plain", "html", "calendar"] = "plain"
+    flags: tuple[str, ...] = ()
+    raw_headers: tuple[tuple[str, str], ...] = ()
+    text_marks: tuple[Mark, ...] = ()
+
+    def of(self, role: Role) -> tuple[Mention, ...]:
+        """Name the addresses in one role, in their order."""
+        return tuple(mention for mention in self.mentions if mention.role == role)
+
+    @property
+    def sender(self) -> str | None:
+        """The normalised address of who sent it: the first in From."""
+        return next((mention.address for mention in self.mentions if mention.role == "from"), None)
+
+    @property
+    def thread_ids(self) -> tuple[str, ...]:
+        """Every id by which an earlier email could be found, each once, the likeliest first."""
+        return tuple(dict.fromkeys((*self.in_reply_to, *reversed(self.references))))
+
+    @property
+    def key(self) -> bytes:
+        """Tell this message from every other, in whichever mailbox and by whichever way it came (32 bytes).
+
+        SHA-256 of Message-ID and Date (as an instant); lacking either, of sender, date, subject and decoded bodies;
+        never of headers that transport or lists change.
+        """
+        date = self.date.astimezone(UTC).isoformat() if self.date else ""
+        if self.message_id and self.date:
+            parts = ["id", self.message_id, date]
+        else:
+            parts = [
+                "content",
+                self.message_id or "",
+                self.sender or "",
+                date,
+                self.subject,
+                (self.text if self.text_from == "plain" else None) or "",  # how one is made may change
+                self.html or "",
+            ]
+        digest = hashlib.sha256()
+        for part in parts:
+            raw = part.encode("utf-8", "surrogatepass")
+            digest.update(len(raw).to_bytes(8) + raw)
+        for attachment in () if parts[0] == "id" else self.attachments:
+            digest.update(hashlib.sha256(attachment.content).digest())
+        return digest.digest()

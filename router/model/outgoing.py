@@ -1,0 +1,51 @@
+"""What is sent, and what came of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from router.model.message import Attachment, Mention
+from transports.base import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A claimed email, with all that is needed to compose it and to record what became of it.
+
+    `recipients` are the normalised addresses that did not take it yet, `taken` counts those that did; `mentions` are
+    all that the headers name (bcc too, which composing leaves out). `date` and `message_id` are those of the first
+    attempt, so that a second copy is known as one. `attempt` counts from 1. `attached`: there are attachments, which
+    are read only when its turn has come.
+    """
+
+    id: UUID
+    attempt_id: UUID
+    attempt: int
+    owner_id: UUID
+    mailbox: str
+    message_id: str
+    token: str
+    date: datetime
+    subject: str
+    text: str | None
+    html: str | None
+    in_reply_to: str | None
+    thread_ids: tuple[str, ...]
+    mentions: tuple[Mention, ...]
+    recipients: tuple[str, ...]
+    taken: int = 0
+    attached: bool = False
+    attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attempt to send came to. `next_at` is set if it is to be tried again (`pending_send`)."""
+
+    email_id: UUID
+    attempt_id: UUID
+    status: Literal["sent", "failed", "unknown", "pending_send"]
+    reason: str | None
+    outcomes: tuple[Outcome, ...] = ()
+    next_at: datetime | None = None
