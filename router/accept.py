@@ -87,9 +87,7 @@ class Door:
             for number, recipient in enumerate(received.recipients)
             if (owner := owners.get(normalise(recipient))) is not None
         }
-        copies = await asyncio.to_thread(
-            read_messages, list(addressees.values()), self._source_id, self._profile.tracking_rule
-        )
+        copies = await asyncio.to_thread(read_messages, list(addressees.values()), self._source_id, self._profile)
         decisions = dict(zip(addressees, await self._group.add(copies), strict=True)) if copies else {}
         return [
             Acceptance(250, f"2.0.0 {decisions[recipient].disposition}")

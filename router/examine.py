@@ -127,7 +127,7 @@ async def examine(subjects: Sequence[Subject]) -> AsyncIterator[Examined]:
 
 
 def _granted(profile: Profile) -> int:
-    return profile.settings.max_connections if isinstance(profile.settings, MailboxSettings) else AT_ONCE
+    return profile.settings.at_once if isinstance(profile.settings, MailboxSettings) else AT_ONCE
 
 
 def _findings(subject: Subject) -> AsyncIterator[Finding]:

@@ -81,9 +81,7 @@ class Pauses:
 
 def primary_source(profile: IncomingProfile, settings: MailboxSettings, owner: Owner) -> Source:
     """The source that stands for a whole mailbox: who holds it reads all its folders."""
-    folder = next((name for name in settings.folders if name != "*"), "INBOX")
-    # As an account names it, whatever the profile does.
-    return _source(profile, owner, "INBOX" if folder.upper() == "INBOX" else folder)
+    return _source(profile, owner, settings.primary_folder)
 
 
 def _source(profile: IncomingProfile, owner: Owner, folder: str) -> Source:

@@ -75,7 +75,7 @@ class Addressee:
 
 
 def read_messages(
-    addressees: Sequence[Addressee], source_id: int, default_rule: Rule, part: Part = "whole"
+    addressees: Sequence[Addressee], source_id: int, profile: IncomingProfile, part: Part = "whole"
 ) -> list[Copy]:
     """Read the messages; for a thread, since it is work for the processor."""
     read: dict[int, tuple[Message, Classification]] = {}
@@ -84,7 +84,7 @@ def read_messages(
         received = one.received
         if id(received) not in read:
             message = Message() if received.fault else parse(received.content)
-            read[id(received)] = (message, classify(message))
+            read[id(received)] = (message, classify(message, profile.authserv))
         message, classification = read[id(received)]
         copies.append(
             Copy(
@@ -92,7 +92,7 @@ def read_messages(
                 source_id=source_id,
                 place=one.place,
                 owner_id=one.owner.id,
-                default_rule=default_rule,
+                default_rule=profile.tracking_rule,
                 received_at=received.received_at,
                 message=message,
                 content=received.content,
@@ -165,9 +165,7 @@ class Reader:
         part: Part = "headers" if rule is Rule.NONE else "whole"
         received = [one async for one in mailbox.fetch([one.place for one in listed], part)]
         addressees = [Addressee(self.owner, one, one.place, sent=self._sent) for one in received]
-        return await asyncio.to_thread(
-            read_messages, addressees, self.lease.source_id, self._profile.tracking_rule, part
-        )
+        return await asyncio.to_thread(read_messages, addressees, self.lease.source_id, self._profile, part)
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies = portion.copies

@@ -84,7 +84,7 @@ class Share:
 
     def _start(self, lease: Lease, source: Source, profile: IncomingProfile, owner: Owner) -> None:
         assert isinstance(profile.settings, MailboxSettings)
-        turns = self._turns.setdefault(profile.name, Turns(profile.settings.max_connections))
+        turns = self._turns.setdefault(profile.name, Turns(profile.settings.at_once))
         follower = Follower(self._database, profile, profile.settings, owner, lease, turns)
         task = asyncio.create_task(follower.run(), name=f"{profile.name} {source.mailbox}")
         self._followers[lease.source_id] = (follower, lease, task)

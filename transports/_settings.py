@@ -122,17 +122,26 @@ class ServerSettings(Settings):
         return self
 
 
-class MailboxSettings(ServerSettings, ABC):
-    """Settings of a transport that reads mailboxes."""
+class MailboxSettings(Settings, ABC):
+    """Settings of a transport that reads mailboxes, wherever they are."""
 
     reads: ClassVar[Literal["mailbox", "listener"]] = "mailbox"
-    folders: tuple[str, ...] = Field(
-        ("INBOX",), min_length=1, description='folders to read; "*" is all but Junk, Trash, Drafts and All Mail'
-    )
     poll: float = Field(60, ge=1, description="seconds between looks for new mail, where nothing tells us earlier")
-    max_connections: int = Field(
-        100, ge=1, description="connections that one process has open at once; mailboxes beyond them take turns"
-    )
+
+    @property
+    def primary_folder(self) -> str:
+        """The folder that stands for the whole mailbox, as its account names it."""
+        return "INBOX"
+
+    @property
+    @abstractmethod
+    def at_once(self) -> int:
+        """How many mailboxes one process may have open at once; those beyond take turns."""
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """Say in words what is read, and where: "INBOX, Sales at mail.example.com"."""
 
     @abstractmethod
     def open(self, mailbox: str) -> Account:
@@ -144,6 +153,19 @@ class MailboxSettings(ServerSettings, ABC):
 
         Without a mailbox it ends before the login. Never raises a TransportError; each step lasts `timeout` at most.
         """
+
+
+class MailboxServerSettings(ServerSettings, MailboxSettings, ABC):
+    """Settings of a transport that reads mailboxes on a server."""
+
+    max_connections: int = Field(
+        100, ge=1, description="connections that one process has open at once; mailboxes beyond them take turns"
+    )
+
+    @property
+    def at_once(self) -> int:
+        """As many as there may be connections."""
+        return self.max_connections
 
 
 class ListenerSettings(Settings, ABC):

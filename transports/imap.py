@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from transports._imap_account import ImapAccount
 from transports._imap_examine import examine_mailbox
-from transports._settings import Auth, MailboxSettings
+from transports._settings import Auth, MailboxServerSettings
 from transports.base import After, Finding
 
 
@@ -30,10 +30,13 @@ class ImapAuth(Auth):
     )
 
 
-class ImapSettings(MailboxSettings):
+class ImapSettings(MailboxServerSettings):
     """Folders of mailboxes on an IMAP server."""
 
     auth: ImapAuth = Field(description="how to log in")
+    folders: tuple[str, ...] = Field(
+        ("INBOX",), min_length=1, description='folders to read; "*" is all but Junk, Trash, Drafts and All Mail'
+    )
     sent: bool = Field(False, description="true: read the Sent folder too, whatever it is called")
     client_cert: Path | None = Field(None, description="certificate chain (PEM) that we show to the server")
     client_key: Path | None = Field(None, description="its private key (PEM), if it is in another file")
@@ -45,6 +48,17 @@ class ImapSettings(MailboxSettings):
         if self.client_cert is not None and self.security == "none":
             raise ValueError('client_cert needs security = "tls" or "starttls"')
         return self
+
+    @property
+    def primary_folder(self) -> str:
+        """The first that is named; INBOX for "*"."""
+        folder = next((name for name in self.folders if name != "*"), "INBOX")
+        return "INBOX" if folder.upper() == "INBOX" else folder
+
+    @property
+    def where(self) -> str:
+        """Folders and server."""
+        return f"{', '.join(self.folders)} at {self.host}"
 
     def open(self, mailbox: str) -> ImapAccount:
         """Make a reader of one mailbox; it connects when it is entered."""

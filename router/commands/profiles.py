@@ -61,10 +61,7 @@ def _told(one: IncomingProfile | OutgoingProfile) -> str:
             f"{_count(one.settings.connections, 'connection')}"
         )
     if isinstance(one.settings, MailboxSettings):
-        does = (
-            f"reads {', '.join(one.settings.folders)} of {', '.join(one.owners)} at {one.settings.host}, "
-            f"beginning with {one.start}, after {one.after}"
-        )
+        does = f"reads {one.settings.where} for {', '.join(one.owners)}, beginning with {one.start}, after {one.after}"
     else:
         does = f"listens at {one.settings.listen} for {', '.join(one.owners)}"
     return f"[incoming.{one.name}] {one.kind} {does}, rule {one.tracking_rule}"
@@ -84,7 +81,7 @@ def _described(one: IncomingProfile | OutgoingProfile) -> dict[str, Any]:
         }
     serves = {"direction": "incoming", **common, "owners": one.owners, "rule": one.tracking_rule, "start": one.start}
     if isinstance(one.settings, MailboxSettings):
-        return {**serves, "after": str(one.after), "host": one.settings.host, "folders": one.settings.folders}
+        return {**serves, "after": str(one.after), "reads": one.settings.where}
     return {**serves, "listen": one.settings.listen}
 
 

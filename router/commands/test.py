@@ -26,7 +26,7 @@ from router.profile import Profiles
 from router.profile.patterns import parse
 from router.repository.owners import list_owners
 from router.settings import Settings
-from transports import ListenerSettings
+from transports import ListenerSettings, MailboxSettings
 from transports.base import Finding
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "failed": ("FAILED", "bold red")}
@@ -136,7 +136,13 @@ def _title(subject: Subject) -> str:
 
 def _server(subject: Subject) -> str:
     settings, kind = subject.profile.settings, subject.profile.kind
-    where = settings.listen if isinstance(settings, ListenerSettings) else settings.host
+    match settings:
+        case MailboxSettings():
+            where = settings.where
+        case ListenerSettings():
+            where = settings.listen
+        case _:
+            where = settings.host
     return f" ({kind} {where})"
 
 

@@ -38,6 +38,7 @@ class IncomingProfile:
     settings: MailboxSettings | ListenerSettings
     file: str
     line: int
+    authserv: str | None = None
 
     @property
     def listens(self) -> bool:
@@ -222,6 +223,7 @@ def _incoming(one: Draft) -> IncomingProfile:
         settings=one.settings,
         file=one.file,
         line=one.line,
+        authserv=one.keys.authserv,
     )
 
 

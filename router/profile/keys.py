@@ -61,6 +61,11 @@ class IncomingKeys(Settings):
         description="what happens to promoted mail and duplicates: keep | seen | keyword:NAME | move:FOLDER | delete; "
         "not for listeners",
     )
+    authserv: str | None = Field(
+        None,
+        min_length=1,
+        description="name that our own mail server writes into Authentication-Results; only its verdicts are believed",
+    )
 
 
 class OutgoingKeys(Settings):

@@ -207,7 +207,7 @@ rule = "known"
         + relay(2526)
     )
     staff = (
-        "a.toml:8: [incoming.staff] imap reads INBOX of *@example.com at mail.example.com, beginning with 2026-01-31, "
+        "a.toml:8: [incoming.staff] imap reads INBOX at mail.example.com for *@example.com, beginning with 2026-01-31, "
         "after keep, rule known"
     )
     assert cli("check").splitlines() == [
@@ -221,7 +221,7 @@ rule = "known"
     assert told["profiles"][1] == {
         "direction": "incoming", "name": "staff", "transport": "imap", "file": "a.toml", "line": 8,
         "owners": ["*@example.com"], "rule": "known", "start": "2026-01-31", "after": "keep",
-        "host": "mail.example.com", "folders": ["INBOX"],
+        "reads": "INBOX at mail.example.com",
     }  # fmt: skip
     assert [one["name"] for one in told["profiles"]] == ["copies", "staff", "relay"]
     assert "hush" not in json.dumps(told)

@@ -2,21 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 from router.examine import AT_ONCE, Subject, examine
 from router.model import Rule
 from router.profile import IncomingProfile
-from transports import MailboxSettings
+from transports._settings import MailboxServerSettings
 from transports.base import Account, After, Finding
 
 
-class Slow(MailboxSettings):
+class Slow(MailboxServerSettings):
     """Mailboxes whose examinations end when all that may run are under way; the last begun ends first."""
 
     under_way: list[str]
     most: list[int]
     enough: int
+    where: ClassVar[str] = "INBOX"
 
     def open(self, mailbox: str) -> Account:
         raise NotImplementedError
