@@ -9,6 +9,7 @@ import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import structlog
 
@@ -169,18 +170,23 @@ class Reader:
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies = portion.copies
-        settles = self._profile.after.action != "keep"
+        after = self._profile.after
+        settles = after.action != "keep"
         decisions = await promote_batch(self._database, Batch(copies, self.lease, portion.cursor, settles=settles))
         if portion.cursor is not None:
             self.lease = replace(self.lease, cursor=portion.cursor)
         tell(self._log, decisions)
         done = [copy.place for copy, decision in zip(copies, decisions, strict=True) if decision.email_id is not None]
-        if settles and done:
+        if settles and done and not after.days:
             await self._settle(mailbox, done)
 
     async def _settle_rest(self, mailbox: Mailbox) -> None:
-        """Settle what a crash left, and what was ignored and became the CRM's by another copy since."""
-        while self._unwilling is None and (rest := await sources.unsettled(self._database, self.lease.source_id)):
+        """Settle what a crash left, what was ignored and became the CRM's by another copy since, and what is due."""
+        delay = timedelta(days=self._profile.after.days)
+        while self._unwilling is None:
+            rest = await sources.unsettled(self._database, self.lease.source_id, delay)
+            if not rest:
+                return
             await self._settle(mailbox, rest)
 
     async def _settle(self, mailbox: Mailbox, places: Sequence[Place]) -> None:

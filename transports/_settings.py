@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from transports.base import Account, After, Finding, Listener, Permanent, Relay
+from transports.base import Account, Action, After, Finding, Listener, Permanent, Relay
+
+KEEP = After("keep")
 
 _OF_MAILBOX = re.compile(r"\{(?:mailbox|mailbox_ascii|local)\}")
 
@@ -126,6 +128,8 @@ class MailboxSettings(Settings, ABC):
     """Settings of a transport that reads mailboxes, wherever they are."""
 
     reads: ClassVar[Literal["mailbox", "listener"]] = "mailbox"
+    can: ClassVar[frozenset[Action]] = frozenset(get_args(Action))
+    """What may become of a copy that we are done with."""
     poll: float = Field(60, ge=1, description="seconds between looks for new mail, where nothing tells us earlier")
 
     @property
@@ -144,8 +148,8 @@ class MailboxSettings(Settings, ABC):
         """Say in words what is read, and where: "INBOX, Sales at mail.example.com"."""
 
     @abstractmethod
-    def open(self, mailbox: str) -> Account:
-        """Make a reader of one mailbox; it connects when it is entered."""
+    def open(self, mailbox: str, after: After = KEEP) -> Account:
+        """Make a reader of one mailbox, whose copies will be settled so; it connects when it is entered."""
 
     @abstractmethod
     def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:

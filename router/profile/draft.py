@@ -19,7 +19,7 @@ from router.profile.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys
 from router.profile.lines import KeyPath, key_lines
 from router.profile.words import explain, suggest, unknown
 from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings, is_of_mailbox
-from transports.base import Permanent
+from transports.base import Action, Permanent
 
 Offer = type[MailboxSettings] | type[ListenerSettings] | type[RelaySettings]
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
@@ -143,6 +143,8 @@ def _draft(draft: Draft) -> Draft:
         _check_files(draft, draft.offer)
     if draft.listens:
         _check_listener(draft)
+    if draft.offer is not None and issubclass(draft.offer, MailboxSettings):
+        _check_after(draft, draft.offer)
     return draft
 
 
@@ -237,6 +239,15 @@ def _at(table: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     for key in path:
         here = here.get(key) if isinstance(here, dict) else None
     return here
+
+
+def _check_after(draft: Draft, offer: type[MailboxSettings]) -> None:
+    """Look whether this kind of mailbox can do to its mail what is asked for."""
+    # Looked at in the table, for other keys may be wrong; what is no `after` at all is told already.
+    action = str(draft.table.get("after", "keep")).partition(":")[0]
+    if action in get_args(Action) and action not in offer.can:
+        able = " or ".join(one for one in get_args(Action) if one in offer.can)
+        draft.wrong(("after",), f'after must be {able}: transport "{draft.kind}" cannot do "{action}"')
 
 
 def _check_listener(draft: Draft) -> None:

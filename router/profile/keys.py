@@ -58,8 +58,8 @@ class IncomingKeys(Settings):
     start: _Start = Field("now", description="where it begins: now | all | a date; a listener takes all it is given")
     after: _After = Field(
         After("keep"),
-        description="what happens to promoted mail and duplicates: keep | seen | keyword:NAME | move:FOLDER | delete; "
-        "not for listeners",
+        description="what happens to promoted mail and duplicates: keep | seen | keyword:NAME | move:FOLDER | delete | "
+        "delete:14d (days later); not for listeners",
     )
     authserv: str | None = Field(
         None,
