@@ -16,7 +16,8 @@ Ability = Literal[
     "seen",  # settling as seen
     "keyword",  # settling with a keyword
     "move",  # settling by moving to a folder
-    "told",  # waiting ends when mail comes, not only when it is time to look
+    "live",  # what comes and goes is seen without another connection
+    "told",  # waiting ends when mail comes, or the server goes, not only when it is time to look
     "login",  # there is a server that may refuse, be gone, or show a certificate
 ]
 
@@ -45,8 +46,13 @@ def _imap(server: ImapServer, way: Way) -> Mapping[str, Any]:
     return {"host": HOST, "port": server.imaps if way.security == "tls" else server.imap, "security": way.security}
 
 
+def _pop3(server: ImapServer, way: Way) -> Mapping[str, Any]:
+    return {"host": HOST, "port": server.pop3s if way.security == "tls" else server.pop3, "security": way.security}
+
+
 KINDS = {
-    "imap": Kind(frozenset(["folders", "seen", "keyword", "move", "told", "login"]), _imap),
+    "imap": Kind(frozenset(["folders", "seen", "keyword", "move", "live", "told", "login"]), _imap),
+    "pop3": Kind(frozenset(["login"]), _pop3),
 }
 
 WAYS = (
@@ -54,6 +60,10 @@ WAYS = (
     Way("imap", "dovecot", "starttls"),
     Way("imap", "cyrus", "tls"),
     Way("imap", "cyrus", "starttls"),
+    Way("pop3", "dovecot", "tls"),
+    Way("pop3", "dovecot", "starttls"),
+    Way("pop3", "cyrus", "tls"),
+    Way("pop3", "cyrus", "starttls"),
 )
 
 
