@@ -24,7 +24,7 @@ async def in_thread(work: Callable[[], Result], stop: Callable[[], None]) -> Res
                 loop.call_soon_threadsafe(done.set_result, result)
 
     # A daemon, since the end of the process waits for no server.
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, name="in_thread", daemon=True).start()
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:

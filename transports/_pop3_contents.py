@@ -39,9 +39,10 @@ def received_at(content: bytes) -> datetime | None:
         return None
     try:
         at = parsedate_to_datetime(topmost[1].rpartition(b";")[2].decode("ascii", "replace").strip())
-        return min(at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC), datetime.now(UTC))
+        at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
+    return at if at <= datetime.now(UTC) else None
 
 
 def _tops(wire: Wire) -> bool:

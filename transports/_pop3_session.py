@@ -165,7 +165,7 @@ class Session:
     async def quit(self) -> None:
         """End the session: only now is deleted what was to be (RFC 1939 §6)."""
         try:
-            await self.run(Wire.quit, f"{self.peer} does not delete")
+            await self.run(lambda wire: wire.do("QUIT"), f"{self.peer} does not delete")
         finally:
             self.close()
 
