@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from transports._pop3_wire import Refused, Wire
+from transports._pop3_reply import Refused
+from transports._pop3_wire import Wire
 
 _ALL_LINES = 99_999_999
 _RECEIVED = re.compile(rb"^Received:((?:[^\n]*\n[ \t])*[^\n]*)", re.IGNORECASE | re.MULTILINE)

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from transports._pop3_contents import heads, received_at, wholes
+from transports._pop3_contents import heads, received_at
+from transports._pop3_culprit import Content, read_in_spite
 from transports._pop3_cursor import cursor, mark, marks_of
-from transports._pop3_wire import Refused
+from transports._pop3_reply import Refused
 from transports.base import (
     Action,
     Cursor,
@@ -20,7 +21,6 @@ from transports.base import (
     Received,
     Settlement,
     TransportError,
-    Unreachable,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Pop3Mailbox:
         self._account = account
         self._shown: frozenset[bytes] = frozenset()
         self._cut: Cursor | None = None
+        self._times: dict[str, datetime] = {}
         self._untimed: dict[str, datetime] = {}
         self.dirty = True
         self.troubled = False
@@ -81,10 +82,10 @@ class Pop3Mailbox:
             while ids:
                 async with self._account.turn() as session:
                     group = _first_group(session.maildrop, ids)
-                copies = await self._in_spite(group, part)
+                contents = await read_in_spite(self._account, group, part, self._times)
                 for id_ in group:
-                    if id_ in copies:
-                        yield copies.pop(id_)
+                    if id_ in contents:
+                        yield self._received(id_, contents.pop(id_))
                 ids = ids[len(group) :]
         except TransportError:
             # What was listed was not had: it is to be listed again, when its time comes.
@@ -118,59 +119,21 @@ class Pop3Mailbox:
         new = [id_ for id_ in numbers if marks[id_] not in behind]
         shown, more = new[:limit], len(new) > limit
         tops = await session.run(lambda wire: list(heads(wire, [numbers[id_][0] for id_ in shown])))
-        copies = [
-            Listed(Place("", id_), sizes[numbers[id_][0]], self._time_of(id_, head))
-            for id_, head in zip(shown, tops, strict=True)
-        ]
+        self._times = {id_: self._time_of(id_, head) for id_, head in zip(shown, tops, strict=True)}
+        copies = [Listed(Place("", id_), sizes[numbers[id_][0]], at) for id_, at in self._times.items()]
         after = cursor([*behind.intersection(marks.values()), *(marks[id_] for id_ in shown)])
         self._cut = after if more else None
         if not more:
             self._shown, self.dirty = frozenset(marks.values()), False
         return Listing(tuple(copies), after, more)
 
-    # Reading, such that one message that cannot be read spoils no other
+    def _received(self, id_: str, content: Content) -> Received:
+        at = self._time_of(id_, content)
+        if isinstance(content, Refused):
+            return Received(Place("", id_), b"", at, fault=f"the server did not give it up: {content}")
+        return Received(Place("", id_), content, at)
 
-    async def _in_spite(self, group: Sequence[str], part: Part) -> dict[str, Received]:
-        try:
-            copies, refused = await self._read(group, part)
-        except Unreachable:
-            copies, refused = {}, dict.fromkeys(group, "")
-        for id_ in refused:
-            copies |= await self._alone(id_, part)
-        return copies
-
-    async def _alone(self, id_: str, part: Part) -> dict[str, Received]:
-        """Read what could not be had, in a session anew: it may be gone, or what ends sessions."""
-        async with self._account.turn(fresh=True):
-            pass
-        try:
-            copies, refused = await self._read([id_], part)
-        except Unreachable as lost:
-            # Only if the server is there is it the message's fault.
-            async with self._account.turn():
-                pass
-            copies, refused = {}, {id_: str(lost)}
-        return copies | {id_: _faulty(id_, words) for id_, words in refused.items()}
-
-    async def _read(self, ids: Sequence[str], part: Part) -> tuple[dict[str, Received], dict[str, str]]:
-        """Return what was read, and the server's words for what it refused; neither for what is gone."""
-        copies: dict[str, Received] = {}
-        refused: dict[str, str] = {}
-        async with self._account.turn() as session:
-            numbers = {id_: session.maildrop.numbers[id_][0] for id_ in ids if id_ in session.maildrop.numbers}
-            sizes = {number: session.maildrop.sizes[number] for number in numbers.values()}
-            contents = await session.run(
-                lambda wire: list(heads(wire, [*sizes]) if part == "headers" else wholes(wire, sizes))
-            )
-            for id_, content in zip(numbers, contents, strict=True):
-                if isinstance(content, Refused):
-                    refused[id_] = content.words
-                    session.stale = True
-                else:
-                    copies[id_] = Received(Place("", id_), content, self._time_of(id_, content))
-        return copies, refused
-
-    def _time_of(self, id_: str, content: bytes | Refused) -> datetime:
+    def _time_of(self, id_: str, content: Content) -> datetime:
         """When the server took it; where nothing tells, when we first saw it."""
         told = received_at(content) if isinstance(content, bytes) else None
         return told or self._untimed.setdefault(id_, datetime.now(UTC))
@@ -184,7 +147,3 @@ def _first_group(maildrop: Maildrop, ids: Sequence[str]) -> Sequence[str]:
         if count and total > FETCH_BYTES:
             return ids[:count]
     return ids[:FETCH_MESSAGES]
-
-
-def _faulty(id_: str, words: str) -> Received:
-    return Received(Place("", id_), b"", datetime.now(UTC), fault=f"the server did not give it up: {words}")

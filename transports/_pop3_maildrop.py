@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from transports._pop3_contents import heads
-from transports._pop3_wire import Refused, Wire
+from transports._pop3_reply import Refused
+from transports._pop3_wire import Wire
 
 _LONGEST_ID = 200
 _LINE = re.compile(rb"(\d{1,10}) +([^\r\n]*)")

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from transports._blocking import in_thread
 from transports._pop3_maildrop import Maildrop, look
-from transports._pop3_wire import Refused, Wire
+from transports._pop3_reply import Refused, as_refusal
+from transports._pop3_wire import Wire
 from transports._settings import fill
 from transports._tls import client_context, no_connection
-from transports.base import After, Permanent, Temporary, TransportError, Unauthorized, Unreachable
+from transports.base import After, Permanent, Unauthorized, Unreachable
 
 if TYPE_CHECKING:
     from transports._settings import Auth, Security
@@ -27,11 +28,11 @@ PORTS: Mapping[Security, int] = {"tls": 995, "starttls": 110, "none": 110}
 FOREIGN = (OSError, EOFError, poplib.error_proto, ValueError, Refused)
 """What poplib, the socket and TLS raise, and the server's refusals."""
 
-_CODE = re.compile(r"\[([^\s\]]+)[^\]]*\]")
-_PASSING_CODES = {"IN-USE", "LOGIN-DELAY", "SYS/TEMP"}
-_PASSING_WORDS = re.compile(r"\block|in use|busy|another session|too many|throttl|try again|temporar", re.IGNORECASE)
-
 Result = TypeVar("Result")
+
+
+class Silent(Unreachable):
+    """The server is connected and does not answer."""
 
 
 async def reach(settings: Pop3Settings) -> Session:
@@ -91,7 +92,7 @@ class Session:
         except FOREIGN as error:
             if (answer := as_refusal(error)) is None:
                 raise Unreachable(f"cannot connect to {self.peer}: {_reason(error)}") from None
-            raise self.refusal(f"{self.peer} refuses the connection: {answer.words}", answer.words) from error
+            raise answer.error(f"{self.peer} refuses the connection", self.capabilities) from error
 
     async def log_in(self, auth: Auth, mailbox: str) -> None:
         """Log in, by SASL PLAIN where it is offered. Raises Unauthorized, Temporary or Permanent."""
@@ -141,26 +142,14 @@ class Session:
             return await in_thread(lambda: work(wire), self.stop)
         except FOREIGN as error:
             if (answer := as_refusal(error)) is not None:
-                words = answer.words.replace(secret, "…") if secret else answer.words
-                raise self.refusal(f"{refused or f'{self.peer} refuses'}: {words}", words, otherwise) from None
+                told = refused or f"{self.peer} refuses"
+                raise answer.without(secret).error(told, self.capabilities, otherwise) from None
             self.close()
-            raise Unreachable(f"the connection to {self.peer} was lost: {_reason(error)}") from None
+            lost = Silent if isinstance(error, TimeoutError) else Unreachable
+            raise lost(f"the connection to {self.peer} was lost: {_reason(error)}") from None
         except BaseException:
             self.close()
             raise
-
-    def refusal(self, told: str, words: str, otherwise: type[Permanent] = Permanent) -> TransportError:
-        """Make the error for a refusal: by its response code (RFC 2449 §8, RFC 3206), else by its words."""
-        match = _CODE.match(words)
-        code = match[1].upper() if match else ""
-        if code == "AUTH":
-            return Unauthorized(told)
-        if code == "SYS/PERM":
-            return Permanent(told)
-        if code in _PASSING_CODES or _PASSING_WORDS.search(words):
-            seconds = "".join(self.capabilities.get("LOGIN-DELAY", ())[:1])
-            return Temporary(told, float(seconds) if code == "LOGIN-DELAY" and seconds.isdecimal() else None)
-        return otherwise(told)
 
     async def quit(self) -> None:
         """End the session: only now is deleted what was to be (RFC 1939 §6)."""
@@ -199,13 +188,6 @@ class Session:
         if "UTF8" in wire.capabilities:
             # Without it messages with UTF-8 headers come changed, or not at all (RFC 6856 §2).
             wire.utf8()
-
-
-def as_refusal(error: BaseException) -> Refused | None:
-    """Return the server's refusal, where the error is one; poplib has its own errors in text, the server's in bytes."""
-    if isinstance(error, poplib.error_proto) and error.args and isinstance(error.args[0], bytes):
-        return Refused(error.args[0].removeprefix(b"-ERR").decode("utf-8", "replace").strip())
-    return error if isinstance(error, Refused) else None
 
 
 async def _connect(settings: Pop3Settings) -> socket.socket:

@@ -10,20 +10,14 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from transports._pop3_reply import Refused
+
 CONTENT_LIMIT = 128 << 20
 """Bytes of one message."""
 
 _LIST_LIMIT = 16 << 20
 _LINE_LIMIT = 8192
 _COMMANDS_AHEAD = 100
-
-
-class Refused(Exception):
-    """The server answered -ERR; `words` are its own, with the response code before them."""
-
-    def __init__(self, words: str) -> None:
-        super().__init__(words)
-        self.words = words
 
 
 class Wire(poplib.POP3):

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from email.utils import format_datetime
 
 import pytest
 
@@ -280,6 +281,23 @@ async def test_a_message_that_cannot_be_read_spoils_no_other(answer: bytes | Non
         assert [copy.content for copy in copies] == [mail("0"), mail("1"), b"", mail("3")]
         assert [bool(copy.fault) for copy in copies] == [False, False, True, False]
         assert "did not give it up" in str(copies[2].fault)
+
+
+@pytest.mark.parametrize("answer", [b"+", b"-ERR [SYS/TEMP] not now\r\n"])
+async def test_a_message_is_given_up_only_if_another_like_it_comes(answer: bytes) -> None:
+    now = format_datetime(datetime.now(UTC))
+    drop = [(b"%d" % number, mail("x" * size, now)) for number, size in enumerate([20_000, 30_000, 10])]
+    large = dict.fromkeys(["TOP 1 99999999", "TOP 2 99999999", "RETR"], answer)
+    everything = large | {"TOP 3 99999999": answer}
+    async with Pop3Server(drop) as server, server.open(timeout=0.3) as account:
+        box = account.folder("INBOX")
+        places = [copy.place for copy in await all_of(box)]
+        server.answers = large if answer == b"+" else everything
+        with pytest.raises(Temporary, match="does the network lose large packets"):
+            await fetched(box, places)
+        server.answers = {"TOP 1 99999999": answer, "RETR": answer}
+        copies = await fetched(box, places)
+        assert [bool(copy.fault) for copy in copies] == [True, False, False]
 
 
 async def test_a_message_that_cannot_be_read_now_is_read_when_the_server_is_back() -> None:
