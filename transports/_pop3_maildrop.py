@@ -37,9 +37,12 @@ def look(wire: Wire, *, without_uidl: bool) -> Maildrop:
     sizes = {number: int(size) for number, size in _pairs(wire.lines("LIST")) if size.isdigit()}
     try:
         told = {number: _text(uidl) for number, uidl in _pairs(wire.lines("UIDL"))}
-    except Refused:
-        if not without_uidl:
+    except Refused as refused:
+        if refused.passing:
             raise
+        if not without_uidl:
+            words = f'it does not know UIDL, and without it only after = "delete" can be done: {refused}'
+            raise Refused(words) from None
         told = {}
     shared: dict[str, list[int]] = defaultdict(list)
     for number in sizes:

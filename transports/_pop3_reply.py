@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from transports.base import Permanent, Temporary, TransportError, Unauthorized
 
 _CODE = re.compile(r"\[([^\s\]]+)[^\]]*\]")
+_LASTING_CODES = {"AUTH", "SYS/PERM"}
 _PASSING_CODES = {"IN-USE", "LOGIN-DELAY", "SYS/TEMP"}
 _PASSING_WORDS = re.compile(r"\block|in use|busy|another session|too many|throttl|try again|temporar", re.IGNORECASE)
 
@@ -27,7 +28,9 @@ class Refused(Exception):
     @property
     def passing(self) -> bool:
         """Whether it goes away by itself, as a lock of another mail program does."""
-        return self.code in _PASSING_CODES or (self.code == "" and _PASSING_WORDS.search(self.words) is not None)
+        if self.code in _LASTING_CODES:
+            return False
+        return self.code in _PASSING_CODES or _PASSING_WORDS.search(self.words) is not None
 
     def error(
         self, refused: str, capabilities: Mapping[str, Sequence[str]], otherwise: type[Permanent] = Permanent

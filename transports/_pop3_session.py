@@ -122,8 +122,6 @@ class Session:
         # What is deleted at once need not be known again in later sessions.
         deletes = after.action == "delete" and not after.days
         refused = f"{self.peer} does not list the mailbox {mailbox}"
-        if not deletes:
-            refused += ' by UIDL, and without it only after = "delete" can be done'
         self.maildrop = await self.run(lambda wire: look(wire, without_uidl=deletes), refused)
         self.seen = True
 

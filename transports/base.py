@@ -193,8 +193,8 @@ class Finding:
 class Account(Protocol):
     """One mailbox with its folders, over one connection, made and logged in when it is entered.
 
-    A connection that is lost stays lost: everything then raises Unreachable until the account is opened anew. How a
-    reader goes about it:
+    A connection that is lost stays lost: everything then raises Unreachable until the account is opened anew. POP3 has
+    none between two looks, and makes another where one is needed. How a reader goes about it:
 
         async with settings.open(mailbox) as account:
             views = {folder.name: account.folder(folder.name) for folder in await account.folders()}

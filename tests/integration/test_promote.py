@@ -151,6 +151,9 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     recording.queries.clear()
     batch = copies(lease, owner_id, [message(1, attachments=(attachment,), tokens=("k3m9x2p7",))])
     await inbox.promote(recording, Batch(batch, lease, Cursor("1:1"), settles=True), decide_batch)
+    assert await sources.with_unsettled(recording, [lease.source_id], timedelta(days=14)) == []
+    assert await sources.with_unsettled(recording, [lease.source_id], timedelta()) == [lease.source_id]
+    assert await sources.unsettled(recording, lease.source_id, timedelta()) == [Place("1", "1")]
     await sources.note_settled(recording, lease.source_id, [Place("1", "1")])
     for status in ("draft", "pending_send"):
         await _outgoing(crm, owner_id, status)
@@ -184,6 +187,8 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
                 plans[query] = "\n".join(row[0] for row in rows)
                 await connection.execute("DEALLOCATE hot")
     bad = {query: plan for query, plan in plans.items() if re.search(r"Seq Scan on (?!installation|single)", plan)}
+    unsettled = [plan for query, plan in plans.items() if "decided_at <= now()" in query]
+    assert ["Index" in plan and "decision_unsettled" in plan and "Sort" not in plan for plan in unsettled] == [True, True]
     assert not bad, "\n\n".join(f"{query}\n{plan}" for query, plan in bad.items())
 
 

@@ -48,7 +48,7 @@ async def refusal(server: Pop3Server, security: str = "none") -> TransportError:
 @pytest.mark.parametrize("after", ["keep", "delete:14d"])
 async def test_without_uidl_mail_cannot_be_left(after: str) -> None:
     async with Pop3Server([(b"", mail("a"))], answers={"UIDL": b"-ERR what?\r\n"}) as server, server.open(after) as box:
-        with pytest.raises(Permanent, match=r'by UIDL, and without it only after = "delete" can be done: what\?'):
+        with pytest.raises(Permanent, match=r'it does not know UIDL, .* only after = "delete" can be done: what\?'):
             await box.folder("INBOX").list(None, 10)
         # It would not be better a moment later.
         waiting = asyncio.create_task(box.wait(600))
@@ -171,6 +171,8 @@ async def test_t98_the_time_is_the_servers_else_ours(head: bytes, told: datetime
         ("[SYS/TEMP] no disk", Temporary),
         ("[SYS/PERM] no mailbox", Permanent),
         ("[AUTH] no", Unauthorized),
+        ("[AUTH] account locked", Unauthorized),
+        ("[UNAVAILABLE] try again later", Temporary),
         ("[sys/temp] no disk", Temporary),
         ("sorry, a blocked user", Unauthorized),
         ("", Unauthorized),
