@@ -30,5 +30,5 @@ def _translate(error: OSError, root: Path, folder: str) -> TransportError:
             return Missing(f"there is no folder {folder} in {root}: {error.strerror}")
         return Unreachable(f"there is no Maildir at {root} now: {error.strerror}")
     kind = Permanent if error.errno in _LASTING else Temporary
-    path = os.fsencode(error.filename or root).decode(errors="replace")
+    path = os.fsencode(str(error.filename or root)).decode(errors="replace")
     return kind(f"{path}: {error.strerror}")

@@ -180,13 +180,16 @@ def _read(path: str, place: Place, part: Part) -> Received:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link; a socket
             return _faulty(place, "it is no file")
         raise
-    with open(opened, "rb") as file:
+    try:
         state = os.fstat(opened)
         if not S_ISREG(state.st_mode):
             return _faulty(place, "it is no file")
         if state.st_size > LARGEST:
             return _faulty(place, f"{state.st_size} bytes are more than can be read")
-        raw = _headers(file) if part == "headers" else file.read(state.st_size)
+        with open(opened, "rb", closefd=False) as file:
+            raw = _headers(file) if part == "headers" else file.read(state.st_size)
+    finally:
+        os.close(opened)
     if raw.count(b"\n") != raw.count(b"\r\n"):
         raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     return Received(place, raw, _time(state))

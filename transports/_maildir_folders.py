@@ -14,6 +14,7 @@ from transports.base import Folder
 def find_folders(root: Path) -> Sequence[Folder]:
     """List the folders of a mailbox, INBOX first."""
     with translated(root):
+        (root / "cur").stat()
         found = [names.folder(path.name) for path in root.iterdir() if (path / "cur").is_dir()]
     inner = sorted(name for name in found if name is not None)
     return [Folder("INBOX", "inbox"), *(Folder(name, usual_use(name.rpartition("/")[2])) for name in inner)]

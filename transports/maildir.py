@@ -36,7 +36,7 @@ class MaildirSettings(MailboxSettings):
         ("INBOX",), min_length=1, description='folders to read; "*" is all but Junk, Trash, Drafts and All Mail'
     )
     sent: bool = Field(False, description="true: read the Sent folder too, whatever it is called")
-    timeout: float = Field(30, gt=0, le=600, description="seconds to wait for the disk, which may be elsewhere (NFS)")
+    timeout: float = Field(60, gt=0, le=600, description="seconds to wait for the disk, which may be elsewhere (NFS)")
 
     @field_validator("path")
     @classmethod
