@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import threading
+import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -377,3 +378,17 @@ async def test_a_disk_that_hangs(maildir: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_no_mailbox_leads_out_of_the_path(path: str, mailbox: str, filled: str) -> None:
     assert str(MaildirSettings(path=path).path_of(mailbox)) == filled
+
+
+def test_the_example_holds_what_is_the_default() -> None:
+    example = load(Path(__file__).parents[2] / "profiles" / "maildir.toml")
+    settings = MaildirSettings.model_validate(example)
+    assert settings == MaildirSettings(path=settings.path)
+
+
+def load(file: Path) -> dict[str, Any]:
+    profile = tomllib.loads(file.read_text(encoding="utf-8"))["incoming"]["archive"]
+    assert (profile.pop("transport"), profile.pop("owners")) == ("maildir", ["*@example.com"])
+    assert (profile.pop("start"), profile.pop("after")) == (MaildirSettings.begins, str(MaildirSettings.settles))
+    assert isinstance(profile, dict)
+    return profile
