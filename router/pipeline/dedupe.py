@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from router.model import Copy, Disposition, Facts, Rule
+from router.pipeline.resolve import INTERNAL, records_of
 from router.pipeline.state import State
 
 
@@ -26,9 +27,13 @@ def dedupe(state: State, facts: Facts) -> State:
 def _by_private_header(copy: Copy, facts: Facts) -> UUID | None:
     """Find the CRM's own email that came back under an id that its relay gave it (T24).
 
-    It has the date that we gave it; in the owner's Sent folder, where nobody else writes, our header alone says enough.
+    It is from a user or queue and has the date that we gave it: an answer to it may have our header too. In the owner's
+    Sent folder, where nobody else writes, the header alone says enough.
     """
-    named = [facts.emails_by_key.get(key) for key in copy.message.claimed_keys]
+    message = copy.message
+    named: list[UUID | None] = []
     if copy.sent:
-        named += [email.id for claim in copy.message.claims if (email := facts.email_of_id(claim))]
+        named += [email.id for claim in message.claims if (email := facts.email_of_id(claim))]
+    if any(record.kind in INTERNAL for record in records_of(message.sender or "", facts)):
+        named += [facts.emails_by_key.get(key) for key in message.claimed_keys]
     return next((email_id for email_id in named if email_id), None)

@@ -5,7 +5,7 @@ import pytest
 
 from router.model import Disposition, Facts, Rule
 from router.pipeline import decide, decide_batch, parse
-from tests.unit.pipeline.build import NOW, OTHER_OWNER, OWNER, World, copy, mail
+from tests.unit.pipeline.build import NOW, OTHER_OWNER, OWNER, World, copy, mail, record
 
 LISTED = {"from": "list@lists.example", "subject": "[list] Offer"}
 
@@ -146,8 +146,12 @@ def test_t24_our_own_mail_that_comes_back_under_another_id_is_a_duplicate(world:
     date = "Sat, 21 Nov 2026 00:59:00 +0000"
     world.facts.emails_by_key[parse(mail(message_id="<ours@example.com>", date=date)).key] = parent.id
     back = {"message_id": "<new@relay.example>", "x_crm_email_router": "<ours@example.com>"}
+    back["from"] = "sales@example.com"
+    world.knows("sales@example.com", record("queue"))
     decision = world.decide(mail(date=date, **back))
     assert (decision.disposition, decision.email_id) == (Disposition.DUPLICATE, parent.id)
+    # An answer of the same second, from somebody else, is no duplicate.
+    assert world.decide(mail(date=date, **back | {"from": "ann@client.example"})).disposition is Disposition.PROMOTED
     # With another date it is another mail, unless it lies where only the owner writes.
     redated = mail(date="Sat, 21 Nov 2026 01:59:00 +0000", **back)
     assert world.decide(redated).disposition is Disposition.PROMOTED
