@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import smtplib
 import sys
 
 from tests.crm import Crm
@@ -9,6 +10,7 @@ from tests.letters import letter
 from tests.profiles import Profile
 from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
+from tests.servers.postfix import Postfix
 
 OURS = b"Authentication-Results: mail.in.test 1;\r\n\tdmarc=%s (p=reject dis=none) header.from=kunde.test\r\n"
 FAIL, PASS = OURS % b"fail", OURS % b"pass"
@@ -48,3 +50,25 @@ async def test_t77_t78_our_topmost_verdict_decides(
     )  # fmt: skip
     out, _ = await status.communicate()
     assert "3 promoted, 0 duplicate, 1 ignored, 2 held" in out.decode()
+
+
+async def test_t78_what_the_sender_forges_is_below_what_the_border_server_writes(
+    crm: Crm, new_router: NewRouter, incoming: Profile, postfix: Postfix, mailbox: str
+) -> None:
+    denied = f"denied-{mailbox}"
+    for owner in (mailbox, denied):
+        await crm.owner(owner, "all")
+    await crm.record("contact", "Karl", "karl@kunde.test")
+    forged = b"Authentication-Results: relay.test; dmarc=pass header.from=kunde.test\r\n"
+
+    def hand_over() -> None:
+        with smtplib.SMTP("127.0.0.1", postfix.smtp) as smtp:
+            for owner in (mailbox, denied):
+                smtp.sendmail("karl@evil.test", [owner], forged + letter("karl@kunde.test", owner, f"to {owner}"))
+
+    await new_router(incoming(authserv="relay.test"))
+    await crm.wait_for_sources(2)
+    await asyncio.to_thread(hand_over)
+    await crm.wait_for_decisions(2)
+    assert [row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")] == [f"to {mailbox}"]
+    assert await crm.dispositions() == {"promoted": 1, "held": 1}
