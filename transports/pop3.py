@@ -16,13 +16,13 @@ from transports._pop3_account import Pop3Account
 from transports._pop3_examine import examine_mailbox
 from transports._pop3_mailbox import CAN
 from transports._settings import KEEP, Auth, MailboxServerSettings
-from transports.base import Action, After, Finding
+from transports.base import After, Finding
 
 
 class Pop3Settings(MailboxServerSettings):
     """Mailboxes on a POP3 server."""
 
-    can: ClassVar[frozenset[Action]] = CAN
+    can: ClassVar = CAN
     auth: Auth = Field(description="how to log in")
 
     @property

@@ -246,8 +246,10 @@ def _check_after(draft: Draft, offer: type[MailboxSettings]) -> None:
     # Looked at in the table, for other keys may be wrong; what is no `after` at all is told already.
     action = str(draft.table.get("after", "keep")).partition(":")[0]
     if action in get_args(Action) and action not in offer.can:
-        able = " or ".join(one for one in get_args(Action) if one in offer.can)
-        draft.wrong(("after",), f'after must be {able}: transport "{draft.kind}" cannot do "{action}"')
+        *others, last = (one for one in get_args(Action) if one in offer.can)
+        draft.wrong(
+            ("after",), f'after must be {", ".join(others)} or {last}: transport "{draft.kind}" cannot do "{action}"'
+        )
 
 
 def _check_listener(draft: Draft) -> None:
