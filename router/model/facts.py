@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from router.model.copy import Copy
 from router.model.decision import Decision
 from router.model.ids import message_id_hash
 from router.model.tracking import Disposition, Rule
-from transports.base import Place
+
+if TYPE_CHECKING:  # loading it would make a worker's start three times as long
+    from transports.base import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Facts:
     emails_by_token: dict[str, UUID] = field(default_factory=dict)
     emails: dict[UUID, ThreadEmail] = field(default_factory=dict)
     records: dict[str, tuple[Record, ...]] = field(default_factory=dict)
-    decided: set[tuple[int, Place]] = field(default_factory=set)
+    decided: "set[tuple[int, Place]]" = field(default_factory=set)
 
     def rule_of(self, copy: Copy) -> Rule:
         """Name the rule of the copy's owner, or the default of the profile that brought it."""
