@@ -66,8 +66,8 @@ class Settings(BaseSettings):
     workers: int = Field(
         default_factory=lambda: min(len(os.sched_getaffinity(0)), _MOST_WORKERS),
         ge=1,
-        description="Processes that read messages beside the router's own, each of about 40 MB and started when it is "
-        "needed; more help where much mail comes at once.",
+        description="Processes that read messages beside the router's own, each of about 25 MB and started when it is "
+        "needed; more of them help where much mail comes at once.",
         json_schema_extra={"shown": f"the processors there are, at most {_MOST_WORKERS}"},
     )
     parse_timeout: float = Field(

@@ -15,7 +15,7 @@ import signal
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from router.errors import whereabouts
 
@@ -35,11 +35,8 @@ def main() -> None:
     pieces, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     function = pickle.load(pieces)  # noqa: S301  from our router
-    answer = pickle.dumps(None)
+    _send(answers, pickle.dumps(None))
     while True:
-        answers.write(LENGTH.pack(len(answer)))
-        answers.write(answer)
-        answers.flush()
         try:
             piece = pickle.load(pieces)  # noqa: S301
         except EOFError:
@@ -47,6 +44,8 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_REAL, limit)
         answer = _do(function, piece)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        _send(answers, answer)
+        del piece, answer  # a large message is not kept until the next comes
 
 
 def _tie_to(router: int) -> None:
@@ -58,6 +57,12 @@ def _tie_to(router: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != router:
         sys.exit()  # it died before we asked to hear of it
+
+
+def _send(answers: BinaryIO, answer: bytes) -> None:
+    answers.write(LENGTH.pack(len(answer)))
+    answers.write(answer)
+    answers.flush()
 
 
 def _do(function: Callable[..., object], piece: Sequence[Any]) -> bytes:

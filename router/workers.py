@@ -121,9 +121,9 @@ class Workers(Generic[Answer, *Arguments]):
 
     def _words(self, status: int) -> str:
         if status == -signal.SIGALRM:
-            return f"it took longer than {self._limit:g} seconds"
-        how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return f"it ended the process that did it ({how})"
+            return f"it took longer than {self._limit:g} s"
+        how = signal.strsignal(-status) if status < 0 else f"status {status}"
+        return f"the process that did it ended ({how})"
 
 
 class _Worker:
