@@ -25,7 +25,6 @@ Arguments = TypeVarTuple("Arguments")
 
 _log = structlog.get_logger(__name__)
 
-_BUFFER = 1 << 20  # bytes of answers that are read ahead
 _MOST_PIECES = 8  # that cross to a worker at once: enough that it is never idle, few enough that others have a turn
 _PASSED_ON = ("LD_LIBRARY_PATH", "PYTHONHOME", "TZ")  # of our environment; the rest may hold secrets
 
@@ -93,7 +92,7 @@ class Workers(Generic[Answer, *Arguments]):
                 worker = self._idle.pop() if self._idle else await self._start()
                 try:
                     await worker.answer(pieces[len(answers) :], answers)
-                except (EOFError, OSError):
+                except EOFError:
                     status = await worker.ended()
                     words = self._words(status)
                     _log.warning("a worker was lost", reason=words)
@@ -114,7 +113,7 @@ class Workers(Generic[Answer, *Arguments]):
         while True:
             try:
                 return await _Worker.start(self._function, self._limit)
-            except (EOFError, OSError) as error:
+            except OSError as error:
                 pause = backoff.next()
                 _log.error("no worker can be started, so no mail is read", reason=str(error), pause=round(pause, 1))
                 await asyncio.sleep(pause)
@@ -130,19 +129,23 @@ class _Worker:
     """One process, and the connection to it."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, process: asyncio.subprocess.Process, transport: asyncio.WriteTransport, answers: "_Answers"
     ) -> None:
         self._process = process
-        self._reader = reader
-        self._writer = writer
+        self._transport = transport
+        self._answers = answers
 
     @classmethod
     async def start(cls, function: Callable[..., object], limit: float) -> Self:
-        """Return it once it is ready, so that what is wrong with the installation is no fault of what it is to do."""
+        """Start one, and return it once it is ready: what is wrong with the installation is no piece's fault.
+
+        Raises OSError where there can be none now.
+        """
         ours, theirs = socket.socketpair()
+        transport, answers = await asyncio.get_running_loop().create_unix_connection(_Answers, sock=ours)
         path = os.pathsep.join(map(os.path.abspath, sys.path))
-        with theirs:
-            try:
+        try:
+            with theirs:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable, "-P", "-m", "router.worker", str(os.getpid()), str(limit),
                     stdin=theirs.fileno(),
@@ -150,32 +153,33 @@ class _Worker:
                     env={name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"PYTHONPATH": path},
                     start_new_session=True,  # Ctrl-C at the terminal is for the router
                 )  # fmt: skip
-            except BaseException:
-                ours.close()
-                raise
-        worker = cls(process, *await asyncio.open_unix_connection(sock=ours, limit=_BUFFER))
+        except BaseException:
+            transport.close()
+            raise
+        worker = cls(process, transport, answers)
         try:
-            worker._writer.write(pickle.dumps(function))
-            await worker._receive()
+            transport.write(pickle.dumps(function))
+            await answers.next()
+        except EOFError:
+            status = await worker.ended()
+            raise ChildProcessError(f"it ended with status {status}; what it wrote to stderr says why") from None
         except BaseException:
             await worker.kill()
             raise
         return worker
 
     async def answer(self, pieces: Sequence[tuple[object, ...]], answers: "list[Answer | Fault]") -> None:
-        """Add the answer for each piece as it comes. Raises EOFError or OSError when the process ends before that."""
-        self._writer.writelines([pickle.dumps(piece, pickle.HIGHEST_PROTOCOL) for piece in pieces])
+        """Add the answer for each piece as it comes. Raises EOFError when the process ends before the last."""
+        if self._transport.is_closing():
+            raise EOFError
+        self._transport.writelines([pickle.dumps(piece, pickle.HIGHEST_PROTOCOL) for piece in pieces])
         for _ in pieces:
-            answer, words = await self._receive()
+            answer, words = await self._answers.next()
             answers.append(answer if words is None else Fault(words))
-
-    async def _receive(self) -> Any:
-        (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-        return pickle.loads(await self._reader.readexactly(length))  # noqa: S301  from our own program
 
     async def ended(self) -> int:
         """Wait for its end, which has begun, and return its exit status, or minus the signal that ended it."""
-        self._writer.close()
+        self._transport.close()
         return await self._process.wait()
 
     async def kill(self) -> None:
@@ -183,3 +187,31 @@ class _Worker:
         with suppress(ProcessLookupError):
             self._process.kill()
         await self.ended()
+
+
+class _Answers(asyncio.Protocol):
+    """What a worker answers. All that it wrote before its end comes before its end, which a StreamReader may forget."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._whole: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while len(self._buffer) >= LENGTH.size:
+            end = LENGTH.size + LENGTH.unpack_from(self._buffer)[0]
+            if len(self._buffer) < end:
+                break
+            self._whole.put_nowait(bytes(self._buffer[LENGTH.size : end]))
+            del self._buffer[:end]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._whole.put_nowait(None)
+
+    async def next(self) -> Any:
+        """Wait for the next answer. Raises EOFError when there is none to come."""
+        answer = await self._whole.get()
+        if answer is None:
+            raise EOFError
+        return pickle.loads(answer)  # noqa: S301  from our own program

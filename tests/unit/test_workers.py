@@ -88,6 +88,12 @@ async def test_a_process_killed_from_outside_is_no_fault_of_its_piece(workers: P
     assert given(await workers.map([("say", "x")])) == ["x"]
 
 
+async def test_the_one_that_ends_its_process_is_blamed_and_not_the_one_before(workers: Pool) -> None:
+    answers = given(await workers.map([("say", "x"), ("crash", "")] * 50))
+    assert [answer for answer in answers[::2] if answer != "x"] == []
+    assert [answer for answer in answers[1::2] if not answer.startswith("the process")] == []
+
+
 async def test_what_a_library_prints_is_no_answer(workers: Pool) -> None:
     assert given(await workers.map([("print", "hello"), ("say", "x")])) == ["hello", "x"]
 
