@@ -72,7 +72,7 @@ class Addressee:
     sent: bool = False
 
 
-Parsers = Workers[Reading, bytes, str | None]
+Parsers = Workers[Reading, bytes, Sequence[str], str | None]
 """Processes that apply `pipeline.read`."""
 
 _NOTHING = Reading(Message(), Classification(), b"")
@@ -87,7 +87,9 @@ async def read_messages(
 ) -> list[Copy]:
     """Read the messages, each once however many owners it is for; one copy per addressee."""
     whole = {id(one.received): one.received for one in addressees if one.received.fault is None}
-    answers = await parsers.map([(received.content, profile.authserv) for received in whole.values()])
+    answers = await parsers.map(
+        [(received.content, received.recipients, profile.authserv) for received in whole.values()]
+    )
     readings = dict(zip(whole, answers, strict=True))
     copies = []
     for one in addressees:

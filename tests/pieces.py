@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from router.pipeline.read import Reading, read
@@ -49,10 +49,10 @@ WAYS: Mapping[str, Callable[[str], object]] = {
 }
 
 
-def read_or_break(content: bytes, authserv: str | None) -> Reading:
+def read_or_break(content: bytes, recipients: Sequence[str], authserv: str | None) -> Reading:
     """Read a message as the router does, but for those whose subjects say otherwise."""
     if b"\nSubject: hang" in content:
         time.sleep(3600)
     if b"\nSubject: crash" in content:
         crash()
-    return read(content, authserv)
+    return read(content, recipients, authserv)

@@ -1,5 +1,6 @@
 """Bytes to what is judged: all the work for the processor that one message is, whoever it is for."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from router.model import Classification, Message
@@ -15,7 +16,7 @@ class Reading(NamedTuple):
     key: bytes
 
 
-def read(content: bytes, authserv: str | None) -> Reading:
-    """Read a message. `authserv` names the server whose Authentication-Results are believed."""
-    message = parse(content)
+def read(content: bytes, recipients: Sequence[str], authserv: str | None) -> Reading:
+    """Read a message. `recipients` are those of its envelope; the Authentication-Results of `authserv` are believed."""
+    message = parse(content, recipients)
     return Reading(message, classify(message, authserv), message.key)
