@@ -143,8 +143,12 @@ def fetched(response: Response) -> dict[bytes, Value] | None:
     parsed = values(response, _FETCH)
     if parsed is None or len(parsed) != 1 or not isinstance(parsed[0], list):
         return None
-    pairs = zip(parsed[0][::2], parsed[0][1::2], strict=False)
-    return {name.upper(): value for name, value in pairs if isinstance(name, bytes)}
+    attributes = {}
+    for name, value in zip(parsed[0][::2], parsed[0][1::2], strict=False):
+        # Twice and different: a literal of the wrong length has reached into the next message.
+        if isinstance(name, bytes) and attributes.setdefault(name.upper(), value) != value:
+            return None
+    return attributes
 
 
 def searched(response: Response) -> list[int]:
@@ -153,6 +157,16 @@ def searched(response: Response) -> list[int]:
     if len(words) < 2 or words[1].upper() != b"SEARCH":
         return []
     return [int(word) for word in words[2:] if word.isdigit()]
+
+
+def vanished(response: Response) -> list[range]:
+    """Return the UIDs of a VANISHED response (RFC 7162 §3.2.10), earlier or not; none if it is another."""
+    words = response[0].split()
+    if len(words) < 3 or words[1].upper() != b"VANISHED":
+        return []
+    spans = [part.split(b":") for part in words[-1].split(b",")]
+    ends = [sorted((int(span[0]), int(span[-1]))) for span in spans if all(_is_uid(end) for end in span)]
+    return [range(first, last + 1) for first, last in ends]
 
 
 def status(response: Response) -> tuple[bytes, dict[str, int]] | None:
@@ -180,6 +194,10 @@ def internal_date(value: Value) -> datetime | None:
         return local + offset if match[7] == b"-" else local - offset
     except (ValueError, OverflowError):
         return None
+
+
+def _is_uid(word: bytes) -> bool:
+    return word.isdigit() and len(word) <= 10
 
 
 def _values(response: Response) -> list[Value]:

@@ -104,7 +104,9 @@ def test_what_is_said_is_what_is_read(pairs: list[tuple[bytes, Value]], size: in
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(st.tuples(_atom, _value), max_size=4), st.binary(max_size=20), st.sampled_from([b"BODY[]", b"BODY[1.2]"])
+    st.lists(st.tuples(_atom, _value), max_size=4, unique_by=lambda pair: pair[0]),
+    st.binary(max_size=20),
+    st.sampled_from([b"BODY[]", b"BODY[1.2]"]),
 )
 def test_the_short_way_reads_what_the_long_way_reads(
     pairs: list[tuple[bytes, Value]], content: bytes, item: bytes
