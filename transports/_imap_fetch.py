@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from transports._imap_position import is_valid
 from transports._imap_protocol import ImapProtocol
 from transports._imap_request import uid_set
-from transports._imap_response import LITERAL_LIMIT, fetched, internal_date, searched
+from transports._imap_response import LITERAL_LIMIT, fetched, internal_date, number, searched
 from transports.base import Listed, Part, Place, Received
 
 FETCH_UIDS = 200
@@ -32,10 +32,10 @@ async def describe(imap: ImapProtocol, uids: Sequence[int], validity: str) -> Se
     found: dict[int, Listed] = {}
     for response in reply.data:
         attributes = fetched(response) or {}
-        uid, size = attributes.get(b"UID"), attributes.get(b"RFC822.SIZE")
-        if isinstance(uid, bytes) and isinstance(size, bytes) and uid.isdigit() and size.isdigit():
+        uid, size = number(attributes.get(b"UID")), number(attributes.get(b"RFC822.SIZE"))
+        if uid is not None and size is not None:
             received_at = internal_date(attributes.get(b"INTERNALDATE")) or datetime.now(UTC)
-            found[int(uid)] = Listed(Place(validity, str(int(uid))), int(size), received_at)
+            found[uid] = Listed(Place(validity, str(uid)), size, received_at)
     missing = await _present_among(imap, [uid for uid in uids if uid not in found])
     if missing and reply.passing and reply.code != "SERVERBUG":
         raise reply.refusal(f"{imap.peer} refuses FETCH")
@@ -58,9 +58,9 @@ async def contents(imap: ImapProtocol, group: Sequence[Listed], part: Part) -> d
     copies: dict[int, Received] = {}
     for response in reply.data:
         attributes = fetched(response) or {}
-        uid, content = attributes.get(b"UID"), attributes.get(item.encode())
-        if isinstance(uid, bytes) and isinstance(content, bytes) and uid.isdigit() and (one := wanted.get(int(uid))):
-            copies[int(uid)] = Received(one.place, content, one.received_at)
+        uid, content = number(attributes.get(b"UID")), attributes.get(item.encode())
+        if uid is not None and isinstance(content, bytes) and (one := wanted.get(uid)):
+            copies[uid] = Received(one.place, content, one.received_at)
     missing = [uid for uid in wanted if uid not in copies]
     if missing and reply.passing and reply.code != "SERVERBUG":
         raise reply.refusal(f"{imap.peer} refuses FETCH")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from transports._imap_response import Response, fetched, vanished
+from transports._imap_response import Response, fetched, number, vanished
 from transports._imap_watch import HIGHEST_UID
 from transports.base import Cursor, Place
 
@@ -71,11 +71,11 @@ class Opening:
     @classmethod
     def read(cls, numbers: Mapping[str, int], data: Sequence[Response]) -> Self:
         """Read the answer to SELECT; `numbers` are its response codes."""
-        uids = ((fetched(response) or {}).get(b"UID") for response in data)
+        uids = (number((fetched(response) or {}).get(b"UID")) for response in data)
         return cls(
             numbers.get("UIDNEXT", 0),
             numbers.get("HIGHESTMODSEQ", 0),
-            frozenset(int(uid) for uid in uids if isinstance(uid, bytes) and uid.isdigit()),
+            frozenset(uid for uid in uids if uid is not None),
             [span for response in data for span in vanished(response)],
         )
 

@@ -185,7 +185,7 @@ class ImapReceiver(IMAP4ClientProtocol):
     def _take_vanished(self, response: Response) -> None:
         # What had vanished earlier is not counted in EXISTS.
         if b"(EARLIER)" not in response[0].upper():
-            self.exists = max(0, self.exists - sum(map(len, vanished(response))))
+            self.exists = max(0, self.exists - sum(span.stop - span.start for span in vanished(response)))
 
     def _take_continuation(self) -> None:
         command = self._command

@@ -156,7 +156,7 @@ def searched(response: Response) -> list[int]:
     words = response[0].split()
     if len(words) < 2 or words[1].upper() != b"SEARCH":
         return []
-    return [int(word) for word in words[2:] if word.isdigit()]
+    return [uid for word in words[2:] if (uid := number(word)) is not None]
 
 
 def vanished(response: Response) -> list[range]:
@@ -165,8 +165,8 @@ def vanished(response: Response) -> list[range]:
     if len(words) < 3 or words[1].upper() != b"VANISHED":
         return []
     spans = [part.split(b":") for part in words[-1].split(b",")]
-    ends = [sorted((int(span[0]), int(span[-1]))) for span in spans if all(_is_uid(end) for end in span)]
-    return [range(first, last + 1) for first, last in ends]
+    ends = [(number(span[0]), number(span[-1])) for span in spans]
+    return [range(min(a, b), max(a, b) + 1) for a, b in ends if a is not None and b is not None]
 
 
 def status(response: Response) -> tuple[bytes, dict[str, int]] | None:
@@ -182,6 +182,11 @@ def status(response: Response) -> tuple[bytes, dict[str, int]] | None:
     return None
 
 
+def number(value: Value) -> int | None:
+    """Read a number of at most 20 digits (RFC 9051 §9, number64); None if it is none."""
+    return int(value) if isinstance(value, bytes) and len(value) <= 20 and value.isdigit() else None
+
+
 def internal_date(value: Value) -> datetime | None:
     """Read an INTERNALDATE (RFC 3501 §9, date-time) as UTC; None if it cannot be read."""
     match = _INTERNALDATE.fullmatch(value) if isinstance(value, bytes) else None
@@ -194,10 +199,6 @@ def internal_date(value: Value) -> datetime | None:
         return local + offset if match[7] == b"-" else local - offset
     except (ValueError, OverflowError):
         return None
-
-
-def _is_uid(word: bytes) -> bool:
-    return word.isdigit() and len(word) <= 10
 
 
 def _values(response: Response) -> list[Value]:

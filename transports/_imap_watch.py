@@ -42,6 +42,7 @@ class Watch:
         if told != self._told:
             self._told = told
             self.troubled = False
+            # Less than was listed: the folder went back, and listing it will tell.
             if told[0] != self._validity or told[1] != self._listed_to + 1:
                 self.dirty = True
                 return True

@@ -204,4 +204,5 @@ def test_vanished() -> None:
     assert vanished((b"* VANISHED 5,9:7,1",)) == [range(5, 6), range(7, 10), range(1, 2)]
     assert vanished((b"* vanished (EARLIER) 4:6",)) == [range(4, 7)]
     assert vanished((b"* VANISHED 1:*,x,3",)) == [range(3, 4)]
+    assert vanished((b"* VANISHED " + b"9" * 5000,)) == []
     assert vanished((b"* SEARCH 4 5",)) == vanished((b"* VANISHED",)) == []
