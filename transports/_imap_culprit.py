@@ -5,7 +5,7 @@ network that loses large packets, or a server in trouble, does the same to messa
 be given up. So one that costs the connection alone, and twice, is faulty only if the server gives up others, asked
 right after it: any other where the server hung up, one that fills a packet as well where it fell silent. If it does
 not, the folder is tried again later. Where there is no other to ask, a server that hung up is taken at its word, and
-silence is borne until the message has lain there for a day; so none stops its folder for ever.
+silence is borne until the message has lain there for some hours; so none stops its folder for ever.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FULL_PACKETS = 16 << 10
 OTHERS = 3
 """How many others are asked for, as they may be faulty too."""
 
-PATIENCE = timedelta(days=1)
+PATIENCE = timedelta(hours=4)
 
 
 async def fetch_in_spite(account: ImapAccount, folder: str, group: Sequence[Listed], part: Part) -> dict[int, Received]:
