@@ -82,7 +82,7 @@ class Opening:
     def beyond(self, uid: int) -> Sequence[int] | None:
         """Return which UIDs beyond this one there are, in order; None unless it told of each, up to UIDNEXT."""
         beyond = range(uid + 1, self.uidnext)
-        if not self.uidnext or len(beyond) > ASKED_UIDS:
+        if self.uidnext <= uid or len(beyond) > ASKED_UIDS:
             return None
         clipped = (range(max(span.start, beyond.start), min(span.stop, beyond.stop)) for span in self.gone)
         if not self.there.union(*clipped).issuperset(beyond):

@@ -195,6 +195,9 @@ def test_at_the_end_of_all_uids() -> None:
 def test_an_opening_that_tells_too_little() -> None:
     some = frozenset(range(4, 9))
     assert Opening(0, 0, some, []).beyond(3) is None
+    assert Opening(4, 0, some, []).beyond(3) == []
+    # It is wrong about UIDNEXT, so what is new is not known either.
+    assert Opening(3, 0, some, []).beyond(3) is None
     assert Opening(9, 0, some, []).beyond(3) == [4, 5, 6, 7, 8]
     assert Opening(10, 0, some, []).beyond(3) is None
     assert Opening(4 + ASKED_UIDS + 1, 0, frozenset(range(4 + ASKED_UIDS + 1)), []).beyond(3) is None
