@@ -8,7 +8,7 @@ from tests.conformance.reading import all_listed, fetched, message, subjects
 from transports.base import After, CursorLost, Settlement
 
 
-@every_way("folders", fixture="own_post")
+@every_way("validity", fixture="own_post")
 @pytest.mark.parametrize("came", [1, 2])
 async def test_what_comes_after_the_restoration_is_listed(own_post: Post, came: int) -> None:
     post = own_post
@@ -43,7 +43,7 @@ async def test_what_comes_after_the_restoration_is_listed(own_post: Post, came: 
         assert await subjects(account.folder("INBOX"), cursor) == ["later"]
 
 
-@every_way("folders", fixture="own_post")
+@every_way("validity", fixture="own_post")
 async def test_a_server_that_was_only_restarted_goes_on(own_post: Post) -> None:
     post = own_post
     post.put(message("old"))
