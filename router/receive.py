@@ -144,7 +144,7 @@ class Reader:
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox, folder=folder.name)
 
     async def read(self, mailbox: Mailbox) -> None:
-        """Settle what is left, and bring in all that is new. Raises TransportError, DatabaseError, LeaseLost.
+        """Bring in all that is new, and settle what is left. Raises TransportError, DatabaseError, LeaseLost.
 
         A server that will not settle keeps no mail from coming in: that it will not is raised in the end.
         """
@@ -152,10 +152,11 @@ class Reader:
         if not self.lease.begun:
             present = (await mailbox.list(None, 0)).cursor
             self.lease = await sources.begin(self._database, self.lease, present)
-        await self._settle_rest(mailbox)
         async with aclosing(_one_ahead(self._portions(mailbox))) as portions:
             async for portion in portions:
                 await self._bring_in(mailbox, portion)
+        # Only now does the mailbox know which places still mean something.
+        await self._settle_rest(mailbox)
         if self._unwilling is not None:
             raise self._unwilling
 
