@@ -116,11 +116,11 @@ async def session(faults: Iterator[Fault | None], connect: Any = None, **changes
     return copies
 
 
-def in_time(faults: list[Fault | None]) -> list[Received]:
+def in_time(faults: list[Fault | None], **changes: Any) -> list[Received]:
     """Run a session in which the answers have these faults, in their order; fails if it does not end."""
 
     async def run() -> list[Received]:
         async with asyncio.timeout(30):
-            return await session(iter(faults))
+            return await session(iter(faults), **changes)
 
     return asyncio.run(run())
