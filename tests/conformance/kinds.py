@@ -20,7 +20,7 @@ Ability = Literal[
     "move",  # settling by moving to a folder
     "live",  # what comes and goes is seen without another connection
     "told",  # waiting ends when mail comes, or the server goes, not only when it is time to look
-    "validity",  # a folder that was made anew is another one; elsewhere places are never used again
+    "validity",  # a folder that was made anew, or went back, is another one; elsewhere places are never used again
     "login",  # there is a server that may refuse, be gone, or show a certificate
 ]
 

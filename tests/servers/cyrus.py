@@ -27,6 +27,7 @@ class Cyrus(ImapServer):
     """`imap` and `pop3` speak STARTTLS, `imaps` and `pop3s` TLS, `lmtp` in clear: ports on `HOST`."""
 
     name = "Cyrus"
+    _kept = ("mail", "conf")
 
     def __init__(self, tls: Tls) -> None:
         for part in ("imapd", "pop3d"):
