@@ -79,5 +79,6 @@ def _capabilities(offered: Mapping[str, Sequence[str]], settings: Pop3Settings) 
         yield Finding("capabilities", "ok", words)
     days = "".join(offered.get("EXPIRE", ())[:1])
     if days.isdecimal():
-        words = f"the server itself deletes mail that was read, after {int(days)} days"
+        when = f"after {int(days)} days" if int(days) else "at once"
+        words = f"the server itself deletes mail that was read, {when}"
         yield Finding("capabilities", "warning", words, "what the rule ignores is then gone: is another copy kept?")

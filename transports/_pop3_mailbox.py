@@ -32,7 +32,6 @@ FETCH_MESSAGES = 100
 FETCH_BYTES = 4 << 20
 """What is read in one go at most; a larger message is read alone."""
 
-
 CAN: frozenset[Action] = frozenset(["keep", "delete"])
 
 

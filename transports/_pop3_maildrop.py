@@ -24,15 +24,12 @@ class Maildrop:
     numbers: Mapping[str, Sequence[int]]
     sizes: Mapping[int, int]
 
-    def number(self, id_: str) -> int:
-        """Return the number of a message, of whichever copy."""
-        return self.numbers[id_][0]
-
 
 def look(wire: Wire, *, without_uidl: bool) -> Maildrop:
     """See what is there. Where the server knows no UIDL, and that is put up with, headers identify messages.
 
-    So they do where an id is none, or that of several messages, which some servers have. Raises Refused.
+    So they do where an id is none, or that of several messages, which some servers have; of those, what the server does
+    not give up now is left out, as it cannot be told from others. Raises Refused.
     """
     sizes = {number: int(size) for number, size in _pairs(wire.lines("LIST")) if size.isdigit()}
     try:
@@ -50,11 +47,13 @@ def look(wire: Wire, *, without_uidl: bool) -> Maildrop:
     ids = {numbers[0]: uidl for uidl, numbers in shared.items() if uidl and len(numbers) == 1}
     doubtful = [number for number in sizes if number not in ids]
     for number, head in zip(doubtful, heads(wire, doubtful), strict=True):
-        digest = hashlib.sha256(head if isinstance(head, bytes) else b"").hexdigest()[:32]
-        ids[number] = f"{told.get(number, '')}#{digest}"
+        if isinstance(head, bytes):
+            digest = hashlib.sha256(b"%d %s" % (sizes[number], head)).hexdigest()[:32]
+            ids[number] = f"{told.get(number, '')}#{digest}"
     numbers: dict[str, list[int]] = defaultdict(list)
     for number in sizes:
-        numbers[ids[number]].append(number)
+        if number in ids:
+            numbers[ids[number]].append(number)
     return Maildrop(numbers, sizes)
 
 

@@ -53,7 +53,7 @@ async def test_without_a_mailbox_nobody_logs_in() -> None:
         (["USER"], "without TOP mail is read by RETR", ""),
         ([], "the server does not say; without TOP", ""),
         ([*GOOD, "LOGIN-DELAY 900"], "it wants 900 seconds between logins", "poll = 900"),
-        ([*GOOD, "EXPIRE 0"], "the server itself deletes mail that was read, after 0 days", "another copy"),
+        ([*GOOD, "EXPIRE 0"], "the server itself deletes mail that was read, at once", "another copy"),
         ([*GOOD, "EXPIRE 30 USER"], "after 30 days", "another copy"),
     ],
 )

@@ -89,6 +89,23 @@ async def test_ids_that_several_messages_have() -> None:
         assert len((await box.list(None, 10)).copies) == 2
 
 
+async def test_what_cannot_be_told_from_others_is_not_deleted_for_them() -> None:
+    drop = [
+        (b"x", mail("one")),
+        (b"x", mail("two")),
+        (b"x", mail("three")),
+        (b"x", b"\r\nsame" * 9),
+        (b"x", b"\r\nsame"),
+    ]
+    async with Pop3Server(list(drop), answers={"TOP 2": b"-ERR no\r\n", "TOP 3": b"-ERR no\r\n"}) as server:
+        async with server.open("delete") as account:
+            box = account.folder("INBOX")
+            copies = await all_of(box)
+            assert len(copies) == 3
+            await box.settle(deletion(copies[1:2]))
+        assert server.drop == [*drop[:3], drop[4]]
+
+
 async def test_odd_ids() -> None:
     uidls = [b"a b", b"\xfc\xff", b"nul\0", b"x" * 5000, b"x" * 5001, b"", b"1\t2", b"'; DROP", b"1" * 70]
     async with Pop3Server([(uidl, mail(f"{number}")) for number, uidl in enumerate(uidls)]) as server:
