@@ -22,11 +22,11 @@ from router.pipeline.classify.original import (
     is_original,
     recipients_of_part,
     subject_of_part,
-    tokens_of_address,
     tokens_of_text,
 )
 from router.pipeline.classify.status import read_feedback, read_status
 from router.pipeline.parse import parse
+from router.thread_token import untag
 
 _STATUS_PARTS = ("message/delivery-status", "message/global-delivery-status")
 _OTHER_REPORTS = ("disposition-notification", "feedback-report")  # read receipts; complaints of nothing
@@ -168,10 +168,9 @@ def _about(recipients: _Recipients, message: Message, headers: Headers, named: I
     ids += message.thread_ids
     tokens = [token for content in originals for token in tokens_of_text(subject_of_part(content))]
     tokens += (*message.tokens, *tokens_of_text(text))
-    for mention in message.mentions:
-        tokens += tokens_of_address(mention.address)
-    for name in ("delivered-to", "x-original-to", "envelope-to"):
-        tokens += (token for value in headers.all(name) for token in tokens_of_address(value))
+    addresses = [mention.address for mention in message.mentions]
+    addresses += (value for name in ("delivered-to", "x-original-to", "envelope-to") for value in headers.all(name))
+    tokens += (token for address in addresses if (token := untag(address)[1]))
     return Report(
         kind=_worst(recipients),
         recipients=recipients,
