@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import Field, IPvAnyNetwork, ValidationInfo, field_validator, model_validator
+from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 
 from transports._listener import Door, MailListener
 from transports._listener_address import Address
@@ -44,9 +44,7 @@ class MailListenerSettings(ListenerSettings):
 
     @field_validator("clients")
     @classmethod
-    def _are_limited(
-        cls, clients: tuple[IPv4Network | IPv6Network, ...], _info: ValidationInfo
-    ) -> tuple[IPv4Network | IPv6Network, ...]:
+    def _are_limited(cls, clients: tuple[IPv4Network | IPv6Network, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
         if any(network.prefixlen == 0 for network in clients):
             raise ValueError("anybody might hand over mail: write only the networks of your mail servers")
         return clients

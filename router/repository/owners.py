@@ -10,7 +10,6 @@ from router.errors import DatabaseError
 from router.model import Owner, Rule, normalise
 from router.repository.database import Database
 
-
 _LISTED = """
     SELECT o.record_id, o.mailbox, o.tracking_rule, o.approved, coalesce(r.name, '') AS name
     FROM crm.owner AS o LEFT JOIN crm.record AS r ON r.id = o.record_id

@@ -1,12 +1,7 @@
 """The SMTP transport against real Postfix, and against clients that others wrote."""
 
 import asyncio
-import contextlib
-import shutil
-import smtplib
-import socket
-import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +9,8 @@ import pytest
 
 from tests.servers.dovecot import PASSWORD
 from tests.servers.postfix import Postfix
-from tests.servers.tls import Tls
-from transports._listener import MailListener
-from transports.base import Acceptance, Envelope, Outcome, Permanent, Received, Temporary, Unauthorized, Unreachable
-from transports.smtp import SmtpListenerSettings, SmtpRelaySettings
+from transports.base import Envelope, Outcome, Unauthorized, Unreachable
+from transports.smtp import SmtpRelaySettings
 
 # With these headers Postfix adds none of its own below.
 HEAD = b"From: a@example.com\r\nDate: Sat, 21 Nov 2026 01:02:03 +0000\r\nMessage-ID: <1@example.com>\r\n"

@@ -116,7 +116,11 @@ class Client:
         self._way = way
         self._socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         self._socket.settimeout(20)
-        self._socket.connect(address)
+        try:
+            self._socket.connect(address)
+        except OSError:
+            self._socket.close()
+            raise
         self._stream = self._socket.makefile("rb")
         self.greeting = self.reply()
         if greets:
