@@ -1,9 +1,10 @@
 """The way in for a listener: what mail servers hand over is promoted, and only then answered."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 
 import structlog
 
@@ -43,6 +44,7 @@ class Door:
         self._settings = settings
         self._source_id = 0
         self._group: Group[list[Copy], list[Decision]] = Group(self._promote, at_most=_MESSAGES)
+        self._lookups: Group[Sequence[str], Mapping[str, ListedOwner]] = Group(self._find)
         self._log = _log.bind(profile=profile.name)
 
     async def run(self) -> None:
@@ -102,13 +104,16 @@ class Door:
             for recipient in received.recipients
         ]
 
-    async def _owners(self, addresses: Sequence[str]) -> dict[str, ListedOwner]:
-        served = [
-            address
-            for address in map(_mailbox_of, addresses)
-            if (listener := self._profiles.listener_for(address)) is not None and listener.name == self._profile.name
-        ]
-        return await find_owners(self._database, served)
+    async def _owners(self, addresses: Sequence[str]) -> Mapping[str, ListedOwner]:
+        return await self._lookups.add([_mailbox_of(address) for address in addresses])
+
+    async def _find(self, groups: Sequence[Sequence[str]]) -> list[Mapping[str, ListedOwner]]:
+        served = {
+            mailbox
+            for mailbox in chain.from_iterable(groups)
+            if (listener := self._profiles.listener_for(mailbox)) is not None and listener.name == self._profile.name
+        }
+        return [await find_owners(self._database, list(served))] * len(groups)
 
     async def _promote(self, groups: Sequence[list[Copy]]) -> list[list[Decision]]:
         copies = [copy for group in groups for copy in group]

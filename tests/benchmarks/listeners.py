@@ -6,12 +6,13 @@ to the answer, which comes after the commit.
 """
 
 import asyncio
+import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import asyncpg
@@ -22,7 +23,7 @@ from tests.servers.ports import free_port
 
 MAILBOX = "ann@in.test"
 CONNECTIONS = (1, 8, 32)
-TEXT = b"The quick brown fox jumps over the lazy dog.\r\n" * 175
+TEXT = b"The quick brown fox jumps over\r\nthe lazy dog, and the dog sleeps on.\r\n" * 115
 
 PROFILE = """
 [incoming.bench]
@@ -31,6 +32,8 @@ listen = "{listen}"
 owners = ["*@in.test"]
 rule = "all"
 """
+
+COMMITS = "SELECT count(DISTINCT xmin::text) FROM router.decision"
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ async def deliver(way: Way, waiting: Iterator[bytes]) -> list[float]:
 async def measure(way: Way, count: int, connections: int, round_: int) -> str:
     waiting = letters(count, round_)
     began = time.perf_counter()
-    seconds = sorted(sum(await asyncio.gather(*(deliver(way, waiting) for _ in range(connections))), []))
+    seconds = sorted(chain.from_iterable(await asyncio.gather(*(deliver(way, waiting) for _ in range(connections)))))
     taken = time.perf_counter() - began
     median, slow = statistics.median(seconds) * 1000, seconds[len(seconds) * 95 // 100] * 1000
-    return f"{count / taken:5.0f}/s  {median:6.1f} ms  {slow:6.1f} ms"
+    return f"{connections:3} connections: {count / taken:5.0f} messages/s, median {median:6.1f} ms, 95% {slow:6.1f} ms"
 
 
 async def listens(way: Way) -> bool:
@@ -97,47 +100,41 @@ async def listens(way: Way) -> bool:
     return True
 
 
-@asynccontextmanager
-async def router(stage: Stage, way: Way, listen: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """A router that listens, with a database of its own."""
+def cpu_seconds(pid: int) -> float:
+    """What the process has used (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure_router(stage: Stage, way: Way, count: int) -> None:
+    listen = f"127.0.0.1:{way.where}" if isinstance(way.where, int) else f"unix:{way.where}"
     profile = PROFILE.format(kind=way.kind, listen=listen)
-    async with stage.database([MAILBOX]) as dsn, stage.process(dsn, profile):
+    async with stage.database([MAILBOX]) as dsn, stage.process(dsn, profile) as process:
         sql = await asyncpg.connect(dsn)
-        try:
-            while not await listens(way):
-                await asyncio.sleep(0.05)
-            yield sql
-        finally:
-            await sql.close()
+        while not await listens(way):
+            await asyncio.sleep(0.05)
+        for round_, connections in enumerate(CONNECTIONS):
+            commits, used = await sql.fetchval(COMMITS), cpu_seconds(process.pid)
+            figures = await measure(way, count, connections, round_)
+            used, commits = cpu_seconds(process.pid) - used, await sql.fetchval(COMMITS) - commits
+            figures += f", {count / commits:4.1f} messages a commit, {used * 1000 / count:.1f} ms of CPU each"
+            print(f"{way.name:24}{figures}", flush=True)
+        stored = await sql.fetchval("SELECT count(*) FROM crm.email")
+        await sql.close()
+        if stored != count * len(CONNECTIONS):
+            raise AssertionError(f"{stored} emails")
 
 
 async def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     async with staged(Path(__file__).stem) as stage:
         port = free_port()
-        path = str(stage.folder / "socket")
-        print(f"{'':22}" + "".join(f"{f'{number} connections':^30}" for number in CONNECTIONS))
-        print(f"{'':22}" + "       messages  median     95% " * len(CONNECTIONS))
-        ways = {
-            "SMTP, TCP": (Way("SMTP, TCP", "smtp", port), f"127.0.0.1:{port}"),
-            "LMTP, TCP": (Way("LMTP, TCP", "lmtp", port), f"127.0.0.1:{port}"),
-            "LMTP, Unix socket": (Way("LMTP, Unix socket", "lmtp", path), f"unix:{path}"),
-        }
-        for name, (way, listen) in ways.items():
-            async with router(stage, way, listen) as sql:
-                cells = []
-                for round_, connections in enumerate(CONNECTIONS):
-                    before = await sql.fetchval("SELECT count(DISTINCT xmin::text) FROM router.decision")
-                    cells.append(await measure(way, count, connections, round_))
-                    commits = await sql.fetchval("SELECT count(DISTINCT xmin::text) FROM router.decision") - before
-                    cells[-1] += f" ({count / commits:.1f} a commit)"
-                stored = await sql.fetchval("SELECT count(*) FROM crm.email")
-                if stored != count * len(CONNECTIONS):
-                    raise AssertionError(f"{stored} emails")
-            print(f"{name:22}" + "".join(f"{cell:30}" for cell in cells), flush=True)
-        dovecot = Way("Dovecot", "lmtp", stage.dovecot.lmtp)
-        cells = [await measure(dovecot, count, connections, 9) for connections in CONNECTIONS]
-        print(f"{'Dovecot LMTP, Maildir':22}" + "".join(f"{cell:30}" for cell in cells), flush=True)
+        await measure_router(stage, Way("SMTP, TCP", "smtp", port), count)
+        await measure_router(stage, Way("LMTP, TCP", "lmtp", port), count)
+        await measure_router(stage, Way("LMTP, Unix socket", "lmtp", str(stage.folder / "socket")), count)
+        for connections in CONNECTIONS:
+            figures = await measure(Way("", "lmtp", stage.dovecot.lmtp), count, connections, 0)
+            print(f"{'Dovecot LMTP, Maildir':24}{figures}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import asyncio
 import smtplib
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -15,8 +15,10 @@ import pytest
 from tests.crm import Crm
 from tests.databases import Postgres
 from tests.router_process import NewRouter
+from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
+from tests.servers.tls import Tls
 from tests.traffic import message
 
 MESSAGES = 120
@@ -29,9 +31,8 @@ class Route:
         kind, over = way.split("-")
         port = free_port()
         if over == "unix":
-            folder.chmod(0o755)  # for Postfix is another user
             listen, self.domain = f"unix:{folder}/lmtp", f"{folder.name}.test"
-            postfix.route(self.domain, folder / "lmtp")
+            postfix.route(self.domain, folder / "lmtp", "lmtp")
         else:
             listen, self.domain = f"127.0.0.1:{port}", postfix.domain_for(port, "lmtp" if kind == "lmtp" else "smtp")
         self.profile = (
@@ -40,10 +41,17 @@ class Route:
         )
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """For a socket, whose name ends at 107 bytes, while pytest's own folders are long; Postfix is another user."""
+    with tempfile.TemporaryDirectory(prefix="er-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
 @pytest.fixture(params=["smtp-tcp", "lmtp-tcp", "lmtp-unix"])
-def route(request: pytest.FixtureRequest, postfix: Postfix) -> Iterator[Route]:
-    with tempfile.TemporaryDirectory(prefix="er-") as folder:  # pytest's own are too long for a socket
-        yield Route(request.param, postfix, Path(folder))
+def route(request: pytest.FixtureRequest, postfix: Postfix, folder: Path) -> Route:
+    return Route(request.param, postfix, folder)
 
 
 def hand_over(postfix: Postfix, numbers: range, recipients: list[str]) -> None:
@@ -126,3 +134,42 @@ async def test_all_arrives_once_after_the_database_was_away(
     assert await receipts(crm) == dict.fromkeys(mailboxes, MESSAGES)
     assert await crm.admin.fetchval("SELECT count(*) FROM crm.email") == MESSAGES
     assert (await crm.dispositions())["promoted"] == MESSAGES
+
+
+@pytest.fixture
+def own_postfix(tls: Tls, dovecot: Dovecot) -> Iterator[Postfix]:
+    """One to be configured."""
+    server = Postfix(tls, dovecot)
+    yield server
+    server.close()
+
+
+async def test_an_owner_keeps_the_mail_and_the_crm_gets_a_copy(
+    crm: Crm,
+    new_router: NewRouter,
+    own_postfix: Postfix,
+    dovecot: Dovecot,
+    new_mailbox: Callable[[str], str],
+    folder: Path,
+) -> None:
+    """As docs/deployment.md says to set Postfix up, but for the table, which is a database's there."""
+    owner, other = new_mailbox("ulla"), new_mailbox("other")
+    await crm.owner(owner, "all")
+    (folder / "generic").write_text(r"/^(.+)=(.+)@crm\.invalid$/  $1@$2" + "\n")
+    own_postfix.route("crm.invalid", folder / "lmtp", "lmtp")
+    own_postfix.configure(
+        f"recipient_bcc_maps = inline:{{ {{ {owner} = {owner.replace('@', '=')}@crm.invalid }} }}\n"
+        f"lmtp_generic_maps = regexp:{folder}/generic\n"
+    )
+    await new_router(
+        f'[incoming.copies]\ntransport = "lmtp"\nlisten = "unix:{folder}/lmtp"\nmode = "0666"\n'
+        'owners = ["*@in.test"]\ncopy = true\n',
+        says=("listening",),
+    )
+    await asyncio.to_thread(hand_over, own_postfix, range(1), [owner, other])
+    await crm.wait_for(1, "SELECT count(*) FROM crm.receipt")
+    assert await receipts(crm) == {owner: 1}
+    for mailbox in (owner, other):
+        while len(await asyncio.to_thread(dovecot.flags, mailbox)) < 1:
+            await asyncio.sleep(0.05)
+    assert own_postfix.received() == []  # nothing bounced

@@ -13,6 +13,7 @@ What becomes of mail is told by its recipient's address:
 | any other domain               | refused: relay access denied                                                      |
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -127,6 +128,13 @@ class Postfix:
         For a Postfix of the test's own; with a shared one `domain_for` disturbs nobody.
         """
         self._routes.add(domain, next_hop(where, protocol))
+
+    def configure(self, lines: str) -> None:
+        """Add lines to main.cf, and restart. For a Postfix of the test's own."""
+        main = self._folder / "etc" / "main.cf"
+        main.write_text(main.read_text() + lines)
+        os.utime(main, (0, 0))
+        self.restart()
 
     @staticmethod
     def domain_for(port: int, protocol: Literal["smtp", "lmtp"] = "smtp") -> str:
