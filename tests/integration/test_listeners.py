@@ -173,3 +173,26 @@ async def test_an_owner_keeps_the_mail_and_the_crm_gets_a_copy(
         while len(await asyncio.to_thread(dovecot.flags, mailbox)) < 1:
             await asyncio.sleep(0.05)
     assert own_postfix.received() == []  # nothing bounced
+
+
+async def test_a_killed_router_takes_its_socket_again_and_a_stopped_one_leaves_none(
+    crm: Crm, new_router: NewRouter, folder: Path
+) -> None:
+    await crm.owner("ulla@in.test", "all")
+
+    def deliver(number: int) -> None:
+        with smtplib.LMTP(str(folder / "lmtp")) as client:
+            client.sendmail("karl@kunde.test", "ulla@in.test", message(number))
+
+    router = await new_router(
+        f'[incoming.drop]\ntransport = "lmtp"\nlisten = "unix:{folder}/lmtp"\nowners = ["*@in.test"]\nrule = "all"\n',
+        says=("listening",),
+    )
+    await asyncio.to_thread(deliver, 1)
+    await router.kill()
+    assert (folder / "lmtp").is_socket()
+    await router.start("listening")
+    await asyncio.to_thread(deliver, 2)
+    await router.stop()
+    assert not (folder / "lmtp").exists()
+    await crm.wait_for_emails(2)

@@ -1,11 +1,13 @@
 """What is offered, whom it admits, and what it refuses to hear."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.conformance.listeners.conftest import Serve
-from tests.conformance.listeners.ways import BOB, Intake, Served, every_way, ways_over
+from tests.conformance.listeners.ways import BOB, Intake, Served, Way, every_way, serving, ways_over
 from tests.servers.tls import Tls
 
 OTHER_GREETINGS = {"smtp": ["LHLO"], "lmtp": ["HELO", "EHLO"]}
@@ -157,3 +159,17 @@ async def test_a_client_that_fails_at_tls_is_let_go(served: Served, caplog: pyte
     await asyncio.to_thread(fail)
     assert await served.deliver(b"hello\r\n") == ["250 2.0.0 taken"]
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+# --- The event loop that the router runs on --------------------------------------------------------------------------
+
+
+@every_way
+def test_it_works_on_uvloop(way: Way, tls: Tls, socket_folder: Path) -> None:
+    async def deliver() -> None:
+        intake = Intake()
+        async with serving(intake, way, tls, socket_folder) as served:
+            assert await served.deliver(b"x" * 300_000 + b"\r\n") == ["250 2.0.0 taken"]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(deliver())
