@@ -5,9 +5,10 @@ RFC 2033.
 
 import re
 from collections.abc import Sequence
+from typing import Self
 
 from aiosmtpd.lmtp import LMTP
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from transports._listener_address import Address, Inet, Unix
 from transports._listener_settings import MailListenerSettings
@@ -45,6 +46,17 @@ class LmtpListenerSettings(MailListenerSettings):
         if not re.fullmatch(r"0?[0-7]{3}", mode):
             raise ValueError('must be three octal digits, such as "0660"')
         return mode
+
+    @model_validator(mode="after")
+    def _is_told_who_may_connect(self) -> Self:
+        if self.listen.startswith("unix:"):
+            if "clients" in self.model_fields_set:
+                raise ValueError("clients means nothing at a Unix socket: mode and group say who may connect")
+        elif said := {"mode", "group"} & self.model_fields_set:
+            raise ValueError(
+                f"{min(said)} is for a Unix socket: at an address of the network, clients says who may connect"
+            )
+        return self
 
     def _address(self) -> Address:
         return _parse(self.listen, int(self.mode, 8), self.group)

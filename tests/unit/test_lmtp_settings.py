@@ -20,6 +20,8 @@ def test_it_listens_at_a_socket_or_at_an_address() -> None:
     [
         ({"listen": "unix:lmtp"}, "is no socket to listen at: write a path from the root"),
         ({"listen": "localhost:24"}, "is no address to listen at: write"),
+        ({"group": "postfix"}, "group is for a Unix socket"),
+        ({"listen": "unix:/run/lmtp", "clients": ["::1/128"]}, "clients means nothing at a Unix socket"),
         ({"mode": "rw"}, "must be three octal digits"),
         ({"mode": "4777"}, "must be three octal digits"),
         ({"clients": ["10.0.0.0/8", "::/0"]}, "anybody might hand over mail"),
