@@ -29,7 +29,7 @@ _MESSAGES = 50  # the most that one transaction holds
 
 _TAKEN = Acceptance(250, "2.1.5 OK")
 _WAITING = Acceptance(450, "4.2.1 The owner of this mailbox is not approved yet")
-_UNKNOWN = Acceptance(550, "5.1.1 Nobody here has this address")
+_NOBODY = Acceptance(550, "5.1.1 Nobody here has this address")
 
 
 class Door:
@@ -130,7 +130,7 @@ def _mailbox_of(recipient: str) -> str:
 
 def _refusal(owner: ListedOwner | None) -> Acceptance:
     """Nobody, for good; or an owner who waits for approval, and whose mail the mail server keeps meanwhile."""
-    return _UNKNOWN if owner is None else _WAITING
+    return _NOBODY if owner is None else _WAITING
 
 
 @contextmanager
