@@ -1,6 +1,5 @@
 """Bytes to a `Message`. Never raises: each header and part is guarded on its own, and `defects` says what failed."""
 
-import binascii
 import mimetypes
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +12,6 @@ from router.pipeline.bodies import calendar_text, flag_of, protection, take_uuen
 from router.pipeline.charset import codec_of, decode, to_utf8
 from router.pipeline.headers import (
     Fields,
-    decode_base64,
     decode_words,
     raw_text,
     read_date,
@@ -25,9 +23,9 @@ from router.pipeline.headers import (
 )
 from router.pipeline.html_text import LONGEST as LONGEST_HTML
 from router.pipeline.html_text import html_to_text
-from router.pipeline.marks import find_marks
 from router.pipeline.structure import Part, leaves, read_part
 from router.pipeline.text import clean, clean_line
+from router.pipeline.transfer import decode_body
 from router.thread_token import find_tokens
 
 _ROLES: tuple[tuple[str, Role], ...] = (
@@ -61,7 +59,7 @@ def parse(raw: bytes) -> Message:
     if b"\n" not in raw[:_LONGEST_LINE] and b"\r" in raw[:_LONGEST_LINE]:
         raw = _LONE_CR.sub(b"\n", raw)  # an old Macintosh's line ends
     reader = _Reader()
-    root = reader.guard("the message", lambda: read_part(raw), Part({}, b"", "text/plain", {}))
+    root = reader.guard("the message", lambda: read_part(raw), Part({}, "text/plain", {}, raw, 0, 0))
     reader.guard("the parts", lambda: reader.read_parts(root), None)
     reader.guard("the text", reader.make_text, None)
     claims = [raw for name in [*root.fields] if name.startswith(_PRIVATE) for raw in root.fields.pop(name)]
@@ -114,7 +112,6 @@ class _Reader:
             text_from=self.text_from,
             flags=tuple(dict.fromkeys(self.flags)),
             raw_headers=tuple(self.raw.items()),
-            text_marks=self.guard("the quotes", lambda: find_marks(self.text or ""), ()),
         )
 
     def header(self, fields: Fields, name: str, read: Callable[[bytes], _T], otherwise: _T) -> _T:
@@ -218,28 +215,13 @@ class _Reader:
 
     def decoded(self, part: Part, number: int) -> bytes:
         encoding = (
-            raw_text(part.fields["content-transfer-encoding"][0]).lower()
-            if "content-transfer-encoding" in part.fields
-            else ""
+            raw_text(part.fields["content-transfer-encoding"][0]) if "content-transfer-encoding" in part.fields else ""
         )
-        encoding = encoding.partition(";")[0].partition("(")[0].strip()
-        if encoding == "base64" and part.media_type.startswith("text/") and 20 * part.body.count(b" ") > len(part.body):
-            self.defects.append(f"part {number} is no base64, but has words: it was kept as it came")
-            return part.body
-        if encoding == "base64":
-            content, whole = decode_base64(part.body)
-            if not whole:
-                self.defects.append(f"part {number} is broken base64: what could be decoded of it was kept")
-            return content
-        if encoding == "quoted-printable":
-            return binascii.a2b_qp(part.body)
-        if encoding in {"x-uuencode", "x-uue", "uuencode"}:
-            files = take_uuencoded(part.body.decode("latin-1").replace("\r\n", "\n"))[1]
-            if files:
-                return files[0][1]
-        if encoding not in {"", "7bit", "8bit", "binary"}:
-            self.defects.append(f"part {number} has an unknown transfer encoding: it was kept as it came")
-        return part.body
+        encoding = encoding.lower().partition(";")[0].partition("(")[0].strip()
+        content, defect = decode_body(part.body, encoding, is_text=part.media_type.startswith("text/"))
+        if defect:
+            self.defects.append(f"part {number} {defect}")
+        return content
 
     def body(self, part: Part, content: bytes, number: int) -> str:
         charset = part.parameters.get("charset") or None

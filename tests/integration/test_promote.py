@@ -21,7 +21,6 @@ from router.model import (
     Decision,
     Disposition,
     Facts,
-    Mark,
     Mention,
     Message,
     RecipientReport,
@@ -320,7 +319,7 @@ async def test_quotes_and_headers_as_they_came_are_stored(crm: Crm, recording: R
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
     text = "Yes.\n\nOn 1 Feb 2016, Ann wrote:\n> Ja?\n"
-    marked = message(1, text=text, text_marks=(Mark(6, 38, "quote"),), raw_headers=(("subject", "\\xd3"),))
+    marked = message(1, text=text, raw_headers=(("subject", "\\xd3"),))
     await promote_batch(recording, Batch(copies(lease, owner_id, [marked, message(2)]), lease))
     rows = await crm.rows("SELECT text_marks, raw_headers FROM crm.email ORDER BY message_id")
     stored = [[json.loads(value) if value else None for value in row] for row in rows]
