@@ -12,8 +12,8 @@ from html import escape, unescape
 from string import ascii_letters
 from typing import NamedTuple
 
-_TAG = re.compile(
-    r"""<(/?)([a-zA-Z][^\s/>]*+)
+_TEXT_AND_TAG = re.compile(
+    r"""([^<]*+)<(/?)([a-zA-Z][^\s/>]*+)
         ((?:[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+|(?=>)))?+)*+)>""",
     re.VERBOSE,
 )
@@ -56,34 +56,46 @@ _ENDS |= {"li": frozenset({"p", "li"}), "option": frozenset({"option"})}
 
 
 class Tag(NamedTuple):
-    """A tag, its name in lower case. Attributes are decoded; of those written twice the first counts."""
+    """A tag: its name in lower case, whether it is an end, and its attributes as they are written."""
 
     name: str
     end: bool
-    attributes: dict[str, str]
+    written: str
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Its attributes, decoded; of those written twice the first counts."""
+        attributes: dict[str, str] = {}
+        for found in _ATTRIBUTE.finditer(self.written):
+            name = found[1].lower()
+            if name not in attributes and _ATTRIBUTE_NAME.fullmatch(name):
+                attributes[name] = unescape(found[2] or found[3] or found[4] or "")
+                if len(attributes) == _MOST_ATTRIBUTES:
+                    break
+        return attributes
 
 
-def tokens(html: str) -> Iterator[Tag | str]:  # noqa: C901, PLR0912  # a call for each tag would double its time
-    """Yield tags and decoded texts. Comments, scripts, styles and foreign languages are left out."""
+def tokens(html: str, names: frozenset[str] | None = None) -> Iterator[Tag | str]:  # noqa: C901, PLR0912  # a call for each tag would double its time
+    """Yield tags, or only those of these names, and decoded texts.
+
+    Comments, scripts, styles and foreign languages are left out.
+    """
     foreign: list[str] = []
     position, length = 0, len(html)
     while position < length:
-        start = html.find("<", position)
-        if start < 0:
-            start = length
-        if start > position and not foreign:
-            text = html[position:start]
-            yield unescape(text) if "&" in text else text
-        if start == length:
-            return
-        found = _TAG.match(html, start)
+        found = _TEXT_AND_TAG.match(html, position)
         if found is None:
-            position = _after_oddity(html, start)
-            if html[start + 1 : start + 2] not in _ODD and not foreign:
+            start = html.find("<", position)
+            text, position = (html[position:], length) if start < 0 else (html[position:start], _after_oddity(html, start))
+            if text and not foreign:
+                yield unescape(text) if "&" in text else text
+            if 0 <= start and html[start + 1 : start + 2] not in _ODD and not foreign:
                 yield html[start:position]
             continue
         position = found.end()
-        slash, written, attributes = found.groups()
+        text, slash, written, attributes = found.groups()
+        if text and not foreign:
+            yield unescape(text) if "&" in text else text
         name = written.lower()
         if name in _RAW_END:
             if slash:
@@ -97,8 +109,8 @@ def tokens(html: str) -> Iterator[Tag | str]:  # noqa: C901, PLR0912  # a call f
                 foreign.append(name)
             elif foreign and foreign[-1] == name:
                 foreign.pop()
-        elif not foreign and (name in _KNOWN or _NAME.fullmatch(name)):
-            yield Tag(name, bool(slash), _attributes(attributes) if attributes and not slash else {})
+        elif not foreign and (name in names if names else name in _KNOWN or _NAME.fullmatch(name)):
+            yield Tag(name, bool(slash), "" if slash else attributes)
 
 
 def _after_oddity(html: str, start: int) -> int:
@@ -115,17 +127,6 @@ def _after_oddity(html: str, start: int) -> int:
         return len(html)  # a tag that never ends
     more = _NO_TAGS.match(html, start)
     return more.end() if more else start + 1
-
-
-def _attributes(text: str) -> dict[str, str]:
-    attributes: dict[str, str] = {}
-    for found in _ATTRIBUTE.finditer(text):
-        name = found[1].lower()
-        if name not in attributes and _ATTRIBUTE_NAME.fullmatch(name):
-            attributes[name] = unescape(found[2] or found[3] or found[4] or "")
-            if len(attributes) == _MOST_ATTRIBUTES:
-                break
-    return attributes
 
 
 def shallow(html: str, deepest: int) -> str:
