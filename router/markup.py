@@ -86,7 +86,9 @@ def tokens(html: str, names: frozenset[str] | None = None) -> Iterator[Tag | str
         found = _TEXT_AND_TAG.match(html, position)
         if found is None:
             start = html.find("<", position)
-            text, position = (html[position:], length) if start < 0 else (html[position:start], _after_oddity(html, start))
+            text, position = (
+                (html[position:], length) if start < 0 else (html[position:start], _after_oddity(html, start))
+            )
             if text and not foreign:
                 yield unescape(text) if "&" in text else text
             if 0 <= start and html[start + 1 : start + 2] not in _ODD and not foreign:

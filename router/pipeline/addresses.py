@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from router.model import normalise
-from router.pipeline.headers import decode_words, raw_text, unfold
+from router.pipeline.headers import decode_words, raw_text, unescape, unfold
 from router.pipeline.text import clean_line
 
 _LONGEST = 320  # RFC 3696: 64 before the @, 255 after it; longer ones would not fit an index
@@ -155,7 +155,7 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _name(words: list[str]) -> str:
-    plain = (re.sub(r"\\(.)", r"\1", word[1:].removesuffix('"')) if word.startswith('"') else word for word in words)
+    plain = (unescape(word[1:].removesuffix('"')) if word.startswith('"') else word for word in words)
     return _plain_name("".join(plain))
 
 

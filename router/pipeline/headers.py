@@ -14,6 +14,7 @@ _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*")
 _FIRST_FIELD = re.compile(rb"[ \t]*" + _FIELD.pattern)
 _FOLD = re.compile(r"\r?\n(?=[ \t])|[\r\n]")
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\r\n]*)\?=")
+_ESCAPED = re.compile(r"\\(.)")
 _ID = re.compile(r"<([^<>]+)>")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))', re.DOTALL)
 _CONTINUED = re.compile(r"([^*]+)\*(?:(\d{1,3})(\*)?)?")
@@ -72,6 +73,11 @@ def raw_text(raw: bytes) -> str:
 def unfold(text: str) -> str:
     """Take the line breaks out of a folded value (RFC 5322 §2.2.3)."""
     return _FOLD.sub("", text) if "\n" in text or "\r" in text else text
+
+
+def unescape(text: str) -> str:
+    """Take the backslashes out of what stood between quotes (RFC 5322 §3.2.1)."""
+    return _ESCAPED.sub(r"\1", text) if "\\" in text else text
 
 
 def read_text(raw: bytes) -> str:
@@ -145,8 +151,8 @@ def read_parameters(raw: bytes) -> tuple[str, dict[str, str]]:
     pieces: dict[str, dict[int, tuple[str, bool]]] = {}
     for found in _PARAMETER.finditer(text) if semicolon else ():
         name = found[1].lower()
-        content = re.sub(r"\\(.)", r"\1", found[2]) if found[2] is not None else found[3].strip(' \t"')
-        if continued := _CONTINUED.fullmatch(name):
+        content = unescape(found[2]) if found[2] is not None else found[3].strip(' \t"')
+        if "*" in name and (continued := _CONTINUED.fullmatch(name)):
             number = int(continued[2] or 0)
             encoded = continued[2] is None or continued[3] is not None
             pieces.setdefault(continued[1], {}).setdefault(number, (content, encoded))
