@@ -75,7 +75,7 @@ class Tag(NamedTuple):
         return attributes
 
 
-def tokens(html: str, names: frozenset[str] | None = None) -> Iterator[Tag | str]:  # noqa: C901, PLR0912  # a call for each tag would double its time
+def tokens(html: str, names: frozenset[str] | None = None) -> Iterator[Tag | str]:  # noqa: C901  # a call for each tag would double its time
     """Yield tags, or only those of these names, and decoded texts.
 
     Comments, scripts, styles and foreign languages are left out.
@@ -91,7 +91,7 @@ def tokens(html: str, names: frozenset[str] | None = None) -> Iterator[Tag | str
             )
             if text and not foreign:
                 yield unescape(text) if "&" in text else text
-            if 0 <= start and html[start + 1 : start + 2] not in _ODD and not foreign:
+            if start >= 0 and html[start + 1 : start + 2] not in _ODD and not foreign:
                 yield html[start:position]
             continue
         position = found.end()

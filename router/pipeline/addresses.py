@@ -122,6 +122,8 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
             entry.comments.append(piece)
         elif piece == ":" and entry.angle is None and "@" not in "".join(entry.words):
             entry.words.clear()  # what came before is the name of a group
+        elif piece in {",", ";"} and not (entry.words or entry.comments or entry.angle):
+            continue
         elif piece in {",", ";"} or (piece.startswith("<") and entry.angle is not None):
             for name, written in entry.read():
                 if word and name and entry.angle:

@@ -56,7 +56,7 @@ def read_fields(
     fields: Fields = {}
     ends = [field for _, field, _ in starts[1:]] + [position]
     for (name, _, value), field_end in zip(starts, ends, strict=False):
-        fields.setdefault(name, []).append(raw[value:field_end])
+        fields.setdefault(name, []).append(raw[value : min(field_end, value + most)])
     return fields, body, defects
 
 

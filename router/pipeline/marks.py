@@ -25,7 +25,7 @@ from router.pipeline.mark_words import (
 
 Kind = Literal["quote", "forward", "signature"]
 
-LONGEST = 200_000  # characters that are looked at
+LONGEST = 100_000  # characters that are looked at
 _MOST = 1_000  # marks
 
 _COLON = "[:\uff1a]"
@@ -112,8 +112,7 @@ def _attribution(lines: Sequence[str], number: int) -> int | None:
             if len(said) > 500:
                 return None
             continue
-        if _WROTE.search(said):
-            return after
+        return after if _WROTE.search(said) else None
     return None
 
 

@@ -4,6 +4,7 @@ import mimetypes
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Literal, TypeVar
 
 from router.model import Attachment, Mention, Message, Role
@@ -38,13 +39,15 @@ _ROLES: tuple[tuple[str, Role], ...] = (
 _FOLDS = re.compile(r"\r?\n[ \t]+")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\u200e\u200f\u2028-\u202e\u2066-\u2069]')
 _EXTENSIONS = mimetypes.MimeTypes(filenames=()).guess_extension
-_LONE_CR = re.compile(rb"\r(?!\n)")
 _SPACE = re.compile(r"\s")
 _LONGEST_NAME = 150
 _MOST_NAME_BYTES = 240  # file systems count bytes: 255 at most
 _LONGEST_LINE = 1_000
 _PRIVATE = "x-crm-email-router"  # the beginning of the headers that only we write
+_LONGEST_VALUE = 200_000  # bytes of one header that are read; a thousand addresses fit in
 _LONGEST_BODY = 5_000_000  # bytes of one text that are read as such
+_MOST_CALENDARS = 10
+_LONGEST_CALENDAR = 100_000
 _LONGEST_RAW = 10_000
 _MOST_FIELDS = 100
 _READ = frozenset(
@@ -57,7 +60,7 @@ _T = TypeVar("_T")
 def parse(raw: bytes) -> Message:
     """Read a message as a person would, from any bytes at all. Ids come without angle brackets, lines end with LF."""
     if b"\n" not in raw[:_LONGEST_LINE] and b"\r" in raw[:_LONGEST_LINE]:
-        raw = _LONE_CR.sub(b"\n", raw)  # an old Macintosh's line ends
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # an old Macintosh's line ends
     reader = _Reader()
     root = reader.guard("the message", lambda: read_part(raw), Part({}, "text/plain", {}, raw, 0, 0))
     reader.guard("the parts", lambda: reader.read_parts(root), None)
@@ -91,7 +94,8 @@ class _Reader:
     def message(self, fields: Fields, claims: Sequence[bytes]) -> Message:
         headers = tuple((name, value) for name, values in fields.items() for value in values)
         fields = {
-            name: [self.in_utf8(name, raw) for raw in fields[name][:_MOST_FIELDS]] for name in _READ & fields.keys()
+            name: [self.in_utf8(name, self.bounded(name, raw)) for raw in fields[name][:_MOST_FIELDS]]
+            for name in _READ & fields.keys()
         }
         nothing: tuple[str, tuple[str, ...]] = ("", ())
         subject, tokens = self.header(fields, "subject", _subject, nothing)
@@ -122,6 +126,12 @@ class _Reader:
         if found is None or "\ufffd" in str(found):
             self.keep_raw(name, values[0])
         return found
+
+    def bounded(self, name: str, raw: bytes) -> bytes:
+        if len(raw) <= _LONGEST_VALUE:
+            return raw
+        self.defects.append(f"the header {name} is longer than {_LONGEST_VALUE:,} bytes: not all of it was read")
+        return raw[-_LONGEST_VALUE:] if name == "references" else raw[:_LONGEST_VALUE]  # the last ids are the nearest
 
     def in_utf8(self, name: str, raw: bytes) -> bytes:
         if raw.isascii():
@@ -208,8 +218,9 @@ class _Reader:
             if len(self.html) > LONGEST_HTML:
                 self.defects.append(f"the text was made of the first {LONGEST_HTML:,} characters of the HTML")
             return
-        for attachment in self.attachments:
-            if attachment.media_type == "text/calendar" and (made := calendar_text(decode(attachment.content)[0])):
+        calendars = (one for one in self.attachments if one.media_type == "text/calendar")
+        for calendar in islice(calendars, _MOST_CALENDARS):
+            if made := calendar_text(decode(calendar.content[:_LONGEST_CALENDAR])[0]):
                 self.text, self.text_from = made, "calendar"
                 return
 
