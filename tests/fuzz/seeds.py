@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
-LONGEST = 8_192
+LONGEST = 4_096
 AUTHSERV = "mx.example"
 
 _HEADERS = (
