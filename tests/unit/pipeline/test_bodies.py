@@ -2,7 +2,7 @@ import pytest
 
 from router.model import Message
 from router.pipeline import parse
-from router.pipeline.bodies import calendar_text, unflow
+from router.pipeline.bodies import calendar_text, take_uuencoded, unflow
 from router.pipeline.charset import codec_of, decode
 from tests.unit.pipeline.build import mail
 from tests.unit.pipeline.test_parse import multipart
@@ -22,6 +22,14 @@ from tests.unit.pipeline.test_parse import multipart
 )
 def test_flowed_lines_are_joined(written: str, read: str) -> None:
     assert unflow(written, delsp=False) == read
+
+
+def test_t96_millions_of_flowed_lines_are_bounded_and_kept() -> None:
+    text = "> a \n> b\n" * 1_000_000
+    read = unflow(text, delsp=False)
+    assert read.startswith("> a b\n> a b\n")
+    assert read.endswith("> a \n> b\n")
+    assert len(read.split("\n")) == 1_950_001
 
 
 def test_flowed_text_of_a_message() -> None:
@@ -101,6 +109,11 @@ def test_a_header_that_lost_something_is_kept_as_it_came() -> None:
     message = parse(mail(subject="=?utf-7?q?+2AA-?=", to=f"{'a' * 400}@x.example, a@x.example", date="yesterday"))
     assert set(dict(message.raw_headers)) == {"subject", "to", "date"}
     assert parse(mail(subject="=?utf-8?q?Gr=C3=BC=C3=9Fe?=")).raw_headers == ()
+
+
+def test_t96_many_beginnings_of_uuencoded_files_are_bounded() -> None:
+    text = "begin 644 a\n" * 300_000
+    assert take_uuencoded(text) == (text, [])
 
 
 def test_uuencoded_files_become_attachments() -> None:
