@@ -85,6 +85,58 @@ def test_a_charset_is_found_where_none_is_named_or_a_wrong_one(text: str, charse
         assert decode(text.encode(charset), label)[0] == text
 
 
+SHORT = [
+    ("Добрый день! Когда придёт товар?", "cp1251"),
+    ("Привет", "cp1251"),
+    ("Счёт на оплату", "cp1251"),
+    ("Добрый день! Когда придёт товар?", "koi8-r"),
+    ("Привет", "koi8-r"),
+    ("Счёт на оплату", "koi8-r"),
+    ("Добрий день! Коли прийде замовлення?", "koi8-u"),
+    ("Добрий день! Коли прийде замовлення?", "cp1251"),
+    ("Καλημέρα σας", "cp1253"),
+    ("Σας ευχαριστώ για την απάντηση", "cp1253"),
+    ("Πότε θα έρθει η παραγγελία μου;", "iso8859-7"),
+    ("Τιμολόγιο", "cp1253"),
+    ("שלום, מתי תגיע ההזמנה שלי?", "cp1255"),
+    ("תודה רבה", "cp1255"),
+    ("חשבונית", "cp1255"),
+    ("Değerli müşterimiz, faturanız ektedir.", "cp1254"),
+    ("Günaydın, iyi çalışmalar", "cp1254"),
+    ("Dzień dobry, kiedy przyjdzie moje zamówienie? Dziękuję.", "cp1250"),
+    ("Proszę o fakturę za październik", "iso8859-2"),
+    ("Příliš žluťoučký kůň, děkuji za odpověď", "cp1250"),
+    ("شكرا جزيلا على ردكم", "cp1256"),
+    ("ขอบคุณมากครับ", "cp874"),
+    ("สินค้าจะมาถึงเมื่อไร", "cp874"),
+    ("Grüße aus Köln", "cp1252"),
+    ("Müller", "cp1252"),
+    ("Où est la commande ? Déjà reçue, merci à vous.", "cp1252"),
+    ("¿Cuándo llegará mi pedido? Mañana", "cp1252"),
+    ("Não, a encomenda já está aqui, obrigação", "cp1252"),
+    ("Blåbærgrød på søndag", "cp1252"),
+    ("Rechnung für März – 20 €", "cp1252"),
+    ("“quoted” – it’s fine", "cp1252"),
+    ("ありがとうございます", "cp932"),
+    ("請求書", "cp932"),
+    ("商品はいつ届きますか", "cp932"),
+    ("ありがとうございます", "euc_jp"),
+    ("商品はいつ届きますか", "euc_jp"),
+    ("谢谢您的回复", "gb18030"),
+    ("请问什么时候发货？", "gb18030"),
+    ("請問什麼時候出貨？", "big5"),
+    ("감사합니다", "cp949"),
+    ("제 주문은 언제 도착합니까?", "cp949"),
+    ("Grüße", "utf-8"),
+    ("Привет", "utf-8"),
+]
+
+
+@pytest.mark.parametrize(("text", "charset"), SHORT)
+def test_the_charset_of_a_line_is_found(text: str, charset: str) -> None:
+    assert decode(text.encode(charset))[0] == text
+
+
 def test_a_label_of_one_byte_charsets_does_not_hide_utf8() -> None:
     assert decode("Grüße".encode(), "iso-8859-1") == ("Grüße", "not in its charset iso-8859-1")
 
