@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
-LONGEST = 4_096
+LONGEST = 2_048
 AUTHSERV = "mx.example"
 
 _HEADERS = (
