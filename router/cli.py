@@ -179,6 +179,14 @@ def explain(
     rule: Annotated[
         str | None, typer.Option(metavar="RULE", help="With this rule, not the owner's.", show_default=False)
     ] = None,
+    authserv: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Believe the Authentication-Results of this server, not of the profile's.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what is read of message files, and what would become of them.
@@ -188,7 +196,7 @@ def explain(
     """
     from router.commands import explain as commands
 
-    commands.explain(files, owner, rule, as_json=as_json)
+    commands.explain(files, owner, rule, authserv, as_json=as_json)
 
 
 @owners.command("list")

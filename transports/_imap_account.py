@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-from transports._imap_folders import find_folders, is_there, wanted_folders
+from transports._folders import wanted_folders
+from transports._imap_folders import find_folders, is_there
 from transports._imap_login import log_in
 from transports._imap_mailbox import ImapMailbox
 from transports._imap_names import seen_name

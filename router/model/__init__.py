@@ -9,7 +9,7 @@ from router.model.classification import CalendarEvent, Classification, Recipient
 from router.model.copy import Copy, Owner
 from router.model.decision import Decision, Email, Method, Party
 from router.model.facts import Facts, Record, ThreadEmail
-from router.model.ids import KEY_VERSION, message_id_hash, normalise, uuid7
+from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalise, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
 from router.model.tracking import Disposition, Rule
@@ -40,6 +40,7 @@ __all__ = [
     "Rule",
     "ThreadEmail",
     "Verdict",
+    "local_id_hash",
     "message_id_hash",
     "normalise",
     "uuid7",

@@ -213,13 +213,14 @@ def _patterns(one: Draft) -> Iterator[tuple[tuple[str, int], str]]:
 def _incoming(one: Draft) -> IncomingProfile:
     assert isinstance(one.keys, IncomingKeys)
     assert isinstance(one.settings, (MailboxSettings, ListenerSettings))
+    said = one.keys.model_fields_set
     return IncomingProfile(
         name=one.name,
         kind=one.kind,
         owners=one.keys.owners,
         tracking_rule=one.keys.rule,
-        start="all" if one.listens else one.keys.start,
-        after=one.keys.after,
+        start=one.keys.start if "start" in said else one.settings.begins,
+        after=one.keys.after if "after" in said else one.settings.settles,
         settings=one.settings,
         file=one.file,
         line=one.line,

@@ -37,7 +37,16 @@ def _after(value: Any) -> After:
     return After.parse(value)
 
 
+def _server_name(value: str) -> str:
+    if not value or any(character.isspace() or character in ';"()' for character in value):
+        raise ValueError(
+            'must be a name alone, such as "mail.example.com": a number after it in the header is a version'
+        )
+    return value
+
+
 _Pattern = Annotated[str, AfterValidator(patterns.parse)]
+_ServerName = Annotated[str, AfterValidator(_server_name)]
 _Start = Annotated[Start, PlainValidator(_start), WithJsonSchema({"type": "string"})]
 _After = Annotated[After, PlainValidator(_after), WithJsonSchema({"type": "string"})]
 
@@ -55,15 +64,18 @@ class IncomingKeys(Settings):
         Rule.REPLIES,
         description="tracking rule of owners who have none of their own: all | replies | known | email-enabled | none",
     )
-    start: _Start = Field("now", description="where it begins: now | all | a date; a listener takes all it is given")
+    start: _Start = Field(
+        "now",
+        description="where it begins: now | all | a date; what is read from disk begins with `all`, a listener takes "
+        "all it is given",
+    )
     after: _After = Field(
         After("keep"),
         description="what happens to promoted mail and duplicates: keep | seen | keyword:NAME | move:FOLDER | delete; "
-        "not for listeners",
+        "what is read from disk becomes seen if nothing is said; not for listeners",
     )
-    authserv: str | None = Field(
+    authserv: _ServerName | None = Field(
         None,
-        min_length=1,
         description="name that our own mail server writes into Authentication-Results; only its verdicts are believed",
     )
 
