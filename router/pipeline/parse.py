@@ -11,6 +11,7 @@ from router.model import Attachment, Mention, Message, Role
 from router.pipeline.addresses import read_addresses
 from router.pipeline.bodies import calendar_text, flag_of, protection, take_uuencoded, unflow
 from router.pipeline.charset import codec_of, decode, to_utf8
+from router.pipeline.filename import safe_filename
 from router.pipeline.headers import (
     Fields,
     decode_words,
@@ -38,11 +39,7 @@ _ROLES: tuple[tuple[str, Role], ...] = (
 )
 _RECIPIENTS = frozenset({"to", "cc", "bcc"})  # a tag in From or Reply-To is another installation's
 _FOLDS = re.compile(r"\r?\n[ \t]+")
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\u200e\u200f\u2028-\u202e\u2066-\u2069]')
 _EXTENSIONS = mimetypes.MimeTypes(filenames=()).guess_extension
-_SPACE = re.compile(r"\s")
-_LONGEST_NAME = 150
-_MOST_NAME_BYTES = 240  # file systems count bytes: 255 at most
 _LONGEST_LINE = 1_000
 _PRIVATE = "x-crm-email-router"  # the beginning of the headers that only we write
 _LONGEST_VALUE = 200_000  # bytes of one header that are read; a thousand addresses fit in
@@ -297,15 +294,3 @@ def _attachment(part: Part, content: bytes, name: str | None, number: int, *, in
         inline=inline,
         original_filename=original if original != filename else None,
     )
-
-
-def safe_filename(name: str) -> str:
-    """Make a name that is safe to write to disk: no folder, no control characters, at most 150 characters; or empty."""
-    name = clean_line(name).replace("\\", "/").rpartition("/")[2]
-    name = _SPACE.sub(" ", _UNSAFE.sub("", name)).strip(" .")
-    if len(name) <= _LONGEST_NAME and len(name.encode()) <= _MOST_NAME_BYTES:
-        return name
-    stem, dot, extension = name.rpartition(".")
-    ending = dot + extension if stem and len(extension) <= 10 else ""
-    stem = name.removesuffix(ending)[: _LONGEST_NAME - len(ending)]
-    return stem.encode()[: _MOST_NAME_BYTES - len(ending.encode())].decode(errors="ignore").rstrip(" .") + ending
