@@ -120,7 +120,7 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
     for piece, is_comment in _pieces(text):
         if is_comment:
             entry.comments.append(piece)
-        elif piece == ":" and entry.angle is None and "@" not in "".join(entry.words):
+        elif piece == ":" and entry.angle is None and not any("@" in word for word in entry.words):
             entry.words.clear()  # what came before is the name of a group
         elif piece in {",", ";"} and not (entry.words or entry.comments or entry.angle):
             continue
