@@ -11,7 +11,7 @@ from router.errors import DatabaseError
 from router.group import Group
 from router.model import Copy, Decision, Owner, normalise
 from router.profile import IncomingProfile, Profiles
-from router.receive import Addressee, promote_batch, read_messages, tell
+from router.receive import Addressee, Parsers, promote_batch, read_messages, tell
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
@@ -30,9 +30,15 @@ class Door:
     """One listener of ours. The messages of many connections are committed together; one alone waits for nobody."""
 
     def __init__(
-        self, database: Database, profiles: Profiles, profile: IncomingProfile, settings: ListenerSettings
+        self,
+        database: Database,
+        parsers: Parsers,
+        profiles: Profiles,
+        profile: IncomingProfile,
+        settings: ListenerSettings,
     ) -> None:
         self._database = database
+        self._parsers = parsers
         self._profiles = profiles
         self._profile = profile
         self._settings = settings
@@ -87,7 +93,7 @@ class Door:
             for number, recipient in enumerate(received.recipients)
             if (owner := owners.get(normalise(recipient))) is not None
         }
-        copies = await asyncio.to_thread(read_messages, list(addressees.values()), self._source_id, self._profile)
+        copies = await read_messages(self._parsers, list(addressees.values()), self._source_id, self._profile)
         decisions = dict(zip(addressees, await self._group.add(copies), strict=True)) if copies else {}
         return [
             Acceptance(250, f"2.0.0 {decisions[recipient].disposition}")

@@ -13,7 +13,7 @@ import structlog
 from router.errors import DatabaseError, LeaseLost
 from router.model import Owner
 from router.profile import IncomingProfile
-from router.receive import Reader
+from router.receive import Parsers, Reader
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.sources import Lease, Source
@@ -96,6 +96,7 @@ class Follower:
     def __init__(
         self,
         database: Database,
+        parsers: Parsers,
         profile: IncomingProfile,
         settings: MailboxSettings,
         owner: Owner,
@@ -103,6 +104,7 @@ class Follower:
         turns: Turns,
     ) -> None:
         self._database = database
+        self._parsers = parsers
         self._profile = profile
         self._settings = settings
         self.owner = owner
@@ -152,7 +154,7 @@ class Follower:
         leases = await sources.take_folders(self._database, self._lease, list(wanted.values()))
         self._readers = {
             name: self._readers.get(name)
-            or Reader(self._database, self._profile, self.owner, folder, leases[wanted[name]])
+            or Reader(self._database, self._parsers, self._profile, self.owner, folder, leases[wanted[name]])
             for name, folder in folders.items()
         }
         for name in folders:

@@ -5,22 +5,22 @@ and it becomes a dead letter; faults of the system leave everything as it was, t
 """
 
 import asyncio
-import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import structlog
 
-from router.errors import ContentRefused, DatabaseError
+from router.errors import ContentRefused, DatabaseError, whereabouts
 from router.model import Classification, Copy, Decision, Disposition, Message, Owner, Rule, uuid7
-from router.pipeline import classify, decide_batch
-from router.pipeline.parse import parse
+from router.pipeline import decide_batch
+from router.pipeline.read import Reading
 from router.profile import IncomingProfile
 from router.repository import inbox, sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
+from router.workers import Fault, Workers
 from transports.base import (
     Cursor,
     CursorLost,
@@ -49,13 +49,11 @@ async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
     try:
         return await inbox.promote(database, batch, decide_batch)
     except ContentRefused as error:
-        fault = str(error)
+        fault = f"it could not be stored: {error}"
     except DatabaseError:
         raise
     except Exception as error:  # noqa: BLE001  # a step's own bug must not stop a mailbox
-        # Where, not what: the words of a bug may hold the words of private mail.
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        fault = f"{type(error).__name__} in {where.name}, line {where.lineno}"
+        fault = f"it could not be judged: {whereabouts(error)}"
     if len(batch.copies) == 1:
         dead = replace(batch.copies[0], message=Message(), fault=fault)
         return await inbox.promote(database, replace(batch, copies=[dead]), decide_batch)
@@ -74,18 +72,36 @@ class Addressee:
     sent: bool = False
 
 
-def read_messages(
-    addressees: Sequence[Addressee], source_id: int, profile: IncomingProfile, part: Part = "whole"
+Parsers = Workers[Reading, bytes, Sequence[str], str | None]
+"""Processes that apply `pipeline.read`."""
+
+_NOTHING = Reading(Message(), Classification(), b"")
+
+
+async def read_messages(
+    parsers: Parsers,
+    addressees: Sequence[Addressee],
+    source_id: int,
+    profile: IncomingProfile,
+    part: Part = "whole",
 ) -> list[Copy]:
-    """Read the messages; for a thread, since it is work for the processor."""
-    read: dict[int, tuple[Message, Classification]] = {}
+    """Read the messages, each once however many owners it is for; one copy per addressee."""
+    whole = {id(one.received): one.received for one in addressees if one.received.fault is None}
+    answers = await parsers.map(
+        [(received.content, received.recipients, profile.authserv) for received in whole.values()]
+    )
+    readings = dict(zip(whole, answers, strict=True))
     copies = []
     for one in addressees:
         received = one.received
-        if id(received) not in read:
-            message = Message() if received.fault else parse(received.content, received.recipients)
-            read[id(received)] = (message, classify(message, profile.authserv))
-        message, classification = read[id(received)]
+        reading, fault = _NOTHING, None
+        match readings.get(id(received)):
+            case None:
+                fault = f"the server could not give the message up: {received.fault}"
+            case Fault(words):
+                fault = f"it could not be read: {words}"
+            case found:
+                reading = found
         copies.append(
             Copy(
                 id=uuid7(),
@@ -94,12 +110,13 @@ def read_messages(
                 owner_id=one.owner.id,
                 default_rule=profile.tracking_rule,
                 received_at=received.received_at,
-                message=message,
+                message=reading.message,
                 content=received.content,
-                fault=received.fault,
+                fault=fault,
                 sent=one.sent,
                 headers_only=part == "headers",
-                classification=classification,
+                classification=reading.classification,
+                key=reading.key,
             )
         )
     return copies
@@ -109,9 +126,16 @@ class Reader:
     """Reads one folder of one mailbox, over a connection that is its caller's. `owner` may be renewed meanwhile."""
 
     def __init__(
-        self, database: Database, profile: IncomingProfile, owner: Owner, folder: Folder, lease: Lease
+        self,
+        database: Database,
+        parsers: Parsers,
+        profile: IncomingProfile,
+        owner: Owner,
+        folder: Folder,
+        lease: Lease,
     ) -> None:
         self._database = database
+        self._parsers = parsers
         self._profile = profile
         self.owner = owner
         self._sent = folder.use == "sent"
@@ -120,7 +144,7 @@ class Reader:
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox, folder=folder.name)
 
     async def read(self, mailbox: Mailbox) -> None:
-        """Settle what is left, and bring in all that is new. Raises TransportError, DatabaseError, LeaseLost.
+        """Bring in all that is new, and settle what is left. Raises TransportError, DatabaseError, LeaseLost.
 
         A server that will not settle keeps no mail from coming in: that it will not is raised in the end.
         """
@@ -128,10 +152,11 @@ class Reader:
         if not self.lease.begun:
             present = (await mailbox.list(None, 0)).cursor
             self.lease = await sources.begin(self._database, self.lease, present)
-        await self._settle_rest(mailbox)
         async with aclosing(_one_ahead(self._portions(mailbox))) as portions:
             async for portion in portions:
                 await self._bring_in(mailbox, portion)
+        # Only now does the mailbox know which places still mean something.
+        await self._settle_rest(mailbox)
         if self._unwilling is not None:
             raise self._unwilling
 
@@ -165,7 +190,7 @@ class Reader:
         part: Part = "headers" if rule is Rule.NONE else "whole"
         received = [one async for one in mailbox.fetch([one.place for one in listed], part)]
         addressees = [Addressee(self.owner, one, one.place, sent=self._sent) for one in received]
-        return await asyncio.to_thread(read_messages, addressees, self.lease.source_id, self._profile, part)
+        return await read_messages(self._parsers, addressees, self.lease.source_id, self._profile, part)
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies = portion.copies

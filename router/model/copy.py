@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from router.model.classification import Classification
 from router.model.message import Message
 from router.model.tracking import Rule
-from transports.base import Place
+
+if TYPE_CHECKING:  # loading it would make a worker's start three times as long
+    from transports.base import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +26,13 @@ class Owner:
 class Copy:
     """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
 
-    `fault`: the server could not give it up, in its words. `sent`: it lies in the owner's Sent folder.
+    `fault`: why there is no message to judge, in words. `sent`: it lies in the owner's Sent folder.
     `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies.
     """
 
     id: UUID
     source_id: int
-    place: Place
+    place: "Place"
     owner_id: UUID
     default_rule: Rule
     received_at: datetime

@@ -1,8 +1,8 @@
 """What becomes of a message: pure functions over a copy and the facts, one decision a file, in the order of `STEPS`.
 
-    bytes ──parse──▶ Message ──classify──▶ Classification                (they never raise)
+    bytes ──parse──▶ Message ──classify──▶ Classification                (read does both; they never raise)
 
-    arrive      decided before, or never came: no judgement
+    arrive      decided before, never came, or could not be read: no judgement
     dedupe      the CRM has it already: duplicate
     reported    which CRM email a bounce, delay or complaint is on; on none: ignored
     correlate   which CRM email it answers: In-Reply-To, References, token

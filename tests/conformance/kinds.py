@@ -19,7 +19,7 @@ Ability = Literal[
     "keyword",  # settling with a keyword
     "move",  # settling by moving to a folder
     "told",  # waiting ends when mail comes, not only when it is time to look
-    "validity",  # a folder that was made anew is another one; elsewhere places are never used again
+    "validity",  # a folder that was made anew, or went back, is another one; elsewhere places are never used again
     "login",  # there is a server that may refuse, be gone, or show a certificate
 ]
 

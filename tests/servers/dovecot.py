@@ -25,6 +25,7 @@ class Dovecot(ImapServer):
     """`imap` and `pop3` speak in clear and STARTTLS, `imaps` and `pop3s` TLS, `lmtp` in clear: ports on `HOST`."""
 
     name = "Dovecot"
+    _kept = ("mail",)
 
     def __init__(self, tls: Tls) -> None:
         self._program = program("dovecot")
