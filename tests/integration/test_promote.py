@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,7 +22,6 @@ from router.model import (
     Decision,
     Disposition,
     Facts,
-    Mark,
     Mention,
     Message,
     RecipientReport,
@@ -359,11 +359,27 @@ async def test_quotes_and_headers_as_they_came_are_stored(crm: Crm, recording: R
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
     text = "Yes.\n\nOn 1 Feb 2016, Ann wrote:\n> Ja?\n"
-    marked = message(1, text=text, text_marks=(Mark(6, 38, "quote"),), raw_headers=(("subject", "\\xd3"),))
+    marked = message(1, text=text, raw_headers=(("subject", "\\xd3"),))
     await promote_batch(recording, Batch(copies(lease, owner_id, [marked, message(2)]), lease))
     rows = await crm.rows("SELECT text_marks, raw_headers FROM crm.email ORDER BY message_id")
     stored = [[json.loads(value) if value else None for value in row] for row in rows]
     assert stored == [[[[6, 38, "quote"]], [["subject", "\\xd3"]]], [None, None]]
+
+
+async def test_deciding_leaves_the_event_loop_to_others(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    began, goes_on = threading.Event(), threading.Event()
+
+    def waiting(batch: Sequence[Copy], facts: Facts) -> list[Decision]:
+        began.set()
+        assert goes_on.wait(20)
+        return decide_batch(batch, facts)
+
+    promoting = asyncio.create_task(inbox.promote(recording, Batch(copies(lease, owner_id, [message(1)])), waiting))
+    assert await asyncio.to_thread(began.wait, 20)
+    goes_on.set()
+    assert [decision.disposition for decision in await promoting] == ["promoted"]
 
 
 async def test_an_attachment_is_stored_once_and_compressed(crm: Crm, recording: Recording) -> None:
