@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Protocol, TypeVar
 
 from transports._settings import Security, ServerSettings
 from transports.base import Finding, TransportError, Unreachable
@@ -20,7 +21,35 @@ Ports = Mapping[Security, int]
 """The protocol's own port for each kind of security."""
 
 
-async def find_name(server: ServerSettings, port: int) -> Finding:
+class Reached(Protocol):
+    """A session that has not logged in yet."""
+
+    @property
+    def tls(self) -> ssl.SSLObject | ssl.SSLSocket | None:
+        """Its encryption, if there is any."""
+        ...
+
+
+Session = TypeVar("Session", bound=Reached)
+
+
+async def find_way(
+    server: ServerSettings, usual: Ports, reach: Callable[[], Awaitable[Session]]
+) -> tuple[Sequence[Finding], Session | None]:
+    """Go to a server, step by step, up to the login. The session, if it was reached, is the caller's to end."""
+    port = server.port or usual[server.security]
+    name = await _find_name(server, port)
+    if name.state == "failed":
+        return [name], None
+    try:
+        session = await reach()
+    except TransportError as error:
+        return [name, *no_way(error, server, port, usual)], None
+    answers = Finding("connection", "ok", f"{server.host}:{port} answers")
+    return [name, answers, found_tls(session.tls, server)], session
+
+
+async def _find_name(server: ServerSettings, port: int) -> Finding:
     """Look up the server's name."""
     host = server.host
     try:

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from transports._examine import content, find_name, found_tls, no_way, volume
+from transports._examine import content, find_way, volume
 from transports._folders import wanted_folders
 from transports._imap_folders import find_folders, is_there
 from transports._imap_login import PORTS, enter, reach
@@ -29,20 +29,12 @@ _NAMES_SHOWN = 20
 
 async def examine_mailbox(settings: ImapSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
     """See `MailboxSettings.examine`."""
-    port = settings.port or PORTS[settings.security]
-    name = await find_name(settings, port)
-    yield name
-    if name.state == "failed":
+    way, imap = await find_way(settings, PORTS, lambda: reach(settings))
+    for finding in way:
+        yield finding
+    if imap is None:
         return
     try:
-        imap = await reach(settings)
-    except TransportError as error:
-        for finding in no_way(error, settings, port, PORTS):
-            yield finding
-        return
-    try:
-        yield Finding("connection", "ok", f"{imap.peer} answers")
-        yield found_tls(imap.tls, settings)
         if mailbox is not None:
             async for finding in _inside(imap, settings, mailbox, after):
                 yield finding

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from transports._examine import content, find_name, found_tls, no_way
+from transports._examine import content, find_way
 from transports._pop3_session import PORTS, Session, reach
 from transports._settings import fill
 from transports.base import After, Finding, Temporary, TransportError, Unauthorized, Unreachable
@@ -18,20 +18,12 @@ _CAPABILITIES = ("UIDL", "TOP", "PIPELINING", "SASL", "RESP-CODES", "LOGIN-DELAY
 
 async def examine_mailbox(settings: Pop3Settings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
     """See `MailboxSettings.examine`."""
-    port = settings.port or PORTS[settings.security]
-    name = await find_name(settings, port)
-    yield name
-    if name.state == "failed":
+    way, session = await find_way(settings, PORTS, lambda: reach(settings))
+    for finding in way:
+        yield finding
+    if session is None:
         return
     try:
-        session = await reach(settings)
-    except TransportError as error:
-        for finding in no_way(error, settings, port, PORTS):
-            yield finding
-        return
-    try:
-        yield Finding("connection", "ok", f"{session.peer} answers")
-        yield found_tls(session.tls, settings)
         if mailbox is not None:
             async for finding in _inside(session, settings, mailbox, after):
                 yield finding

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from transports._examine import find_name, found_tls, no_way
+from transports._examine import find_way
 from transports._settings import Auth, RelaySettings
 from transports._smtp_session import PORTS, Server, Session
 from transports.base import Finding, TransportError, Unauthorized
@@ -12,20 +12,12 @@ _EXTENSIONS = ("8bitmime", "smtputf8", "enhancedstatuscodes")
 
 async def examine_relay(settings: RelaySettings, server: Server, auth: Auth | None) -> AsyncIterator[Finding]:
     """See `RelaySettings.examine`."""
-    port = settings.port or PORTS[settings.security]
-    name = await find_name(settings, port)
-    yield name
-    if name.state == "failed":
+    way, session = await find_way(settings, PORTS, lambda: Session.reach(server))
+    for finding in way:
+        yield finding
+    if session is None:
         return
     try:
-        session = await Session.reach(server)
-    except TransportError as error:
-        for finding in no_way(error, settings, port, PORTS):
-            yield finding
-        return
-    try:
-        yield Finding("connection", "ok", f"{settings.host}:{port} answers")
-        yield found_tls(session.tls, settings)
         login = await _log_in(session, auth)
         yield login
         if login.state != "failed":
