@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 
 from router.errors import DatabaseError
+from router.forward import read_forwards
 from router.group import Group
 from router.model import Copy, Decision, Owner, normalise
 from router.profile import IncomingProfile, Profiles
@@ -23,6 +24,7 @@ from transports.base import Acceptance, Received, Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 
+_NOBODY = Acceptance(550, "5.1.1 nobody here has this address")
 _MESSAGES = 50  # the most that one transaction holds
 
 
@@ -68,7 +70,12 @@ class Door:
             self._log.debug("the fault could not be noted", reason=str(error))
 
     async def knows(self, address: str) -> bool:
-        """Whether an envelope recipient is the mailbox of an approved owner whom this listener serves."""
+        """Whether an envelope recipient is the mailbox of an approved owner whom this listener serves.
+
+        For a forward mailbox, whether it is its address.
+        """
+        if self._profile.forwards:
+            return normalise(address) == self._profile.address
         with _tried_later():
             return bool(await self._owners([address]))
 
@@ -81,6 +88,8 @@ class Door:
             return await self._accept(received)
 
     async def _accept(self, received: Received) -> list[Acceptance]:
+        if self._profile.forwards:
+            return await self._accept_forward(received)
         owners = await self._owners(received.recipients)
         addressees = {
             recipient: Addressee(owner, received, replace(received.place, id=f"{received.place.id}:{number}"))
@@ -90,10 +99,16 @@ class Door:
         copies = await asyncio.to_thread(read_messages, list(addressees.values()), self._source_id, self._profile)
         decisions = dict(zip(addressees, await self._group.add(copies), strict=True)) if copies else {}
         return [
-            Acceptance(250, f"2.0.0 {decisions[recipient].disposition}")
-            if recipient in decisions
-            else Acceptance(550, "5.1.1 nobody here has this address")
+            Acceptance(250, f"2.0.0 {decisions[recipient].disposition}") if recipient in decisions else _NOBODY
             for recipient in received.recipients
+        ]
+
+    async def _accept_forward(self, received: Received) -> list[Acceptance]:
+        copies = await read_forwards(self._database, [received], self._source_id, self._profile)
+        decisions = await self._group.add(copies)
+        accepted = Acceptance(250, f"2.0.0 {', '.join(decision.disposition for decision in decisions[:10])}")
+        return [
+            accepted if normalise(recipient) == self._profile.address else _NOBODY for recipient in received.recipients
         ]
 
     async def _owners(self, addresses: Sequence[str]) -> dict[str, Owner]:

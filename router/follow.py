@@ -79,15 +79,15 @@ class Pauses:
         self._refused.reset()
 
 
-def primary_source(profile: IncomingProfile, settings: MailboxSettings, owner: Owner) -> Source:
-    """The source that stands for a whole mailbox: who holds it reads all its folders."""
+def primary_source(profile: IncomingProfile, settings: MailboxSettings, owner: Owner | None) -> Source:
+    """The source that stands for a whole mailbox, a forward one if it has no owner: who holds it reads all folders."""
     return _source(profile, owner, settings.primary_folder)
 
 
-def _source(profile: IncomingProfile, owner: Owner, folder: str) -> Source:
+def _source(profile: IncomingProfile, owner: Owner | None, folder: str) -> Source:
     start = profile.start
     begins_at = start if isinstance(start, str) else datetime.combine(start, time(), UTC)
-    return Source(profile.name, owner.mailbox, folder, owner.id, begins_at)
+    return Source(profile.name, owner.mailbox if owner else "", folder, owner.id if owner else None, begins_at)
 
 
 class Follower:
@@ -98,7 +98,7 @@ class Follower:
         database: Database,
         profile: IncomingProfile,
         settings: MailboxSettings,
-        owner: Owner,
+        owner: Owner | None,
         lease: Lease,
         turns: Turns,
     ) -> None:
@@ -110,14 +110,15 @@ class Follower:
         self._turns = turns
         self._readers: dict[str, Reader] = {}
         self._sound: set[int] = set()  # sources of which we have noted that nothing is wrong with them
-        self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox)
+        self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
 
     async def run(self) -> None:
         """Follow until cancelled or another process holds it. What fails is tried again, ever more slowly."""
         pauses = Pauses()
         while True:
+            mailbox = self.owner.mailbox if self.owner else ""
             try:
-                async with self._turns, self._settings.open(self.owner.mailbox) as account:
+                async with self._turns, self._settings.open(mailbox) as account:
                     await self._follow(account, pauses)
                 # Another mailbox has its turn; this one is looked at again as often as the profile polls.
                 await asyncio.sleep(self._settings.poll)

@@ -54,7 +54,7 @@ class Facts:
         """Name the rule of the copy's owner, or the default of the profile that brought it."""
         if copy.headers_only:
             return Rule.NONE  # whatever it is by now: without its bodies the message cannot become an email
-        return self.rules.get(copy.owner_id) or copy.default_rule
+        return (copy.owner_id and self.rules.get(copy.owner_id)) or copy.default_rule
 
     def learn(self, copy: Copy, decision: Decision) -> None:
         """Let later messages of the batch see what this one became."""

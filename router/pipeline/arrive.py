@@ -1,14 +1,25 @@
-"""Whether a copy can be judged at all: once only, and only if the server could give it up."""
+"""Whether a copy can be judged at all: once only, if the server could give it up, and if it is somebody's."""
 
-from router.model import Disposition, Facts
+from router.model import Disposition, Facts, Form
 from router.pipeline.state import State
+
+_FORMS: dict[Form, str] = {
+    "attached": "forwarded as an attachment",
+    "redirected": "redirected",
+    "journal": "told by a journal report",
+    "inline": "forwarded in the text of a mail, so less certain",
+}
 
 
 def arrive(state: State, facts: Facts) -> State:
-    """Turn away what has a disposition already (it keeps that one) and what never came."""
+    """Turn away what has a disposition already (it keeps that one), what never came, and what is nobody's."""
     copy = state.copy
     if (copy.source_id, copy.place) in facts.decided:
         return state.decide(Disposition.IGNORED, "decided before: this place keeps its disposition")
     if copy.fault is not None:
         return state.decide(Disposition.DEAD, f"the server could not give the message up: {copy.fault}")
+    if copy.foregone is not None:
+        return state.decide(*copy.foregone)
+    if copy.forward is not None:
+        return state.because(_FORMS[copy.forward.form])
     return state

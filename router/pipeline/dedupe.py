@@ -13,6 +13,6 @@ def dedupe(state: State, facts: Facts) -> State:
     email_id = facts.emails_by_key.get(copy.key)
     if email_id is not None and state.rule is not Rule.NONE:
         return state.decide(Disposition.DUPLICATE, "the same message is an email of the CRM already", email_id=email_id)
-    if disposition := facts.refused.get((copy.owner_id, copy.key)):
+    if copy.owner_id and (disposition := facts.refused.get((copy.owner_id, copy.key))):
         return state.decide(disposition, f"the same message was {disposition} in this mailbox before, and stays so")
     return state

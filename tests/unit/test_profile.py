@@ -261,5 +261,6 @@ def test_the_schema_knows_every_key_of_every_transport() -> None:
     listener = whole["$defs"]["incoming_smtp"]
     assert {"transport", "listen", "copy", "owners", "rule", "start"} <= listener["properties"].keys()
     assert listener["properties"]["transport"]["const"] == "smtp"
-    assert set(listener["required"]) == {"transport", "listen", "owners"}
+    assert set(listener["required"]) == {"transport", "listen"}
+    assert (listener["then"], listener["else"]) == ({"required": ["forwarders"]}, {"required": ["owners"]})
     assert listener["additionalProperties"] is False
