@@ -13,9 +13,12 @@ import typer
 from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import DatabaseError, ProfileErrors
-from router.model import Attachment, Classification, Copy, Decision, Message, Rule, normalise, uuid7
+from router.forward import trust_of
+from router.model import Attachment, Classification, Copy, Decision, Message, Rule, Unwrapped, normalise, uuid7
 from router.pipeline import classify, decide_batch, parse
 from router.pipeline.headers import raw_text
+from router.pipeline.unwrap import unwrap
+from router.profile import IncomingProfile
 from router.repository import inbox
 from router.repository.owners import approved_owners
 from router.settings import Settings
@@ -24,17 +27,25 @@ from transports.base import Place
 _SHOWN_LINES = 12
 
 
-def explain(files: Sequence[Path], owner: str | None, rule: str | None, *, as_json: bool) -> None:
-    """Show every file; with an owner, decide as if all had arrived in that mailbox, one after the other."""
-    contents = {}
-    for file in files:
-        try:
-            contents[file] = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        except OSError as error:
-            complain(f"{file}: {error.strerror}")
-    messages = {file: parse(content) for file, content in contents.items()}
-    decisions: dict[Path, Decision] = {}
-    if owner is not None:
+def explain(files: Sequence[Path], owner: str | None, rule: str | None, forward: str | None, *, as_json: bool) -> None:
+    """Show every file; with an owner, decide as if all had arrived in that mailbox, one after the other.
+
+    `forward` names a profile: of the files, what was forwarded to it.
+    """
+    contents = dict(_contents(files))
+    forwards: dict[str, Unwrapped] = {}
+    if forward is None:
+        messages = {name: parse(content) for name, content in contents.items()}
+    else:
+        trust = trust_of(_profile(forward))
+        forwards = {name: unwrap(content, trust) for name, content in contents.items()}
+        messages = {
+            f"{name} ({number} of {len(unwrapped.originals)})": original.message
+            for name, unwrapped in forwards.items()
+            for number, original in enumerate(unwrapped.originals, 1)
+        }
+    decisions: dict[str, Decision] = {}
+    if owner is not None and messages:
         wanted = _rule(rule)
 
         async def work(settings: Settings) -> list[Decision]:
@@ -42,12 +53,51 @@ def explain(files: Sequence[Path], owner: str | None, rule: str | None, *, as_js
 
         decisions = dict(zip(messages, carry_out(work), strict=True))
     if as_json:
-        say_json([_document(file, message, decisions.get(file)) for file, message in messages.items()])
+        envelopes = [{"file": name, "forward": _envelope(unwrapped)} for name, unwrapped in forwards.items()]
+        say_json(envelopes + [_document(name, message, decisions.get(name)) for name, message in messages.items()])
     else:
-        for file, message in messages.items():
-            _show(file, message, decisions.get(file))
-    if len(messages) < len(files):
+        for name, unwrapped in forwards.items():
+            _show_forward(name, unwrapped)
+        for name, message in messages.items():
+            _show(name, message, decisions.get(name))
+    if len(contents) < len(files):
         raise typer.Exit(1)
+
+
+def _contents(files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+    for file in files:
+        try:
+            yield str(file), sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        except OSError as error:
+            complain(f"{file}: {error.strerror}")
+
+
+def _profile(name: str) -> IncomingProfile:
+    async def work(settings: Settings) -> profile.Profiles:
+        return profile.load(settings.profiles)
+
+    there = [one for one in carry_out(work).incoming if one.forwards]
+    for one in there:
+        if one.name == name:
+            return one
+    known = ", ".join(one.name for one in there) or "none"
+    raise typer.BadParameter(f'no profile {name!r} has role = "forward"; there are: {known}', param_hint="--forward")
+
+
+def _envelope(unwrapped: Unwrapped) -> dict[str, Any]:
+    document = asdict(unwrapped) | {"originals": len(unwrapped.originals)}
+    return {key: value for key, value in document.items() if value not in (None, "", ())}
+
+
+def _show_forward(file: str, unwrapped: Unwrapped) -> None:
+    say(file)
+    if unwrapped.held is not None:
+        _row("held", unwrapped.held)
+    else:
+        _row("forward", f"{unwrapped.form}, by {unwrapped.forwarder}: {len(unwrapped.originals)} in it")
+        _row("came to", ", ".join(unwrapped.mailboxes))
+        _row("sent by", unwrapped.sender)
+    say()
 
 
 def _rule(rule: str | None) -> Rule | None:
@@ -57,7 +107,7 @@ def _rule(rule: str | None) -> Rule | None:
         raise typer.BadParameter(f"{rule!r} is none of {', '.join(Rule)}", param_hint="--rule") from None
 
 
-async def _decide(settings: Settings, mailbox: str, rule: Rule | None, messages: dict[Path, Message]) -> list[Decision]:
+async def _decide(settings: Settings, mailbox: str, rule: Rule | None, messages: dict[str, Message]) -> list[Decision]:
     async with app.database_of(settings) as database:
         owner = (await approved_owners(database, [mailbox])).get(mailbox)
         if owner is None:
@@ -78,7 +128,7 @@ def _default_rule(settings: Settings, mailbox: str) -> Rule:
         profiles = profile.load(settings.profiles)
     except ProfileErrors:
         return Rule.REPLIES
-    serving = profiles.incoming_for(mailbox) or profiles.listener_for(mailbox)
+    serving = profiles.incoming_for(mailbox) or profiles.listener_for(mailbox) or profiles.forward_for(mailbox)
     return serving.tracking_rule if serving else Rule.REPLIES
 
 
@@ -97,9 +147,9 @@ def _copy(owner_id: UUID, rule: Rule, message: Message) -> Copy:
     )
 
 
-def _document(file: Path, message: Message, decision: Decision | None) -> dict[str, Any]:
+def _document(file: str, message: Message, decision: Decision | None) -> dict[str, Any]:
     document = asdict(message) | {
-        "file": str(file),
+        "file": file,
         "headers": [(name, raw_text(value)) for name, value in message.headers],
         "classification": asdict(classify(message)),
         "attachments": [
@@ -118,8 +168,8 @@ def _document(file: Path, message: Message, decision: Decision | None) -> dict[s
     return document
 
 
-def _show(file: Path, message: Message, decision: Decision | None) -> None:
-    say(str(file))
+def _show(file: str, message: Message, decision: Decision | None) -> None:
+    say(file)
     for role in ("from", "reply_to", "to", "cc", "bcc"):
         people = [f"{one.name} <{one.address}>" if one.name else one.address for one in message.of(role)]
         _row(role.replace("_", "-"), ", ".join(people))

@@ -61,7 +61,7 @@ class IncomingKeys(Settings):
 
     role: Literal["mailbox", "forward"] = Field(
         "mailbox",
-        description="mailbox | forward: whether it is the owners' own mailboxes, or one to which they forward their mail",
+        description="mailbox | forward: the owners' own mailboxes, or one to which they forward their mail",
     )
     owners: tuple[_Pattern, ...] = Field(
         (), min_length=1, description='owners whose mail it brings, `["*@example.com"]`; the most exact match wins'
@@ -89,7 +89,7 @@ class IncomingKeys(Settings):
     )
     allow_unverified: bool = Field(
         False,
-        description="role forward: say true to believe whatever claims to be a forwarder's, though no server vouches for it",
+        description="role forward: say true to believe whoever claims to be a forwarder, though no server vouches",
     )
 
 
