@@ -22,6 +22,7 @@ from router.pipeline.unwrap.written_date import read_written_date
 from router.thread_token import find_tokens
 
 _LONGEST = 200_000  # characters in which it has to begin
+_LONGEST_LINE = 300
 _MOST_TRIES = 200
 _MOST_LINES = 60  # of what stands above the mail
 _FIELD_OF = {word: name for name, words in FIELDS.items() for word in words_of(words)}
@@ -98,16 +99,18 @@ def _headed(text: str, *, is_forward: bool) -> _Read | None:
     head = _ONE_LINE.sub(_on_lines, text[:_LONGEST], count=1)
     lines = (head + text[_LONGEST:]).split("\n")
     tries = 0
-    for number, line in enumerate(lines):
-        begins = _QUOTE.sub("", line[:300].lstrip())
-        if not _FIELD.match(begins) or not (is_forward or any(map(_MARKER.match, lines[max(0, number - 4) : number]))):
+    for number, line in enumerate(lines[: head.count("\n") + 1]):
+        if not _FIELD.match(_QUOTE.sub("", line[:_LONGEST_LINE].lstrip())):
             continue
-        below = lines[number:]
-        if line.lstrip().startswith(">"):
-            below = [_QUOTE.sub("", one.lstrip()) for one in below]
-        fields, height = _read_fields(below[:_MOST_LINES])
+        marked = any(_MARKER.match(one[:_LONGEST_LINE]) for one in lines[max(0, number - 4) : number])
+        if not (marked or is_forward):
+            continue
+        quoted = line.lstrip().startswith(">")
+        above = lines[number : number + _MOST_LINES]
+        fields, height = _read_fields([_QUOTE.sub("", one.lstrip()) for one in above] if quoted else above)
         if "from" in fields and len(fields) >= 3:
-            return fields, "\n".join(below[height:])
+            body = "\n".join(lines[number + height :])
+            return fields, _QUOTE.sub("", body) if quoted else body
         tries += 1
         if tries == _MOST_TRIES:
             break

@@ -7,7 +7,7 @@ A forwarder has to be registered, and our own mail server must vouch for the add
 | `dmarc` | the domain that the server checked (`header.from`), and that of From |
 | `dkim` | the domain of the signature (`header.d`), and that of From |
 | `spf` | the domain of the envelope's sender (`smtp.mailfrom`), and the forwarder's |
-| `auth` | the login (`smtp.auth`), and the forwarder's address |
+| `auth` | the login (`smtp.auth`), and the forwarder's address, or what is before its @ if the login has none |
 
 What was redirected keeps its author's From and signature, which say nothing of who passed it on: there only `spf` and
 `auth` count. What the forwarded mail itself carries never does.
@@ -59,11 +59,13 @@ def _vouched(found: Found, passed: Collection[Passed]) -> bool:
     domain = _domain(found.forwarder)
     for one in passed:
         written = one.properties.get(counts.get(one.method, ""))
-        if one.method == "auth" and written and normalise(written) == found.forwarder:
-            return True
-        if one.method != "auth" and written and _domain(written) == domain:
+        if written and (_is_login(written, found.forwarder) if one.method == "auth" else _domain(written) == domain):
             return True
     return False
+
+
+def _is_login(login: str, address: str) -> bool:
+    return normalise(login) == (address if "@" in login else address.rpartition("@")[0])
 
 
 def _domain(written: str) -> str:

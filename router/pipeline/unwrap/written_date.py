@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from router.pipeline.headers import read_date
 
 _RFC = re.compile(r"\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d")
-_TIME = re.compile(r"(?<![\d.:])(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?(?!\d|[.:]\d)\s*([ap])?\.?m?", re.IGNORECASE)
+_TIME = re.compile(r"(?<![\d.:+-])(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?(?!\d|[.:]\d)\s*([ap])?\.?m?", re.IGNORECASE)
 _YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})\s?[-/.年]\s?(\d{1,2})\s?[-/.月]\s?(\d{1,2})(?!\d)")
 _YEAR_LAST = re.compile(r"(?<!\d)(\d{1,2})\s?[-/.]\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})(?!\d)")
 _DAY_MONTH = re.compile(r"(?<!\d)(\d{1,2})(?!\d)\.?\s*(?:de |of )?\s*([^\W\d_]{3,})")
