@@ -80,11 +80,10 @@ def _described(one: IncomingProfile | OutgoingProfile) -> dict[str, Any]:
             "max_attempts": one.max_attempts,
             "on_unknown": one.on_unknown,
         }
-    whom = {"forwarders": one.forwarders} if one.forwards else {"owners": one.owners}
+    whom = {"role": one.role, "forwarders": one.forwarders} if one.forwards else {"owners": one.owners}
     serves = {
         "direction": "incoming",
         **common,
-        "role": one.role,
         **whom,
         "rule": one.tracking_rule,
         "start": one.start,

@@ -8,7 +8,7 @@ COMMENT ON COLUMN router.decision.forward IS 'See crm.receipt.forward. Null for 
 ALTER TABLE crm.receipt ADD COLUMN forward jsonb;
 COMMENT ON COLUMN crm.receipt.forward IS
     'How it came, if by a forward mailbox: form (attached, redirected, journal, inline), forwarder (an address), and the outer '
-    'mail''s message_id and date (ISO 8601). Null: it lay in the owner''s own mailbox.';
+    'mail''s message_id and date (ISO 8601). Null: it lay in the owner''s own mailbox, or the owner''s rule had ignored it first.';
 COMMENT ON COLUMN router.source.mailbox IS 'The owner''s mailbox; empty for a listener, and for a forward mailbox, which has a folder.';
 COMMENT ON TABLE router.kept_content IS
     'The bytes (zlib) of held and dead copies that may exist nowhere else (listener, forward mailbox) or whose owner has the rule all. For administrators; expires.';
