@@ -183,6 +183,14 @@ def explain(
         str | None,
         typer.Option(metavar="PROFILE", help="As mail that came to this forward mailbox.", show_default=False),
     ] = None,
+    authserv: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Believe the Authentication-Results of this server, not of the profile's.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what is read of message files, and what would become of them.
@@ -193,7 +201,7 @@ def explain(
     """
     from router.commands import explain as commands
 
-    commands.explain(files, owner, rule, forward, as_json=as_json)
+    commands.explain(files, owner, rule, authserv, forward, as_json=as_json)
 
 
 @owners.command("list")

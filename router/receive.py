@@ -110,7 +110,7 @@ def read_messages(
     for one in addressees:
         received = one.received
         if id(received) not in read:
-            message = Message() if received.fault else parse(received.content)
+            message = Message() if received.fault else parse(received.content, received.recipients)
             read[id(received)] = (message, classify(message, profile.authserv))
         message, classification = read[id(received)]
         copies.append(

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,25 @@ from transports.base import Place
 _SHOWN_LINES = 12
 
 
-def explain(files: Sequence[Path], owner: str | None, rule: str | None, forward: str | None, *, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    message: Message
+    classification: Classification
+    decision: Decision | None = None
+
+
+def explain(
+    files: Sequence[Path],
+    owner: str | None,
+    rule: str | None,
+    authserv: str | None,
+    forward: str | None,
+    *,
+    as_json: bool,
+) -> None:
     """Show every file; with an owner, decide as if all had arrived in that mailbox, one after the other.
 
-    `forward` names a profile: of the files, what was forwarded to it.
+    `forward` names a profile: shown is what was forwarded to it in these files.
     """
     contents = dict(_contents(files))
     forwards: dict[str, Unwrapped] = {}
@@ -44,22 +59,27 @@ def explain(files: Sequence[Path], owner: str | None, rule: str | None, forward:
             for name, unwrapped in forwards.items()
             for number, original in enumerate(unwrapped.originals, 1)
         }
-    decisions: dict[str, Decision] = {}
-    if owner is not None and messages:
+    if owner is None or not messages:
+        found = [_Explained(message, classify(message, None if forward else authserv)) for message in messages.values()]
+    else:
         wanted = _rule(rule)
 
-        async def work(settings: Settings) -> list[Decision]:
-            return await _decide(settings, normalise(owner), wanted, messages)
+        async def work(settings: Settings) -> list[_Explained]:
+            serving = _serving(settings, normalise(owner))
+            # Nobody vouches for what was forwarded.
+            believed = None if forward else authserv or (serving.authserv if serving else None)
+            default = serving.tracking_rule if serving else Rule.REPLIES
+            return await _decide(settings, normalise(owner), wanted, default, believed, list(messages.values()))
 
-        decisions = dict(zip(messages, carry_out(work), strict=True))
+        found = carry_out(work)
     if as_json:
         envelopes = [{"file": name, "forward": _envelope(unwrapped)} for name, unwrapped in forwards.items()]
-        say_json(envelopes + [_document(name, message, decisions.get(name)) for name, message in messages.items()])
+        say_json(envelopes + [_document(name, one) for name, one in zip(messages, found, strict=True)])
     else:
         for name, unwrapped in forwards.items():
             _show_forward(name, unwrapped)
-        for name, message in messages.items():
-            _show(name, message, decisions.get(name))
+        for name, one in zip(messages, found, strict=True):
+            _show(name, one)
     if len(contents) < len(files):
         raise typer.Exit(1)
 
@@ -107,32 +127,38 @@ def _rule(rule: str | None) -> Rule | None:
         raise typer.BadParameter(f"{rule!r} is none of {', '.join(Rule)}", param_hint="--rule") from None
 
 
-async def _decide(settings: Settings, mailbox: str, rule: Rule | None, messages: dict[str, Message]) -> list[Decision]:
+async def _decide(
+    settings: Settings,
+    mailbox: str,
+    rule: Rule | None,
+    default: Rule,
+    authserv: str | None,
+    messages: Sequence[Message],
+) -> list[_Explained]:
     async with app.database_of(settings) as database:
         owner = (await approved_owners(database, [mailbox])).get(mailbox)
         if owner is None:
             raise DatabaseError(
                 f'{mailbox} is no approved owner\'s mailbox: "email-router owners list" tells which are'
             )
-        copies = [
-            _copy(owner.id, rule or owner.rule or _default_rule(settings, mailbox), message)
-            for message in messages.values()
-        ]
-        rules = {owner.id: rule} if rule else {}
-        return await inbox.rehearse(database, copies, decide_batch, rules)
+        copies = [_copy(owner.id, rule or owner.rule or default, message, authserv) for message in messages]
+        decisions = await inbox.rehearse(database, copies, decide_batch, {owner.id: rule} if rule else {})
+    return [
+        _Explained(copy.message, copy.classification, decision)
+        for copy, decision in zip(copies, decisions, strict=True)
+    ]
 
 
-def _default_rule(settings: Settings, mailbox: str) -> Rule:
-    """The rule of the profile that serves the mailbox; the profiles' own default where they cannot be read."""
+def _serving(settings: Settings, mailbox: str) -> IncomingProfile | None:
+    """The profile that serves the mailbox; None where there is none, or the profiles cannot be read."""
     try:
         profiles = profile.load(settings.profiles)
     except ProfileErrors:
-        return Rule.REPLIES
-    serving = profiles.incoming_for(mailbox) or profiles.listener_for(mailbox) or profiles.forward_for(mailbox)
-    return serving.tracking_rule if serving else Rule.REPLIES
+        return None
+    return profiles.incoming_for(mailbox) or profiles.listener_for(mailbox) or profiles.forward_for(mailbox)
 
 
-def _copy(owner_id: UUID, rule: Rule, message: Message) -> Copy:
+def _copy(owner_id: UUID, rule: Rule, message: Message, authserv: str | None) -> Copy:
     copy_id = uuid7()
     return Copy(
         copy_id,
@@ -143,15 +169,16 @@ def _copy(owner_id: UUID, rule: Rule, message: Message) -> Copy:
         datetime.now(UTC),
         message,
         b"",
-        classification=classify(message),
+        classification=classify(message, authserv),
     )
 
 
-def _document(file: str, message: Message, decision: Decision | None) -> dict[str, Any]:
+def _document(file: str, explained: _Explained) -> dict[str, Any]:
+    message, decision = explained.message, explained.decision
     document = asdict(message) | {
         "file": file,
         "headers": [(name, raw_text(value)) for name, value in message.headers],
-        "classification": asdict(classify(message)),
+        "classification": asdict(explained.classification),
         "attachments": [
             asdict(attachment) | {"content": None, "size": len(attachment.content)}
             for attachment in message.attachments
@@ -168,7 +195,8 @@ def _document(file: str, message: Message, decision: Decision | None) -> dict[st
     return document
 
 
-def _show(file: str, message: Message, decision: Decision | None) -> None:
+def _show(file: str, explained: _Explained) -> None:
+    message, decision = explained.message, explained.decision
     say(file)
     for role in ("from", "reply_to", "to", "cc", "bcc"):
         people = [f"{one.name} <{one.address}>" if one.name else one.address for one in message.of(role)]
@@ -182,7 +210,7 @@ def _show(file: str, message: Message, decision: Decision | None) -> None:
         _row("html", f"{len(message.html)} characters")
     for attachment in message.attachments:
         _row("attached", _told(attachment))
-    for words in _kinds(classify(message)):
+    for words in _kinds(explained.classification):
         _row("kind", words)
     for defect in message.defects:
         _row("defect", defect)
@@ -208,6 +236,9 @@ def _kinds(classification: Classification) -> Iterator[str]:
         yield f"calendar, {event.method}: {event.start or 'no start'} to {event.end or 'no end'}"
     if classification.loop:
         yield f"loop: {classification.loop}"
+    if verdict := classification.verdict:
+        results = ", ".join(f"{method}={result}" for method, result in verdict.results) or "none"
+        yield f"verdict of {verdict.server}: {results}"
 
 
 def _row(what: str, words: str) -> None:

@@ -42,3 +42,8 @@ def _unicode_label(label: str) -> str:
 def message_id_hash(message_id: str) -> bytes:
     """Hash a Message-ID (without brackets) to 16 bytes: long ids do not fit an index."""
     return hashlib.sha256(message_id.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def local_id_hash(message_id: str) -> bytes:
+    """Hash a Message-ID without its host: some relays tell only what they put on the left of the @ (T24)."""
+    return message_id_hash(message_id.rpartition("@")[0] + "@")

@@ -1,7 +1,7 @@
 """A message as it was read."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -45,6 +45,8 @@ class Message:
     `headers` are the raw values by lower-case name, those of one name in their order. Our own private headers are not
     among them: anybody could have written them, so the ids in them are only `claims`.
 
+    `tokens` are those of the subject, then those of the recipients' addresses, which are without them in `mentions`.
+
     `text_from` says what `text` was made of: the HTML or the calendar where there is no plain one. `flags` are what a
     person should know of its form: smime-signed, smime-encrypted, pgp-signed, pgp-encrypted, tnef. `raw_headers` keeps
     the written form, bytes beyond ASCII in hexadecimal, of headers that could not be decoded without loss or guessing.
@@ -82,6 +84,16 @@ class Message:
     def thread_ids(self) -> tuple[str, ...]:
         """Every id by which an earlier email could be found, each once, the likeliest first."""
         return tuple(dict.fromkeys((*self.in_reply_to, *reversed(self.references))))
+
+    @property
+    def sender_domain(self) -> str:
+        """The domain of who sent it; empty if nobody can tell."""
+        return (self.sender or "").rpartition("@")[2]
+
+    @property
+    def claimed_keys(self) -> tuple[bytes, ...]:
+        """The keys that it would have under the ids that it claims: a relay may have given it another on its way."""
+        return tuple(replace(self, message_id=claim).key for claim in self.claims) if self.date else ()
 
     @property
     def key(self) -> bytes:

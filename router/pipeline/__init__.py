@@ -10,6 +10,8 @@
     mark        written by a machine, to many, or read out of a text: what a person should know
     resolve     whose addresses it names: the parties
     track       whether the owner's rule wants it: ignored, held, or on
+    trust       whether it is from whom it says: held if our own server denies it
+    loop        whether it goes round in circles: held
     promote     the email activity it becomes
 
 Each step adds its reasons; the first to set a decision ends the way. `decide` does no I/O and never looks at a clock.
@@ -23,6 +25,7 @@ from router.pipeline.arrive import arrive
 from router.pipeline.classify import classify
 from router.pipeline.correlate import correlate
 from router.pipeline.dedupe import dedupe
+from router.pipeline.loop import loop
 from router.pipeline.mark import mark
 from router.pipeline.parse import parse
 from router.pipeline.promote import promote
@@ -30,12 +33,13 @@ from router.pipeline.reported import reported
 from router.pipeline.resolve import resolve
 from router.pipeline.state import State
 from router.pipeline.track import track
+from router.pipeline.trust import trust
 
 __all__ = ["STEPS", "classify", "decide", "decide_batch", "parse"]
 
 Step = Callable[[State, Facts], State]
 
-STEPS: tuple[Step, ...] = (arrive, dedupe, reported, correlate, mark, resolve, track, promote)
+STEPS: tuple[Step, ...] = (arrive, dedupe, reported, correlate, mark, resolve, track, trust, loop, promote)
 
 
 def decide(copy: Copy, facts: Facts) -> Decision:

@@ -1,13 +1,14 @@
-"""Which earlier email of the CRM the message answers: by In-Reply-To, by References, else by the subject's token.
+"""Which earlier email of the CRM the message answers: by In-Reply-To, References, our private header, or our token.
 
-A header names an email nobody could guess, so whoever answers it is on the thread. A token can be read over somebody's
-shoulder: it counts only from a sender who was on the email it names.
+In-Reply-To and References name an email nobody could guess, so whoever answers it is on the thread. The private header
+is written by nobody but us, and a token can be read over somebody's shoulder: they count only from a sender who was on
+the email that they name. Of anybody else the private header is as if it were not there; the token is for a person.
 """
 
 import re
 from collections.abc import Iterator
 
-from router.model import Facts, Message, Method, ThreadEmail, message_id_hash
+from router.model import Facts, Message, Method, ThreadEmail
 from router.pipeline.state import State
 
 NEW_ON_THREAD = "new-on-thread"
@@ -34,22 +35,27 @@ def correlate(state: State, facts: Facts) -> State:
         if message.sender not in email.participants and not state.copy.sent:
             state = state.because("the sender is new on the thread", flags=(*state.flags, NEW_ON_THREAD))
         return state
+    for email in _claimed(state, facts):
+        return state.because("answers a CRM email, by private-header", correlated=email, method="private-header")
     return _by_token(state, facts)
 
 
 def _named_by_headers(message: Message, facts: Facts) -> Iterator[tuple[Method, ThreadEmail]]:
     """Yield the CRM emails that In-Reply-To and then References name, the nearest first."""
     for message_id in message.in_reply_to:
-        if email := _email_of(message_id, facts):
+        if email := facts.email_of_id(message_id):
             yield "in-reply-to", email
     for message_id in reversed(message.references):
-        if email := _email_of(message_id, facts):
+        if email := facts.email_of_id(message_id):
             yield "references", email
 
 
-def _email_of(message_id: str, facts: Facts) -> ThreadEmail | None:
-    email_id = facts.emails_by_message_id.get(message_id_hash(message_id))
-    return facts.emails.get(email_id) if email_id else None
+def _claimed(state: State, facts: Facts) -> Iterator[ThreadEmail]:
+    """Yield the CRM emails that our private header names, of those that the sender was on."""
+    for message_id in state.copy.message.claims:
+        email = facts.email_of_id(message_id)
+        if email and state.copy.message.sender in email.participants:
+            yield email
 
 
 def _named_by_tokens(message: Message, facts: Facts) -> list[ThreadEmail]:

@@ -1,6 +1,9 @@
 """Whether the message is the CRM's already, or was judged before in another place of the same mailbox."""
 
-from router.model import Disposition, Facts, Rule
+from uuid import UUID
+
+from router.model import Copy, Disposition, Facts, Rule
+from router.pipeline.resolve import INTERNAL, records_of
 from router.pipeline.state import State
 
 
@@ -13,6 +16,24 @@ def dedupe(state: State, facts: Facts) -> State:
     email_id = facts.emails_by_key.get(copy.key)
     if email_id is not None and state.rule is not Rule.NONE:
         return state.decide(Disposition.DUPLICATE, "the same message is an email of the CRM already", email_id=email_id)
+    ours = _by_private_header(copy, facts)
+    if ours is not None and state.rule is not Rule.NONE:
+        return state.decide(Disposition.DUPLICATE, "the CRM's own email, by our private header", email_id=ours)
     if copy.owner_id and (disposition := facts.refused.get((copy.owner_id, copy.key))):
         return state.decide(disposition, f"the same message was {disposition} in this mailbox before, and stays so")
     return state
+
+
+def _by_private_header(copy: Copy, facts: Facts) -> UUID | None:
+    """Find the CRM's own email that came back under an id that its relay gave it (T24).
+
+    It is from a user or queue and has the date that we gave it: an answer to it may have our header too. In the owner's
+    Sent folder, where nobody else writes, the header alone says enough.
+    """
+    message = copy.message
+    named: list[UUID | None] = []
+    if copy.sent:
+        named += [email.id for claim in message.claims if (email := facts.email_of_id(claim))]
+    if any(record.kind in INTERNAL for record in records_of(message.sender or "", facts)):
+        named += [facts.emails_by_key.get(key) for key in message.claimed_keys]
+    return next((email_id for email_id in named if email_id), None)

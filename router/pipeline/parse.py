@@ -28,7 +28,7 @@ from router.pipeline.html_text import html_to_text
 from router.pipeline.marks import find_marks
 from router.pipeline.structure import Part, leaves, read_part
 from router.pipeline.text import clean, clean_line
-from router.thread_token import find_tokens
+from router.thread_token import find_tokens, untag
 
 _ROLES: tuple[tuple[str, Role], ...] = (
     ("from", "from"),
@@ -37,6 +37,7 @@ _ROLES: tuple[tuple[str, Role], ...] = (
     ("bcc", "bcc"),
     ("reply-to", "reply_to"),
 )
+_RECIPIENTS = frozenset({"to", "cc", "bcc"})  # a tag in From or Reply-To is another installation's
 _FOLDS = re.compile(r"\r?\n[ \t]+")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\u200e\u200f\u2028-\u202e\u2066-\u2069]')
 _EXTENSIONS = mimetypes.MimeTypes(filenames=()).guess_extension
@@ -49,6 +50,9 @@ _PRIVATE = "x-crm-email-router"  # the beginning of the headers that only we wri
 _LONGEST_BODY = 5_000_000  # bytes of one text that are read as such
 _LONGEST_RAW = 10_000
 _MOST_FIELDS = 100
+_MOST_CLAIMS = 8
+_MOST_TOKENS = 32
+_DELIVERED = ("delivered-to", "x-original-to", "envelope-to")
 _READ = frozenset(
     {"message-id", "in-reply-to", "references", "subject", "date", "sender"} | {name for name, _ in _ROLES}
 )
@@ -56,8 +60,11 @@ _READ = frozenset(
 _T = TypeVar("_T")
 
 
-def parse(raw: bytes) -> Message:
-    """Read a message as a person would, from any bytes at all. Ids come without angle brackets, lines end with LF."""
+def parse(raw: bytes, recipients: Sequence[str] = ()) -> Message:
+    """Read a message as a person would, from any bytes at all. Ids come without angle brackets, lines end with LF.
+
+    `recipients` are those of the envelope, where it is known: one of them may carry our token.
+    """
     if b"\n" not in raw[:_LONGEST_LINE] and b"\r" in raw[:_LONGEST_LINE]:
         raw = _LONE_CR.sub(b"\n", raw)  # an old Macintosh's line ends
     reader = _Reader()
@@ -65,6 +72,7 @@ def parse(raw: bytes) -> Message:
     reader.guard("the parts", lambda: reader.read_parts(root), None)
     reader.guard("the text", reader.make_text, None)
     claims = [raw for name in [*root.fields] if name.startswith(_PRIVATE) for raw in root.fields.pop(name)]
+    reader.guard("the recipients", lambda: reader.read_tags(root.fields, recipients), None)
     return reader.message(root.fields, claims)
 
 
@@ -80,6 +88,7 @@ class _Reader:
         self.flags: list[str] = []
         self.charset: str | None = None  # the first that a text names: headers without one are likely in it, too
         self.raw: dict[str, str] = {}
+        self.tokens: list[str] = []
 
     def guard(self, what: str, read: Callable[[], _T], otherwise: _T) -> _T:
         try:
@@ -97,19 +106,20 @@ class _Reader:
         }
         nothing: tuple[str, tuple[str, ...]] = ("", ())
         subject, tokens = self.header(fields, "subject", _subject, nothing)
+        mentions = self.mentions(fields)
         return Message(
             message_id=self.header(fields, "message-id", read_message_id, None),
             in_reply_to=self.header(fields, "in-reply-to", read_ids, ()),
             references=self.header(fields, "references", read_ids, ()),
             subject=subject,
-            tokens=tokens,
+            tokens=tuple(dict.fromkeys((*tokens, *self.tokens)))[:_MOST_TOKENS],
             date=self.header(fields, "date", self.date, None),
-            mentions=self.mentions(fields),
+            mentions=mentions,
             text=self.text,
             html=self.html,
             attachments=tuple(self.attachments),
             headers=headers,
-            claims=self.guard("our private headers", lambda: tuple(id_ for raw in claims for id_ in read_ids(raw)), ()),
+            claims=self.guard("our private headers", lambda: _claims(claims), ()),
             defects=tuple(dict.fromkeys(self.defects)),
             text_from=self.text_from,
             flags=tuple(dict.fromkeys(self.flags)),
@@ -151,8 +161,24 @@ class _Reader:
             if role == "from" and len(entries) > 1 and "sender" in fields:
                 sender = self.addresses("sender", fields["sender"][0])[:1]
                 entries = list({address: (title, address) for title, address in (*sender, *entries)}.values())
+            if role in _RECIPIENTS:
+                entries = [(title, self.untagged(address)) for title, address in entries]
             mentions += (Mention(role, position, address, title) for position, (title, address) in enumerate(entries))
         return tuple(mentions)
+
+    def read_tags(self, fields: Fields, recipients: Sequence[str]) -> None:
+        delivered = [
+            raw_text(raw[:_LONGEST_LINE]) for name in _DELIVERED for raw in fields.get(name, ())[:_MOST_FIELDS]
+        ]
+        for address in (*recipients, *delivered):
+            self.untagged(address.strip("<>"))
+
+    def untagged(self, address: str) -> str:
+        """Take our token off a recipient's address, and keep it."""
+        base, token = untag(address)
+        if token:
+            self.tokens.append(token)
+        return base
 
     def addresses(self, name: str, raw: bytes) -> list[tuple[str, str]]:
         nothing: tuple[list[tuple[str, str]], list[str]] = ([], [])
@@ -259,6 +285,10 @@ def _subject(raw: bytes) -> tuple[str, tuple[str, ...]]:
     subject = read_text(raw)
     joined = decode_words(unfold(_FOLDS.sub("", raw_text(raw))))  # a fold may have fallen inside a token
     return subject, tuple(dict.fromkeys((*find_tokens(subject), *find_tokens(joined))))
+
+
+def _claims(raw: Sequence[bytes]) -> tuple[str, ...]:
+    return tuple(id_ for one in raw[:_MOST_CLAIMS] for id_ in read_ids(one))[:_MOST_CLAIMS]
 
 
 def _attachment(part: Part, content: bytes, name: str | None, number: int, *, inline: bool) -> Attachment:

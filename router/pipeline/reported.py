@@ -1,6 +1,6 @@
 """Which email of the CRM a mail system reports on: by Message-ID, else by our token."""
 
-from router.model import Disposition, Facts, Report, Rule, ThreadEmail, message_id_hash
+from router.model import Disposition, Facts, Report, Rule, ThreadEmail
 from router.pipeline.state import State
 
 
@@ -23,8 +23,7 @@ def reported(state: State, facts: Facts) -> State:
 
 def _email_of(report: Report, facts: Facts) -> ThreadEmail | None:
     for message_id in report.message_ids:
-        email_id = facts.emails_by_message_id.get(message_id_hash(message_id))
-        if email_id and (email := facts.emails.get(email_id)):
+        if email := facts.email_of_id(message_id):
             return email
     addresses = {address for one in report.recipients for address in (one.address, one.final)}
     for token in report.tokens:

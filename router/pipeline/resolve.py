@@ -18,6 +18,7 @@ from router.model import Facts, Mention, Party, Record
 from router.pipeline.state import State
 
 MOST_RECORDS = 100
+INTERNAL = frozenset({"user", "queue"})
 
 _ORDER = {"contact": 0, "lead": 1, "account": 2, "user": 4, "queue": 5}
 _OTHER_KINDS = 3

@@ -17,11 +17,10 @@ put mail on it. What the rule ignores is ignored, token or not, so that private 
 from collections.abc import Mapping
 
 from router.model import Disposition, Facts, Rule
-from router.pipeline.resolve import records_of
+from router.pipeline.resolve import INTERNAL, records_of
 from router.pipeline.state import State
 
 _CUSTOMERS = frozenset({"contact", "lead", "account"})
-_INTERNAL = frozenset({"user", "queue"})
 
 
 _WANTED = {
@@ -54,7 +53,7 @@ def track(state: State, facts: Facts) -> State:
     if state.method == "report":
         return state  # it is on the CRM's own email
     if not wants[state.rule]:
-        internal = state.rule is Rule.KNOWN and kinds and kinds <= _INTERNAL
+        internal = state.rule is Rule.KNOWN and kinds and kinds <= INTERNAL
         return state.decide(Disposition.IGNORED, "internal" if internal else _said(_UNWANTED, state))
     if state.stranger:
         return state.decide(Disposition.HELD, "held for review, since the sender was never on that thread")

@@ -47,8 +47,17 @@ def _address(value: str) -> str:
     return address
 
 
+def _server_name(value: str) -> str:
+    if not value or any(character.isspace() or character in ';"()' for character in value):
+        raise ValueError(
+            'must be a name alone, such as "mail.example.com": a number after it in the header is a version'
+        )
+    return value
+
+
 _Address = Annotated[str, AfterValidator(_address)]
 _Pattern = Annotated[str, AfterValidator(patterns.parse)]
+_ServerName = Annotated[str, AfterValidator(_server_name)]
 _Start = Annotated[Start, PlainValidator(_start), WithJsonSchema({"type": "string"})]
 _After = Annotated[After, PlainValidator(_after), WithJsonSchema({"type": "string"})]
 
@@ -82,9 +91,8 @@ class IncomingKeys(Settings):
         description="what happens to promoted mail and duplicates: keep | seen | keyword:NAME | move:FOLDER | delete; "
         "not for listeners",
     )
-    authserv: str | None = Field(
+    authserv: _ServerName | None = Field(
         None,
-        min_length=1,
         description="name that our own mail server writes into Authentication-Results; only its verdicts are believed",
     )
     allow_unverified: bool = Field(

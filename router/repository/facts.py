@@ -15,6 +15,7 @@ from router.model import (
     Record,
     Rule,
     ThreadEmail,
+    local_id_hash,
     message_id_hash,
 )
 from router.repository.database import Connection
@@ -24,12 +25,11 @@ from transports.base import Place
 _RECORDS_OF_ONE_ADDRESS = 101
 
 
-def ids_of(copy: Copy) -> list[bytes]:
-    """The hashes of every message id that this message has, answers or reports on."""
+def ids_of(copy: Copy) -> list[str]:
+    """Every message id that this message has, answers, claims or reports on."""
     message, report = copy.message, copy.classification.report
-    ids = [*message.thread_ids, *([message.message_id] if message.message_id else [])]
-    ids += report.message_ids if report else ()
-    return [message_id_hash(message_id) for message_id in ids]
+    ids = [*message.thread_ids, *message.claims, *([message.message_id] if message.message_id else [])]
+    return [*ids, *(report.message_ids if report else ())]
 
 
 def _tokens_of(copy: Copy) -> tuple[str, ...]:
@@ -44,6 +44,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     facts.emails_by_message_id = await _lock_message_ids(connection, readable)
     facts.emails_by_key = await _lock_keys(connection, readable)
     await _read_emails(connection, readable, facts)
+    await _read_automatic(connection, readable, facts)
     facts.records = await _read_records(connection, readable)
     facts.rules = await _read_rules(connection, copies)
     facts.decided = await _read_decided(connection, copies)
@@ -52,13 +53,20 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
 
 
 async def _lock_message_ids(connection: Connection, copies: Sequence[Copy]) -> dict[bytes, UUID]:
+    ids = {message_id for copy in copies for message_id in ids_of(copy)}
     rows = await connection.fetch(
         """
-        INSERT INTO router.message_id (hash) SELECT * FROM unnest($1::bytea[])
-        ON CONFLICT (hash) DO UPDATE SET seen_at = now()
-        RETURNING hash, email_id
+        WITH locked AS (
+            INSERT INTO router.message_id (hash) SELECT * FROM unnest($1::bytea[])
+            ON CONFLICT (hash) DO UPDATE SET seen_at = now()
+            RETURNING hash, email_id
+        )
+        SELECT hash, email_id FROM locked
+        UNION ALL
+        SELECT hash, email_id FROM router.message_id WHERE hash = ANY($2::bytea[])
         """,
-        sorted({message_id for copy in copies for message_id in ids_of(copy)}),
+        sorted({message_id_hash(message_id) for message_id in ids}),
+        list({local_id_hash(message_id) for message_id in ids}),
     )
     return {row["hash"]: row["email_id"] for row in rows if row["email_id"]}
 
@@ -70,7 +78,7 @@ async def _lock_keys(connection: Connection, copies: Sequence[Copy]) -> dict[byt
         ON CONFLICT (key) DO UPDATE SET seen_at = now()
         RETURNING key, email_id
         """,
-        sorted({copy.key for copy in copies}),
+        sorted({key for copy in copies for key in (copy.key, *copy.message.claimed_keys)}),
         KEY_VERSION,
     )
     return {row["key"]: row["email_id"] for row in rows if row["email_id"]}
@@ -97,6 +105,63 @@ async def _read_emails(connection: Connection, copies: Sequence[Copy], facts: Fa
         facts.emails[row["id"]] = ThreadEmail(row["id"], row["regarding_id"], participants, row["created_at"])
         if row["token"]:
             facts.emails_by_token[row["token"]] = row["id"]
+
+
+async def _read_automatic(connection: Connection, copies: Sequence[Copy], facts: Facts) -> None:
+    """Count the automatic emails of the last hour on the threads that automatic copies are on.
+
+    A thread is told by the oldest email that can be reached from one of its emails, upwards and no further than to
+    the first that is older than an hour: so what is read is what came lately, however long the thread is.
+    """
+    answered = {
+        email.id
+        for copy in copies
+        if copy.classification.automatic and copy.classification.report is None
+        for email in _named(copy, facts)
+    }
+    if not answered:
+        return
+    rows = await connection.fetch(
+        """
+        WITH RECURSIVE up AS (
+            SELECT id AS named_id, id, correlated_id, created_at FROM crm.email WHERE id = ANY($1::uuid[])
+            UNION
+            SELECT up.named_id, e.id, e.correlated_id, e.created_at
+            FROM up JOIN crm.email AS e ON e.id = up.correlated_id
+            WHERE up.created_at > now() - interval '1 hour'
+        ), thread AS (
+            SELECT DISTINCT ON (named_id) named_id, id FROM up ORDER BY named_id, created_at, id
+        ), down AS (
+            SELECT id AS thread_id, id, false AS counts FROM thread
+            UNION
+            SELECT down.thread_id, e.id,
+                'automatic' = ANY(e.flags) AND e.correlation_method IS DISTINCT FROM 'report'
+            FROM down JOIN crm.email AS e ON e.correlated_id = down.id
+            WHERE e.created_at > now() - interval '1 hour'
+        )
+        SELECT thread.named_id, thread.id AS thread_id, sender.domain, count(DISTINCT sender.email_id) AS number
+        FROM thread
+        LEFT JOIN (
+            SELECT down.thread_id, p.email_id, substring(p.address FROM '[^@]*$') AS domain
+            FROM down JOIN crm.party AS p ON p.email_id = down.id AND p.role = 'from' AND p.position = 0
+            WHERE down.counts
+        ) AS sender ON sender.thread_id = thread.id
+        GROUP BY thread.named_id, thread.id, sender.domain
+        """,
+        list(answered),
+    )
+    for row in rows:
+        facts.threads[row["named_id"]] = row["thread_id"]
+        if row["number"]:
+            facts.automatic[row["thread_id"], row["domain"]] = row["number"]
+
+
+def _named(copy: Copy, facts: Facts) -> list[ThreadEmail]:
+    by_id = [facts.email_of_id(message_id) for message_id in ids_of(copy)]
+    by_token = [
+        facts.emails.get(facts.emails_by_token[token]) for token in _tokens_of(copy) if token in facts.emails_by_token
+    ]
+    return [email for email in (*by_id, *by_token) if email]
 
 
 async def _read_records(connection: Connection, copies: Sequence[Copy]) -> dict[str, tuple[Record, ...]]:

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from asyncpg import Record
 
 from router.model import KEY_VERSION, Mention, Message, Outgoing, Result, message_id_hash
+from router.relay_reply import ids_of_reply
 from router.repository.database import Connection, Database, storable
 from router.thread_token import new_token
 
@@ -165,15 +166,7 @@ async def _know_our_ids(connection: Connection, emails: Sequence[Record]) -> Non
     """Let answers and the owner's own copy in the Sent folder find the email, from before it leaves."""
     hashes = {message_id_hash(email["message_id"]): email["id"] for email in emails}
     keys = {Message(message_id=email["message_id"], date=email["dated_at"]).key: email["id"] for email in emails}
-    # Sorted, as everywhere, so that nobody deadlocks.
-    await connection.execute(
-        """
-        INSERT INTO router.message_id (hash, email_id) SELECT * FROM unnest($1::bytea[], $2::uuid[])
-        ON CONFLICT (hash) DO UPDATE SET email_id = coalesce(router.message_id.email_id, excluded.email_id)
-        """,
-        sorted(hashes),
-        [hashes[hashed] for hashed in sorted(hashes)],
-    )
+    await _name(connection, hashes)
     await connection.execute(
         """
         INSERT INTO router.message (key, version, email_id)
@@ -214,6 +207,7 @@ async def record(database: Database, results: Sequence[Result]) -> None:
     """
     results = sorted(results, key=lambda result: result.email_id)
     async with database.transaction() as connection:
+        await _know_relays_ids(connection, results)  # first, as those do who bring answers in, so that nobody deadlocks
         ours = await connection.fetch(
             """
             UPDATE crm.email AS e SET status = w.status, status_reason = w.reason,
@@ -260,6 +254,30 @@ async def record(database: Database, results: Sequence[Result]) -> None:
                 [row["status"] for row in told],
                 [row["id"] for row in told],
             )
+
+
+async def _know_relays_ids(connection: Connection, results: Sequence[Result]) -> None:
+    """Let answers find the email also by the ids that a relay may have given it, as its reply tells."""
+    hashes = {
+        message_id_hash(message_id): result.email_id
+        for result in results
+        for text in {outcome.text for outcome in result.outcomes if outcome.state == "accepted"}
+        for message_id in ids_of_reply(text)
+    }
+    if hashes:
+        await _name(connection, hashes)
+
+
+async def _name(connection: Connection, hashes: Mapping[bytes, UUID]) -> None:
+    # Sorted, as everywhere, so that nobody deadlocks.
+    await connection.execute(
+        """
+        INSERT INTO router.message_id (hash, email_id) SELECT * FROM unnest($1::bytea[], $2::uuid[])
+        ON CONFLICT (hash) DO UPDATE SET email_id = coalesce(router.message_id.email_id, excluded.email_id)
+        """,
+        sorted(hashes),
+        [hashes[hashed] for hashed in sorted(hashes)],
+    )
 
 
 async def _write_deliveries(connection: Connection, results: Sequence[Result]) -> None:

@@ -103,6 +103,19 @@ async def test_of_forwarded_mail_it_shows_the_originals_or_why_they_are_not_beli
     assert (status, "there are: sink" in err) == (2, True)
 
 
+async def test_it_tells_what_our_server_says_of_the_sender(crm: Crm, database: str, tmp_path: Path) -> None:
+    await crm.owner(ANN, "known")
+    await crm.record("contact", "Karl", KARL)
+    file = tmp_path / "denied.eml"
+    file.write_bytes(b"Authentication-Results: mail.in.test; spf=pass; dmarc=fail\r\n" + letter(KARL, ANN))
+    status, out, _ = await explain(str(file), "--authserv", "mail.in.test")
+    assert (status, "verdict of mail.in.test: spf=pass, dmarc=fail" in out) == (0, True)
+    status, out, _ = await explain(str(file), "--owner", ANN, database=database)
+    assert (status, "promoted (rule known)" in out) == (0, True)
+    status, out, _ = await explain(str(file), "--owner", ANN, "--authserv", "mail.in.test", database=database)
+    assert (status, "held (rule known)" in out) == (0, True)
+
+
 async def test_what_it_cannot_do_is_said_in_words(database: str, tmp_path: Path) -> None:
     there = tmp_path / "there.eml"
     there.write_bytes(letter(KARL, ANN, "still shown"))

@@ -160,7 +160,7 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     await outbox.start(recording, process_id, [outbox.Start(one.attempt_id, "relay", False) for one in claimed])
     await outbox.give_back(recording, [one.attempt_id for one in claimed])
     (claimed_again,) = await outbox.claim(recording, process_id, 10)
-    taken = Outcome("karl@kunde.test", "accepted", "2.0.0", "taken")
+    taken = Outcome("karl@kunde.test", "accepted", "2.0.0", "250 2.6.0 <new@relay.test> taken")
     await outbox.record(recording, [Result(claimed_again.id, claimed_again.attempt_id, "sent", None, (taken,))])
     assert await crm.value("SELECT status FROM crm.email WHERE direction = 'out' AND sent_at IS NOT NULL") == "sent"
     sent_id = await crm.value("SELECT message_id FROM crm.email WHERE status = 'sent'")
@@ -169,6 +169,13 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     bounce = replace(bounce, classification=Classification("a report", refused))
     await inbox.promote(recording, Batch([bounce], lease, Cursor("1:2")), decide_batch)
     assert await crm.value("SELECT state FROM crm.delivery WHERE code = '5.1.1'") == "refused"
+    [away] = copies(lease, owner_id, [message(3, in_reply_to=("new@relay.test",))], 3)
+    away = replace(away, classification=Classification("Auto-Submitted: auto-replied"))
+    await inbox.promote(recording, Batch([away], lease, Cursor("1:3")), decide_batch)
+    assert (
+        await crm.value("SELECT correlation_method FROM crm.email WHERE message_id = '3@kunde.test'") == "in-reply-to"
+    )
+    assert any("WITH RECURSIVE up" in query for query in recording.queries)
     assert len(recording.queries) > 20
     plans = {}
     async with recording.connection() as connection, connection.transaction():

@@ -10,6 +10,7 @@ from tests.crm import Crm
 from tests.letters import letter, new_id
 from tests.profiles import Profile
 from tests.router_process import NewRouter
+from tests.scripted_smtp import ScriptedSmtp
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
 
@@ -131,6 +132,82 @@ async def test_t18_the_owners_copy_of_what_the_crm_sent_is_a_duplicate(
     assert tuple(email) == (offer, "sent")
     [receipt] = await crm.rows("SELECT email_id, owner_id, folder FROM crm.receipt")
     assert tuple(receipt) == (offer, owner, "Sent")
+
+
+@pytest.mark.parametrize(
+    ("reply", "new"),
+    [
+        ("250 2.6.0 <A1B2C3@out.relay.test> [InternalId=42] Queued mail for delivery", "A1B2C3@out.relay.test"),
+        ("250 Ok 010201932f6e1c7b-8f1d2c3b-000000", "010201932f6e1c7b-8f1d2c3b-000000@eu-west-1.relay.test"),
+    ],
+)
+async def test_t24_the_relay_gives_the_email_another_id(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    outgoing: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    reply: str,
+    new: str,
+) -> None:
+    """Its answer is found by what the relay told, and the owner's own copy of it is a duplicate."""
+    customer = mailbox.replace("@in.test", "@kunde.test")
+    await crm.owner(mailbox, "replies")
+    async with ScriptedSmtp({".": reply}) as relay:
+        router = await new_router(incoming(folders=["INBOX", "Sent"]) + outgoing(port=relay.port, security="none"))
+        await crm.wait_for_sources(2)
+        offer = await crm.send(mailbox, customer, "Offer", "Two hundred chairs.\n")
+        ours = (await crm.wait_for_status(offer, "sent"))["message_id"].encode()
+        [sent] = relay.messages
+        rewritten = sent.replace(b"Message-ID: <" + ours, b"Message-ID: <" + new.encode())
+        assert rewritten.count(ours) == 1  # in the private header
+        dovecot.append(mailbox, rewritten, "Sent")
+        dovecot.deliver(mailbox, letter(customer, mailbox, "AW: the chairs", In_Reply_To=f"<{new}>"))
+        await crm.wait_for_decisions(2)
+        await router.stop()
+    assert await crm.dispositions() == {"duplicate": 1, "promoted": 1}
+    [answer] = await crm.rows("SELECT * FROM crm.email WHERE direction = 'in'")
+    assert (answer["correlated_id"], answer["correlation_method"]) == (offer, "in-reply-to")
+    [receipt] = await crm.rows("SELECT email_id FROM crm.receipt WHERE folder = 'Sent'")
+    assert receipt["email_id"] == offer
+
+
+async def test_t24_our_private_header_correlates_for_those_who_were_on_the_email(
+    crm: Crm, new_router: NewRouter, incoming: Profile, outgoing: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    customer = mailbox.replace("@in.test", "@kunde.test")
+    await crm.owner(mailbox, "replies")
+    await new_router(incoming() + outgoing())
+    await crm.wait_for_sources(1)
+    offer = await crm.send(mailbox, customer, "Offer")
+    ours = f"<{(await crm.wait_for_status(offer, 'sent'))['message_id']}>"
+    for sender in (customer, "stranger@out.test"):
+        dovecot.deliver(mailbox, letter(sender, mailbox, "AW: the chairs", X_CRM_Email_Router=ours))
+    await crm.wait_for_decisions(2)
+    assert await crm.dispositions() == {"promoted": 1, "ignored": 1}
+    [answer] = await crm.rows("SELECT * FROM crm.email WHERE direction = 'in'")
+    assert (answer["correlated_id"], answer["correlation_method"]) == (offer, "private-header")
+
+
+async def test_t39_an_answer_to_an_address_with_the_token(
+    crm: Crm, new_router: NewRouter, incoming: Profile, outgoing: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    customer = mailbox.replace("@in.test", "@kunde.test")
+    owner = await crm.owner(mailbox, "replies")
+    await new_router(incoming() + outgoing())
+    await crm.wait_for_sources(1)
+    offer = await crm.send(mailbox, customer, "Offer")
+    token = (await crm.wait_for_status(offer, "sent"))["token"]
+    tagged = mailbox.replace("@", f"+crm-{token}@")
+    for sender in (customer, "stranger@out.test"):
+        dovecot.deliver(mailbox, letter(sender, tagged, "The chairs"))
+    await crm.wait_for_decisions(2)
+    assert await crm.dispositions() == {"promoted": 1, "held": 1}
+    [answer] = await crm.rows("SELECT * FROM crm.email WHERE direction = 'in'")
+    assert (answer["correlated_id"], answer["correlation_method"]) == (offer, "token")
+    [to] = await crm.rows("SELECT address, record_id FROM crm.party WHERE email_id = $1 AND role = 'to'", answer["id"])
+    assert tuple(to) == (mailbox, owner)
 
 
 async def test_a_strangers_token_opens_no_door(

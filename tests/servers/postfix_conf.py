@@ -10,6 +10,8 @@ from tests.servers.tls import Tls
 REFUSED = "550 5.1.1 No such user here, says the test server"
 DEFERRED = "450 4.2.1 This mailbox is busy, says the test server; come back later"
 
+DENIED = "Authentication-Results: relay.test; dmarc=fail header.from=kunde.test"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -26,7 +28,8 @@ def write_configuration(folder: Path, plan: Plan, tls: Tls) -> None:
     etc.mkdir()
     (etc / "main.cf").write_text(_main(folder, plan, tls))
     (etc / "master.cf").write_text(_master(plan.ports))
-    (etc / "recipients").write_text(f"/^refused[^@]*@/ {REFUSED}\n/^deferred[^@]*@/ {DEFERRED}\n")
+    actions = {"refused": REFUSED, "deferred": DEFERRED, "denied": f"PREPEND {DENIED}"}
+    (etc / "recipients").write_text("".join(f"/^{name}[^@]*@/ {action}\n" for name, action in actions.items()))
     (etc / "domains").write_text(r"/(^|\.)(test|example|example\.(com|net|org))$/ ours" + "\n")
     # Postfix pauses over configuration that has just been written, until it is two seconds old.
     for file in etc.iterdir():

@@ -1,7 +1,9 @@
 """What the server that we trust found out about the sender: Authentication-Results (RFC 8601).
 
 Anybody can write that header, so it counts only where it stands on top of all of its kind, where only the last server
-can have put it, and names the server that the profile trusts.
+can have put it, and names the server that the profile trusts. Servers may write one for each method: those below the
+topmost count as long as they name the same server, but the last of them may be a forged one that the server did not
+remove (RFC 8601 §5). So a lower one adds only methods that none above it tells of, and never a pass.
 """
 
 import re
@@ -12,8 +14,11 @@ from router.model import Verdict
 from router.pipeline.classify.headers import Headers
 
 _COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)")
+_RESULT = re.compile(r"\s*([a-z0-9-]+)(?:\s*/\s*\d+)?\s*=\s*([a-z]{1,20})", re.IGNORECASE)
 _PROPERTY = re.compile(r'([a-z][a-z.-]*)\s*=\s*((?:"(?:[^"\\]|\\.)*"|[^\s"])+)', re.IGNORECASE)
-_RESULT = re.compile(r"\s*([a-z0-9-]+)(?:\s*/\s*\d+)?\s*=\s*([a-z]+)", re.IGNORECASE)
+_MOST = 10  # headers, in which one server tells what it found
+
+_Results = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,38 +31,51 @@ class Passed:
 
 def find_verdict(headers: Headers, authserv: str) -> Verdict | None:
     """Read the verdict of the server `authserv`; None if the topmost one is somebody else's."""
-    results = _results(headers, authserv)
-    if results is None:
-        return None
-    return Verdict(authserv.lower(), tuple((method, result) for method, result, _ in results))
+    found: _Results | None = None
+    for written in headers.all("authentication-results")[:_MOST]:
+        server, results = _read(written)
+        if server != authserv.lower():
+            break
+        if found is None:
+            found = results
+        else:
+            told = {method for method, _ in found}
+            found += tuple(one for one in results if one[0] not in told and one[1] != "pass")
+    return None if found is None else Verdict(authserv.lower(), found)
 
 
 def find_passed(headers: Headers, authserv: str) -> list[Passed] | None:
-    """Read what the server `authserv` vouches for; None if the topmost verdict is somebody else's."""
-    results = _results(headers, authserv)
-    if results is None:
+    """Read what the server `authserv` vouches for, in the topmost header only; None if that is somebody else's."""
+    server, results = _cut(headers.first("authentication-results"))
+    if server != authserv.lower():
         return None
     return [
         # A sender can choose what is quoted: `"ann@example.com"@elsewhere.example` is no address of example.com.
-        Passed(method, {name.lower(): value for name, value in _PROPERTY.findall(rest) if '"' not in value})
-        for method, result, rest in results
-        if result == "pass"
+        Passed(
+            match[1].lower(),
+            {name.lower(): value for name, value in _PROPERTY.findall(result, match.end()) if '"' not in value},
+        )
+        for match, result in results
+        if match[2].lower() == "pass"
     ]
 
 
-def _results(headers: Headers, authserv: str) -> list[tuple[str, str, str]] | None:
-    """Each method with its result, and what is written behind that."""
-    written = headers.first("authentication-results")
+def _read(written: str) -> tuple[str, _Results]:
+    """Read one header: the server that it names, in lower case and without a version, and its results."""
+    server, results = _cut(written)
+    return server, tuple((match[1].lower(), match[2].lower()) for match, _ in results)
+
+
+def _cut(written: str) -> tuple[str, list[tuple[re.Match[str], str]]]:
+    """Cut one header into the server, and each result with the whole of what is written of it."""
     for _ in range(5):  # comments can be nested
         written, found = _COMMENT.subn(" ", written)
         if not found:
             break
     server, *results = _split(written)
     words = server.split()
-    if not words or words[0].strip('"').lower() != authserv.lower():
-        return None
     read = [(match, result) for result in results if (match := _RESULT.match(result))]
-    return [(match[1].lower(), match[2].lower(), result[match.end() :]) for match, result in read]
+    return words[0].strip('"').lower() if words else "", read
 
 
 def _split(written: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from router.model import Attachment, normalise
 from router.pipeline.addresses import read_addresses
 from router.pipeline.headers import decode_words, raw_text, read_fields, read_message_id, unfold
-from router.thread_token import ALPHABET, LENGTH, find_tokens
+from router.thread_token import find_tokens
 
 _ORIGINALS = frozenset(
     {
@@ -20,7 +20,6 @@ _ORIGINALS = frozenset(
 )
 _ID = re.compile(r"^[ \t>]*(?:message-id|x-crm-email-router)[ \t]*:\s*<?([^\s<>]{3,500})", re.IGNORECASE | re.MULTILINE)
 _LIKE_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[\w.-]{1,255}\w", re.IGNORECASE)
-_TOKEN_IN_ADDRESS = re.compile(rf"\+(?:crm[-=._]?)?([{ALPHABET}]{{{LENGTH}}})@", re.IGNORECASE)
 _MOST_BYTES = 200_000
 _MOST_IDS = 32
 
@@ -66,8 +65,3 @@ def ids_of_text(text: str) -> tuple[str, ...]:
 def tokens_of_text(text: str) -> tuple[str, ...]:
     """Find our tokens in a text."""
     return find_tokens(text[:_MOST_BYTES])
-
-
-def tokens_of_address(address: str) -> tuple[str, ...]:
-    """Find our token in an address that a report came back to: `sales+crm-k3m9x2p7@example.com`."""
-    return tuple(token.lower() for token in _TOKEN_IN_ADDRESS.findall(address))

@@ -22,7 +22,6 @@ from router.pipeline.classify.original import (
     is_original,
     recipients_of_part,
     subject_of_part,
-    tokens_of_address,
     tokens_of_text,
 )
 from router.pipeline.classify.status import read_feedback, read_status
@@ -46,13 +45,13 @@ def find_report(message: Message, headers: Headers) -> Report | None:
 def _standard(message: Message, headers: Headers) -> Report | None:
     complained = _complaint(message)
     if complained:
-        return _about(complained, message, headers)
+        return _about(complained, message)
     if "x-amz-sns-message-id" in headers:
         recipients, ids = read_notification(message.text or "")
         if recipients:
-            return _about(recipients, message, headers, ids)
+            return _about(recipients, message, ids)
     recipients = tuple(one for part in _parts(message, _STATUS_PARTS) for one in read_status(part))
-    return _about(_with_words(recipients, message), message, headers) if recipients else None
+    return _about(_with_words(recipients, message), message) if recipients else None
 
 
 def _may_be_notice(message: Message, headers: Headers) -> bool:
@@ -74,13 +73,13 @@ def _in_words(message: Message, headers: Headers) -> Report | None:
         return None
     recipients = _from_words(message, headers, text)
     if recipients:
-        return _about(recipients, message, headers)
+        return _about(recipients, message)
     for attachment in filter(is_original, message.attachments):  # a report that was passed on as another one
         inner = parse(attachment.content)
         if report := _standard(inner, Headers(inner.headers)):
             return report
     recipients = _guessed(message, text)
-    return _about(recipients, message, headers) if recipients else None
+    return _about(recipients, message) if recipients else None
 
 
 def _parts(message: Message, media_types: Iterable[str]) -> list[bytes]:
@@ -160,7 +159,7 @@ def _worst(recipients: _Recipients) -> ReportKind:
     return next(kind for kind in _WORST if kind in kinds)
 
 
-def _about(recipients: _Recipients, message: Message, headers: Headers, named: Iterable[str] = ()) -> Report:
+def _about(recipients: _Recipients, message: Message, named: Iterable[str] = ()) -> Report:
     text = _text(message)
     originals = [attachment.content for attachment in message.attachments if is_original(attachment)]
     ids = [*named, *(id_ for content in originals for id_ in ids_of_part(content))]
@@ -168,10 +167,6 @@ def _about(recipients: _Recipients, message: Message, headers: Headers, named: I
     ids += message.thread_ids
     tokens = [token for content in originals for token in tokens_of_text(subject_of_part(content))]
     tokens += (*message.tokens, *tokens_of_text(text))
-    for mention in message.mentions:
-        tokens += tokens_of_address(mention.address)
-    for name in ("delivered-to", "x-original-to", "envelope-to"):
-        tokens += (token for value in headers.all(name) for token in tokens_of_address(value))
     return Report(
         kind=_worst(recipients),
         recipients=recipients,

@@ -16,5 +16,6 @@ COMMENT ON TABLE router.kept_content IS
 COMMENT ON COLUMN crm.email.flags IS
     'What a person should know: new-on-thread (the sender was not on the thread before), automatic (a machine wrote it: it is no answer), '
     'bounce, delay, delivery, complaint (it reports so on the correlated email), list, bulk (it went to many), '
+    'dmarc-fail (our mail server says that it is not from the domain in From), '
     'smime-signed, smime-encrypted, pgp-signed, pgp-encrypted (kept as it is, not opened or verified), tnef (has a winmail.dat of Outlook''s), '
     'forwarded-inline (read out of the text of a forward: nobody vouches for its words).';

@@ -32,11 +32,13 @@ def copy(
     fault: str | None = None,
     *,
     sent: bool = False,
+    authserv: str | None = None,
 ) -> Copy:
     raw = mail() if raw is None else raw
     place = Place("1", uuid4().hex)
     message = parse(raw)
-    return Copy(uuid4(), 1, place, owner, rule, NOW, message, raw, fault, sent=sent, classification=classify(message))
+    kind = classify(message, authserv)
+    return Copy(uuid4(), 1, place, owner, rule, NOW, message, raw, fault, sent=sent, classification=kind)
 
 
 def record(kind: str, *, active: bool = True, owner: UUID | None = None, age: int = 0) -> Record:

@@ -44,5 +44,25 @@ def test_rfc_8601_comments_quotes_versions_and_several_signatures_are_read() -> 
     assert (found.of("dkim"), found.of("dmarc")) == ("pass", None)
 
 
+def test_rfc_8601_a_server_may_write_a_header_for_each_method() -> None:
+    server = "Authentication-Results: mail.example.com"
+    found = verdict(f"{server}; dmarc=pass\r\n{server} 1; spf=fail\r\n{server}; dkim=fail; dkim=none\r\n{OTHER}")
+    assert found is not None
+    assert found.results == (("dmarc", "pass"), ("spf", "fail"), ("dkim", "fail"), ("dkim", "none"))
+
+
+def test_t78_a_forged_header_right_below_ours_can_add_no_pass_and_change_no_result() -> None:
+    ours = "Authentication-Results: mail.example.com; spf=fail\r\n"
+    found = verdict(ours + "Authentication-Results: mail.example.com; dmarc=pass; dkim=pass; spf=none\r\n")
+    assert found is not None
+    assert found.results == (("spf", "fail"),)
+
+
+def test_t78_what_stands_below_another_servers_header_does_not_count() -> None:
+    ours = "Authentication-Results: mail.example.com; spf=pass\r\n"
+    found = verdict(ours + OTHER + "Authentication-Results: mail.example.com; dmarc=fail\r\n")
+    assert found == Verdict("mail.example.com", (("spf", "pass"),))
+
+
 def test_rfc_8601_no_results_are_a_verdict_without_results() -> None:
     assert verdict("Authentication-Results: mail.example.com; none\r\n") == Verdict("mail.example.com", ())

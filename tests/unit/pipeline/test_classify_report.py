@@ -104,7 +104,7 @@ def test_t72_our_token_is_found_in_the_body_the_subject_and_the_return_path() ->
         notice(text + f"Subject: Offer CRM:{TOKEN}\n"),
         notice(text, subject=f"Undeliverable: Offer CRM:{TOKEN}"),
         notice(text, to=f"sales+crm-{TOKEN}@example.com"),
-        notice(text, delivered_to=f"sales+{TOKEN}@example.com"),
+        notice(text, delivered_to=f"sales+crm-{TOKEN}@example.com"),
     ):
         assert report is not None
         assert report.tokens == (TOKEN,)

@@ -59,6 +59,39 @@ def test_t24_our_id_is_found_in_references_when_the_relay_rewrote_it(world: Worl
     assert email.correlated_id == parent.id
 
 
+@pytest.mark.parametrize("told", ["new@relay.example", "new@"])
+def test_t24_an_answer_names_the_id_that_the_relay_told(world: World, told: str) -> None:
+    parent = world.email("ours@example.com")
+    world.facts.emails_by_message_id[message_id_hash(told)] = parent.id
+    email = promoted(world, mail(in_reply_to="<new@relay.example>"))
+    assert (email.correlated_id, email.method) == (parent.id, "in-reply-to")
+
+
+def test_t24_our_private_header_counts_from_who_was_on_the_email(world: World) -> None:
+    parent = world.email("ours@example.com")
+    email = promoted(world, mail(in_reply_to="<new@relay.example>", x_crm_email_router="<ours@example.com>"))
+    assert (email.correlated_id, email.method) == (parent.id, "private-header")
+
+
+def test_t79_a_strangers_private_header_is_as_if_it_were_not_there(world: World) -> None:
+    world.email("ours@example.com", participants=("bob@client.example",))
+    decision = world.decide(mail(x_crm_email_router="<ours@example.com>"), Rule.REPLIES)
+    assert (decision.disposition, decision.reasons) == (Disposition.IGNORED, ("answers no CRM email",))
+
+
+@pytest.mark.parametrize("header", ["to", "cc", "delivered_to", "x_original_to"])
+def test_t39_the_token_in_a_recipients_address(world: World, header: str) -> None:
+    parent = world.email(token=TOKEN)
+    email = promoted(world, mail(**{header: f"<Sales+CRM-{TOKEN}@example.com>"}))
+    assert (email.correlated_id, email.method) == (parent.id, "token")
+
+
+def test_t39_a_strangers_token_in_an_address_is_held(world: World) -> None:
+    world.email(token=TOKEN, participants=("bob@client.example",))
+    decision = world.decide(mail(to=f"sales+crm-{TOKEN}@example.com"), Rule.REPLIES)
+    assert (decision.disposition, decision.email_id) == (Disposition.HELD, None)
+
+
 def test_t25_a_strangers_token_is_held_and_links_nothing(world: World) -> None:
     world.email(token=TOKEN, participants=("bob@client.example",))
     decision = world.decide(mail(subject=f"Re: Offer CRM:{TOKEN}"), Rule.REPLIES)

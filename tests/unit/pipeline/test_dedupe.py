@@ -4,8 +4,8 @@ from itertools import permutations
 import pytest
 
 from router.model import Disposition, Facts, Rule
-from router.pipeline import decide, decide_batch
-from tests.unit.pipeline.build import NOW, OTHER_OWNER, OWNER, World, copy, mail
+from router.pipeline import decide, decide_batch, parse
+from tests.unit.pipeline.build import NOW, OTHER_OWNER, OWNER, World, copy, mail, record
 
 LISTED = {"from": "list@lists.example", "subject": "[list] Offer"}
 
@@ -139,3 +139,20 @@ def test_t64_what_one_owner_ignored_another_owners_mailbox_is_not_bound_by(world
     theirs = copy(rule=Rule.ALL, owner=OTHER_OWNER)
     world.facts.refused[OWNER, theirs.key] = Disposition.IGNORED
     assert decide(theirs, world.facts).disposition is Disposition.PROMOTED
+
+
+def test_t24_our_own_mail_that_comes_back_under_another_id_is_a_duplicate(world: World) -> None:
+    parent = world.email("ours@example.com")
+    date = "Sat, 21 Nov 2026 00:59:00 +0000"
+    world.facts.emails_by_key[parse(mail(message_id="<ours@example.com>", date=date)).key] = parent.id
+    back = {"message_id": "<new@relay.example>", "x_crm_email_router": "<ours@example.com>"}
+    back["from"] = "sales@example.com"
+    world.knows("sales@example.com", record("queue"))
+    decision = world.decide(mail(date=date, **back))
+    assert (decision.disposition, decision.email_id) == (Disposition.DUPLICATE, parent.id)
+    # An answer of the same second, from somebody else, is no duplicate.
+    assert world.decide(mail(date=date, **back | {"from": "ann@client.example"})).disposition is Disposition.PROMOTED
+    # With another date it is another mail, unless it lies where only the owner writes.
+    redated = mail(date="Sat, 21 Nov 2026 01:59:00 +0000", **back)
+    assert world.decide(redated).disposition is Disposition.PROMOTED
+    assert world.decide(redated, sent=True).email_id == parent.id

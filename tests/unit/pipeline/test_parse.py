@@ -438,3 +438,20 @@ def test_parse_never_raises_on_mutated_mail(seed: int, changes: int) -> None:
     message = parse(bytes(raw))
     assert storable(message)
     assert len(message.key) == 32
+
+
+def test_t39_a_token_in_a_recipients_address_is_taken_off_it() -> None:
+    raw = mail(to="Sales <sales+crm-k3m9x2p7@example.com>, a+b@example.com", reply_to="x+crm-zzzz3333@other.example")
+    message = parse(raw, ["sales+crm-zzzz2222@example.com"])
+    assert [one.address for one in message.of("to")] == ["sales@example.com", "a+b@example.com"]
+    assert [one.address for one in message.of("reply_to")] == ["x+crm-zzzz3333@other.example"]
+    assert message.tokens == ("zzzz2222", "k3m9x2p7")
+
+
+def test_t96_tokens_and_private_headers_without_end_are_cut() -> None:
+    tags = "".join(
+        f"Delivered-To: a+crm-{'abcdefghjk'[n % 10] * 7}{'abcdefghjk'[n // 10]}@b.example\r\n" for n in range(90)
+    )
+    message = parse((tags + "X-CRM-Email-Router: <a@b.example> <b@b.example>\r\n" * 90).encode() + mail())
+    assert len(message.tokens) == 32
+    assert message.claims == ("a@b.example", "b@b.example") * 4
