@@ -1,7 +1,7 @@
 """Mutate messages for as long as is asked, guided by which code they reach: make fuzz ARGS='--seconds 600'
 
-Every message goes through `parse`, `find_marks` and `sanitise`. Whatever raises, takes longer than a second of
-processor time, or gives a text that PostgreSQL cannot hold, is written to the folder .fuzz and ends the run with an
+Every message goes through `parse`, `find_marks`, `sanitise` and `unwrap`. Whatever raises, takes longer than a second
+of processor time, or gives a text that PostgreSQL cannot hold, is written to the folder .fuzz and ends the run with an
 exit status that is not 0.
 """
 
@@ -17,6 +17,7 @@ import atheris
 with atheris.instrument_imports(include=["router.pipeline", "router.markup", "router.sanitise"]):
     from router.pipeline.marks import find_marks
     from router.pipeline.parse import parse
+    from router.pipeline.unwrap import Trust, unwrap
     from router.sanitise import sanitise
 
 from router.model import Message
@@ -62,6 +63,10 @@ def read(raw: bytes) -> Message:
     find_marks(message.text or "")
     if message.html is not None:
         sanitise(message.html)
+    for original in unwrap(raw, Trust(("*@*",), None)).originals:
+        for text in texts(original.message):
+            text.encode()
+            assert "\0" not in text
     return message
 
 

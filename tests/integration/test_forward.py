@@ -12,11 +12,13 @@ import pytest
 from tests.crm import Crm
 from tests.forwards import AUTHSERV, as_file, forwarding, journal, vouched
 from tests.holds import DECIDING, SETTLING, holding
+from tests.integration.test_private import dump, found, telling, words
 from tests.letters import letter, new_id
 from tests.profiles import Profile
 from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
+from tests.servers.postfix import Postfix
 from tests.servers.proxy import Proxy
 
 NewMailbox = Callable[[str], str]
@@ -40,7 +42,7 @@ class Sink:
             "authserv": AUTHSERV,
             "auth": {"user": self.address, "password": {"env": "MAILBOX_PASSWORD"}},
         }
-        return self._incoming("sink", **(more | keys))
+        return self._incoming(**({"name": "sink"} | more | keys))
 
     def deliver(self, mail: bytes, *, domain: str | None = "in.test") -> None:
         """Deliver a mail as our own server does; with `domain` it vouches for the sender."""
@@ -181,6 +183,41 @@ async def test_t88_who_is_not_believed_is_held_and_the_mail_stays(crm: Crm, new_
     assert [mail in zlib.decompress(row["content"]) for mail, row in zip(mails.values(), kept, strict=True)] == [
         True
     ] * len(mails)
+
+
+async def test_t88_through_a_border_server_that_vouches_for_one_and_not_for_what_another_forged(
+    crm: Crm, new_router: NewRouter, dovecot: Dovecot, incoming: Profile, postfix: Postfix, new_mailbox: NewMailbox
+) -> None:
+    await crm.owner("ulla@in.test", "all")
+    sinks = [Sink(dovecot, incoming, new_mailbox(name)) for name in ("vouched", "denied")]
+    await new_router("".join(sink.profile(name=f"s{at}", authserv="relay.test") for at, sink in enumerate(sinks)))
+    await crm.wait_for_sources(2)
+
+    def hand_over() -> None:
+        with smtplib.SMTP("127.0.0.1", postfix.smtp) as smtp:
+            for sink in sinks:
+                mail = forwarding("ulla@in.test", [letter("karl@kunde.test", "ulla@in.test", sink.address)])
+                smtp.sendmail("ulla@in.test", [sink.address], vouched(mail, server="relay.test"))
+
+    await asyncio.to_thread(hand_over)
+    await crm.wait_for_decisions(2)
+    assert sorted(await decisions(crm)) == [("held", None), ("promoted", "ulla@in.test")]
+    assert await crm.admin.fetchval("SELECT subject FROM crm.email") == sinks[0].address
+
+
+async def test_what_a_forwarders_rule_ignores_leaves_nothing_of_its_content(
+    crm: Crm, new_router: NewRouter, sink: Sink, database: str
+) -> None:
+    await crm.owner("ulla@in.test", "replies")
+    router = await new_router(sink.profile())
+    await crm.wait_for_sources(1)
+    word = words("forwarded")
+    sink.deliver(forwarding("ulla@in.test", [telling("ulla@in.test", word)], Message_ID="<outerqx@in.test>"))
+    await crm.wait_for_decisions(1)
+    assert await decisions(crm) == [("ignored", "ulla@in.test")]
+    everything = await asyncio.to_thread(dump, database)
+    assert found(everything, word | {"outer": "outerqx"}) == set()
+    assert found(router.log().encode(), word) == set()
 
 
 async def test_t88_a_profile_can_trust_the_headers(crm: Crm, new_router: NewRouter, sink: Sink) -> None:
