@@ -1,7 +1,6 @@
 """Promote: one batch of copies, one transaction, a number of queries that does not grow with the batch."""
 
 import asyncio
-import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +8,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from router.errors import LeaseLost
-from router.model import CalendarEvent, Copy, Decision, Disposition, Facts, Forward, Rule, message_id_hash
+from router.model import Copy, Decision, Disposition, Facts, Rule, message_id_hash
 from router.repository.attachments import Stored, prepare, write_attachments
 from router.repository.database import Connection, Database
 from router.repository.facts import read_facts
+from router.repository.jsonb import as_calendar, as_envelope, as_rows
 from router.repository.reports import write_reports
 from router.repository.sources import Lease
 from transports.base import Cursor
@@ -145,7 +145,7 @@ async def _write_emails(
                 email.dated_at, email.received_at, email.regarding_id,
                 email.correlated_id, email.method, email.flags, email.defects,
                 (email.dated_at or email.received_at) if email.sent else None,
-                _calendar(email.calendar), _json(email.text_marks), _json(email.raw_headers),
+                as_calendar(email.calendar), as_rows(email.text_marks), as_rows(email.raw_headers),
             )
             for _, email in promoted
         ],
@@ -180,24 +180,6 @@ async def _write_emails(
     await write_attachments(connection, {email.id: stored.get(copy.id, ()) for copy, email in promoted})
 
 
-def _json(rows: Sequence[Sequence[object]]) -> str | None:
-    return json.dumps(rows) if rows else None
-
-
-def _calendar(event: CalendarEvent | None) -> str | None:
-    if event is None:
-        return None
-    return json.dumps(
-        {
-            "method": event.method,
-            "uid": event.uid,
-            "start": event.start.isoformat() if event.start else None,
-            "end": event.end.isoformat() if event.end else None,
-            "organiser": event.organiser,
-        }
-    )
-
-
 async def _write_decisions(connection: Connection, new: Sequence[Decided], batch: Batch) -> None:
     # Where several copies lie in one place, it stays as long as one of them does.
     staying = {copy.lies_at for copy, decision in new if decision.disposition not in batch.settles}
@@ -226,7 +208,7 @@ async def _write_decisions(connection: Connection, new: Sequence[Decided], batch
         [copy.lies_at in staying for copy, _ in new],
         [copy.forward and copy.forward.place.id for copy, _ in new],
         # The outer envelope, like all that tells of a mail, is not kept of what the rule ignores.
-        [_envelope(copy.forward) if decision.email_id else None for copy, decision in new],
+        [as_envelope(copy.forward) if decision.email_id else None for copy, decision in new],
     )
     kept = [
         copy
@@ -249,19 +231,6 @@ async def _write_decisions(connection: Connection, new: Sequence[Decided], batch
             [zlib.compress(copy.content, 1) for copy in kept],
             _KEEP_CONTENT,
         )
-
-
-def _envelope(forward: Forward | None) -> str | None:
-    if forward is None:
-        return None
-    return json.dumps(
-        {
-            "form": forward.form,
-            "forwarder": forward.forwarder,
-            "message_id": forward.message_id,
-            "date": forward.date.isoformat() if forward.date else None,
-        }
-    )
 
 
 async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> None:
