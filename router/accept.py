@@ -8,7 +8,7 @@ from dataclasses import replace
 import structlog
 
 from router.errors import DatabaseError
-from router.forward import read_forwards
+from router.forward import Parsers, read_forwards
 from router.group import Group
 from router.model import Copy, Decision, Owner, normalise
 from router.profile import IncomingProfile, Profiles
@@ -32,9 +32,15 @@ class Door:
     """One listener of ours. The messages of many connections are committed together; one alone waits for nobody."""
 
     def __init__(
-        self, database: Database, profiles: Profiles, profile: IncomingProfile, settings: ListenerSettings
+        self,
+        database: Database,
+        parsers: Parsers,
+        profiles: Profiles,
+        profile: IncomingProfile,
+        settings: ListenerSettings,
     ) -> None:
         self._database = database
+        self._parsers = parsers
         self._profiles = profiles
         self._profile = profile
         self._settings = settings
@@ -96,7 +102,7 @@ class Door:
             for number, recipient in enumerate(received.recipients)
             if (owner := owners.get(normalise(recipient))) is not None
         }
-        copies = await asyncio.to_thread(read_messages, list(addressees.values()), self._source_id, self._profile)
+        copies = await read_messages(self._parsers, list(addressees.values()), self._source_id, self._profile)
         decisions = dict(zip(addressees, await self._group.add(copies), strict=True)) if copies else {}
         return [
             Acceptance(250, f"2.0.0 {decisions[recipient].disposition}") if recipient in decisions else _NOBODY
@@ -104,7 +110,7 @@ class Door:
         ]
 
     async def _accept_forward(self, received: Received) -> list[Acceptance]:
-        copies = await read_forwards(self._database, [received], self._source_id, self._profile)
+        copies = await read_forwards(self._database, self._parsers, [received], self._source_id, self._profile)
         decisions = await self._group.add(copies)
         accepted = Acceptance(250, f"2.0.0 {', '.join(decision.disposition for decision in decisions[:10])}")
         return [

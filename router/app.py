@@ -12,6 +12,8 @@ import structlog
 
 from router.accept import Door
 from router.errors import DatabaseError
+from router.forward import Parsers
+from router.pipeline.read import read
 from router.profile import Profiles, check_owners
 from router.repository import sources
 from router.repository.database import Database
@@ -21,6 +23,7 @@ from router.repository.owners import list_owners
 from router.send import Sender
 from router.settings import Settings
 from router.share import Share
+from router.workers import Workers
 from transports import ListenerSettings
 
 _log = structlog.get_logger(__name__)
@@ -62,7 +65,13 @@ async def run(settings: Settings, profiles: Profiles) -> None:
         told.cancel()
         database = await opening
         await _tell_owners(database, profiles)
-        await serve(database, profiles, timedelta(seconds=settings.lease), stop)
+        parsers = await stack.enter_async_context(parsers_of(settings))
+        await serve(database, parsers, profiles, timedelta(seconds=settings.lease), stop)
+
+
+def parsers_of(settings: Settings) -> Parsers:
+    """The processes that read messages, none of them started yet."""
+    return Workers(read, limit=settings.parse_timeout, size=settings.workers)
 
 
 async def _tell_owners(database: Database, profiles: Profiles) -> None:
@@ -74,7 +83,9 @@ async def _tell_owners(database: Database, profiles: Profiles) -> None:
         _log.warning("owners wait for approval, nothing of theirs is read or sent", owners=waiting)
 
 
-async def serve(database: Database, profiles: Profiles, lease: timedelta, stop: asyncio.Event) -> None:
+async def serve(
+    database: Database, parsers: Parsers, profiles: Profiles, lease: timedelta, stop: asyncio.Event
+) -> None:
     """Do all the work of one router process until told to stop.
 
     A task that ends by a mistake of ours ends the process, so that whoever watches it starts it again.
@@ -83,10 +94,12 @@ async def serve(database: Database, profiles: Profiles, lease: timedelta, stop: 
     await sources.beat(database, process_id)
     beating = asyncio.create_task(_beat(database, process_id, lease), name="beat")
     receiving = [
-        asyncio.create_task(Share(database, profiles, process_id, lease).run(), name="share of the sources"),
+        asyncio.create_task(Share(database, parsers, profiles, process_id, lease).run(), name="share of the sources"),
     ]
     receiving += [
-        asyncio.create_task(Door(database, profiles, profile, profile.settings).run(), name=f"door {profile.name}")
+        asyncio.create_task(
+            Door(database, parsers, profiles, profile, profile.settings).run(), name=f"door {profile.name}"
+        )
         for profile in profiles.incoming
         if isinstance(profile.settings, ListenerSettings)
     ]

@@ -11,6 +11,7 @@ RouterError                 words for an admin: what is wrong, and what to do ab
     └── LeaseLost           another process holds now what was ours
 """
 
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -75,3 +76,9 @@ class ContentRefused(DatabaseError):
 
 class LeaseLost(DatabaseError):
     """Another process holds now what was ours: nothing was committed, let go of it."""
+
+
+def whereabouts(error: BaseException) -> str:
+    """Say where something broke by a mistake of ours, and not what with: its words may hold those of private mail."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {where.name}, line {where.lineno}"

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, time
 import structlog
 
 from router.errors import DatabaseError, LeaseLost
+from router.forward import Parsers
 from router.model import Owner
 from router.profile import IncomingProfile
 from router.receive import Reader
@@ -96,6 +97,7 @@ class Follower:
     def __init__(
         self,
         database: Database,
+        parsers: Parsers,
         profile: IncomingProfile,
         settings: MailboxSettings,
         owner: Owner | None,
@@ -103,6 +105,7 @@ class Follower:
         turns: Turns,
     ) -> None:
         self._database = database
+        self._parsers = parsers
         self._profile = profile
         self._settings = settings
         self.owner = owner
@@ -153,7 +156,7 @@ class Follower:
         leases = await sources.take_folders(self._database, self._lease, list(wanted.values()))
         self._readers = {
             name: self._readers.get(name)
-            or Reader(self._database, self._profile, self.owner, folder, leases[wanted[name]])
+            or Reader(self._database, self._parsers, self._profile, self.owner, folder, leases[wanted[name]])
             for name, folder in folders.items()
         }
         for name in folders:

@@ -1,15 +1,19 @@
 """What a forward mailbox brings: each original becomes a copy in the mailbox that it was forwarded from."""
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from router.model import Copy, Disposition, Forward, Message, Owner, Unwrapped, uuid7
-from router.pipeline.unwrap import Trust, unwrap
+from router.pipeline.read import Reading
+from router.pipeline.unwrap import Trust
 from router.profile import IncomingProfile
 from router.repository.database import Database
 from router.repository.owners import approved_owners
+from router.workers import Fault, Workers
 from transports.base import Place, Received
+
+Parsers = Workers[Reading | Unwrapped, bytes, Sequence[str], str | Trust | None]
+"""Processes that apply `pipeline.read`."""
 
 _NOBODY = "who forwarded it has no approved owner's mailbox"
 _NOBODY_NAMED = "nobody whom the journal report names is an approved owner"
@@ -21,26 +25,39 @@ def trust_of(profile: IncomingProfile) -> Trust:
 
 
 async def read_forwards(
-    database: Database, received: Sequence[Received], source_id: int, profile: IncomingProfile
+    database: Database, parsers: Parsers, received: Sequence[Received], source_id: int, profile: IncomingProfile
 ) -> list[Copy]:
     """Unwrap the mails and find whose the originals are. What nothing came of is one copy too, and nobody's."""
-    opened = await asyncio.to_thread(unwrap_all, received, trust_of(profile))
-    named = {address for one in opened for address in (*one.mailboxes, one.sender)}
+    whole = [one for one in received if one.fault is None]
+    answers = iter(await parsers.map([(one.content, (), trust_of(profile)) for one in whole]))
+    opened: list[tuple[Unwrapped, str | None]] = []
+    for one in received:
+        if one.fault is not None:
+            opened.append((Unwrapped(), f"the server could not give the message up: {one.fault}"))
+            continue
+        match next(answers):
+            case Fault(words):
+                opened.append((Unwrapped(), f"it could not be read: {words}"))
+            case Unwrapped() as unwrapped:
+                opened.append((unwrapped, None))
+            case _:
+                raise AssertionError("a forward mailbox's mail is unwrapped")
+    named = {address for unwrapped, _ in opened for address in (*unwrapped.mailboxes, unwrapped.sender)}
     owners = await approved_owners(database, sorted(named))
     return [
         copy
-        for one, unwrapped in zip(received, opened, strict=True)
-        for copy in copies_of(one, unwrapped, owners, source_id, profile)
+        for one, (unwrapped, fault) in zip(received, opened, strict=True)
+        for copy in copies_of(one, unwrapped, fault, owners, source_id, profile)
     ]
 
 
-def unwrap_all(received: Sequence[Received], trust: Trust) -> list[Unwrapped]:
-    """Unwrap mails; for a thread, since it is work for the processor."""
-    return [Unwrapped() if one.fault else unwrap(one.content, trust) for one in received]
-
-
 def copies_of(
-    received: Received, unwrapped: Unwrapped, owners: Mapping[str, Owner], source_id: int, profile: IncomingProfile
+    received: Received,
+    unwrapped: Unwrapped,
+    fault: str | None,
+    owners: Mapping[str, Owner],
+    source_id: int,
+    profile: IncomingProfile,
 ) -> Iterator[Copy]:
     """Yield a copy of each original for each owner to whom it came; `owners` by mailbox."""
     common: dict[str, Any] = {
@@ -56,8 +73,8 @@ def copies_of(
             owner_id=None,
             message=Message(),
             content=received.content,
-            fault=received.fault,
-            foregone=None if received.fault else _foregone(unwrapped),
+            fault=fault,
+            foregone=None if fault else _foregone(unwrapped),
             **common,
         )
         return
@@ -72,6 +89,7 @@ def copies_of(
             content=original.content,
             sent=sent,
             classification=original.classification,
+            key=original.key,
             forward=forward,
             **common,
         )

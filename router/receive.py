@@ -5,23 +5,23 @@ and it becomes a dead letter; faults of the system leave everything as it was, t
 """
 
 import asyncio
-import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import structlog
 
-from router.errors import ContentRefused, DatabaseError
-from router.forward import read_forwards
+from router.errors import ContentRefused, DatabaseError, whereabouts
+from router.forward import Parsers, read_forwards
 from router.model import Classification, Copy, Decision, Disposition, Message, Owner, Rule, uuid7
-from router.pipeline import classify, decide_batch
-from router.pipeline.parse import parse
+from router.pipeline import decide_batch
+from router.pipeline.read import Reading
 from router.profile import IncomingProfile
 from router.repository import inbox, sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
+from router.workers import Fault
 from transports.base import (
     Cursor,
     CursorLost,
@@ -83,12 +83,10 @@ def _dead(copy: Copy, fault: str) -> Copy:
 def _fault_of_message(error: Exception) -> str:
     """Say what is wrong with a message; raises the error again if it is the system's."""
     if isinstance(error, ContentRefused):
-        return str(error)
+        return f"it could not be stored: {error}"
     if isinstance(error, DatabaseError):
         raise error
-    # Where, not what: the words of a bug may hold the words of private mail.
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {where.name}, line {where.lineno}"
+    return f"it could not be judged: {whereabouts(error)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +99,35 @@ class Addressee:
     sent: bool = False
 
 
-def read_messages(
-    addressees: Sequence[Addressee], source_id: int, profile: IncomingProfile, part: Part = "whole"
+_NOTHING = Reading(Message(), Classification(), b"")
+
+
+async def read_messages(
+    parsers: Parsers,
+    addressees: Sequence[Addressee],
+    source_id: int,
+    profile: IncomingProfile,
+    part: Part = "whole",
 ) -> list[Copy]:
-    """Read the messages; for a thread, since it is work for the processor."""
-    read: dict[int, tuple[Message, Classification]] = {}
+    """Read the messages, each once however many owners it is for; one copy per addressee."""
+    whole = {id(one.received): one.received for one in addressees if one.received.fault is None}
+    answers = await parsers.map(
+        [(received.content, received.recipients, profile.authserv) for received in whole.values()]
+    )
+    readings = dict(zip(whole, answers, strict=True))
     copies = []
     for one in addressees:
         received = one.received
-        if id(received) not in read:
-            message = Message() if received.fault else parse(received.content, received.recipients)
-            read[id(received)] = (message, classify(message, profile.authserv))
-        message, classification = read[id(received)]
+        reading, fault = _NOTHING, None
+        match readings.get(id(received)):
+            case None:
+                fault = f"the server could not give the message up: {received.fault}"
+            case Fault(words):
+                fault = f"it could not be read: {words}"
+            case Reading() as found:
+                reading = found
+            case _:
+                raise AssertionError("only a forward mailbox's mail is unwrapped")
         copies.append(
             Copy(
                 id=uuid7(),
@@ -121,12 +136,13 @@ def read_messages(
                 owner_id=one.owner.id,
                 default_rule=profile.tracking_rule,
                 received_at=received.received_at,
-                message=message,
+                message=reading.message,
                 content=received.content,
-                fault=received.fault,
+                fault=fault,
                 sent=one.sent,
                 headers_only=part == "headers",
-                classification=classification,
+                classification=reading.classification,
+                key=reading.key,
             )
         )
     return copies
@@ -139,9 +155,16 @@ class Reader:
     """
 
     def __init__(
-        self, database: Database, profile: IncomingProfile, owner: Owner | None, folder: Folder, lease: Lease
+        self,
+        database: Database,
+        parsers: Parsers,
+        profile: IncomingProfile,
+        owner: Owner | None,
+        folder: Folder,
+        lease: Lease,
     ) -> None:
         self._database = database
+        self._parsers = parsers
         self._profile = profile
         self.owner = owner
         self._sent = folder.use == "sent"
@@ -153,7 +176,7 @@ class Reader:
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None, folder=folder.name)
 
     async def read(self, mailbox: Mailbox) -> None:
-        """Settle what is left, and bring in all that is new. Raises TransportError, DatabaseError, LeaseLost.
+        """Bring in all that is new, and settle what is left. Raises TransportError, DatabaseError, LeaseLost.
 
         A server that will not settle keeps no mail from coming in: that it will not is raised in the end.
         """
@@ -161,10 +184,11 @@ class Reader:
         if not self.lease.begun:
             present = (await mailbox.list(None, 0)).cursor
             self.lease = await sources.begin(self._database, self.lease, present)
-        await self._settle_rest(mailbox)
         async with aclosing(_one_ahead(self._portions(mailbox))) as portions:
             async for portion in portions:
                 await self._bring_in(mailbox, portion)
+        # Only now does the mailbox know which places still mean something.
+        await self._settle_rest(mailbox)
         if self._unwilling is not None:
             raise self._unwilling
 
@@ -196,12 +220,12 @@ class Reader:
             return []
         if self.owner is None:
             forwards = [one async for one in mailbox.fetch([one.place for one in listed], "whole")]
-            return await read_forwards(self._database, forwards, self.lease.source_id, self._profile)
+            return await read_forwards(self._database, self._parsers, forwards, self.lease.source_id, self._profile)
         rule = self.owner.rule or self._profile.tracking_rule
         part: Part = "headers" if rule is Rule.NONE else "whole"
         received = [one async for one in mailbox.fetch([one.place for one in listed], part)]
         addressees = [Addressee(self.owner, one, one.place, sent=self._sent) for one in received]
-        return await asyncio.to_thread(read_messages, addressees, self.lease.source_id, self._profile, part)
+        return await read_messages(self._parsers, addressees, self.lease.source_id, self._profile, part)
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies, forwards = portion.copies, self._profile.forwards

@@ -11,6 +11,8 @@ from router.errors import SettingsError
 
 PREFIX: Final = "EMAIL_ROUTER_"
 
+_MOST_WORKERS: Final = 4  # by default: more of them than one process has other work for
+
 
 def _folder(for_root: str, variable: str, otherwise: str) -> Path:
     """Where the system, or else the user, keeps such things (XDG Base Directory Specification)."""
@@ -60,6 +62,19 @@ class Settings(BaseSettings):
         ge=1,
         le=3600,
         description="Seconds of silence after which another process takes over the work of this one.",
+    )
+    workers: int = Field(
+        default_factory=lambda: min(len(os.sched_getaffinity(0)), _MOST_WORKERS),
+        ge=1,
+        description="Processes that read messages beside the router's own, each of about 25 MB and started when it is "
+        "needed; more of them help where much mail comes at once.",
+        json_schema_extra={"shown": f"the processors there are, at most {_MOST_WORKERS}"},
+    )
+    parse_timeout: float = Field(
+        default=30,
+        ge=1,
+        le=3600,
+        description="Seconds that reading one message may take; one that takes longer is a dead letter.",
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info", description="The least that is logged: `debug`, `info`, `warning` or `error`."

@@ -13,6 +13,7 @@ import structlog
 
 from router.errors import DatabaseError
 from router.follow import Follower, Turns, primary_source
+from router.forward import Parsers
 from router.model import Owner
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources
@@ -27,8 +28,11 @@ _log = structlog.get_logger(__name__)
 class Share:
     """The followers of this process, one task for each mailbox that it holds, by the source that stands for it."""
 
-    def __init__(self, database: Database, profiles: Profiles, process_id: UUID, lease: timedelta) -> None:
+    def __init__(
+        self, database: Database, parsers: Parsers, profiles: Profiles, process_id: UUID, lease: timedelta
+    ) -> None:
         self._database = database
+        self._parsers = parsers
         self._profiles = profiles
         self._process_id = process_id
         self._lease = lease
@@ -89,7 +93,7 @@ class Share:
     def _start(self, lease: Lease, source: Source, profile: IncomingProfile, owner: Owner | None) -> None:
         assert isinstance(profile.settings, MailboxSettings)
         turns = self._turns.setdefault(profile.name, Turns(profile.settings.at_once))
-        follower = Follower(self._database, profile, profile.settings, owner, lease, turns)
+        follower = Follower(self._database, self._parsers, profile, profile.settings, owner, lease, turns)
         task = asyncio.create_task(follower.run(), name=f"{profile.name} {source.mailbox}")
         self._followers[lease.source_id] = (follower, lease, task)
 

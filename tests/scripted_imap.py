@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
-from transports.base import After, Received, Settlement
+from transports.base import After, Cursor, Received, Settlement
 from transports.imap import ImapSettings
 
 Fault = Callable[[bytes], bytes | BaseException | None]
@@ -17,11 +17,14 @@ _GREETING = (
     b"* OK [CAPABILITY IMAP4rev1 IDLE STARTTLS NAMESPACE SPECIAL-USE LIST-EXTENDED LIST-STATUS MOVE UIDPLUS] hi\r\n"
 )
 _ANSWERS = {
-    b"LOGIN": b"* CAPABILITY IMAP4rev1 IDLE NAMESPACE SPECIAL-USE LIST-EXTENDED LIST-STATUS MOVE UIDPLUS NOTIFY\r\n",
+    b"LOGIN": b"* CAPABILITY IMAP4rev1 IDLE NAMESPACE SPECIAL-USE LIST-EXTENDED LIST-STATUS MOVE UIDPLUS NOTIFY "
+    b"ENABLE CONDSTORE QRESYNC\r\n",
+    b"ENABLE": b"* ENABLED CONDSTORE QRESYNC\r\n",
     b'LIST "" "*"': b'* LIST () "/" INBOX\r\n* LIST (\\Sent) "/" "Sent"\r\n* LIST () "/" {3}\r\nB(x\r\n',
     b"LIST": b'* LIST () "/" Sent\r\n* STATUS Sent (UIDNEXT 9 UIDVALIDITY 7)\r\n',
     b"NAMESPACE": b'* NAMESPACE (("" "/")) NIL (("shared/" "/"))\r\n',
-    b"SELECT": b"* 3 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 4] ok\r\n* OK [PERMANENTFLAGS (\\*)] ok\r\n",
+    b"SELECT": b"* 3 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 4] ok\r\n* OK [PERMANENTFLAGS (\\*)] ok\r\n"
+    b"* OK [HIGHESTMODSEQ 9] ok\r\n* VANISHED (EARLIER) 9\r\n* 3 FETCH (UID 3 FLAGS () MODSEQ (9))\r\n",
     b"UID SEARCH": b"* SEARCH 1 2 3\r\n",
     b"UID FETCH 1:3 (UID RFC": b"".join(
         b'* %d FETCH (UID %d RFC822.SIZE %d INTERNALDATE " 1-Jan-2026 10:00:00 +0000")\r\n' % (n, n, len(CONTENT))
@@ -102,6 +105,7 @@ async def session(faults: Iterator[Fault | None], connect: Any = None, **changes
         async with ImapSettings.model_validate(made).open("a@in.test") as account:
             for folder in await account.folders():
                 view = account.folder(folder.name)
+                await view.list(Cursor("7:2:8"), 10)
                 listing = await view.list(None, 10)
                 places = [listed.place for listed in listing.copies]
                 copies += [copy async for copy in view.fetch(places, "whole")]
@@ -112,11 +116,11 @@ async def session(faults: Iterator[Fault | None], connect: Any = None, **changes
     return copies
 
 
-def in_time(faults: list[Fault | None]) -> list[Received]:
+def in_time(faults: list[Fault | None], **changes: Any) -> list[Received]:
     """Run a session in which the answers have these faults, in their order; fails if it does not end."""
 
     async def run() -> list[Received]:
         async with asyncio.timeout(30):
-            return await session(iter(faults))
+            return await session(iter(faults), **changes)
 
     return asyncio.run(run())

@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-from transports._imap_folders import find_folders, is_there, wanted_folders
+from transports._folders import wanted_folders
+from transports._imap_folders import find_folders, is_there
 from transports._imap_login import log_in
 from transports._imap_mailbox import ImapMailbox
 from transports._imap_names import seen_name
+from transports._imap_position import Opening, Position
 from transports._imap_protocol import ImapProtocol
 from transports._imap_reply import Reply
 from transports._imap_response import Response, status
@@ -41,6 +43,7 @@ class ImapAccount:
         self._connection: ImapProtocol | None = None
         self._lock = asyncio.Lock()
         self._selected: str | None = None
+        self._looked = False
         self._views: dict[str, ImapMailbox] = {}
         self._notified: frozenset[str] = frozenset()
         self._heard: set[str] = set()
@@ -117,24 +120,43 @@ class ImapAccount:
         finally:
             self._lock.release()
 
-    async def select(self, folder: str) -> None:
-        """Select a folder, anew if it is already. Raises Missing, Permanent or Temporary."""
+    async def look_into(self, folder: str, after: Position | None) -> Opening | None:
+        """Make the server show what has come into a folder; what it told, if that took selecting it.
+
+        Selected by somebody who did not look, it is selected anew: that tells more than NOOP would.
+        """
+        known = folder == self._selected and self._looked
+        opening = await (self.refresh(after) if known else self.select(folder, after))
+        self._looked = True
+        return opening
+
+    async def select(self, folder: str, after: Position | None = None) -> Opening:
+        """Select a folder, anew if it is already; with a position, so that the server tells what is beyond it.
+
+        Raises Missing, Permanent or Temporary.
+        """
         imap = self.imap
         self._gather()
         self._selected = None
-        reply = await imap.select(imap.named(folder))
+        resync = [after.resync] if after is not None and "QRESYNC" in imap.enabled else []
+        reply = await imap.select(imap.named(folder), *resync)
+        if reply.result == "BAD" and resync:
+            # It is offered and not understood: do without.
+            imap.enabled.discard("QRESYNC")
+            reply = await imap.select(imap.named(folder))
         if not reply.ok:
             self._note_trouble(folder)
             raise await self._refusal(folder, reply)
         if not imap.validity.isdigit():
             self._note_trouble(folder)
             raise Permanent(f"{imap.peer} gives the folder {folder} no UIDVALIDITY, so its UIDs mean nothing")
-        self._selected = folder
-        told = {code: imap.codes.get(code, "") for code in ("UIDVALIDITY", "UIDNEXT")}
+        self._selected, self._looked = folder, False
+        told = {code: number for code in ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ") if (number := imap.number(code))}
         if folder in self._views:
-            self._views[folder].watch.hear({code: int(value) for code, value in told.items() if value.isdigit()})
+            self._views[folder].watch.hear(told)
+        return Opening.read(told, reply.data)
 
-    async def refresh(self) -> None:
+    async def refresh(self, after: Position | None = None) -> Opening | None:
         """Hear what has come into the selected folder, and whether it is still the same. Raises Missing if it is gone.
 
         Where it was deleted, or made anew, NOOP goes on being OK: Dovecot then warns by an untagged NO, and Cyrus shows
@@ -142,12 +164,12 @@ class ImapAccount:
         """
         imap = self.imap
         if self._selected is not None and not imap.exists:
-            await self.select(self._selected)
-            return
+            return await self.select(self._selected, after)
         reply = (await imap.run("NOOP")).require(f"{imap.peer} refuses NOOP")
         warned = any(response[0][:5].upper() == b"* NO " for response in reply.data)
         if self._selected is not None and (warned or not imap.exists):
-            await self.select(self._selected)
+            return await self.select(self._selected, after)
+        return None
 
     async def connect(self) -> None:
         """Connect and log in, also in place of a connection that is lost."""

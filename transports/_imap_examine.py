@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from transports._examine import find_name, found_tls, no_way
-from transports._imap_folders import find_folders, is_there, wanted_folders
+from transports._folders import wanted_folders
+from transports._imap_folders import find_folders, is_there
 from transports._imap_login import PORTS, enter, reach
 from transports._imap_protocol import ImapProtocol
 from transports._imap_response import status, values

@@ -4,36 +4,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from transports._folders import usual_use
 from transports._imap_names import seen_name
 from transports._imap_protocol import ImapProtocol
 from transports._imap_response import Response, Value, values
 from transports.base import Folder, FolderUse
 
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split(", "))
-
-
-_WELL_KNOWN: dict[FolderUse, frozenset[str]] = {
-    "sent": _names(
-        "sent, sent items, sent messages, sent mail, gesendet, gesendete elemente, gesendete objekte, envoyés, "
-        "messages envoyés, éléments envoyés, enviados, elementos enviados, mensajes enviados, itens enviados, inviata, "
-        "posta inviata, verzonden, verzonden items, skickat, sendt, wysłane, elementy wysłane"
-    ),
-    "junk": _names(
-        "junk, junk email, junk e-mail, junk mail, junk-e-mail, spam, bulk mail, spamverdacht, courrier indésirable, "
-        "correo no deseado, posta indesiderata, lixo eletrônico, ongewenste e-mail, skräppost, wiadomości-śmieci"
-    ),
-    "trash": _names(
-        "trash, deleted, deleted items, deleted messages, papierkorb, gelöscht, gelöschte elemente, gelöschte objekte, "
-        "corbeille, éléments supprimés, papelera, elementos eliminados, cestino, posta eliminata, lixeira, "
-        "itens excluídos, prullenbak, verwijderde items, papperskorgen, kosz, elementy usunięte"
-    ),
-    "drafts": _names(
-        "drafts, draft, entwürfe, brouillons, borradores, bozze, rascunhos, concepten, utkast, kopie robocze, szkice"
-    ),
-    "archive": _names("archive, archives, archiv"),
-}
 _USES: dict[str, FolderUse] = {
     "\\sent": "sent",
     "\\junk": "junk",
@@ -45,7 +21,6 @@ _USES: dict[str, FolderUse] = {
     "\\flagged": "all",
     "\\important": "all",
 }
-_LEFT_OUT = frozenset(["junk", "trash", "drafts", "all"])
 _LIST = re.compile(rb"\* LIST ", re.IGNORECASE)
 _NAMESPACE = re.compile(rb"\* NAMESPACE ", re.IGNORECASE)
 
@@ -83,21 +58,6 @@ async def is_there(imap: ImapProtocol, name: str) -> bool:
     utf8 = "UTF8=ACCEPT" in imap.enabled
     found = (listed(response, utf8=utf8) for response in reply.data)
     return not reply.ok or any(folder.name == name and folder.selectable for folder in found if folder)
-
-
-def wanted_folders(there: Sequence[Folder], names: Iterable[str], *, sent: bool) -> Sequence[Folder]:
-    """Return those that the settings ask for. One that is named is among them even if it is not there."""
-    by_name = {folder.name: folder for folder in there}
-    wanted: dict[str, Folder] = {}
-    for name in names:
-        if name == "*":
-            wanted |= {folder.name: folder for folder in there if folder.use not in _LEFT_OUT}
-        else:
-            named = "INBOX" if name.upper() == "INBOX" else name
-            wanted[named] = by_name.get(named, Folder(named, "inbox" if named == "INBOX" else ""))
-    if sent:
-        wanted |= {folder.name: folder for folder in there if folder.use == "sent"}
-    return sorted(wanted.values(), key=lambda folder: folder.use != "inbox")
 
 
 def listed(response: Response, *, utf8: bool) -> Found | None:
@@ -154,7 +114,5 @@ def _use(folder: Found, told: set[FolderUse]) -> FolderUse:
         if flag in folder.attributes:
             return use
     last = folder.name.rpartition(folder.separator)[2] if folder.separator else folder.name
-    for use, names in _WELL_KNOWN.items():
-        if use not in told and last.casefold() in names:
-            return use
-    return ""
+    use = usual_use(last)
+    return use if use not in told else ""

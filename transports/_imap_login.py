@@ -128,8 +128,13 @@ async def _authenticate(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) ->
 
 
 async def _enable(protocol: ImapProtocol) -> None:
-    # Without it a server gives messages with UTF-8 headers changed, or not at all (RFC 6855 §3, RFC 6858).
-    # CONDSTORE and QRESYNC are not asked for: they tell of flags and of what is gone, and we follow only what comes,
-    # which UIDNEXT tells as cheaply as HIGHESTMODSEQ would, and without stirring whenever somebody reads a message.
-    if {"ENABLE", "UTF8=ACCEPT"} <= protocol.capabilities or {"ENABLE", "UTF8=ONLY"} <= protocol.capabilities:
-        await protocol.run("ENABLE", "UTF8=ACCEPT")
+    """Ask for what a server does only for those who can bear it (RFC 5161), in one command.
+
+    Without UTF8=ACCEPT it gives messages with UTF-8 headers changed, or not at all (RFC 6855 §3, RFC 6858). CONDSTORE
+    makes it count changes, which tells a folder that went back; QRESYNC makes SELECT name what is new (RFC 7162).
+    """
+    offered = protocol.capabilities
+    names = {"UTF8=ACCEPT": "UTF8=ACCEPT", "UTF8=ONLY": "UTF8=ACCEPT", "CONDSTORE": "CONDSTORE", "QRESYNC": "QRESYNC"}
+    wanted = dict.fromkeys(name for capability, name in names.items() if capability in offered)
+    if "ENABLE" in offered and wanted:
+        await protocol.run("ENABLE", *wanted)

@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from transports._imap_fetch import LITERAL_LIMIT, describe, faulty, fetch_in_spite, groups, search, uid_of, uids_of
+from transports._imap_culprit import fetch_in_spite
+from transports._imap_fetch import LITERAL_LIMIT, describe, faulty, groups, search, uid_of, uids_of
+from transports._imap_position import Opening, Position, valid_in
 from transports._imap_settle import settle_group
 from transports._imap_watch import HIGHEST_UID, Watch
 from transports.base import (
@@ -35,11 +37,12 @@ KNOWN_AHEAD = 50_000
 
 
 class ImapMailbox:
-    """See `Mailbox`. The cursor is "UIDVALIDITY:UID", the UID being the last one seen."""
+    """See `Mailbox`. The cursor is a `Position`; which generation of places is valid, a view learns from it."""
 
     def __init__(self, account: ImapAccount, name: str) -> None:
         self._account = account
         self._validity = ""
+        self._generation = 0
         self._ahead: Sequence[int] = ()
         self._ahead_of = HIGHEST_UID
         self._known: dict[int, Listed] = {}
@@ -49,7 +52,7 @@ class ImapMailbox:
     async def list(self, after: Cursor | None, limit: int) -> Listing:
         """List what came after the cursor. See `Mailbox.list`."""
         try:
-            async with self._account.turn(self.name) as imap:
+            async with self._account.turn() as imap:
                 listing = await self._list(imap, after, limit) if limit else Listing((), await self._present(imap))
         except CursorLost:
             raise
@@ -63,7 +66,7 @@ class ImapMailbox:
         """Yield the copies at these places. See `Mailbox.fetch`."""
         try:
             async with self._account.turn(self.name) as imap:
-                described = await self._described(imap, uids_of(places, imap.validity))
+                described = await self._described(imap, uids_of(places, self._valid(imap)))
             for group in groups(described):
                 if group[0].size > LITERAL_LIMIT:
                     yield faulty(group[0].place, f"{group[0].size} bytes are more than can be read")
@@ -80,74 +83,98 @@ class ImapMailbox:
             raise
 
     async def settle(self, done: Sequence[Settlement]) -> None:
-        """Flag, move or delete. Places of another UIDVALIDITY are passed over: they are other messages now."""
+        """Flag, move or delete. Places that are valid no more are passed over: they are other messages now."""
         by_action: dict[After, list[Place]] = defaultdict(list)
         for settlement in done:
             by_action[settlement.after].append(settlement.place)
         async with self._account.turn(self.name) as imap:
             for after, places in by_action.items():
-                for uids in _chunks(uids_of(places, imap.validity), SET_UIDS):
+                for uids in _chunks(uids_of(places, self._valid(imap)), SET_UIDS):
                     await settle_group(imap, after, uids)
 
     # Listing
 
     async def _list(self, imap: ImapProtocol, after: Cursor | None, limit: int) -> Listing:
+        position = None if after is None else Position.read(after)
         # Only now does the server show what has come, and whether the folder was replaced.
-        await self._account.refresh()
-        seen = self._position(imap, after)
+        opening = await self._account.look_into(self.name, position)
+        if after is not None:
+            await self._check(imap, position, opening)
+        self._forget_others(imap)
+        seen = position.uid if position else 0
         if self.watch.has_shown(seen) and not imap.news.is_set():
-            return Listing((), _cursor(imap, seen))
-        ahead = await self._uids_after(imap, seen, limit)
+            return Listing((), after or self._cursor(imap, seen))
+        ahead = await self._uids_after(imap, seen, limit, opening)
         uids, more = ahead[:limit], len(ahead) > limit
-        copies = await describe(imap, uids)
+        copies = await describe(imap, uids, self._validity)
         last = uids[-1] if uids else seen
         self._known = {uid_of(listed.place): listed for listed in copies}
         if not more:
             self.watch.is_listed(imap.validity, last)
         if copies:
             self._account.note_busy()
-        return Listing(tuple(copies), _cursor(imap, last), more)
+        cursor = after if after is not None and not uids else self._cursor(imap, last)
+        return Listing(tuple(copies), cursor, more)
 
     async def _present(self, imap: ImapProtocol) -> Cursor:
         # Selected anew, since UIDNEXT is told only then; a server need not even tell it.
         await self._account.select(self.name)
-        upcoming = imap.codes.get("UIDNEXT", "")
-        if upcoming.isdigit():
-            return _cursor(imap, int(upcoming) - 1)
-        return _cursor(imap, max(await search(imap, "*"), default=0))
+        upcoming = imap.number("UIDNEXT")
+        return self._cursor(imap, upcoming - 1 if upcoming else max(await search(imap, "UID", "*"), default=0))
 
-    def _position(self, imap: ImapProtocol, cursor: Cursor | None) -> int:
-        if self._validity != imap.validity:
-            self._validity, self._ahead_of, self._known = imap.validity, HIGHEST_UID, {}
-        if cursor is None:
-            return 0
-        validity, _, uid = cursor.partition(":")
-        if validity != imap.validity or not (uid.isascii() and uid.isdecimal()):
-            whose = f"{self.name} of {self._account.mailbox}"
+    async def _check(self, imap: ImapProtocol, position: Position | None, opening: Opening | None) -> None:
+        """Raise CursorLost if the position means nothing any more; else its generation is that of the places."""
+        whose = f"{self.name} of {self._account.mailbox}"
+        if position is None:
+            raise CursorLost(f"the cursor of the folder {whose} cannot be read")
+        self._generation = position.generation
+        if position.validity != imap.validity:
+            self._generation += 1
             raise CursorLost(f"the folder {whose} was made anew on the server (UIDVALIDITY)")
-        return int(uid)
+        if opening and await _went_back(imap, position, opening):
+            self._generation += 1
+            raise CursorLost(f"the folder {whose} went back on the server, as one restored from a backup does")
 
-    async def _uids_after(self, imap: ImapProtocol, seen: int, limit: int) -> Sequence[int]:
+    def _valid(self, imap: ImapProtocol) -> str:
+        return valid_in(imap.validity, self._generation)
+
+    def _cursor(self, imap: ImapProtocol, uid: int) -> Cursor:
+        return Position(imap.validity, uid, imap.number("HIGHESTMODSEQ"), self._generation).cursor
+
+    def _forget_others(self, imap: ImapProtocol) -> None:
+        """Forget what is known of UIDs that are other messages now."""
+        if self._validity != self._valid(imap):
+            self._validity, self._ahead_of, self._known = self._valid(imap), HIGHEST_UID, {}
+
+    async def _uids_after(self, imap: ImapProtocol, seen: int, limit: int, opening: Opening | None) -> Sequence[int]:
         """Return, in order, more than `limit` UIDs beyond `seen`, or all there are."""
         ahead = self._ahead[bisect_right(self._ahead, seen) :] if seen >= self._ahead_of else ()
         if len(ahead) <= limit:
-            # What comes from now on is news again.
-            imap.news.clear()
-            # "n:*" always names the last message, even where its UID is below n (RFC 3501 §6.4.8).
-            ahead = sorted(uid for uid in await search(imap, f"{min(seen + 1, HIGHEST_UID)}:*") if uid > seen)
+            told = opening.beyond(seen) if opening else None
+            ahead = await _searched_beyond(imap, seen) if told is None else told
             self._ahead, self._ahead_of = ahead[: max(KNOWN_AHEAD, limit + 1)], seen
         return ahead
 
     async def _described(self, imap: ImapProtocol, uids: Sequence[int]) -> Iterable[Listed]:
-        known = self._known if self._validity == imap.validity else {}
+        known = self._known if self._validity == self._valid(imap) else {}
         found = {uid: known[uid] for uid in uids if uid in known}
         for chunk in _chunks([uid for uid in uids if uid not in found], SET_UIDS):
-            found |= {uid_of(listed.place): listed for listed in await describe(imap, chunk)}
+            found |= {uid_of(listed.place): listed for listed in await describe(imap, chunk, self._valid(imap))}
         return [found[uid] for uid in uids if uid in found]
 
 
-def _cursor(imap: ImapProtocol, uid: int) -> Cursor:
-    return Cursor(f"{imap.validity}:{uid}")
+async def _went_back(imap: ImapProtocol, position: Position, opening: Opening) -> bool:
+    if 0 < opening.modseq < position.modseq:
+        return True
+    # A server may be wrong about UIDNEXT; about what is there it is not.
+    return 0 < opening.uidnext <= position.uid and max(await search(imap, "UID", "*"), default=0) < opening.uidnext
+
+
+async def _searched_beyond(imap: ImapProtocol, uid: int) -> Sequence[int]:
+    # What comes from now on is news again.
+    imap.news.clear()
+    # "n:*" always names the last message, even where its UID is below n (RFC 3501 §6.4.8).
+    return sorted(one for one in await search(imap, "UID", f"{min(uid + 1, HIGHEST_UID)}:*") if one > uid)
 
 
 def _chunks(uids: Sequence[int], size: int) -> Iterable[Sequence[int]]:

@@ -107,13 +107,13 @@ class ImapProtocol(ImapReceiver):
         """Return the folder's name as this connection says it."""
         return folder_name(folder, utf8="UTF8=ACCEPT" in self.enabled)
 
-    async def select(self, mailbox: str = "INBOX", *, read_only: bool = False) -> Reply:
+    async def select(self, mailbox: str = "INBOX", *parameters: str, read_only: bool = False) -> Reply:
         """Select a folder, its name as it goes into the command; or only look at it, which changes nothing."""
         self.state = AUTH
         self.news.clear()
-        for code in ("UIDVALIDITY", "UIDNEXT", "PERMANENTFLAGS"):
+        for code in ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ", "PERMANENTFLAGS"):
             self.codes.pop(code, None)
-        reply = await self.run("EXAMINE" if read_only else "SELECT", mailbox)
+        reply = await self.run("EXAMINE" if read_only else "SELECT", mailbox, *parameters)
         if reply.ok:
             self.state = SELECTED
         return reply
@@ -192,6 +192,7 @@ class ImapProtocol(ImapReceiver):
                 await answer.wait()
         except TimeoutError:
             about = f" to {answer.name}" if isinstance(answer, Command) else ""
+            self.silent = True
             self._lose(f"no answer{about} in {self.timeout:g} seconds")
         finally:
             self._deadline = None

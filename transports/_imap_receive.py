@@ -5,6 +5,7 @@ asked for is never dropped. Whatever ends the connection (its loss, BYE, bytes t
 """
 
 import asyncio
+import re
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from typing import cast
 from aioimaplib import AUTH, CONNECTED, LOGOUT, NONAUTH, SELECTED, Command, IMAP4ClientProtocol
 
 from transports._imap_reply import backoff, response_code
-from transports._imap_response import LITERAL_LIMIT, MalformedError, Response, Splitter
+from transports._imap_response import LITERAL_LIMIT, MalformedError, Response, Splitter, vanished
 from transports.base import Unreachable
 
 REPLY_LIMIT = LITERAL_LIMIT + (64 << 20)
@@ -35,7 +36,7 @@ class ImapReceiver(IMAP4ClientProtocol):
 
     `codes` holds the last value of response codes such as UIDVALIDITY, `exists` how many messages the selected folder
     has, and `news` is set when that has grown; whoever looks clears it. STATUS responses go to `on_status`, since
-    they come unasked too (RFC 5465).
+    they come unasked too (RFC 5465). `silent` says of a connection that has ended that no answer came in time.
     """
 
     def __init__(self, peer: str, timeout: float, splitter: Splitter | None = None) -> None:
@@ -55,6 +56,7 @@ class ImapReceiver(IMAP4ClientProtocol):
         self._data: list[Response] = []
         self._received_bytes = 0
         self._deadline: asyncio.Timeout | None = None
+        self.silent = False
         self._deaf = False
         self._greeted = asyncio.Event()
         self._wake = asyncio.Event()
@@ -64,7 +66,6 @@ class ImapReceiver(IMAP4ClientProtocol):
             b"BYE": self._take_bye,
             b"CAPABILITY": self._take_capability,
             b"ENABLED": self._take_enabled,
-            b"VANISHED": self._take_vanished,
             **dict.fromkeys((b"OK", b"NO", b"BAD"), self._note_code),
         }
 
@@ -72,6 +73,11 @@ class ImapReceiver(IMAP4ClientProtocol):
     def validity(self) -> str:
         """UIDVALIDITY of the selected folder."""
         return self.codes.get("UIDVALIDITY", "")
+
+    def number(self, code: str) -> int:
+        """Return what a response code has told, such as UIDNEXT; 0 if it was not told, or is no number."""
+        value = self.codes.get(code, "")
+        return int(value) if re.fullmatch("[0-9]{1,20}", value) else 0
 
     # The link
 
@@ -155,6 +161,8 @@ class ImapReceiver(IMAP4ClientProtocol):
             self._kinds[kind](words)
         elif kind == b"STATUS":
             self._take_status(response)
+        elif kind == b"VANISHED":
+            self._take_vanished(response)
         # What comes while we idle has been noted, and nobody reads it again.
         if self._command is not None and self._command.name != "IDLE":
             self._data.append(response)
@@ -174,9 +182,10 @@ class ImapReceiver(IMAP4ClientProtocol):
     def _take_enabled(self, words: bytes) -> None:
         self.enabled |= set(words.decode(errors="replace").upper().split())
 
-    def _take_vanished(self, words: bytes) -> None:
-        if not words.upper().startswith(b"(EARLIER)"):
-            self.exists = max(0, self.exists - _count(words))
+    def _take_vanished(self, response: Response) -> None:
+        # What had vanished earlier is not counted in EXISTS.
+        if b"(EARLIER)" not in response[0].upper():
+            self.exists = max(0, self.exists - sum(span.stop - span.start for span in vanished(response)))
 
     def _take_continuation(self) -> None:
         command = self._command
@@ -239,9 +248,3 @@ class ImapReceiver(IMAP4ClientProtocol):
 
 def _shown(words: bytes) -> str:
     return words[:500].decode(errors="replace")
-
-
-def _count(uids: bytes) -> int:
-    """Count the numbers of a UID set."""
-    spans = (part.split(b":") for part in uids.split(b","))
-    return sum(abs(int(span[-1]) - int(span[0])) + 1 for span in spans if all(end.isdigit() for end in span))

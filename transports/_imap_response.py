@@ -143,8 +143,12 @@ def fetched(response: Response) -> dict[bytes, Value] | None:
     parsed = values(response, _FETCH)
     if parsed is None or len(parsed) != 1 or not isinstance(parsed[0], list):
         return None
-    pairs = zip(parsed[0][::2], parsed[0][1::2], strict=False)
-    return {name.upper(): value for name, value in pairs if isinstance(name, bytes)}
+    attributes = {}
+    for name, value in zip(parsed[0][::2], parsed[0][1::2], strict=False):
+        # Twice and different: a literal of the wrong length has reached into the next message.
+        if isinstance(name, bytes) and attributes.setdefault(name.upper(), value) != value:
+            return None
+    return attributes
 
 
 def searched(response: Response) -> list[int]:
@@ -152,7 +156,17 @@ def searched(response: Response) -> list[int]:
     words = response[0].split()
     if len(words) < 2 or words[1].upper() != b"SEARCH":
         return []
-    return [int(word) for word in words[2:] if word.isdigit()]
+    return [uid for word in words[2:] if (uid := number(word)) is not None]
+
+
+def vanished(response: Response) -> list[range]:
+    """Return the UIDs of a VANISHED response (RFC 7162 §3.2.10), earlier or not; none if it is another."""
+    words = response[0].split()
+    if len(words) < 3 or words[1].upper() != b"VANISHED":
+        return []
+    spans = [part.split(b":") for part in words[-1].split(b",")]
+    ends = [(number(span[0]), number(span[-1])) for span in spans]
+    return [range(min(a, b), max(a, b) + 1) for a, b in ends if a is not None and b is not None]
 
 
 def status(response: Response) -> tuple[bytes, dict[str, int]] | None:
@@ -166,6 +180,11 @@ def status(response: Response) -> tuple[bytes, dict[str, int]] | None:
                 if isinstance(key, bytes) and isinstance(number, bytes) and number.isdigit() and len(number) <= 20
             }
     return None
+
+
+def number(value: Value) -> int | None:
+    """Read a number of at most 20 digits (RFC 9051 §9, number64); None if it is none."""
+    return int(value) if isinstance(value, bytes) and len(value) <= 20 and value.isdigit() else None
 
 
 def internal_date(value: Value) -> datetime | None:

@@ -42,7 +42,8 @@ class Watch:
         if told != self._told:
             self._told = told
             self.troubled = False
-            if told[0] != self._validity or told[1] > self._listed_to + 1:
+            # Less than was listed: the folder went back, and listing it will tell.
+            if told[0] != self._validity or told[1] != self._listed_to + 1:
                 self.dirty = True
                 return True
         return False

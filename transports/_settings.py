@@ -3,7 +3,7 @@
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from transports.base import Account, After, Finding, Listener, Permanent, Relay
 
-_OF_MAILBOX = re.compile(r"\{(?:mailbox|mailbox_ascii|local)\}")
+_OF_MAILBOX = re.compile(r"\{(?:mailbox|mailbox_ascii|local|domain)\}")
 
 
 class Settings(BaseModel):
@@ -22,11 +22,22 @@ class Settings(BaseModel):
 
 
 def fill(text: str, mailbox: str) -> str:
-    """Put a mailbox's address in place of `{mailbox}`, `{mailbox_ascii}` (its domain in punycode) and `{local}`."""
+    """Put a mailbox's address in place of `{mailbox}`, `{mailbox_ascii}` (the domain in punycode) and so on."""
+    values = _of_mailbox(mailbox)
+    return _OF_MAILBOX.sub(lambda match: values[match[0]], text)
+
+
+def fill_path(path: str, mailbox: str) -> str:
+    """Fill the name of a file so that no address leads out of its folder: "/" becomes "_", dots in front go."""
+    values = {word: value.replace("/", "_").lstrip(".") or "_" for word, value in _of_mailbox(mailbox).items()}
+    return _OF_MAILBOX.sub(lambda match: values[match[0]], path)
+
+
+def _of_mailbox(mailbox: str) -> Mapping[str, str]:
     local, at, domain = mailbox.rpartition("@")
     labels = (one if one.isascii() else "xn--" + one.encode("punycode").decode() for one in domain.split("."))
-    values = {"{mailbox}": mailbox, "{mailbox_ascii}": local + at + ".".join(labels), "{local}": local}
-    return _OF_MAILBOX.sub(lambda match: values[match[0]], text)
+    in_ascii = local + at + ".".join(labels)
+    return {"{mailbox}": mailbox, "{mailbox_ascii}": in_ascii, "{local}": local, "{domain}": domain}
 
 
 def is_of_mailbox(text: str) -> bool:
@@ -75,7 +86,7 @@ class Secret(Settings):
         return f"the environment variable {self.env}" if self.env is not None else f"the file {self._path(mailbox)}"
 
     def _path(self, mailbox: str) -> Path:
-        return Path(fill(str(self.file), mailbox.replace("/", "_").lstrip(".")))
+        return Path(fill_path(str(self.file), mailbox))
 
 
 class Auth(Settings):
@@ -126,6 +137,10 @@ class MailboxSettings(Settings, ABC):
     """Settings of a transport that reads mailboxes, wherever they are."""
 
     reads: ClassVar[Literal["mailbox", "listener"]] = "mailbox"
+    begins: ClassVar[Literal["now", "all"]] = "now"
+    """Where it begins if the profile does not say."""
+    settles: ClassVar[After] = After("keep")
+    """What happens to promoted mail if the profile does not say."""
     poll: float = Field(60, ge=1, description="seconds between looks for new mail, where nothing tells us earlier")
 
     @property
@@ -172,6 +187,8 @@ class ListenerSettings(Settings, ABC):
     """Settings of a transport to which mail is handed."""
 
     reads: ClassVar[Literal["mailbox", "listener"]] = "listener"
+    begins: ClassVar[Literal["all"]] = "all"
+    settles: ClassVar[After] = After("keep")
     listen: str = Field(description='address to listen at: "127.0.0.1:2525"')
     keeps_original: bool = Field(
         False, alias="copy", description="true: what we are given is a copy, the mail server keeps the original"

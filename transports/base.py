@@ -48,8 +48,8 @@ class Folder:
 class Place:
     """Where one copy of a message lies in its source.
 
-    `validity` is what makes `id` unique for ever (IMAP's UIDVALIDITY; empty where there is none), `id` the UID, UIDL or
-    file name.
+    `validity` is what makes `id` unique for ever (IMAP's UIDVALIDITY, and how often the folder was listed anew; empty
+    where there is none), `id` the UID, UIDL or file name.
     """
 
     validity: str
@@ -231,7 +231,8 @@ class Mailbox(Protocol):
         """List what came after the cursor, oldest first, at most `limit` copies; from the beginning if it is None.
 
         With `limit` 0 nothing is listed and the cursor is that of the present: what lies there now is behind it. Raises
-        CursorLost where the cursor means nothing any more (UIDVALIDITY changed): list again from None.
+        CursorLost where the cursor means nothing any more (UIDVALIDITY changed, or the folder was restored from a
+        backup and went back): list again from None. What lies there then has places of another validity.
         """
         ...
 
@@ -240,7 +241,10 @@ class Mailbox(Protocol):
         ...
 
     async def settle(self, done: Sequence[Settlement]) -> None:
-        """Flag, move or delete. Settling again what is settled, or gone, is no error."""
+        """Flag, move or delete. Settling again what is settled, or gone, is no error.
+
+        Who goes on from a cursor lists first: only that tells which places mean another message by now.
+        """
         ...
 
 

@@ -55,11 +55,11 @@ async def run(settings: Settings) -> None:
         out.print(f"Starting a PostgreSQL of the demo's own in {home}", soft_wrap=True)
     async with app.dsn_of(own) as dsn, _database(dsn) as database:
         sent = await asyncio.to_thread(_folder, home, "sent")
-        async with Capture(sent) as capture:
+        async with Capture(sent) as capture, app.parsers_of(settings) as parsers:
             port = _free_port()
             profiles = await asyncio.to_thread(_write_profiles, home, port, capture.port)
             lease = timedelta(seconds=settings.lease)
-            serving = asyncio.create_task(app.serve(database, profiles, lease, stop), name="router")
+            serving = asyncio.create_task(app.serve(database, parsers, profiles, lease, stop), name="router")
             play = Play(database, port, out).run(await _farewell(own, port, sent))
             playing = asyncio.create_task(play, name="play")
             await asyncio.wait([serving, playing], return_when=asyncio.FIRST_COMPLETED)

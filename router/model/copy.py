@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from router.model.classification import Classification
 from router.model.forward import Forward
 from router.model.message import Message
 from router.model.tracking import Disposition, Rule
-from transports.base import Place
+
+if TYPE_CHECKING:  # loading it would make a worker's start three times as long
+    from transports.base import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +27,14 @@ class Owner:
 class Copy:
     """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
 
-    `fault`: the server could not give it up, in its words. `sent`: it lies in the owner's Sent folder.
+    `fault`: why there is no message to judge, in words. `sent`: it lies in the owner's Sent folder.
     `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies. `forward` is set if it came by
     a forward mailbox. `foregone`: its disposition is clear before any judgement, and why; then it may have no owner.
     """
 
     id: UUID
     source_id: int
-    place: Place
+    place: "Place"
     owner_id: UUID | None
     default_rule: Rule
     received_at: datetime
@@ -55,6 +58,6 @@ class Copy:
         return self.fault is None and self.foregone is None
 
     @property
-    def lies_at(self) -> Place:
+    def lies_at(self) -> "Place":
         """Where the mail server has it: a forward can hold several copies in one place."""
         return self.forward.place if self.forward else self.place

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from router.model.copy import Copy
@@ -9,7 +10,9 @@ from router.model.decision import Decision
 from router.model.ids import local_id_hash, message_id_hash
 from router.model.message import Message
 from router.model.tracking import Disposition, Rule
-from transports.base import Place
+
+if TYPE_CHECKING:  # loading it would make a worker's start three times as long
+    from transports.base import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Facts:
     emails_by_token: dict[str, UUID] = field(default_factory=dict)
     emails: dict[UUID, ThreadEmail] = field(default_factory=dict)
     records: dict[str, tuple[Record, ...]] = field(default_factory=dict)
-    decided: set[tuple[int, Place]] = field(default_factory=set)
+    decided: "set[tuple[int, Place]]" = field(default_factory=set)
     threads: dict[UUID, UUID] = field(default_factory=dict)
     automatic: dict[tuple[UUID, str], int] = field(default_factory=dict)
 

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from router.model.classification import Classification
 from router.model.message import Message
-from transports.base import Place
+
+if TYPE_CHECKING:
+    from transports.base import Place
 
 Form = Literal["attached", "redirected", "journal", "inline"]
 """How the original lies in what was sent: as a file, as the mail itself, in a journal report, or in the text."""
@@ -20,7 +22,7 @@ class Forward:
     normalised address of who forwarded it, `message_id` and `date` are the outer mail's.
     """
 
-    place: Place
+    place: "Place"
     form: Form
     forwarder: str
     message_id: str | None
@@ -29,11 +31,12 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A mail that was forwarded, as it was read. `content` is its own, without what was around it."""
+    """A mail that was forwarded, as it was read, with its key. `content` is its own, without what was around it."""
 
     message: Message
     content: bytes
     classification: Classification
+    key: bytes
 
 
 @dataclass(frozen=True, slots=True)

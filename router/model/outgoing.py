@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from router.model.message import Attachment, Mention
-from transports.base import Outcome
+
+if TYPE_CHECKING:  # loading it would make a worker's start three times as long
+    from transports.base import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +49,5 @@ class Result:
     attempt_id: UUID
     status: Literal["sent", "failed", "unknown", "pending_send"]
     reason: str | None
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: "tuple[Outcome, ...]" = ()
     next_at: datetime | None = None

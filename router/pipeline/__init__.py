@@ -1,9 +1,9 @@
 """What becomes of a message: pure functions over a copy and the facts, one decision a file, in the order of `STEPS`.
 
-    bytes ──parse──▶ Message ──classify──▶ Classification                (they never raise)
+    bytes ──parse──▶ Message ──classify──▶ Classification                (read does both; they never raise)
     bytes ──unwrap──▶ the originals, read so, or why it is held            (in a forward mailbox; nor does it)
 
-    arrive      decided before, never came, or nobody's: no judgement
+    arrive      decided before, never came, could not be read, or nobody's: no judgement
     dedupe      the CRM has it already: duplicate
     reported    which CRM email a bounce, delay or complaint is on; on none: ignored
     correlate   which CRM email it answers: In-Reply-To, References, token

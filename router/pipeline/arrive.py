@@ -1,4 +1,4 @@
-"""Whether a copy can be judged at all: once only, if the server could give it up, and if it is somebody's."""
+"""Whether a copy can be judged at all: once only, if there is a message to judge, and if it is somebody's."""
 
 from router.model import Disposition, Facts, Form
 from router.pipeline.state import State
@@ -12,12 +12,12 @@ _FORMS: dict[Form, str] = {
 
 
 def arrive(state: State, facts: Facts) -> State:
-    """Turn away what has a disposition already (it keeps that one), what never came, and what is nobody's."""
+    """Turn away what has a disposition already (it keeps that one), what never came or broke, and what is nobody's."""
     copy = state.copy
     if (copy.source_id, copy.place) in facts.decided:
         return state.decide(Disposition.IGNORED, "decided before: this place keeps its disposition")
     if copy.fault is not None:
-        return state.decide(Disposition.DEAD, f"the server could not give the message up: {copy.fault}")
+        return state.decide(Disposition.DEAD, copy.fault)
     if copy.foregone is not None:
         return state.decide(*copy.foregone)
     if copy.forward is not None:

@@ -230,15 +230,16 @@ def _patterns(one: Draft) -> Iterator[tuple[tuple[str, int], str]]:
 
 def _incoming(one: Draft) -> IncomingProfile:
     assert isinstance(one.keys, IncomingKeys)
-    begins_with_all = one.listens or (one.keys.role == "forward" and "start" not in one.table)
     assert isinstance(one.settings, (MailboxSettings, ListenerSettings))
+    said = one.keys.model_fields_set
+    begins = "all" if one.keys.role == "forward" else one.settings.begins
     return IncomingProfile(
         name=one.name,
         kind=one.kind,
         owners=one.keys.owners,
         tracking_rule=one.keys.rule,
-        start="all" if begins_with_all else one.keys.start,
-        after=one.keys.after,
+        start=one.keys.start if "start" in said else begins,
+        after=one.keys.after if "after" in said else one.settings.settles,
         settings=one.settings,
         file=one.file,
         line=one.line,

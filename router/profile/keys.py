@@ -85,11 +85,15 @@ class IncomingKeys(Settings):
         Rule.REPLIES,
         description="tracking rule of owners who have none of their own: all | replies | known | email-enabled | none",
     )
-    start: _Start = Field("now", description="where it begins: now | all | a date; a listener takes all it is given")
+    start: _Start = Field(
+        "now",
+        description="where it begins: now | all | a date; what is read from disk begins with `all`, a listener takes "
+        "all it is given",
+    )
     after: _After = Field(
         After("keep"),
         description="what happens to promoted mail and duplicates: keep | seen | keyword:NAME | move:FOLDER | delete; "
-        "not for listeners",
+        "what is read from disk becomes seen if nothing is said; not for listeners",
     )
     authserv: _ServerName | None = Field(
         None,

@@ -17,7 +17,10 @@ from tests.servers.tls import Tls
 def post(request: pytest.FixtureRequest, mailbox: str, ca_file: Path, monkeypatch: pytest.MonkeyPatch) -> Post:
     monkeypatch.setenv(SECRET, PASSWORD)
     way: Way = request.param
-    return Post(way, request.getfixturevalue(way.server), mailbox, ca_file)
+    server: ImapServer = request.getfixturevalue(way.server)
+    # It is on the server's disk once it was opened.
+    server.count(mailbox)
+    return Post(way, server, mailbox, ca_file)
 
 
 @pytest.fixture

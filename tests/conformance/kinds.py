@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.servers.dovecot import Dovecot
 from tests.servers.imap_server import HOST, ImapServer
+from transports.base import After
 
 Ability = Literal[
     "folders",  # more than the INBOX
@@ -17,6 +19,7 @@ Ability = Literal[
     "keyword",  # settling with a keyword
     "move",  # settling by moving to a folder
     "told",  # waiting ends when mail comes, not only when it is time to look
+    "validity",  # a folder that was made anew, or went back, is another one; elsewhere places are never used again
     "login",  # there is a server that may refuse, be gone, or show a certificate
 ]
 
@@ -27,7 +30,7 @@ class Way:
 
     kind: str
     server: str
-    security: Literal["tls", "starttls"]
+    security: Literal["tls", "starttls", "none"]
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.server}-{self.security}"
@@ -45,8 +48,14 @@ def _imap(server: ImapServer, way: Way) -> Mapping[str, Any]:
     return {"host": HOST, "port": server.imaps if way.security == "tls" else server.imap, "security": way.security}
 
 
+def _maildir(server: ImapServer, _: Way) -> Mapping[str, Any]:
+    assert isinstance(server, Dovecot)
+    return {"path": str(server.maildir("{mailbox}"))}
+
+
 KINDS = {
-    "imap": Kind(frozenset(["folders", "seen", "keyword", "move", "told", "login"]), _imap),
+    "imap": Kind(frozenset(["folders", "seen", "keyword", "move", "told", "validity", "login"]), _imap),
+    "maildir": Kind(frozenset(["folders", "seen", "move", "told"]), _maildir),
 }
 
 WAYS = (
@@ -54,6 +63,8 @@ WAYS = (
     Way("imap", "dovecot", "starttls"),
     Way("imap", "cyrus", "tls"),
     Way("imap", "cyrus", "starttls"),
+    # The mailboxes of a mail server that has them on disk.
+    Way("maildir", "dovecot", "none"),
 )
 
 
@@ -61,3 +72,14 @@ def every_way(*needed: Ability, fixture: str = "post") -> pytest.MarkDecorator:
     """Run a test for each way whose kind has these abilities."""
     ways = [way for way in WAYS if KINDS[way.kind].abilities.issuperset(needed)]
     return pytest.mark.parametrize(fixture, ways, indirect=True, ids=str)
+
+
+def every_settling(*actions: str) -> pytest.MarkDecorator:
+    """Run a test for each way, with each of these actions that its kind can do."""
+    able = [
+        (way, action)
+        for way in WAYS
+        for action in actions
+        if After.parse(action).action in KINDS[way.kind].abilities | {"keep", "delete"}
+    ]
+    return pytest.mark.parametrize(("post", "action"), able, indirect=["post"], ids=str)

@@ -32,16 +32,11 @@ class Post:
         incoming = transports.load(self.way.kind).incoming
         assert incoming is not None
         assert issubclass(incoming, transports.MailboxSettings)
-        keys = {
-            "ca_file": self._ca_file,
-            "auth": {"user": "{mailbox}", "password": {"env": SECRET}},
-            "timeout": 20,
-            # A test that passes by a poll would take long.
-            "poll": 600,
-        }
-        return incoming.model_validate(keys | {**KINDS[self.way.kind].keys(self.server, self.way)} | changes).open(
-            self.mailbox
-        )
+        kind = KINDS[self.way.kind]
+        keys: dict[str, Any] = {"timeout": 20, "poll": 600}  # a test that passes by a poll would take long
+        if "login" in kind.abilities:
+            keys |= {"ca_file": self._ca_file, "auth": {"user": "{mailbox}", "password": {"env": SECRET}}}
+        return incoming.model_validate(keys | {**kind.keys(self.server, self.way)} | changes).open(self.mailbox)
 
     def put(self, *messages: bytes, folder: str = "INBOX", flags: Sequence[str] = ()) -> None:
         """Append messages to a folder, which is made if need be."""

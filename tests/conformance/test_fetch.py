@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.conformance.kinds import every_way
+from tests.conformance.kinds import KINDS, every_way
 from tests.conformance.post import Post
 from tests.conformance.reading import all_listed, fetched, message
 from transports.base import Part
@@ -91,9 +91,10 @@ async def test_odd_messages_come_as_the_server_has_them(post: Post) -> None:
         box = account.folder("INBOX")
         listed = await all_listed(box)
         copies = await fetched(box, [one.place for one in listed])
-        assert dict(zip(taken, (copy.content for copy in copies), strict=True)) == dict(
-            zip(taken, post.contents(), strict=True)
-        )
+        there = dict(zip(taken, post.contents(), strict=True))
+        if "login" not in KINDS[post.way.kind].abilities and "NUL" in there:
+            there["NUL"] = ODD["NUL"]  # which IMAP cannot say (RFC 3501 §9)
+        assert dict(zip(taken, (copy.content for copy in copies), strict=True)) == there
         assert [one.size for one in listed] == [len(copy.content) for copy in copies]
         heads = await fetched(box, [one.place for one in listed], "headers")
         assert all(copy.content.startswith(head.content) for copy, head in zip(copies, heads, strict=True))

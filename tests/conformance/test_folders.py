@@ -29,6 +29,8 @@ async def test_the_inbox_alone(post: Post) -> None:
 async def test_all_folders_but_junk_trash_and_drafts(post: Post) -> None:
     post.make("Alpha")
     post.make("Inner/Deep")
+    for name in ("Sent", "Junk", "Trash", "Drafts"):
+        post.put(message("one"), folder=name)
 
     async with post.open(folders=["*"]) as account:
         folders = await account.folders()
@@ -103,7 +105,7 @@ async def test_a_folder_deleted_while_it_is_read(post: Post) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 1], ids=["empty", "with mail"])
-@every_way("folders")
+@every_way("folders", "validity")
 async def test_a_folder_made_anew_while_it_is_followed(post: Post, before: int) -> None:
     post.make("Box")
     post.put(*[message("old")] * before, folder="Box")

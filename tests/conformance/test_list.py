@@ -110,7 +110,7 @@ async def test_a_cursor_that_means_nothing_is_lost(post: Post) -> None:
             await account.folder("INBOX").list(Cursor("of another time"), 10)
 
 
-@every_way("folders")
+@every_way("folders", "validity")
 async def test_a_folder_made_anew_loses_cursor_and_places(post: Post) -> None:
     post.put(message("old"), folder="Box")
     async with post.open() as account:

@@ -35,7 +35,7 @@ class Fault:
 
 _noise = st.sampled_from(
     [b"* BYE gone\r\n", b"* 1 EXPUNGE\r\n", b")", b"(", b'"', b"{3}\r\n", b"\r\n", b"* ", b"+ \r\n", b"\0\xff",
-     b"[LIMIT] x", b"* OK [UIDVALIDITY 8] x\r\n", b"{9999999999}\r\n", b"* VANISHED 1:9\r\n",
+     b"[LIMIT] x", b"* OK [UIDVALIDITY 8] x\r\n", b"{9999999999}\r\n", b"* VANISHED 1:99999999999999999999\r\n",
      b"[THROTTLED] x", b"[TRYCREATE] x"]
 ) | st.binary(min_size=1, max_size=6)  # fmt: skip
 _fault = st.builds(

@@ -258,7 +258,7 @@ def fill(dovecot: Dovecot, mailbox: str, count: int) -> None:
         imap.select("INBOX")
         imap.uid("STORE", "1:*", "+FLAGS", "(\\Deleted)")
         imap.expunge()
-    folder = dovecot.maildir(mailbox, "any").parent / "cur"
+    folder = dovecot.maildir(mailbox) / "cur"
     owner = folder.stat()
     for number in range(count):
         at = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=number)

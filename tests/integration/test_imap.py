@@ -175,7 +175,8 @@ async def test_list_in_portions_oldest_first(dovecot: Dovecot, mailbox: str, ope
             [],
         ]
         assert [listing.more for listing in listings] == [True, True, False, False]
-        assert fourth.cursor == third.cursor == f"{first.copies[0].place.validity}:5"
+        assert fourth.cursor == third.cursor
+        assert third.cursor.startswith(f"{first.copies[0].place.validity}:5:")
         assert first.copies[0].size == len(message("number 0"))
         assert (await box.list(None, 9)).copies[:2] == first.copies
 
@@ -201,7 +202,7 @@ async def test_list_sees_what_comes_and_passes_what_goes(dovecot: Dovecot, mailb
 
 async def test_present_is_that_of_now(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
     async with opened() as box:
-        assert (await box.list(None, 0)).cursor.endswith(":0")
+        assert ":0:" in (await box.list(None, 0)).cursor
         dovecot.append(mailbox, message("old"))
         present = await box.list(None, 0)
         assert present.copies == ()

@@ -10,7 +10,7 @@ from tests.crm import Crm
 from tests.router_process import NewRouter
 from tests.servers.dovecot import MASTER_PASSWORD, Dovecot
 from tests.servers.proxy import Proxy
-from tests.traffic import Post, check_received, incoming
+from tests.traffic import Post, check_received, incoming, message
 
 MESSAGES = 40
 TIMEOUT = 2
@@ -179,3 +179,23 @@ async def test_recovers_by_itself(
         await check_received(crm, dovecot, post)
         await crm.wait_for(False, FAULTS)
         assert router.running
+
+
+async def test_a_network_that_loses_large_packets_makes_no_dead_letters(
+    crm: Crm, new_router: NewRouter, dovecot: Dovecot, mailbox: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    async with Proxy(dovecot.imap) as proxy:
+        await new_router(f"{incoming(proxy.port)}\ntimeout = 1\n", IMAP_PASSWORD=MASTER_PASSWORD)
+        await crm.wait_for_sources(1)
+        proxy.lose_beyond = 1400
+        for number in range(3):
+            dovecot.deliver(mailbox, message(number) + b"large\r\n" * number * 3000)
+        await crm.wait_for(True, FAULTS)
+        fault = await crm.admin.fetchval("SELECT fault FROM router.source")
+        assert "does the network lose large packets (MTU)" in fault
+        assert await crm.dispositions() == {}
+        proxy.lose_beyond = None
+        await crm.wait_for_decisions(3)
+        assert await crm.dispositions() == {"promoted": 3}
+        await crm.wait_for(False, FAULTS)

@@ -27,6 +27,7 @@ class Cyrus(ImapServer):
     """`imap` speaks STARTTLS, `imaps` TLS, `lmtp` in clear: ports on `HOST`."""
 
     name = "Cyrus"
+    _kept = ("mail", "conf")
 
     def __init__(self, tls: Tls) -> None:
         require_file(_PROGRAMS / "imapd")

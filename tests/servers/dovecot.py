@@ -25,6 +25,7 @@ class Dovecot(ImapServer):
     """`imap` and `pop3` speak in clear and STARTTLS, `imaps` and `pop3s` TLS, `lmtp` in clear: ports on `HOST`."""
 
     name = "Dovecot"
+    _kept = ("mail",)
 
     def __init__(self, tls: Tls) -> None:
         self._program = program("dovecot")
@@ -48,9 +49,10 @@ class Dovecot(ImapServer):
         for lock in (self._folder / "mail").rglob("*.lock"):
             lock.unlink()
 
-    def maildir(self, mailbox: str, folder: str) -> Path:
-        """Where the mail of a folder lies, other than INBOX; its name as IMAP writes it."""
-        return self._folder / "mail" / mailbox / "Maildir" / f".{folder}"
+    def maildir(self, mailbox: str, folder: str = "INBOX") -> Path:
+        """Where the mail of a folder lies; its name as IMAP writes it."""
+        inbox = self._folder / "mail" / mailbox / "Maildir"
+        return inbox if folder == "INBOX" else inbox / f".{folder}"
 
     def token(self, mailbox: str, lifetime: float = 3600) -> str:
         """Return an access token for XOAUTH2 and OAUTHBEARER (JWT, RFC 7519); already expired if `lifetime` < 0."""

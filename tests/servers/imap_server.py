@@ -32,6 +32,8 @@ class ImapServer(ABC):
     """`imap` speaks in clear and STARTTLS, `imaps` TLS, `lmtp` in clear: ports on `HOST`."""
 
     name: str
+    _kept: Sequence[str]
+    """The folders in which it stores what it knows of mail."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
@@ -82,6 +84,18 @@ class ImapServer(ABC):
         """Stop for good, and remove the folder with all mail."""
         self.kill()  # stopping in order can take a second
         shutil.rmtree(self._folder)
+
+    def back_up(self) -> None:
+        """Keep a copy of all that it stores, in place of the last one. It is stopped meanwhile."""
+        with self._stopped():
+            for kept in self._kept:
+                _copy(self._folder / kept, self._folder / "backup" / kept)
+
+    def go_back(self) -> None:
+        """Restore that copy: what came since is lost, and UIDVALIDITY is the same. It is stopped meanwhile."""
+        with self._stopped():
+            for kept in self._kept:
+                _copy(self._folder / "backup" / kept, self._folder / kept)
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
@@ -149,12 +163,26 @@ class ImapServer(ABC):
 
     # Inside
 
+    @contextmanager
+    def _stopped(self) -> Iterator[None]:
+        self.stop()
+        yield
+        self.start()
+
     def _answers(self) -> bool:
         try:
             with socket.create_connection((HOST, self.imap), timeout=20) as connection:
                 return connection.recv(4) == b"* OK"
         except ConnectionError:
             return False
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder in place of another, with owners and times."""
+    if target.exists():
+        shutil.rmtree(target)
+    target.parent.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-a", source, target], check=True)
 
 
 def _ok(answer: tuple[str, list[Any]]) -> list[Any]:

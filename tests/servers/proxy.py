@@ -20,6 +20,7 @@ class _Link:
     tag: bytes = b""
     swallowed: bytes = b""
     silent: bool = False
+    lost: bool = False
     rest: bytes = b""
     left: int | None = None
 
@@ -27,9 +28,11 @@ class _Link:
 class Proxy:
     """`async with Proxy(server_port) as proxy:` listens on `proxy.port`; faults reach all connections through it.
 
-    `delay` (seconds) holds back every chunk in both directions; `refusing` ends new connections at once. With
+    `delay` (seconds) holds back every chunk in both directions; `refusing` ends new connections at once. Of what the
+    server says at once, more than `lose_beyond` bytes are lost, and all after it: packets too large for the way. With
     `listening`, `heard` is all that either side has said. `connections` counts them all, `most_at_once`
-    those open together. `struck` counts how often `cut_after`, `reset_within` and `swallow` came to pass.
+    those open together. `struck` counts how often `cut_after`, `reset_within`, `swallow` and `lose_beyond` came to
+    pass.
     """
 
     def __init__(self, server_port: int, *, delay: float = 0.0, listening: bool = False) -> None:
@@ -37,6 +40,7 @@ class Proxy:
         self.listening = listening
         self.heard = bytearray()
         self.refusing = False
+        self.lose_beyond: int | None = None
         self.connections = self.most_at_once = 0
         self._server_port = server_port
         self._flowing = asyncio.Event()
@@ -162,7 +166,7 @@ class Proxy:
 
     async def _down(self, link: _Link, server: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await self._read(link, server):
-            passed = self._until_reset(link, self._without_answer(link, chunk))
+            passed = self._until_reset(link, self._without_answer(link, self._unless_large(link, chunk)))
             # The server is heard to its end even if the client is gone: unread, its answer would become a reset.
             if passed and not writer.is_closing():
                 writer.write(passed)
@@ -178,6 +182,12 @@ class Proxy:
                 link.tag = line.split()[0]
             if self._swallow and self._swallow in line:
                 self._swallow, link.swallowed = b"", link.tag
+
+    def _unless_large(self, link: _Link, chunk: bytes) -> bytes:
+        if self.lose_beyond is not None and len(chunk) > self.lose_beyond and not link.lost:
+            self.struck += 1
+            link.lost = True
+        return b"" if link.lost else chunk
 
     def _without_answer(self, link: _Link, chunk: bytes) -> bytes:
         if not link.swallowed:

@@ -7,8 +7,10 @@ import pytest
 
 from router.accept import Door
 from router.errors import DatabaseAway
+from router.pipeline.read import read
 from router.profile import load
 from router.repository.database import Database
+from router.workers import Workers
 from transports import ListenerSettings
 from transports.base import Place, Received, Temporary
 
@@ -32,7 +34,7 @@ def door(tmp_path: Path) -> Door:
     profiles = load(tmp_path)
     (profile,) = profiles.incoming
     assert isinstance(profile.settings, ListenerSettings)
-    return Door(Away(""), profiles, profile, profile.settings)
+    return Door(Away(""), Workers(read, limit=30, size=1), profiles, profile, profile.settings)
 
 
 async def test_the_mail_server_is_to_try_later(door: Door) -> None:

@@ -78,7 +78,7 @@ def test_raised_where_we_write(error: BaseException, writes: int) -> None:
     recovered = 0
     for place in range(1, writes):
         try:
-            assert len(in_time([*[None] * place, lambda _: error])) == 9
+            assert len(in_time([*[None] * place, lambda _: error], timeout=5)) == 9
             recovered += 1
         except TransportError as ours:
             words = str(ours)

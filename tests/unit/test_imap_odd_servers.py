@@ -17,14 +17,27 @@ from transports._imap_mailbox import ImapMailbox
 from transports._imap_names import folder_name
 from transports._imap_request import uid_set
 from transports._imap_response import Splitter, Value, internal_date
-from transports.base import After, Permanent, Place, Settlement, Temporary, TransportError, Unauthorized, Unreachable
+from transports.base import (
+    After,
+    Cursor,
+    Permanent,
+    Place,
+    Settlement,
+    Temporary,
+    TransportError,
+    Unauthorized,
+    Unreachable,
+)
 from transports.imap import ImapSettings
 
 LOGIN = {"LOGIN": ["OK done"], "SELECT": ["* 3 EXISTS", "* OK [UIDVALIDITY 7] ok", "* OK [UIDNEXT 4] ok", "OK done"]}
 
 
 class Server:
-    """Answers commands by how they begin, the longest first; the last line of an answer gets the tag, DROP closes."""
+    """Answers commands by how they begin, the longest first; the last line of an answer gets the tag.
+
+    DROP in its place closes the connection, HANG says nothing more.
+    """
 
     def __init__(self, answers: Mapping[str, list[str]], capabilities: str, greeting: str) -> None:
         self.answers = {"CAPABILITY": [f"* CAPABILITY IMAP4rev1 {capabilities}", "OK done"], "NOOP": ["OK done"]}
@@ -41,6 +54,9 @@ class Server:
                 begin = max((start for start in self.answers if command.startswith(start)), key=len)
                 *data, last = self.answers[begin]
                 if last == "DROP":
+                    return
+                if last == "HANG":
+                    await reader.read()
                     return
                 for answer in data:
                     writer.write(f"{answer}\r\n".encode())
@@ -193,6 +209,8 @@ async def test_one_that_makes_the_server_drop_the_connection_spoils_no_other() -
         "UID FETCH 1": ["* 1 FETCH (UID 1 BODY[] {1}\r\nx)", "OK done"],
         "UID FETCH 2": ["DROP"],
         "UID FETCH 3": ["* 3 FETCH (UID 3 BODY[] {1}\r\nx)", "OK done"],
+        "UID SEARCH ALL": ["* SEARCH 1 2 3", "OK done"],
+        "UID FETCH 3 (UID BODY.PEEK[]<0": ["* 3 FETCH (UID 3 BODY[]<0> {1}\r\nx)", "OK done"],
     }
     async with opened_inbox(answers) as (box, _):
         copies = [copy async for copy in box.fetch([Place("7", uid) for uid in ("1", "2", "3")], "whole")]
@@ -226,6 +244,8 @@ async def test_wrong_size_of_a_literal_spoils_only_its_own_message(size: int) ->
         "UID FETCH 1 (UID BODY": [right[1], "OK done"],
         "UID FETCH 2 (UID BODY": [wrong, "OK done"],
         "UID FETCH 3 (UID BODY": [right[3], "OK done"],
+        "UID FETCH 3 (UID BODY.PEEK[]<0": [right[3].replace("[]", "[]<0>"), "OK done"],
+        "UID SEARCH": ["* SEARCH 1 2 3", "OK done"],
     }
     async with opened(answers, timeout=0.3) as (account, _):
         box = account.folder("INBOX")
@@ -295,6 +315,7 @@ async def read_and_settle(box: ImapMailbox) -> None:
     listing = await box.list(None, 9)
     [copy] = [copy async for copy in box.fetch([listed.place for listed in listing.copies], "whole")]
     await box.settle([Settlement(copy.place, After("seen"))])
+    await box._account.changed()
 
 
 async def test_no_to_everything_is_an_error_of_ours() -> None:
@@ -341,6 +362,17 @@ async def test_a_server_in_trouble_makes_no_message_faulty() -> None:
             [copy async for copy in box.fetch([Place("7", "1")], "whole")]
 
 
+async def test_a_message_shorter_than_the_server_said_is_no_fault() -> None:
+    answers = {
+        "UID FETCH 1 (UID RFC822.SIZE": ["* 1 FETCH (UID 1 RFC822.SIZE 900)", "OK done"],
+        "UID FETCH 1 (UID BODY.PEEK[])": ["* 1 FETCH (UID 1 BODY[] {2}\r\nxx)", "OK done"],
+    }
+    async with opened_inbox(answers) as (box, server):
+        (copy,) = [copy async for copy in box.fetch([Place("7", "1")], "whole")]
+        assert (copy.content, copy.fault) == (b"xx", None)
+        assert len([line for line in server.heard if "BODY.PEEK" in line]) == 1
+
+
 async def test_a_message_beyond_all_limits_is_not_fetched() -> None:
     async with opened_inbox({"UID FETCH 1": ["* 1 FETCH (UID 1 RFC822.SIZE 999999999)", "OK done"]}) as (box, server):
         copies = [copy async for copy in box.fetch([Place("7", "1")], "whole")]
@@ -377,10 +409,12 @@ async def test_what_cannot_be_described_is_listed_all_the_same() -> None:
 
 async def test_the_last_message_is_not_new() -> None:
     # "4:*" names message 3 where there is no 4.
-    async with opened_inbox({"UID SEARCH UID 4:*": ["* SEARCH 3", "OK done"]}) as (box, server):
-        listing = await box.list((await box.list(None, 0)).cursor, 9)
+    answers = {"SELECT": ["* 3 EXISTS", "* OK [UIDVALIDITY 7] ok", "OK done"]}
+    async with opened_inbox(answers | {"UID SEARCH UID 4:*": ["* SEARCH 3", "OK done"]}) as (box, server):
+        listing = await box.list(Cursor("7:3"), 9)
         assert (listing.copies, listing.cursor) == ((), "7:3")
         searches = len([line for line in server.heard if "SEARCH" in line])
+        assert searches == 1
         await box.list(listing.cursor, 9)
         assert len([line for line in server.heard if "SEARCH" in line]) == searches
 

@@ -111,6 +111,14 @@ def test_a_listener_begins_with_all(profiles: Profiles) -> None:
     assert drop.settings.keeps_original
 
 
+def test_a_transport_may_begin_and_settle_in_its_own_way(tmp_path: Path) -> None:
+    text = '[incoming.{0}]\ntransport = "maildir"\npath = "/mail/{{mailbox}}"\nowners = ["*@{0}.example"]\n'
+    said = text.format("said") + 'start = "now"\nafter = "keep"'
+    profiles = read(tmp_path, a=text.format("silent") + said)
+    assert (named(profiles, "silent").start, named(profiles, "silent").after) == ("all", After("seen"))
+    assert (named(profiles, "said").start, named(profiles, "said").after) == ("now", After("keep"))
+
+
 def test_a_date_may_be_in_quotes(tmp_path: Path) -> None:
     profiles = read(tmp_path, a=f'[incoming.a]\n{IMAP}\nowners = ["a@b.example"]\nstart = "2026-01-31"')
     assert profiles.incoming[0].start == date(2026, 1, 31)

@@ -54,7 +54,7 @@ def _read(original: bytes | Message) -> Original:
     message = original if isinstance(original, Message) else parse(original)
     content = b"" if isinstance(original, Message) else original
     # Whatever Authentication-Results it has, its sender may have written: nobody vouches for it.
-    return Original(message, content, classify(message))
+    return Original(message, content, classify(message), message.key)
 
 
 def _guarded(form: Callable[[Message, bytes], Found | None], outer: Message, content: bytes) -> Found | None:

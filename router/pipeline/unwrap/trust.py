@@ -15,12 +15,12 @@ What was redirected keeps its author's From and signature, which say nothing of 
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from router.model import Message, normalise
 from router.pipeline.classify.authentication import Passed, find_passed
 from router.pipeline.classify.headers import Headers
 from router.pipeline.unwrap.found import Found
-from router.profile.patterns import Routes
 
 _OF_FROM = {"dmarc": "header.from", "dkim": "header.d"}
 _OF_THE_WAY = {"spf": "smtp.mailfrom", "auth": "smtp.auth"}
@@ -38,7 +38,7 @@ def find_doubt(found: Found, outer: Message, trust: Trust) -> str | None:
     """Say why a forward is not believed; None: it is. Names no address."""
     if not found.forwarder:
         return "it does not say who forwarded it"
-    if Routes((pattern, True) for pattern in trust.forwarders).find(found.forwarder) is None:
+    if not any(fnmatchcase(found.forwarder, pattern) for pattern in trust.forwarders):
         return "who sent it is none of the forwarders that the profile believes"
     if not found.redirected and len(outer.of("from")) > 1:
         return "it names several authors, so nobody can vouch for the forwarder"

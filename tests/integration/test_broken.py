@@ -1,0 +1,141 @@
+"""Messages that cannot be read: each is a dead letter, and stops neither its mailbox nor the router."""
+
+import asyncio
+import smtplib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from router import app, profile
+from router.repository.database import Database
+from router.workers import Workers
+from tests.crm import Crm
+from tests.letters import letter
+from tests.pieces import read_or_break
+from tests.profiles import SECRETS, Profile
+from tests.router_process import NewRouter
+from tests.servers.dovecot import Dovecot
+from tests.servers.ports import free_port
+
+Serving = Callable[[str], AbstractAsyncContextManager[None]]
+
+TOO_LONG = "it could not be read: it took longer than 1 s"
+ENDED = "it could not be read: the process that did it ended (Segmentation fault)"
+
+
+@pytest.fixture
+def serving(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serving:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+
+    @asynccontextmanager
+    async def serving(profiles: str) -> AsyncIterator[None]:
+        """A router whose processes hang and crash where a message's subject says so."""
+        (tmp_path / "all.toml").write_text(profiles)
+        stop = asyncio.Event()
+        async with Database(database, patience=10) as ours, Workers(read_or_break, limit=1, size=2) as parsers:
+            lease = timedelta(seconds=2)
+            task = asyncio.create_task(app.serve(ours, parsers, profile.load(tmp_path), lease, stop))
+            yield
+            stop.set()
+            await task
+
+    return serving
+
+
+async def reasons(crm: Crm) -> dict[str, int]:
+    """How many of the dead letters have each of these reasons."""
+    rows = await crm.admin.fetch(
+        "SELECT array_to_string(reasons, '; ') AS words, count(*) FROM router.decision WHERE disposition = 'dead' "
+        "GROUP BY 1"
+    )
+    return {row["words"]: row["count"] for row in rows}
+
+
+@pytest.mark.parametrize(("rule", "kept"), [("known", 0), ("all", 2)])
+async def test_t97_a_message_that_cannot_be_read_is_a_dead_letter_and_its_neighbours_are_promoted(
+    crm: Crm,
+    serving: Serving,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    rule: str,
+    kept: int,
+) -> None:
+    await crm.owner(mailbox, rule)
+    await crm.record("contact", "Karl", "karl@kunde.test")
+    for subject in ("one", "hang", "two", "crash", "three"):
+        dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox, subject))
+    async with serving(incoming(start="all", after="seen")):
+        await crm.wait_for_decisions(5)
+        assert await crm.dispositions() == {"promoted": 3, "dead": 2}
+        assert await reasons(crm) == {TOO_LONG: 1, ENDED: 1}
+        dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox, "four"))
+        await crm.wait_for_emails(4)
+    assert {row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")} == {
+        "one",
+        "two",
+        "three",
+        "four",
+    }
+    # Private mail that is still in its mailbox keeps its place, and not its bytes.
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == kept
+    assert sum("\\Seen" in flags for flags in dovecot.flags(mailbox).values()) == 4
+
+
+async def test_t97_a_message_that_was_handed_over_is_answered_and_kept(
+    crm: Crm, serving: Serving, mailbox: str
+) -> None:
+    await crm.owner(mailbox, "known")
+    port = free_port()
+    profiles = (
+        f'[incoming.copies]\ntransport = "smtp"\nlisten = "127.0.0.1:{port}"\nowners = ["*@in.test"]\ncopy = true\n'
+    )
+
+    def deliver() -> None:
+        with smtplib.SMTP("127.0.0.1", port) as smtp:
+            smtp.sendmail("karl@kunde.test", [mailbox], letter("karl@kunde.test", mailbox, "hang"))
+
+    async with serving(profiles):
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await asyncio.to_thread(deliver)
+                    break
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0.05)
+        await crm.wait_for_decisions(1)
+    assert await reasons(crm) == {TOO_LONG: 1}
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == 1
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_no_worker_outlives_its_router(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, end: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    router = await new_router(incoming(start="all"), EMAIL_ROUTER_WORKERS="1")
+    dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox))
+    await crm.wait_for_emails(1)
+    [worker] = children(router.pid)
+    assert "PASSWORD" not in environment(worker)
+    await (router.stop() if end == "stop" else router.kill())
+    async with asyncio.timeout(20):
+        while exists(worker):
+            await asyncio.sleep(0.01)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def environment(pid: int) -> str:
+    return Path(f"/proc/{pid}/environ").read_text()

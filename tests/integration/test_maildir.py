@@ -1,0 +1,110 @@
+"""Maildirs, from the disk to the CRM."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from tests.crm import Crm
+from tests.holds import DECIDING, SETTLING, holding
+from tests.letters import letter
+from tests.maildirs import deliver, files, make_maildir
+from tests.profiles import Profile
+from tests.router_process import NewRouter
+from tests.servers.dovecot import Dovecot
+
+ANN = "ann@in.test"
+
+
+def profile(path: Path | str, *keys: str) -> str:
+    lines = ["[incoming.archive]", 'transport = "maildir"', f'path = "{path}"', 'owners = ["*@in.test"]', *keys]
+    return "\n".join(lines) + "\n"
+
+
+async def test_mail_on_disk_is_in_the_crm_and_moved_to_cur(crm: Crm, new_router: NewRouter, tmp_path: Path) -> None:
+    await crm.owner(ANN, "known")
+    await crm.record("contact", "Karl", "karl@kunde.test")
+    maildir = make_maildir(tmp_path / ANN)
+    # Years old, and there before the router: a Maildir begins with all.
+    old = deliver(maildir, letter("karl@kunde.test", ANN, "old"), "1000000000.M1P1.host", at=1_000_000_000)
+    await new_router(profile(tmp_path / "{mailbox}"))
+    await crm.wait_for_emails(1)
+    known = deliver(maildir, letter("karl@kunde.test", ANN, "new"), "1700000000.M2P1.host")
+    began = time.monotonic()
+    await crm.wait_for_emails(2)
+    sys.stdout.write(f"from delivery to the row: {time.monotonic() - began:.3f} s\n")
+    stranger = deliver(maildir, letter("stranger@other.test", ANN, "private"), "1700000000.M3P1.host")
+    await crm.wait_for_decisions(3)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+
+    assert files(maildir) == {f"cur/{old}:2,S", f"cur/{known}:2,S", f"new/{stranger}"}
+    emails = await crm.rows("SELECT subject, received_at FROM crm.email ORDER BY received_at")
+    assert [email["subject"] for email in emails] == ["old", "new"]
+    assert emails[0]["received_at"].timestamp() == 1_000_000_000
+    assert await crm.dispositions() == {"promoted": 2, "ignored": 1}
+    places = await crm.rows("SELECT folder, place FROM crm.receipt ORDER BY place")
+    assert [tuple(place) for place in places] == [("INBOX", old), ("INBOX", known)]
+
+
+async def test_the_same_mail_by_imap_and_on_disk_is_one_email(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, tmp_path: Path
+) -> None:
+    await crm.owner(mailbox, "all")
+    await crm.owner("bob@disk.test", "all")
+    maildir = make_maildir(tmp_path / "bob@disk.test")
+    sent = [
+        letter("karl@kunde.test", mailbox, "with an id"),
+        letter("karl@kunde.test", mailbox, "without", "two\nlines\n", html="<p>two\n<p>lines", Message_ID=None),
+    ]
+    await new_router(
+        incoming(owners=[mailbox], start="all") + profile(tmp_path / "{mailbox}").replace("@in.test", "@disk.test")
+    )
+    for content in sent:
+        await asyncio.to_thread(dovecot.append, mailbox, content)
+        deliver(maildir, content)
+    await crm.wait_for_decisions(4)
+    assert await crm.dispositions() == {"promoted": 2, "duplicate": 2}
+    assert len(await crm.rows("SELECT FROM crm.receipt")) == 4
+
+
+async def test_killed_between_commit_and_settle(crm: Crm, new_router: NewRouter, tmp_path: Path) -> None:
+    await crm.owner(ANN, "all")
+    maildir = make_maildir(tmp_path / ANN)
+    router = await new_router(profile(tmp_path / "{mailbox}"), lease=1)
+    names: list[str] = []
+    for number, point in enumerate([DECIDING, SETTLING]):
+        async with holding(crm, point) as hold:
+            names += [
+                deliver(maildir, letter("karl@kunde.test", ANN, f"{point} {one}"), f"170000000{number}.M{one}P1.host")
+                for one in range(5)
+            ]
+            await hold.reached()
+            await router.kill()
+            await hold.undo()
+        # Nothing is settled that was not committed.
+        in_cur = {file.partition(":")[0].removeprefix("cur/") for file in files(maildir) if file.startswith("cur/")}
+        decided = await crm.admin.fetch("SELECT place FROM router.decision")
+        assert in_cur.issubset({row["place"] for row in decided})
+        await router.start()
+        await crm.wait_for_decisions(len(names))
+        await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+        assert files(maildir) == {f"cur/{name}:2,S" for name in names}
+    assert await crm.dispositions() == {"promoted": len(names)}
+
+
+async def test_a_disk_that_goes_and_comes_back(crm: Crm, new_router: NewRouter, tmp_path: Path) -> None:
+    await crm.owner(ANN, "all")
+    maildir = make_maildir(tmp_path / ANN)
+    deliver(maildir, letter("karl@kunde.test", ANN, "one"))
+    await new_router(profile(tmp_path / "{mailbox}"))
+    await crm.wait_for_emails(1)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+    away = maildir.with_name("away")
+    maildir.rename(away)
+    faulty = "SELECT count(*) FROM router.source WHERE fault LIKE 'there is no Maildir at %'"
+    await crm.wait_for(1, faulty)
+    deliver(away, letter("karl@kunde.test", ANN, "two"))
+    away.rename(maildir)
+    await crm.wait_for_emails(2)
+    await crm.wait_for(0, faulty)
+    assert await crm.dispositions() == {"promoted": 2}

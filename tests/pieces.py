@@ -1,0 +1,60 @@
+"""Work for workers: what goes well, and every way in which it can go wrong. They import this module, so it is small."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from router.model import Unwrapped
+from router.pipeline.read import Reading, read
+from router.pipeline.unwrap import Trust
+
+
+def work(what: str, argument: str) -> tuple[str, int]:
+    """Do what is said; the answer is the argument, and the id of the process that did it."""
+    WAYS[what](argument)
+    return argument, os.getpid()
+
+
+def hang(file: str) -> None:
+    """Say in the file who hangs, and do so as long as it is there."""
+    Path(file).write_text(str(os.getpid()))
+    while Path(file).exists():
+        pass
+
+
+def crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def crash_once(file: str) -> None:
+    """As if killed from outside, if the file is not there yet."""
+    if not Path(file).exists():
+        Path(file).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail(words: str) -> None:
+    raise ValueError(words)
+
+
+WAYS: Mapping[str, Callable[[str], object]] = {
+    "say": str,
+    "print": print,
+    "hang": hang,
+    "exit": lambda _: os._exit(3),
+    "crash": lambda _: crash(),
+    "crash once": crash_once,
+    "eat": lambda _: list(range(1 << 40)),
+    "fail": fail,
+}
+
+
+def read_or_break(content: bytes, recipients: Sequence[str], believed: str | Trust | None) -> Reading | Unwrapped:
+    """Read a message as the router does, but for those whose subjects say otherwise."""
+    if b"\nSubject: hang" in content:
+        time.sleep(3600)
+    if b"\nSubject: crash" in content:
+        crash()
+    return read(content, recipients, believed)

@@ -1,0 +1,79 @@
+"""A message that costs the connection: whether it is faulty, or the server or the network is."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.unit.test_imap_odd_servers import opened
+from transports.base import Place, Received, Temporary, Unreachable
+
+OK = "OK done"
+BAD_ONE = 4
+SIZE = 40_000
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAP_TEST_PASSWORD", "password")
+
+
+async def fetched(
+    ending: str, *, alike: Sequence[int] = (), sound: Sequence[int] = (), age: timedelta = timedelta()
+) -> list[Received]:
+    """Fetch a message that ends the connection so; `alike` are others like it, of which the sound ones come."""
+    date = (datetime.now(UTC) - age).strftime("%d-%b-%Y %H:%M:%S +0000")
+    others = {
+        f"UID FETCH {uid} (UID BODY.PEEK[]<0.16384>)": [f"* {uid} FETCH (UID {uid} BODY[]<0> {{1}}\r\nx)", OK]
+        if uid in sound
+        else [ending]
+        for uid in alike
+    }
+    criteria = "LARGER 16383" if ending == "HANG" else "ALL"
+    answers = {
+        f"UID FETCH {BAD_ONE} (UID RFC822": [
+            f'* 1 FETCH (UID {BAD_ONE} RFC822.SIZE {SIZE} INTERNALDATE "{date}")',
+            OK,
+        ],
+        f"UID FETCH {BAD_ONE} (UID BODY": [ending],
+        f"UID SEARCH {criteria}": [f"* SEARCH {' '.join(map(str, [*alike, BAD_ONE]))}", OK],
+    }
+    async with opened(answers | others, timeout=0.3) as (account, server):
+        box = account.folder("INBOX")
+        try:
+            return [copy async for copy in box.fetch([Place("7", str(BAD_ONE))], "whole")]
+        finally:
+            # Alone, and twice.
+            assert len([line for line in server.heard if line.startswith(f"UID FETCH {BAD_ONE} (UID BODY")]) == 2
+            # Whatever it was, the connection is as good as new.
+            await box.settle([])
+
+
+@pytest.mark.parametrize("ending", ["DROP", "HANG"])
+@pytest.mark.parametrize("sound", [(1,), (9,), (1, 9)])
+async def test_faulty_where_others_come(ending: str, sound: Sequence[int]) -> None:
+    (copy,) = await fetched(ending, alike=(1, 9), sound=sound)
+    assert copy.content == b""
+    assert copy.fault is not None
+
+
+@pytest.mark.parametrize("ending", ["DROP", "HANG"])
+async def test_not_faulty_where_no_other_comes_either(ending: str) -> None:
+    with pytest.raises(Temporary, match=rf"message {BAD_ONE} of INBOX \({SIZE} bytes\) does not come.*MTU") as caught:
+        await fetched(ending, alike=(1, 2, 8, 9), age=timedelta(days=400))
+    # The connection holds, so that the other folders of the mailbox are read.
+    assert not isinstance(caught.value, Unreachable)
+
+
+async def test_alone_a_server_that_hangs_up_is_taken_at_its_word() -> None:
+    (copy,) = await fetched("DROP")
+    assert copy.fault is not None
+    assert "lost" in copy.fault
+
+
+async def test_alone_silence_is_borne_for_some_hours() -> None:
+    with pytest.raises(Temporary, match="no answer to FETCH"):
+        await fetched("HANG", age=timedelta(hours=3))
+    (copy,) = await fetched("HANG", age=timedelta(hours=5))
+    assert copy.fault is not None
+    assert "no answer to FETCH" in copy.fault

@@ -1,0 +1,186 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from router.pipeline.read import read
+from router.workers import Fault, Workers
+from tests.pieces import work
+
+ROOT = Path(__file__).parents[2]
+
+Pool = Workers[tuple[str, int], str, str]
+
+
+@pytest.fixture
+async def workers() -> AsyncIterator[Pool]:
+    async with Workers(work, limit=1, size=2) as workers:
+        yield workers
+
+
+def given(answers: list[tuple[str, int] | Fault]) -> list[str]:
+    """What was answered, without who did it; of a fault its words."""
+    return [answer.words if isinstance(answer, Fault) else answer[0] for answer in answers]
+
+
+def processes(answers: list[tuple[str, int] | Fault]) -> set[int]:
+    return {answer[1] for answer in answers if not isinstance(answer, Fault)}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def test_answers_come_in_order_from_as_many_processes_as_are_allowed(workers: Pool) -> None:
+    answers = await workers.map([("say", str(number)) for number in range(100)])
+    assert given(answers) == [str(number) for number in range(100)]
+    assert len(processes(answers)) == 2
+    assert os.getpid() not in processes(answers)
+    assert await workers.map([]) == []
+
+
+async def test_one_piece_after_another_needs_one_process(workers: Pool) -> None:
+    assert len({pid for _ in range(5) for pid in processes(await workers.map([("say", "x")]))}) == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("hang", "it took longer than 1 s"),
+        ("exit", "the process that did it ended (status 3)"),
+        ("crash", "the process that did it ended (Segmentation fault)"),
+        ("eat", "MemoryError in <lambda>, line "),
+        ("fail", "ValueError in fail, line "),
+    ],
+)
+async def test_t96_what_cannot_be_done_is_a_fault_and_its_neighbours_are_done(
+    workers: Pool, tmp_path: Path, what: str, words: str
+) -> None:
+    argument = str(tmp_path / "private")
+    pieces = [("say", "first"), (what, argument), ("say", "between"), (what, argument), *[("say", "after")] * 40]
+    answers = given(await workers.map(pieces))
+    assert [answers[0], answers[2], *answers[4:]] == ["first", "between", *["after"] * 40]
+    assert [answer[: len(words)] for answer in (answers[1], answers[3])] == [words] * 2
+    assert argument not in str(answers)  # it may be of a private message
+    assert given(await workers.map([("say", "next")])) == ["next"]
+
+
+async def test_a_process_killed_from_outside_is_no_fault_of_its_piece(workers: Pool, tmp_path: Path) -> None:
+    once = str(tmp_path / "once")
+    assert given(await workers.map([("crash once", once), ("say", "after")])) == [once, "after"]
+    # So is one that is killed while it has nothing to do.
+    for pid in processes(await workers.map([("say", "x")])):
+        os.kill(pid, signal.SIGKILL)
+    assert given(await workers.map([("say", "x")])) == ["x"]
+
+
+async def test_the_one_that_ends_its_process_is_blamed_and_not_the_one_before(workers: Pool) -> None:
+    answers = given(await workers.map([("say", "x"), ("crash", "")] * 50))
+    assert [answer for answer in answers[::2] if answer != "x"] == []
+    assert [answer for answer in answers[1::2] if not answer.startswith("the process")] == []
+
+
+async def test_what_a_library_prints_is_no_answer(workers: Pool) -> None:
+    assert given(await workers.map([("print", "hello"), ("say", "x")])) == ["hello", "x"]
+
+
+async def test_signals_for_all_processes_of_a_service_leave_the_workers_to_the_router(workers: Pool) -> None:
+    [pid] = processes(await workers.map([("say", "x")]))
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGINT)
+    assert processes(await workers.map([("say", "x")])) == {pid}
+    assert os.getsid(pid) == pid
+
+
+async def test_who_has_little_to_do_does_not_wait_for_all_that_others_have() -> None:
+    done: list[str] = []
+
+    async def has(name: str, workers: Pool, count: int) -> None:
+        await workers.map([("say", name)] * count)
+        done.append(name)
+
+    async with Workers(work, limit=30, size=1) as workers:
+        await asyncio.gather(has("much", workers, 100), has("little", workers, 1))
+    assert done == ["little", "much"]
+
+
+async def test_who_no_longer_waits_for_an_answer_costs_no_process(tmp_path: Path) -> None:
+    running = tmp_path / "running"
+    async with Workers(work, limit=30, size=1) as workers:
+        asking = asyncio.create_task(workers.map([("hang", str(running)), ("say", "x")]))
+        await until(lambda: running.exists() and running.read_text() != "")
+        pid = int(running.read_text())
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        running.unlink()
+        assert processes(await workers.map([("say", "y")])) == {pid}
+
+
+async def test_where_no_process_can_be_started_the_work_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Workers(work, limit=30, size=1) as workers:
+        for wrong in ("/nowhere/python", "/bin/false"):
+            with monkeypatch.context() as context:
+                context.setattr(sys, "executable", wrong)
+                asking = asyncio.create_task(workers.map([("say", "x")]))
+                await asyncio.wait([asking], timeout=0.2)
+                assert not asking.done()
+            assert given(await asking) == ["x"]
+            for pid in processes(await workers.map([("say", "x")])):
+                os.kill(pid, signal.SIGKILL)
+                await until(lambda pid=pid: not alive(pid))  # type: ignore[misc]  # a lambda's defaults
+
+
+async def test_none_is_left_in_the_end(tmp_path: Path) -> None:
+    running = tmp_path / "running"
+    async with Workers(work, limit=30, size=2) as workers:
+        [idle] = processes(await workers.map([("say", "x")]))
+        asking = asyncio.create_task(workers.map([("hang", str(running))]))
+        await until(lambda: running.exists() and running.read_text() != "")
+        pids = {idle, int(running.read_text())}
+    assert not [pid for pid in pids if alive(pid)]
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_a_worker_that_hangs_does_not_outlive_a_router_that_is_killed(tmp_path: Path) -> None:
+    running = tmp_path / "running"
+    router = f"""
+import asyncio
+from router.workers import Workers
+from tests.pieces import work
+
+async def main():
+    async with Workers(work, limit=300, size=1) as workers:
+        await workers.map([("hang", {str(running)!r})])
+
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", router, cwd=ROOT)
+    try:
+        await until(lambda: running.exists() and running.read_text() != "")
+    finally:
+        process.kill()
+        await process.wait()
+    await until(lambda: not alive(int(running.read_text())))
+
+
+def test_a_worker_starts_fast_since_it_loads_little() -> None:
+    program = "import router.worker, router.pipeline.read, sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert read.__module__ in loaded
+    assert not {"pydantic", "asyncio", "asyncpg", "structlog"} & set(loaded)
