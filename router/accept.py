@@ -1,31 +1,36 @@
 """The way in for a listener: what mail servers hand over is promoted, and only then answered."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 
 import structlog
 
 from router.errors import DatabaseError
 from router.forward import Parsers, read_forwards
 from router.group import Group
-from router.model import Copy, Decision, Owner, normalise
+from router.model import Copy, Decision, normalise
 from router.profile import IncomingProfile, Profiles
 from router.receive import Addressee, promote_batch, read_messages, tell
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
-from router.repository.owners import approved_owners
+from router.repository.owners import ListedOwner, find_owners
 from router.repository.sources import Source
 from router.retry import Backoff
+from router.thread_token import untag
 from transports import ListenerSettings
 from transports.base import Acceptance, Received, Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 
-_NOBODY = Acceptance(550, "5.1.1 nobody here has this address")
 _MESSAGES = 50  # the most that one transaction holds
+
+_TAKEN = Acceptance(250, "2.1.5 OK")
+_WAITING = Acceptance(450, "4.2.1 The owner of this mailbox is not approved yet")
+_NOBODY = Acceptance(550, "5.1.1 Nobody here has this address")
 
 
 class Door:
@@ -46,6 +51,7 @@ class Door:
         self._settings = settings
         self._source_id = 0
         self._group: Group[list[Copy], list[Decision]] = Group(self._promote, at_most=_MESSAGES)
+        self._lookups: Group[Sequence[str], Mapping[str, ListedOwner]] = Group(self._find)
         self._log = _log.bind(profile=profile.name)
 
     async def run(self) -> None:
@@ -59,7 +65,7 @@ class Door:
                     await sources.note_fault(self._database, self._source_id, None)
                     self._log.info("listening", address=self._settings.listen)
                     backoff.reset()
-                    await listener.serve(self.accept, self.knows)
+                    await listener.serve(self.accept, self.admit)
             except (TransportError, DatabaseError) as error:
                 pause = backoff.next()
                 if isinstance(error, TransportError):
@@ -75,15 +81,16 @@ class Door:
         except DatabaseError as error:
             self._log.debug("the fault could not be noted", reason=str(error))
 
-    async def knows(self, address: str) -> bool:
-        """Whether an envelope recipient is the mailbox of an approved owner whom this listener serves.
+    async def admit(self, address: str) -> Acceptance:
+        """Answer whether an envelope recipient is the mailbox of an approved owner whom this listener serves.
 
         For a forward mailbox, whether it is its address.
         """
         if self._profile.forwards:
-            return normalise(address) == self._profile.address
+            return _TAKEN if normalise(address) == self._profile.address else _NOBODY
         with _tried_later():
-            return bool(await self._owners([address]))
+            owner = (await self._owners([address])).get(_mailbox_of(address))
+        return _TAKEN if owner is not None and owner.approved else _refusal(owner)
 
     async def accept(self, received: Received) -> list[Acceptance]:
         """Promote one message for each of its recipients; answers only after the commit, one per recipient.
@@ -98,14 +105,16 @@ class Door:
             return await self._accept_forward(received)
         owners = await self._owners(received.recipients)
         addressees = {
-            recipient: Addressee(owner, received, replace(received.place, id=f"{received.place.id}:{number}"))
+            recipient: Addressee(found.owner, received, replace(received.place, id=f"{received.place.id}:{number}"))
             for number, recipient in enumerate(received.recipients)
-            if (owner := owners.get(normalise(recipient))) is not None
+            if (found := owners.get(_mailbox_of(recipient))) is not None and found.approved
         }
         copies = await read_messages(self._parsers, list(addressees.values()), self._source_id, self._profile)
         decisions = dict(zip(addressees, await self._group.add(copies), strict=True)) if copies else {}
         return [
-            Acceptance(250, f"2.0.0 {decisions[recipient].disposition}") if recipient in decisions else _NOBODY
+            Acceptance(250, f"2.0.0 {decisions[recipient].disposition}")
+            if recipient in decisions
+            else _refusal(owners.get(_mailbox_of(recipient)))
             for recipient in received.recipients
         ]
 
@@ -117,13 +126,16 @@ class Door:
             accepted if normalise(recipient) == self._profile.address else _NOBODY for recipient in received.recipients
         ]
 
-    async def _owners(self, addresses: Sequence[str]) -> dict[str, Owner]:
-        served = [
-            address
-            for address in map(normalise, addresses)
-            if (listener := self._profiles.listener_for(address)) is not None and listener.name == self._profile.name
-        ]
-        return await approved_owners(self._database, served)
+    async def _owners(self, addresses: Sequence[str]) -> Mapping[str, ListedOwner]:
+        return await self._lookups.add([_mailbox_of(address) for address in addresses])
+
+    async def _find(self, groups: Sequence[Sequence[str]]) -> list[Mapping[str, ListedOwner]]:
+        served = {
+            mailbox
+            for mailbox in chain.from_iterable(groups)
+            if (listener := self._profiles.listener_for(mailbox)) is not None and listener.name == self._profile.name
+        }
+        return [await find_owners(self._database, list(served))] * len(groups)
 
     async def _promote(self, groups: Sequence[list[Copy]]) -> list[list[Decision]]:
         copies = [copy for group in groups for copy in group]
@@ -131,6 +143,16 @@ class Door:
         tell(self._log, decisions)
         rest = iter(decisions)
         return [[next(rest) for _ in group] for group in groups]
+
+
+def _mailbox_of(recipient: str) -> str:
+    """The owner's own address, without our token."""
+    return normalise(untag(recipient)[0])
+
+
+def _refusal(owner: ListedOwner | None) -> Acceptance:
+    """Nobody, for good; or an owner who waits for approval, and whose mail the mail server keeps meanwhile."""
+    return _NOBODY if owner is None else _WAITING
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from ipaddress import ip_address
 
-from transports._listener import IDENT, NOT_A_CLIENT, Door, MailListener
+from transports._listener import Door, MailListener
+from transports._listener_address import Unix
+from transports._listener_talk import IDENT, NOT_A_CLIENT, TOO_MANY
 from transports.base import Finding, TransportError
 
 _BANNER_TIMEOUT = 5.0  # seconds
@@ -17,26 +18,31 @@ async def examine_listener(listener: MailListener, door: Door) -> AsyncIterator[
 
 
 async def _bind(listener: MailListener, door: Door) -> Finding:
+    name = door.address.name
     try:
         async with listener:
-            return Finding("address", "ok", f"{door.name} is free to listen at; no router does so now")
+            return Finding("address", "ok", f"{name} is free to listen at; no router does so now")
     except TransportError as error:
         banner = await _banner(door)
-        if IDENT in banner or NOT_A_CLIENT in banner:
-            return Finding("address", "ok", f"{door.name} is served: a router listens there")
+        if any(words in banner for words in (IDENT, NOT_A_CLIENT, TOO_MANY)):
+            return Finding("address", "ok", f"{name} is served: a router listens there")
         if banner:
-            advice = 'choose another port for "listen", or end that program'
+            advice = 'choose another address for "listen", or end that program'
             return Finding("address", "failed", f"{error}; it says: {banner}", advice)
-        advice = 'does this machine have the address in "listen", and is the port above 1023 or the router allowed it?'
+        if isinstance(door.address, Unix):
+            advice = "does the router's user own the folder, and is the profile's group one of its groups?"
+        else:
+            advice = (
+                'does this machine have the address in "listen", and is the port above 1023 or the router allowed it?'
+            )
         return Finding("address", "failed", str(error), advice)
 
 
 async def _banner(door: Door) -> str:
     """Read what whoever listens there says first."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # not bound, but looked for
     try:
         async with asyncio.timeout(_BANNER_TIMEOUT):
-            reader, writer = await asyncio.open_connection(everywhere.get(door.host, door.host), door.port)
+            reader, writer = await door.address.connect()
             try:
                 return (await reader.readline()).decode(errors="replace").strip()
             finally:
@@ -46,13 +52,19 @@ async def _banner(door: Door) -> str:
 
 
 def _clients(door: Door) -> Finding:
-    allowed = ", ".join(map(str, door.clients))
-    if ip_address(door.host).is_loopback:
+    address, limits = door.address, door.limits
+    if isinstance(address, Unix):
+        group = address.group or "the router's group"
+        who = {0o002: "every user of this machine", 0o020: f"the router's user and {group}"}
+        words = next((words for bit, words in who.items() if address.mode & bit), "only the router's user")
+        return Finding("clients", "ok", f"{words} may hand over mail")
+    if address.is_local:
         return Finding("clients", "ok", "only programs on this machine reach it")
-    if any(network.prefixlen == 0 for network in door.clients):
-        words = f"anybody who reaches {door.name} may hand over mail"
-        return Finding("clients", "warning", words, 'write as "clients" only the networks of your mail servers')
-    if all(network.is_loopback for network in door.clients):
-        words = f"{door.name} is open to other machines, but only {allowed} may hand over mail"
+    allowed = ", ".join(map(str, limits.clients))
+    if all(network.is_loopback for network in limits.clients):
+        words = f"{address.name} is open to other machines, but only {allowed} may hand over mail"
         return Finding("clients", "warning", words, 'add the networks of your mail servers to "clients"')
-    return Finding("clients", "ok", f"only {allowed} may hand over mail")
+    if not limits.require_tls:
+        words = f"only {allowed} may hand over mail; it may come in clear text"
+        return Finding("clients", "warning", words, 'unless that network is yours alone, say "require_tls = true"')
+    return Finding("clients", "ok", f"only {allowed} may hand over mail, over TLS")

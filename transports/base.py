@@ -254,11 +254,11 @@ class Listener(Protocol):
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...
 
-    async def serve(self, accept: "Accept", knows: "Knows") -> None:
+    async def serve(self, accept: "Accept", admit: "Admit") -> None:
         """Serve until cancelled. A 2xx of `accept` promises that the message is safe; when it raises, we answer 4xx.
 
-        `accept` gives one answer per envelope recipient, in their order; `knows` says at RCPT whether an address is one
-        of ours.
+        `accept` gives one answer per envelope recipient, in their order; `admit` answers at RCPT whether an address is
+        one of ours.
         """
         ...
 
@@ -280,7 +280,7 @@ class Relay(Protocol):
 
 
 Accept = Callable[[Received], Awaitable[Sequence[Acceptance]]]
-Knows = Callable[[str], Awaitable[bool]]
+Admit = Callable[[str], Awaitable[Acceptance]]
 """What a listener asks us; Temporary says that we cannot tell now, and the mail server tries again later."""
 
 Begin = Callable[[], Awaitable[None]]

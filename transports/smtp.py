@@ -1,17 +1,16 @@
 """SMTP, both ways: a relay that carries our mail, and a listener to which a mail server hands copies (RFC 5321)."""
 
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from typing import Self
 
-from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from transports._listener import Door, MailListener, parse_listen, server_context
-from transports._listener_examine import examine_listener
+from transports._listener_address import Address, Inet
+from transports._listener_settings import MailListenerSettings
+from transports._listener_talk import Talk, one_line
 from transports._relay import SmtpRelay, server_of
-from transports._settings import Auth, ListenerSettings, RelaySettings, is_of_mailbox
+from transports._settings import Auth, RelaySettings, is_of_mailbox
 from transports._smtp_examine import examine_relay
-from transports.base import Acceptance, Finding, TransportError
+from transports.base import Acceptance, Finding
 
 
 class SmtpRelaySettings(RelaySettings):
@@ -43,66 +42,33 @@ class SmtpRelaySettings(RelaySettings):
             yield finding
 
 
-class SmtpListenerSettings(ListenerSettings):
-    """A listener, to which a mail server hands a copy of its users' mail."""
+class SmtpTalk(Talk):
+    """A conversation in SMTP."""
 
-    clients: tuple[IPvAnyNetwork, ...] = Field(
-        ("127.0.0.0/8", "::1/128"), min_length=1, validate_default=True, description="networks that may connect"
-    )
-    max_size: int = Field(50_000_000, ge=65536, description="bytes of the largest message that is taken")
-    max_recipients: int = Field(1000, ge=100, description="recipients of one message")
-    timeout: float = Field(300, gt=0, le=3600, description="seconds of silence after which a connection is closed")
-    cert_file: Path | None = Field(None, description="certificate chain (PEM); with it, STARTTLS is offered")
-    key_file: Path | None = Field(None, description="the certificate's private key (PEM), if it is in another file")
+    @staticmethod
+    def reply(answers: Sequence[Acceptance]) -> str:
+        """Answer for all recipients at once: 250 if all took the message; 4xx if one may take it later.
+
+        A sender that comes again after 4xx hands over once more what some have already taken; that is a duplicate, and
+        no loss, whereas 5xx would be one.
+        """
+        refused = [answer for answer in answers if not answer.accepted]
+        return one_line(min(refused or answers, key=lambda answer: answer.code))
+
+
+class SmtpListenerSettings(MailListenerSettings):
+    """A listener, to which a mail server hands its users' mail, or copies of it."""
+
+    protocol = SmtpTalk
 
     @field_validator("listen")
     @classmethod
     def _is_address(cls, listen: str) -> str:
-        parse_listen(listen)
+        Inet.parse(listen)
         return listen
 
-    @model_validator(mode="after")
-    def _has_certificate(self) -> Self:
-        if self.key_file is not None and self.cert_file is None:
-            raise ValueError("key_file needs cert_file")
-        return self
-
-    def open(self) -> MailListener:
-        """Make the listener; it binds when it is entered. Raises Permanent if the certificate cannot be used."""
-        return MailListener(self._door(), one_answer)
-
-    async def examine(self) -> AsyncIterator[Finding]:
-        """Try whether it can listen, or does already. See `ListenerSettings.examine`."""
-        try:
-            door = self._door()
-        except TransportError as error:
-            yield Finding("TLS", "failed", str(error), "are cert_file and key_file right, and may we read them?")
-            return
-        async for finding in examine_listener(MailListener(door, one_answer), door):
-            yield finding
-
-    def _door(self) -> Door:
-        host, port = parse_listen(self.listen)
-        return Door(
-            host=host,
-            port=port,
-            clients=self.clients,
-            max_size=self.max_size,
-            max_recipients=self.max_recipients,
-            timeout=self.timeout,
-            context=server_context(self.cert_file, self.key_file) if self.cert_file is not None else None,
-        )
-
-
-def one_answer(answers: Sequence[Acceptance]) -> str:
-    """Answer for all recipients at once, as SMTP must: 250 if all took the message; 4xx if one may take it later.
-
-    A sender that comes again after 4xx hands over once more what some have already taken; that is a duplicate, and no
-    loss, whereas 5xx would be one.
-    """
-    refused = [answer for answer in answers if not answer.accepted]
-    answer = min(refused or answers, key=lambda answer: answer.code)
-    return f"{answer.code} {' '.join(answer.text.split())}"
+    def _address(self) -> Address:
+        return Inet.parse(self.listen)
 
 
 INCOMING = SmtpListenerSettings

@@ -194,13 +194,27 @@ def _check_names(found: Iterable[Draft]) -> list[Draft]:
 
 
 def _check_addresses(listeners: Iterable[Draft]) -> None:
-    first: dict[str, Draft] = {}
+    taken: list[tuple[str, Draft]] = []
     for one in listeners:
         address = one.table.get("listen")
-        if isinstance(address, str):
-            other = first.setdefault(address, one)
-            if other is not one:
-                one.wrong(("listen",), f'listen: "{address}" is taken by {other.title} ({other.file}:{other.line})')
+        if not isinstance(address, str):
+            continue
+        for other_address, other in taken:
+            if _clash(address, other_address):
+                where = f"{other.title} ({other.file}:{other.line})"
+                one.wrong(("listen",), f'listen: "{address}" is taken by {where}')
+                break
+        else:
+            taken.append((address, one))
+
+
+def _clash(one: str, other: str) -> bool:
+    """Whether two addresses are one, or one of them is every address of the machine at the other's port."""
+    host, _, port = one.rpartition(":")
+    other_host, _, other_port = other.rpartition(":")
+    everywhere = "[::]" if host.startswith("[") else "0.0.0.0"  # noqa: S104  # nothing is bound here
+    same_family = host.startswith("[") == other_host.startswith("[")
+    return one == other or (port == other_port and same_family and everywhere in (host, other_host))
 
 
 def _check_patterns(group: Iterable[Draft]) -> None:

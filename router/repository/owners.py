@@ -4,9 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import asyncpg
+
 from router.errors import DatabaseError
 from router.model import Owner, Rule, normalise
 from router.repository.database import Database
+
+_LISTED = """
+    SELECT o.record_id, o.mailbox, o.tracking_rule, o.approved, coalesce(r.name, '') AS name
+    FROM crm.owner AS o LEFT JOIN crm.record AS r ON r.id = o.record_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +36,8 @@ class WithoutMailbox:
 async def list_owners(database: Database) -> list[ListedOwner]:
     """List every owner with a mailbox, by mailbox."""
     async with database.connection() as connection:
-        rows = await connection.fetch(
-            """
-            SELECT o.record_id, o.mailbox, o.tracking_rule, o.approved, coalesce(r.name, '') AS name
-            FROM crm.owner AS o LEFT JOIN crm.record AS r ON r.id = o.record_id
-            WHERE o.mailbox IS NOT NULL
-            ORDER BY o.mailbox
-            """
-        )
-    return [
-        ListedOwner(
-            Owner(row["record_id"], row["mailbox"], Rule(row["tracking_rule"]) if row["tracking_rule"] else None),
-            row["name"],
-            row["approved"],
-        )
-        for row in rows
-    ]
+        rows = await connection.fetch(f"{_LISTED} WHERE o.mailbox IS NOT NULL ORDER BY o.mailbox")
+    return [_listed(row) for row in rows]
 
 
 async def list_without_mailbox(database: Database) -> list[WithoutMailbox]:
@@ -61,19 +54,17 @@ async def list_without_mailbox(database: Database) -> list[WithoutMailbox]:
     return [WithoutMailbox(row["name"], tuple(row["addresses"])) for row in rows]
 
 
+async def find_owners(database: Database, addresses: Sequence[str]) -> dict[str, ListedOwner]:
+    """Find the owners of these addresses (normalised), approved or not."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(f"{_LISTED} WHERE o.mailbox = ANY($1)", list(addresses))
+    return {row["mailbox"]: _listed(row) for row in rows}
+
+
 async def approved_owners(database: Database, addresses: Sequence[str]) -> dict[str, Owner]:
     """Find the approved owners of these addresses (normalised)."""
-    async with database.connection() as connection:
-        rows = await connection.fetch(
-            "SELECT record_id, mailbox, tracking_rule FROM crm.owner WHERE mailbox = ANY($1) AND approved",
-            list(addresses),
-        )
-    return {
-        row["mailbox"]: Owner(
-            row["record_id"], row["mailbox"], Rule(row["tracking_rule"]) if row["tracking_rule"] else None
-        )
-        for row in rows
-    }
+    found = await find_owners(database, addresses)
+    return {mailbox: one.owner for mailbox, one in found.items() if one.approved}
 
 
 async def approve(database: Database, address: str, *, approved: bool = True) -> None:
@@ -120,3 +111,8 @@ def _nobody_has(address: str) -> DatabaseError:
     return DatabaseError(
         f"no owner has the mailbox {address}: the CRM names owners, by a row in crm.owner with record_id and mailbox"
     )
+
+
+def _listed(row: asyncpg.Record) -> ListedOwner:
+    rule = Rule(row["tracking_rule"]) if row["tracking_rule"] else None
+    return ListedOwner(Owner(row["record_id"], row["mailbox"], rule), row["name"], row["approved"])

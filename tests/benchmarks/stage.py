@@ -70,10 +70,16 @@ class Stage:
     async def router(
         self, dsn: str, start: str = "now", after: str = "keep", **more: str
     ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run one router on this database; stopped in the end."""
+        """Run one router on this database that reads Dovecot's mailboxes; stopped in the end."""
+        profile = PROFILE.format(host=HOST, port=self.dovecot.imaps, ca_file=self.tls.ca_file, start=start, after=after)
+        async with self.process(dsn, profile, **more) as process:
+            yield process
+
+    @asynccontextmanager
+    async def process(self, dsn: str, profile: str, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run one router on this database with this profile; stopped in the end."""
         folder = self.folder / f"router-{next(self.numbers)}"
         (folder / "profiles").mkdir(parents=True)
-        profile = PROFILE.format(host=HOST, port=self.dovecot.imaps, ca_file=self.tls.ca_file, start=start, after=after)
         (folder / "profiles" / "bench.toml").write_text(profile, encoding="utf-8")
         variables = {"DATABASE_URL": dsn, "PROFILES": str(folder / "profiles"), "LOG_LEVEL": "warning"}
         environment = os.environ | {f"EMAIL_ROUTER_{name}": value for name, value in (variables | more).items()}

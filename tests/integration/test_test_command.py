@@ -6,7 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from tests.router_process import NewRouter
 from tests.servers.dovecot import HOST, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
-from tests.servers.tls import make_tls
+from tests.servers.tls import Tls, make_tls
 
 MESSAGE = letter("karl@kunde.test", "ann@in.test")
 ROOT = Path(__file__).parents[2]
@@ -301,15 +302,14 @@ async def test_a_listener_that_a_router_serves(trial: Trial, new_router: NewRout
 def test_a_listener_whose_address_another_program_has(trial: Trial, dovecot: Dovecot) -> None:
     found = findings(trial(listener(f"127.0.0.1:{dovecot.imap}"), "--json", status=1), "copies")["address"]
     assert "another program listens there; it says: * OK" in found["words"]
-    assert "choose another port" in found["advice"]
+    assert "choose another address" in found["advice"]
 
 
 @pytest.mark.parametrize(
     ("clients", "state", "words"),
     [
-        ('["0.0.0.0/0"]', "warning", "may hand over mail"),
         ('["127.0.0.0/8"]', "warning", "but only 127.0.0.0/8 may hand over mail"),
-        ('["10.0.0.0/8"]', "ok", "only 10.0.0.0/8 may hand over mail"),
+        ('["10.0.0.0/8"]', "warning", "only 10.0.0.0/8 may hand over mail; it may come in clear text"),
     ],
 )
 def test_a_listener_that_others_reach(trial: Trial, clients: str, state: str, words: str) -> None:
@@ -317,6 +317,54 @@ def test_a_listener_that_others_reach(trial: Trial, clients: str, state: str, wo
     found = findings(printed, "copies")["clients"]
     assert found["state"] == state
     assert words in found["words"]
+
+
+def test_a_listener_that_others_reach_over_tls(trial: Trial, tls: Tls) -> None:
+    keys = {"cert_file": json.dumps(str(tls.certificate)), "key_file": json.dumps(str(tls.key)), "require_tls": "true"}
+    printed = trial(listener(f"0.0.0.0:{free_port()}", clients='["10.0.0.0/8"]', **keys), "--json")
+    found = findings(printed, "copies")["clients"]
+    assert (found["state"], found["words"]) == ("ok", "only 10.0.0.0/8 may hand over mail, over TLS")
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="er-") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("0600", "only the router's user may hand over mail"),
+        ("0660", "the router's user and the router's group may hand over mail"),
+        ("0666", "every user of this machine may hand over mail"),
+    ],
+)
+def test_a_listener_at_a_socket(trial: Trial, socket_folder: Path, mode: str, words: str) -> None:
+    found = findings(trial(at_socket(socket_folder, mode=mode), "--json"), "copies")
+    assert found["address"]["words"] == f"unix:{socket_folder}/lmtp is free to listen at; no router does so now"
+    assert found["clients"]["words"] == words
+    assert list(socket_folder.iterdir()) == []
+
+
+async def test_a_socket_that_a_router_serves(trial: Trial, new_router: NewRouter, socket_folder: Path) -> None:
+    profiles = at_socket(socket_folder)
+    await new_router(profiles, says=("listening",))
+    assert "is served: a router listens there" in await asyncio.to_thread(trial, profiles)
+    assert (socket_folder / "lmtp").exists()
+
+
+def test_a_socket_in_a_folder_that_is_not_there(trial: Trial, socket_folder: Path) -> None:
+    found = findings(trial(at_socket(socket_folder / "run"), "--json", status=1), "copies")["address"]
+    assert found["words"].endswith(f"the folder {socket_folder}/run is not there; make it")
+    assert "does the router's user own the folder" in found["advice"]
+
+
+def at_socket(folder: Path, mode: str = "0660") -> str:
+    return (
+        f'[incoming.copies]\ntransport = "lmtp"\nlisten = "unix:{folder}/lmtp"\nmode = "{mode}"\n'
+        'owners = ["*@in.test"]\ncopy = true\n'
+    )
 
 
 def test_a_listener_whose_certificate_cannot_be_used(trial: Trial, tmp_path: Path) -> None:

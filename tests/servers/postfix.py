@@ -15,6 +15,7 @@ What becomes of mail is told by its recipient's address:
 | any other domain               | refused: relay access denied                                                      |
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -123,12 +124,19 @@ class Postfix:
         """
         return self._sink.wait_for(count, address, timeout)
 
-    def route(self, domain: str, port: int, protocol: Literal["smtp", "lmtp"] = "smtp") -> None:
-        """Send mail for `domain` to a listener on `port` of 127.0.0.1, from now on.
+    def route(self, domain: str, where: int | Path, protocol: Literal["smtp", "lmtp"] = "smtp") -> None:
+        """Send mail for `domain` to a listener on a port of 127.0.0.1, or at a Unix socket, from now on.
 
         For a Postfix of the test's own; with a shared one `domain_for` disturbs nobody.
         """
-        self._routes.add(domain, next_hop(port, protocol))
+        self._routes.add(domain, next_hop(where, protocol))
+
+    def configure(self, lines: str) -> None:
+        """Add lines to main.cf, and restart. For a Postfix of the test's own."""
+        main = self._folder / "etc" / "main.cf"
+        main.write_text(main.read_text() + lines)
+        os.utime(main, (0, 0))
+        self.restart()
 
     @staticmethod
     def domain_for(port: int, protocol: Literal["smtp", "lmtp"] = "smtp") -> str:

@@ -4,14 +4,15 @@ import contextlib
 import re
 import socketserver
 import threading
+from pathlib import Path
 
 _OF_A_PORT = re.compile(r"port-(\d+)\.(smtp|lmtp)\.test")
 _NEXT_HOP = {"smtp": "smtp:[127.0.0.1]:{}", "lmtp": "lmtp:inet:127.0.0.1:{}"}
 
 
-def next_hop(port: int, protocol: str) -> str:
-    """Return how transport(5) writes an SMTP or LMTP server on `port` of 127.0.0.1."""
-    return _NEXT_HOP[protocol].format(port)
+def next_hop(where: int | Path, protocol: str) -> str:
+    """Return how transport(5) writes an SMTP or LMTP server on a port of 127.0.0.1, or an LMTP server's Unix socket."""
+    return f"lmtp:unix:{where}" if isinstance(where, Path) else _NEXT_HOP[protocol].format(where)
 
 
 class Routes:

@@ -39,6 +39,6 @@ def door(tmp_path: Path) -> Door:
 
 async def test_the_mail_server_is_to_try_later(door: Door) -> None:
     with pytest.raises(Temporary, match="the disk is full"):
-        await door.knows("ann@in.test")
+        await door.admit("ann@in.test")
     with pytest.raises(Temporary, match="the disk is full"):
         await door.accept(Received(Place("", "1"), b"", datetime.now(UTC), "", ("ann@in.test",)))
