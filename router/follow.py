@@ -6,7 +6,7 @@ waits.
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 
 import structlog
 
@@ -119,9 +119,8 @@ class Follower:
         """Follow until cancelled or another process holds it. What fails is tried again, ever more slowly."""
         pauses = Pauses()
         while True:
-            mailbox = self.owner.mailbox if self.owner else ""
             try:
-                async with self._turns, self._settings.open(mailbox) as account:
+                async with self._turns, self._open() as account:
                     await self._follow(account, pauses)
                 # Another mailbox has its turn; this one is looked at again as often as the profile polls.
                 await asyncio.sleep(self._settings.poll)
@@ -133,6 +132,9 @@ class Follower:
                 self._log.warning("a mailbox cannot be read now", reason=str(error), pause=round(pause, 1))
                 await self._note_fault(self._lease.source_id, str(error))
                 await asyncio.sleep(pause)
+
+    def _open(self) -> Account:
+        return self._settings.open(self.owner.mailbox if self.owner else "", self._profile.after)
 
     async def _follow(self, account: Account, pauses: Pauses) -> None:
         clock = asyncio.get_running_loop().time
@@ -189,9 +191,10 @@ class Follower:
         return isinstance(error, Unreachable) or error.retry_after is not None or len(self._readers) == 1
 
     async def _unsettled(self) -> list[str]:
-        """The folders in which something was left to settle: by a crash, or because another copy became the CRM's."""
+        """The folders in which something is to be settled: left by a crash, the CRM's since, or due by now."""
         names = {reader.lease.source_id: name for name, reader in self._readers.items()}
-        return [names[source_id] for source_id in await sources.with_unsettled(self._database, list(names))]
+        delay = timedelta(days=self._profile.after.days)
+        return [names[source_id] for source_id in await sources.with_unsettled(self._database, list(names), delay)]
 
     async def _wait(self, account: Account) -> bool:
         """Wait for news; False: another mailbox wants the connection, and this one is of no more use."""

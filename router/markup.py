@@ -12,8 +12,8 @@ from html import escape, unescape
 from string import ascii_letters
 from typing import NamedTuple
 
-_TAG = re.compile(
-    r"""<(/?)([a-zA-Z][^\s/>]*+)
+_TEXT_AND_TAG = re.compile(
+    r"""([^<]*+)<(/?)([a-zA-Z][^\s/>]*+)
         ((?:[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+|(?=>)))?+)*+)>""",
     re.VERBOSE,
 )
@@ -50,40 +50,62 @@ _KNOWN = VOID | BLOCK | words("a abbr b big em font i img s small span strike st
 # Elements whose end is rarely written: what begins ends these (HTML §13.1.2.4).
 _ENDS: dict[str, frozenset[str]] = {name: frozenset({"p"}) for name in BLOCK}
 _ENDS |= {name: frozenset({"p", "td", "th"}) for name in ("td", "th")}
-_ENDS |= {name: frozenset({"p", "td", "th", "tr"}) for name in ("tr", "tbody", "thead", "tfoot")}
+_ENDS |= {"tr": frozenset({"p", "td", "th", "tr", "colgroup"})}
+_ENDS |= {name: _ENDS["tr"] | words("tbody thead tfoot") for name in ("tbody", "thead", "tfoot")}
 _ENDS |= {name: frozenset({"p", "dt", "dd"}) for name in ("dt", "dd")}
 _ENDS |= {"li": frozenset({"p", "li"}), "option": frozenset({"option"})}
 
 
+# Where only rows and cells may stand. Anything else there a parser puts before the table, one by one, and looks for the
+# place each time: 5 s for 150,000. So it is given a cell.
+_TABLE = words("table tbody thead tfoot tr")
+_OF_TABLE = words("tbody thead tfoot tr td th caption colgroup col")
+_DEEPEST_TABLE = 4  # levels: body, row and cell are to fit in
+
+
 class Tag(NamedTuple):
-    """A tag, its name in lower case. Attributes are decoded; of those written twice the first counts."""
+    """A tag: its name in lower case, whether it is an end, and its attributes as they are written."""
 
     name: str
     end: bool
-    attributes: dict[str, str]
+    written: str
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Its attributes, decoded; of those written twice the first counts."""
+        attributes: dict[str, str] = {}
+        for found in _ATTRIBUTE.finditer(self.written):
+            name = found[1].lower()
+            if name not in attributes and _ATTRIBUTE_NAME.fullmatch(name):
+                attributes[name] = unescape(found[2] or found[3] or found[4] or "")
+                if len(attributes) == _MOST_ATTRIBUTES:
+                    break
+        return attributes
 
 
-def tokens(html: str) -> Iterator[Tag | str]:  # noqa: C901, PLR0912  # a call for each tag would double its time
-    """Yield tags and decoded texts. Comments, scripts, styles and foreign languages are left out."""
+def tokens(html: str, names: frozenset[str] | None = None) -> Iterator[Tag | str]:  # noqa: C901  # a call for each tag would double its time
+    """Yield tags, or only those of these names, and decoded texts.
+
+    Comments, scripts, styles and foreign languages are left out.
+    """
     foreign: list[str] = []
     position, length = 0, len(html)
     while position < length:
-        start = html.find("<", position)
-        if start < 0:
-            start = length
-        if start > position and not foreign:
-            text = html[position:start]
-            yield unescape(text) if "&" in text else text
-        if start == length:
-            return
-        found = _TAG.match(html, start)
+        found = _TEXT_AND_TAG.match(html, position)
         if found is None:
-            position = _after_oddity(html, start)
-            if html[start + 1 : start + 2] not in _ODD and not foreign:
+            start = html.find("<", position)
+            text, position = (
+                (html[position:], length) if start < 0 else (html[position:start], _after_oddity(html, start))
+            )
+            if text and not foreign:
+                yield unescape(text) if "&" in text else text
+            if start >= 0 and html[start + 1 : start + 2] not in _ODD and not foreign:
                 yield html[start:position]
             continue
         position = found.end()
-        slash, written, attributes = found.groups()
+        text, slash, written, attributes = found.groups()
+        if text and not foreign:
+            yield unescape(text) if "&" in text else text
         name = written.lower()
         if name in _RAW_END:
             if slash:
@@ -97,8 +119,8 @@ def tokens(html: str) -> Iterator[Tag | str]:  # noqa: C901, PLR0912  # a call f
                 foreign.append(name)
             elif foreign and foreign[-1] == name:
                 foreign.pop()
-        elif not foreign and (name in _KNOWN or _NAME.fullmatch(name)):
-            yield Tag(name, bool(slash), _attributes(attributes) if attributes and not slash else {})
+        elif not foreign and (name in names if names else name in _KNOWN or _NAME.fullmatch(name)):
+            yield Tag(name, bool(slash), "" if slash else attributes)
 
 
 def _after_oddity(html: str, start: int) -> int:
@@ -117,23 +139,12 @@ def _after_oddity(html: str, start: int) -> int:
     return more.end() if more else start + 1
 
 
-def _attributes(text: str) -> dict[str, str]:
-    attributes: dict[str, str] = {}
-    for found in _ATTRIBUTE.finditer(text):
-        name = found[1].lower()
-        if name not in attributes and _ATTRIBUTE_NAME.fullmatch(name):
-            attributes[name] = unescape(found[2] or found[3] or found[4] or "")
-            if len(attributes) == _MOST_ATTRIBUTES:
-                break
-    return attributes
-
-
 def shallow(html: str, deepest: int) -> str:
     """Write HTML anew: every element closed where its parent ends, tags nested deeper than told left out."""
     writer = _Writer(deepest)
     for token in tokens(html):
         if isinstance(token, str):
-            writer.written.append(escape(token, quote=False))
+            writer.text(token)
         elif token.end:
             writer.end(token.name)
         else:
@@ -152,11 +163,25 @@ class _Writer:
         self._depth = 0
         self._deepest = deepest
 
+    def text(self, text: str) -> None:
+        if not text.isspace():
+            self._leave_table()
+        self.written.append(escape(text, quote=False))
+
+    def _leave_table(self) -> None:
+        """Begin a cell where what comes may not stand in a table."""
+        if self.open and self.open[-1][0] == "colgroup":
+            self.close(1)
+        if self.open and self.open[-1][0] in _TABLE:
+            self.begin(Tag("td", end=False, written=""))
+
     def begin(self, tag: Tag) -> None:
         ends = _ENDS.get(tag.name)
         while ends and self.open and self.open[-1][0] in ends:
             self.close(1)
-        is_void, fits = tag.name in VOID, self._depth < self._deepest
+        if tag.name not in _OF_TABLE:
+            self._leave_table()
+        is_void, fits = tag.name in VOID, self._depth < self._deepest - _DEEPEST_TABLE * (tag.name == "table")
         if fits or is_void:
             pairs = [f' {name}="{escape(value)}"' for name, value in tag.attributes.items()]
             self.written.append(f"<{tag.name}{''.join(pairs)}>")

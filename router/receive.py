@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import structlog
 
@@ -240,12 +241,16 @@ class Reader:
             await self._settle_rest(mailbox)  # several copies can lie in one place: ask which are done with
             return
         done = [copy.place for copy, decision in zip(copies, decisions, strict=True) if decision.email_id is not None]
-        if done:
+        if done and not self._profile.after.days:
             await self._settle(mailbox, done)
 
     async def _settle_rest(self, mailbox: Mailbox) -> None:
-        """Settle what a crash left, and what was ignored and became the CRM's by another copy since."""
-        while self._unwilling is None and (rest := await sources.unsettled(self._database, self.lease.source_id)):
+        """Settle what a crash left, what was ignored and became the CRM's by another copy since, and what is due."""
+        delay = timedelta(days=self._profile.after.days)
+        while self._unwilling is None:
+            rest = await sources.unsettled(self._database, self.lease.source_id, delay)
+            if not rest:
+                return
             await self._settle(mailbox, rest)
 
     async def _settle(self, mailbox: Mailbox, places: Sequence[Place]) -> None:

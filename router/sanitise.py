@@ -12,7 +12,7 @@ import nh3
 
 from router.markup import shallow, words
 
-LONGEST = 1_000_000  # characters: one or two seconds at the worst
+LONGEST = 500_000  # characters: a second at the worst
 _DEEPEST = 150
 
 _TAGS = words(

@@ -55,7 +55,9 @@ def no_way(error: TransportError, server: ServerSettings, port: int, usual: Port
     return [Finding("connection", "failed", str(error), f"these are the server's own words; {_ports(usual)}")]
 
 
-def found_tls(tls: ssl.SSLObject | None, server: ServerSettings, *, now: datetime | None = None) -> Finding:
+def found_tls(
+    tls: ssl.SSLObject | ssl.SSLSocket | None, server: ServerSettings, *, now: datetime | None = None
+) -> Finding:
     """Tell how a connection is encrypted, and how long the server's certificate lasts."""
     if tls is None:
         if server.allow_clear:
@@ -71,6 +73,23 @@ def found_tls(tls: ssl.SSLObject | None, server: ServerSettings, *, now: datetim
     days = "less than a day" if left.days < 1 else "1 day" if left.days == 1 else f"{left.days} days"
     advice = f"renew the certificate of {server.host}: once it has expired, we do not connect any more"
     return Finding("TLS", "warning", f"{words}, {days} from now", advice)
+
+
+def content(messages: int, size: int | None) -> str:
+    """Say how much there is."""
+    if messages == 0:
+        return "empty"
+    words = "1 message" if messages == 1 else f"{messages} messages"
+    return words if size is None else f"{words}, {volume(size)}"
+
+
+def volume(size: float) -> str:
+    """Write a number of bytes."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        del units[0]
+    return f"{size:.1f} {units[0]}" if size < 10 and units[0] != "bytes" else f"{size:.0f} {units[0]}"
 
 
 def _issuer(certificate: Mapping[str, object]) -> str:

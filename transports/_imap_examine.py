@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from transports._examine import find_name, found_tls, no_way
+from transports._examine import content, find_name, found_tls, no_way, volume
 from transports._folders import wanted_folders
 from transports._imap_folders import find_folders, is_there
 from transports._imap_login import PORTS, enter, reach
@@ -141,10 +141,10 @@ class _Folders:
             yield Finding("folders", "warning", words, 'name it in "folders", if there is one')
         if len(self._read) > 3:
             sizes = [size for _, size in self._read.values() if size is not None]
-            total = _content(sum(count for count, _ in self._read.values()), sum(sizes) if sizes else None)
+            total = content(sum(count for count, _ in self._read.values()), sum(sizes) if sizes else None)
             yield Finding("folders", "ok", f"{total} in {len(self._read)} folders: {', '.join(self._read)}")
         elif self._read:
-            words = "; ".join(f"{name}: {_content(count, size)}" for name, (count, size) in self._read.items())
+            words = "; ".join(f"{name}: {content(count, size)}" for name, (count, size) in self._read.items())
             yield Finding("folders", "ok", words)
 
 
@@ -156,7 +156,7 @@ async def _quota(imap: ImapProtocol) -> Finding | None:
     for response in reply.data:
         match values(response, _QUOTA):
             case [_, [b"STORAGE", bytes(used), bytes(limit), *_]] if used.isdigit() and limit.isdigit() and int(limit):
-                words = f"{_bytes(int(used) << 10)} of {_bytes(int(limit) << 10)} are used"
+                words = f"{volume(int(used) << 10)} of {volume(int(limit) << 10)} are used"
                 if int(used) < int(limit) * NEARLY_FULL:
                     return Finding("quota", "ok", words)
                 return Finding("quota", "warning", words, "a full mailbox gets no mail: make room, or raise its quota")
@@ -196,18 +196,3 @@ def _flags(parsed: object) -> Iterator[str]:
     match parsed:
         case [list(flags)]:
             yield from (flag.decode(errors="replace").lower() for flag in flags if isinstance(flag, bytes))
-
-
-def _content(messages: int, size: int | None) -> str:
-    if messages == 0:
-        return "empty"
-    words = "1 message" if messages == 1 else f"{messages} messages"
-    return words if size is None else f"{words}, {_bytes(size)}"
-
-
-def _bytes(size: float) -> str:
-    units = ["bytes", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size /= 1000
-        del units[0]
-    return f"{size:.1f} {units[0]}" if size < 10 and units[0] != "bytes" else f"{size:.0f} {units[0]}"

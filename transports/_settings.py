@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from transports.base import Account, After, Finding, Listener, Permanent, Relay
+from transports.base import Account, Action, After, Finding, Listener, Permanent, Relay
+
+KEEP = After("keep")
 
 _OF_MAILBOX = re.compile(r"\{(?:mailbox|mailbox_ascii|local|domain)\}")
 
@@ -137,9 +139,11 @@ class MailboxSettings(Settings, ABC):
     """Settings of a transport that reads mailboxes, wherever they are."""
 
     reads: ClassVar[Literal["mailbox", "listener"]] = "mailbox"
+    can: ClassVar[frozenset[Action]] = frozenset(get_args(Action))
+    """What may become of a copy that we are done with."""
     begins: ClassVar[Literal["now", "all"]] = "now"
     """Where it begins if the profile does not say."""
-    settles: ClassVar[After] = After("keep")
+    settles: ClassVar[After] = KEEP
     """What happens to promoted mail if the profile does not say."""
     poll: float = Field(60, ge=1, description="seconds between looks for new mail, where nothing tells us earlier")
 
@@ -159,8 +163,8 @@ class MailboxSettings(Settings, ABC):
         """Say in words what is read, and where: "INBOX, Sales at mail.example.com"."""
 
     @abstractmethod
-    def open(self, mailbox: str) -> Account:
-        """Make a reader of one mailbox; it connects when it is entered."""
+    def open(self, mailbox: str, after: After = KEEP) -> Account:
+        """Make a reader of one mailbox, whose copies will be settled so; it connects when it is entered."""
 
     @abstractmethod
     def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
@@ -188,7 +192,7 @@ class ListenerSettings(Settings, ABC):
 
     reads: ClassVar[Literal["mailbox", "listener"]] = "listener"
     begins: ClassVar[Literal["all"]] = "all"
-    settles: ClassVar[After] = After("keep")
+    settles: ClassVar[After] = KEEP
     listen: str = Field(description='address to listen at: "127.0.0.1:2525"')
     keeps_original: bool = Field(
         False, alias="copy", description="true: what we are given is a copy, the mail server keeps the original"

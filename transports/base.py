@@ -18,6 +18,7 @@ library, the socket, TLS) end at the transport's edge. An error says what to do 
     └── CursorLost          the place to go on from means nothing any more: list from the beginning
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,9 +26,14 @@ from typing import Literal, NewType, Protocol, Self
 
 Part = Literal["headers", "whole"]
 
+_DAYS = re.compile(r"([1-9]\d{0,3})d", re.ASCII)
+
 Cursor = NewType("Cursor", str)
 """Where a reader goes on: opaque text that belongs to account, folder and validity. Only its transport reads it."""
 
+
+Action = Literal["keep", "seen", "keyword", "move", "delete"]
+"""What can be done to a copy that we are done with."""
 
 FolderUse = Literal["inbox", "sent", "junk", "trash", "drafts", "archive", "all", ""]
 """What a folder is for (RFC 6154 §2); empty for all others."""
@@ -106,10 +112,14 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class After:
-    """What happens on the server to a copy we are done with: keep, seen, keyword:NAME, move:FOLDER or delete."""
+    """What happens on the server to a copy we are done with: keep, seen, keyword:NAME, move:FOLDER, delete, delete:14d.
 
-    action: Literal["keep", "seen", "keyword", "move", "delete"]
+    `days` is how long it stays before it is deleted; whoever settles waits for that.
+    """
+
+    action: Action
     argument: str = ""
+    days: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -117,9 +127,13 @@ class After:
         action, _, argument = text.partition(":")
         if (action in ("keep", "seen", "delete") and not argument) or (action in ("keyword", "move") and argument):
             return cls(action, argument)  # type: ignore[arg-type]  # narrowed by the condition above
-        raise ValueError(f"{text!r} is none of keep, seen, keyword:NAME, move:FOLDER, delete")
+        if action == "delete" and (days := _DAYS.fullmatch(argument)):
+            return cls("delete", days=int(days[1]))
+        raise ValueError(f"{text!r} is none of keep, seen, keyword:NAME, move:FOLDER, delete, delete:14d")
 
     def __str__(self) -> str:
+        if self.days:
+            return f"{self.action}:{self.days}d"
         return f"{self.action}:{self.argument}" if self.argument else self.action
 
 
@@ -179,8 +193,8 @@ class Finding:
 class Account(Protocol):
     """One mailbox with its folders, over one connection, made and logged in when it is entered.
 
-    A connection that is lost stays lost: everything then raises Unreachable until the account is opened anew. How a
-    reader goes about it:
+    A connection that is lost stays lost: everything then raises Unreachable until the account is opened anew. POP3 has
+    none between two looks, and makes another where one is needed. How a reader goes about it:
 
         async with settings.open(mailbox) as account:
             views = {folder.name: account.folder(folder.name) for folder in await account.folders()}

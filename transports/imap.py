@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from transports._imap_account import ImapAccount
 from transports._imap_examine import examine_mailbox
-from transports._settings import Auth, MailboxServerSettings
+from transports._settings import KEEP, Auth, MailboxServerSettings
 from transports.base import After, Finding
 
 
@@ -60,7 +60,7 @@ class ImapSettings(MailboxServerSettings):
         """Folders and server."""
         return f"{', '.join(self.folders)} at {self.host}"
 
-    def open(self, mailbox: str) -> ImapAccount:
+    def open(self, mailbox: str, after: After = KEEP) -> ImapAccount:  # noqa: ARG002  # nothing depends on it
         """Make a reader of one mailbox; it connects when it is entered."""
         return ImapAccount(self, mailbox)
 

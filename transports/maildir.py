@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 
 from transports._maildir_account import MaildirAccount
 from transports._maildir_examine import examine_mailbox
-from transports._settings import MailboxSettings, fill_path
+from transports._settings import KEEP, MailboxSettings, fill_path
 from transports.base import After, Finding
 
 _AT_ONCE = 500
@@ -26,6 +26,7 @@ _AT_ONCE = 500
 class MaildirSettings(MailboxSettings):
     """Folders of mailboxes on disk."""
 
+    can: ClassVar = frozenset(["keep", "seen", "move", "delete"])
     begins: ClassVar = "all"
     settles: ClassVar = After("seen")
     path: str = Field(
@@ -59,7 +60,7 @@ class MaildirSettings(MailboxSettings):
         """Where this mailbox lies."""
         return Path(fill_path(self.path, mailbox))
 
-    def open(self, mailbox: str) -> MaildirAccount:
+    def open(self, mailbox: str, after: After = KEEP) -> MaildirAccount:  # noqa: ARG002  # nothing depends on it
         """Make a reader of one mailbox."""
         return MaildirAccount(self, mailbox)
 

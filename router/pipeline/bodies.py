@@ -2,27 +2,30 @@
 
 import binascii
 import re
+from itertools import islice
 
 from router.model import Attachment
 from router.pipeline.text import clean
 
+_MOST_LINES = 100_000  # that are joined; the rest of a text is left as it is
 _QUOTE = re.compile(r">*")
 _UU_BEGIN = re.compile(r"^begin (?:base64 )?[0-7]{3,4} (\S[^\n]{0,254})\n", re.MULTILINE)
 _UU_LINE = re.compile(r"[ -`]{1,100}")
-_MOST_UU = 100
+_MOST_UU = 100  # beginnings that are looked at
 _CALENDAR_FOLD = re.compile(r"\r?\n[ \t]")
 _CALENDAR_LINE = re.compile(
     r"^(SUMMARY|LOCATION|DESCRIPTION)(?:;[^:\n]{0,1000})?:([^\r\n]*)", re.MULTILINE | re.IGNORECASE
 )
 _ESCAPE = re.compile(r"\\([nN,;\\])")
-_LONGEST_CALENDAR = 100_000
 
 
 def unflow(text: str, *, delsp: bool) -> str:
     """Join the lines of a text/plain that is format=flowed, of the same quote depth; line ends are LF (RFC 3676)."""
     paragraphs: list[tuple[int, list[str]]] = []
     flows = False
-    for line in text.split("\n"):
+    lines = text.split("\n", _MOST_LINES)
+    rest = lines[_MOST_LINES:]
+    for line in lines[:_MOST_LINES]:
         found = _QUOTE.match(line)
         depth = found.end() if found else 0
         content = line[depth:].removeprefix(" ")  # one space is stuffing (§4.4)
@@ -35,7 +38,7 @@ def unflow(text: str, *, delsp: bool) -> str:
             paragraphs.append((depth, [content]))
         flows = soft
     joined = ((depth, "".join(lines)) for depth, lines in paragraphs)
-    return "\n".join(f"{'>' * depth} {line}" if depth else line for depth, line in joined)
+    return "\n".join([*(f"{'>' * depth} {line}" if depth else line for depth, line in joined), *rest])
 
 
 def take_uuencoded(text: str) -> tuple[str, list[tuple[str, bytes]]]:
@@ -45,8 +48,8 @@ def take_uuencoded(text: str) -> tuple[str, list[tuple[str, bytes]]]:
     kept: list[str] = []
     files: list[tuple[str, bytes]] = []
     position = 0
-    for begin in _UU_BEGIN.finditer(text):
-        if begin.start() < position or len(files) == _MOST_UU:
+    for begin in islice(_UU_BEGIN.finditer(text), _MOST_UU):
+        if begin.start() < position:
             continue
         content, end = _uudecoded(text, begin.end())
         if end:
@@ -85,7 +88,7 @@ def _uudecode_line(line: bytes) -> bytes:
 def calendar_text(calendar: str) -> str:
     """Make a text of an invitation that came without one: what, where, and what it says (RFC 5545 §3.8.1)."""
     found: dict[str, str] = {}
-    for name, value in _CALENDAR_LINE.findall(_CALENDAR_FOLD.sub("", calendar[:_LONGEST_CALENDAR])):
+    for name, value in _CALENDAR_LINE.findall(_CALENDAR_FOLD.sub("", calendar)):
         written = _ESCAPE.sub(lambda escaped: "\n" if escaped[1] in "nN" else escaped[1], value).strip()
         if written:
             found.setdefault(name.upper(), written)

@@ -8,10 +8,13 @@ from email.utils import parsedate_to_datetime
 
 from router.pipeline.charset import decode
 from router.pipeline.text import clean, clean_line
+from router.pipeline.transfer import decode_base64
 
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*(.*)", re.DOTALL)
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*")
+_FIRST_FIELD = re.compile(rb"[ \t]*" + _FIELD.pattern)
 _FOLD = re.compile(r"\r?\n(?=[ \t])|[\r\n]")
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\r\n]*)\?=")
+_ESCAPED = re.compile(r"\\(.)")
 _ID = re.compile(r"<([^<>]+)>")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))', re.DOTALL)
 _CONTINUED = re.compile(r"([^*]+)\*(?:(\d{1,3})(\*)?)?")
@@ -23,40 +26,43 @@ _MOST_IDS = 32
 Fields = dict[str, list[bytes]]
 
 
-def read_fields(block: bytes, most: int = MOST_HEADER_BYTES) -> tuple[Fields, int, list[str]]:
-    """Split a header block into raw values by lower-case name; also where the body begins, and what was wrong.
+def read_fields(
+    raw: bytes, start: int = 0, end: int | None = None, most: int = MOST_HEADER_BYTES
+) -> tuple[Fields, int, list[str]]:
+    """Split the headers at the start of `raw[start:end]` into raw values by lower-case name.
 
-    Of a block longer than `most` bytes the rest is not read.
+    Also says where in `raw` the body begins, and what was wrong. Of headers longer than `most` bytes the rest is not
+    read.
     """
+    end = len(raw) if end is None else end
     starts: list[tuple[str, int, int]] = []  # name, where its line starts, where its value starts
     defects = []
-    position = body = 0
-    while position < len(block):
-        body = end = block.find(b"\n", position) + 1 or len(block)
-        line = block[position:end]
-        if line in {b"\n", b"\r\n"}:
+    position = body = start
+    while position < end:
+        body = after = raw.find(b"\n", position, end) + 1 or end
+        if raw.startswith((b"\n", b"\r\n"), position, end):
             break
-        if match := _FIELD.match(line if starts else line.lstrip(b" \t")):
-            starts.append((match[1].decode("ascii").lower(), position, end - len(match[2])))
-        elif line[0] not in b" \t" and not (position == 0 and line.startswith((b"From ", b">From "))):
+        if match := (_FIELD if starts else _FIRST_FIELD).match(raw, position, after):
+            starts.append((match[1].decode("ascii").lower(), position, match.end()))
+        elif raw[position] not in b" \t" and not (position == start and raw.startswith((b"From ", b">From "), start)):
             defects.append("the headers end without an empty line")
             body = position
             break
-        position = end
-        if position > most:
+        position = after
+        if position - start > most:
             defects.append(f"the headers are longer than {most:,} bytes: the rest of them was not read")
-            body = _after_headers(block, position)
+            body = _after_headers(raw, position, end)
             break
     fields: Fields = {}
-    ends = [start for _, start, _ in starts[1:]] + [position]
-    for (name, _, value), end in zip(starts, ends, strict=False):
-        fields.setdefault(name, []).append(block[value:end])
+    ends = [field for _, field, _ in starts[1:]] + [position]
+    for (name, _, value), field_end in zip(starts, ends, strict=False):
+        fields.setdefault(name, []).append(raw[value : min(field_end, value + most)])
     return fields, body, defects
 
 
-def _after_headers(block: bytes, position: int) -> int:
-    ends = [end + len(mark) for mark in (b"\n\r\n", b"\n\n") if (end := block.find(mark, position - 1)) >= 0]
-    return min(ends, default=len(block))
+def _after_headers(raw: bytes, position: int, end: int) -> int:
+    ends = [found + len(mark) for mark in (b"\n\r\n", b"\n\n") if (found := raw.find(mark, position - 1, end)) >= 0]
+    return min(ends, default=end)
 
 
 def raw_text(raw: bytes) -> str:
@@ -67,6 +73,11 @@ def raw_text(raw: bytes) -> str:
 def unfold(text: str) -> str:
     """Take the line breaks out of a folded value (RFC 5322 §2.2.3)."""
     return _FOLD.sub("", text) if "\n" in text or "\r" in text else text
+
+
+def unescape(text: str) -> str:
+    """Take the backslashes out of what stood between quotes (RFC 5322 §3.2.1)."""
+    return _ESCAPED.sub(r"\1", text) if "\\" in text else text
 
 
 def read_text(raw: bytes) -> str:
@@ -106,22 +117,6 @@ def _word_bytes(encoding: str, payload: str) -> bytes:
     return decode_base64(raw)[0]
 
 
-def decode_base64(raw: bytes) -> tuple[bytes, bool]:
-    """Decode what can be decoded of base64; also whether all of it could."""
-    try:
-        return binascii.a2b_base64(raw), not raw.translate(None, _BASE64)
-    except binascii.Error:
-        pass
-    letters = raw.translate(None, _NOT_BASE64)
-    letters = letters[: len(letters) - (len(letters) % 4 == 1)]  # a lone last letter holds less than a byte
-    return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4)), False
-
-
-_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_BASE64 = _LETTERS + b"= \t\r\n"
-_NOT_BASE64 = bytes(set(range(256)) - set(_LETTERS))
-
-
 def read_message_id(raw: bytes) -> str | None:
     """Read a Message-ID without its brackets; an odd one is kept as it was (None if there is nothing in it)."""
     text = clean(unfold(raw_text(raw)))
@@ -156,8 +151,8 @@ def read_parameters(raw: bytes) -> tuple[str, dict[str, str]]:
     pieces: dict[str, dict[int, tuple[str, bool]]] = {}
     for found in _PARAMETER.finditer(text) if semicolon else ():
         name = found[1].lower()
-        content = re.sub(r"\\(.)", r"\1", found[2]) if found[2] is not None else found[3].strip(' \t"')
-        if continued := _CONTINUED.fullmatch(name):
+        content = unescape(found[2]) if found[2] is not None else found[3].strip(' \t"')
+        if "*" in name and (continued := _CONTINUED.fullmatch(name)):
             number = int(continued[2] or 0)
             encoded = continued[2] is None or continued[3] is not None
             pieces.setdefault(continued[1], {}).setdefault(number, (content, encoded))

@@ -6,7 +6,7 @@ Ours, in one pass over the tags, since it stands in the way of every HTML-only m
 
 import re
 
-from router.markup import BLOCK, Tag, tokens
+from router.markup import BLOCK, Tag, tokens, words
 
 LONGEST = 400_000  # characters of HTML that are looked at, so that it takes well under a second
 
@@ -14,13 +14,14 @@ _SPACES = re.compile(r"[ \t\r\n\f]+")
 _UNEVEN = re.compile(r"[\t\r\n\f]|  ")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _APART = frozenset({"p", "ul", "ol", "dl", "table", "blockquote", "pre", *(f"h{level}" for level in range(1, 7))})
+_TELLING = BLOCK | words("br td th")  # the tags that make a difference to a text
 _DEEPEST_QUOTE = 10
 
 
 def html_to_text(html: str) -> str:
     """Make a text: paragraphs apart, items as "- ", cells apart by a tab, quotes behind "> " as in mail."""
     writer = _Writer()
-    for token in tokens(html[:LONGEST]):
+    for token in tokens(html[:LONGEST], _TELLING):
         if isinstance(token, Tag):
             writer.tag(token)
         else:
@@ -42,22 +43,24 @@ class _Writer:
 
     def tag(self, tag: Tag) -> None:
         name, step = tag.name, -1 if tag.end else 1
+        if name == "br":
+            self._end_line(keep=True)
+            return
+        if name in {"td", "th"}:
+            if self._line and not tag.end:
+                self._space = "\t"
+            return
+        self._end_line()
+        if self._breaks < 2:
+            self._breaks = 2 if name in _APART else 1
         if name == "blockquote":
-            self._end_line()
             self._quotes = max(0, self._quotes + step)
         elif name == "pre":
             self._preformatted = max(0, self._preformatted + step)
-        if name == "br":
-            self._end_line(keep=True)
-        elif name in {"td", "th"} and not tag.end and self._line:
-            self._space = "\t"
-        elif name in BLOCK:
-            self._end_line()
-            self._breaks = max(self._breaks, 2 if name in _APART else 1)
-        if not tag.end and name == "li":
+        elif name == "li" and not tag.end:
             self._begin_line()
             self._line.append("- ")
-        elif not tag.end and name == "hr":
+        elif name == "hr" and not tag.end:
             self._begin_line()
             self._line.append("---")
             self._end_line()
@@ -100,9 +103,9 @@ class _Writer:
         self._breaks = 0
 
     def _end_line(self, *, keep: bool = False) -> None:
-        line = "".join(self._line).rstrip(" \t\u00a0")
+        line = "".join(self._line).rstrip(" \t\u00a0") if self._line else ""
         if line or keep:
-            self._lines.append((_prefix(self._quotes) + line).rstrip(" "))
+            self._lines.append((_prefix(self._quotes) + line).rstrip(" ") if self._quotes else line)
             self._written_quotes = self._quotes
         self._line.clear()
         self._space = ""

@@ -1,19 +1,19 @@
 """Bytes to a `Message`. Never raises: each header and part is guarded on its own, and `defects` says what failed."""
 
-import binascii
 import mimetypes
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Literal, TypeVar
 
 from router.model import Attachment, Mention, Message, Role
 from router.pipeline.addresses import read_addresses
 from router.pipeline.bodies import calendar_text, flag_of, protection, take_uuencoded, unflow
 from router.pipeline.charset import codec_of, decode, to_utf8
+from router.pipeline.filename import safe_filename
 from router.pipeline.headers import (
     Fields,
-    decode_base64,
     decode_words,
     raw_text,
     read_date,
@@ -25,9 +25,9 @@ from router.pipeline.headers import (
 )
 from router.pipeline.html_text import LONGEST as LONGEST_HTML
 from router.pipeline.html_text import html_to_text
-from router.pipeline.marks import find_marks
 from router.pipeline.structure import Part, leaves, read_part
 from router.pipeline.text import clean, clean_line
+from router.pipeline.transfer import decode_body
 from router.thread_token import find_tokens, untag
 
 _ROLES: tuple[tuple[str, Role], ...] = (
@@ -39,15 +39,13 @@ _ROLES: tuple[tuple[str, Role], ...] = (
 )
 _RECIPIENTS = frozenset({"to", "cc", "bcc"})  # a tag in From or Reply-To is another installation's
 _FOLDS = re.compile(r"\r?\n[ \t]+")
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\u200e\u200f\u2028-\u202e\u2066-\u2069]')
 _EXTENSIONS = mimetypes.MimeTypes(filenames=()).guess_extension
-_LONE_CR = re.compile(rb"\r(?!\n)")
-_SPACE = re.compile(r"\s")
-_LONGEST_NAME = 150
-_MOST_NAME_BYTES = 240  # file systems count bytes: 255 at most
 _LONGEST_LINE = 1_000
 _PRIVATE = "x-crm-email-router"  # the beginning of the headers that only we write
+_LONGEST_VALUE = 200_000  # bytes of one header that are read; a thousand addresses fit in
 _LONGEST_BODY = 5_000_000  # bytes of one text that are read as such
+_MOST_CALENDARS = 10
+_LONGEST_CALENDAR = 100_000
 _LONGEST_RAW = 10_000
 _MOST_FIELDS = 100
 _MOST_CLAIMS = 8
@@ -66,9 +64,9 @@ def parse(raw: bytes, recipients: Sequence[str] = ()) -> Message:
     `recipients` are those of the envelope, where it is known: one of them may carry our token.
     """
     if b"\n" not in raw[:_LONGEST_LINE] and b"\r" in raw[:_LONGEST_LINE]:
-        raw = _LONE_CR.sub(b"\n", raw)  # an old Macintosh's line ends
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # an old Macintosh's line ends
     reader = _Reader()
-    root = reader.guard("the message", lambda: read_part(raw), Part({}, b"", "text/plain", {}))
+    root = reader.guard("the message", lambda: read_part(raw), Part({}, "text/plain", {}, raw, 0, 0))
     reader.guard("the parts", lambda: reader.read_parts(root), None)
     reader.guard("the text", reader.make_text, None)
     claims = [raw for name in [*root.fields] if name.startswith(_PRIVATE) for raw in root.fields.pop(name)]
@@ -102,7 +100,8 @@ class _Reader:
     def message(self, fields: Fields, claims: Sequence[bytes]) -> Message:
         headers = tuple((name, value) for name, values in fields.items() for value in values)
         fields = {
-            name: [self.in_utf8(name, raw) for raw in fields[name][:_MOST_FIELDS]] for name in _READ & fields.keys()
+            name: [self.in_utf8(name, self.bounded(name, raw)) for raw in fields[name][:_MOST_FIELDS]]
+            for name in _READ & fields.keys()
         }
         nothing: tuple[str, tuple[str, ...]] = ("", ())
         subject, tokens = self.header(fields, "subject", _subject, nothing)
@@ -124,7 +123,6 @@ class _Reader:
             text_from=self.text_from,
             flags=tuple(dict.fromkeys(self.flags)),
             raw_headers=tuple(self.raw.items()),
-            text_marks=self.guard("the quotes", lambda: find_marks(self.text or ""), ()),
         )
 
     def header(self, fields: Fields, name: str, read: Callable[[bytes], _T], otherwise: _T) -> _T:
@@ -135,6 +133,12 @@ class _Reader:
         if found is None or "\ufffd" in str(found):
             self.keep_raw(name, values[0])
         return found
+
+    def bounded(self, name: str, raw: bytes) -> bytes:
+        if len(raw) <= _LONGEST_VALUE:
+            return raw
+        self.defects.append(f"the header {name} is longer than {_LONGEST_VALUE:,} bytes: not all of it was read")
+        return raw[-_LONGEST_VALUE:] if name == "references" else raw[:_LONGEST_VALUE]  # the last ids are the nearest
 
     def in_utf8(self, name: str, raw: bytes) -> bytes:
         if raw.isascii():
@@ -237,35 +241,21 @@ class _Reader:
             if len(self.html) > LONGEST_HTML:
                 self.defects.append(f"the text was made of the first {LONGEST_HTML:,} characters of the HTML")
             return
-        for attachment in self.attachments:
-            if attachment.media_type == "text/calendar" and (made := calendar_text(decode(attachment.content)[0])):
+        calendars = (one for one in self.attachments if one.media_type == "text/calendar")
+        for calendar in islice(calendars, _MOST_CALENDARS):
+            if made := calendar_text(decode(calendar.content[:_LONGEST_CALENDAR])[0]):
                 self.text, self.text_from = made, "calendar"
                 return
 
     def decoded(self, part: Part, number: int) -> bytes:
         encoding = (
-            raw_text(part.fields["content-transfer-encoding"][0]).lower()
-            if "content-transfer-encoding" in part.fields
-            else ""
+            raw_text(part.fields["content-transfer-encoding"][0]) if "content-transfer-encoding" in part.fields else ""
         )
-        encoding = encoding.partition(";")[0].partition("(")[0].strip()
-        if encoding == "base64" and part.media_type.startswith("text/") and 20 * part.body.count(b" ") > len(part.body):
-            self.defects.append(f"part {number} is no base64, but has words: it was kept as it came")
-            return part.body
-        if encoding == "base64":
-            content, whole = decode_base64(part.body)
-            if not whole:
-                self.defects.append(f"part {number} is broken base64: what could be decoded of it was kept")
-            return content
-        if encoding == "quoted-printable":
-            return binascii.a2b_qp(part.body)
-        if encoding in {"x-uuencode", "x-uue", "uuencode"}:
-            files = take_uuencoded(part.body.decode("latin-1").replace("\r\n", "\n"))[1]
-            if files:
-                return files[0][1]
-        if encoding not in {"", "7bit", "8bit", "binary"}:
-            self.defects.append(f"part {number} has an unknown transfer encoding: it was kept as it came")
-        return part.body
+        encoding = encoding.lower().partition(";")[0].partition("(")[0].strip()
+        content, defect = decode_body(part.body, encoding, is_text=part.media_type.startswith("text/"))
+        if defect:
+            self.defects.append(f"part {number} {defect}")
+        return content
 
     def body(self, part: Part, content: bytes, number: int) -> str:
         charset = part.parameters.get("charset") or None
@@ -304,15 +294,3 @@ def _attachment(part: Part, content: bytes, name: str | None, number: int, *, in
         inline=inline,
         original_filename=original if original != filename else None,
     )
-
-
-def safe_filename(name: str) -> str:
-    """Make a name that is safe to write to disk: no folder, no control characters, at most 150 characters; or empty."""
-    name = clean_line(name).replace("\\", "/").rpartition("/")[2]
-    name = _SPACE.sub(" ", _UNSAFE.sub("", name)).strip(" .")
-    if len(name) <= _LONGEST_NAME and len(name.encode()) <= _MOST_NAME_BYTES:
-        return name
-    stem, dot, extension = name.rpartition(".")
-    ending = dot + extension if stem and len(extension) <= 10 else ""
-    stem = name.removesuffix(ending)[: _LONGEST_NAME - len(ending)]
-    return stem.encode()[: _MOST_NAME_BYTES - len(ending.encode())].decode(errors="ignore").rstrip(" .") + ending

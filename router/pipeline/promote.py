@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from router.model import Decision, Disposition, Email, Facts
+from router.pipeline.marks import find_marks
 from router.pipeline.state import State
 
 # What a calendar of the CRM can show. Within it a date is kept as its sender claims, true or not.
@@ -32,7 +33,7 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         calendar=copy.classification.calendar,
         flags=(*state.flags, *message.flags),
         defects=message.defects,
-        text_marks=message.text_marks,
+        text_marks=find_marks(message.text or ""),
         raw_headers=message.raw_headers,
     )
     report = copy.classification.report if state.method == "report" else None

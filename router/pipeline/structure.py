@@ -18,18 +18,28 @@ _MOST_BOUNDARIES = 20_000  # lines that begin like a boundary, whether they are 
 
 @dataclass(slots=True)
 class Part:
-    """One part: its raw header fields, its media type and parameters, and its body, still encoded."""
+    """One part: its raw header fields, its media type and parameters, and where in `raw` its body is, still encoded."""
 
     fields: Fields
-    body: bytes
     media_type: str
     parameters: dict[str, str]
+    raw: bytes  # the whole message's: what is large is not copied for each part
+    start: int
+    end: int
     defects: list[str] = field(default_factory=list)
 
+    @property
+    def body(self) -> memoryview:
+        """Its body, as it lies in the message."""
+        return memoryview(self.raw)[self.start : self.end]
 
-def read_part(raw: bytes, default_type: str = "text/plain", most: int = MOST_HEADER_BYTES) -> Part:
-    """Read one part, headers (so many bytes at most) and body; its own parts, if it has any, stay in the body."""
-    fields, start, defects = read_fields(raw, most)
+
+def read_part(
+    raw: bytes, start: int = 0, end: int | None = None, default_type: str = "text/plain", most: int = MOST_HEADER_BYTES
+) -> Part:
+    """Read the part `raw[start:end]`, so many bytes of its headers at most; its own parts stay in its body."""
+    end = len(raw) if end is None else end
+    fields, body, defects = read_fields(raw, start, end, most)
     media_type = default_type
     parameters: dict[str, str] = {}
     if values := fields.get("content-type"):
@@ -42,7 +52,7 @@ def read_part(raw: bytes, default_type: str = "text/plain", most: int = MOST_HEA
         ):
             defects.append("a Content-Type could not be read")
             media_type = "text/plain"
-    return Part(fields, raw[start:], media_type, parameters, defects)
+    return Part(fields, media_type, parameters, raw, body, end, defects)
 
 
 def leaves(root: Part) -> Iterator[Part]:
@@ -56,7 +66,7 @@ def leaves(root: Part) -> Iterator[Part]:
         if not part.media_type.startswith("multipart/"):
             yield part
             continue
-        searched += len(part.body)
+        searched += part.end - part.start
         room = _MOST_PARTS - count
         pieces, defects = _split(part) if depth < _DEEPEST and searched <= _MOST_SEARCHED else ([], [])
         if depth >= _DEEPEST:
@@ -66,30 +76,30 @@ def leaves(root: Part) -> Iterator[Part]:
         elif len(pieces) > room:
             pieces, defects = pieces[:room], [f"more than {_MOST_PARTS} parts: the rest was left out"]
         if not pieces:
-            yield Part(part.fields, part.body, "text/plain" if depth == 0 else "application/octet-stream", {}, defects)
+            media_type = "text/plain" if depth == 0 else "application/octet-stream"
+            yield Part(part.fields, media_type, {}, part.raw, part.start, part.end, defects)
             continue
         count += len(pieces)
         default = "message/rfc822" if part.media_type == "multipart/digest" else "text/plain"
         children = []
-        for piece in pieces:
-            child = read_part(piece, default, min(header_bytes, _MOST_PART_HEADER_BYTES))
-            header_bytes = max(0, header_bytes - len(piece) + len(child.body))
+        for start, end in pieces:
+            child = read_part(part.raw, start, end, default, min(header_bytes, _MOST_PART_HEADER_BYTES))
+            header_bytes = max(0, header_bytes - (child.start - start))
             children.append(child)
         children[0].defects[:0] = [*part.defects, *defects]
         waiting += [(child, depth + 1) for child in reversed(children)]
 
 
-def _split(part: Part) -> tuple[list[bytes], list[str]]:
-    """Cut a multipart's body at its boundary; at most one piece more than may be used."""
+def _split(part: Part) -> tuple[list[tuple[int, int]], list[str]]:
+    """Say where the pieces of a multipart's body start and end; at most one piece more than may be used."""
     boundary = part.parameters.get("boundary", "").rstrip().encode("utf-8", "replace")
     if not boundary:
         return [], ["a multipart names no boundary"]
-    body = part.body
-    pieces: list[bytes] = []
+    pieces: list[tuple[int, int]] = []
     start: int | None = None
-    for found, end, last in _boundaries(body, b"--" + boundary):
-        if start is not None and (before := _before_break(body, found)) > start:
-            pieces.append(body[start:before])
+    for found, end, last in _boundaries(part, b"--" + boundary):
+        if start is not None and (before := _before_break(part.raw, found)) > start:
+            pieces.append((start, before))
         if last:
             return pieces, []
         if len(pieces) > _MOST_PARTS:
@@ -97,25 +107,26 @@ def _split(part: Part) -> tuple[list[bytes], list[str]]:
         start = end
     if start is None:
         return pieces, ["a multipart's boundary is not in it"]
-    pieces.append(body[start:])
+    pieces.append((start, part.end))
     return pieces, ["a multipart has no end"]
 
 
-def _boundaries(body: bytes, line: bytes) -> Iterator[tuple[int, int, bool]]:
+def _boundaries(part: Part, line: bytes) -> Iterator[tuple[int, int, bool]]:
     """Yield where each boundary's line begins and ends, and whether it closes the multipart."""
-    found = 0 if body.startswith(line) else body.find(b"\n" + line) + 1 or -1
+    raw, last = part.raw, part.end
+    found = part.start if raw.startswith(line, part.start, last) else raw.find(b"\n" + line, part.start, last) + 1 or -1
     for _ in range(_MOST_BOUNDARIES):
         if found < 0:
             return
-        end = body.find(b"\n", found) + 1 or len(body)
-        rest = body[found + len(line) : end].strip() if end - found - len(line) < 1_000 else b"too long"
+        end = raw.find(b"\n", found, last) + 1 or last
+        rest = raw[found + len(line) : end].strip() if end - found - len(line) < 1_000 else b"too long"
         if rest in {b"", b"--"}:
             yield found, end, rest == b"--"
-        found = body.find(b"\n" + line, end - 1) + 1 or -1
+        found = raw.find(b"\n" + line, end - 1, last) + 1 or -1
 
 
-def _before_break(body: bytes, position: int) -> int:
+def _before_break(raw: bytes, position: int) -> int:
     """Step back over the line break that belongs to the boundary (RFC 2046 §5.1.1)."""
-    if body[position - 2 : position] == b"\r\n":
+    if raw[position - 2 : position] == b"\r\n":
         return position - 2
     return position - 1

@@ -10,9 +10,11 @@ def clean(text: str) -> str:
     """Remove NUL and replace lone surrogates: PostgreSQL holds neither."""
     if "\0" in text:
         text = text.replace("\0", "")
-    if text.isascii():
-        return text
-    return _UNSTORABLE.sub("\ufffd", text)
+    try:
+        text.encode()  # a quarter of the time that looking for surrogates takes
+    except UnicodeEncodeError:
+        return _UNSTORABLE.sub("\ufffd", text)
+    return text
 
 
 def clean_line(text: str) -> str:

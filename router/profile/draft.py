@@ -20,7 +20,7 @@ from router.profile.lines import KeyPath, key_lines
 from router.profile.role import check_role
 from router.profile.words import explain, suggest, unknown
 from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings, is_of_mailbox
-from transports.base import Permanent
+from transports.base import Action, Permanent
 
 Offer = type[MailboxSettings] | type[ListenerSettings] | type[RelaySettings]
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
@@ -147,6 +147,8 @@ def _draft(draft: Draft) -> Draft:
     if draft.direction == "incoming" and draft.offer is not None:
         for path, words in check_role(draft.table, listens=draft.listens):
             draft.wrong(path, words)
+    if draft.offer is not None and issubclass(draft.offer, MailboxSettings):
+        _check_after(draft, draft.offer)
     return draft
 
 
@@ -241,6 +243,17 @@ def _at(table: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     for key in path:
         here = here.get(key) if isinstance(here, dict) else None
     return here
+
+
+def _check_after(draft: Draft, offer: type[MailboxSettings]) -> None:
+    """Look whether this kind of mailbox can do to its mail what is asked for."""
+    # Looked at in the table, for other keys may be wrong; what is no `after` at all is told already.
+    action = str(draft.table.get("after", "keep")).partition(":")[0]
+    if action in get_args(Action) and action not in offer.can:
+        *others, last = (one for one in get_args(Action) if one in offer.can)
+        draft.wrong(
+            ("after",), f'after must be {", ".join(others)} or {last}: transport "{draft.kind}" cannot do "{action}"'
+        )
 
 
 def _check_listener(draft: Draft) -> None:

@@ -92,8 +92,8 @@ class IncomingKeys(Settings):
     )
     after: _After = Field(
         After("keep"),
-        description="what happens to promoted mail and duplicates: keep | seen | keyword:NAME | move:FOLDER | delete; "
-        "what is read from disk becomes seen if nothing is said; not for listeners",
+        description="what happens to promoted mail and duplicates: keep | seen | keyword:NAME | move:FOLDER | delete | "
+        "delete:14d (days later); what is read from disk becomes seen if nothing is said; not for listeners",
     )
     authserv: _ServerName | None = Field(
         None,

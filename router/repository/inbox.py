@@ -17,7 +17,7 @@ from router.repository.reports import write_reports
 from router.repository.sources import Lease
 from transports.base import Cursor
 
-Decide = Callable[[Sequence[Copy], Facts], Sequence[Decision]]
+Decide = Callable[[Sequence[Copy], Facts], list[Decision]]
 
 _KEEP_CONTENT = timedelta(days=30)
 
@@ -71,7 +71,7 @@ async def _promote(
     connection: Connection, batch: Batch, stored: Mapping[UUID, Sequence[Stored]], decide: Decide
 ) -> list[Decision]:
     facts = await read_facts(connection, batch.copies)
-    decisions = list(decide(batch.copies, facts))
+    decisions = await asyncio.to_thread(decide, batch.copies, facts)  # marking quotes is work for the processor
     new = [
         (copy, decision)
         for copy, decision in zip(batch.copies, decisions, strict=True)
@@ -102,7 +102,7 @@ async def rehearse(
         try:
             facts = await read_facts(connection, copies)
             facts.rules |= rules
-            return list(decide(copies, facts))
+            return await asyncio.to_thread(decide, copies, facts)
         finally:
             await transaction.rollback()
 

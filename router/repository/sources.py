@@ -263,31 +263,37 @@ async def forget_faults(database: Database, wanted: Collection[tuple[str, str]])
         )
 
 
-async def with_unsettled(database: Database, source_ids: Sequence[int]) -> list[int]:
-    """Which of these sources have places that the mail server was not told of yet."""
+async def with_unsettled(database: Database, source_ids: Sequence[int], delay: timedelta) -> list[int]:
+    """Which of these sources have places, decided on so long ago, that the mail server was not told of yet."""
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
             SELECT s.id FROM unnest($1::bigint[]) AS s (id)
-            WHERE EXISTS (SELECT FROM router.decision AS d WHERE d.source_id = s.id AND d.settled_at IS NULL)
+            WHERE EXISTS (
+                SELECT FROM router.decision AS d
+                WHERE d.source_id = s.id AND d.settled_at IS NULL AND d.decided_at <= now() - $2::interval
+            )
             """,
             list(source_ids),
+            delay,
         )
     return [row["id"] for row in rows]
 
 
-async def unsettled(database: Database, source_id: int, limit: int = 1000) -> list[Place]:
-    """List the places that have a disposition, but that the mail server was not told of yet."""
+async def unsettled(database: Database, source_id: int, delay: timedelta, limit: int = 1000) -> list[Place]:
+    """List the places that have had a disposition for so long, but that the mail server was not told of yet."""
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
             SELECT validity, coalesce(outer_place, place) AS place FROM router.decision
-            WHERE source_id = $1 AND settled_at IS NULL GROUP BY 1, 2 ORDER BY min(id) LIMIT $2
+            WHERE source_id = $1 AND settled_at IS NULL AND decided_at <= now() - $2::interval
+            ORDER BY decided_at, id LIMIT $3
             """,
             source_id,
+            delay,
             limit,
         )
-    return [Place(row["validity"], row["place"]) for row in rows]
+    return list(dict.fromkeys(Place(row["validity"], row["place"]) for row in rows))
 
 
 async def note_settled(database: Database, source_id: int, places: Sequence[Place]) -> None:

@@ -18,7 +18,8 @@ Ability = Literal[
     "seen",  # settling as seen
     "keyword",  # settling with a keyword
     "move",  # settling by moving to a folder
-    "told",  # waiting ends when mail comes, not only when it is time to look
+    "live",  # what comes and goes is seen without another connection
+    "told",  # waiting ends when mail comes, or the server goes, not only when it is time to look
     "validity",  # a folder that was made anew, or went back, is another one; elsewhere places are never used again
     "login",  # there is a server that may refuse, be gone, or show a certificate
 ]
@@ -48,14 +49,19 @@ def _imap(server: ImapServer, way: Way) -> Mapping[str, Any]:
     return {"host": HOST, "port": server.imaps if way.security == "tls" else server.imap, "security": way.security}
 
 
+def _pop3(server: ImapServer, way: Way) -> Mapping[str, Any]:
+    return {"host": HOST, "port": server.pop3s if way.security == "tls" else server.pop3, "security": way.security}
+
+
 def _maildir(server: ImapServer, _: Way) -> Mapping[str, Any]:
     assert isinstance(server, Dovecot)
     return {"path": str(server.maildir("{mailbox}"))}
 
 
 KINDS = {
-    "imap": Kind(frozenset(["folders", "seen", "keyword", "move", "told", "validity", "login"]), _imap),
-    "maildir": Kind(frozenset(["folders", "seen", "move", "told"]), _maildir),
+    "imap": Kind(frozenset(["folders", "seen", "keyword", "move", "live", "told", "validity", "login"]), _imap),
+    "pop3": Kind(frozenset(["login"]), _pop3),
+    "maildir": Kind(frozenset(["folders", "seen", "move", "live", "told"]), _maildir),
 }
 
 WAYS = (
@@ -63,6 +69,10 @@ WAYS = (
     Way("imap", "dovecot", "starttls"),
     Way("imap", "cyrus", "tls"),
     Way("imap", "cyrus", "starttls"),
+    Way("pop3", "dovecot", "tls"),
+    Way("pop3", "dovecot", "starttls"),
+    Way("pop3", "cyrus", "tls"),
+    Way("pop3", "cyrus", "starttls"),
     # The mailboxes of a mail server that has them on disk.
     Way("maildir", "dovecot", "none"),
 )

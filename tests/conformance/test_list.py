@@ -69,7 +69,7 @@ async def test_the_present(post: Post) -> None:
         assert await subjects(box, present.cursor) == ["new"]
 
 
-@every_way()
+@every_way("live")
 async def test_what_is_gone_is_passed_over(post: Post) -> None:
     post.put(*(message(f"number {number}") for number in range(4)))
 
@@ -79,6 +79,18 @@ async def test_what_is_gone_is_passed_over(post: Post) -> None:
         post.remove(0, 1)
         post.put(message("new"))
         assert await subjects(box, cursor) == ["number 2", "number 3", "new"]
+
+
+@every_way()
+async def test_what_is_gone_by_the_next_connection_is_passed_over(post: Post) -> None:
+    post.put(*(message(f"number {number}") for number in range(4)))
+    async with post.open() as account:
+        cursor = (await account.folder("INBOX").list(None, 1)).cursor
+    post.remove(0, 1)
+    post.put(message("new"))
+
+    async with post.open() as account:
+        assert await subjects(account.folder("INBOX"), cursor) == ["number 2", "number 3", "new"]
 
 
 @every_way()

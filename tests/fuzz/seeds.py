@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
-LONGEST = 16_384
+LONGEST = 2_048
+AUTHSERV = "mx.example"
 
 _HEADERS = (
+    b'Authentication-Results: mx.example 1; spf=pass (a (b)) smtp.mailfrom=x.example; dkim=fail reason="a; b=c"\r\n'
     b'From: =?utf-8?q?J=C3=BCrgen,_M?= <j@x.example>, Team: a@y.example, "B, C" <b@z.example>;\r\n'
     b"To: root, <@relay.example:c@x.example>, d @ x . example (comment)\r\n"
     b"Subject: =?utf-8?b?R3LD?= =?utf-8?b?vMOfZQ==?= [CRM:abcdefgh]\r\n"
@@ -37,6 +39,33 @@ _BODIES = (
         b" c\r\nLOCATION:x\r\nDESCRIPTION:a\\nb\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     ),
     b"\r\nbefore\r\nbegin 644 a.txt\r\n#0V%T\r\n`\r\nend\r\nafter\r\n-----BEGIN PGP MESSAGE-----\r\n",
+    (
+        b"Content-Type: multipart/report; report-type=delivery-status; boundary=r\r\n\r\n--r\r\n\r\n"
+        b"<a@x.example>: host mx.x.example said: 550 5.1.1 User unknown\r\n--r\r\n"
+        b"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x\r\n\r\n"
+        b"Final-Recipient: rfc822; a@x.example\r\nAction: failed\r\nStatus: 5.0.0\r\n"
+        b"Diagnostic-Code: smtp; 550 unknown\r\n--r\r\nContent-Type: message/rfc822\r\n\r\n"
+        b"Message-ID: <1@y.example>\r\nX-CRM-Email-Router: <2@y.example>\r\nSubject: a CRM:k3m9x2p7\r\n\r\nx\r\n--r--"
+    ),
+    (
+        b"Auto-Submitted: auto-replied\r\nX-Failed-Recipients: a@x.example\r\nPrecedence: bulk\r\n"
+        b"X-Amz-Sns-Message-Id: 1\r\n\r\n"
+        b'{"notificationType":"Bounce","bounce":{"bouncedRecipients":[{"emailAddress":"a@x.example","status":"5.1.1",'
+        b'"diagnosticCode":"smtp; 550"}]},"mail":{"source":"b@y.example","commonHeaders":{"messageId":"<1@y>"}}}'
+    ),
+    (
+        b"Content-Type: multipart/report; report-type=feedback-report; boundary=f\r\n\r\n--f\r\n"
+        b"Content-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\n"
+        b"Original-Rcpt-To: <a@x.example>\r\n\r\n--f\r\n"
+        b"Content-Type: message/rfc822\r\n\r\nTo: a@x.example\r\n\r\n--f--"
+    ),
+    (
+        b"Content-Type: text/calendar\r\n\r\nBEGIN:VCALENDAR\r\nMETHOD:REPLY\r\nBEGIN:VTIMEZONE\r\nTZID:Ours\r\n"
+        b"BEGIN:DAYLIGHT\r\nDTSTART:19700329T020000\r\nTZOFFSETTO:+0200\r\n"
+        b"RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=3\r\nEND:DAYLIGHT\r\nEND:VTIMEZONE\r\nBEGIN:VEVENT\r\nUID:1\r\n"
+        b"DTSTART;TZID=Ours:20261121T100000\r\nDURATION:P1DT2H\r\nORGANIZER;CN=a:mailto:a@x.example\r\n"
+        b"END:VEVENT\r\nEND:VCALENDAR\r\n"
+    ),
     b"Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\n\r\nSubject: inner\r\n\r\nx\r\n--d--",
     (
         b"X-MS-Journal-Report:\r\nContent-Type: multipart/mixed; boundary=j\r\n\r\n--j\r\n\r\nSender: a@x.example\r\n"

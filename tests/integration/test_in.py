@@ -296,3 +296,26 @@ async def test_what_a_mail_server_hands_over_is_in_the_crm_once_it_is_answered(c
     receipts = await crm.rows("SELECT owner_id FROM crm.receipt")
     assert {row["owner_id"] for row in receipts} == {ulla, otto}
     assert await crm.dispositions() == {"promoted": 1, "duplicate": 1, "ignored": 1}
+
+
+async def test_what_is_promoted_is_deleted_days_later(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    await crm.owner(mailbox, "known")
+    await crm.record("contact", "Karl", "karl@kunde.test")
+    await new_router(incoming(after="delete:14d", poll=1))
+    await crm.wait_for_sources(1)
+    for sender in ("karl@kunde.test", "stranger@other.test"):
+        dovecot.deliver(mailbox, letter(sender, mailbox, sender))
+    await crm.wait_for(2, "SELECT count(*) FROM router.decision")
+    await crm.admin.execute("UPDATE router.decision SET decided_at = decided_at - interval '13 days'")
+    dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox, "later"))
+    await crm.wait_for_emails(2)
+    assert dovecot.count(mailbox) == 3
+
+    await crm.admin.execute("UPDATE router.decision SET decided_at = decided_at - interval '1 day'")
+    settled = "SELECT count(*) FROM router.decision WHERE email_id IS NOT NULL AND settled_at IS NOT NULL"
+    await crm.wait_for(1, settled)
+    left = [message for message in dovecot.messages(mailbox).values() if b"karl" in message]
+    assert [b"Subject: later" in message for message in left] == [True]
+    assert dovecot.count(mailbox) == 2

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,7 +22,6 @@ from router.model import (
     Decision,
     Disposition,
     Facts,
-    Mark,
     Mention,
     Message,
     RecipientReport,
@@ -55,6 +55,18 @@ class Recording(Database):
         async with super().transaction() as connection:
             with connection.query_logger(lambda record: self.queries.append(record.query)):
                 yield connection
+
+
+class Lent(Database):
+    """Lends this one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__("")
+        self._lent = connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        yield self._lent
 
 
 @pytest.fixture
@@ -195,6 +207,26 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     assert not bad, "\n\n".join(f"{query}\n{plan}" for query, plan in bad.items())
 
 
+async def test_what_is_to_be_settled_is_found_by_an_index_however_much_is_not_due(crm: Crm) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    batch = copies(lease, owner_id, [message(1)])
+    await inbox.promote(crm.database, Batch(batch, lease, Cursor("1:1"), settles=SETTLED), decide_batch)
+    queries: list[str] = []
+    async with crm.database.connection() as connection:
+        with connection.query_logger(lambda record: queries.append(record.query)):
+            lent = Lent(connection)
+            for delay, found in ((timedelta(days=14), []), (timedelta(), [Place("1", "1")])):
+                assert await sources.unsettled(lent, lease.source_id, delay) == found
+                assert await sources.with_unsettled(lent, [lease.source_id], delay) == [lease.source_id][: len(found)]
+        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        for query in set(queries):
+            await connection.execute("PREPARE due AS " + query)
+            plan = await connection.fetch(f"EXPLAIN EXECUTE due({', '.join(['NULL'] * (query.count('$')))})")
+            await connection.execute("DEALLOCATE due")
+            assert "decision_unsettled" in str(plan)
+
+
 async def _outgoing(crm: Crm, owner_id: UUID, status: str) -> UUID:
     email_id = uuid4()
     await crm.execute(
@@ -328,11 +360,27 @@ async def test_quotes_and_headers_as_they_came_are_stored(crm: Crm, recording: R
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
     text = "Yes.\n\nOn 1 Feb 2016, Ann wrote:\n> Ja?\n"
-    marked = message(1, text=text, text_marks=(Mark(6, 38, "quote"),), raw_headers=(("subject", "\\xd3"),))
+    marked = message(1, text=text, raw_headers=(("subject", "\\xd3"),))
     await promote_batch(recording, Batch(copies(lease, owner_id, [marked, message(2)]), lease))
     rows = await crm.rows("SELECT text_marks, raw_headers FROM crm.email ORDER BY message_id")
     stored = [[json.loads(value) if value else None for value in row] for row in rows]
     assert stored == [[[[6, 38, "quote"]], [["subject", "\\xd3"]]], [None, None]]
+
+
+async def test_deciding_leaves_the_event_loop_to_others(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    began, goes_on = threading.Event(), threading.Event()
+
+    def waiting(batch: Sequence[Copy], facts: Facts) -> list[Decision]:
+        began.set()
+        assert goes_on.wait(20)
+        return decide_batch(batch, facts)
+
+    promoting = asyncio.create_task(inbox.promote(recording, Batch(copies(lease, owner_id, [message(1)])), waiting))
+    assert await asyncio.to_thread(began.wait, 20)
+    goes_on.set()
+    assert [decision.disposition for decision in await promoting] == ["promoted"]
 
 
 async def test_an_attachment_is_stored_once_and_compressed(crm: Crm, recording: Recording) -> None:

@@ -449,3 +449,20 @@ def test_usage(trial: Trial, incoming: Profile, outgoing: Profile, arguments: li
 
 def test_profiles_that_are_wrong(trial: Trial) -> None:
     assert "all.toml:2: [incoming.staff]" in trial('[incoming.staff]\ntransport = "imapp"\n', status=1)
+
+
+def test_a_pop3_mailbox(trial: Trial, incoming: Profile, dovecot: Dovecot, mailbox: str) -> None:
+    dovecot.append(mailbox, MESSAGE)
+    keys: dict[str, Any] = {"transport": "pop3", "port": dovecot.pop3, "security": "starttls", "after": "delete"}
+    said = trial(incoming(**keys), "--owner", mailbox)
+    assert f"[incoming.staff] {mailbox} (pop3 INBOX at {HOST})" in said
+    assert "TLSv1.3; the certificate is from CRM email router test authority, valid until 20" in said
+    assert "UIDL, TOP, PIPELINING, SASL PLAIN" in said
+    assert "INBOX: 1 message, " in said
+    assert "1 of 1 work\n" in said
+    assert dovecot.count(mailbox) == 1
+    assert dovecot.flags(mailbox) == {1: set()}
+
+    said = trial(incoming(**keys | {"auth": WRONG_OWN}), "--owner", mailbox, status=1)
+    assert f"refuses the login of {mailbox}" in said
+    assert "the password is from the environment variable WRONG_PASSWORD" in said

@@ -1,4 +1,4 @@
-"""A private Cyrus IMAP 3: IMAP and LMTP on free loopback ports, every mailbox there for the asking.
+"""A private Cyrus IMAP 3: IMAP, POP3 and LMTP on free loopback ports, every mailbox there for the asking.
 
 Debian lets only one IMAP server be installed, so `tests/install-servers` unpacks Cyrus beside Dovecot, into `UNPACKED`.
 `MASTER_USER` with `MASTER_PASSWORD` opens any mailbox by SASL PLAIN with the mailbox as authorisation identity, and by
@@ -24,13 +24,14 @@ _PROGRAMS = UNPACKED / "usr/lib/cyrus/bin"
 
 
 class Cyrus(ImapServer):
-    """`imap` speaks STARTTLS, `imaps` TLS, `lmtp` in clear: ports on `HOST`."""
+    """`imap` and `pop3` speak STARTTLS, `imaps` and `pop3s` TLS, `lmtp` in clear: ports on `HOST`."""
 
     name = "Cyrus"
     _kept = ("mail", "conf")
 
     def __init__(self, tls: Tls) -> None:
-        require_file(_PROGRAMS / "imapd")
+        for part in ("imapd", "pop3d"):
+            require_file(_PROGRAMS / part)
         super().__init__(tls)
         # It will not be root.
         self._user = pwd.getpwnam("mail") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())

@@ -65,6 +65,8 @@ START {{
 SERVICES {{
   imap {run("imapd")} listen="127.0.0.1:{ports["imap"]}" prefork=2
   imaps {run("imapd", "-s")} listen="127.0.0.1:{ports["imaps"]}" prefork=2
+  pop3 {run("pop3d")} listen="127.0.0.1:{ports["pop3"]}"
+  pop3s {run("pop3d", "-s")} listen="127.0.0.1:{ports["pop3s"]}"
   lmtp {run("lmtpd", "-a")} listen="127.0.0.1:{ports["lmtp"]}" prefork=1
 }}
 DAEMON {{

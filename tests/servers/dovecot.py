@@ -15,7 +15,6 @@ from pathlib import Path
 from tests.servers.dovecot_conf import configuration, users
 from tests.servers.imap_server import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, ImapServer
 from tests.servers.installed import program, require_file
-from tests.servers.ports import free_port
 from tests.servers.tls import Tls
 
 __all__ = ["HOST", "MASTER_PASSWORD", "MASTER_USER", "PASSWORD", "Dovecot"]
@@ -32,15 +31,10 @@ class Dovecot(ImapServer):
         for part in ("imap", "pop3", "lmtp"):
             require_file(Path("/usr/lib/dovecot") / part)
         super().__init__(tls)
-        self.pop3, self.pop3s = free_port(), free_port()
         self.auth_socket = self._folder / "run" / "auth-relay"
         self._key = os.urandom(32)
         self._write_folder()
         self.start()
-
-    @property
-    def ports(self) -> dict[str, int]:
-        return super().ports | {"pop3": self.pop3, "pop3s": self.pop3s}
 
     def kill(self) -> None:
         super().kill()

@@ -29,7 +29,7 @@ MASTER_PASSWORD = "master-password"
 
 
 class ImapServer(ABC):
-    """`imap` speaks in clear and STARTTLS, `imaps` TLS, `lmtp` in clear: ports on `HOST`."""
+    """`imap` and `pop3` speak in clear and STARTTLS, `imaps` and `pop3s` TLS, `lmtp` in clear: ports on `HOST`."""
 
     name: str
     _kept: Sequence[str]
@@ -37,7 +37,7 @@ class ImapServer(ABC):
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
-        self.imap, self.imaps, self.lmtp = (free_port() for _ in range(3))
+        self.imap, self.imaps, self.pop3, self.pop3s, self.lmtp = (free_port() for _ in range(5))
         # Unix socket names end at 107 bytes, and pytest's own folders are long.
         self._folder = Path(tempfile.mkdtemp(prefix=f"er-{self.name.lower()}-"))
         self._folder.chmod(0o755)  # the server's own users must get through
@@ -48,7 +48,7 @@ class ImapServer(ABC):
     @property
     def ports(self) -> dict[str, int]:
         """Every port it listens on, by service."""
-        return {"imap": self.imap, "imaps": self.imaps, "lmtp": self.lmtp}
+        return {name: getattr(self, name) for name in ("imap", "imaps", "pop3", "pop3s", "lmtp")}
 
     @abstractmethod
     def _command(self) -> list[str]:

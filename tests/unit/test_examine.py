@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from router.examine import AT_ONCE, Subject, examine
 from router.model import Rule
 from router.profile import IncomingProfile
-from transports._settings import MailboxServerSettings
+from transports._settings import KEEP, MailboxServerSettings
 from transports.base import Account, After, Finding
 
 
@@ -19,7 +19,7 @@ class Slow(MailboxServerSettings):
     enough: int
     where: ClassVar[str] = "INBOX"
 
-    def open(self, mailbox: str) -> Account:
+    def open(self, mailbox: str, after: After = KEEP) -> Account:
         raise NotImplementedError
 
     async def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:  # noqa: ARG002

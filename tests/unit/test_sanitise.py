@@ -131,6 +131,15 @@ def test_long_hostile_html_is_cut_and_read(piece: str) -> None:
     sanitise(piece * (2 * LONGEST // len(piece)))
 
 
+@pytest.mark.parametrize("piece", ["<p>", "x<tr>", "<col>x", "<tbody>x", "<caption>x</caption>y", "<tr><td><b><tr>x"])
+def test_t96_what_may_not_stand_in_a_table_gets_a_cell(piece: str) -> None:
+    shown = sanitise("<b></b>" * 20_000 + "<table>" + piece * 50_000).html
+    assert shown.count("<td>") >= 1
+    assert shallow("<table>a<tr>b<tr><td>c</table>", 9) == (
+        "<table><td>a</td><tr><td>b</td></tr><tr><td>c</td></tr></table>"
+    )
+
+
 @pytest.mark.parametrize(
     ("html", "written"),
     [
@@ -138,7 +147,7 @@ def test_long_hostile_html_is_cut_and_read(piece: str) -> None:
         ("<b><i>x</b>y</i>", "<b><i>x</i></b>y"),
         ("<div><div><div>x</div></div></div>y", "<div><div>x</div></div>y"),
         ("<IMG SRC=a SRC=b>", '<img src="a">'),
-        ("<table><tr><td>a<td>b<tr><td>c</table>", "<table><tr>ab</tr><tr>c</tr></table>"),
+        ("<table><tr><td>a<td>b<tr><td>c</table>", "<tr><td>a</td><td>b</td></tr><tr><td>c</td></tr>"),
         ("a<b", "a"),
         ("1 < 2 & 3", "1 &lt; 2 &amp; 3"),
     ],

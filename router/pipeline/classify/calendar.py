@@ -8,14 +8,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from zoneinfo import ZoneInfo
 
-from router.model import CalendarEvent, Message, normalise
+from router.model import Attachment, CalendarEvent, Message, normalise
 from router.pipeline.charset import decode
 from router.pipeline.classify.zones import Zone, local_time
 from router.pipeline.text import clean, clean_line
 
-_MOST_BYTES = 5_000_000
+_MOST_BYTES = 5_000_000  # of all calendars together
+_MOST_CALENDARS = 10
 _MOST_LINES = 100_000
 _PARAMETER = re.compile(r';([A-Za-z0-9-]+)=("[^"]*"|[^;:"]*)')
 _DURATION = re.compile(r"\+?P(?:(\d{1,4})W)?(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,9})S)?)?")
@@ -25,14 +27,18 @@ _ESCAPED = re.compile(r"\\(.)")
 
 def find_event(message: Message) -> CalendarEvent | None:
     """Read the first calendar part that can be read."""
-    for attachment in message.attachments:
-        if attachment.media_type in ("text/calendar", "application/ics") or attachment.filename.lower().endswith(
-            ".ics"
-        ):
-            event = read_event(clean(decode(attachment.content[:_MOST_BYTES])[0]))
-            if event is not None:
-                return event
+    calendars = (one.content for one in message.attachments if _is_calendar(one))
+    room = _MOST_BYTES
+    for content in islice(calendars, _MOST_CALENDARS):
+        event = read_event(clean(decode(content[:room])[0]))
+        if event is not None:
+            return event
+        room = max(0, room - len(content))
     return None
+
+
+def _is_calendar(attachment: Attachment) -> bool:
+    return attachment.media_type in {"text/calendar", "application/ics"} or attachment.filename.lower().endswith(".ics")
 
 
 @dataclass(slots=True)

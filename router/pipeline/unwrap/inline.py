@@ -14,7 +14,6 @@ from typing import Literal
 from router.model import Mention, Message
 from router.pipeline.addresses import read_addresses
 from router.pipeline.mark_words import FORWARDED, WROTE
-from router.pipeline.marks import find_marks
 from router.pipeline.text import clean_line
 from router.pipeline.unwrap.found import Found
 from router.pipeline.unwrap.inline_words import BEGINS, FIELDS, FORWARD_PREFIX, Field, either, words_of
@@ -55,7 +54,7 @@ def find_inline(outer: Message, content: bytes) -> Found | None:  # noqa: ARG001
     if message is None or message.sender is None:
         return None
     # Files are the forwarded mail's: programs send them along.
-    message = replace(message, attachments=outer.attachments, text_marks=find_marks(message.text or ""))
+    message = replace(message, attachments=outer.attachments)
     forwarder = outer.sender or ""
     return Found("inline", forwarder, (forwarder,), (message,))
 

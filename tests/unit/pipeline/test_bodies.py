@@ -2,7 +2,7 @@ import pytest
 
 from router.model import Message
 from router.pipeline import parse
-from router.pipeline.bodies import calendar_text, unflow
+from router.pipeline.bodies import calendar_text, take_uuencoded, unflow
 from router.pipeline.charset import codec_of, decode
 from tests.unit.pipeline.build import mail
 from tests.unit.pipeline.test_parse import multipart
@@ -22,6 +22,14 @@ from tests.unit.pipeline.test_parse import multipart
 )
 def test_flowed_lines_are_joined(written: str, read: str) -> None:
     assert unflow(written, delsp=False) == read
+
+
+def test_t96_millions_of_flowed_lines_are_bounded_and_kept() -> None:
+    text = "> a \n> b\n" * 1_000_000
+    read = unflow(text, delsp=False)
+    assert read.startswith("> a b\n> a b\n")
+    assert read.endswith("> a \n> b\n")
+    assert len(read.split("\n")) == 1_950_001
 
 
 def test_flowed_text_of_a_message() -> None:
@@ -77,6 +85,58 @@ def test_a_charset_is_found_where_none_is_named_or_a_wrong_one(text: str, charse
         assert decode(text.encode(charset), label)[0] == text
 
 
+SHORT = [
+    ("Добрый день! Когда придёт товар?", "cp1251"),
+    ("Привет", "cp1251"),
+    ("Счёт на оплату", "cp1251"),
+    ("Добрый день! Когда придёт товар?", "koi8-r"),
+    ("Привет", "koi8-r"),
+    ("Счёт на оплату", "koi8-r"),
+    ("Добрий день! Коли прийде замовлення?", "koi8-u"),
+    ("Добрий день! Коли прийде замовлення?", "cp1251"),
+    ("Καλημέρα σας", "cp1253"),
+    ("Σας ευχαριστώ για την απάντηση", "cp1253"),
+    ("Πότε θα έρθει η παραγγελία μου;", "iso8859-7"),
+    ("Τιμολόγιο", "cp1253"),
+    ("שלום, מתי תגיע ההזמנה שלי?", "cp1255"),
+    ("תודה רבה", "cp1255"),
+    ("חשבונית", "cp1255"),
+    ("Değerli müşterimiz, faturanız ektedir.", "cp1254"),
+    ("Günaydın, iyi çalışmalar", "cp1254"),
+    ("Dzień dobry, kiedy przyjdzie moje zamówienie? Dziękuję.", "cp1250"),
+    ("Proszę o fakturę za październik", "iso8859-2"),
+    ("Příliš žluťoučký kůň, děkuji za odpověď", "cp1250"),
+    ("شكرا جزيلا على ردكم", "cp1256"),
+    ("ขอบคุณมากครับ", "cp874"),
+    ("สินค้าจะมาถึงเมื่อไร", "cp874"),
+    ("Grüße aus Köln", "cp1252"),
+    ("Müller", "cp1252"),
+    ("Où est la commande ? Déjà reçue, merci à vous.", "cp1252"),
+    ("¿Cuándo llegará mi pedido? Mañana", "cp1252"),
+    ("Não, a encomenda já está aqui, obrigação", "cp1252"),
+    ("Blåbærgrød på søndag", "cp1252"),
+    ("Rechnung für März – 20 €", "cp1252"),
+    ("“quoted” – it’s fine", "cp1252"),
+    ("ありがとうございます", "cp932"),
+    ("請求書", "cp932"),
+    ("商品はいつ届きますか", "cp932"),
+    ("ありがとうございます", "euc_jp"),
+    ("商品はいつ届きますか", "euc_jp"),
+    ("谢谢您的回复", "gb18030"),
+    ("请问什么时候发货？", "gb18030"),
+    ("請問什麼時候出貨？", "big5"),
+    ("감사합니다", "cp949"),
+    ("제 주문은 언제 도착합니까?", "cp949"),
+    ("Grüße", "utf-8"),
+    ("Привет", "utf-8"),
+]
+
+
+@pytest.mark.parametrize(("text", "charset"), SHORT)
+def test_the_charset_of_a_line_is_found(text: str, charset: str) -> None:
+    assert decode(text.encode(charset))[0] == text
+
+
 def test_a_label_of_one_byte_charsets_does_not_hide_utf8() -> None:
     assert decode("Grüße".encode(), "iso-8859-1") == ("Grüße", "not in its charset iso-8859-1")
 
@@ -101,6 +161,11 @@ def test_a_header_that_lost_something_is_kept_as_it_came() -> None:
     message = parse(mail(subject="=?utf-7?q?+2AA-?=", to=f"{'a' * 400}@x.example, a@x.example", date="yesterday"))
     assert set(dict(message.raw_headers)) == {"subject", "to", "date"}
     assert parse(mail(subject="=?utf-8?q?Gr=C3=BC=C3=9Fe?=")).raw_headers == ()
+
+
+def test_t96_many_beginnings_of_uuencoded_files_are_bounded() -> None:
+    text = "begin 644 a\n" * 300_000
+    assert take_uuencoded(text) == (text, [])
 
 
 def test_uuencoded_files_become_attachments() -> None:

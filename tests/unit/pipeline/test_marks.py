@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.pipeline.marks import Kind, find_marks
+from router.pipeline.marks import LONGEST, Kind, find_marks
 from tests.unit.pipeline.test_parse import CORPORA
 
 TABLE: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("marks.json").read_text(encoding="utf-8"))
@@ -92,6 +92,14 @@ def test_a_signature_ends_where_a_quote_begins() -> None:
     text = "Yes.\n\n-- \nAnn\nSales\n\nOn 1 Feb 2016, Bob wrote:\n> Hello?\n"
     assert marked(text, "signature") == ["-- \nAnn\nSales\n\n"]
     assert marked(text, "quote") == ["On 1 Feb 2016, Bob wrote:\n> Hello?\n"]
+
+
+@pytest.mark.parametrize(
+    "line", ["On 1:", "On 1 Feb 2016 x wrote:", "--------", "From: x", "> x", "-- ", "", "sent from x", "____"]
+)
+def test_t96_many_lines_that_could_begin_something_are_bounded(line: str) -> None:
+    text = f"{line}\n" * (1_000_000 // (len(line) + 1))
+    assert all(mark.end <= LONGEST for mark in find_marks(text))
 
 
 @given(st.text(alphabet=">|-_ \nOn1:ab@<>", max_size=300))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from router.model import Mention, Message
 from router.pipeline import parse
-from router.pipeline.parse import safe_filename
+from router.pipeline.addresses import read_addresses
+from router.pipeline.filename import safe_filename
 from tests.unit.pipeline.build import mail
 
 CORPORA = Path(__file__).parents[4] / "shared" / "corpora"
@@ -122,6 +123,48 @@ def test_t57_addresses_and_names(written: str, expected: list[tuple[str, str]]) 
     assert [(mention.name, mention.address) for mention in message.of("to")] == expected
 
 
+WRITTEN = [
+    "a",
+    "Ann",
+    " ",
+    "\t",
+    ",",
+    "<",
+    ">",
+    '"',
+    "'",
+    "a@b.example",
+    "<a@b.example>",
+    "=?utf-8?q?Gr=C3=BC?=",
+    "=?utf-8?q?a,b?=",
+]
+WRITTEN += [
+    "(c)",
+    ":",
+    ";",
+    "\\",
+    "@",
+    ".",
+    "é",
+    "\u00a0",
+    "\0",
+    "mailto:",
+    "xn--mnchen-3ya",
+    "é@b.example",
+    "?",
+    "=",
+    "\n ",
+]
+
+
+@given(st.lists(st.sampled_from(WRITTEN), max_size=9).map("".join))
+def test_t57_simple_addresses_are_read_as_all_are(written: str) -> None:
+    read = read_addresses(written.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("router.pipeline.addresses._read_simple", lambda _: None)
+        assert read_addresses(written.encode()) == read
+
+
 def test_t57_every_address_field_of_a_message() -> None:
     raw = mail(cc="c@x.example", bcc="b@x.example", reply_to="r@x.example") + b""
     assert {(m.role, m.address) for m in parse(raw).mentions} >= {
@@ -198,6 +241,8 @@ def test_t95_charsets(charset: str, raw: bytes, text: str | None, defect: str) -
         (b"SGVsbG8", b"Hello", False),
         (b"SGVs*bG8=", b"Hello", False),
         (b"SGVsb", b"Hel", False),
+        (b"SGVsbG8=\r\n-- \r\nThe list's footer", b"Hello", False),
+        (b"SGVsbG8=SGVsbG8=", b"Hello", False),
         (b"", b"", True),
     ],
 )
@@ -393,6 +438,44 @@ def test_t96_a_long_hostile_header_is_read_and_bounded(header: str, piece: str) 
     message = parse(f"{header}: {piece * 20_000}\r\n\r\nbody".encode())
     assert storable(message)
     assert len(message.mentions) <= 1_000
+
+
+def test_t96_a_header_of_60_mb_on_one_line_is_cut() -> None:
+    message = parse(b"Subject: " + b"=?utf-8?q?x?= " * 4_000_000 + b"\r\nTo: a@x.example\r\n\r\nbody")
+    assert message.subject.startswith("xxx")
+    assert len(message.subject) < 20_000
+    assert message.text == "body"
+    assert "the header subject is longer than 200,000 bytes: not all of it was read" in message.defects
+
+
+def test_t32_of_a_megabyte_of_references_the_last_count() -> None:
+    message = parse(
+        b"References:" + b"".join(b"\r\n <%d@x.example>" % number for number in range(45_000)) + b"\r\n\r\n"
+    )
+    assert message.references == tuple(f"{number}@x.example" for number in range(44_968, 45_000))
+
+
+def test_t96_100000_pieces_of_a_file_name_are_bounded() -> None:
+    pieces = "".join(f"; filename*{number}=a" for number in range(100_000))
+    (attachment,) = parse(mail("x", content_disposition=f"attachment{pieces}")).attachments
+    assert attachment.filename == "a" * 150
+
+
+@pytest.mark.parametrize("piece", [",", ";", "=?", "?=", "(a)", "\\", "a@b.example: ", "=?koi8-r?b?w===?= "])
+def test_t96_a_megabyte_of_addresses_that_are_none_is_read(piece: str) -> None:
+    field = f"{piece * (190_000 // len(piece))}\r\n"
+    message = parse(f"From: {field}To: {field}Cc: {field}Bcc: {field}Reply-To: {field}\r\nbody".encode())
+    assert message.text == "body"
+
+
+def test_t96_a_hundred_calendars_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+    monkeypatch.setattr(sys.modules["router.pipeline.parse"], "calendar_text", lambda text: looked_at.append(len(text)))
+    calendar = "Content-Type: text/calendar\r\n\r\n" + "\xe4" * 60_000
+    message = parse(multipart(*[calendar] * 100))
+    assert len(message.attachments) == 100
+    assert len(looked_at) == 10
+    assert max(looked_at) <= 100_000
 
 
 @pytest.mark.parametrize("step", ["read_addresses", "read_date", "read_text", "leaves", "read_part", "read_ids"])

@@ -1,0 +1,22 @@
+"""Names of attachments, as they can be written to disk."""
+
+import re
+
+from router.pipeline.text import clean_line
+
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\u200e\u200f\u2028-\u202e\u2066-\u2069]')
+_SPACE = re.compile(r"\s")
+_LONGEST_NAME = 150
+_MOST_NAME_BYTES = 240  # file systems count bytes: 255 at most
+
+
+def safe_filename(name: str) -> str:
+    """Make a name that is safe to write to disk: no folder, no control characters, at most 150 characters; or empty."""
+    name = clean_line(name).replace("\\", "/").rpartition("/")[2]
+    name = _SPACE.sub(" ", _UNSAFE.sub("", name)).strip(" .")
+    if len(name) <= _LONGEST_NAME and len(name.encode()) <= _MOST_NAME_BYTES:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    ending = dot + extension if stem and len(extension) <= 10 else ""
+    stem = name.removesuffix(ending)[: _LONGEST_NAME - len(ending)]
+    return stem.encode()[: _MOST_NAME_BYTES - len(ending.encode())].decode(errors="ignore").rstrip(" .") + ending
