@@ -5,7 +5,8 @@ folders; `receive` lists what is new, fetches it, has it read by `workers` (`pip
 time, to `repository.inbox.promote`: one transaction that locks the thread's ids, reads the facts, lets
 `pipeline.decide` judge every copy (arrive → dedupe → correlate → resolve → track → trust → promote), writes what they
 became, and moves the cursor. Only then is the copy settled on the mail server. `accept` does the same for what
-listeners are handed, before it answers 250.
+listeners are handed, before it answers 250. What comes to a forward mailbox is unwrapped as it is read
+(`pipeline.unwrap`), and `forward` finds whose the originals are: each is judged as if it lay in its owner's mailbox.
 
 Out. The CRM sets an email to `pending_send`, and a trigger queues it. `send` claims a batch (`repository.outbox`),
 composes it (`compose`), waits for a turn at its relay, commits that the attempt starts, hands it over, and records

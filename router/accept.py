@@ -9,10 +9,11 @@ from itertools import chain
 import structlog
 
 from router.errors import DatabaseError
+from router.forward import Parsers, read_forwards
 from router.group import Group
 from router.model import Copy, Decision, normalise
 from router.profile import IncomingProfile, Profiles
-from router.receive import Addressee, Parsers, promote_batch, read_messages, tell
+from router.receive import Addressee, promote_batch, read_messages, tell
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
@@ -81,7 +82,12 @@ class Door:
             self._log.debug("the fault could not be noted", reason=str(error))
 
     async def admit(self, address: str) -> Acceptance:
-        """Answer whether an envelope recipient is the mailbox of an approved owner whom this listener serves."""
+        """Answer whether an envelope recipient is the mailbox of an approved owner whom this listener serves.
+
+        For a forward mailbox, whether it is its address.
+        """
+        if self._profile.forwards:
+            return _TAKEN if normalise(address) == self._profile.address else _NOBODY
         with _tried_later():
             owner = (await self._owners([address])).get(_mailbox_of(address))
         return _TAKEN if owner is not None and owner.approved else _refusal(owner)
@@ -95,6 +101,8 @@ class Door:
             return await self._accept(received)
 
     async def _accept(self, received: Received) -> list[Acceptance]:
+        if self._profile.forwards:
+            return await self._accept_forward(received)
         owners = await self._owners(received.recipients)
         addressees = {
             recipient: Addressee(found.owner, received, replace(received.place, id=f"{received.place.id}:{number}"))
@@ -108,6 +116,14 @@ class Door:
             if recipient in decisions
             else _refusal(owners.get(_mailbox_of(recipient)))
             for recipient in received.recipients
+        ]
+
+    async def _accept_forward(self, received: Received) -> list[Acceptance]:
+        copies = await read_forwards(self._database, self._parsers, [received], self._source_id, self._profile)
+        decisions = await self._group.add(copies)
+        accepted = Acceptance(250, f"2.0.0 {', '.join(decision.disposition for decision in decisions[:10])}")
+        return [
+            accepted if normalise(recipient) == self._profile.address else _NOBODY for recipient in received.recipients
         ]
 
     async def _owners(self, addresses: Sequence[str]) -> Mapping[str, ListedOwner]:

@@ -12,9 +12,9 @@ import structlog
 
 from router.accept import Door
 from router.errors import DatabaseError
+from router.forward import Parsers
 from router.pipeline.read import read
 from router.profile import Profiles, check_owners
-from router.receive import Parsers
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.embedded import EmbeddedServer

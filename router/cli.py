@@ -179,6 +179,10 @@ def explain(
     rule: Annotated[
         str | None, typer.Option(metavar="RULE", help="With this rule, not the owner's.", show_default=False)
     ] = None,
+    forward: Annotated[
+        str | None,
+        typer.Option(metavar="PROFILE", help="As mail that came to this forward mailbox.", show_default=False),
+    ] = None,
     authserv: Annotated[
         str | None,
         typer.Option(
@@ -192,11 +196,12 @@ def explain(
     """Show what is read of message files, and what would become of them.
 
     With --owner, the decision and its reasons, as if the files had just arrived in that owner's mailbox, one after the
-    other. Nothing is stored. Without it no database is needed.
+    other. With --forward, what was forwarded in them to a profile whose role is forward, and whether that is believed.
+    Nothing is stored. Without --owner no database is needed.
     """
     from router.commands import explain as commands
 
-    commands.explain(files, owner, rule, authserv, as_json=as_json)
+    commands.explain(files, owner, rule, authserv, forward, as_json=as_json)
 
 
 @owners.command("list")

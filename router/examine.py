@@ -27,7 +27,8 @@ class Candidate:
 class Subject:
     """One connection to try: of a profile, and of an owner's mailbox if it reads mailboxes.
 
-    Without a mailbox there is nobody to log in as, and `notes` say why.
+    Without a mailbox there is nobody to log in as, and `notes` say why; a forward mailbox is empty text, its profile
+    knows the login.
     """
 
     profile: Profile
@@ -65,7 +66,26 @@ def named(profiles: Profiles, name: str) -> Sequence[Profile]:
 
 def needs_owners(chosen: Iterable[Profile]) -> bool:
     """Whether some of these read mailboxes."""
-    return any(isinstance(one.settings, MailboxSettings) for one in chosen)
+    return any(map(_logs_in_for_owners, chosen))
+
+
+def _logs_in_for_owners(one: Profile) -> bool:
+    return isinstance(one, IncomingProfile) and isinstance(one.settings, MailboxSettings) and not one.forwards
+
+
+def _alone(one: Profile) -> Subject:
+    """What is tried once, whoever the owners are."""
+    if not isinstance(one, IncomingProfile) or not one.forwards:
+        return Subject(one)
+    whose = f"believes what {', '.join(one.forwarders)} forward"
+    if one.authserv is not None:
+        note = Finding(
+            "forwarders", "ok", f"{whose}, where the Authentication-Results of {one.authserv} vouch for them"
+        )
+    else:
+        advice = 'name the server that vouches in "authserv", unless only your own people can write to this address'
+        note = Finding("forwarders", "warning", f"{whose}, whoever claims to be them (allow_unverified)", advice)
+    return Subject(one, None if one.listens else "", (note,))
 
 
 def of_owners(
@@ -74,8 +94,8 @@ def of_owners(
     """List what to try of the chosen profiles for all approved owners; `fault` says why the owners are not known."""
     subjects: list[Subject] = []
     for one in chosen:
-        if not isinstance(one.settings, MailboxSettings):
-            subjects.append(Subject(one))
+        if not _logs_in_for_owners(one):
+            subjects.append(_alone(one))
             continue
         served = [owner for owner in owners if profiles.incoming_for(owner.mailbox) is one]
         approved = [Subject(one, owner.mailbox) for owner in served if owner.approved]
@@ -87,10 +107,15 @@ def of_mailboxes(profiles: Profiles, chosen: Sequence[Profile] | None, mailboxes
     """List what to try for these mailboxes: by the chosen profiles, or by those that serve them."""
     subjects: list[Subject] = []
     for mailbox in mailboxes:
-        routes = (profiles.incoming_for(mailbox), profiles.listener_for(mailbox), profiles.outgoing_for(mailbox))
+        routes = (
+            profiles.incoming_for(mailbox),
+            profiles.listener_for(mailbox),
+            profiles.forward_for(mailbox),
+            profiles.outgoing_for(mailbox),
+        )
         for one in chosen or [route for route in routes if route is not None]:
-            if not isinstance(one.settings, MailboxSettings):
-                subjects.append(Subject(one))
+            if not _logs_in_for_owners(one):
+                subjects.append(_alone(one))
             elif routes[0] is one:
                 subjects.append(Subject(one, mailbox))
             else:

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, time, timedelta
 import structlog
 
 from router.errors import DatabaseError, LeaseLost
+from router.forward import Parsers
 from router.model import Owner
 from router.profile import IncomingProfile
-from router.receive import Parsers, Reader
+from router.receive import Reader
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.sources import Lease, Source
@@ -79,15 +80,15 @@ class Pauses:
         self._refused.reset()
 
 
-def primary_source(profile: IncomingProfile, settings: MailboxSettings, owner: Owner) -> Source:
-    """The source that stands for a whole mailbox: who holds it reads all its folders."""
+def primary_source(profile: IncomingProfile, settings: MailboxSettings, owner: Owner | None) -> Source:
+    """The source that stands for a whole mailbox, a forward one if it has no owner: who holds it reads all folders."""
     return _source(profile, owner, settings.primary_folder)
 
 
-def _source(profile: IncomingProfile, owner: Owner, folder: str) -> Source:
+def _source(profile: IncomingProfile, owner: Owner | None, folder: str) -> Source:
     start = profile.start
     begins_at = start if isinstance(start, str) else datetime.combine(start, time(), UTC)
-    return Source(profile.name, owner.mailbox, folder, owner.id, begins_at)
+    return Source(profile.name, owner.mailbox if owner else "", folder, owner.id if owner else None, begins_at)
 
 
 class Follower:
@@ -99,7 +100,7 @@ class Follower:
         parsers: Parsers,
         profile: IncomingProfile,
         settings: MailboxSettings,
-        owner: Owner,
+        owner: Owner | None,
         lease: Lease,
         turns: Turns,
     ) -> None:
@@ -112,7 +113,7 @@ class Follower:
         self._turns = turns
         self._readers: dict[str, Reader] = {}
         self._sound: set[int] = set()  # sources of which we have noted that nothing is wrong with them
-        self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox)
+        self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
 
     async def run(self) -> None:
         """Follow until cancelled or another process holds it. What fails is tried again, ever more slowly."""
@@ -133,7 +134,7 @@ class Follower:
                 await asyncio.sleep(pause)
 
     def _open(self) -> Account:
-        return self._settings.open(self.owner.mailbox, self._profile.after)
+        return self._settings.open(self.owner.mailbox if self.owner else "", self._profile.after)
 
     async def _follow(self, account: Account, pauses: Pauses) -> None:
         clock = asyncio.get_running_loop().time

@@ -13,6 +13,7 @@ from datetime import timedelta
 import structlog
 
 from router.errors import ContentRefused, DatabaseError, whereabouts
+from router.forward import Parsers, read_forwards
 from router.model import Classification, Copy, Decision, Disposition, Message, Owner, Rule, uuid7
 from router.pipeline import decide_batch
 from router.pipeline.read import Reading
@@ -21,7 +22,7 @@ from router.repository import inbox, sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
-from router.workers import Fault, Workers
+from router.workers import Fault
 from transports.base import (
     Cursor,
     CursorLost,
@@ -39,28 +40,54 @@ from transports.base import (
 _log = structlog.get_logger(__name__)
 
 _COPIES = 100  # the most that one transaction holds
+_SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 _BYTES = 8 * 1024 * 1024  # of message contents in one portion, unless one alone is larger; two are held in memory
 
 
 async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
     """Promote a batch; one decision per copy. A copy that cannot be stored or judged becomes a dead letter.
 
-    Raises DatabaseError for faults of the system, and LeaseLost; nothing of what is left was committed then.
+    Raises DatabaseError for faults of the system, and LeaseLost; nothing of what is left was committed then. Copies
+    that lie in one place are committed together, so that it is never settled before all of them are decided.
     """
     try:
         return await inbox.promote(database, batch, decide_batch)
-    except ContentRefused as error:
-        fault = f"it could not be stored: {error}"
-    except DatabaseError:
-        raise
     except Exception as error:  # noqa: BLE001  # a step's own bug must not stop a mailbox
-        fault = f"it could not be judged: {whereabouts(error)}"
-    if len(batch.copies) == 1:
-        dead = replace(batch.copies[0], message=Message(), fault=fault)
-        return await inbox.promote(database, replace(batch, copies=[dead]), decide_batch)
-    middle = len(batch.copies) // 2
-    first = await promote_batch(database, replace(batch, copies=batch.copies[:middle], cursor=None))
-    return first + await promote_batch(database, replace(batch, copies=batch.copies[middle:]))
+        fault = _fault_of_message(error)
+    places = list(dict.fromkeys(copy.lies_at for copy in batch.copies))
+    if len(places) <= 1:
+        lone = len(batch.copies) == 1
+        copies = batch.copies if lone else [await _tried(database, copy) for copy in batch.copies]
+        if all(copy.fault is None for copy in copies):
+            copies = [_dead(copy, fault) for copy in copies]
+        return await inbox.promote(database, replace(batch, copies=copies), decide_batch)
+    first_half = set(places[: len(places) // 2])
+    first = [copy for copy in batch.copies if copy.lies_at in first_half]
+    second = [copy for copy in batch.copies if copy.lies_at not in first_half]
+    decisions = await promote_batch(database, replace(batch, copies=first, cursor=None))
+    return decisions + await promote_batch(database, replace(batch, copies=second))
+
+
+async def _tried(database: Database, copy: Copy) -> Copy:
+    """Find out whether a copy is what breaks its forward: the others in it go through."""
+    try:
+        await inbox.try_out(database, copy, decide_batch)
+    except Exception as error:  # noqa: BLE001  # as above
+        return _dead(copy, _fault_of_message(error))
+    return copy
+
+
+def _dead(copy: Copy, fault: str) -> Copy:
+    return replace(copy, message=Message(), fault=fault)
+
+
+def _fault_of_message(error: Exception) -> str:
+    """Say what is wrong with a message; raises the error again if it is the system's."""
+    if isinstance(error, ContentRefused):
+        return f"it could not be stored: {error}"
+    if isinstance(error, DatabaseError):
+        raise error
+    return f"it could not be judged: {whereabouts(error)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +99,6 @@ class Addressee:
     place: Place
     sent: bool = False
 
-
-Parsers = Workers[Reading, bytes, Sequence[str], str | None]
-"""Processes that apply `pipeline.read`."""
 
 _NOTHING = Reading(Message(), Classification(), b"")
 
@@ -101,8 +125,10 @@ async def read_messages(
                 fault = f"the server could not give the message up: {received.fault}"
             case Fault(words):
                 fault = f"it could not be read: {words}"
-            case found:
+            case Reading() as found:
                 reading = found
+            case _:
+                raise AssertionError("only a forward mailbox's mail is unwrapped")
         copies.append(
             Copy(
                 id=uuid7(),
@@ -124,14 +150,17 @@ async def read_messages(
 
 
 class Reader:
-    """Reads one folder of one mailbox, over a connection that is its caller's. `owner` may be renewed meanwhile."""
+    """Reads one folder of one mailbox, over a connection that is its caller's. `owner` may be renewed meanwhile.
+
+    A forward mailbox has no owner: its mail is that of its forwarders.
+    """
 
     def __init__(
         self,
         database: Database,
         parsers: Parsers,
         profile: IncomingProfile,
-        owner: Owner,
+        owner: Owner | None,
         folder: Folder,
         lease: Lease,
     ) -> None:
@@ -142,7 +171,10 @@ class Reader:
         self._sent = folder.use == "sent"
         self.lease = lease
         self._unwilling: Permanent | None = None
-        self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox, folder=folder.name)
+        # What was ignored in a forward mailbox goes too: the original is elsewhere.
+        settled = _SETTLED | {Disposition.IGNORED} if profile.forwards else _SETTLED
+        self._settles = frozenset() if profile.after.action == "keep" else settled
+        self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None, folder=folder.name)
 
     async def read(self, mailbox: Mailbox) -> None:
         """Bring in all that is new, and settle what is left. Raises TransportError, DatabaseError, LeaseLost.
@@ -187,6 +219,9 @@ class Reader:
     async def _fetch(self, mailbox: Mailbox, listed: Sequence[Listed]) -> Sequence[Copy]:
         if not listed:
             return []
+        if self.owner is None:
+            forwards = [one async for one in mailbox.fetch([one.place for one in listed], "whole")]
+            return await read_forwards(self._database, self._parsers, forwards, self.lease.source_id, self._profile)
         rule = self.owner.rule or self._profile.tracking_rule
         part: Part = "headers" if rule is Rule.NONE else "whole"
         received = [one async for one in mailbox.fetch([one.place for one in listed], part)]
@@ -194,15 +229,19 @@ class Reader:
         return await read_messages(self._parsers, addressees, self.lease.source_id, self._profile, part)
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
-        copies = portion.copies
-        after = self._profile.after
-        settles = after.action != "keep"
-        decisions = await promote_batch(self._database, Batch(copies, self.lease, portion.cursor, settles=settles))
+        copies, forwards = portion.copies, self._profile.forwards
+        batch = Batch(copies, self.lease, portion.cursor, settles=self._settles, keeps=forwards)
+        decisions = await promote_batch(self._database, batch)
         if portion.cursor is not None:
             self.lease = replace(self.lease, cursor=portion.cursor)
         tell(self._log, decisions)
+        if not self._settles:
+            return
+        if forwards:
+            await self._settle_rest(mailbox)  # several copies can lie in one place: ask which are done with
+            return
         done = [copy.place for copy, decision in zip(copies, decisions, strict=True) if decision.email_id is not None]
-        if settles and done and not after.days:
+        if done and not self._profile.after.days:
             await self._settle(mailbox, done)
 
     async def _settle_rest(self, mailbox: Mailbox) -> None:

@@ -13,9 +13,9 @@ import structlog
 
 from router.errors import DatabaseError
 from router.follow import Follower, Turns, primary_source
+from router.forward import Parsers
 from router.model import Owner
 from router.profile import IncomingProfile, Profiles
-from router.receive import Parsers
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.owners import list_owners
@@ -77,8 +77,12 @@ class Share:
         read = {(source.profile, source.mailbox) for source in wanted}
         await sources.forget_faults(self._database, listeners | read)
 
-    def _wanted(self, owners: list[Owner]) -> Mapping[Source, tuple[IncomingProfile, Owner]]:
-        wanted = {}
+    def _wanted(self, owners: list[Owner]) -> Mapping[Source, tuple[IncomingProfile, Owner | None]]:
+        wanted: dict[Source, tuple[IncomingProfile, Owner | None]] = {
+            primary_source(profile, profile.settings, None): (profile, None)
+            for profile in self._profiles.incoming
+            if profile.forwards and isinstance(profile.settings, MailboxSettings)
+        }
         for owner in owners:
             profile = self._profiles.incoming_for(owner.mailbox)
             if profile is None or not isinstance(profile.settings, MailboxSettings):
@@ -86,7 +90,7 @@ class Share:
             wanted[primary_source(profile, profile.settings, owner)] = (profile, owner)
         return wanted
 
-    def _start(self, lease: Lease, source: Source, profile: IncomingProfile, owner: Owner) -> None:
+    def _start(self, lease: Lease, source: Source, profile: IncomingProfile, owner: Owner | None) -> None:
         assert isinstance(profile.settings, MailboxSettings)
         turns = self._turns.setdefault(profile.name, Turns(profile.settings.at_once))
         follower = Follower(self._database, self._parsers, profile, profile.settings, owner, lease, turns)

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from router.model import Unwrapped
 from router.pipeline.read import Reading, read
+from router.pipeline.unwrap import Trust
 
 
 def work(what: str, argument: str) -> tuple[str, int]:
@@ -49,10 +51,10 @@ WAYS: Mapping[str, Callable[[str], object]] = {
 }
 
 
-def read_or_break(content: bytes, recipients: Sequence[str], authserv: str | None) -> Reading:
+def read_or_break(content: bytes, recipients: Sequence[str], believed: str | Trust | None) -> Reading | Unwrapped:
     """Read a message as the router does, but for those whose subjects say otherwise."""
     if b"\nSubject: hang" in content:
         time.sleep(3600)
     if b"\nSubject: crash" in content:
         crash()
-    return read(content, recipients, authserv)
+    return read(content, recipients, believed)

@@ -18,7 +18,7 @@ MASTER = {"user": "{mailbox}*" + MASTER_USER, "password": {"env": "MASTER_PASSWO
 
 
 class Profile(Protocol):
-    """`incoming(after="seen", …)`: a profile's TOML; keys are those of profiles, and `name`."""
+    """`incoming(after="seen", …)`: a profile's TOML; keys are those of profiles, and `name`; None: without the key."""
 
     def __call__(self, name: str = ..., **keys: Any) -> str: ...
 
@@ -54,7 +54,9 @@ def outgoing(postfix: Postfix, ca_file: Path) -> Profile:
 
 
 def _table(header: str, keys: Mapping[str, Any]) -> str:
-    return "\n".join([f"[{header}]", *(f"{key} = {_value(value)}" for key, value in keys.items()), "", ""])
+    return "\n".join(
+        [f"[{header}]", *(f"{key} = {_value(value)}" for key, value in keys.items() if value is not None), "", ""]
+    )
 
 
 def _value(value: Any) -> str:

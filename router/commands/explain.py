@@ -13,9 +13,11 @@ import typer
 from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import DatabaseError, ProfileErrors
-from router.model import Attachment, Classification, Copy, Decision, Message, Rule, normalise, uuid7
+from router.forward import trust_of
+from router.model import Attachment, Classification, Copy, Decision, Message, Rule, Unwrapped, normalise, uuid7
 from router.pipeline import classify, decide_batch, parse
 from router.pipeline.headers import raw_text
+from router.pipeline.unwrap import unwrap
 from router.profile import IncomingProfile
 from router.repository import inbox
 from router.repository.owners import approved_owners
@@ -32,31 +34,90 @@ class _Explained:
     decision: Decision | None = None
 
 
-def explain(files: Sequence[Path], owner: str | None, rule: str | None, authserv: str | None, *, as_json: bool) -> None:
-    """Show every file; with an owner, decide as if all had arrived in that mailbox, one after the other."""
-    contents = {}
-    for file in files:
-        try:
-            contents[file] = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        except OSError as error:
-            complain(f"{file}: {error.strerror}")
-    messages = [parse(content) for content in contents.values()]
-    if owner is None:
-        found = [_Explained(message, classify(message, authserv)) for message in messages]
+def explain(
+    files: Sequence[Path],
+    owner: str | None,
+    rule: str | None,
+    authserv: str | None,
+    forward: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Show every file; with an owner, decide as if all had arrived in that mailbox, one after the other.
+
+    `forward` names a profile: shown is what was forwarded to it in these files.
+    """
+    contents = dict(_contents(files))
+    forwards: dict[str, Unwrapped] = {}
+    if forward is None:
+        messages = {name: parse(content) for name, content in contents.items()}
+    else:
+        trust = trust_of(_profile(forward))
+        forwards = {name: unwrap(content, trust) for name, content in contents.items()}
+        messages = {
+            f"{name} ({number} of {len(unwrapped.originals)})": original.message
+            for name, unwrapped in forwards.items()
+            for number, original in enumerate(unwrapped.originals, 1)
+        }
+    if owner is None or not messages:
+        found = [_Explained(message, classify(message, None if forward else authserv)) for message in messages.values()]
     else:
         wanted = _rule(rule)
 
         async def work(settings: Settings) -> list[_Explained]:
-            return await _decide(settings, normalise(owner), wanted, authserv, messages)
+            serving = _serving(settings, normalise(owner))
+            # Nobody vouches for what was forwarded.
+            believed = None if forward else authserv or (serving.authserv if serving else None)
+            default = serving.tracking_rule if serving else Rule.REPLIES
+            return await _decide(settings, normalise(owner), wanted, default, believed, list(messages.values()))
 
         found = carry_out(work)
     if as_json:
-        say_json([_document(file, one) for file, one in zip(contents, found, strict=True)])
+        envelopes = [{"file": name, "forward": _envelope(unwrapped)} for name, unwrapped in forwards.items()]
+        say_json(envelopes + [_document(name, one) for name, one in zip(messages, found, strict=True)])
     else:
-        for file, one in zip(contents, found, strict=True):
-            _show(file, one)
+        for name, unwrapped in forwards.items():
+            _show_forward(name, unwrapped)
+        for name, one in zip(messages, found, strict=True):
+            _show(name, one)
     if len(contents) < len(files):
         raise typer.Exit(1)
+
+
+def _contents(files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+    for file in files:
+        try:
+            yield str(file), sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        except OSError as error:
+            complain(f"{file}: {error.strerror}")
+
+
+def _profile(name: str) -> IncomingProfile:
+    async def work(settings: Settings) -> profile.Profiles:
+        return profile.load(settings.profiles)
+
+    there = [one for one in carry_out(work).incoming if one.forwards]
+    for one in there:
+        if one.name == name:
+            return one
+    known = ", ".join(one.name for one in there) or "none"
+    raise typer.BadParameter(f'no profile {name!r} has role = "forward"; there are: {known}', param_hint="--forward")
+
+
+def _envelope(unwrapped: Unwrapped) -> dict[str, Any]:
+    document = asdict(unwrapped) | {"originals": len(unwrapped.originals)}
+    return {key: value for key, value in document.items() if value not in (None, "", ())}
+
+
+def _show_forward(file: str, unwrapped: Unwrapped) -> None:
+    say(file)
+    if unwrapped.held is not None:
+        _row("held", unwrapped.held)
+    else:
+        _row("forward", f"{unwrapped.form}, by {unwrapped.forwarder}: {len(unwrapped.originals)} in it")
+        _row("came to", ", ".join(unwrapped.mailboxes))
+        _row("sent by", unwrapped.sender)
+    say()
 
 
 def _rule(rule: str | None) -> Rule | None:
@@ -67,7 +128,12 @@ def _rule(rule: str | None) -> Rule | None:
 
 
 async def _decide(
-    settings: Settings, mailbox: str, rule: Rule | None, authserv: str | None, messages: Sequence[Message]
+    settings: Settings,
+    mailbox: str,
+    rule: Rule | None,
+    default: Rule,
+    authserv: str | None,
+    messages: Sequence[Message],
 ) -> list[_Explained]:
     async with app.database_of(settings) as database:
         owner = (await approved_owners(database, [mailbox])).get(mailbox)
@@ -75,10 +141,7 @@ async def _decide(
             raise DatabaseError(
                 f'{mailbox} is no approved owner\'s mailbox: "email-router owners list" tells which are'
             )
-        serving = _serving(settings, mailbox)
-        default = serving.tracking_rule if serving else Rule.REPLIES
-        believed = authserv or (serving.authserv if serving else None)
-        copies = [_copy(owner.id, rule or owner.rule or default, message, believed) for message in messages]
+        copies = [_copy(owner.id, rule or owner.rule or default, message, authserv) for message in messages]
         decisions = await inbox.rehearse(database, copies, decide_batch, {owner.id: rule} if rule else {})
     return [
         _Explained(copy.message, copy.classification, decision)
@@ -92,7 +155,7 @@ def _serving(settings: Settings, mailbox: str) -> IncomingProfile | None:
         profiles = profile.load(settings.profiles)
     except ProfileErrors:
         return None
-    return profiles.incoming_for(mailbox) or profiles.listener_for(mailbox)
+    return profiles.incoming_for(mailbox) or profiles.listener_for(mailbox) or profiles.forward_for(mailbox)
 
 
 def _copy(owner_id: UUID, rule: Rule, message: Message, authserv: str | None) -> Copy:
@@ -110,10 +173,10 @@ def _copy(owner_id: UUID, rule: Rule, message: Message, authserv: str | None) ->
     )
 
 
-def _document(file: Path, explained: _Explained) -> dict[str, Any]:
+def _document(file: str, explained: _Explained) -> dict[str, Any]:
     message, decision = explained.message, explained.decision
     document = asdict(message) | {
-        "file": str(file),
+        "file": file,
         "headers": [(name, raw_text(value)) for name, value in message.headers],
         "classification": asdict(explained.classification),
         "attachments": [
@@ -132,9 +195,9 @@ def _document(file: Path, explained: _Explained) -> dict[str, Any]:
     return document
 
 
-def _show(file: Path, explained: _Explained) -> None:
+def _show(file: str, explained: _Explained) -> None:
     message, decision = explained.message, explained.decision
-    say(str(file))
+    say(file)
     for role in ("from", "reply_to", "to", "cc", "bcc"):
         people = [f"{one.name} <{one.address}>" if one.name else one.address for one in message.of(role)]
         _row(role.replace("_", "-"), ", ".join(people))

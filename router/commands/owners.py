@@ -103,7 +103,8 @@ def _profiles(settings: Settings) -> Profiles:
 
 def _serving(one: ListedOwner, profiles: Profiles) -> list[IncomingProfile]:
     mailbox = one.owner.mailbox
-    return [found for found in (profiles.incoming_for(mailbox), profiles.listener_for(mailbox)) if found is not None]
+    serving = (profiles.incoming_for(mailbox), profiles.listener_for(mailbox), profiles.forward_for(mailbox))
+    return [found for found in serving if found is not None]
 
 
 def _described(one: ListedOwner, profiles: Profiles) -> dict[str, Any]:

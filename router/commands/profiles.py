@@ -60,10 +60,11 @@ def _told(one: IncomingProfile | OutgoingProfile) -> str:
             f"[outgoing.{one.name}] {one.kind} sends for {', '.join(one.senders)} through {one.settings.host}, "
             f"{_count(one.settings.connections, 'connection')}"
         )
+    whom = f"what {', '.join(one.forwarders)} forward" if one.forwards else ", ".join(one.owners)
     if isinstance(one.settings, MailboxSettings):
-        does = f"reads {one.settings.where} for {', '.join(one.owners)}, beginning with {one.start}, after {one.after}"
+        does = f"reads {one.settings.where} for {whom}, beginning with {one.start}, after {one.after}"
     else:
-        does = f"listens at {one.settings.listen} for {', '.join(one.owners)}"
+        does = f"listens at {one.settings.listen} for {whom}"
     return f"[incoming.{one.name}] {one.kind} {does}, rule {one.tracking_rule}"
 
 
@@ -79,7 +80,14 @@ def _described(one: IncomingProfile | OutgoingProfile) -> dict[str, Any]:
             "max_attempts": one.max_attempts,
             "on_unknown": one.on_unknown,
         }
-    serves = {"direction": "incoming", **common, "owners": one.owners, "rule": one.tracking_rule, "start": one.start}
+    whom = {"role": one.role, "forwarders": one.forwarders} if one.forwards else {"owners": one.owners}
+    serves = {
+        "direction": "incoming",
+        **common,
+        **whom,
+        "rule": one.tracking_rule,
+        "start": one.start,
+    }
     if isinstance(one.settings, MailboxSettings):
         return {**serves, "after": str(one.after), "reads": one.settings.where}
     return {**serves, "listen": one.settings.listen}

@@ -97,7 +97,7 @@ def _say_sources(status: Status) -> None:
         [
             (
                 one.profile,
-                one.mailbox or "(listener)",
+                one.mailbox or ("(forward mailbox)" if one.folder else "(listener)"),
                 one.folder,
                 _reader(one, readers),
                 *(one.dispositions[disposition] for disposition in Disposition),
@@ -111,4 +111,4 @@ def _say_sources(status: Status) -> None:
 def _reader(source: SourceStatus, readers: dict[UUID, str]) -> str:
     if source.process_id is not None:
         return readers[source.process_id]
-    return "nobody" if source.mailbox else ""
+    return "nobody" if source.folder else ""

@@ -9,6 +9,7 @@ from router.model.classification import CalendarEvent, Classification, Recipient
 from router.model.copy import Copy, Owner
 from router.model.decision import Decision, Email, Method, Party
 from router.model.facts import Facts, Record, ThreadEmail
+from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalise, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
@@ -24,10 +25,13 @@ __all__ = [
     "Disposition",
     "Email",
     "Facts",
+    "Form",
+    "Forward",
     "Mark",
     "Mention",
     "Message",
     "Method",
+    "Original",
     "Outgoing",
     "Owner",
     "Party",
@@ -39,6 +43,7 @@ __all__ = [
     "Role",
     "Rule",
     "ThreadEmail",
+    "Unwrapped",
     "Verdict",
     "local_id_hash",
     "message_id_hash",

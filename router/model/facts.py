@@ -62,7 +62,7 @@ class Facts:
         """Name the rule of the copy's owner, or the default of the profile that brought it."""
         if copy.headers_only:
             return Rule.NONE  # whatever it is by now: without its bodies the message cannot become an email
-        return self.rules.get(copy.owner_id) or copy.default_rule
+        return (copy.owner_id and self.rules.get(copy.owner_id)) or copy.default_rule
 
     def email_of_id(self, message_id: str) -> ThreadEmail | None:
         """Find an email by its Message-ID, or by the one that the relay gave it."""

@@ -1,12 +1,13 @@
 """What becomes of a message: pure functions over a copy and the facts, one decision a file, in the order of `STEPS`.
 
     bytes ──parse──▶ Message ──classify──▶ Classification                (read does both; they never raise)
+    bytes ──unwrap──▶ the originals, read so, or why it is held            (in a forward mailbox; nor does it)
 
-    arrive      decided before, never came, or could not be read: no judgement
+    arrive      decided before, never came, could not be read, or nobody's: no judgement
     dedupe      the CRM has it already: duplicate
     reported    which CRM email a bounce, delay or complaint is on; on none: ignored
     correlate   which CRM email it answers: In-Reply-To, References, token
-    mark        written by a machine, or to many: what a person should know
+    mark        written by a machine, to many, or read out of a text: what a person should know
     resolve     whose addresses it names: the parties
     track       whether the owner's rule wants it: ignored, held, or on
     trust       whether it is from whom it says: held if our own server denies it

@@ -1,14 +1,25 @@
-"""Whether a copy can be judged at all: once only, and only if there is a message to judge."""
+"""Whether a copy can be judged at all: once only, if there is a message to judge, and if it is somebody's."""
 
-from router.model import Disposition, Facts
+from router.model import Disposition, Facts, Form
 from router.pipeline.state import State
+
+_FORMS: dict[Form, str] = {
+    "attached": "forwarded as an attachment",
+    "redirected": "redirected",
+    "journal": "told by a journal report",
+    "inline": "forwarded in the text of a mail, so less certain",
+}
 
 
 def arrive(state: State, facts: Facts) -> State:
-    """Turn away what has a disposition already (it keeps that one) and what never came or broke."""
+    """Turn away what has a disposition already (it keeps that one), what never came or broke, and what is nobody's."""
     copy = state.copy
     if (copy.source_id, copy.place) in facts.decided:
         return state.decide(Disposition.IGNORED, "decided before: this place keeps its disposition")
     if copy.fault is not None:
         return state.decide(Disposition.DEAD, copy.fault)
+    if copy.foregone is not None:
+        return state.decide(*copy.foregone)
+    if copy.forward is not None:
+        return state.because(_FORMS[copy.forward.form])
     return state

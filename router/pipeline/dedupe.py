@@ -19,7 +19,7 @@ def dedupe(state: State, facts: Facts) -> State:
     ours = _by_private_header(copy, facts)
     if ours is not None and state.rule is not Rule.NONE:
         return state.decide(Disposition.DUPLICATE, "the CRM's own email, by our private header", email_id=ours)
-    if disposition := facts.refused.get((copy.owner_id, copy.key)):
+    if copy.owner_id and (disposition := facts.refused.get((copy.owner_id, copy.key))):
         return state.decide(disposition, f"the same message was {disposition} in this mailbox before, and stays so")
     return state
 

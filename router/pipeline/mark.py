@@ -1,11 +1,11 @@
-"""What a person should know of the kind of message: written by a machine, sent to many."""
+"""What a person should know of the kind of message: written by a machine, sent to many, read out of a text."""
 
 from router.model import Facts
 from router.pipeline.state import State
 
 
 def mark(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step takes the facts
-    """Flag what is automatic, what it reports, and what went to many."""
+    """Flag what is automatic, what it reports, what went to many, and what is only as somebody quoted it."""
     kind = state.copy.classification
     if kind.automatic:
         state = state.because(f"automatic, so no answer: {kind.automatic}", flags=(*state.flags, "automatic"))
@@ -13,4 +13,6 @@ def mark(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step tak
         state = state.because(flags=(*state.flags, kind.report.kind))
     if kind.bulk:
         state = state.because(flags=(*state.flags, kind.bulk))
+    if state.copy.forward and state.copy.forward.form == "inline":
+        state = state.because(flags=(*state.flags, "forwarded-inline"))
     return state

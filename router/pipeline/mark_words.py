@@ -39,7 +39,8 @@ FORWARDED = _either(r"""
     edelleenlähetetty viesti | przekazana wiadomość | treść przekazanej wiadomości | přeposlaná zpráva
     preposlaná správa | proslijeđena poruka | továbbított üzenet | mesaj redirecționat | iletilmiş ileti
     iletilmiş mesaj | пересланное сообщение | пересылаемое сообщение | перенаправленное сообщение
-    перенаправлене повідомлення | 转发的邮件 | 轉寄的郵件 | 転送メッセージ | メッセージを転送 | 전달된 메시지
+    перенаправлене повідомлення | переслане повідомлення | wiadomość przesłana dalej | iletilen ileti
+    转发的邮件 | 轉寄的郵件 | 転送メッセージ | メッセージを転送 | 전달된 메시지
 """)
 BEGIN_FORWARDED = _either(r"""
     begin forwarded message: | anfang der weitergeleiteten nachricht: | début du message réexpédié\s*:

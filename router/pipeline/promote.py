@@ -14,6 +14,7 @@ _LATEST = datetime(2199, 12, 31, tzinfo=UTC)
 def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step takes the facts
     """Make the email: when it came is the server's word, its date the sender's, its regarding the thread's of now."""
     copy, message, thread = state.copy, state.copy.message, state.correlated
+    assert copy.owner_id is not None, "what is nobody's was turned away"
     email = Email(
         id=copy.id,
         message_id=message.message_id,

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from router.model import Classification, Message
+from router.model import Classification, Message, Unwrapped
 from router.pipeline.classify import classify
 from router.pipeline.parse import parse
+from router.pipeline.unwrap import Trust, unwrap
 
 
 class Reading(NamedTuple):
@@ -16,7 +17,12 @@ class Reading(NamedTuple):
     key: bytes
 
 
-def read(content: bytes, recipients: Sequence[str], authserv: str | None) -> Reading:
-    """Read a message. `recipients` are those of its envelope; the Authentication-Results of `authserv` are believed."""
+def read(content: bytes, recipients: Sequence[str], believed: str | Trust | None) -> Reading | Unwrapped:
+    """Read a message. `recipients` are those of its envelope; the Authentication-Results of `believed` are believed.
+
+    With a `Trust` it is a mail of a forward mailbox, and unwrapped.
+    """
+    if isinstance(believed, Trust):
+        return unwrap(content, believed)
     message = parse(content, recipients)
-    return Reading(message, classify(message, authserv), message.key)
+    return Reading(message, classify(message, believed), message.key)

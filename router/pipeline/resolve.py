@@ -50,6 +50,6 @@ def records_of(address: str, facts: Facts) -> list[Record]:
     return [record for record in records if record.active] or list(records)
 
 
-def _preference(record: Record, owner_id: UUID) -> tuple[bool, int, float, UUID]:
+def _preference(record: Record, owner_id: UUID | None) -> tuple[bool, int, float, UUID]:
     own = owner_id in {record.id, record.owner_id}
     return not own, _ORDER.get(record.kind, _OTHER_KINDS), record.created_at.timestamp(), record.id

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
+from typing import Literal
 
 import transports
 from router.errors import Mistake, ProfileErrors
@@ -27,7 +28,11 @@ _ADVICE = '"email-router profile example KIND" prints one to begin with'
 
 @dataclass(frozen=True, slots=True)
 class IncomingProfile:
-    """Where mail comes from. `file` and `line` say where it is written, `tracking_rule` serves owners without one."""
+    """Where mail comes from. `file` and `line` say where it is written, `tracking_rule` serves owners without one.
+
+    With the role `forward` it has no `owners`, but `forwarders`; a listener has the `address` that is forwarded to, and
+    without `authserv` nobody has to vouch for a forwarder.
+    """
 
     name: str
     kind: str
@@ -39,6 +44,14 @@ class IncomingProfile:
     file: str
     line: int
     authserv: str | None = None
+    role: Literal["mailbox", "forward"] = "mailbox"
+    forwarders: tuple[str, ...] = ()
+    address: str | None = None
+
+    @property
+    def forwards(self) -> bool:
+        """Whether what it brings was forwarded from the owners' own mailboxes."""
+        return self.role == "forward"
 
     @property
     def listens(self) -> bool:
@@ -68,6 +81,7 @@ class Profiles:
         self.outgoing = tuple(outgoing)
         self._mailboxes = Routes((owner, one) for one in self.incoming if not one.listens for owner in one.owners)
         self._listeners = Routes((owner, one) for one in self.incoming if one.listens for owner in one.owners)
+        self._forwards = Routes((pattern, one) for one in self.incoming for pattern in one.forwarders)
         self._relays = Routes((sender, one) for one in self.outgoing for sender in one.senders)
 
     def incoming_for(self, mailbox: str) -> IncomingProfile | None:
@@ -77,6 +91,10 @@ class Profiles:
     def listener_for(self, address: str) -> IncomingProfile | None:
         """Find the listener that takes an owner's mail. An owner may have it beside a mailbox that is read."""
         return self._listeners.find(address)
+
+    def forward_for(self, address: str) -> IncomingProfile | None:
+        """Find a forward mailbox to which an owner may forward mail. An owner may have it beside all others."""
+        return self._forwards.find(address)
 
     def outgoing_for(self, address: str) -> OutgoingProfile | None:
         """Find the profile that carries what this address sends."""
@@ -126,7 +144,7 @@ def check_owners(profiles: Profiles, owners: Iterable[tuple[str | None, bool, st
         if mailbox is None or not approved:
             continue
         listener = profiles.listener_for(mailbox)
-        if listener is None and profiles.incoming_for(mailbox) is None:
+        if listener is None and profiles.incoming_for(mailbox) is None and profiles.forward_for(mailbox) is None:
             words = f"owner {mailbox}: no incoming profile serves this mailbox; add it to the owners of one"
             mistakes.append(Mistake("", 0, words))
         if listener is None or not isinstance(listener.settings, ListenerSettings):
@@ -228,17 +246,21 @@ def _incoming(one: Draft) -> IncomingProfile:
     assert isinstance(one.keys, IncomingKeys)
     assert isinstance(one.settings, (MailboxSettings, ListenerSettings))
     said = one.keys.model_fields_set
+    begins = "all" if one.keys.role == "forward" else one.settings.begins
     return IncomingProfile(
         name=one.name,
         kind=one.kind,
         owners=one.keys.owners,
         tracking_rule=one.keys.rule,
-        start=one.keys.start if "start" in said else one.settings.begins,
+        start=one.keys.start if "start" in said else begins,
         after=one.keys.after if "after" in said else one.settings.settles,
         settings=one.settings,
         file=one.file,
         line=one.line,
         authserv=one.keys.authserv,
+        role=one.keys.role,
+        forwarders=one.keys.forwarders,
+        address=one.keys.address,
     )
 
 

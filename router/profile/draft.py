@@ -17,6 +17,7 @@ from router.errors import Mistake
 from router.model import Rule
 from router.profile.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
 from router.profile.lines import KeyPath, key_lines
+from router.profile.role import check_role
 from router.profile.words import explain, suggest, unknown
 from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings, is_of_mailbox
 from transports.base import Action, Permanent
@@ -143,6 +144,9 @@ def _draft(draft: Draft) -> Draft:
         _check_files(draft, draft.offer)
     if draft.listens:
         _check_listener(draft)
+    if draft.direction == "incoming" and draft.offer is not None:
+        for path, words in check_role(draft.table, listens=draft.listens):
+            draft.wrong(path, words)
     if draft.offer is not None and issubclass(draft.offer, MailboxSettings):
         _check_after(draft, draft.offer)
     return draft
@@ -258,6 +262,8 @@ def _check_listener(draft: Draft) -> None:
         draft.wrong(("after",), "after means nothing here: a listener is handed mail and has no mailbox to tidy")
     if draft.table.get("start", "all") != "all":
         draft.wrong(("start",), "start means nothing here: a listener takes all that it is handed")
+    if draft.table.get("role") == "forward":
+        return  # what is forwarded lies in the forwarder's own mailbox
     # Looked at in the table, for the settings may be wrong elsewhere; what is neither true nor false is told already.
     is_copy = draft.table.get("copy", False) is not False
     if isinstance(draft.keys, IncomingKeys) and draft.keys.rule != Rule.ALL and not is_copy:

@@ -37,6 +37,16 @@ def _after(value: Any) -> After:
     return After.parse(value)
 
 
+def _address(value: str) -> str:
+    try:
+        address = patterns.parse(value)
+    except ValueError:
+        address = "*"
+    if "*" in address:
+        raise ValueError('must be one address, such as "crm@example.com"')
+    return address
+
+
 def _server_name(value: str) -> str:
     if not value or any(character.isspace() or character in ';"()' for character in value):
         raise ValueError(
@@ -45,6 +55,7 @@ def _server_name(value: str) -> str:
     return value
 
 
+_Address = Annotated[str, AfterValidator(_address)]
 _Pattern = Annotated[str, AfterValidator(patterns.parse)]
 _ServerName = Annotated[str, AfterValidator(_server_name)]
 _Start = Annotated[Start, PlainValidator(_start), WithJsonSchema({"type": "string"})]
@@ -57,8 +68,18 @@ TRANSPORT: FieldInfo = Field(description="how the mail travels; what other keys 
 class IncomingKeys(Settings):
     """What every incoming profile says."""
 
+    role: Literal["mailbox", "forward"] = Field(
+        "mailbox",
+        description="mailbox | forward: the owners' own mailboxes, or one to which they forward their mail",
+    )
     owners: tuple[_Pattern, ...] = Field(
-        min_length=1, description='owners whose mail it brings, `["*@example.com"]`; the most exact match wins'
+        (), min_length=1, description='owners whose mail it brings, `["*@example.com"]`; the most exact match wins'
+    )
+    forwarders: tuple[_Pattern, ...] = Field(
+        (), min_length=1, description='role forward: whose forwards are believed, `["*@example.com"]`'
+    )
+    address: _Address | None = Field(
+        None, description="role forward, for listeners: the address that mail is forwarded to"
     )
     rule: Rule = Field(
         Rule.REPLIES,
@@ -77,6 +98,10 @@ class IncomingKeys(Settings):
     authserv: _ServerName | None = Field(
         None,
         description="name that our own mail server writes into Authentication-Results; only its verdicts are believed",
+    )
+    allow_unverified: bool = Field(
+        False,
+        description="role forward: say true to believe whoever claims to be a forwarder, though no server vouches",
     )
 
 

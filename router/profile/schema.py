@@ -28,6 +28,9 @@ def schema() -> dict[str, Any]:
         table = definitions["$defs"][name]
         table["properties"]["transport"] = {"const": kind, "description": TRANSPORT.description}
         table["required"].append("transport")
+        if "owners" in table["properties"]:
+            table["if"] = {"properties": {"role": {"const": "forward"}}, "required": ["role"]}
+            table["then"], table["else"] = {"required": ["forwarders"]}, {"required": ["owners"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Profiles of CRM email router",

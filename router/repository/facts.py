@@ -39,7 +39,7 @@ def _tokens_of(copy: Copy) -> tuple[str, ...]:
 
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     """Lock what these copies share with others, and read what is known of them."""
-    readable = [copy for copy in copies if copy.fault is None]
+    readable = [copy for copy in copies if copy.judged]
     facts = Facts()
     facts.emails_by_message_id = await _lock_message_ids(connection, readable)
     facts.emails_by_key = await _lock_keys(connection, readable)
@@ -187,7 +187,7 @@ async def _read_records(connection: Connection, copies: Sequence[Copy]) -> dict[
 async def _read_rules(connection: Connection, copies: Sequence[Copy]) -> dict[UUID, Rule | None]:
     rows = await connection.fetch(
         "SELECT record_id, tracking_rule FROM crm.owner WHERE record_id = ANY($1::uuid[])",
-        list({copy.owner_id for copy in copies}),
+        list({copy.owner_id for copy in copies if copy.owner_id}),
     )
     return {row["record_id"]: Rule(row["tracking_rule"]) if row["tracking_rule"] else None for row in rows}
 

@@ -1,7 +1,6 @@
 """Promote: one batch of copies, one transaction, a number of queries that does not grow with the batch."""
 
 import asyncio
-import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +8,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from router.errors import LeaseLost
-from router.model import CalendarEvent, Copy, Decision, Disposition, Facts, Rule, message_id_hash
+from router.model import Copy, Decision, Disposition, Facts, Rule, message_id_hash
 from router.repository.attachments import Stored, prepare, write_attachments
 from router.repository.database import Connection, Database
 from router.repository.facts import read_facts
+from router.repository.jsonb import as_calendar, as_envelope, as_rows
 from router.repository.reports import write_reports
 from router.repository.sources import Lease
 from transports.base import Cursor
@@ -26,14 +26,14 @@ _KEEP_CONTENT = timedelta(days=30)
 class Batch:
     """Copies of one source, oldest first.
 
-    `lease` is None for a listener, which has no cursor. `settles`: the mail server must still be told of what is
-    promoted or a duplicate. `keeps`: the bytes exist nowhere else, so a copy that is held or dead keeps them.
+    `lease` is None for a listener, which has no cursor. `settles`: the mail server must still be told of what becomes
+    one of these. `keeps`: the bytes may exist nowhere else, so a copy that is held or dead keeps them.
     """
 
     copies: Sequence[Copy]
     lease: Lease | None = None
     cursor: Cursor | None = None
-    settles: bool = False
+    settles: frozenset[Disposition] = frozenset()
     keeps: bool = False
 
 
@@ -52,25 +52,43 @@ async def promote(database: Database, batch: Batch, decide: Decide) -> list[Deci
             await _advance(connection, batch.lease, batch.cursor)
         if not batch.copies:
             return []
-        facts = await read_facts(connection, batch.copies)
-        decisions = await asyncio.to_thread(decide, batch.copies, facts)  # marking quotes is work for the processor
-        new = [
-            (copy, decision)
-            for copy, decision in zip(batch.copies, decisions, strict=True)
-            if (copy.source_id, copy.place) not in facts.decided
-        ]
-        await _write_emails(connection, new, stored)
-        await _write_decisions(connection, new, batch)
-        await _write_receipts(connection, new)
-        await _write_events(connection, new)
-        await write_reports(
-            connection,
-            [
-                (decision.email.correlated_id, decision.report)
-                for _, decision in new
-                if decision.report and decision.email and decision.email.correlated_id
-            ],
-        )
+        return await _promote(connection, batch, stored, decide)
+
+
+async def try_out(database: Database, copy: Copy, decide: Decide) -> None:
+    """Promote one copy and undo it, to see whether that can be done. Raises as `promote` does."""
+    stored = await asyncio.to_thread(prepare, [copy])
+    async with database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await _promote(connection, Batch([copy], keeps=True), stored, decide)
+        finally:
+            await transaction.rollback()
+
+
+async def _promote(
+    connection: Connection, batch: Batch, stored: Mapping[UUID, Sequence[Stored]], decide: Decide
+) -> list[Decision]:
+    facts = await read_facts(connection, batch.copies)
+    decisions = await asyncio.to_thread(decide, batch.copies, facts)  # marking quotes is work for the processor
+    new = [
+        (copy, decision)
+        for copy, decision in zip(batch.copies, decisions, strict=True)
+        if (copy.source_id, copy.place) not in facts.decided
+    ]
+    await _write_emails(connection, new, stored)
+    await _write_decisions(connection, new, batch)
+    await _write_receipts(connection, new)
+    await _write_events(connection, new)
+    await write_reports(
+        connection,
+        [
+            (decision.email.correlated_id, decision.report)
+            for _, decision in new
+            if decision.report and decision.email and decision.email.correlated_id
+        ],
+    )
     return decisions
 
 
@@ -127,7 +145,7 @@ async def _write_emails(
                 email.dated_at, email.received_at, email.regarding_id,
                 email.correlated_id, email.method, email.flags, email.defects,
                 (email.dated_at or email.received_at) if email.sent else None,
-                _calendar(email.calendar), _json(email.text_marks), _json(email.raw_headers),
+                as_calendar(email.calendar), as_rows(email.text_marks), as_rows(email.raw_headers),
             )
             for _, email in promoted
         ],
@@ -162,47 +180,35 @@ async def _write_emails(
     await write_attachments(connection, {email.id: stored.get(copy.id, ()) for copy, email in promoted})
 
 
-def _json(rows: Sequence[Sequence[object]]) -> str | None:
-    return json.dumps(rows) if rows else None
-
-
-def _calendar(event: CalendarEvent | None) -> str | None:
-    if event is None:
-        return None
-    return json.dumps(
-        {
-            "method": event.method,
-            "uid": event.uid,
-            "start": event.start.isoformat() if event.start else None,
-            "end": event.end.isoformat() if event.end else None,
-            "organiser": event.organiser,
-        }
-    )
-
-
 async def _write_decisions(connection: Connection, new: Sequence[Decided], batch: Batch) -> None:
-    settled = [not batch.settles or decision.email_id is None for _, decision in new]
+    # Where several copies lie in one place, it stays as long as one of them does.
+    staying = {copy.lies_at for copy, decision in new if decision.disposition not in batch.settles}
     await connection.execute(
         """
         INSERT INTO router.decision
-            (source_id, validity, place, owner_id, key, email_id, disposition, rule, reasons, received_at, settled_at)
+            (source_id, validity, place, owner_id, key, email_id, disposition, rule, reasons, received_at, settled_at,
+            outer_place, forward)
         SELECT source_id, validity, place, owner_id, key, email_id, disposition, rule,
-            string_to_array(reasons, E'\\x1f'), received_at, CASE WHEN settled THEN now() END
+            string_to_array(reasons, E'\\x1f'), received_at, CASE WHEN settled THEN now() END, outer_place, forward
         FROM unnest($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::uuid[], $7::text[], $8::text[],
-                $9::text[], $10::timestamptz[], $11::boolean[])
-            AS d (source_id, validity, place, owner_id, key, email_id, disposition, rule, reasons, received_at, settled)
+                $9::text[], $10::timestamptz[], $11::boolean[], $12::text[], $13::jsonb[])
+            AS d (source_id, validity, place, owner_id, key, email_id, disposition, rule, reasons, received_at, settled,
+                outer_place, forward)
         """,
         [copy.source_id for copy, _ in new],
         [copy.place.validity for copy, _ in new],
         [copy.place.id for copy, _ in new],
         [copy.owner_id for copy, _ in new],
-        [None if copy.fault else copy.key for copy, _ in new],
+        [copy.key if copy.judged else None for copy, _ in new],
         [decision.email_id for _, decision in new],
         [decision.disposition for _, decision in new],
         [decision.rule for _, decision in new],
         ["\x1f".join(decision.reasons) for _, decision in new],
         [copy.received_at for copy, _ in new],
-        settled,
+        [copy.lies_at in staying for copy, _ in new],
+        [copy.forward and copy.forward.place.id for copy, _ in new],
+        # The outer envelope, like all that tells of a mail, is not kept of what the rule ignores.
+        [as_envelope(copy.forward) if decision.email_id else None for copy, decision in new],
     )
     kept = [
         copy
@@ -236,7 +242,8 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> Non
             UPDATE router.decision AS d
             SET disposition = 'duplicate', email_id = w.email_id,
                 reasons = d.reasons || 'another copy made it the CRM''s since'::text,
-                settled_at = CASE WHEN s.folder = '' THEN d.settled_at END  -- a listener's copy was settled by 250
+                -- A listener's copy was settled by 250, a forward is settled whatever its copies are.
+                settled_at = CASE WHEN s.folder = '' OR d.outer_place IS NOT NULL THEN d.settled_at END
             FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
             WHERE d.key = w.key AND d.disposition IN ('ignored', 'held') AND d.disposition = 'ignored'
                 AND d.rule <> 'none' AND s.id = d.source_id
@@ -247,9 +254,10 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> Non
     # An email that was erased since has decisions still, but no receipts.
     await connection.execute(
         """
-        INSERT INTO crm.receipt (email_id, owner_id, profile, folder, place, received_at)
+        INSERT INTO crm.receipt (email_id, owner_id, profile, folder, place, received_at, forward)
         SELECT DISTINCT ON (d.email_id, d.owner_id)
-            d.email_id, d.owner_id, s.profile, s.folder, concat_ws(':', nullif(d.validity, ''), d.place), d.received_at
+            d.email_id, d.owner_id, s.profile, s.folder, concat_ws(':', nullif(d.validity, ''), d.place), d.received_at,
+            d.forward
         FROM router.decision AS d
         JOIN router.source AS s ON s.id = d.source_id
         JOIN crm.email AS e ON e.id = d.email_id
@@ -257,7 +265,8 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> Non
         ORDER BY d.email_id, d.owner_id, d.id DESC
         -- A message that a person moved has one receipt still, with its new place.
         ON CONFLICT (email_id, owner_id) DO UPDATE
-            SET profile = excluded.profile, folder = excluded.folder, place = excluded.place
+            SET profile = excluded.profile, folder = excluded.folder, place = excluded.place,
+                forward = coalesce(excluded.forward, crm.receipt.forward)
             WHERE (crm.receipt.profile, crm.receipt.folder, crm.receipt.place)
                 IS DISTINCT FROM (excluded.profile, excluded.folder, excluded.place)
         """,

@@ -27,7 +27,7 @@ _CLOCKS_DIFFER = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source that is to be read; a listener has no mailbox and no folder.
+    """A source that is to be read; a listener has no mailbox and no folder, a forward mailbox no mailbox of an owner's.
 
     `begins_at` is where it begins when it is read for the first time: `now`, `all` or a moment.
     """
@@ -285,7 +285,7 @@ async def unsettled(database: Database, source_id: int, delay: timedelta, limit:
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
-            SELECT validity, place FROM router.decision
+            SELECT validity, coalesce(outer_place, place) AS place FROM router.decision
             WHERE source_id = $1 AND settled_at IS NULL AND decided_at <= now() - $2::interval
             ORDER BY decided_at, id LIMIT $3
             """,
@@ -293,7 +293,7 @@ async def unsettled(database: Database, source_id: int, delay: timedelta, limit:
             delay,
             limit,
         )
-    return [Place(row["validity"], row["place"]) for row in rows]
+    return list(dict.fromkeys(Place(row["validity"], row["place"]) for row in rows))
 
 
 async def note_settled(database: Database, source_id: int, places: Sequence[Place]) -> None:
@@ -303,7 +303,8 @@ async def note_settled(database: Database, source_id: int, places: Sequence[Plac
             """
             UPDATE router.decision AS d SET settled_at = now()
             FROM unnest($2::text[], $3::text[]) AS p (validity, place)
-            WHERE d.source_id = $1 AND d.validity = p.validity AND d.place = p.place AND d.settled_at IS NULL
+            WHERE d.source_id = $1 AND d.validity = p.validity AND coalesce(d.outer_place, d.place) = p.place
+                AND d.settled_at IS NULL
             """,
             source_id,
             [place.validity for place in places],

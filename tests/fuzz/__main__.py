@@ -1,8 +1,8 @@
 """Mutate messages for as long as is asked, guided by which code they reach: make fuzz ARGS='--seconds 600'
 
-Every message goes through `parse`, `classify`, `find_marks` and `sanitise`, on every core. Whatever raises, takes
-longer than a second of processor time, or gives a text that PostgreSQL cannot hold, is written to the folder .fuzz and
-ends the run with an exit status that is not 0.
+Every message goes through `parse`, `classify`, `find_marks`, `sanitise` and `unwrap`, on every core. Whatever raises,
+takes longer than a second of processor time, or gives a text that PostgreSQL cannot hold, is written to the folder
+.fuzz and ends the run with an exit status that is not 0.
 """
 
 import argparse
@@ -23,6 +23,7 @@ with atheris.instrument_imports(include=["router.pipeline", "router.markup", "ro
     from router.pipeline import classify
     from router.pipeline.marks import find_marks
     from router.pipeline.parse import parse
+    from router.pipeline.unwrap import Trust, unwrap
     from router.sanitise import sanitise
 
 from router.model import Message
@@ -76,6 +77,10 @@ def read(raw: bytes) -> Message:
     if message.html is not None:
         shown = [token for token in tokens(sanitise(message.html).html) if not isinstance(token, str)]
         assert not {"script", "form", "base"} & {tag.name for tag in shown}
+    for original in unwrap(raw, Trust(("*@*",), None)).originals:
+        for text in texts(original.message):
+            text.encode()
+            assert "\0" not in text
     return message
 
 

@@ -67,6 +67,15 @@ _BODIES = (
         b"END:VEVENT\r\nEND:VCALENDAR\r\n"
     ),
     b"Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\n\r\nSubject: inner\r\n\r\nx\r\n--d--",
+    (
+        b"X-MS-Journal-Report:\r\nContent-Type: multipart/mixed; boundary=j\r\n\r\n--j\r\n\r\nSender: a@x.example\r\n"
+        b"Bcc: b@x.example, Expanded: c@x.example\r\n--j\r\n"
+        b"Content-Type: message/rfc822\r\n\r\nFrom: a@x\r\n\r\nx\r\n--j--"
+    ),
+    (
+        b"Resent-From: a@x.example\r\n\r\nhello\r\n---------- Forwarded message ---------\r\n*Von:* A <a@x.example>\r\n"
+        b"Date: Mi., 27. Okt. 2021 um 09:31 Uhr\r\nSubject: a\r\nTo: <b@x.example>,\r\n c@x.example\r\n\r\n> text\r\n"
+    ),
     b"Content-Type: application/pkcs7-mime; smime-type=signed-data; name=smime.p7m\r\n\r\n0",
     b"Content-Type: text/plain\r\n\r\n\xd3\xf7\xe0\xe6\xe0\xe5\xec\xfb\xe5 \xea\xee\xeb\xeb\xe5\xe3\xe8",
 )

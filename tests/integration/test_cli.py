@@ -227,6 +227,26 @@ rule = "known"
     assert "hush" not in json.dumps(told)
 
 
+def test_check_tells_what_a_forward_mailbox_does(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, SINK_PASSWORD="hush")
+    cli.profile("""
+[incoming.sink]
+transport = "imap"
+role = "forward"
+host = "mail.example.com"
+auth = { user = "crm-sink", password = { env = "SINK_PASSWORD" } }
+forwarders = ["*@example.com"]
+authserv = "mail.example.com"
+after = "delete"
+""")
+    assert cli("check").splitlines()[0] == (
+        "a.toml:2: [incoming.sink] imap reads INBOX at mail.example.com for what *@example.com forward, "
+        "beginning with all, after delete, rule replies"
+    )
+    [told] = cli.json("check")["profiles"]
+    assert (told["role"], told["forwarders"], "owners" in told) == ("forward", ["*@example.com"], False)
+
+
 def test_check_tells_every_mistake_by_file_and_line(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     cli.profile(relay(2526).replace("host", "hots"), "out.toml")

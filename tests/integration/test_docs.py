@@ -46,7 +46,7 @@ async def test_the_examples_for_developers_run(crm: "asyncpg.Connection[asyncpg.
             read.append([tuple(row) for row in await crm.fetch(example.rstrip(";\n"))])
         else:
             await crm.execute(example)
-    moves, of_record, thread, attachments = read
+    moves, of_record, thread, attachments, receipts = read
     assert ("draft", "pending_send", True) in moves
     assert [subject for *_, subject in of_record] == ["The prices"]
     assert [(subject, text) for _, _, subject, text in thread] == [
@@ -54,6 +54,7 @@ async def test_the_examples_for_developers_run(crm: "asyncpg.Connection[asyncpg.
         ("Re: The prices", "One more thing: …"),
     ]
     assert attachments == [("prices.csv", "text/csv", 24, "identity", b"item,price\nbicycle,1190\n")]
+    assert receipts == []  # it was sent
     assert await crm.fetchval("SELECT count(*) FROM crm.email WHERE status = 'pending_send'") == 3
 
 

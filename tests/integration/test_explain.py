@@ -7,16 +7,19 @@ import sys
 from pathlib import Path
 
 from tests.crm import Crm
+from tests.forwards import AUTHSERV, forwarding, vouched
 from tests.letters import letter
 
 KARL, ANN = "karl@kunde.test", "ann@in.test"
 
 
-async def explain(*arguments: str, database: str = "postgresql:///none", given: bytes = b"") -> tuple[int, str, str]:
+async def explain(
+    *arguments: str, database: str = "postgresql:///none", given: bytes = b"", profiles: str = "/nowhere"
+) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "router", "explain", *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": "/nowhere"},
+        env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": profiles},
     )  # fmt: skip
     out, err = await process.communicate(given)
     assert process.returncode is not None
@@ -66,6 +69,38 @@ async def test_it_decides_as_if_the_files_arrived_one_after_the_other_and_stores
     assert (status, "ignored (rule replies): answers no CRM email" in out) == (0, True)
     for table in ("crm.email", "router.message", "router.message_id", "router.decision", "router.source"):
         assert await crm.admin.fetchval(f"SELECT count(*) FROM {table}") == 0
+
+
+async def test_of_forwarded_mail_it_shows_the_originals_or_why_they_are_not_believed(
+    crm: Crm, database: str, tmp_path: Path
+) -> None:
+    await crm.owner(ANN, "known")
+    await crm.record("contact", "Karl", KARL)
+    (tmp_path / "a.toml").write_text(
+        '[incoming.sink]\ntransport = "smtp"\nlisten = "127.0.0.1:2525"\nrole = "forward"\naddress = "crm@in.test"\n'
+        f'forwarders = ["*@in.test"]\nauthserv = "{AUTHSERV}"\n'
+    )
+    forged, sound = tmp_path / "forged.eml", tmp_path / "sound.eml"
+    mail = forwarding(ANN, [letter(KARL, ANN, "one"), letter("friend@home.test", ANN, "two")])
+    forged.write_bytes(mail)
+    sound.write_bytes(vouched(mail))
+    sink = ("--forward", "sink", str(forged), str(sound))
+    status, out, err = await explain(*sink, "--owner", ANN, database=database, profiles=str(tmp_path))
+    assert (status, err) == (0, "")
+    assert "held        our mail server did not say who sent it" in out
+    assert f"forward     attached, by {ANN}: 2 in it" in out
+    assert "sound.eml (1 of 2)" in out
+    assert "promoted (rule known)" in out
+    assert "ignored (rule known)" in out
+    status, out, _ = await explain(*sink, "--json", profiles=str(tmp_path))
+    first, second, *originals = json.loads(out)
+    assert (list(first["forward"]), second["forward"]["forwarder"]) == (
+        ["originals", "message_id", "date", "held"],
+        ANN,
+    )
+    assert [one["subject"] for one in originals] == ["one", "two"]
+    status, _, err = await explain("--forward", "staff", str(sound), profiles=str(tmp_path))
+    assert (status, "there are: sink" in err) == (2, True)
 
 
 async def test_it_tells_what_our_server_says_of_the_sender(crm: Crm, database: str, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from router.repository.sources import Lease, Source
 from transports.base import Cursor, Outcome, Place
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 
 
 class Recording(Database):
@@ -150,7 +151,7 @@ async def test_a_batch_of_any_size_takes_the_same_number_of_queries(crm: Crm, re
         numbers = range(first, first + size)
         batch = copies(lease, owner_id, [message(n, references=(f"{n - 1}@kunde.test",)) for n in numbers], first)
         recording.queries.clear()
-        await inbox.promote(recording, Batch(batch, lease, Cursor(f"1:{first + size}"), settles=True), decide_batch)
+        await inbox.promote(recording, Batch(batch, lease, Cursor(f"1:{first + size}"), settles=SETTLED), decide_batch)
         counts.append(len(recording.queries))
     assert counts[1] == counts[2]
     assert await crm.value("SELECT count(*) FROM crm.email") == 62
@@ -162,7 +163,7 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     attachment = Attachment("a.txt", "text/plain", b"attached")
     recording.queries.clear()
     batch = copies(lease, owner_id, [message(1, attachments=(attachment,), tokens=("k3m9x2p7",))])
-    await inbox.promote(recording, Batch(batch, lease, Cursor("1:1"), settles=True), decide_batch)
+    await inbox.promote(recording, Batch(batch, lease, Cursor("1:1"), settles=SETTLED), decide_batch)
     await sources.note_settled(recording, lease.source_id, [Place("1", "1")])
     for status in ("draft", "pending_send"):
         await _outgoing(crm, owner_id, status)
@@ -210,7 +211,7 @@ async def test_what_is_to_be_settled_is_found_by_an_index_however_much_is_not_du
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
     batch = copies(lease, owner_id, [message(1)])
-    await inbox.promote(crm.database, Batch(batch, lease, Cursor("1:1"), settles=True), decide_batch)
+    await inbox.promote(crm.database, Batch(batch, lease, Cursor("1:1"), settles=SETTLED), decide_batch)
     queries: list[str] = []
     async with crm.database.connection() as connection:
         with connection.query_logger(lambda record: queries.append(record.query)):
@@ -244,7 +245,7 @@ async def test_t10_the_same_messages_at_once_by_two_processes_in_opposite_order(
     messages = [message(n, references=tuple(f"{m}@kunde.test" for m in range(max(0, n - 3), n))) for n in range(30)]
     orders = [messages, messages[::-1], messages[15:] + messages[:15]]
     work = [
-        promote_batch(recording, Batch(portion, lease, None, settles=True))
+        promote_batch(recording, Batch(portion, lease, None, settles=SETTLED))
         for lease, owner, order in zip(leases, owners, orders, strict=True)
         for portion in _tens(copies(lease, owner, order))
     ]
@@ -325,7 +326,7 @@ async def test_t09b_an_ignored_copy_becomes_a_duplicate_when_another_makes_the_m
     for name in order:
         lease = await crm.source(owners[name], f"{name}@example.com")
         batch = copies(lease, owners[name], [message(1)])
-        await promote_batch(recording, Batch(batch, lease, settles=True))
+        await promote_batch(recording, Batch(batch, lease, settles=SETTLED))
     rows = await crm.rows("SELECT owner_id, disposition, settled_at FROM router.decision")
     found = {row["owner_id"]: row["disposition"] for row in rows}
     assert found == {ignoring: "duplicate", wanting: "promoted", never: "ignored"}

@@ -268,6 +268,20 @@ def test_nothing_is_sent(trial: Trial, outgoing: Profile, postfix: Postfix) -> N
     assert ": client=" not in postfix.log()[begins:]
 
 
+def test_a_forward_mailbox_is_logged_in_to_once_whoever_the_owners_are(
+    trial: Trial, incoming: Profile, mailbox: str
+) -> None:
+    auth = {"user": mailbox, "password": {"env": "MAILBOX_PASSWORD"}}
+    sink = incoming("sink", role="forward", owners=None, forwarders=["*@in.test"], authserv="mx", auth=auth)
+    said = trial(sink)
+    assert "[incoming.sink] (imap INBOX at" in said
+    assert f"login         as {mailbox}" in said
+    assert "believes what *@in.test forward, where the Authentication-Results of mx vouch for them" in said
+    unverified = sink.replace('authserv = "mx"', "allow_unverified = true")
+    found = findings(trial(unverified, "--owner", "ann@in.test", "--json"), "sink")["forwarders"]
+    assert (found["state"], "allow_unverified" in found["words"]) == ("warning", True)
+
+
 def listener(address: str, **keys: str) -> str:
     more = "\n".join(f"{key} = {value}" for key, value in keys.items())
     return f'[incoming.copies]\ntransport = "smtp"\nlisten = "{address}"\nowners = ["*@in.test"]\ncopy = true\n{more}\n'

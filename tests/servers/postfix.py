@@ -7,6 +7,7 @@ What becomes of mail is told by its recipient's address:
 | `refused…@`                    | refused with the words `REFUSED`                                                  |
 | `deferred…@`                   | deferred with the words `DEFERRED`                                                |
 | `denied…@`                     | gets the header `DENIED` on top, as of a border server that checked the sender    |
+| `vouched…@`                    | gets the header `VOUCHED` on top, likewise                                        |
 | `…@in.test`                    | goes to that mailbox in Dovecot                                                   |
 | `…@port-N.smtp.test`, `.lmtp.` | goes to whatever listens on port N of 127.0.0.1: `domain_for(N)`                  |
 | a domain given to `route`      | goes where that says                                                              |
@@ -25,13 +26,13 @@ from typing import Literal
 from tests.servers.dovecot import Dovecot
 from tests.servers.installed import as_root, program
 from tests.servers.ports import free_port
-from tests.servers.postfix_conf import DEFERRED, DENIED, REFUSED, Plan, write_configuration
+from tests.servers.postfix_conf import DEFERRED, DENIED, REFUSED, VOUCHED, Plan, write_configuration
 from tests.servers.process import end, spawn, wait_until
 from tests.servers.routes import Routes, next_hop
 from tests.servers.sink import Delivered, Sink
 from tests.servers.tls import Tls
 
-__all__ = ["DEFERRED", "DENIED", "REFUSED", "Delivered", "Postfix"]
+__all__ = ["DEFERRED", "DENIED", "REFUSED", "VOUCHED", "Delivered", "Postfix"]
 
 HOST = "127.0.0.1"
 

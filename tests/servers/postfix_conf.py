@@ -11,6 +11,7 @@ REFUSED = "550 5.1.1 No such user here, says the test server"
 DEFERRED = "450 4.2.1 This mailbox is busy, says the test server; come back later"
 
 DENIED = "Authentication-Results: relay.test; dmarc=fail header.from=kunde.test"
+VOUCHED = "Authentication-Results: relay.test; dmarc=pass header.from=in.test"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def write_configuration(folder: Path, plan: Plan, tls: Tls) -> None:
     etc.mkdir()
     (etc / "main.cf").write_text(_main(folder, plan, tls))
     (etc / "master.cf").write_text(_master(plan.ports))
-    actions = {"refused": REFUSED, "deferred": DEFERRED, "denied": f"PREPEND {DENIED}"}
+    actions = {"refused": REFUSED, "deferred": DEFERRED, "denied": f"PREPEND {DENIED}", "vouched": f"PREPEND {VOUCHED}"}
     (etc / "recipients").write_text("".join(f"/^{name}[^@]*@/ {action}\n" for name, action in actions.items()))
     (etc / "domains").write_text(r"/(^|\.)(test|example|example\.(com|net|org))$/ ours" + "\n")
     # Postfix pauses over configuration that has just been written, until it is two seconds old.

@@ -9,7 +9,7 @@ from router.profile.draft import COMMON, read
 from router.profile.keys import Direction, keys
 
 SECRET = "hunter2"
-QUOTED = {"owners:", "senders:", "after:", "listen:", "security"}
+QUOTED = {"owners:", "forwarders:", "senders:", "after:", "listen:", "security"}
 """Keys whose values are told, since they are no secret; with `security`, the host."""
 
 values = st.sampled_from(

@@ -226,6 +226,29 @@ def test_owners_whom_nobody_serves_are_told(profiles: Profiles) -> None:
     assert str(Mistake("", 0, words)) == words
 
 
+def test_a_forward_mailbox_serves_its_forwarders_beside_all_others(tmp_path: Path) -> None:
+    one = IMAP.replace("{mailbox}*router", "sink")
+    sink = f'[incoming.sink]\n{one}\nrole = "forward"\nforwarders = ["*@b.example"]\nauthserv = "mx"\n'
+    profiles = read(tmp_path, a=sink, b=f'[incoming.staff]\n{IMAP}\nowners = ["a@b.example"]')
+    (found,) = (one for one in profiles.incoming if one.forwards)
+    assert (found.start, found.owners, found.forwarders, found.authserv) == ("all", (), ("*@b.example",), "mx")
+    for mailbox, reader in {"a@b.example": "staff", "other@b.example": None}.items():
+        serving = profiles.incoming_for(mailbox)
+        assert (serving.name if serving else None) == reader
+        assert profiles.forward_for(mailbox) is found
+    assert profiles.forward_for("a@other.example") is None
+    assert check_owners(profiles, [("other@b.example", True, None)]) == []
+    later = read(tmp_path, a=sink + "start = 2026-01-31\n")
+    assert later.incoming[0].start == date(2026, 1, 31)
+
+
+def test_a_listener_that_forwards_needs_no_copy_elsewhere(tmp_path: Path) -> None:
+    keys = 'transport = "smtp"\nlisten = "127.0.0.1:2525"\nrole = "forward"\naddress = "CRM@b.example"'
+    profiles = read(tmp_path, a=f'[incoming.sink]\n{keys}\nforwarders = ["*@b.example"]\nallow_unverified = true')
+    (found,) = profiles.incoming
+    assert (found.address, found.authserv) == ("crm@b.example", None)
+
+
 def test_an_owner_whose_rule_ignores_mail_needs_a_listener_that_gets_copies(profiles: Profiles) -> None:
     assert check_owners(profiles, [("queue@example.com", True, None), ("anna@example.com", True, "none")]) == []
     words = (
@@ -269,5 +292,6 @@ def test_the_schema_knows_every_key_of_every_transport() -> None:
     listener = whole["$defs"]["incoming_smtp"]
     assert {"transport", "listen", "copy", "owners", "rule", "start"} <= listener["properties"].keys()
     assert listener["properties"]["transport"]["const"] == "smtp"
-    assert set(listener["required"]) == {"transport", "listen", "owners"}
+    assert set(listener["required"]) == {"transport", "listen"}
+    assert (listener["then"], listener["else"]) == ({"required": ["forwarders"]}, {"required": ["owners"]})
     assert listener["additionalProperties"] is False

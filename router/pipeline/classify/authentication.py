@@ -7,15 +7,26 @@ remove (RFC 8601 §5). So a lower one adds only methods that none above it tells
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from router.model import Verdict
 from router.pipeline.classify.headers import Headers
 
 _COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)")
 _RESULT = re.compile(r"\s*([a-z0-9-]+)(?:\s*/\s*\d+)?\s*=\s*([a-z]{1,20})", re.IGNORECASE)
+_PROPERTY = re.compile(r'([a-z][a-z.-]*)\s*=\s*((?:"(?:[^"\\]|\\.)*"|[^\s"])+)', re.IGNORECASE)
 _MOST = 10  # headers, in which one server tells what it found
 
 _Results = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A method that passed, and what it was that passed: `header.from`, `smtp.mailfrom` … (RFC 8601 §2.3)."""
+
+    method: str
+    properties: Mapping[str, str]
 
 
 def find_verdict(headers: Headers, authserv: str) -> Verdict | None:
@@ -33,19 +44,38 @@ def find_verdict(headers: Headers, authserv: str) -> Verdict | None:
     return None if found is None else Verdict(authserv.lower(), found)
 
 
+def find_passed(headers: Headers, authserv: str) -> list[Passed] | None:
+    """Read what the server `authserv` vouches for, in the topmost header only; None if that is somebody else's."""
+    server, results = _cut(headers.first("authentication-results"))
+    if server != authserv.lower():
+        return None
+    return [
+        # A sender can choose what is quoted: `"ann@example.com"@elsewhere.example` is no address of example.com.
+        Passed(
+            match[1].lower(),
+            {name.lower(): value for name, value in _PROPERTY.findall(result, match.end()) if '"' not in value},
+        )
+        for match, result in results
+        if match[2].lower() == "pass"
+    ]
+
+
 def _read(written: str) -> tuple[str, _Results]:
     """Read one header: the server that it names, in lower case and without a version, and its results."""
+    server, results = _cut(written)
+    return server, tuple((match[1].lower(), match[2].lower()) for match, _ in results)
+
+
+def _cut(written: str) -> tuple[str, list[tuple[re.Match[str], str]]]:
+    """Cut one header into the server, and each result with the whole of what is written of it."""
     for _ in range(5):  # comments can be nested
         written, found = _COMMENT.subn(" ", written)
         if not found:
             break
     server, *results = _split(written)
     words = server.split()
-    read = [match for result in results if (match := _RESULT.match(result))]
-    return (
-        words[0].strip('"').lower() if words else "",
-        tuple((match[1].lower(), match[2].lower()) for match in read),
-    )
+    read = [(match, result) for result in results if (match := _RESULT.match(result))]
+    return words[0].strip('"').lower() if words else "", read
 
 
 def _split(written: str) -> list[str]:

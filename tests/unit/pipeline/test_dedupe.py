@@ -129,7 +129,7 @@ def test_t64_what_was_not_promoted_stays_so_in_another_place_though_the_rule_is_
     world: World, disposition: Disposition
 ) -> None:
     again = copy(rule=Rule.ALL)
-    world.facts.refused[again.owner_id, again.key] = disposition
+    world.facts.refused[OWNER, again.key] = disposition
     decision = decide(again, world.facts)
     assert (decision.disposition, decision.email) == (disposition, None)
     assert "before" in decision.reasons[0]

@@ -1,0 +1,57 @@
+"""What a forward mailbox brings: mail that somebody else's mailbox got, inside of other mail."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from router.model.classification import Classification
+from router.model.message import Message
+
+if TYPE_CHECKING:
+    from transports.base import Place
+
+Form = Literal["attached", "redirected", "journal", "inline"]
+"""How the original lies in what was sent: as a file, as the mail itself, in a journal report, or in the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """The outer envelope of one copy, kept beside the original's own.
+
+    `place` is where the mail that brought it lies; copies that came in one mail have it in common. `forwarder` is the
+    normalised address of who forwarded it, `message_id` and `date` are the outer mail's.
+    """
+
+    place: "Place"
+    form: Form
+    forwarder: str
+    message_id: str | None
+    date: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A mail that was forwarded, as it was read, with its key. `content` is its own, without what was around it."""
+
+    message: Message
+    content: bytes
+    classification: Classification
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unwrapped:
+    """What a mail in a forward mailbox holds.
+
+    `mailboxes` are the normalised addresses in whose mailboxes the originals count as arrived, `sender` is who sent
+    them where a journal report tells. `held` says why nothing is believed; then there are no originals.
+    """
+
+    form: Form | None = None
+    forwarder: str = ""
+    mailboxes: tuple[str, ...] = ()
+    sender: str = ""
+    originals: tuple[Original, ...] = ()
+    message_id: str | None = None
+    date: datetime | None = None
+    held: str | None = None

@@ -1,0 +1,64 @@
+"""The original in a mail that was forwarded, and whether it is believed.
+
+Pure, and it never raises. The forms are looked for in the order of `FORMS`; the first that is believed counts. Nothing
+is looked for in an original: what was forwarded to the forwarder is part of it.
+"""
+
+from collections.abc import Callable
+
+from router.model import Message, Original, Unwrapped
+from router.pipeline.classify import classify
+from router.pipeline.parse import parse
+from router.pipeline.unwrap.attached import find_attached
+from router.pipeline.unwrap.found import Found
+from router.pipeline.unwrap.inline import find_inline
+from router.pipeline.unwrap.journal import find_journal
+from router.pipeline.unwrap.redirected import find_redirected
+from router.pipeline.unwrap.trust import Trust, find_doubt
+
+__all__ = ["FORMS", "Trust", "unwrap"]
+
+FORMS: tuple[Callable[[Message, bytes], Found | None], ...] = (
+    find_journal,
+    find_attached,
+    find_redirected,
+    find_inline,
+)
+
+
+def unwrap(content: bytes, trust: Trust) -> Unwrapped:
+    """Read a mail of a forward mailbox: the originals, whose they are, and who says so; or why it is held."""
+    outer = parse(content)
+    doubts: list[str] = []
+    for form in FORMS:
+        found = _guarded(form, outer, content)
+        if found is None:
+            continue
+        doubt = found.fault or find_doubt(found, outer, trust)
+        if doubt is None:
+            return Unwrapped(
+                form=found.form,
+                forwarder=found.forwarder,
+                mailboxes=found.mailboxes,
+                sender=found.sender,
+                originals=tuple(_read(original) for original in found.originals),
+                message_id=outer.message_id,
+                date=outer.date,
+            )
+        doubts.append(doubt)
+    nothing = "no forwarded mail was found in it: none attached, not redirected, no journal report, none in its text"
+    return Unwrapped(held=doubts[0] if doubts else nothing, message_id=outer.message_id, date=outer.date)
+
+
+def _read(original: bytes | Message) -> Original:
+    message = original if isinstance(original, Message) else parse(original)
+    content = b"" if isinstance(original, Message) else original
+    # Whatever Authentication-Results it has, its sender may have written: nobody vouches for it.
+    return Original(message, content, classify(message), message.key)
+
+
+def _guarded(form: Callable[[Message, bytes], Found | None], outer: Message, content: bytes) -> Found | None:
+    try:
+        return form(outer, content)
+    except Exception:  # noqa: BLE001  # whatever a sender can write must not stop the mailbox
+        return None

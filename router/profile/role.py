@@ -1,0 +1,66 @@
+"""What an incoming profile's role asks of its keys: whose mail it brings is said in one way or the other."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from router.profile.keys import IncomingKeys, keys
+from router.profile.lines import KeyPath
+from router.profile.words import suggest
+from transports import is_of_mailbox
+
+_OF_FORWARD = ("forwarders", "address", "allow_unverified")
+
+
+def check_role(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[KeyPath, str]]:
+    """Yield where in the table each mistake is, and its words; the table's other keys may be wrong by themselves."""
+    role = table.get("role", "mailbox")
+    if role == "mailbox":
+        yield from _missing(table, "owners")
+        for key in _OF_FORWARD:
+            if key in table:
+                yield (key,), f'{key} means nothing here: it belongs to a profile that says role = "forward"'
+    elif role == "forward":
+        yield from _missing(table, "forwarders")
+        if "owners" in table:
+            yield ("owners",), "owners means nothing here: a forwarded mail is its forwarder's, so say forwarders"
+        yield from _check_trust(table)
+        if listens:
+            yield from _missing(table, "address")
+        else:
+            yield from _check_mailbox(table)
+
+
+def _missing(table: Mapping[str, Any], key: str) -> Iterator[tuple[KeyPath, str]]:
+    known = keys(IncomingKeys)
+    # One that seems to be misspelt is told already.
+    if key not in table and key not in {suggest(other, known) for other in table if other not in known}:
+        yield (), f"{key} is missing: {known[key].description or ''}".replace("`", "")
+
+
+def _check_trust(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    if table.get("allow_unverified") is True:
+        if "authserv" in table:
+            yield ("authserv",), "authserv means nothing beside allow_unverified = true: leave out one of them"
+    elif "authserv" not in table:
+        words = (
+            "authserv is missing: anyone can write to this mailbox, so name the server whose Authentication-Results "
+            "vouch for the forwarders, or say allow_unverified = true"
+        )
+        yield (), words
+
+
+def _check_mailbox(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    if "address" in table:
+        yield ("address",), "address means nothing here: it is for listeners, and this profile reads a mailbox"
+    for path, text in _texts(table):
+        if is_of_mailbox(text):
+            name = ".".join(map(str, path))
+            yield path, f'{name}: with role = "forward" one mailbox is read, so nothing here can differ by mailbox'
+
+
+def _texts(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _texts(inner, (*path, key))

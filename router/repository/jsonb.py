@@ -1,0 +1,40 @@
+"""Values of ours as the jsonb that the schema tells of."""
+
+import json
+from collections.abc import Sequence
+
+from router.model import CalendarEvent, Forward
+
+
+def as_rows(rows: Sequence[Sequence[object]]) -> str | None:
+    """Write marks and headers; none are null."""
+    return json.dumps(rows) if rows else None
+
+
+def as_calendar(event: CalendarEvent | None) -> str | None:
+    """Write what `crm.email.calendar` holds."""
+    if event is None:
+        return None
+    return json.dumps(
+        {
+            "method": event.method,
+            "uid": event.uid,
+            "start": event.start.isoformat() if event.start else None,
+            "end": event.end.isoformat() if event.end else None,
+            "organiser": event.organiser,
+        }
+    )
+
+
+def as_envelope(forward: Forward | None) -> str | None:
+    """Write what `crm.receipt.forward` holds."""
+    if forward is None:
+        return None
+    return json.dumps(
+        {
+            "form": forward.form,
+            "forwarder": forward.forwarder,
+            "message_id": forward.message_id,
+            "date": forward.date.isoformat() if forward.date else None,
+        }
+    )
