@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from transports._pop3_account import Pop3Account
-from transports._pop3_mailbox import Pop3Mailbox
+from transports._pop3.account import Pop3Account
+from transports._pop3.mailbox import Pop3Mailbox
 from transports.base import After, Listed
 from transports.pop3 import Pop3Settings
 

@@ -14,8 +14,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from transports._imap_account import ImapAccount
-from transports._imap_examine import examine_mailbox
+from transports._imap.account import ImapAccount
+from transports._imap.examine import examine_mailbox
 from transports._settings import KEEP, Auth, MailboxServerSettings
 from transports.base import After, Finding
 

@@ -10,9 +10,9 @@ from typing import Self
 from aiosmtpd.lmtp import LMTP
 from pydantic import Field, field_validator, model_validator
 
-from transports._listener_address import Address, Inet, Unix
-from transports._listener_settings import MailListenerSettings
-from transports._listener_talk import Talk, one_line
+from transports._listener.address import Address, Inet, Unix
+from transports._listener.settings import MailListenerSettings
+from transports._listener.talk import Talk, one_line
 from transports.base import Acceptance
 
 

@@ -15,8 +15,8 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from transports._maildir_account import MaildirAccount
-from transports._maildir_examine import examine_mailbox
+from transports._maildir.account import MaildirAccount
+from transports._maildir.examine import examine_mailbox
 from transports._settings import KEEP, MailboxSettings, fill_path
 from transports.base import After, Finding
 

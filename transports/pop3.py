@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from transports._pop3_account import Pop3Account
-from transports._pop3_examine import examine_mailbox
-from transports._pop3_mailbox import CAN
+from transports._pop3.account import Pop3Account
+from transports._pop3.examine import examine_mailbox
+from transports._pop3.mailbox import CAN
 from transports._settings import KEEP, Auth, MailboxServerSettings
 from transports.base import After, Finding
 

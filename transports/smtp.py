@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 
 from pydantic import Field, field_validator
 
-from transports._listener_address import Address, Inet
-from transports._listener_settings import MailListenerSettings
-from transports._listener_talk import Talk, one_line
-from transports._relay import SmtpRelay, server_of
+from transports._listener.address import Address, Inet
+from transports._listener.settings import MailListenerSettings
+from transports._listener.talk import Talk, one_line
 from transports._settings import Auth, RelaySettings, is_of_mailbox
-from transports._smtp_examine import examine_relay
+from transports._smtp.examine import examine_relay
+from transports._smtp.relay import SmtpRelay, server_of
 from transports.base import Acceptance, Finding
 
 

@@ -19,7 +19,7 @@ import uvloop
 
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
 from tests.servers.tls import Tls, make_tls
-from transports._imap_account import ImapAccount
+from transports._imap.account import ImapAccount
 from transports.imap import ImapSettings
 
 ACCOUNTS = 300

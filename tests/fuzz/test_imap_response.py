@@ -6,10 +6,10 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transports._imap_folders import listed
-from transports._imap_names import folder_name, seen_name
-from transports._imap_reply import backoff, response_code
-from transports._imap_response import (
+from transports._imap.folders import listed
+from transports._imap.names import folder_name, seen_name
+from transports._imap.reply import backoff, response_code
+from transports._imap.response import (
     _FETCH,
     MalformedError,
     Response,

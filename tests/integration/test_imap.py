@@ -13,7 +13,7 @@ import uvloop
 from tests.servers.dovecot import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.tls import Tls
-from transports._imap_mailbox import ImapMailbox
+from transports._imap.mailbox import ImapMailbox
 from transports.base import (
     After,
     Cursor,

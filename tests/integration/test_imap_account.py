@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.servers.dovecot import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Dovecot
-from transports._imap_account import ImapAccount
+from transports._imap.account import ImapAccount
 from transports.base import After, Cursor, Folder, Mailbox, Missing, Settlement, Unreachable
 from transports.imap import ImapSettings
 

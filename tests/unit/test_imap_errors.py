@@ -10,7 +10,7 @@ import aioimaplib
 import pytest
 
 from tests.scripted_imap import in_time, session
-from transports._imap_protocol import ImapProtocol
+from transports._imap.protocol import ImapProtocol
 from transports.base import TransportError, Unreachable
 
 

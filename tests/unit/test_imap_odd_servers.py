@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from transports import load
-from transports._imap_account import ImapAccount
-from transports._imap_mailbox import ImapMailbox
-from transports._imap_names import folder_name
-from transports._imap_request import uid_set
-from transports._imap_response import Splitter, Value, internal_date
+from transports._imap.account import ImapAccount
+from transports._imap.mailbox import ImapMailbox
+from transports._imap.names import folder_name
+from transports._imap.request import uid_set
+from transports._imap.response import Splitter, Value, internal_date
 from transports.base import (
     After,
     Cursor,

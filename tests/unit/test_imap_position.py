@@ -3,8 +3,8 @@
 import pytest
 
 from tests.unit.test_imap_odd_servers import opened, opened_inbox
-from transports._imap_position import ASKED_UIDS, Opening, Position
-from transports._imap_response import vanished
+from transports._imap.position import ASKED_UIDS, Opening, Position
+from transports._imap.response import vanished
 from transports.base import After, Cursor, CursorLost, Place, Settlement
 
 OK = "OK done"

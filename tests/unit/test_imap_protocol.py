@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from transports._imap_protocol import ImapProtocol
-from transports._imap_response import Splitter, fetched, searched
+from transports._imap.protocol import ImapProtocol
+from transports._imap.response import Splitter, fetched, searched
 from transports.base import Permanent, Unreachable
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from transports._listener_address import Inet, Unix
+from transports._listener.address import Inet, Unix
 from transports.base import Permanent, Temporary
 
 

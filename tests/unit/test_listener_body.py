@@ -5,8 +5,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transports._listener_body import TOO_LARGE, TOO_MUCH, Body
-from transports._listener_limits import Budget
+from transports._listener.body import TOO_LARGE, TOO_MUCH, Body
+from transports._listener.limits import Budget
 from transports.base import Acceptance
 
 PIECES = st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"a", b"\r\n.", b".\r\n", b"a" * 30]), max_size=40)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from transports import load
-from transports._listener_address import Inet, Unix
+from transports._listener.address import Inet, Unix
 from transports.lmtp import LmtpListenerSettings
 
 

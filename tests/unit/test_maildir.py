@@ -17,9 +17,10 @@ from router.pipeline.parse import parse
 from tests.conformance.reading import all_listed, fetched, message, subjects
 from tests.letters import letter
 from tests.maildirs import deliver, files, make_maildir
-from transports import _maildir_files, _maildir_names
-from transports._maildir_account import MaildirAccount
-from transports._maildir_mailbox import MaildirMailbox
+from transports._maildir import names
+from transports._maildir.account import MaildirAccount
+from transports._maildir.files import LARGEST
+from transports._maildir.mailbox import MaildirMailbox
 from transports.base import After, Folder, Listed, Permanent, Settlement, Temporary, Unreachable
 from transports.maildir import MaildirSettings
 
@@ -66,7 +67,7 @@ async def test_whatever_its_name_a_message_stays_the_same_in_new_and_cur(maildir
 
 def test_names_that_are_alike_are_not_the_same() -> None:
     alike = ["a b", "a%20b", "a+b", os.fsdecode(b"a\xffb"), "a\\xffb", "aÿb"]
-    assert len({_maildir_names.id_of(name) for name in alike}) == len(alike)
+    assert len({names.id_of(name) for name in alike}) == len(alike)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +81,8 @@ def test_names_that_are_alike_are_not_the_same() -> None:
     ],
 )
 def test_folders_as_maildir_writes_them(folder: str, directory: str) -> None:
-    assert _maildir_names.directory(folder) == directory
-    assert _maildir_names.folder(directory) == (folder if directory else None)
+    assert names.directory(folder) == directory
+    assert names.folder(directory) == (folder if directory else None)
 
 
 @pytest.mark.parametrize("folder", ["", "/", "../..", "a.b", "a//b", "a/", "a\nb", "a\0b"])
@@ -148,7 +149,7 @@ async def test_what_is_no_file_is_a_fault_and_stops_nothing(maildir: Path, tmp_p
     (maildir / "cur" / "folder").mkdir()
     os.mkfifo(maildir / "cur" / "pipe")
     with (maildir / "cur" / "huge").open("wb") as huge:
-        huge.truncate(_maildir_files.LARGEST + 1)
+        huge.truncate(LARGEST + 1)
     (maildir / "cur" / ".hidden").write_bytes(message("hidden"))
     deliver(maildir, message("one"), "sound")
     async with inbox(maildir) as box:

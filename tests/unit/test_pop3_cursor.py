@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from transports._pop3_cursor import cursor, mark, marks_of
+from transports._pop3.cursor import cursor, mark, marks_of
 from transports.base import Cursor, CursorLost
 
 

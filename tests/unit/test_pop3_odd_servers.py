@@ -11,7 +11,7 @@ import pytest
 
 from tests.conformance.reading import fetched
 from tests.scripted_pop3 import PASSWORD, SECRET, Pop3Server, all_of, mail
-from transports import _pop3_wire
+from transports._pop3 import wire
 from transports.base import (
     After,
     Listed,
@@ -333,8 +333,8 @@ async def test_a_message_that_cannot_be_read_now_is_read_when_the_server_is_back
 
 @pytest.mark.parametrize("command", ["UIDL", "LIST", "CAPA", "TOP"])
 async def test_a_server_without_end(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pop3_wire, "_LIST_LIMIT", 10_000)
-    monkeypatch.setattr(_pop3_wire, "CONTENT_LIMIT", 10_000)
+    monkeypatch.setattr(wire, "_LIST_LIMIT", 10_000)
+    monkeypatch.setattr(wire, "CONTENT_LIMIT", 10_000)
     for endless in (b"1 x\r\n" * 3000, b"x" * 30_000):
         async with Pop3Server([(b"1", mail("1"))], answers={command: b"+OK\r\n" + endless}) as server:
             with pytest.raises(Unreachable, match="too long"):

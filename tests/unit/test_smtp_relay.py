@@ -9,8 +9,8 @@ import aiosmtplib
 import pytest
 
 from tests.scripted_smtp import CLOSE, SILENCE, STALL, ScriptedSmtp
-from transports._relay import SmtpRelay
-from transports._smtp_transaction import State
+from transports._smtp.relay import SmtpRelay
+from transports._smtp.transaction import State
 from transports.base import Envelope, Outcome, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.smtp import SmtpRelaySettings
 

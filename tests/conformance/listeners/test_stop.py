@@ -44,7 +44,7 @@ async def test_stopping_lets_a_message_finish_and_sends_the_others_away(intake: 
 async def test_a_message_that_is_not_safe_in_time_gets_no_250(
     intake: Intake, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transports._listener.GRACE", 0.05)
+    monkeypatch.setattr("transports._listener.listener.GRACE", 0.05)
     intake.open.clear()
     async with serve() as served:
         delivery = asyncio.create_task(asyncio.to_thread(deliver, served))

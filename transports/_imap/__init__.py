@@ -1,0 +1,1 @@
+"""IMAP, below its settings: what only `imap.py` uses."""

@@ -1,0 +1,1 @@
+"""Doors that mail servers hand mail to, whatever they speak: what `smtp.py` and `lmtp.py` share."""

@@ -1,0 +1,70 @@
+"""Examining a listener: whether we can listen there, or do already, and who may come."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from transports._listener.address import Unix
+from transports._listener.listener import Door, MailListener
+from transports._listener.talk import IDENT, NOT_A_CLIENT, TOO_MANY
+from transports.base import Finding, TransportError
+
+_BANNER_TIMEOUT = 5.0  # seconds
+
+
+async def examine_listener(listener: MailListener, door: Door) -> AsyncIterator[Finding]:
+    """See `ListenerSettings.examine`."""
+    yield await _bind(listener, door)
+    yield _clients(door)
+
+
+async def _bind(listener: MailListener, door: Door) -> Finding:
+    name = door.address.name
+    try:
+        async with listener:
+            return Finding("address", "ok", f"{name} is free to listen at; no router does so now")
+    except TransportError as error:
+        banner = await _banner(door)
+        if any(words in banner for words in (IDENT, NOT_A_CLIENT, TOO_MANY)):
+            return Finding("address", "ok", f"{name} is served: a router listens there")
+        if banner:
+            advice = 'choose another address for "listen", or end that program'
+            return Finding("address", "failed", f"{error}; it says: {banner}", advice)
+        if isinstance(door.address, Unix):
+            advice = "does the router's user own the folder, and is the profile's group one of its groups?"
+        else:
+            advice = (
+                'does this machine have the address in "listen", and is the port above 1023 or the router allowed it?'
+            )
+        return Finding("address", "failed", str(error), advice)
+
+
+async def _banner(door: Door) -> str:
+    """Read what whoever listens there says first."""
+    try:
+        async with asyncio.timeout(_BANNER_TIMEOUT):
+            reader, writer = await door.address.connect()
+            try:
+                return (await reader.readline()).decode(errors="replace").strip()
+            finally:
+                writer.close()
+    except (OSError, ValueError):
+        return ""
+
+
+def _clients(door: Door) -> Finding:
+    address, limits = door.address, door.limits
+    if isinstance(address, Unix):
+        group = address.group or "the router's group"
+        who = {0o002: "every user of this machine", 0o020: f"the router's user and {group}"}
+        words = next((words for bit, words in who.items() if address.mode & bit), "only the router's user")
+        return Finding("clients", "ok", f"{words} may hand over mail")
+    if address.is_local:
+        return Finding("clients", "ok", "only programs on this machine reach it")
+    allowed = ", ".join(map(str, limits.clients))
+    if all(network.is_loopback for network in limits.clients):
+        words = f"{address.name} is open to other machines, but only {allowed} may hand over mail"
+        return Finding("clients", "warning", words, 'add the networks of your mail servers to "clients"')
+    if not limits.require_tls:
+        words = f"only {allowed} may hand over mail; it may come in clear text"
+        return Finding("clients", "warning", words, 'unless that network is yours alone, say "require_tls = true"')
+    return Finding("clients", "ok", f"only {allowed} may hand over mail, over TLS")

@@ -1,0 +1,80 @@
+"""An open door for mail: what SMTP and LMTP listeners have in common.
+
+`_listener_address` is where it stands, `_listener_talk` what is said over one connection, `_listener_limits` what keeps
+many of them from becoming too much.
+"""
+
+import asyncio
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
+
+from transports._listener.address import Address
+from transports._listener.limits import Budget, Limits
+from transports._listener.talk import Service, Talk
+from transports.base import Accept, Admit
+
+GRACE = 5.0
+"""Seconds that messages get which wait to be accepted when we stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a listener stands, what is spoken there, and whom and how much it lets in."""
+
+    address: Address
+    protocol: type[Talk]
+    limits: Limits
+
+
+class MailListener:
+    """Takes mail at a door: bound when it is entered, open while it serves."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._bound = ExitStack()
+        self._socket: socket.socket | None = None
+        self._talks: set[Talk] = set()
+        self.port = 0
+        """Once it is bound at an address of the network, its port."""
+
+    async def __aenter__(self) -> Self:
+        self._socket = self._bound.enter_context(self._door.address.bound())
+        name = self._socket.getsockname()
+        self.port = name[1] if isinstance(name, tuple) else 0
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._bound.close()
+        for talk in list(self._talks):
+            talk.abort()
+
+    async def serve(self, accept: Accept, admit: Admit) -> None:
+        """Serve until cancelled (see `Listener.serve`)."""
+        assert self._socket is not None, "the listener is not open"
+        limits, protocol = self._door.limits, self._door.protocol
+        hostname = await asyncio.to_thread(socket.getfqdn)
+        service = Service(accept, admit, limits, Budget(limits.max_in_flight), hostname, self._talks)
+        server = await self._door.address.serve(lambda: protocol(service), self._socket)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            server.close()
+            await self._say_goodbye()
+
+    async def _say_goodbye(self) -> None:
+        """Let messages finish that wait to be accepted, for a while; whoever gets no answer will deliver again."""
+        going = "4.3.2 Going down, please come back later"
+        for talk in list(self._talks):
+            if talk.acceptance is None:
+                talk.goodbye(going)
+        try:
+            if waiting := [talk.acceptance for talk in self._talks if talk.acceptance is not None]:
+                await asyncio.wait(waiting, timeout=GRACE)
+        finally:
+            for talk in list(self._talks):
+                if talk.acceptance is None:
+                    talk.goodbye(going)
+                else:
+                    talk.abort()

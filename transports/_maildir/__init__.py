@@ -1,0 +1,1 @@
+"""Maildir, below its settings: what only `maildir.py` uses."""

@@ -1,0 +1,1 @@
+"""POP3, below its settings: what only `pop3.py` uses."""

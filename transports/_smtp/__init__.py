@@ -1,0 +1,1 @@
+"""Sending by SMTP, below its settings: what only `smtp.py` uses."""
