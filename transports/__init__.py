@@ -2,7 +2,7 @@
 
 A transport is one module of this package: its file name is the `transport` of a TOML profile, and what it can do it
 says by two names: `INCOMING`, a settings model that opens mailboxes or a listener, and `OUTGOING`, one that opens
-relays. What begins with an underscore is no kind of its own: a folder holds what one kind is made of, or two of a family, a
+relays. What begins with an underscore is no kind of its own: a folder holds what one kind, or a family, is made of; a
 module is shared by several.
 """
 

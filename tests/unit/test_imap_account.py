@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers.tls import Tls
 from tests.unit.test_imap_odd_servers import LOGIN, opened
-from transports import _imap_account
+from transports._imap import account as imap_account
 from transports.base import Folder, Missing, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.imap import ImapSettings
 
@@ -123,8 +123,8 @@ async def test_notify_refused_is_not_asked_for_again() -> None:
 
 
 async def test_idle_is_renewed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 0 < _imap_account.RENEW_IDLE < 29 * 60
-    monkeypatch.setattr(_imap_account, "RENEW_IDLE", 0.01)
+    assert 0 < imap_account.RENEW_IDLE < 29 * 60
+    monkeypatch.setattr(imap_account, "RENEW_IDLE", 0.01)
     answers = {"UID SEARCH": ["* SEARCH", "OK done"], "IDLE": ["+ idling", "OK done"]}
     async with opened(answers, "IDLE", poll=3600) as (account, server):
         await account.folder("INBOX").list(None, 9)
