@@ -13,7 +13,8 @@ from router.forward import Parsers, read_forwards
 from router.group import Group
 from router.model import Copy, Decision, normalise
 from router.profile import IncomingProfile, Profiles
-from router.receive import Addressee, promote_batch, read_messages, tell
+from router.promote import promote_batch, tell
+from router.receive import Addressee, read_messages
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch

@@ -1,7 +1,6 @@
 """The way in for one folder of one mailbox: list → fetch → promote (decide inside) → settle.
 
-A batch is what is there, and a lone message waits for nobody. Faults of a message halve its batch until it is alone,
-and it becomes a dead letter; faults of the system leave everything as it was, to be tried again.
+A batch is what is there, and a lone message waits for nobody.
 """
 
 import asyncio
@@ -12,13 +11,12 @@ from datetime import timedelta
 
 import structlog
 
-from router.errors import ContentRefused, DatabaseError, whereabouts
 from router.forward import Parsers, read_forwards
-from router.model import Classification, Copy, Decision, Disposition, Message, Owner, Rule, uuid7
-from router.pipeline import decide_batch
+from router.model import Classification, Copy, Disposition, Message, Owner, Rule, uuid7
 from router.pipeline.read import Reading
 from router.profile import IncomingProfile
-from router.repository import inbox, sources
+from router.promote import promote_batch, tell
+from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
@@ -42,52 +40,6 @@ _log = structlog.get_logger(__name__)
 _COPIES = 100  # the most that one transaction holds
 _SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 _BYTES = 8 * 1024 * 1024  # of message contents in one portion, unless one alone is larger; two are held in memory
-
-
-async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
-    """Promote a batch; one decision per copy. A copy that cannot be stored or judged becomes a dead letter.
-
-    Raises DatabaseError for faults of the system, and LeaseLost; nothing of what is left was committed then. Copies
-    that lie in one place are committed together, so that it is never settled before all of them are decided.
-    """
-    try:
-        return await inbox.promote(database, batch, decide_batch)
-    except Exception as error:  # noqa: BLE001  # a step's own bug must not stop a mailbox
-        fault = _fault_of_message(error)
-    places = list(dict.fromkeys(copy.lies_at for copy in batch.copies))
-    if len(places) <= 1:
-        lone = len(batch.copies) == 1
-        copies = batch.copies if lone else [await _tried(database, copy) for copy in batch.copies]
-        if all(copy.fault is None for copy in copies):
-            copies = [_dead(copy, fault) for copy in copies]
-        return await inbox.promote(database, replace(batch, copies=copies), decide_batch)
-    first_half = set(places[: len(places) // 2])
-    first = [copy for copy in batch.copies if copy.lies_at in first_half]
-    second = [copy for copy in batch.copies if copy.lies_at not in first_half]
-    decisions = await promote_batch(database, replace(batch, copies=first, cursor=None))
-    return decisions + await promote_batch(database, replace(batch, copies=second))
-
-
-async def _tried(database: Database, copy: Copy) -> Copy:
-    """Find out whether a copy is what breaks its forward: the others in it go through."""
-    try:
-        await inbox.try_out(database, copy, decide_batch)
-    except Exception as error:  # noqa: BLE001  # as above
-        return _dead(copy, _fault_of_message(error))
-    return copy
-
-
-def _dead(copy: Copy, fault: str) -> Copy:
-    return replace(copy, message=Message(), fault=fault)
-
-
-def _fault_of_message(error: Exception) -> str:
-    """Say what is wrong with a message; raises the error again if it is the system's."""
-    if isinstance(error, ContentRefused):
-        return f"it could not be stored: {error}"
-    if isinstance(error, DatabaseError):
-        raise error
-    return f"it could not be judged: {whereabouts(error)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,12 +249,3 @@ def _cut(listed: Sequence[Listed]) -> Iterator[list[Listed]]:
         size += one.size
     if portion:
         yield portion
-
-
-def tell(log: structlog.BoundLogger, decisions: Sequence[Decision]) -> None:
-    """Log what became of a batch: numbers, never contents."""
-    counts = {disposition.value: 0 for disposition in Disposition}
-    for decision in decisions:
-        counts[decision.disposition] += 1
-    if decisions:
-        log.info("received", **{name: count for name, count in counts.items() if count})

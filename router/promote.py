@@ -1,0 +1,72 @@
+"""A batch becomes the CRM's, whatever is wrong with one message of it.
+
+Faults of a message halve its batch until it is alone, and it becomes a dead letter; faults of the system leave
+everything as it was, to be tried again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from router.errors import ContentRefused, DatabaseError, whereabouts
+from router.model import Copy, Decision, Disposition, Message
+from router.pipeline import decide_batch
+from router.repository import inbox
+from router.repository.database import Database
+from router.repository.inbox import Batch
+
+
+async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
+    """Promote a batch; one decision per copy. A copy that cannot be stored or judged becomes a dead letter.
+
+    Raises DatabaseError for faults of the system, and LeaseLost; nothing of what is left was committed then. Copies
+    that lie in one place are committed together, so that it is never settled before all of them are decided.
+    """
+    try:
+        return await inbox.promote(database, batch, decide_batch)
+    except Exception as error:  # noqa: BLE001  # a step's own bug must not stop a mailbox
+        fault = _fault_of_message(error)
+    places = list(dict.fromkeys(copy.lies_at for copy in batch.copies))
+    if len(places) <= 1:
+        lone = len(batch.copies) == 1
+        copies = batch.copies if lone else [await _tried(database, copy) for copy in batch.copies]
+        if all(copy.fault is None for copy in copies):
+            copies = [_dead(copy, fault) for copy in copies]
+        return await inbox.promote(database, replace(batch, copies=copies), decide_batch)
+    first_half = set(places[: len(places) // 2])
+    first = [copy for copy in batch.copies if copy.lies_at in first_half]
+    second = [copy for copy in batch.copies if copy.lies_at not in first_half]
+    decisions = await promote_batch(database, replace(batch, copies=first, cursor=None))
+    return decisions + await promote_batch(database, replace(batch, copies=second))
+
+
+async def _tried(database: Database, copy: Copy) -> Copy:
+    """Find out whether a copy is what breaks its forward: the others in it go through."""
+    try:
+        await inbox.try_out(database, copy, decide_batch)
+    except Exception as error:  # noqa: BLE001  # as above
+        return _dead(copy, _fault_of_message(error))
+    return copy
+
+
+def _dead(copy: Copy, fault: str) -> Copy:
+    return replace(copy, message=Message(), fault=fault)
+
+
+def _fault_of_message(error: Exception) -> str:
+    """Say what is wrong with a message; raises the error again if it is the system's."""
+    if isinstance(error, ContentRefused):
+        return f"it could not be stored: {error}"
+    if isinstance(error, DatabaseError):
+        raise error
+    return f"it could not be judged: {whereabouts(error)}"
+
+
+def tell(log: structlog.BoundLogger, decisions: Sequence[Decision]) -> None:
+    """Log what became of a batch: numbers, never contents."""
+    counts = {disposition.value: 0 for disposition in Disposition}
+    for decision in decisions:
+        counts[decision.disposition] += 1
+    if decisions:
+        log.info("received", **{name: count for name, count in counts.items() if count})
