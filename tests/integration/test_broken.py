@@ -75,6 +75,7 @@ async def test_t97_a_message_that_cannot_be_read_is_a_dead_letter_and_its_neighb
         assert await reasons(crm) == {TOO_LONG: 1, ENDED: 1}
         dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox, "four"))
         await crm.wait_for_emails(4)
+        await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
     assert {row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")} == {
         "one",
         "two",

@@ -272,7 +272,7 @@ def test_examples_are_printed_as_they_are(tmp_path: Path) -> None:
     assert cli("profile", "example", "imap") == (ROOT / "profiles/imap.toml").read_text(encoding="utf-8")
     done = cli.both("profile", "example", "pigeon")
     assert done.returncode == 2
-    assert "there are imap, smtp" in done.stderr
+    assert "there are imap, lmtp, maildir, pop3, smtp" in done.stderr
 
 
 def test_the_schema_is_json(tmp_path: Path) -> None:
