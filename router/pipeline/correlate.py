@@ -5,22 +5,13 @@ is written by nobody but us, and a token can be read over somebody's shoulder: t
 the email that they name. Of anybody else the private header is as if it were not there; the token is for a person.
 """
 
-import re
 from collections.abc import Iterator
 
 from router.model import Facts, Message, Method, ThreadEmail
 from router.pipeline.state import State
+from router.pipeline.subject import is_forward
 
 NEW_ON_THREAD = "new-on-thread"
-
-# "FW: Offer", "[list] Fwd: Offer", "WG[2]: Offer", in the languages of mail programs; "Re: Fwd: Offer" is an answer.
-# Not "VS:", which forwards in Swedish and answers in Finnish: an answer must not be lost.
-_FORWARD = re.compile(
-    r"(?:\s*\[[^\]]{0,80}\])*\s*"
-    r"(?:fwd?|fw|wg|tr|rv|i|enc|doorst|vb|vl|vid\.?sänt|videresendt|pd|továbbítás|fwd?\s*\.|转发|轉寄|転送)"
-    r"(?:\[\d{1,3}\])?\s*[:\uff1a]",
-    re.IGNORECASE,
-)
 
 
 def correlate(state: State, facts: Facts) -> State:
@@ -28,7 +19,7 @@ def correlate(state: State, facts: Facts) -> State:
     message = state.copy.message
     if state.correlated is not None:
         return state  # a report
-    if _FORWARD.match(message.subject):
+    if is_forward(message.subject):
         return _suggest(state, facts)
     for method, email in _named_by_headers(message, facts):
         state = state.because(f"answers a CRM email, by {method}", correlated=email, method=method)
