@@ -158,6 +158,19 @@ async def test_a_server_that_will_not_settle_keeps_no_mail_from_coming_in(
     assert dovecot.count(mailbox) == 3
 
 
+async def test_a_folder_that_takes_nothing_is_not_told_as_mail_that_cannot_be_read(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.append(mailbox, letter(contact, mailbox, "before"), "Done")
+    (dovecot.maildir(mailbox, "Done") / "tmp").chmod(0o500)
+    router = await new_router(incoming(after="move:Done", poll=1))
+    await crm.wait_for_sources(1)
+    dovecot.deliver(mailbox, letter(contact, mailbox, "after"))
+    await router.wait_for_log('a mailbox is at fault, and tried again".*does not move to the folder Done')
+    await crm.wait_for_emails(1)
+
+
 async def test_many_mailboxes_take_turns_at_few_connections(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, contact: str
 ) -> None:

@@ -270,9 +270,10 @@ class ImapAccount:
             imap.capabilities.discard("NOTIFY")
 
     async def _refusal(self, folder: str, reply: Reply) -> TransportError:
-        refused = f"{self.imap.peer} does not open the folder {folder} of {self.mailbox}"
-        gone = reply.code == "NONEXISTENT" or (not reply.passing and not await is_there(self.imap, folder))
-        return reply.refusal(refused, Missing if gone else Permanent)
+        if reply.code == "NONEXISTENT" or (not reply.passing and not await is_there(self.imap, folder)):
+            there = f'there is no folder "{folder}" in {self.mailbox} at {self.imap.peer}'
+            return Missing(f'{there}: make it, or take it out of "folders" ({reply.words})')
+        return reply.refusal(f"{self.imap.peer} does not open the folder {folder} of {self.mailbox}")
 
 
 def _clock() -> float:
