@@ -112,6 +112,34 @@ async def test_a_folder_made_later_is_read_from_when_the_mailbox_began(
     }
 
 
+@pytest.mark.parametrize("folders", [["*"], ["INBOX", "Done"]])
+async def test_what_was_moved_stays_where_it_is(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    contact: str,
+    folders: list[str],
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.append(mailbox, letter(contact, mailbox, "old"), "Done")
+    router = await new_router(incoming(folders=folders, after="move:Done", poll=1))
+    await crm.wait_for_sources(2)
+    dovecot.deliver(mailbox, letter(contact, mailbox, "one"))
+    await crm.wait_for_emails(1)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+    await router.stop()
+    await router.start()  # which finds the folder
+    dovecot.deliver(mailbox, letter(contact, mailbox, "two"))
+    await crm.wait_for_emails(2)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+    await router.stop()
+    with dovecot.connect(mailbox) as imap:
+        _, (told,) = imap.status("Done", "(MESSAGES UIDNEXT)")
+    assert told == b"Done (MESSAGES 3 UIDNEXT 4)"  # each was moved once
+
+
 async def test_a_missing_folder_is_told_and_the_others_are_read(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
 ) -> None:
