@@ -18,7 +18,7 @@ EXPIRES_SOON = timedelta(days=21)
 _EXPIRED = {10}
 _OTHER_NAME = {62, 64}
 
-_TOO_MANY = re.compile(r"\[LIMIT\]|connections|sessions", re.IGNORECASE)
+_TOO_MANY = re.compile(r"\[LIMIT\]|connections", re.IGNORECASE)
 
 Ports = Mapping[Security, int]
 """The protocol's own port for each kind of security."""

@@ -1,6 +1,7 @@
 """`test`: connects to every profile for real, and says what works."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -101,15 +102,11 @@ def _chosen(profiles: Profiles, name: str | None) -> Sequence[Profile] | None:
 
 
 def _address(owner: str) -> str:
-    try:
-        address = parse(owner)
-    except ValueError:
-        address = "*"
-    if "*" in address:
-        raise typer.BadParameter(
-            f'"{owner}" is no address of one mailbox, such as "ann@example.com"', param_hint="--owner"
-        )
-    return address
+    with suppress(ValueError):
+        if "*" not in (address := parse(owner)):
+            return address
+    words = f'"{owner}" is no address of one mailbox, such as "ann@example.com"'
+    raise typer.BadParameter(words, param_hint="--owner")
 
 
 class _Report:
