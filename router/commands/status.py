@@ -93,19 +93,28 @@ def _told_sources(sources: tuple[SourceStatus, ...]) -> str:
 def _say_sources(status: Status) -> None:
     readers = {one.id: f"{one.host}:{one.pid}" for one in status.processes if one.alive}
     say_table(
-        ["profile", "mailbox", "folder", "read by", *Disposition, "fault"],
+        ["profile", "mailbox", "folder", "read by", *Disposition],
         [
             (
                 one.profile,
-                one.mailbox or ("(forward mailbox)" if one.folder else "(listener)"),
+                _mailbox(one),
                 one.folder,
                 _reader(one, readers),
                 *(one.dispositions[disposition] for disposition in Disposition),
-                one.fault or "",
             )
             for one in status.sources
         ],
     )
+    faulty = [one for one in status.sources if one.fault is not None]
+    if faulty:
+        say()
+    for one in faulty:
+        whose = " ".join(filter(None, (one.profile, _mailbox(one), one.folder)))
+        say(f"at fault    {whose}: {one.fault}")
+
+
+def _mailbox(source: SourceStatus) -> str:
+    return source.mailbox or ("(forward mailbox)" if source.folder else "(listener)")
 
 
 def _reader(source: SourceStatus, readers: dict[UUID, str]) -> str:

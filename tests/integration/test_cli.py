@@ -402,8 +402,9 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert "email-router owners approve bob@in.test\n" in shown
     assert "3, 1 at fault; copies seen: 0 promoted, 0 duplicate, 2 ignored, 0 held, 1 dead" in shown
     assert re.search(r"^staff +ann@in\.test +INBOX +here:11 +0 +0 +2 +0 +1\s*$", shown, re.MULTILINE)
+    assert re.search(r"^staff +bob@in\.test +INBOX +nobody[ 0]*$", shown, re.MULTILINE)
     assert re.search(
-        r"^staff +bob@in\.test +INBOX +nobody .* no \N{REPLACEMENT CHARACTER}\[31mway\s*$", shown, re.MULTILINE
+        r"^at fault    staff bob@in\.test INBOX: .*no \N{REPLACEMENT CHARACTER}\[31mway$", shown, re.MULTILINE
     )
 
 
