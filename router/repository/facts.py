@@ -111,7 +111,8 @@ async def _read_automatic(connection: Connection, copies: Sequence[Copy], facts:
     """Count the automatic emails of the last hour on the threads that automatic copies are on.
 
     A thread is told by the oldest email that can be reached from one of its emails, upwards and no further than to
-    the first that is older than an hour: so what is read is what came lately, however long the thread is.
+    the first that is older than an hour: so what is read is what came lately, however long the thread is. Emails of one
+    batch are of one age: of these it is the one that answers nothing.
     """
     answered = {
         email.id
@@ -130,7 +131,8 @@ async def _read_automatic(connection: Connection, copies: Sequence[Copy], facts:
             FROM up JOIN crm.email AS e ON e.id = up.correlated_id
             WHERE up.created_at > now() - interval '1 hour'
         ), thread AS (
-            SELECT DISTINCT ON (named_id) named_id, id FROM up ORDER BY named_id, created_at, id
+            SELECT DISTINCT ON (named_id) named_id, id FROM up
+            ORDER BY named_id, created_at, correlated_id IS NOT NULL, id
         ), down AS (
             SELECT id AS thread_id, id, false AS counts FROM thread
             UNION
