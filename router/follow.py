@@ -24,7 +24,7 @@ from transports.base import Account, Permanent, Temporary, TransportError, Unaut
 
 _log = structlog.get_logger(__name__)
 
-_FOLDERS_LAST = 600.0  # seconds after which the server is asked again which folders there are
+_FOLDERS_LAST = 60.0  # seconds after which the server is asked again which folders there are
 
 
 class Turns:

@@ -3,12 +3,17 @@
 import asyncio
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from router import app, follow, profile
+from router.pipeline.read import read
+from router.repository.database import Database
+from router.workers import Workers
 from tests.crm import Crm
 from tests.letters import letter, new_id
-from tests.profiles import Profile
+from tests.profiles import SECRETS, Profile
 from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.proxy import Proxy
@@ -111,6 +116,59 @@ async def test_a_folder_made_later_is_read_from_when_the_mailbox_began(
         "filed while we were away",
         "new",
     }
+
+
+@pytest.mark.parametrize("folders", [["*"], ["INBOX", "Done"]])
+async def test_what_was_moved_stays_where_it_is(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    contact: str,
+    folders: list[str],
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.append(mailbox, letter(contact, mailbox, "old"), "Done")
+    router = await new_router(incoming(folders=folders, after="move:Done", poll=1))
+    await crm.wait_for_sources(2)
+    dovecot.deliver(mailbox, letter(contact, mailbox, "one"))
+    await crm.wait_for_emails(1)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+    await router.stop()
+    await router.start()  # which finds the folder
+    dovecot.deliver(mailbox, letter(contact, mailbox, "two"))
+    await crm.wait_for_emails(2)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+    await router.stop()
+    with dovecot.connect(mailbox) as imap:
+        _, (told,) = imap.status("Done", "(MESSAGES UIDNEXT)")
+    assert told == b"Done (MESSAGES 3 UIDNEXT 4)"  # each was moved once
+
+
+async def test_a_folder_made_while_the_mailbox_is_followed_is_read_too(
+    crm: Crm,
+    database: str,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    contact: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follow, "_FOLDERS_LAST", 0)
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "all.toml").write_text(incoming(folders=["*"], poll=1))
+    await crm.owner(mailbox, "all")
+    stop = asyncio.Event()
+    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
+        serving = asyncio.create_task(app.serve(ours, parsers, profile.load(tmp_path), timedelta(seconds=10), stop))
+        await crm.wait_for_sources(2)  # with Sent
+        dovecot.append(mailbox, letter(contact, mailbox, "filed"), "Later")
+        await crm.wait_for_emails(1)
+        stop.set()
+        await serving
 
 
 async def test_a_missing_folder_is_told_and_the_others_are_read(

@@ -50,7 +50,7 @@ async def _inside(imap: ImapProtocol, settings: ImapSettings, mailbox: str, afte
         yield _capabilities(imap, settings)
         step = "folders"
         there = await find_folders(imap)
-        wanted = wanted_folders(there, settings.folders, sent=settings.sent)
+        wanted = wanted_folders(there, settings.folders, after, sent=settings.sent)
         folders = _Folders(imap, there)
         for folder in wanted:
             if (wrong := await folders.look_into(folder.name)) is not None:
