@@ -64,7 +64,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What kind of message it is. `automatic` and `loop` say what shows it; None: it is not."""
+    """What kind of message it is. `automatic` and `loop` say what shows it; None: it is not.
+
+    `read_id` is the Message-ID of the email that it is a read receipt of.
+    """
 
     automatic: str | None = None
     report: Report | None = None
@@ -72,3 +75,4 @@ class Classification:
     calendar: CalendarEvent | None = None
     loop: str | None = None
     verdict: Verdict | None = None
+    read_id: str | None = None

@@ -9,7 +9,7 @@ from router.model.classification import CalendarEvent, Report
 from router.model.message import Mark, Role
 from router.model.tracking import Disposition, Rule
 
-Method = Literal["in-reply-to", "references", "private-header", "token", "report"]
+Method = Literal["in-reply-to", "references", "read-receipt", "private-header", "token", "report"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,10 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A part that is not the body. `content` is decoded; `filename` is safe to write to disk."""
+    """A part that is not the body. `content` is decoded; `filename` is safe to write to disk.
+
+    `method` is what the Content-Type of a calendar says that it is for (RFC 6047 §2.4).
+    """
 
     filename: str
     media_type: str
@@ -28,6 +31,7 @@ class Attachment:
     content_id: str | None = None
     inline: bool = False
     original_filename: str | None = None
+    method: str = ""
 
 
 class Mark(NamedTuple):

@@ -1,26 +1,18 @@
 """Which earlier email of the CRM the message answers: by In-Reply-To, References, our private header, or our token.
 
-In-Reply-To and References name an email nobody could guess, so whoever answers it is on the thread. The private header
-is written by nobody but us, and a token can be read over somebody's shoulder: they count only from a sender who was on
-the email that they name. Of anybody else the private header is as if it were not there; the token is for a person.
+A read receipt belongs to the email that it names. In-Reply-To, References and receipts name an email nobody could
+guess, so whoever answers it is on the thread. The private header is written by nobody but us, and a token can be read
+over somebody's shoulder: they count only from a sender who was on the email that they name. Of anybody else the private
+header is as if it were not there; the token is for a person.
 """
 
-import re
 from collections.abc import Iterator
 
-from router.model import Facts, Message, Method, ThreadEmail
+from router.model import Copy, Facts, Message, Method, ThreadEmail
 from router.pipeline.state import State
+from router.pipeline.subject import is_forward
 
 NEW_ON_THREAD = "new-on-thread"
-
-# "FW: Offer", "[list] Fwd: Offer", "WG[2]: Offer", in the languages of mail programs; "Re: Fwd: Offer" is an answer.
-# Not "VS:", which forwards in Swedish and answers in Finnish: an answer must not be lost.
-_FORWARD = re.compile(
-    r"(?:\s*\[[^\]]{0,80}\])*\s*"
-    r"(?:fwd?|fw|wg|tr|rv|i|enc|doorst|vb|vl|vid\.?sänt|videresendt|pd|továbbítás|fwd?\s*\.|转发|轉寄|転送)"
-    r"(?:\[\d{1,3}\])?\s*[:\uff1a]",
-    re.IGNORECASE,
-)
 
 
 def correlate(state: State, facts: Facts) -> State:
@@ -28,9 +20,9 @@ def correlate(state: State, facts: Facts) -> State:
     message = state.copy.message
     if state.correlated is not None:
         return state  # a report
-    if _FORWARD.match(message.subject):
+    if is_forward(message.subject):
         return _suggest(state, facts)
-    for method, email in _named_by_headers(message, facts):
+    for method, email in _named_by_ids(state.copy, facts):
         state = state.because(f"answers a CRM email, by {method}", correlated=email, method=method)
         if message.sender not in email.participants and not state.copy.sent:
             state = state.because("the sender is new on the thread", flags=(*state.flags, NEW_ON_THREAD))
@@ -40,14 +32,17 @@ def correlate(state: State, facts: Facts) -> State:
     return _by_token(state, facts)
 
 
-def _named_by_headers(message: Message, facts: Facts) -> Iterator[tuple[Method, ThreadEmail]]:
-    """Yield the CRM emails that In-Reply-To and then References name, the nearest first."""
+def _named_by_ids(copy: Copy, facts: Facts) -> Iterator[tuple[Method, ThreadEmail]]:
+    """Yield the CRM emails that In-Reply-To, then References, then a read receipt name, the nearest first."""
+    message, read_id = copy.message, copy.classification.read_id
     for message_id in message.in_reply_to:
         if email := facts.email_of_id(message_id):
             yield "in-reply-to", email
     for message_id in reversed(message.references):
         if email := facts.email_of_id(message_id):
             yield "references", email
+    if read_id and (email := facts.email_of_id(read_id)):
+        yield "read-receipt", email
 
 
 def _claimed(state: State, facts: Facts) -> Iterator[ThreadEmail]:
@@ -78,7 +73,7 @@ def _by_token(state: State, facts: Facts) -> State:
 
 
 def _suggest(state: State, facts: Facts) -> State:
-    emails = [email for _, email in _named_by_headers(state.copy.message, facts)]
+    emails = [email for _, email in _named_by_ids(state.copy, facts)]
     emails += _named_by_tokens(state.copy.message, facts)
     ids = dict.fromkeys(email.id for email in emails)
     return state.because(*(f"a forward is not an answer; suggested: email {id_}" for id_ in list(ids)[:5]))

@@ -293,4 +293,5 @@ def _attachment(part: Part, content: bytes, name: str | None, number: int, *, in
         content_id=content_id,
         inline=inline,
         original_filename=original if original != filename else None,
+        method=clean_line(part.parameters.get("method", ""))[:40],
     )

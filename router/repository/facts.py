@@ -26,10 +26,10 @@ _RECORDS_OF_ONE_ADDRESS = 101
 
 
 def ids_of(copy: Copy) -> list[str]:
-    """Every message id that this message has, answers, claims or reports on."""
-    message, report = copy.message, copy.classification.report
+    """Every message id that this message has, answers, claims, reports on or says was read."""
+    message, report, read_id = copy.message, copy.classification.report, copy.classification.read_id
     ids = [*message.thread_ids, *message.claims, *([message.message_id] if message.message_id else [])]
-    return [*ids, *(report.message_ids if report else ())]
+    return [*ids, *(report.message_ids if report else ()), *([read_id] if read_id else [])]
 
 
 def _tokens_of(copy: Copy) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from router.errors import LeaseLost
-from router.model import Copy, Decision, Disposition, Facts, Rule, message_id_hash
+from router.model import Copy, Decision, Disposition, Facts, Rule
 from router.repository.attachments import Stored, prepare, write_attachments
 from router.repository.database import Connection, Database
 from router.repository.facts import read_facts
@@ -157,15 +157,6 @@ async def _write_emails(
         """,
         [copy.key for copy, _ in promoted],
         [email.id for _, email in promoted],
-    )
-    named = [(email.id, message_id_hash(email.message_id)) for _, email in promoted if email.message_id]
-    await connection.execute(
-        """
-        UPDATE router.message_id AS m SET email_id = w.email_id
-        FROM unnest($1::bytea[], $2::uuid[]) AS w (hash, email_id) WHERE m.hash = w.hash AND m.email_id IS NULL
-        """,
-        [hashed for _, hashed in named],
-        [email_id for email_id, _ in named],
     )
     await connection.copy_records_to_table(
         "party",

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,7 +7,8 @@ import asyncpg
 import pytest
 
 from router.errors import DatabaseError, MigrationError
-from router.repository.migrate import migrate
+from router.model import message_id_hash
+from router.repository.migrate import MIGRATIONS, migrate
 from tests.databases import Postgres
 
 
@@ -138,6 +140,32 @@ async def test_says_which_right_is_missing(postgres: Postgres, empty: str, folde
 async def test_says_that_the_database_cannot_be_reached(postgres: Postgres, folder: Path) -> None:
     with pytest.raises(DatabaseError, match='cannot connect to the database: database "absent" does not exist'):
         await migrate(postgres.dsn("absent"), folder)
+
+
+async def test_emails_that_were_imported_before_are_known_by_their_ids_after(empty: str, tmp_path: Path) -> None:
+    for file in sorted(MIGRATIONS.glob("*.sql")):
+        if file.name.endswith("_known_ids.sql"):
+            break
+        shutil.copy(file, tmp_path)
+    await migrate(empty, tmp_path)
+    connection = await asyncpg.connect(empty)
+    await connection.execute(
+        """
+        INSERT INTO crm.email (direction, status, subject, message_id, created_at) VALUES
+            ('out', 'sent', 'first', 'a@example.com', '2026-01-01'),
+            ('in', 'received', 'copy', 'a@example.com', '2026-01-02'),
+            ('in', 'received', 'answer', 'b@example.com', now()), ('out', 'draft', 'draft', 'c@example.com', now()),
+            ('out', 'sent', 'relayed', 'd@example.com', now()), ('out', 'sent', 'other', 'e@example.com', now())
+        """
+    )
+    await connection.executemany(
+        "INSERT INTO router.message_id (hash, email_id) SELECT $1, (SELECT id FROM crm.email WHERE subject = $2)",
+        [(message_id_hash("b@example.com"), None), (message_id_hash("d@example.com"), "other")],
+    )
+    await migrate(connection)
+    rows = await connection.fetch("SELECT subject FROM router.message_id JOIN crm.email AS e ON e.id = email_id")
+    assert sorted(row["subject"] for row in rows) == ["answer", "first", "other", "other"]
+    await connection.close()
 
 
 async def test_each_test_has_a_database_of_its_own(database: str, empty: str) -> None:

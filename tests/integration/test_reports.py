@@ -101,6 +101,60 @@ async def test_t71_a_lone_recipient_is_meant_whatever_the_address_became(
     assert [state for state, _ in await states(crm, offer)] == ["accepted"] * 3
 
 
+async def test_t71_a_bounce_of_an_email_that_the_crm_imported_is_written_onto_it(
+    crm: Crm, offer: UUID, dovecot: Dovecot, mailbox: str, customers: list[str]
+) -> None:
+    imported = await crm.sql.fetchval(
+        "INSERT INTO crm.email (direction, status, message_id) VALUES ('out', 'sent', 'crm1@example.com') RETURNING id"
+    )
+    for customer in customers:
+        await crm.admin.execute(
+            "INSERT INTO crm.party (email_id, role, address) VALUES ($1, 'to', $2)", imported, customer
+        )
+    before = await states(crm, offer)
+    dovecot.deliver(
+        mailbox, report(mailbox, status(customers[0], "failed", "5.1.1"), "Message-ID: <crm1@example.com>\n")
+    )
+    await crm.wait_for_emails(1)
+    assert await states(crm, imported) == [("refused", "5.1.1")]
+    assert await states(crm, offer) == before
+
+
+async def test_t71_a_bounce_that_a_person_forwards_changes_nothing_and_is_not_lost(
+    crm: Crm, offer: UUID, dovecot: Dovecot, mailbox: str, customers: list[str]
+) -> None:
+    await crm.admin.execute("UPDATE crm.owner SET tracking_rule = 'all'")
+    before = await states(crm, offer)
+    original = f"Message-ID: <{(await crm.email(offer))['message_id']}>\n"
+    bounce = report(mailbox, status(customers[0], "failed", "5.1.1"), original)
+    forward = (
+        bounce.replace(b"MAILER-DAEMON@kunde.test", customers[1].encode())
+        .replace(b"Subject: ", b"Subject: Fwd: ")
+        .replace(b"multipart/report; report-type=delivery-status", b"multipart/mixed")
+    )
+    dovecot.deliver(mailbox, forward)
+    await crm.wait_for_emails(1)
+    assert await states(crm, offer) == before
+    [email] = await crm.rows("SELECT flags, correlated_id FROM crm.email WHERE direction = 'in'")
+    assert (email["flags"], email["correlated_id"]) == ([], None)
+
+
+async def test_t70_a_read_receipt_belongs_to_the_email_that_was_read(
+    crm: Crm, offer: UUID, dovecot: Dovecot, mailbox: str, customers: list[str]
+) -> None:
+    told = f"Final-Recipient: rfc822;a@b.test\nOriginal-Message-ID: <{(await crm.email(offer))['message_id']}>\n"
+    kind = "disposition-notification"
+    receipt = report(mailbox, told, "Subject: Offer\n", kind, f"message/{kind}")
+    dovecot.deliver(mailbox, receipt.replace(b"MAILER-DAEMON@kunde.test", customers[0].encode()))
+    await crm.wait_for_emails(1)
+    [email] = await crm.rows("SELECT * FROM crm.email WHERE direction = 'in'")
+    assert (email["correlated_id"], email["correlation_method"], email["flags"]) == (
+        offer,
+        "read-receipt",
+        ["automatic"],
+    )
+
+
 async def test_t73_t70_backscatter_is_ignored_and_an_out_of_office_is_automatic(
     crm: Crm, offer: UUID, dovecot: Dovecot, mailbox: str, customers: list[str]
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.model import normalise
+from router.model import message_id_hash, normalise
 
 
 @pytest.fixture
@@ -235,3 +235,41 @@ async def test_events_are_read_in_an_order_in_which_none_can_appear_later(
     first = events[0]
     after = await sql.fetch("SELECT kind FROM crm.events_after($1, $2)", first["transaction"], first["id"])
     assert [row["kind"] for row in after] == ["fast"]
+
+
+async def test_message_ids_are_hashed_alike_in_sql_and_in_python(sql: "asyncpg.Connection[asyncpg.Record]") -> None:
+    for message_id in ("crm1@example.com", "büro@example.com", "a" * 5_000, ""):
+        assert await sql.fetchval("SELECT router.message_id_hash($1)", message_id) == message_id_hash(message_id)
+
+
+async def test_a_sent_or_received_email_is_known_by_its_message_id(sql: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async def inserted(message_id: str | None, status: str) -> UUID:
+        made = await sql.fetchval(
+            "INSERT INTO crm.email (direction, status, message_id) VALUES ($1, $2, $3) RETURNING id",
+            "in" if status == "received" else "out",
+            status,
+            message_id,
+        )
+        assert isinstance(made, UUID)
+        return made
+
+    async def known(message_id: str) -> UUID | None:
+        found: UUID | None = await sql.fetchval(
+            "SELECT email_id FROM router.message_id WHERE hash = $1", message_id_hash(message_id)
+        )
+        return found
+
+    first, received = await inserted("a@example.com", "sent"), await inserted("b@example.com", "received")
+    late = await inserted(None, "sent")
+    await inserted("a@example.com", "sent")
+    for status in ("draft", "canceled"):
+        await inserted(f"{status}@example.com", status)
+        assert await known(f"{status}@example.com") is None
+    assert (await known("a@example.com"), await known("b@example.com")) == (first, received)
+
+    await sql.execute("UPDATE crm.email SET message_id = 'c@example.com' WHERE id = $1", late)
+    assert await known("c@example.com") == late
+
+    await sql.execute("DELETE FROM crm.email WHERE id = $1", first)
+    again = await inserted("a@example.com", "sent")
+    assert await known("a@example.com") == again

@@ -230,3 +230,36 @@ async def test_a_strangers_token_opens_no_door(
     assert await crm.rows("SELECT * FROM crm.email WHERE direction = 'in'") == []
     # It is in its mailbox still, so its bytes are kept nowhere else.
     assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == 0
+
+
+@pytest.mark.parametrize(("direction", "status"), [("out", "sent"), ("in", "received")])
+async def test_what_answers_an_email_that_the_crm_imported_belongs_to_it(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    direction: str,
+    status: str,
+) -> None:
+    customer = mailbox.replace("@in.test", "@kunde.test")
+    await crm.owner(mailbox, "replies")
+    imported = new_id()
+    email_id = await crm.sql.fetchval(
+        "INSERT INTO crm.email (direction, status, message_id, subject) VALUES ($1, $2, $3, 'Offer') RETURNING id",
+        direction,
+        status,
+        imported.strip("<>"),
+    )
+    await crm.admin.execute(
+        "INSERT INTO crm.party (email_id, role, address) VALUES ($1, 'from', $2), ($1, 'to', $3)",
+        email_id,
+        *((mailbox, customer) if direction == "out" else (customer, mailbox)),
+    )
+    await new_router(incoming())
+    await crm.wait_for_sources(1)
+    dovecot.deliver(mailbox, letter(customer, mailbox, "AW: Offer", "Yes.\n", In_Reply_To=imported))
+    await crm.wait_for_emails(2 if direction == "in" else 1)
+    [answer] = await crm.rows("SELECT * FROM crm.email WHERE direction = 'in' AND id <> $1", email_id)
+    assert (answer["correlated_id"], answer["correlation_method"]) == (email_id, "in-reply-to")
+    assert answer["flags"] == []

@@ -13,6 +13,7 @@ from router.pipeline.classify.bulk import find_bulk
 from router.pipeline.classify.calendar import find_event
 from router.pipeline.classify.headers import Headers
 from router.pipeline.classify.loop import find_loop
+from router.pipeline.classify.receipt import find_read_id
 from router.pipeline.classify.report import find_report
 
 __all__ = ["classify"]
@@ -31,6 +32,7 @@ def classify(message: Message, authserv: str | None = None) -> Classification:
         calendar=_guarded(lambda: find_event(message)),
         loop=_guarded(lambda: find_loop(message, headers)),
         verdict=_guarded(lambda: find_verdict(headers, authserv)) if authserv else None,
+        read_id=_guarded(lambda: find_read_id(message, headers)),
     )
 
 

@@ -3,10 +3,10 @@
 import re
 
 from router.model import Message
-from router.pipeline.classify.dialects import is_mail_system
 from router.pipeline.classify.headers import Headers
+from router.pipeline.classify.system import has_empty_return_path, is_mail_system, may_report, submitted_as
 
-# Headers that only automatic replies have, whatever is in them.
+# Headers that only automatic replies have, whatever is in them but a no.
 _TELLING = (
     "x-autoreply",
     "x-autorespond",
@@ -34,44 +34,60 @@ _TELLING_VALUES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("delivered-to", re.compile(r"autoresponder$", re.IGNORECASE)),
     ("x-mailer", re.compile(r"vacation|auto-?respon", re.IGNORECASE)),
 )
-# How the mail programs of many countries begin the subject of an automatic reply, always with a colon after it.
-_SUBJECT = re.compile(
-    r"\s*(?:auto(?:matic)?[ -]?(?:reply|response|responder)|auto|out of (?:the )?office(?: auto-?reply)?|autoreply"
-    r"|automatische antwort|abwesenheitsnotiz|abwesend|automatische reactie|automatisch antwoord|afwezig"
-    r"|r[ée]ponse automatique|absence du bureau|respuesta autom[áa]tica|fuera de (?:la )?oficina"
-    r"|risposta automatica|fuori sede|resposta autom[áa]tica|automatisk svar|autosvar|automatiskt svar"
-    r"|fr[åa]nvaro(?:meddelande)?|automaattinen vastaus|poissa|automatick[áa] odpov[ěe][ďd]|odpowied[źz] automatyczna"
+_SAYS_NO = frozenset({"", "no", "false", "none", "off", "0"})
+# How the mail programs of many countries begin the subject of an automatic reply to another subject.
+_CLEAR_SUBJECT = re.compile(
+    r"\s*(?:auto(?:matic)?[ -]?(?:reply|response)"
+    r"|automatische antwort|automatische reactie|automatisch antwoord"
+    r"|r[ée]ponse automatique|respuesta autom[áa]tica"
+    r"|risposta automatica|resposta autom[áa]tica|automatisk svar|autosvar|automatiskt svar"
+    r"|automaattinen vastaus|automatick[áa] odpov[ěe][ďd]|odpowied[źz] automatyczna"
     r"|autoodpowied[źz]|automatikus v[áa]lasz|r[ăa]spuns automat|otomatik yan\u0131t|автоматический ответ|автоответ"
-    r"|автоматична відповідь|αυτόματη απάντηση|自動応答|自動返信|不在通知|自动答复|自动回复|自動回覆|자동 회신"
-    r"|תשובה אוטומטית|رد تلقائي)\s*(?:[:\uff1a]|$)",
+    r"|автоматична відповідь|αυτόματη απάντηση|自動応答|自動返信|自动答复|自动回复|自動回覆|자동 회신"
+    r"|תשובה אוטומטית|رد تلقائي)\s*[:\uff1a]\s*\S",
     re.IGNORECASE,
 )
+# How they begin it, too; but so may a person's subject.
+_LIKELY_SUBJECT = re.compile(
+    r"\s*(?:auto(?:matic)?[ -]?(?:reply|response|responder)"
+    r"|out of (?:the )?office(?: auto-?reply)?|abwesenheitsnotiz|abwesend|afwezig|absence du bureau"
+    r"|fuera de (?:la )?oficina|fuori sede|fr[åa]nvaro(?:meddelande)?|poissa|不在通知)\s*(?:[:\uff1a]|$)",
+    re.IGNORECASE,
+)
+# What bears such a subject out, though it proves nothing by itself: people's mail has it, too.
+_SIGNS = ("precedence", "x-auto-response-suppress", "list-id", "list-unsubscribe")
 
 
 def find_automatic(message: Message, headers: Headers) -> str | None:
     """Say what shows that no person wrote it for this recipient; None if nothing does."""
-    return _told_by_standard(headers) or _told_by_custom(headers) or _told_by_sender(message, headers)
+    return _told_by_standard(message, headers) or _told_by_custom(headers) or _told_by_sender(message, headers)
 
 
-def _told_by_standard(headers: Headers) -> str | None:
-    submitted = headers.first("auto-submitted").partition(";")[0].partition("(")[0].strip().lower()
-    if submitted and submitted != "no":
+def _told_by_standard(message: Message, headers: Headers) -> str | None:
+    if submitted := submitted_as(headers):
         return f"Auto-Submitted: {submitted[:40]}"
     media_type, parameters = headers.parameters("content-type")
-    if media_type == "multipart/report":
+    if media_type == "multipart/report" and may_report(message, headers):
         return f"a report: {parameters.get('report-type', 'of an unknown type')[:40].lower()}"
     return None
 
 
 def _told_by_custom(headers: Headers) -> str | None:
-    names = [name for name in _TELLING if name in headers]
+    names = [name for name in _TELLING if any(value.strip().lower() not in _SAYS_NO for value in headers.all(name))]
     names += (name for name, pattern in _TELLING_VALUES if any(pattern.search(value) for value in headers.all(name)))
     return f"the header {names[0]}" if names else None
 
 
 def _told_by_sender(message: Message, headers: Headers) -> str | None:
-    if "<>" in headers.all("return-path"):
-        return "an empty return path"  # RFC 3834 §3.3: nothing that a person sends has one
-    if is_mail_system(message.sender):
+    if has_empty_return_path(headers):
+        return "an empty return path"
+    if is_mail_system(message, headers):
         return "the sender is a mail system"
-    return "the subject is that of an automatic reply" if _SUBJECT.match(message.subject) else None
+    told = _CLEAR_SUBJECT.match(message.subject) or (
+        _LIKELY_SUBJECT.match(message.subject) and _bears_out(message, headers)
+    )
+    return "the subject is that of an automatic reply" if told else None
+
+
+def _bears_out(message: Message, headers: Headers) -> bool:
+    return bool(message.thread_ids) or any(name in headers for name in _SIGNS)

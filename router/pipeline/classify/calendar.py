@@ -27,13 +27,13 @@ _ESCAPED = re.compile(r"\\(.)")
 
 def find_event(message: Message) -> CalendarEvent | None:
     """Read the first calendar part that can be read."""
-    calendars = (one.content for one in message.attachments if _is_calendar(one))
+    calendars = (one for one in message.attachments if _is_calendar(one))
     room = _MOST_BYTES
-    for content in islice(calendars, _MOST_CALENDARS):
-        event = read_event(clean(decode(content[:room])[0]))
+    for calendar in islice(calendars, _MOST_CALENDARS):
+        event = read_event(clean(decode(calendar.content[:room])[0]), calendar.method)
         if event is not None:
             return event
-        room = max(0, room - len(content))
+        room = max(0, room - len(calendar.content))
     return None
 
 
@@ -93,8 +93,8 @@ class _Calendar:
             self._whole = True  # time zones may follow, but other events do not count
 
 
-def read_event(text: str) -> CalendarEvent | None:
-    """Read the first event of a calendar; None where there is none."""
+def read_event(text: str, method: str = "") -> CalendarEvent | None:
+    """Read the first event of a calendar; None where there is none. `method` is for one that names none itself."""
     calendar = _Calendar()
     for name, found in _properties(text):
         calendar.take(name, found)
@@ -110,7 +110,7 @@ def read_event(text: str) -> CalendarEvent | None:
     uid = event.get("UID")
     organiser = event.get("ORGANIZER")
     return CalendarEvent(
-        method=calendar.method.lower() or "publish",
+        method=(calendar.method or method).lower() or "publish",
         uid=clean_line(uid.value)[:1_000] if uid else "",
         start=start,
         end=end,

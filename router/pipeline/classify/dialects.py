@@ -8,7 +8,7 @@ from typing import Final
 
 ADDRESS: Final = r"[^\s<>()\[\]\",;:@]{1,200}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?"
 
-_SYSTEMS = frozenset(
+SYSTEMS: Final = frozenset(
     {
         "mailer-daemon",
         "mailer_daemon",
@@ -17,18 +17,16 @@ _SYSTEMS = frozenset(
         "mail.delivery.system",
         "mail-delivery-system",
         "mdaemon",
-        "postmaster",
         "post_master",
         "poostmaster",
         "bounce",
         "bounces",
     }
 )
+"""Mailboxes that nobody but a mail system writes from."""
 
-
-def is_mail_system(sender: str | None) -> bool:
-    """Whether an address is one that mail systems write from."""
-    return (sender or "").partition("@")[0].partition("+")[0].lower() in _SYSTEMS
+SHARED: Final = frozenset({"postmaster", "no-reply", "noreply"})
+"""Mailboxes that mail systems write from, and people, too."""
 
 
 FAILED_SUBJECT: Final = re.compile(

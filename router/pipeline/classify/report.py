@@ -12,7 +12,7 @@ from router.model import Message, RecipientReport, Report, ReportKind, normalise
 from router.pipeline.addresses import read_addresses
 from router.pipeline.charset import decode
 from router.pipeline.classify.codes import choose_code, is_vague
-from router.pipeline.classify.dialects import FAILED, FAILED_SUBJECT, NO_REPORT, is_mail_system
+from router.pipeline.classify.dialects import FAILED, FAILED_SUBJECT, NO_REPORT
 from router.pipeline.classify.headers import Headers
 from router.pipeline.classify.notice import read_notice, split_notice
 from router.pipeline.classify.notification import read_notification
@@ -25,6 +25,7 @@ from router.pipeline.classify.original import (
     tokens_of_text,
 )
 from router.pipeline.classify.status import read_feedback, read_status
+from router.pipeline.classify.system import is_mail_system, may_report
 from router.pipeline.parse import parse
 
 _STATUS_PARTS = ("message/delivery-status", "message/global-delivery-status")
@@ -39,6 +40,8 @@ _Recipients = tuple[RecipientReport, ...]
 
 def find_report(message: Message, headers: Headers) -> Report | None:
     """Read a report; None if the message is none."""
+    if not may_report(message, headers):
+        return None
     return _standard(message, headers) or (_in_words(message, headers) if _may_be_notice(message, headers) else None)
 
 
@@ -62,7 +65,7 @@ def _may_be_notice(message: Message, headers: Headers) -> bool:
         return parameters.get("report-type", "").lower() not in _OTHER_REPORTS
     return (
         "x-failed-recipients" in headers
-        or is_mail_system(message.sender)
+        or is_mail_system(message, headers)
         or FAILED_SUBJECT.match(message.subject) is not None
     )
 

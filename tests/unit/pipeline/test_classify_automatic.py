@@ -26,7 +26,12 @@ def classified(**headers: str) -> Classification:
         {"subject": "Automatic reply: Offer"},
         {"subject": "Automatische Antwort: Angebot"},
         {"subject": "=?utf-8?q?R=C3=A9ponse_automatique_=3A_offre?="},
-        {"subject": "Out of Office: Offer"},
+        {"subject": "Out of Office: Offer", "in_reply_to": "<offer@example.com>"},
+        {"subject": "Abwesenheitsnotiz: Angebot", "references": "<offer@example.com>"},
+        {"subject": "Out of office", "x_auto_response_suppress": "All"},
+        {"subject": "Automatic reply", "precedence": "bulk"},
+        {"auto_submitted": '(hello) auto-replied (a) ; owner-email="ann@client.example"'},
+        {"from": "postmaster@client.example", "return_path": "<>"},
         {"content_type": "multipart/report; report-type=disposition-notification; boundary=x"},
     ],
 )
@@ -43,11 +48,25 @@ def test_t70_what_a_machine_answers_is_automatic(headers: dict[str, str]) -> Non
         {"return_path": "<ann@client.example>"},
         {"subject": "Re: Automatic reply: Offer"},
         {"subject": "Automobile"},
+        {"subject": "Auto: insurance for my car"},
+        {"subject": "Auto: Kaufvertrag", "in_reply_to": "<offer@example.com>"},
+        {"subject": "Out of office"},
+        {"subject": "Out of Office: Monday and Tuesday"},
+        {"subject": "Out of office next week?", "in_reply_to": "<offer@example.com>"},
+        {"subject": "Automatic reply"},
+        {"subject": "Abwesenheitsnotiz: wie geht das?"},
+        {"auto_submitted": "no (a person wrote it)"},
+        {"x_autoreply": "no"},
+        {"from": "Peter <postmaster@client.example>"},
         {"precedence": "first-class"},
     ],
 )
 def test_t70_what_a_person_writes_is_not(headers: dict[str, str]) -> None:
     assert classified(**headers).automatic is None
+
+
+def test_t70_a_header_of_automatic_replies_that_is_empty_says_nothing() -> None:
+    assert classify(parse(b"X-Autorespond:\r\n" + mail())).automatic is None
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,18 @@ def test_t80_an_invitation_is_read_from_its_part() -> None:
 
 
 @pytest.mark.parametrize(
+    ("in_type", "within", "method"),
+    [("; method=REQUEST", "", "request"), ("; method=REQUEST", "METHOD:CANCEL\n", "cancel"), ("", "", "publish")],
+)
+def test_t80_the_method_is_the_content_types_where_the_calendar_names_none(
+    in_type: str, within: str, method: str
+) -> None:
+    event = classify(parse(mail(calendar("UID:1", method=within), content_type=f"text/calendar{in_type}"))).calendar
+    assert event is not None
+    assert event.method == method
+
+
+@pytest.mark.parametrize(
     ("start", "hours"),
     [("20260701T090000", 2), ("20261201T090000", 1), ("20260329T015959", 1), ("20260329T020000", 2)],
 )

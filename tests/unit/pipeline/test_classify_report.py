@@ -150,6 +150,66 @@ def test_t73_what_people_write_about_mail_is_no_report(text: str, headers: dict[
     assert notice(text, **headers) is None
 
 
+PERSON = {"from": "Karl <karl@client.example>"}
+QMAIL = """Hi. This is the qmail-send program at mx.client.example.
+I'm afraid I wasn't able to deliver your message to the following addresses.
+
+<bob@client.example>:
+no mailbox (#5.1.1)
+
+Ann, that is what I got. Karl
+"""
+EXIM = """Hi Ann, please help:
+
+A message that you sent could not be delivered to one or more of its
+recipients. This is a permanent error. The following address(es) failed:
+
+  bob@client.example
+    550 5.1.1 User unknown
+"""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"subject": "Fwd: Undelivered Mail Returned to Sender", "content_type": "multipart/mixed; boundary=x"},
+        {"subject": "What is this?", "content_type": "multipart/mixed; boundary=x"},
+        {"subject": "Undelivered Mail Returned to Sender", "content_type": "multipart/mixed; boundary=x"},
+        {"subject": "Re: Undelivered Mail", "in_reply_to": "<x@client.example>"},
+        {"subject": "[team] WG: Undelivered Mail"},
+        {"subject": "Fwd: Undelivered Mail", "from": "Peter <postmaster@client.example>"},
+    ],
+)
+def test_t71_a_bounce_that_a_person_passes_on_is_mail_of_that_person(headers: dict[str, str]) -> None:
+    report = {"content_type": "multipart/report; report-type=delivery-status; boundary=x"}
+    parts = [
+        "\r\nHi Ann, look what came back!",
+        f"Content-Type: message/delivery-status\r\n\r\n{status(group('a@b.example'))}",
+    ]
+    body = "".join(f"--x\r\n{part}\r\n" for part in parts) + "--x--\r\n"
+    kind = classify(parse(mail(body, **(PERSON | report | headers))))
+    assert (kind.report, kind.automatic) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [(QMAIL, "failure notice"), (EXIM, "Mail delivery failed: returning message to sender")],
+)
+def test_t71_words_of_a_mail_system_count_only_from_a_mail_system(text: str, subject: str) -> None:
+    assert notice(text, subject=subject) is not None
+    assert notice(text, subject=subject, **PERSON, return_path="<>") is not None
+    assert notice(text, subject=subject, **PERSON) is None
+
+
+def test_t71_a_report_without_its_standard_type_counts_from_a_mail_system() -> None:
+    mixed = {"content_type": "multipart/mixed; boundary=x"}
+    told = status(group("ann@client.example"))
+    assert dsn(told, **mixed) is not None
+    for sign in ({"return_path": "<>"}, {"auto_submitted": "auto-replied"}, {"x_failed_recipients": "a@b.example"}):
+        assert dsn(told, **mixed, **PERSON, **sign) is not None
+    assert dsn(told, subject="Re: Offer", return_path="<>", **PERSON) is not None
+
+
 def test_a_report_is_automatic_and_a_hostile_one_is_read_fast() -> None:
     text = "\n".join(f"<a{number}@client.example>: failed " + "a@" * 100 for number in range(20_000))
     report = notice(text)

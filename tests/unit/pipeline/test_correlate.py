@@ -20,6 +20,25 @@ def test_t20_in_reply_to_names_a_crm_email(world: World) -> None:
     assert (email.correlated_id, email.method, email.flags) == (parent.id, "in-reply-to", ())
 
 
+def receipt(message_id: str, **headers: str) -> bytes:
+    told = f"Final-Recipient: rfc822;ann@client.example\r\nOriginal-Message-ID: <{message_id}>\r\n"
+    body = (
+        f"--x\r\n\r\nIt was read.\r\n--x\r\nContent-Type: message/disposition-notification\r\n\r\n{told}\r\n--x--\r\n"
+    )
+    kind = "multipart/report; report-type=disposition-notification; boundary=x"
+    return mail(body, **({"subject": "Read: Offer", "content_type": kind} | headers))
+
+
+def test_t70_a_read_receipt_belongs_to_the_email_that_was_read(world: World) -> None:
+    offer, other = world.email("offer@example.com"), world.email("other@example.com")
+    email = promoted(world, receipt("offer@example.com"))
+    assert (email.correlated_id, email.method, email.flags) == (offer.id, "read-receipt", ("automatic",))
+    email = promoted(world, receipt("offer@example.com", in_reply_to="<other@example.com>"))
+    assert (email.correlated_id, email.method) == (other.id, "in-reply-to")
+    as_text = receipt("offer@example.com", content_type="multipart/mixed; boundary=x")
+    assert promoted(world, as_text).correlated_id is None
+
+
 def test_t20_in_reply_to_goes_before_references(world: World) -> None:
     world.email("older@example.com")
     parent = world.email("newer@example.com")
