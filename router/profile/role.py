@@ -19,6 +19,8 @@ def check_role(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[Key
         for key in _OF_FORWARD:
             if key in table:
                 yield (key,), f'{key} means nothing here: it belongs to a profile that says role = "forward"'
+        if not listens:
+            yield from _check_owners(table)
     elif role == "forward":
         yield from _missing(table, "forwarders")
         if "owners" in table:
@@ -28,6 +30,19 @@ def check_role(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[Key
             yield from _missing(table, "address")
         else:
             yield from _check_mailbox(table)
+
+
+def _check_owners(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Where nothing differs by mailbox, each owner would be given the mail of the same one."""
+    owners = table.get("owners")
+    several = isinstance(owners, list) and (len(owners) > 1 or any("*" in str(owner) for owner in owners))
+    opening = [text for path, text in _texts(table) if "password" not in path]
+    if several and ("auth" in table or "path" in table) and not any(map(is_of_mailbox, opening)):
+        words = (
+            "owners: all of them would be given the mail of one mailbox: write {mailbox} where the profile says which "
+            "one it is (user, authorise, path), or name one owner"
+        )
+        yield ("owners",), words
 
 
 def _missing(table: Mapping[str, Any], key: str) -> Iterator[tuple[KeyPath, str]]:

@@ -66,6 +66,7 @@ async def test_a_message_that_a_person_moved_keeps_its_one_receipt_with_its_new_
     assert [row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")] == ["wanted"]
     assert [row["folder"] for row in await crm.rows("SELECT folder FROM crm.receipt")] == ["Done"]
     assert await crm.dispositions() == {"promoted": 1, "duplicate": 1, "ignored": 2}
+    assert [row["kind"] for row in await crm.rows("SELECT kind FROM crm.event")] == ["promoted"]
 
 
 async def test_t17_t18_the_sent_folder(
@@ -260,6 +261,51 @@ async def test_an_owner_who_joins_is_served_and_one_who_leaves_is_let_go(
     await crm.wait_for_emails(1)
     await crm.sql.execute("DELETE FROM crm.owner WHERE record_id = $1", owner)
     await crm.wait_for_sources(1)
+
+
+async def test_all_folders_are_let_go_with_their_mailbox(
+    crm: Crm, new_router: NewRouter, incoming: Profile, mailbox: str
+) -> None:
+    owner = await crm.owner(mailbox, "all")
+    await new_router(incoming(folders=["INBOX", "Sent"], poll=1))
+    await crm.wait_for_sources(2)
+    await crm.admin.execute("UPDATE crm.owner SET approved = false")
+    await crm.wait_for(0, "SELECT count(process_id) FROM router.source")
+    await crm.admin.execute("UPDATE crm.owner SET approved = true")
+    await crm.wait_for_sources(2)
+    await crm.sql.execute("DELETE FROM crm.owner WHERE record_id = $1", owner)
+    await crm.wait_for(0, "SELECT count(process_id) FROM router.source")
+
+
+async def test_a_folder_that_the_profile_no_longer_names_is_let_go(
+    crm: Crm, new_router: NewRouter, incoming: Profile, mailbox: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    first = await new_router(incoming(folders=["INBOX", "Kunden"], poll=1))
+    await crm.wait_for(1, "SELECT count(*) FROM router.source WHERE folder = 'Kunden' AND fault IS NOT NULL")
+    await first.kill()  # without a word: it is named as the reader still
+    await new_router(incoming(folders=["INBOX", "Sent"], poll=1))
+    await crm.wait_for_sources(2)
+    rows = await crm.admin.fetch("SELECT folder, process_id IS NOT NULL, fault FROM router.source ORDER BY folder")
+    assert [tuple(row) for row in rows] == [("INBOX", True, None), ("Kunden", False, None), ("Sent", True, None)]
+
+
+async def test_a_mailbox_whose_connection_was_lost_is_not_lost_to_ourselves(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    async with Proxy(dovecot.imap) as proxy:
+        router = await new_router(
+            incoming(host="127.0.0.1", port=proxy.port, security="none", folders=["INBOX", "Kunden"], poll=1)
+        )
+        dovecot.append(mailbox, letter(contact, mailbox, "first"), "Kunden")
+        await crm.wait_for_sources(2)
+        proxy.cut()
+        dovecot.append(mailbox, letter(contact, mailbox, "second"), "Kunden")
+        await crm.wait_for(True, "SELECT bool_or(subject = 'second') FROM crm.email")
+    assert "cannot be read now" in router.log()
+    assert "let go of a mailbox" not in router.log()
+    assert await crm.admin.fetchval("SELECT max(epoch) FROM router.source") == 1
 
 
 async def test_t16b_ten_thousand_old_messages_cost_one_look_and_none_is_judged(

@@ -58,6 +58,9 @@ def _clients(door: Door) -> Finding:
         who = {0o002: "every user of this machine", 0o020: f"the router's user and {group}"}
         words = next((words for bit, words in who.items() if address.mode & bit), "only the router's user")
         return Finding("clients", "ok", f"{words} may hand over mail")
+    if address.is_local and not any(network.is_loopback for network in limits.clients):
+        words = f"nobody may hand over mail: {address.name} is reached only from this machine"
+        return Finding("clients", "failed", words, 'add 127.0.0.0/8 to "clients", or leave it out')
     if address.is_local:
         return Finding("clients", "ok", "only programs on this machine reach it")
     allowed = ", ".join(map(str, limits.clients))

@@ -2,8 +2,8 @@
 
 import ssl
 from abc import abstractmethod
-from collections.abc import AsyncIterator
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import AsyncIterator, Sequence
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -45,7 +45,11 @@ class MailListenerSettings(ListenerSettings):
     @field_validator("clients")
     @classmethod
     def _are_limited(cls, clients: tuple[IPv4Network | IPv6Network, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
-        if any(network.prefixlen == 0 for network in clients):
+        together: Sequence[IPv4Network | IPv6Network] = (
+            *collapse_addresses(one for one in clients if isinstance(one, IPv4Network)),
+            *collapse_addresses(one for one in clients if isinstance(one, IPv6Network)),
+        )
+        if any(network.prefixlen == 0 for network in together):
             raise ValueError("anybody might hand over mail: write only the networks of your mail servers")
         return clients
 

@@ -78,7 +78,6 @@ class Talk(SMTP):
             hostname=service.hostname,
             ident=IDENT,
             tls_context=limits.context,
-            require_starttls=limits.require_tls,
             timeout=limits.timeout,
             auth_exclude_mechanism=["LOGIN", "PLAIN"],
             loop=asyncio.get_running_loop(),
@@ -254,8 +253,11 @@ class _Handler:
         return [name, "250-PIPELINING", *rest]
 
     async def handle_MAIL(  # noqa: N802  # aiosmtpd's name
-        self, _talk: Talk, _conversation: Conversation, envelope: Envelope, sender: str, options: list[str]
+        self, _talk: Talk, conversation: Conversation, envelope: Envelope, sender: str, options: list[str]
     ) -> str:
+        # Not before, as aiosmtpd would: it refuses LHLO, too, which tells that there is STARTTLS.
+        if self._service.limits.require_tls and conversation.ssl is None:
+            return "530 5.7.0 Must issue a STARTTLS command first"
         if not sender.isprintable():
             return "553 5.1.7 This is no address"
         announced = [int(option.removeprefix("SIZE=")) for option in options if option.startswith("SIZE=")]

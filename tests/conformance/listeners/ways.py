@@ -36,7 +36,7 @@ class Way:
         return f"{self.kind}-{self.over}"
 
 
-WAYS = (Way("smtp", "tcp"), Way("smtp", "starttls"), Way("lmtp", "tcp"), Way("lmtp", "unix"))
+WAYS = (Way("smtp", "tcp"), Way("smtp", "starttls"), Way("lmtp", "tcp"), Way("lmtp", "starttls"), Way("lmtp", "unix"))
 
 every_way = pytest.mark.parametrize("way", WAYS, ids=str)
 
