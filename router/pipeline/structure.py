@@ -47,6 +47,7 @@ def read_part(
     parameters: dict[str, str] = {}
     if values := fields.get("content-type"):
         media_type, parameters = read_parameters(values[0])
+        media_type = media_type.strip("<>\"' ")
         if (
             media_type.count("/") != 1
             or len(media_type) > 127

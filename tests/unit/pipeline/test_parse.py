@@ -107,6 +107,7 @@ def test_t95_subjects_are_decoded(raw: bytes, subject: str | None) -> None:
         ("A (unbalanced <a@x.example>, b@x.example", [("A unbalanced", "a@x.example"), ("", "b@x.example")]),
         ("'a@x.example' <a@x.example>", [("'a@x.example'", "a@x.example")]),
         ("a @ x . example", [("", "a@x.example")]),
+        ("a@x   . example, b@x . y.example", [("", "a@x.example"), ("", "b@x.y.example")]),
         ("<a @ x . example>", [("", "a@x.example")]),
         ('"a b"@x.example', [("", '"a b"@x.example')]),
         ("a@[IPv6:2001:db8::1]", [("", "a@[ipv6:2001:db8::1]")]),
@@ -271,6 +272,11 @@ def test_bodies_are_what_is_no_attachment() -> None:
     ]
 
 
+def test_a_stray_mark_in_a_media_type_is_left_out() -> None:
+    message = parse(mail("text", content_type="text/plain>; charset=utf-8"))
+    assert (message.text, message.attachments) == ("text", ())
+
+
 def test_t85_an_attached_message_stays_whole() -> None:
     inner = mail("inner body", subject="Inner")
     message = parse(multipart("\r\nouter", "Content-Type: message/rfc822\r\n\r\n" + inner.decode()))
@@ -384,6 +390,45 @@ def test_t96_200000_parts_are_bounded() -> None:
     message = parse(raw)
     assert message.text == "x\n" * 999 + "x"
     assert "more than 1000 parts: the rest was left out" in message.defects
+
+
+HEADERS = b"From: Ann <ann@client.example>\r\nTo: sales@example.com\r\nSubject: Offer\r\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "defect"),
+    [
+        (b"Received: from a by b\r\n\t; now\r\nno field\r\n" + HEADERS, "a line among the headers is no field"),
+        (b"no field\r\n and its fold\r\n" + HEADERS, "a line among the headers is no field"),
+        (b"a name: with spaces\r\n" + HEADERS, "a line among the headers is no field"),
+        ("Schlüssel: x\r\n".encode() + HEADERS, "a line among the headers is no field"),
+        (HEADERS.replace(b"\r\n", b"\r\n>From here\r\n", 1), "a line among the headers is no field"),
+        (b"\xef\xbb\xbf" + HEADERS, "there is something before the headers"),
+        (b"\r\n\r\n" + HEADERS, "there is something before the headers"),
+        (b"\n \n" + HEADERS, "there is something before the headers"),
+    ],
+)
+def test_what_is_no_field_does_not_hide_those_that_are(raw: bytes, defect: str) -> None:
+    message = parse(raw + b"\r\nbody")
+    assert (message.sender, message.subject, message.text) == ("ann@client.example", "Offer", "body")
+    assert [mention.address for mention in message.of("to")] == ["sales@example.com"]
+    assert message.defects == (defect,)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Hello.\r\n\r\nDate: tomorrow\r\n", b"Hello.\r\nFrom: us\r\nSubject: this\r\n", b"Hello.\r\n--b\r\nDate: x\r\n"],
+)
+def test_a_body_without_an_empty_line_above_it_is_no_header(body: bytes) -> None:
+    message = parse(HEADERS + body)
+    assert message.text == body.decode().replace("\r\n", "\n")
+    assert message.defects == ("the headers end without an empty line",)
+
+
+def test_t96_many_lines_that_are_no_fields_are_bounded() -> None:
+    for rest in (b"", b"Date: x\r\n"):
+        message = parse(HEADERS + b"no field\r\n" * 500_000 + rest + b"\r\nbody")
+        assert message.subject == "Offer"
 
 
 def test_t96_100000_header_lines_are_bounded() -> None:
