@@ -23,12 +23,17 @@ _FORWARD = re.compile(
 )
 
 
+def is_forward(subject: str) -> bool:
+    """Whether a subject says that its mail was forwarded, and not answered since."""
+    return _FORWARD.match(subject) is not None
+
+
 def correlate(state: State, facts: Facts) -> State:
     """Link the message to the email it answers. A forward is no answer: what it belongs to is only suggested."""
     message = state.copy.message
     if state.correlated is not None:
         return state  # a report
-    if _FORWARD.match(message.subject):
+    if is_forward(message.subject):
         return _suggest(state, facts)
     for method, email in _named_by_headers(message, facts):
         state = state.because(f"answers a CRM email, by {method}", correlated=email, method=method)
