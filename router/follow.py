@@ -24,7 +24,7 @@ from transports.base import Account, Permanent, Temporary, TransportError, Unaut
 
 _log = structlog.get_logger(__name__)
 
-_FOLDERS_LAST = 600.0  # seconds after which the server is asked again which folders there are
+_FOLDERS_LAST = 60.0  # seconds after which the server is asked again which folders there are
 
 
 class Turns:
@@ -129,7 +129,7 @@ class Follower:
                 return
             except (TransportError, DatabaseError) as error:
                 pause = pauses.next(error)
-                self._log.warning("a mailbox cannot be read now", reason=str(error), pause=round(pause, 1))
+                self._log.warning("a mailbox is at fault, and tried again", reason=str(error), pause=round(pause, 1))
                 await self._note_fault(self._lease.source_id, str(error))
                 await asyncio.sleep(pause)
 

@@ -1,6 +1,7 @@
 """What the examinations of servers have in common: the way there, step by step, and its TLS, in an admin's words."""
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -8,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
 from transports._settings import Security, ServerSettings
-from transports.base import Finding, TransportError, Unreachable
+from transports.base import Finding, Temporary, TransportError, Unreachable
 
 EXPIRES_SOON = timedelta(days=21)
 """Who renews certificates by a program does so 30 days before they end: later, something does not work."""
@@ -16,6 +17,8 @@ EXPIRES_SOON = timedelta(days=21)
 # X509_V_ERR_… (OpenSSL, x509_vfy.h)
 _EXPIRED = {10}
 _OTHER_NAME = {62, 64}
+
+_TOO_MANY = re.compile(r"\[LIMIT\]|connections", re.IGNORECASE)
 
 Ports = Mapping[Security, int]
 """The protocol's own port for each kind of security."""
@@ -84,6 +87,18 @@ def no_way(error: TransportError, server: ServerSettings, port: int, usual: Port
     return [Finding("connection", "failed", str(error), f"these are the server's own words; {_ports(usual)}")]
 
 
+def later(error: TransportError) -> str:
+    """Advise what to do about a server's refusal: nothing, where it goes away by itself."""
+    if not isinstance(error, Temporary) or isinstance(error, Unreachable):
+        return ""
+    if _TOO_MANY.search(str(error)) is None:
+        return "this goes away by itself: try again later"
+    return (
+        "a router that runs may hold the connections that the server grants: raise its limit for each user (Dovecot: "
+        'mail_max_userip_connections), or lower "max_connections" where the limit is one for all'
+    )
+
+
 def found_tls(
     tls: ssl.SSLObject | ssl.SSLSocket | None, server: ServerSettings, *, now: datetime | None = None
 ) -> Finding:
@@ -141,7 +156,10 @@ def _trust(verify_code: int, server: ServerSettings, port: int) -> str:
 
 
 def _ports(usual: Ports) -> str:
-    return "usual ports are " + ", ".join(f'{port} (security = "{security}")' for security, port in usual.items())
+    kinds: dict[int, list[str]] = {}
+    for security, port in usual.items():
+        kinds.setdefault(port, []).append(f'"{security}"')
+    return "usual ports are " + ", ".join(f"{port} (security = {' or '.join(kind)})" for port, kind in kinds.items())
 
 
 def _cause(error: BaseException) -> BaseException | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from transports.base import Folder, FolderUse
+from transports.base import After, Folder, FolderUse
 
 
 def _names(text: str) -> frozenset[str]:
@@ -37,13 +37,20 @@ def usual_use(name: str) -> FolderUse:
     return next((use for use, names in _WELL_KNOWN.items() if name.casefold() in names), "")
 
 
-def wanted_folders(there: Sequence[Folder], names: Iterable[str], *, sent: bool) -> Sequence[Folder]:
-    """Return those that the settings ask for. One that is named is among them even if it is not there."""
+def wanted_folders(there: Sequence[Folder], names: Iterable[str], after: After, *, sent: bool) -> Sequence[Folder]:
+    """Return those that the settings ask for. One that is named is among them even if it is not there.
+
+    Where mail is moved `after` it was promoted, all of it is known: "*" leaves that folder out.
+    """
     by_name = {folder.name: folder for folder in there}
     wanted: dict[str, Folder] = {}
     for name in names:
         if name == "*":
-            wanted |= {folder.name: folder for folder in there if folder.use not in _LEFT_OUT}
+            wanted |= {
+                folder.name: folder
+                for folder in there
+                if folder.use not in _LEFT_OUT and not after.moves_to(folder.name)
+            }
         else:
             named = "INBOX" if name.upper() == "INBOX" else name
             wanted[named] = by_name.get(named, Folder(named, "inbox" if named == "INBOX" else ""))

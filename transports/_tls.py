@@ -24,7 +24,8 @@ def no_connection(peer: str, error: OSError) -> Unreachable:
     match error:
         case ssl.SSLCertVerificationError():
             verdict = getattr(error, "verify_message", None) or error
-            words = f"its certificate cannot be trusted: {verdict} (ca_file names further authorities)"
+            trusted = "ca_file says whom to trust; without it, the system does"
+            words = f"its certificate cannot be trusted: {verdict} ({trusted})"
         case ssl.SSLError() if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
             words = f"it does not speak TLS at this port: is port or security right? ({reason})"
         case ssl.SSLError():

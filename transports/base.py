@@ -126,10 +126,15 @@ class After:
         """Read the TOML form. Raises ValueError in words for an admin."""
         action, _, argument = text.partition(":")
         if (action in ("keep", "seen", "delete") and not argument) or (action in ("keyword", "move") and argument):
-            return cls(action, argument)  # type: ignore[arg-type]  # narrowed by the condition above
+            folder = "INBOX" if action == "move" and argument.upper() == "INBOX" else argument
+            return cls(action, folder)  # type: ignore[arg-type]  # narrowed by the condition above
         if action == "delete" and (days := _DAYS.fullmatch(argument)):
             return cls("delete", days=int(days[1]))
         raise ValueError(f"{text!r} is none of keep, seen, keyword:NAME, move:FOLDER, delete, delete:14d")
+
+    def moves_to(self, folder: str) -> bool:
+        """Whether this is the folder into which a copy is moved: one that lies there already stays."""
+        return self.action == "move" and self.argument == folder
 
     def __str__(self) -> str:
         if self.days:

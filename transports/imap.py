@@ -60,9 +60,9 @@ class ImapSettings(MailboxServerSettings):
         """Folders and server."""
         return f"{', '.join(self.folders)} at {self.host}"
 
-    def open(self, mailbox: str, after: After = KEEP) -> ImapAccount:  # noqa: ARG002  # nothing depends on it
+    def open(self, mailbox: str, after: After = KEEP) -> ImapAccount:
         """Make a reader of one mailbox; it connects when it is entered."""
-        return ImapAccount(self, mailbox)
+        return ImapAccount(self, mailbox, after)
 
     def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
         """Try everything that reading needs. See `MailboxSettings.examine`."""

@@ -60,9 +60,9 @@ class MaildirSettings(MailboxSettings):
         """Where this mailbox lies."""
         return Path(fill_path(self.path, mailbox))
 
-    def open(self, mailbox: str, after: After = KEEP) -> MaildirAccount:  # noqa: ARG002  # nothing depends on it
+    def open(self, mailbox: str, after: After = KEEP) -> MaildirAccount:
         """Make a reader of one mailbox."""
-        return MaildirAccount(self, mailbox)
+        return MaildirAccount(self, mailbox, after)
 
     def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
         """Look at everything that reading needs. See `MailboxSettings.examine`."""

@@ -39,7 +39,7 @@ def show(*, as_json: bool) -> None:
         )
     say(f"owners      {_told_owners(len(owners) - len(waiting), waiting)}")
     say(f"sources     {_told_sources(status.sources)}")
-    if status.sources:
+    if any(one.served for one in status.sources):
         say()
         _say_sources(status)
 
@@ -81,31 +81,44 @@ def _told_owners(approved: int, waiting: list[str]) -> str:
 
 
 def _told_sources(sources: tuple[SourceStatus, ...]) -> str:
-    faulty = sum(one.fault is not None for one in sources)
+    served = [one for one in sources if one.served]
+    faulty = sum(one.fault is not None for one in served)
     total = Counter[Disposition]()
     for one in sources:
         total.update(one.dispositions)
     copies = ", ".join(f"{total[disposition]} {disposition}" for disposition in Disposition)
-    words = f"{len(sources)}" + (f", {faulty} at fault" if faulty else "")
+    words = f"{len(served)}" + (f", {faulty} at fault" if faulty else "")
+    if others := len(sources) - len(served):
+        words += f"; {others} not to be read now, told by --json"
     return f"{words}; copies seen: {copies}"
 
 
 def _say_sources(status: Status) -> None:
     readers = {one.id: f"{one.host}:{one.pid}" for one in status.processes if one.alive}
     say_table(
-        ["profile", "mailbox", "folder", "read by", *Disposition, "fault"],
+        ["profile", "mailbox", "folder", "read by", *Disposition],
         [
             (
                 one.profile,
-                one.mailbox or ("(forward mailbox)" if one.folder else "(listener)"),
+                _mailbox(one),
                 one.folder,
                 _reader(one, readers),
                 *(one.dispositions[disposition] for disposition in Disposition),
-                one.fault or "",
             )
             for one in status.sources
+            if one.served
         ],
     )
+    faulty = [one for one in status.sources if one.fault is not None]
+    if faulty:
+        say()
+    for one in faulty:
+        whose = " ".join(filter(None, (one.profile, _mailbox(one), one.folder)))
+        say(f"at fault    {whose}: {one.fault}")
+
+
+def _mailbox(source: SourceStatus) -> str:
+    return source.mailbox or ("(forward mailbox)" if source.folder else "(listener)")
 
 
 def _reader(source: SourceStatus, readers: dict[UUID, str]) -> str:

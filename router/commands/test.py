@@ -1,6 +1,7 @@
 """`test`: connects to every profile for real, and says what works."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +9,7 @@ import typer
 
 from router import app, profile
 from router.commands.terminal import Progress, carry_out, complain, say, say_json, say_marked
-from router.errors import DatabaseError
+from router.errors import DatabaseError, ProfileErrors
 from router.examine import (
     Candidate,
     Examined,
@@ -38,7 +39,7 @@ def test(name: str | None, owners: Sequence[str], *, as_json: bool) -> None:
     mailboxes = [_address(owner) for owner in owners]
 
     async def work(settings: Settings) -> tuple[list[Examined], Sequence[str]]:
-        profiles = profile.load(settings.profiles)
+        profiles = _load(settings, as_json=as_json)
         chosen = _chosen(profiles, name)
         subjects, unserved = await _subjects(settings, profiles, chosen, mailboxes)
         report = _Report(len(subjects), silent=as_json)
@@ -51,13 +52,24 @@ def test(name: str | None, owners: Sequence[str], *, as_json: bool) -> None:
     failed = [one for one in examined if one.failed]
     if as_json:
         ok = not failed and not unserved
-        say_json({"ok": ok, "examined": list(map(_described, examined)), "notes": unserved})
+        say_json({"ok": ok, "mistakes": [], "examined": list(map(_described, examined)), "notes": unserved})
     else:
-        _say_sum(examined, failed)
+        if examined:
+            _say_sum(examined, failed)
         for note in unserved:
             complain(note)
     if failed or unserved:
         raise typer.Exit(1)
+
+
+def _load(settings: Settings, *, as_json: bool) -> Profiles:
+    try:
+        return profile.load(settings.profiles)
+    except ProfileErrors as error:
+        if not as_json:
+            raise
+        say_json({"ok": False, "mistakes": list(map(asdict, error.mistakes)), "examined": [], "notes": []})
+        raise typer.Exit(1) from None
 
 
 async def _subjects(
@@ -90,13 +102,11 @@ def _chosen(profiles: Profiles, name: str | None) -> Sequence[Profile] | None:
 
 
 def _address(owner: str) -> str:
-    try:
-        address = parse(owner)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--owner") from None
-    if "*" in address:
-        raise typer.BadParameter(f"{owner} is no address of one mailbox", param_hint="--owner")
-    return address
+    with suppress(ValueError):
+        if "*" not in (address := parse(owner)):
+            return address
+    words = f'"{owner}" is no address of one mailbox, such as "ann@example.com"'
+    raise typer.BadParameter(words, param_hint="--owner")
 
 
 class _Report:

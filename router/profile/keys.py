@@ -87,8 +87,8 @@ class IncomingKeys(Settings):
     )
     start: _Start = Field(
         "now",
-        description="where it begins: now | all | a date; what is read from disk begins with `all`, a listener takes "
-        "all it is given",
+        description="where it begins: now (the first login after the owner is approved) | all | a date; what is read "
+        "from disk begins with `all`, a listener takes all it is given",
     )
     after: _After = Field(
         After("keep"),

@@ -62,7 +62,7 @@ def suggest(key: str, known: Collection[str]) -> str | None:
     """Find the key that was meant: one spelt alike in the same table, else the same one of another table."""
     table, _, name = key.rpartition(".")
     alike = {known_key.rpartition(".")[2]: known_key for known_key in known if known_key.rpartition(".")[0] == table}
-    for close in get_close_matches(name.lower(), alike, n=1, cutoff=0.7):
+    for close in get_close_matches(name.lower(), alike, n=1, cutoff=0.75):
         return alike[close]
     return next((known_key for known_key in known if known_key.rpartition(".")[2] == name), None)
 

@@ -79,8 +79,8 @@ async def _promote(
     ]
     await _write_emails(connection, new, stored)
     await _write_decisions(connection, new, batch)
-    await _write_receipts(connection, new)
-    await _write_events(connection, new)
+    receipts = await _write_receipts(connection, new)
+    await _write_events(connection, new, receipts)
     await write_reports(
         connection,
         [
@@ -233,8 +233,11 @@ async def _write_decisions(connection: Connection, new: Sequence[Decided], batch
         )
 
 
-async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> None:
-    """Note who received what; copies that were ignored before the mail became the CRM's are duplicates now (T09b)."""
+async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> list[tuple[UUID, UUID]]:
+    """Note who received what, and return the email and the owner of each receipt that is new.
+
+    Copies that were ignored before the mail became the CRM's are duplicates now (T09b).
+    """
     promoted = [(copy, decision.email_id) for copy, decision in new if decision.disposition is Disposition.PROMOTED]
     if promoted:
         await connection.execute(
@@ -252,7 +255,7 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> Non
             [email_id for _, email_id in promoted],
         )
     # An email that was erased since has decisions still, but no receipts.
-    await connection.execute(
+    rows = await connection.fetch(
         """
         INSERT INTO crm.receipt (email_id, owner_id, profile, folder, place, received_at, forward)
         SELECT DISTINCT ON (d.email_id, d.owner_id)
@@ -269,14 +272,21 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> Non
                 forward = coalesce(excluded.forward, crm.receipt.forward)
             WHERE (crm.receipt.profile, crm.receipt.folder, crm.receipt.place)
                 IS DISTINCT FROM (excluded.profile, excluded.folder, excluded.place)
+        -- A row that was inserted has no xmax, one that was updated has this transaction's.
+        RETURNING email_id, owner_id, xmax = 0 AS is_new
         """,
         list({decision.email_id for _, decision in new if decision.email_id}),
     )
+    return [(row["email_id"], row["owner_id"]) for row in rows if row["is_new"]]
 
 
-async def _write_events(connection: Connection, new: Sequence[Decided]) -> None:
-    kinds = {Disposition.PROMOTED: "promoted", Disposition.DUPLICATE: "received"}
-    told = [(kinds[decision.disposition], decision.email_id) for _, decision in new if decision.disposition in kinds]
+async def _write_events(connection: Connection, new: Sequence[Decided], receipts: Sequence[tuple[UUID, UUID]]) -> None:
+    """Tell of every new email, and of every owner to whom one came besides; not of what a person moved or copied."""
+    promoted = {
+        decision.email_id: copy.owner_id for copy, decision in new if decision.disposition is Disposition.PROMOTED
+    }
+    told: list[tuple[str, UUID | None]] = [("promoted", email_id) for email_id in promoted]
+    told += [("received", email_id) for email_id, owner_id in receipts if promoted.get(email_id) != owner_id]
     if told:
         await connection.execute(
             "INSERT INTO crm.event (kind, email_id) SELECT * FROM unnest($1::text[], $2::uuid[])",

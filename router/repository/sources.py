@@ -155,9 +155,9 @@ def _lease(process_id: UUID, row: Record) -> Lease:
 
 
 async def take_folders(database: Database, lease: Lease, folders: Sequence[Source]) -> dict[Source, Lease]:
-    """Take the other folders of a mailbox of which we hold one: who holds that one reads them all.
+    """Take the other folders of a mailbox of which we hold one: who holds that one reads them all, and no others.
 
-    Raises LeaseLost where we hold it no more.
+    The lease of a folder that is ours already stays as it was. Raises LeaseLost where we hold the mailbox no more.
     """
     ids = await ensure(database, folders)
     async with database.transaction() as connection:
@@ -172,13 +172,25 @@ async def take_folders(database: Database, lease: Lease, folders: Sequence[Sourc
             raise LeaseLost(f"source {lease.source_id} is held by another process now")
         rows = await connection.fetch(
             f"""
-            UPDATE router.source AS s SET process_id = $1, epoch = s.epoch + 1, changed_at = now()
+            -- Only a new holder counts: with another epoch, those who read for us now would be refused.
+            UPDATE router.source AS s SET process_id = $1, changed_at = now(),
+                epoch = s.epoch + CASE WHEN s.process_id = $1 THEN 0 ELSE 1 END
             WHERE s.id = ANY($2::bigint[]) AND s.id <> $3
             RETURNING {_LEASE_COLUMNS}
             """,  # noqa: S608  # a constant
             lease.process_id,
             list(ids.values()),
             lease.source_id,
+        )
+        await connection.execute(
+            """
+            UPDATE router.source AS s SET process_id = NULL, fault = NULL, changed_at = now()
+            FROM router.source AS first
+            WHERE first.id = $1 AND s.profile = first.profile AND s.mailbox = first.mailbox
+                AND s.id <> $1 AND s.id <> ALL($2::bigint[]) AND (s.process_id IS NOT NULL OR s.fault IS NOT NULL)
+            """,
+            lease.source_id,
+            list(ids.values()),
         )
     leases = {row["id"]: _lease(lease.process_id, row) for row in rows} | {lease.source_id: lease}
     return {source: leases[source_id] for source, source_id in ids.items()}
@@ -225,13 +237,24 @@ async def held(
 
 
 async def release(database: Database, process_id: UUID, epochs: Mapping[int, int]) -> None:
-    """Let go of sources, given with the epochs at which we held them, where they are still ours."""
+    """Let go of mailboxes, given as the first folders' sources with the epochs at which we held them.
+
+    All folders of a mailbox go with the first, and none where another process has taken that one since.
+    """
     async with database.connection() as connection:
         await connection.execute(
             """
+            WITH ours AS (
+                -- Locked, so that nobody takes the mailbox before its folders are free.
+                SELECT s.profile, s.mailbox
+                FROM router.source AS s
+                JOIN unnest($2::bigint[], $3::bigint[]) AS w (id, epoch) ON s.id = w.id AND s.epoch = w.epoch
+                WHERE s.process_id = $1
+                ORDER BY s.profile, s.mailbox
+                FOR UPDATE OF s
+            )
             UPDATE router.source AS s SET process_id = NULL
-            FROM unnest($2::bigint[], $3::bigint[]) AS w (id, epoch)
-            WHERE s.id = w.id AND s.epoch = w.epoch AND s.process_id = $1
+            FROM ours WHERE s.profile = ours.profile AND s.mailbox = ours.mailbox AND s.process_id IS NOT NULL
             """,
             process_id,
             list(epochs),

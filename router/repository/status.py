@@ -26,6 +26,7 @@ class SourceStatus:
     """A source: who reads it, what is wrong with it, and how many of its copies have which disposition.
 
     A listener has no mailbox and no folder. `process_id` is that of an alive process, None where nobody reads it.
+    `served` is False where nobody is to: the mailbox is no approved owner's, or is read now without this folder.
     """
 
     profile: str
@@ -33,6 +34,7 @@ class SourceStatus:
     folder: str
     owner: str | None
     process_id: UUID | None
+    served: bool
     begun: bool
     fault: str | None
     seen: int
@@ -104,12 +106,17 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
     rows = await connection.fetch(
         """
         SELECT s.profile, s.mailbox, s.folder, r.name AS owner, p.id AS process_id, s.begins_at < 'infinity' AS begun,
+            -- A mailbox is read by one profile, and all its folders by one process.
+            (s.mailbox = '' OR o.approved IS TRUE) AND (p.id IS NOT NULL) = bool_or(p.id IS NOT NULL) OVER (
+                PARTITION BY s.mailbox, CASE s.mailbox WHEN '' THEN s.profile END
+            ) AS served,
             s.fault, coalesce(d.seen, 0) AS seen, coalesce(d.promoted, 0) AS promoted,
             coalesce(d.duplicate, 0) AS duplicate, coalesce(d.ignored, 0) AS ignored, coalesce(d.held, 0) AS held,
             coalesce(d.dead, 0) AS dead
         FROM router.source AS s
         LEFT JOIN router.process AS p ON p.id = s.process_id AND p.seen_at > clock_timestamp() - $1::interval
         LEFT JOIN crm.record AS r ON r.id = s.owner_id
+        LEFT JOIN crm.owner AS o ON o.mailbox = s.mailbox
         LEFT JOIN (
             SELECT source_id, count(*) AS seen,
                 count(*) FILTER (WHERE disposition = 'promoted') AS promoted,
@@ -130,6 +137,7 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
             folder=row["folder"],
             owner=row["owner"],
             process_id=row["process_id"],
+            served=row["served"],
             begun=row["begun"],
             fault=row["fault"],
             seen=row["seen"],

@@ -9,7 +9,7 @@ import transports
 from tests.conformance.kinds import KINDS, Way
 from tests.servers.imap_server import ImapServer
 from tests.servers.process import wait_until
-from transports.base import Account
+from transports.base import Account, After
 
 SECRET = "CONFORMANCE_PASSWORD"
 """The environment variable that holds the mailbox's password."""
@@ -27,7 +27,7 @@ class Post:
         self.mailbox = mailbox
         self._ca_file = ca_file
 
-    def open(self, **changes: Any) -> Account:
+    def open(self, *, after: str = "keep", **changes: Any) -> Account:
         """Make a reader; it connects when it is entered."""
         incoming = transports.load(self.way.kind).incoming
         assert incoming is not None
@@ -36,7 +36,9 @@ class Post:
         keys: dict[str, Any] = {"timeout": 20, "poll": 600}  # a test that passes by a poll would take long
         if "login" in kind.abilities:
             keys |= {"ca_file": self._ca_file, "auth": {"user": "{mailbox}", "password": {"env": SECRET}}}
-        return incoming.model_validate(keys | {**kind.keys(self.server, self.way)} | changes).open(self.mailbox)
+        return incoming.model_validate(keys | {**kind.keys(self.server, self.way)} | changes).open(
+            self.mailbox, After.parse(after)
+        )
 
     def put(self, *messages: bytes, folder: str = "INBOX", flags: Sequence[str] = ()) -> None:
         """Append messages to a folder, which is made if need be."""

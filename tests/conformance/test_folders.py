@@ -44,6 +44,16 @@ async def test_all_folders_but_junk_trash_and_drafts(post: Post) -> None:
         assert {folder.name for folder in await account.folders()} == {*names, "Zulu"}
 
 
+@every_way("folders", "move")
+async def test_the_folder_that_mail_is_moved_to_is_read_only_by_name(post: Post) -> None:
+    post.make("Done")
+
+    async with post.open(folders=["*"], after="move:Done") as account:
+        assert "Done" not in [folder.name for folder in await account.folders()]
+    async with post.open(folders=["*", "Done"], after="move:Done") as account:
+        assert "Done" in [folder.name for folder in await account.folders()]
+
+
 @every_way("folders")
 async def test_folders_by_name_keep_them_even_if_they_are_not_there(post: Post) -> None:
     post.make("There")

@@ -87,6 +87,17 @@ async def test_move_makes_the_folder(post: Post, folder: str, as_imap: str) -> N
     assert post.contents(as_imap) == [message("one"), message("two")]
 
 
+@every_way("move")
+async def test_what_lies_where_it_would_be_moved_to_stays(post: Post) -> None:
+    post.put(message("one"), folder="Done")
+
+    async with post.open() as account:
+        box = account.folder("Done")
+        copies = await all_listed(box)
+        await box.settle(settlements(copies, "move:Done"))
+        assert [copy.place for copy in await all_listed(box)] == [copy.place for copy in copies]
+
+
 @every_way("seen", "keyword", "move")
 async def test_each_its_own(post: Post) -> None:
     contents = [message(f"number {number}") for number in range(7)]

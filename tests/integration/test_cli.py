@@ -343,17 +343,21 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
         """
         INSERT INTO router.source (profile, mailbox, folder, owner_id, begins_at, process_id, fault) VALUES
             ('staff', 'ann@in.test', 'INBOX', $1, '-infinity', '00000000-0000-0000-0000-000000000001', NULL),
-            ('staff', 'bob@in.test', 'INBOX', $2, 'infinity', '00000000-0000-0000-0000-000000000002', 'no \x1b[31mway'),
+            ('staff', 'ann@in.test', 'Gone', $1, '-infinity', NULL, NULL),
+            ('staff', 'bob@in.test', 'INBOX', $2, 'infinity', NULL, NULL),
+            ('staff', 'cid@in.test', 'INBOX', $3, 'infinity', '00000000-0000-0000-0000-000000000002', 'no \x1b[31mway'),
+            ('former', 'cid@in.test', 'INBOX', $3, '-infinity', NULL, NULL),
             ('copies', '', '', NULL, '-infinity', NULL, NULL)
         """,
         ann,
         bob,
+        await make_owner(admin, "cid@in.test", "Cid", approved=True),
     )
     await admin.execute(
         """
         INSERT INTO router.decision (source_id, validity, place, disposition, rule, reasons, received_at)
         SELECT s.id, '', n::text, CASE WHEN n < 3 THEN 'ignored' ELSE 'dead' END, 'replies', '{}', now()
-        FROM router.source AS s, generate_series(1, 3) AS n WHERE s.mailbox = 'ann@in.test'
+        FROM router.source AS s, generate_series(1, 3) AS n WHERE s.mailbox = 'ann@in.test' AND s.folder = 'INBOX'
         """
     )
     for owner_id, mailbox, status in ((ann, "ann@in.test", "unknown"), (bob, "bob@in.test", "pending_send")):
@@ -384,8 +388,12 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert [(one["host"], one["alive"]) for one in told["processes"]] == [("here", True), ("there", False)]
     assert told["outbox"] == {"due": 1, "later": 0, "sending": 0, "not_approved": 1}
     assert told["unknown"] == 1
-    assert told["owners"] == {"approved": 1, "not_approved": ["bob@in.test"]}
-    by_mailbox = {one["mailbox"]: one for one in told["sources"]}
+    assert told["owners"] == {"approved": 2, "not_approved": ["bob@in.test"]}
+    assert [(one["mailbox"], one["folder"]) for one in told["sources"] if not one["served"]] == [
+        ("ann@in.test", "Gone"),
+        ("bob@in.test", "INBOX"),
+    ]
+    by_mailbox = {one["mailbox"]: one for one in told["sources"] if one["folder"] == "INBOX"}
     assert by_mailbox["ann@in.test"]["process_id"] == "00000000-0000-0000-0000-000000000001"
     assert by_mailbox["ann@in.test"]["seen"] == 3
     assert by_mailbox["ann@in.test"]["dispositions"] == {
@@ -400,11 +408,15 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert re.search(r"^relay       mx cannot be used since 2.* UTC: 535 5\.7\.8 no$", shown, re.MULTILINE)
     assert "unknown     1: the relay had them" in shown
     assert "email-router owners approve bob@in.test\n" in shown
-    assert "3, 1 at fault; copies seen: 0 promoted, 0 duplicate, 2 ignored, 0 held, 1 dead" in shown
+    assert "sources     4, 1 at fault; 2 not to be read now, told by --json; copies seen: " in shown
+    assert "; copies seen: 0 promoted, 0 duplicate, 2 ignored, 0 held, 1 dead" in shown
     assert re.search(r"^staff +ann@in\.test +INBOX +here:11 +0 +0 +2 +0 +1\s*$", shown, re.MULTILINE)
+    assert re.search(r"^staff +cid@in\.test +INBOX +nobody[ 0]*$", shown, re.MULTILINE)
     assert re.search(
-        r"^staff +bob@in\.test +INBOX +nobody .* no \N{REPLACEMENT CHARACTER}\[31mway\s*$", shown, re.MULTILINE
+        r"^at fault    staff cid@in\.test INBOX: .*no \N{REPLACEMENT CHARACTER}\[31mway$", shown, re.MULTILINE
     )
+    assert "Gone" not in shown
+    assert "bob@in.test  " not in shown
 
 
 def test_status_tells_why_a_listener_does_not_listen(cli: Cli) -> None:

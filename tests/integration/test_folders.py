@@ -3,12 +3,17 @@
 import asyncio
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from router import app, follow, profile
+from router.pipeline.read import read
+from router.repository.database import Database
+from router.workers import Workers
 from tests.crm import Crm
 from tests.letters import letter, new_id
-from tests.profiles import Profile
+from tests.profiles import SECRETS, Profile
 from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.proxy import Proxy
@@ -61,6 +66,7 @@ async def test_a_message_that_a_person_moved_keeps_its_one_receipt_with_its_new_
     assert [row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")] == ["wanted"]
     assert [row["folder"] for row in await crm.rows("SELECT folder FROM crm.receipt")] == ["Done"]
     assert await crm.dispositions() == {"promoted": 1, "duplicate": 1, "ignored": 2}
+    assert [row["kind"] for row in await crm.rows("SELECT kind FROM crm.event")] == ["promoted"]
 
 
 async def test_t17_t18_the_sent_folder(
@@ -112,6 +118,59 @@ async def test_a_folder_made_later_is_read_from_when_the_mailbox_began(
     }
 
 
+@pytest.mark.parametrize("folders", [["*"], ["INBOX", "Done"]])
+async def test_what_was_moved_stays_where_it_is(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    contact: str,
+    folders: list[str],
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.append(mailbox, letter(contact, mailbox, "old"), "Done")
+    router = await new_router(incoming(folders=folders, after="move:Done", poll=1))
+    await crm.wait_for_sources(2)
+    dovecot.deliver(mailbox, letter(contact, mailbox, "one"))
+    await crm.wait_for_emails(1)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+    await router.stop()
+    await router.start()  # which finds the folder
+    dovecot.deliver(mailbox, letter(contact, mailbox, "two"))
+    await crm.wait_for_emails(2)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+    await router.stop()
+    with dovecot.connect(mailbox) as imap:
+        _, (told,) = imap.status("Done", "(MESSAGES UIDNEXT)")
+    assert told == b"Done (MESSAGES 3 UIDNEXT 4)"  # each was moved once
+
+
+async def test_a_folder_made_while_the_mailbox_is_followed_is_read_too(
+    crm: Crm,
+    database: str,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    contact: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follow, "_FOLDERS_LAST", 0)
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "all.toml").write_text(incoming(folders=["*"], poll=1))
+    await crm.owner(mailbox, "all")
+    stop = asyncio.Event()
+    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
+        serving = asyncio.create_task(app.serve(ours, parsers, profile.load(tmp_path), timedelta(seconds=10), stop))
+        await crm.wait_for_sources(2)  # with Sent
+        dovecot.append(mailbox, letter(contact, mailbox, "filed"), "Later")
+        await crm.wait_for_emails(1)
+        stop.set()
+        await serving
+
+
 async def test_a_missing_folder_is_told_and_the_others_are_read(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
 ) -> None:
@@ -158,6 +217,19 @@ async def test_a_server_that_will_not_settle_keeps_no_mail_from_coming_in(
     assert dovecot.count(mailbox) == 3
 
 
+async def test_a_folder_that_takes_nothing_is_not_told_as_mail_that_cannot_be_read(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.append(mailbox, letter(contact, mailbox, "before"), "Done")
+    (dovecot.maildir(mailbox, "Done") / "tmp").chmod(0o500)
+    router = await new_router(incoming(after="move:Done", poll=1))
+    await crm.wait_for_sources(1)
+    dovecot.deliver(mailbox, letter(contact, mailbox, "after"))
+    await router.wait_for_log('a mailbox is at fault, and tried again".*does not move to the folder Done')
+    await crm.wait_for_emails(1)
+
+
 async def test_many_mailboxes_take_turns_at_few_connections(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, contact: str
 ) -> None:
@@ -189,6 +261,51 @@ async def test_an_owner_who_joins_is_served_and_one_who_leaves_is_let_go(
     await crm.wait_for_emails(1)
     await crm.sql.execute("DELETE FROM crm.owner WHERE record_id = $1", owner)
     await crm.wait_for_sources(1)
+
+
+async def test_all_folders_are_let_go_with_their_mailbox(
+    crm: Crm, new_router: NewRouter, incoming: Profile, mailbox: str
+) -> None:
+    owner = await crm.owner(mailbox, "all")
+    await new_router(incoming(folders=["INBOX", "Sent"], poll=1))
+    await crm.wait_for_sources(2)
+    await crm.admin.execute("UPDATE crm.owner SET approved = false")
+    await crm.wait_for(0, "SELECT count(process_id) FROM router.source")
+    await crm.admin.execute("UPDATE crm.owner SET approved = true")
+    await crm.wait_for_sources(2)
+    await crm.sql.execute("DELETE FROM crm.owner WHERE record_id = $1", owner)
+    await crm.wait_for(0, "SELECT count(process_id) FROM router.source")
+
+
+async def test_a_folder_that_the_profile_no_longer_names_is_let_go(
+    crm: Crm, new_router: NewRouter, incoming: Profile, mailbox: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    first = await new_router(incoming(folders=["INBOX", "Kunden"], poll=1))
+    await crm.wait_for(1, "SELECT count(*) FROM router.source WHERE folder = 'Kunden' AND fault IS NOT NULL")
+    await first.kill()  # without a word: it is named as the reader still
+    await new_router(incoming(folders=["INBOX", "Sent"], poll=1))
+    await crm.wait_for_sources(2)
+    rows = await crm.admin.fetch("SELECT folder, process_id IS NOT NULL, fault FROM router.source ORDER BY folder")
+    assert [tuple(row) for row in rows] == [("INBOX", True, None), ("Kunden", False, None), ("Sent", True, None)]
+
+
+async def test_a_mailbox_whose_connection_was_lost_is_not_lost_to_ourselves(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, contact: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    async with Proxy(dovecot.imap) as proxy:
+        router = await new_router(
+            incoming(host="127.0.0.1", port=proxy.port, security="none", folders=["INBOX", "Kunden"], poll=1)
+        )
+        dovecot.append(mailbox, letter(contact, mailbox, "first"), "Kunden")
+        await crm.wait_for_sources(2)
+        proxy.cut()
+        dovecot.append(mailbox, letter(contact, mailbox, "second"), "Kunden")
+        await crm.wait_for(True, "SELECT bool_or(subject = 'second') FROM crm.email")
+    assert "cannot be read now" in router.log()
+    assert "let go of a mailbox" not in router.log()
+    assert await crm.admin.fetchval("SELECT max(epoch) FROM router.source") == 1
 
 
 async def test_t16b_ten_thousand_old_messages_cost_one_look_and_none_is_judged(

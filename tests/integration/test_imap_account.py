@@ -55,7 +55,7 @@ async def test_missing_folder_is_told_and_harms_no_other(dovecot: Dovecot, mailb
     dovecot.append(mailbox, BODY)
     async with opened() as account:
         missing, inbox = account.folder("Büro/Nowhere"), account.folder("INBOX")
-        with pytest.raises(Missing, match="does not open the folder Büro/Nowhere of"):
+        with pytest.raises(Missing, match='there is no folder "Büro/Nowhere" in'):
             await missing.list(None, 9)
         cursor = await drained(inbox)
         assert await account.changed() == ["Büro/Nowhere"]

@@ -117,6 +117,29 @@ async def test_a_process_too_slow_to_say_that_it_lives_does_not_take_from_itself
     assert taken == [Lease(ids[1], PROCESS, 1, None, begun=True, begins_at=mine[0].begins_at)]
 
 
+async def test_the_folders_of_a_mailbox_go_with_its_first(crm: Crm, pool: Database) -> None:
+    owner_id = await crm.owner(MAILBOX)
+    folders = [Source("staff", MAILBOX, folder, owner_id, "all") for folder in ("INBOX", "Other")]
+    first = list((await sources.ensure(pool, folders[:1])).values())
+    (lease,) = await sources.acquire(pool, PROCESS, first, LONG)
+    taken = await sources.take_folders(pool, lease, folders)
+    assert await sources.take_folders(pool, lease, folders) == taken  # nobody else had them between
+
+    await crm.admin.execute("UPDATE router.process SET seen_at = now() - interval '1 day'")
+    other = uuid4()
+    await sources.beat(pool, other)
+    (others,) = await sources.acquire(pool, other, first, LONG)
+    retaken = await sources.take_folders(pool, others, folders)
+    assert [one.epoch for one in taken.values()] == [1, 1]
+    assert [one.epoch for one in retaken.values()] == [2, 2]
+
+    await sources.release(pool, PROCESS, {lease.source_id: lease.epoch})
+    await sources.release(pool, other, {lease.source_id: lease.epoch})
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.source WHERE process_id = $1", other) == 2
+    await sources.release(pool, other, {others.source_id: others.epoch})
+    assert await crm.admin.fetchval("SELECT count(process_id) FROM router.source") == 0
+
+
 async def test_a_database_that_only_reads_is_one_to_come_back_to(pool: Database) -> None:
     async def write() -> None:
         async with pool.transaction() as connection:

@@ -36,6 +36,12 @@ async def test_one_message_in_three_mailboxes_is_one_email(
     assert sorted(receipt["owner_id"] for receipt in receipts) == sorted(owners)
     assert {receipt["email_id"] for receipt in receipts} == {email["id"]}
     assert await crm.dispositions() == {"promoted": 1, "duplicate": 2}
+    with dovecot.connect(mailboxes[0]) as imap:
+        imap.select("INBOX")
+        imap.uid("COPY", "1", "INBOX")
+    await crm.wait_for_decisions(4)
+    events = await crm.rows("SELECT kind FROM crm.event ORDER BY kind")
+    assert [event["kind"] for event in events] == ["promoted", "received", "received"]
 
 
 async def test_an_erased_email_does_not_come_back_with_the_next_copy(

@@ -182,6 +182,36 @@ async def test_faults_end_in_words(answers: Mapping[str, list[str]], step: str, 
     assert SECRET not in found[step].words
 
 
+@pytest.mark.parametrize(
+    ("refusal", "advice"),
+    [
+        ("[UNAVAILABLE] later", "this goes away by itself"),
+        ("[LIMIT] no more for you", "mail_max_userip_connections"),
+        ("Too many simultaneous connections", '"max_connections"'),
+    ],
+)
+async def test_what_goes_away_by_itself_and_what_our_own_connections_keep_up(refusal: str, advice: str) -> None:
+    found = (await examined({"LOGIN": [f"NO {refusal}"]}))["login"]
+    assert refusal in found.words
+    assert advice in found.advice
+    assert ("by itself" in found.advice) is ("by itself" in advice)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "Internal error. [2026-11-21 14:38:13] (0.011 + 0.000 + 0.010 secs).",
+            "Internal error. [2026-11-21 14:38:13]",
+        ),
+        ("Mailbox doesn't exist: Kunden (0.001 secs).", "Mailbox doesn't exist: Kunden"),
+        ("wait (a few secs).", "wait (a few secs)."),
+    ],
+)
+async def test_how_long_a_server_took_is_left_out(said: str, words: str) -> None:
+    assert (await examined({"EXAMINE": [f"NO {said}"]}))["folders"].words.endswith(f"cannot be opened: {words}")
+
+
 async def test_a_server_that_says_goodbye() -> None:
     found = await examined(greeting="* BYE too busy")
     assert list(found) == ["name", "connection"]

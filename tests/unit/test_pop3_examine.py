@@ -81,6 +81,7 @@ async def test_without_uidl() -> None:
     [
         (b"-ERR [AUTH] no\r\n", f"the password is from the environment variable {SECRET}"),
         (b"-ERR [IN-USE] locked\r\n", "this goes away by itself"),
+        (b"-ERR [IN-USE] Too many connections\r\n", "a router that runs may hold the connections"),
         (b"-ERR [SYS/PERM] no such maildrop\r\n", ""),
         (None, ""),
     ],

@@ -39,6 +39,10 @@ def test_missing_authorities(tmp_path: Path) -> None:
         (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
         (TimeoutError(), "no answer in time"),
         (ConnectionResetError(), "ConnectionResetError"),
+        (
+            ssl.SSLCertVerificationError(1, "self-signed"),
+            "its certificate cannot be trusted: self-signed (ca_file says whom to trust; without it, the system does)",
+        ),
     ],
 )
 def test_words(error: OSError, words: str) -> None:

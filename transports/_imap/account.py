@@ -22,7 +22,7 @@ from transports._imap.position import Opening, Position
 from transports._imap.protocol import ImapProtocol
 from transports._imap.reply import Reply
 from transports._imap.response import Response, status
-from transports.base import Folder, Missing, Permanent, TransportError
+from transports.base import After, Folder, Missing, Permanent, TransportError
 
 if TYPE_CHECKING:
     from transports.imap import ImapSettings
@@ -38,8 +38,9 @@ the selected folder by NOOP, and somewhat less often for the others."""
 class ImapAccount:
     """See `Account`. It reads nothing before it is asked to."""
 
-    def __init__(self, settings: ImapSettings, mailbox: str) -> None:
+    def __init__(self, settings: ImapSettings, mailbox: str, after: After) -> None:
         self._settings = settings
+        self._after = after
         self._connection: ImapProtocol | None = None
         self._lock = asyncio.Lock()
         self._selected: str | None = None
@@ -65,7 +66,8 @@ class ImapAccount:
     async def folders(self) -> Sequence[Folder]:
         """Return the folders that the settings ask for. See `Account.folders`."""
         async with self.turn() as imap:
-            return wanted_folders(await find_folders(imap), self._settings.folders, sent=self._settings.sent)
+            there = await find_folders(imap)
+        return wanted_folders(there, self._settings.folders, self._after, sent=self._settings.sent)
 
     def folder(self, name: str) -> ImapMailbox:
         """Return the view of one folder. See `Account.folder`."""
@@ -270,9 +272,10 @@ class ImapAccount:
             imap.capabilities.discard("NOTIFY")
 
     async def _refusal(self, folder: str, reply: Reply) -> TransportError:
-        refused = f"{self.imap.peer} does not open the folder {folder} of {self.mailbox}"
-        gone = reply.code == "NONEXISTENT" or (not reply.passing and not await is_there(self.imap, folder))
-        return reply.refusal(refused, Missing if gone else Permanent)
+        if reply.code == "NONEXISTENT" or (not reply.passing and not await is_there(self.imap, folder)):
+            there = f'there is no folder "{folder}" in {self.mailbox} at {self.imap.peer}'
+            return Missing(f'{there}: make it, or take it out of "folders" ({reply.words})')
+        return reply.refusal(f"{self.imap.peer} does not open the folder {folder} of {self.mailbox}")
 
 
 def _clock() -> float:

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from transports._examine import content, find_way, volume
+from transports._examine import content, find_way, later, volume
 from transports._folders import wanted_folders
 from transports._imap.folders import find_folders, is_there
 from transports._imap.login import PORTS, enter, reach
@@ -14,7 +14,7 @@ from transports._imap.protocol import ImapProtocol
 from transports._imap.response import status, values
 from transports._imap.settle import KEYWORD
 from transports._settings import fill
-from transports.base import After, Finding, Folder, Temporary, TransportError, Unauthorized, Unreachable
+from transports.base import After, Finding, Folder, TransportError, Unauthorized
 
 if TYPE_CHECKING:
     from transports.imap import ImapSettings
@@ -50,7 +50,7 @@ async def _inside(imap: ImapProtocol, settings: ImapSettings, mailbox: str, afte
         yield _capabilities(imap, settings)
         step = "folders"
         there = await find_folders(imap)
-        wanted = wanted_folders(there, settings.folders, sent=settings.sent)
+        wanted = wanted_folders(there, settings.folders, after, sent=settings.sent)
         folders = _Folders(imap, there)
         for folder in wanted:
             if (wrong := await folders.look_into(folder.name)) is not None:
@@ -66,8 +66,7 @@ async def _inside(imap: ImapProtocol, settings: ImapSettings, mailbox: str, afte
         whence = settings.auth.password.where(mailbox)
         yield Finding(step, "failed", str(error), f"the password is from {whence}: is it right, and the user name?")
     except TransportError as error:
-        passes = isinstance(error, Temporary) and not isinstance(error, Unreachable)
-        yield Finding(step, "failed", str(error), "this goes away by itself: try again later" if passes else "")
+        yield Finding(step, "failed", str(error), later(error))
 
 
 async def _log_in(imap: ImapProtocol, settings: ImapSettings, mailbox: str) -> Finding:

@@ -86,7 +86,9 @@ class ImapMailbox:
         """Flag, move or delete. Places that are valid no more are passed over: they are other messages now."""
         by_action: dict[After, list[Place]] = defaultdict(list)
         for settlement in done:
-            by_action[settlement.after].append(settlement.place)
+            # Moved to where it lies it would come anew, and be moved again, for ever.
+            if not settlement.after.moves_to(self.name):
+                by_action[settlement.after].append(settlement.place)
         async with self._account.turn(self.name) as imap:
             for after, places in by_action.items():
                 for uids in _chunks(uids_of(places, self._valid(imap)), SET_UIDS):

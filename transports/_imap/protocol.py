@@ -14,7 +14,7 @@ from aioimaplib import Response as LibraryResponse
 
 from transports._imap.names import folder_name
 from transports._imap.receive import Exchange, ImapReceiver
-from transports._imap.reply import Reply
+from transports._imap.reply import Reply, words_of
 from transports._imap.response import Splitter
 from transports._tls_link import TlsLink
 from transports.base import Permanent, TransportError
@@ -49,7 +49,7 @@ class ImapProtocol(ImapReceiver):
             raise Permanent(str(error)) from None
         command.answers.extend(answers)
         response = await self.execute(command)
-        return Reply(response.result, response.lines[-1].decode(errors="replace"), tuple(response.lines[:-1]))
+        return Reply(response.result, words_of(response.lines[-1]), tuple(response.lines[:-1]))
 
     async def execute(self, command: Command, scrub: str | None = None) -> LibraryResponse:  # noqa: ARG002  # nothing is logged here
         """Give one command. The lines are the Responses before the tagged one, and then its words."""

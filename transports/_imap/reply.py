@@ -8,6 +8,7 @@ from transports.base import Permanent, Temporary, TransportError
 
 _CODE = re.compile(r"\[([^\s\]]+)(?: ([^\]]*))?\]")
 _BACKOFF = re.compile(r"backoff time: (\d{1,12}) milliseconds", re.IGNORECASE)
+_TIMING = re.compile(r" \(\d+\.\d+(?: \+ \d+\.\d+)* secs\)\.?$")
 _PASSING_CODES = {"UNAVAILABLE", "INUSE", "LIMIT", "THROTTLED", "SERVERBUG"}
 _PASSING_WORDS = re.compile(r"too many|throttl|try again|temporar", re.IGNORECASE)
 
@@ -51,6 +52,11 @@ class Reply:
         if not self.ok:
             raise self.refusal(refused)
         return self
+
+
+def words_of(line: bytes) -> str:
+    """Return the server's own words in the line that ends a reply, without the seconds that Dovecot puts after them."""
+    return _TIMING.sub("", line.decode(errors="replace"))
 
 
 def backoff(words: str) -> float | None:

@@ -17,7 +17,7 @@ from transports._folders import wanted_folders
 from transports._maildir.files import MaildirFiles
 from transports._maildir.folders import find_folders
 from transports._maildir.mailbox import MaildirMailbox
-from transports.base import Folder, TransportError, Unreachable
+from transports.base import After, Folder, TransportError, Unreachable
 
 if TYPE_CHECKING:
     from transports.maildir import MaildirSettings
@@ -34,8 +34,9 @@ _disk = ThreadPoolExecutor(16, thread_name_prefix="maildir")
 class MaildirAccount:
     """See `Account`. It holds nothing open."""
 
-    def __init__(self, settings: MaildirSettings, mailbox: str) -> None:
+    def __init__(self, settings: MaildirSettings, mailbox: str, after: After) -> None:
         self._settings = settings
+        self._after = after
         self._root = settings.path_of(mailbox)
         self._views: dict[str, MaildirMailbox] = {}
         self._inbox = MaildirFiles(self._root, "INBOX")
@@ -51,7 +52,7 @@ class MaildirAccount:
     async def folders(self) -> Sequence[Folder]:
         """Return the folders that the settings ask for. See `Account.folders`."""
         there = await self.on_disk(find_folders, self._root)
-        return wanted_folders(there, self._settings.folders, sent=self._settings.sent)
+        return wanted_folders(there, self._settings.folders, self._after, sent=self._settings.sent)
 
     def folder(self, name: str) -> MaildirMailbox:
         """Return the view of one folder. See `Account.folder`."""

@@ -25,7 +25,7 @@ _ADVICE = 'is "path" right, and is the disk mounted (in a container: the volume)
 
 async def examine_mailbox(settings: MaildirSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
     """See `MailboxSettings.examine`."""
-    account = MaildirAccount(settings, mailbox or "")
+    account = MaildirAccount(settings, mailbox or "", after)
     root = settings.path_of(mailbox or "")
     step = "folder"
     try:
@@ -38,7 +38,7 @@ async def examine_mailbox(settings: MaildirSettings, mailbox: str | None, after:
             return
         step = "folders"
         there = await account.on_disk(find_folders, root)
-        wanted = wanted_folders(there, settings.folders, sent=settings.sent)
+        wanted = wanted_folders(there, settings.folders, after, sent=settings.sent)
         for finding in await account.on_disk(_all_of, _counted, root, wanted, there):
             yield finding
         step = "after"

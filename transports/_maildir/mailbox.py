@@ -88,7 +88,8 @@ class MaildirMailbox:
 
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Rename, move or remove the files. See `Mailbox.settle`."""
-        ours = [one for one in done if not one.place.validity and one.after.action != "keep"]
+        wanted = [one for one in done if one.after.action != "keep" and not one.after.moves_to(self.name)]
+        ours = [one for one in wanted if not one.place.validity]
         if ours:
             await self._account.on_disk(self._files.settle, ours)
 

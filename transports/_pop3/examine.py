@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from transports._examine import content, find_way
+from transports._examine import content, find_way, later
 from transports._pop3.session import PORTS, Session, reach
 from transports._settings import fill
-from transports.base import After, Finding, Temporary, TransportError, Unauthorized, Unreachable
+from transports.base import After, Finding, TransportError, Unauthorized
 
 if TYPE_CHECKING:
     from transports.pop3 import Pop3Settings
@@ -53,8 +53,7 @@ async def _inside(session: Session, settings: Pop3Settings, mailbox: str, after:
         whence = settings.auth.password.where(mailbox)
         yield Finding(step, "failed", str(error), f"the password is from {whence}: is it right, and the user name?")
     except TransportError as error:
-        passes = isinstance(error, Temporary) and not isinstance(error, Unreachable)
-        yield Finding(step, "failed", str(error), "this goes away by itself: try again later" if passes else "")
+        yield Finding(step, "failed", str(error), later(error))
 
 
 def _capabilities(offered: Mapping[str, Sequence[str]], settings: Pop3Settings) -> Iterator[Finding]:
