@@ -43,6 +43,7 @@ def read_fields(
     """
     end = len(raw) if end is None else end
     starts: list[tuple[str, int, int]] = []  # name ("" of a line that is no field), where its line and its value start
+    seen: set[str] = set()
     position = body = first = start or _first_line(raw, end)
     defects = ["there is something before the headers"] * (first > start)
     known = start  # where a field is that no text would begin with: what comes before it are headers, too
@@ -52,9 +53,10 @@ def read_fields(
             break
         if match := (_FIELD if starts else _FIRST_FIELD).match(raw, position, after):
             starts.append((match[1].decode("ascii").lower(), position, match.end()))
+            seen.add(starts[-1][0])
         elif raw[position] not in b" \t" and not (position == first and raw.startswith((b"From ", b">From "), first)):
             if position >= known:
-                known = _known_field(raw, after, min(end, start + most), starts, is_part=start > 0)
+                known = _known_field(raw, after, min(end, start + most), seen, is_part=start > 0)
             if position >= known:
                 defects.append("the headers end without an empty line")
                 body = position
@@ -81,12 +83,13 @@ def _first_line(raw: bytes, end: int) -> int:
     return first if _OF_MESSAGE.match(raw, first, end) else 0
 
 
-def _known_field(raw: bytes, position: int, end: int, starts: list[tuple[str, int, int]], *, is_part: bool) -> int:
+def _known_field(raw: bytes, position: int, end: int, seen: set[str], *, is_part: bool) -> int:
     """Say where the next field is that only headers have, and not yet had; 0 if an empty line or boundary is nearer."""
-    seen = {name for name, _, _ in starts} - {"received"}
     pattern = _OF_PART if is_part else _OF_MESSAGE
     while position < end and not raw.startswith((b"\n", b"\r\n", b"--"), position):
-        if (found := pattern.match(raw, position, end)) and found[1].decode("ascii").lower() not in seen:
+        found = pattern.match(raw, position, end)
+        name = found[1].decode("ascii").lower() if found else ""
+        if found and (name == "received" or name not in seen):
             return position
         position = raw.find(b"\n", position, end) + 1 or end
     return 0

@@ -426,8 +426,8 @@ def test_a_body_without_an_empty_line_above_it_is_no_header(body: bytes) -> None
 
 
 def test_t96_many_lines_that_are_no_fields_are_bounded() -> None:
-    for rest in (b"", b"Date: x\r\n"):
-        message = parse(HEADERS + b"no field\r\n" * 500_000 + rest + b"\r\nbody")
+    for junk in (b"no field\r\n" * 90_000, b"no field\r\nReceived: x\r\n" * 40_000):
+        message = parse(HEADERS + junk + b"Date: x\r\n\r\nbody")
         assert message.subject == "Offer"
 
 
