@@ -35,6 +35,7 @@ _SIMPLE = re.compile(
 )
 _COMMENT = re.compile(r"\([^()]*\)")
 _AROUND = re.compile(r"\s*([@.])\s*")
+_SPACED_DOT = re.compile(r"\s+\.\s*(?=\w)")
 _NOT_IN_ADDRESS = re.compile(r"[\s:;,()<>\[\]\\]")
 
 
@@ -105,6 +106,9 @@ class _Entry:
             inner = inner.rpartition(":")[2] if inner.startswith("@") else inner  # an old route (RFC 5322 §4.4)
             return [(_name(self.title or self.comments), inner)]
         written = "".join(self.words).strip()
+        if len(written) <= 4 * _LONGEST:
+            local, at, domain = written.partition("@")
+            written = local + at + _SPACED_DOT.sub(".", domain)  # an old spacing (RFC 5322 §4.4)
         bare = [word for word in written.split() if "@" in word[1:-1]] if '"' not in written else []
         if len(bare) > 1:
             return [("", address) for address in bare]

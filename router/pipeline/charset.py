@@ -14,6 +14,7 @@ from chardetng_py import detect
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:()\- ]{0,39}")
 _GLUED = re.compile(r"^(iso8859|windows)(\d+)$")  # iso88591, windows1252
 _HIGH = re.compile(rb"[\x80-\xff]+")
+_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _SAMPLE = 4_096
 
 # What mail calls by one name and writes in another, a superset of it; by Python's names.
@@ -97,10 +98,15 @@ def decode(raw: bytes, charset: str | None = None) -> tuple[str, str | None]:
             return raw.decode(codec).removeprefix("\ufeff"), None
         except (UnicodeError, ValueError):
             pass
-    text = _detected(raw)
+    if codec == "utf-8" and _mostly_utf8(_sample(raw), named=True):
+        text = raw.decode("utf-8", "replace")
+    else:
+        text = _detected(raw)
     if codec is not None:
         return text, f"not in its charset {charset}"
-    return text, f"unknown charset {(charset or '')[:40]!r}" if charset else None
+    if charset:
+        return text, f"unknown charset {charset[:40]!r}"
+    return text, "some bytes are in no charset" if "\ufffd" in text else None
 
 
 @lru_cache(maxsize=256)
@@ -188,7 +194,8 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-def _mostly_utf8(sample: bytes) -> bool:
-    text = sample.decode("utf-8", "replace")
-    wide = sum(not character.isascii() for character in text)
-    return wide >= 4 and text.count("\ufffd") * 5 <= wide
+def _mostly_utf8(sample: bytes, *, named: bool = False) -> bool:
+    """Whether most that is no ASCII is whole characters of UTF-8; one is enough where that is the charset named."""
+    whole = _UTF8.findall(sample)
+    stray = sum(map(len, _HIGH.findall(sample))) - sum(map(len, whole))
+    return len(whole) >= max(1, stray) if named else len(whole) >= max(2, 2 * stray)

@@ -12,6 +12,13 @@ from router.pipeline.transfer import decode_base64
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*")
 _FIRST_FIELD = re.compile(rb"[ \t]*" + _FIELD.pattern)
+_BEFORE_FIELDS = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*")
+_OF_MESSAGE = re.compile(
+    rb"(from|to|cc|subject|date|message-id|received|return-path|sender|reply-to|in-reply-to|references|mime-version"
+    rb"|content-type|content-transfer-encoding)[ \t]*:",
+    re.IGNORECASE,
+)
+_OF_PART = re.compile(rb"(content-[a-z-]{1,40})[ \t]*:", re.IGNORECASE)
 _FOLD = re.compile(r"\r?\n(?=[ \t])|[\r\n]")
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\r\n]*)\?=")
 _ESCAPED = re.compile(r"\\(.)")
@@ -35,19 +42,27 @@ def read_fields(
     read.
     """
     end = len(raw) if end is None else end
-    starts: list[tuple[str, int, int]] = []  # name, where its line starts, where its value starts
-    defects = []
-    position = body = start
+    starts: list[tuple[str, int, int]] = []  # name ("" of a line that is no field), where its line and its value start
+    seen: set[str] = set()
+    position = body = first = start or _first_line(raw, end)
+    defects = ["there is something before the headers"] * (first > start)
+    known = start  # where a field is that no text would begin with: what comes before it are headers, too
     while position < end:
         body = after = raw.find(b"\n", position, end) + 1 or end
         if raw.startswith((b"\n", b"\r\n"), position, end):
             break
         if match := (_FIELD if starts else _FIRST_FIELD).match(raw, position, after):
             starts.append((match[1].decode("ascii").lower(), position, match.end()))
-        elif raw[position] not in b" \t" and not (position == start and raw.startswith((b"From ", b">From "), start)):
-            defects.append("the headers end without an empty line")
-            body = position
-            break
+            seen.add(starts[-1][0])
+        elif raw[position] not in b" \t" and not (position == first and raw.startswith((b"From ", b">From "), first)):
+            if position >= known:
+                known = _known_field(raw, after, min(end, start + most), seen, is_part=start > 0)
+            if position >= known:
+                defects.append("the headers end without an empty line")
+                body = position
+                break
+            defects.append("a line among the headers is no field")
+            starts.append(("", position, position))
         position = after
         if position - start > most:
             defects.append(f"the headers are longer than {most:,} bytes: the rest of them was not read")
@@ -56,8 +71,28 @@ def read_fields(
     fields: Fields = {}
     ends = [field for _, field, _ in starts[1:]] + [position]
     for (name, _, value), field_end in zip(starts, ends, strict=False):
-        fields.setdefault(name, []).append(raw[value : min(field_end, value + most)])
-    return fields, body, defects
+        if name:
+            fields.setdefault(name, []).append(raw[value : min(field_end, value + most)])
+    return fields, body, list(dict.fromkeys(defects))
+
+
+def _first_line(raw: bytes, end: int) -> int:
+    """Say where a message's headers begin: below a byte order mark and empty lines, if they do begin there."""
+    found = _BEFORE_FIELDS.match(raw, 0, end)
+    first = found.end() if found else 0
+    return first if _OF_MESSAGE.match(raw, first, end) else 0
+
+
+def _known_field(raw: bytes, position: int, end: int, seen: set[str], *, is_part: bool) -> int:
+    """Say where the next field is that only headers have, and not yet had; 0 if an empty line or boundary is nearer."""
+    pattern = _OF_PART if is_part else _OF_MESSAGE
+    while position < end and not raw.startswith((b"\n", b"\r\n", b"--"), position):
+        found = pattern.match(raw, position, end)
+        name = found[1].decode("ascii").lower() if found else ""
+        if found and (name == "received" or name not in seen):
+            return position
+        position = raw.find(b"\n", position, end) + 1 or end
+    return 0
 
 
 def _after_headers(raw: bytes, position: int, end: int) -> int:

@@ -49,18 +49,22 @@ BEGIN_FORWARDED = _either(r"""
     początek przekazywanej wiadomości:
 """)
 
-# The headers that Outlook puts above what it quotes: the one that comes first, and those that follow it.
+# The headers that Outlook puts above what it quotes: the one that comes first, and those that follow it, the
+# subject apart: a journey has a from, a to and a date, too.
 FROM = _either("""
     from | von | de | de la | da | van | fra | från | lähettäjä | od | feladó | kimden | από | от | від | из
     发件人 | 寄件者 | 差出人 | 보낸 사람 | מאת | من
 """)
 FURTHER = _either(r"""
-    sent | date | to | cc | subject | reply-to | gesendet | datum | an | betreff | antwort an | envoyé | date d'envoi
-    à | objet | enviado(?: el)? | fecha | para | asunto | inviato | data | risposta | a | oggetto | enviada(?: em)?
-    assunto | verzonden | aan | onderwerp | sendt | dato | til | emne | skickat | till | ämne | lähetetty
-    vastaanottaja | aihe | wysłano | do | temat | odesláno | komu | předmět | dátum | predmet | elküldve | címzett
-    tárgy | gönderilme | tarih | kime | konu | дата | отправлено | кому | тема | надіслано
-    发送时间 | 收件人 | 主题 | 寄件日期 | 收件者 | 主旨 | 送信日時 | 宛先 | 件名 | 보낸 날짜 | 받는 사람 | 제목
+    sent | date | to | cc | reply-to | gesendet | datum | an | antwort an | envoyé | date d'envoi | à
+    enviado(?: el)? | fecha | para | inviato | data | risposta | a | enviada(?: em)? | verzonden | aan | sendt
+    dato | til | skickat | till | lähetetty | vastaanottaja | wysłano | do | odesláno | komu | dátum | elküldve
+    címzett | gönderilme | tarih | kime | дата | отправлено | кому | надіслано
+    发送时间 | 收件人 | 寄件日期 | 收件者 | 送信日時 | 宛先 | 보낸 날짜 | 받는 사람
+""")
+SUBJECT = _either("""
+    subject | betreff | objet | asunto | oggetto | assunto | onderwerp | emne | ämne | aihe | temat | předmět
+    predmet | tárgy | konu | тема | 主题 | 主旨 | 件名 | 제목
 """)
 
 # What telephones and programs say of themselves.
@@ -73,4 +77,6 @@ SENT_FROM = _either(r"""
     sendt fra | lähetetty \S+sta | wysłan[eo] z | odesláno z | küldve | gönderildi | trimis de pe | στάλθηκε από
     отправлено (?:с|из) | надіслано з | 從我的 | 从我的 | 发自我的 | 發自我的 | iphoneから送信 | 나의 .{0,20}에서 보냄
 """)
+# What makes a sentence of such a beginning: "Sent from my old office was a parcel."
+VERB = _either("was | were | is | are | has | had | will | war | waren | ist | hat | était | est")
 SENT_FROM_END = _either("傳送 | 发送 | から送信 | 에서 보냄")

@@ -6,6 +6,7 @@ looked at around a line is bounded. Nothing is taken out of the text.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,6 +20,8 @@ from router.pipeline.mark_words import (
     ORIGINAL,
     SENT_FROM,
     SENT_FROM_END,
+    SUBJECT,
+    VERB,
     WEEKDAY,
     WROTE,
 )
@@ -36,21 +39,27 @@ _OPENER = re.compile(
     rf"[\s>*\-]*(?:(?:{ON})\s(?=.{{0,60}}\d)|在|於|于|{WEEKDAY}"
     r"|\d{1,4}[./\-\s]+\S{1,12}[./\-\s]+\d{1,4}\b|\d{4}年)",
 )
+_SENTENCE_END = re.compile(r"[^\W\d]{3,}[.!?] $")
 _NAMED = re.compile(r"^[^<>\n]{1,100}<[^<>\s]{1,200}@[^<>\s]{1,200}>")
 _DATED = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?: \d{1,2}:\d\d)?(?: gmt[+-]\d\d:?\d\d)? \S[^:\n]{0,150}:?$")
 _ORIGINAL = re.compile(rf"[\s>*]*[-_]{{2,}}[ \t]*(?:{ORIGINAL})[ \t]*[-_]{{2,}}[\s*]*$")
 _FORWARDED = re.compile(rf"[\s>*]*(?:[-_]{{2,}}[ \t]*(?:{FORWARDED})[^\n]{{0,1000}}$|{BEGIN_FORWARDED})")
 _FROM = re.compile(rf"[\s>*_]*(?:{FROM})[*_]*[ \t\u00a0]*{_COLON}")
-_FURTHER = re.compile(rf"[\s>*_]*(?:{FURTHER})[*_]*[ \t\u00a0]*{_COLON}")
+_SUBJECT = re.compile(rf"[\s>*_]*(?:{SUBJECT})[*_]*[ \t\u00a0]*{_COLON}")
+_FURTHER = re.compile(rf"[\s>*_]*(?:{FURTHER}|{SUBJECT})[*_]*[ \t\u00a0]*{_COLON}")
 _SENT_FROM = re.compile(rf"[\s<(*_]*(?:{SENT_FROM})")
+_VERB = re.compile(rf"\b(?:{VERB})\b")
 _SENT_FROM_END = re.compile(rf"(?:{SENT_FROM_END})\s*$")
 _DASHES = re.compile(r"\s*(?:-- ?|—|__{4,}|--{4,})\s*$")
 _RULE = re.compile(r"[\s>*]*[_=\-*~#]{5,}[\s*]*$")
 _QUOTED = re.compile(r"\s{0,3}(?:>|\|(?= |$)|[A-Z][a-z]{0,15}>(?: |$))")
 
 
-def find_marks(text: str) -> tuple[Mark, ...]:
-    """Find the marks of a text whose lines end with LF, in order and apart. What is in none its author wrote."""
+def find_marks(text: str, *, forwarded: bool = False) -> tuple[Mark, ...]:
+    """Find the marks of a text whose lines end with LF, in order and apart. What is in none its author wrote.
+
+    `forwarded`: the subject says so; then the quote at the end is what was forwarded, as Outlook and Apple Mail write.
+    """
     written = text[:LONGEST].split("\n")
     lines = text[:LONGEST].replace("İ", "i").lower().split("\n")  # in lower case İ would be two characters
     quoted = [_QUOTED.match(line) is not None for line in written]
@@ -59,7 +68,10 @@ def find_marks(text: str) -> tuple[Mark, ...]:
     while number < len(lines):
         number = _mark(lines, quoted, kinds, number)
     _mark_signatures(lines, kinds)
-    return tuple(_ranges(written, kinds))[:_MOST]
+    marks = _ranges(written, kinds)
+    if forwarded and marks and marks[-1].kind == "quote" and not text[marks[-1].end : LONGEST].strip():
+        marks[-1] = marks[-1]._replace(kind="forward")
+    return tuple(marks)[:_MOST]
 
 
 def _mark(lines: Sequence[str], quoted: Sequence[bool], kinds: list[Kind | None], number: int) -> int:
@@ -111,18 +123,25 @@ def _attribution(lines: Sequence[str], quoted: Sequence[bool], number: int) -> i
         said += more.strip()[:400] + " "
         end = said.rstrip(" -*_")
         if not end.endswith((":", "\uff1a")) and not (opener and more.rstrip().endswith("---")):
-            if len(said) > 500:
+            if len(said) > 500 or _ends_sentence(said, lines[after : after + 1]):
                 return None
             continue
         return after if _WROTE.search(said) else None
     return None
 
 
+def _ends_sentence(said: str, below: Sequence[str]) -> bool:
+    """Whether a sentence ends here; a date's "févr." does not, below which is the year."""
+    return _SENTENCE_END.search(said) is not None and any(line.strip()[:1].isalpha() for line in below)
+
+
 def _is_header_block(lines: Sequence[str], number: int) -> bool:
-    """Whether headers in words begin here: a From, and two more within the next lines."""
-    if not _FROM.match(lines[number][:200]):
+    """Whether headers in words begin here: a From, and two more below; one is a subject or has an address."""
+    first = lines[number][:200]
+    if not _FROM.match(first):
         return False
-    return sum(bool(_FURTHER.match(line[:200])) for line in lines[number + 1 : number + 10]) >= 2
+    further = [line for line in lines[number + 1 : number + 10] if _FURTHER.match(line[:200])]
+    return len(further) >= 2 and any("@" in line[:1_000] or _SUBJECT.match(line[:200]) for line in (first, *further))
 
 
 def _rule_above(lines: Sequence[str], number: int) -> int:
@@ -138,21 +157,32 @@ def _rule_above(lines: Sequence[str], number: int) -> int:
 def _mark_signatures(lines: Sequence[str], kinds: list[Kind | None]) -> None:
     """Mark each signature, from its dashes to the quote that follows or the end; and lines like "Sent from"."""
     written = next((number for number, line in enumerate(lines) if line.strip() and kinds[number] is None), None)
+    rules = Counter(line.strip() for line, kind in zip(lines, kinds, strict=True) if kind is None and _is_rule(line))
     in_signature = False
     for number, line in enumerate(lines):
         if kinds[number] is not None:
             in_signature = False
             continue
-        if not in_signature and number != written and len(line) < 100 and _DASHES.match(line):
-            # A rule in the middle of a text is no signature's.
-            in_signature = line.strip() in {"--", "—"} or _is_near_end(lines, kinds, number)
-        if in_signature or (len(line) < 250 and (_SENT_FROM.match(line) or _SENT_FROM_END.search(line))):
+        if not in_signature and number != written and _is_rule(line):
+            # A rule in the middle of a text is no signature's, nor is one of several: those are between sections.
+            in_signature = line == "-- " or (rules[line.strip()] == 1 and _is_near_end(lines, kinds, number))
+        if in_signature or _is_sent_from(line):
             kinds[number] = "signature"
+
+
+def _is_rule(line: str) -> bool:
+    return len(line) < 100 and _DASHES.match(line) is not None
 
 
 def _is_near_end(lines: Sequence[str], kinds: Sequence[Kind | None], number: int) -> bool:
     rest = [line for line, kind in zip(lines[number + 1 : number + 12], kinds[number + 1 :], strict=False) if not kind]
     return len(rest) < 11 and sum(bool(line.strip()) for line in rest) <= 8
+
+
+def _is_sent_from(line: str) -> bool:
+    if len(line) > 250:
+        return False
+    return bool((_SENT_FROM.match(line) and not _VERB.search(line)) or _SENT_FROM_END.search(line))
 
 
 def _next_written(lines: Sequence[str], number: int) -> int:

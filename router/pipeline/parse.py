@@ -25,6 +25,8 @@ from router.pipeline.headers import (
 )
 from router.pipeline.html_text import LONGEST as LONGEST_HTML
 from router.pipeline.html_text import html_to_text
+from router.pipeline.shown import LONGEST as LONGEST_BODY
+from router.pipeline.shown import Shown
 from router.pipeline.structure import Part, leaves, read_part
 from router.pipeline.text import clean, clean_line
 from router.pipeline.transfer import decode_body
@@ -43,7 +45,6 @@ _EXTENSIONS = mimetypes.MimeTypes(filenames=()).guess_extension
 _LONGEST_LINE = 1_000
 _PRIVATE = "x-crm-email-router"  # the beginning of the headers that only we write
 _LONGEST_VALUE = 200_000  # bytes of one header that are read; a thousand addresses fit in
-_LONGEST_BODY = 5_000_000  # bytes of one text that are read as such
 _MOST_CALENDARS = 10
 _LONGEST_CALENDAR = 100_000
 _LONGEST_RAW = 10_000
@@ -78,6 +79,7 @@ class _Reader:
     """Gathers what can be read of one message, and what cannot."""
 
     def __init__(self) -> None:
+        self.shown = Shown()
         self.text: str | None = None
         self.html: str | None = None
         self.attachments: list[Attachment] = []
@@ -205,11 +207,9 @@ class _Reader:
         )
         name = parameters.get("filename") or part.parameters.get("name")
         content = self.decoded(part, number)
-        is_body = disposition != "attachment" and not name
-        if is_body and part.media_type == "text/plain" and self.text is None:
-            self.text = self.plain(part, content, number)
-        elif is_body and part.media_type == "text/html" and self.html is None:
-            self.html = self.body(part, content, number)
+        if disposition != "attachment" and not name and self.shown.takes(part, len(content)):
+            read = self.plain if part.media_type == "text/plain" else self.body
+            self.shown.add(part, read(part, content, number), len(content))
         else:
             self.attach(_attachment(part, content, name, number, inline=disposition == "inline"), part)
 
@@ -234,6 +234,7 @@ class _Reader:
 
     def make_text(self) -> None:
         """Make a text of the HTML or else of the calendar, where there is no plain one."""
+        self.text, self.html = self.shown.text, self.shown.html
         if self.text and not self.text.isspace():
             return
         if self.html is not None and (made := html_to_text(self.html)):
@@ -261,10 +262,10 @@ class _Reader:
         charset = part.parameters.get("charset") or None
         if self.charset is None and charset and codec_of(charset) not in {None, "utf-8"}:
             self.charset = charset
-        if len(content) > _LONGEST_BODY:
-            self.defects.append(f"part {number} is longer than {_LONGEST_BODY:,} bytes: whole only as an attachment")
+        if len(content) > LONGEST_BODY:
+            self.defects.append(f"part {number} is longer than {LONGEST_BODY:,} bytes: whole only as an attachment")
             self.attachments.append(_attachment(part, content, None, number, inline=False))
-            content = content[:_LONGEST_BODY]
+            content = content[:LONGEST_BODY]
         text, defect = decode(content, charset)
         if defect:
             self.defects.append(f"part {number}: {clean_line(defect)}")

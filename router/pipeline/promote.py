@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from router.model import Decision, Disposition, Email, Facts
+from router.pipeline.correlate import is_forward
 from router.pipeline.marks import find_marks
 from router.pipeline.state import State
 
@@ -33,7 +34,7 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         calendar=copy.classification.calendar,
         flags=(*state.flags, *message.flags),
         defects=message.defects,
-        text_marks=find_marks(message.text or ""),
+        text_marks=find_marks(message.text or "", forwarded=is_forward(message.subject)),
         raw_headers=message.raw_headers,
     )
     report = copy.classification.report if state.method == "report" else None

@@ -14,6 +14,7 @@ _MOST_PART_HEADER_BYTES = 65_536  # of one part
 _MOST_HEADER_BYTES = 2_000_000  # of all parts together
 _MOST_SEARCHED = 500_000_000  # bytes, those of a part within a part counted again: about a second's work
 _MOST_BOUNDARIES = 20_000  # lines that begin like a boundary, whether they are one or not
+_SHOWN = frozenset({"multipart/mixed", "multipart/alternative"})  # whose parts after the first are shown, too
 
 
 @dataclass(slots=True)
@@ -27,6 +28,8 @@ class Part:
     start: int
     end: int
     defects: list[str] = field(default_factory=list)
+    shown: bool = True  # by itself; what a multipart/related holds besides its first part is only used by that
+    branches: tuple[tuple[int, int], ...] = ()  # which multipart/alternative it is in, and in which part of that
 
     @property
     def body(self) -> memoryview:
@@ -44,6 +47,7 @@ def read_part(
     parameters: dict[str, str] = {}
     if values := fields.get("content-type"):
         media_type, parameters = read_parameters(values[0])
+        media_type = media_type.strip("<>\"' ")
         if (
             media_type.count("/") != 1
             or len(media_type) > 127
@@ -82,8 +86,11 @@ def leaves(root: Part) -> Iterator[Part]:
         count += len(pieces)
         default = "message/rfc822" if part.media_type == "multipart/digest" else "text/plain"
         children = []
-        for start, end in pieces:
+        for number, (start, end) in enumerate(pieces):
             child = read_part(part.raw, start, end, default, min(header_bytes, _MOST_PART_HEADER_BYTES))
+            child.shown = part.shown and (number == 0 or part.media_type in _SHOWN)
+            is_branch = part.media_type == "multipart/alternative"
+            child.branches = (*part.branches, (part.start, number)) if is_branch else part.branches
             header_bytes = max(0, header_bytes - (child.start - start))
             children.append(child)
         children[0].defects[:0] = [*part.defects, *defects]

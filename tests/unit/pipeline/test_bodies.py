@@ -141,6 +141,21 @@ def test_a_label_of_one_byte_charsets_does_not_hide_utf8() -> None:
     assert decode("Grüße".encode(), "iso-8859-1") == ("Grüße", "not in its charset iso-8859-1")
 
 
+@pytest.mark.parametrize("label", [None, "utf-8", "x-unknown"])
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("Schöne Grüße, 5 ".encode() + b"\x80", "Schöne Grüße, 5 \ufffd"),
+        ("Да ".encode() + b"\xd0", "Да \ufffd"),
+        ("Grüße ".encode() + b"\xfc und mehr", "Grüße \ufffd und mehr"),
+        ("日本".encode() + b"\xe6", "日本\ufffd"),
+    ],
+)
+def test_a_bad_byte_does_not_hide_that_the_rest_is_utf8(raw: bytes, text: str, label: str | None) -> None:
+    read, defect = decode(raw, label)
+    assert (read, defect is None) == (text, False)
+
+
 def test_a_text_cut_inside_a_character_stays_in_its_charset() -> None:
     assert decode("Grüße, schöne Tage, Öl, ü".encode()[:-1], "utf-8")[0] == "Grüße, schöne Tage, Öl, \ufffd"
 

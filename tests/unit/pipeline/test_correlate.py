@@ -183,6 +183,13 @@ def test_t30_a_forward_is_no_answer_but_suggests(world: World, prefix: str) -> N
     assert world.decide(raw, Rule.REPLIES).disposition is Disposition.IGNORED
 
 
+@pytest.mark.parametrize(("subject", "kind"), [("Fwd: Offer", "forward"), ("Re: Offer", "quote")])
+def test_the_subject_says_whether_the_mail_below_was_forwarded(world: World, subject: str, kind: str) -> None:
+    body = "See below.\r\n\r\nFrom: Ann <ann@client.example>\r\nSent: Monday\r\nSubject: Offer\r\n\r\nHello\r\n"
+    email = promoted(world, mail(body, subject=subject))
+    assert [mark.kind for mark in email.text_marks] == [kind]
+
+
 @pytest.mark.parametrize("subject", ["Re: Fwd: Offer", "AW: WG: Offer", "Trip", "Ideas: a forward", "Forward march"])
 def test_t30_an_answer_to_a_forward_is_an_answer(world: World, subject: str) -> None:
     parent = world.email("offer@example.com")

@@ -79,6 +79,12 @@ def test_who_wrote_a_quote_is_part_of_it(attribution: str) -> None:
         "I wrote:\nsee below\n",
         "On this day\n\nI wrote something\n",
         "From: the beginning\nit was wrong.\n",
+        "From: Berlin\nTo: Paris\nDate: 5 December\n",
+        "One.\n\n--\n\nTwo.\n\n--\n\nThree.\n",
+        "One.\n\n--\n\n" + "Two.\n" * 12,
+        "One.\n____\nTwo.\n____\nThree.\n",
+        "Hello.\n\nSent from my old office was a parcel.\n",
+        "Am 5. Dezember um 10 Uhr komme ich.\nHerr Meier schrieb:\ngut.\n",
         "a > b\n| a lone bar\n",
         "Dear Ann,\n\n--------\nPrices\n--------\n" + "An item of the list, with its price\n" * 12,
         "",
@@ -86,6 +92,23 @@ def test_who_wrote_a_quote_is_part_of_it(attribution: str) -> None:
 )
 def test_what_only_looks_alike_is_not_marked(text: str) -> None:
     assert find_marks(text) == ()
+
+
+def test_a_quote_at_the_end_is_what_was_forwarded_if_the_subject_says_so() -> None:
+    headers = "From: Ann <ann@client.example>\nSent: Monday\nSubject: Offer\n\nHello.\n"
+    for quote in (headers, "> From: Ann\n>\n> Hello.\n", "On 1 Feb 2016, Ann wrote:\n\nHello.\n"):
+        kinds = [[mark.kind for mark in find_marks(f"See below.\n\n{quote}", forwarded=said)] for said in (True, False)]
+        assert kinds == [["forward"], ["quote"]]
+    assert [mark.kind for mark in find_marks("> Hello.\n\nMy answer.\n", forwarded=True)] == ["quote"]
+
+
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="the corpora of real mail are not here (../shared/corpora)")
+def test_what_was_forwarded_is_told_from_a_quote_by_the_subject() -> None:
+    files = list((CORPORA / "email-forward-parser").glob("*_body*.txt"))
+    texts = {path.name: path.read_text(encoding="utf-8").replace("\r\n", "\n") for path in files}
+    kinds = {name: {mark.kind for mark in find_marks(text, forwarded=True)} for name, text in texts.items()}
+    unseen = [name for name, found in kinds.items() if "forward" not in found]
+    assert unseen == ["outlook_2019_hu_body.txt"]  # as above
 
 
 def test_a_signature_ends_where_a_quote_begins() -> None:

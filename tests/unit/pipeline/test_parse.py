@@ -107,6 +107,7 @@ def test_t95_subjects_are_decoded(raw: bytes, subject: str | None) -> None:
         ("A (unbalanced <a@x.example>, b@x.example", [("A unbalanced", "a@x.example"), ("", "b@x.example")]),
         ("'a@x.example' <a@x.example>", [("'a@x.example'", "a@x.example")]),
         ("a @ x . example", [("", "a@x.example")]),
+        ("a@x   . example, b@x . y.example", [("", "a@x.example"), ("", "b@x.y.example")]),
         ("<a @ x . example>", [("", "a@x.example")]),
         ('"a b"@x.example', [("", '"a b"@x.example')]),
         ("a@[IPv6:2001:db8::1]", [("", "a@[ipv6:2001:db8::1]")]),
@@ -253,7 +254,7 @@ def test_t95_broken_base64_gives_what_can_be_decoded(encoded: bytes, decoded: by
     assert (message.defects == ()) == whole
 
 
-def test_bodies_are_the_first_that_are_no_attachments() -> None:
+def test_bodies_are_what_is_no_attachment() -> None:
     message = parse(
         multipart(
             "Content-Disposition: attachment\r\n\r\nattached text",
@@ -263,12 +264,17 @@ def test_bodies_are_the_first_that_are_no_attachments() -> None:
             "\r\nsecond text",
         )
     )
-    assert (message.text, message.html) == ("first text", "<p>html</p>")
+    assert message.text == "first text\nsecond text"
+    assert message.html == "<p>html</p>\n<div>second text</div>"
     assert [(a.filename, a.content) for a in message.attachments] == [
         ("part-1.txt", b"attached text"),
         ("notes.txt", b"named text"),
-        ("part-5.txt", b"second text"),
     ]
+
+
+def test_a_stray_mark_in_a_media_type_is_left_out() -> None:
+    message = parse(mail("text", content_type="text/plain>; charset=utf-8"))
+    assert (message.text, message.attachments) == ("text", ())
 
 
 def test_t85_an_attached_message_stays_whole() -> None:
@@ -382,8 +388,47 @@ def test_t96_large_parts_are_nested_less_deep(monkeypatch: pytest.MonkeyPatch) -
 def test_t96_200000_parts_are_bounded() -> None:
     raw = mail("--b\r\n\r\nx\r\n" * 200_000 + "--b--", content_type="multipart/mixed; boundary=b")
     message = parse(raw)
-    assert len(message.attachments) == 999
+    assert message.text == "x\n" * 999 + "x"
     assert "more than 1000 parts: the rest was left out" in message.defects
+
+
+HEADERS = b"From: Ann <ann@client.example>\r\nTo: sales@example.com\r\nSubject: Offer\r\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "defect"),
+    [
+        (b"Received: from a by b\r\n\t; now\r\nno field\r\n" + HEADERS, "a line among the headers is no field"),
+        (b"no field\r\n and its fold\r\n" + HEADERS, "a line among the headers is no field"),
+        (b"a name: with spaces\r\n" + HEADERS, "a line among the headers is no field"),
+        ("Schlüssel: x\r\n".encode() + HEADERS, "a line among the headers is no field"),
+        (HEADERS.replace(b"\r\n", b"\r\n>From here\r\n", 1), "a line among the headers is no field"),
+        (b"\xef\xbb\xbf" + HEADERS, "there is something before the headers"),
+        (b"\r\n\r\n" + HEADERS, "there is something before the headers"),
+        (b"\n \n" + HEADERS, "there is something before the headers"),
+    ],
+)
+def test_what_is_no_field_does_not_hide_those_that_are(raw: bytes, defect: str) -> None:
+    message = parse(raw + b"\r\nbody")
+    assert (message.sender, message.subject, message.text) == ("ann@client.example", "Offer", "body")
+    assert [mention.address for mention in message.of("to")] == ["sales@example.com"]
+    assert message.defects == (defect,)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Hello.\r\n\r\nDate: tomorrow\r\n", b"Hello.\r\nFrom: us\r\nSubject: this\r\n", b"Hello.\r\n--b\r\nDate: x\r\n"],
+)
+def test_a_body_without_an_empty_line_above_it_is_no_header(body: bytes) -> None:
+    message = parse(HEADERS + body)
+    assert message.text == body.decode().replace("\r\n", "\n")
+    assert message.defects == ("the headers end without an empty line",)
+
+
+def test_t96_many_lines_that_are_no_fields_are_bounded() -> None:
+    for junk in (b"no field\r\n" * 90_000, b"no field\r\nReceived: x\r\n" * 40_000):
+        message = parse(HEADERS + junk + b"Date: x\r\n\r\nbody")
+        assert message.subject == "Offer"
 
 
 def test_t96_100000_header_lines_are_bounded() -> None:
@@ -400,7 +445,7 @@ def test_t96_the_headers_of_all_parts_together_are_bounded() -> None:
     part = "".join(f"X-{number}: x\r\n" for number in range(20_000)) + "\r\nx"
     message = parse(multipart(*[part] * 20))
     assert "the headers are longer than 65,536 bytes: the rest of them was not read" in message.defects
-    assert len(message.attachments) == 19
+    assert message.text == "x\n" * 19 + "x"
 
 
 def test_t96_lines_that_look_like_boundaries_are_bounded() -> None:
