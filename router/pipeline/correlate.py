@@ -15,11 +15,6 @@ from router.pipeline.subject import is_forward
 NEW_ON_THREAD = "new-on-thread"
 
 
-def is_forward(subject: str) -> bool:
-    """Whether a subject says that its mail was forwarded, and not answered since."""
-    return _FORWARD.match(subject) is not None
-
-
 def correlate(state: State, facts: Facts) -> State:
     """Link the message to the email it answers. A forward is no answer: what it belongs to is only suggested."""
     message = state.copy.message
