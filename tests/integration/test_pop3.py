@@ -57,6 +57,7 @@ async def test_many_owners_each_with_a_secret_of_its_own(
     assert {row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")} == {
         f"to {mailbox}" for mailbox in mailboxes[:2]
     }
+    await crm.wait_for(1, "SELECT count(*) FROM router.source WHERE fault IS NOT NULL")
     [fault] = await crm.admin.fetch("SELECT mailbox, fault FROM router.source WHERE fault IS NOT NULL")
     assert fault["mailbox"] == mailboxes[2]
     assert "refuses the login" in fault["fault"]
