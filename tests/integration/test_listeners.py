@@ -130,8 +130,8 @@ async def test_all_arrives_once_after_the_database_was_away(
             await asyncio.to_thread(hand_over, postfix, range(middle, end), mailboxes)
             while "451 4.3.0 Please try again later" not in postfix.log()[logged:]:
                 await asyncio.sleep(0.05)
-    # With waits as short as here its queue manager can find a message "still being delivered"; it then looks at it again
-    # only when it starts anew.
+    # With waits as short as here its queue manager can find a message "still being delivered", and then looks at it
+    # again only when it starts anew.
     await asyncio.to_thread(postfix.restart)
     await crm.wait_for(2 * MESSAGES, "SELECT count(*) FROM crm.receipt", timeout=60)
     assert await receipts(crm) == dict.fromkeys(mailboxes, MESSAGES)
