@@ -297,6 +297,13 @@ def test_a_listener_that_nobody_serves_yet(trial: Trial) -> None:
     assert "only programs on this machine reach it" in said
 
 
+def test_a_listener_that_nobody_can_reach_and_may(trial: Trial) -> None:
+    printed = trial(listener(f"127.0.0.1:{free_port()}", clients='["10.0.0.0/8"]'), "--json", status=1)
+    found = findings(printed, "copies")["clients"]
+    assert found["state"] == "failed"
+    assert "nobody may hand over mail" in found["words"]
+
+
 async def test_a_listener_that_a_router_serves(trial: Trial, new_router: NewRouter) -> None:
     profiles = listener(f"127.0.0.1:{free_port()}")
     await new_router(profiles, says=("listening",))
