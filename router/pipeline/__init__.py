@@ -22,12 +22,10 @@ from collections.abc import Callable, Sequence
 
 from router.model import Copy, Decision, Disposition, Facts
 from router.pipeline.arrive import arrive
-from router.pipeline.classify import classify
 from router.pipeline.correlate import correlate
 from router.pipeline.dedupe import dedupe
 from router.pipeline.loop import loop
 from router.pipeline.mark import mark
-from router.pipeline.parse import parse
 from router.pipeline.promote import promote
 from router.pipeline.reported import reported
 from router.pipeline.resolve import resolve
@@ -35,7 +33,7 @@ from router.pipeline.state import State
 from router.pipeline.track import track
 from router.pipeline.trust import trust
 
-__all__ = ["STEPS", "classify", "decide", "decide_batch", "parse"]
+__all__ = ["STEPS", "decide", "decide_batch"]
 
 Step = Callable[[State, Facts], State]
 

@@ -16,7 +16,7 @@ from email.utils import getaddresses
 
 import fast_mail_parser
 
-from router.pipeline import parse
+from router.pipeline.parse import parse
 
 MESSAGES = 300
 ROUNDS = 5

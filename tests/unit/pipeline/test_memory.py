@@ -15,7 +15,8 @@ MOST = 200_000_000
 
 READ = """
 import pathlib, sys
-from router.pipeline import classify, parse
+from router.pipeline.parse import parse
+from router.pipeline.classify import classify
 from router.pipeline.marks import find_marks
 from router.sanitise import sanitise
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.model import Mention, Message
-from router.pipeline import parse
 from router.pipeline.addresses import read_addresses
 from router.pipeline.filename import safe_filename
+from router.pipeline.parse import parse
 from tests.unit.pipeline.build import mail
 
 CORPORA = Path(__file__).parents[4] / "shared" / "corpora"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.pipeline import parse
+from router.pipeline.parse import parse
 from router.pipeline.shown import LONGEST
 from tests.unit.pipeline.test_parse import multipart
 
