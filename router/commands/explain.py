@@ -15,10 +15,10 @@ from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import DatabaseError, ProfileErrors
 from router.forward import trust_of
 from router.model import Attachment, Classification, Copy, Decision, Message, Rule, Unwrapped, normalise, uuid7
+from router.parse.headers import raw_text
+from router.parse.message import parse
 from router.pipeline import decide_batch
 from router.pipeline.classify import classify
-from router.pipeline.headers import raw_text
-from router.pipeline.parse import parse
 from router.pipeline.unwrap import unwrap
 from router.profile import IncomingProfile
 from router.repository import inbox

@@ -10,7 +10,7 @@ import aiosmtplib
 
 from router.compose import smtp_address
 from router.model import Message
-from router.pipeline.parse import parse
+from router.parse.message import parse
 
 _OURS = "@velo.example"
 _PLACEHOLDER = re.compile(rb"\{\{([a-z_.]+)\}\}")

@@ -9,8 +9,8 @@ header is as if it were not there; the token is for a person.
 from collections.abc import Iterator
 
 from router.model import Copy, Facts, Message, Method, ThreadEmail
+from router.parse.subject import is_forward
 from router.pipeline.state import State
-from router.pipeline.subject import is_forward
 
 NEW_ON_THREAD = "new-on-thread"
 

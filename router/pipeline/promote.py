@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 from router.model import Decision, Disposition, Email, Facts
-from router.pipeline.marks import find_marks
+from router.parse.marks import find_marks
+from router.parse.subject import is_forward
 from router.pipeline.state import State
-from router.pipeline.subject import is_forward
 
 # What a calendar of the CRM can show. Within it a date is kept as its sender claims, true or not.
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from router.model import Classification, Message, Unwrapped
+from router.parse.message import parse
 from router.pipeline.classify import classify
-from router.pipeline.parse import parse
 from router.pipeline.unwrap import Trust, unwrap
 
 

@@ -16,7 +16,7 @@ from email.utils import getaddresses
 
 import fast_mail_parser
 
-from router.pipeline.parse import parse
+from router.parse.message import parse
 
 MESSAGES = 300
 ROUNDS = 5

@@ -20,9 +20,9 @@ import atheris
 
 with atheris.instrument_imports(include=["router.pipeline", "router.markup", "router.sanitise"]):
     from router.markup import tokens
+    from router.parse.marks import find_marks
+    from router.parse.message import parse
     from router.pipeline.classify import classify
-    from router.pipeline.marks import find_marks
-    from router.pipeline.parse import parse
     from router.pipeline.unwrap import Trust, unwrap
     from router.sanitise import sanitise
 

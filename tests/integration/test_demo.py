@@ -19,7 +19,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from router.pipeline.parse import parse
+from router.parse.message import parse
 from router.repository.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from router.compose import compose, smtp_address
 from router.model import Attachment, Mention, Message, Outgoing, Role, normalise
-from router.pipeline.parse import parse
+from router.parse.message import parse
 
 TOKEN = "k3m9x2p7"
 BASE = Outgoing(

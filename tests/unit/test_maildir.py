@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from router.model import Message
-from router.pipeline.parse import parse
+from router.parse.message import parse
 from tests.conformance.reading import all_listed, fetched, message, subjects
 from tests.letters import letter
 from tests.maildirs import deliver, files, make_maildir

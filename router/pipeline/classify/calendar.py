@@ -12,9 +12,9 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from router.model import Attachment, CalendarEvent, Message, normalise
-from router.pipeline.charset import decode
+from router.parse.charset import decode
+from router.parse.text import clean, clean_line
 from router.pipeline.classify.zones import Zone, local_time
-from router.pipeline.text import clean, clean_line
 
 _MOST_BYTES = 5_000_000  # of all calendars together
 _MOST_CALENDARS = 10

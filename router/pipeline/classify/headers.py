@@ -1,7 +1,7 @@
 """The headers of a message, read only when they are asked for: most of them never are."""
 
-from router.pipeline.headers import raw_text, read_parameters, unfold
-from router.pipeline.text import clean_line
+from router.parse.headers import raw_text, read_parameters, unfold
+from router.parse.text import clean_line
 
 _LONGEST = 10_000
 

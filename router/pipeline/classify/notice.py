@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass, field
 
 from router.model import RecipientReport, ReportKind, normalise
+from router.parse.text import clean_line
 from router.pipeline.classify.codes import find_code
 from router.pipeline.classify.dialects import DELAYED, FORWARDED, ORIGINAL, RECIPIENT_LINES, RECIPIENT_WORDS
 from router.pipeline.classify.status import read_status
-from router.pipeline.text import clean_line
 
 _MOST_TEXT = 50_000
 _MOST_LINES = 500

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from router.model import Message, RecipientReport, Report, ReportKind, normalise
-from router.pipeline.addresses import read_addresses
-from router.pipeline.charset import decode
+from router.parse.addresses import read_addresses
+from router.parse.charset import decode
+from router.parse.message import parse
 from router.pipeline.classify.codes import choose_code, is_vague
 from router.pipeline.classify.dialects import FAILED, FAILED_SUBJECT, NO_REPORT
 from router.pipeline.classify.headers import Headers
@@ -26,7 +27,6 @@ from router.pipeline.classify.original import (
 )
 from router.pipeline.classify.status import read_feedback, read_status
 from router.pipeline.classify.system import is_mail_system, may_report
-from router.pipeline.parse import parse
 
 _STATUS_PARTS = ("message/delivery-status", "message/global-delivery-status")
 _OTHER_REPORTS = ("disposition-notification", "feedback-report")  # read receipts; complaints of nothing

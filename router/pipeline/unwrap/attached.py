@@ -1,7 +1,7 @@
 """Mail that is forwarded as an attachment: message/rfc822 (RFC 2046 §5.2.1), or a file of that kind."""
 
 from router.model import Attachment, Message
-from router.pipeline.headers import read_fields
+from router.parse.headers import read_fields
 from router.pipeline.unwrap.found import Found
 
 MOST = 100

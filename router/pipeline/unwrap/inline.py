@@ -12,9 +12,9 @@ from textwrap import dedent
 from typing import Literal
 
 from router.model import Mention, Message
-from router.pipeline.addresses import read_addresses
-from router.pipeline.mark_words import FORWARDED, WROTE
-from router.pipeline.text import clean_line
+from router.parse.addresses import read_addresses
+from router.parse.mark_words import FORWARDED, WROTE
+from router.parse.text import clean_line
 from router.pipeline.unwrap.found import Found
 from router.pipeline.unwrap.inline_words import BEGINS, FIELDS, FORWARD_PREFIX, Field, either, words_of
 from router.pipeline.unwrap.written_date import read_written_date

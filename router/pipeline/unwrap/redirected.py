@@ -4,7 +4,7 @@ The mail itself is the original. Who passed it on is whose mailbox it came to fi
 """
 
 from router.model import Message
-from router.pipeline.addresses import read_addresses
+from router.parse.addresses import read_addresses
 from router.pipeline.classify.headers import Headers
 from router.pipeline.unwrap.found import Found
 

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
-from router.pipeline.headers import read_date
+from router.parse.headers import read_date
 
 _RFC = re.compile(r"\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d")
 _TIME = re.compile(r"(?<![\d.:+-])(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?(?!\d|[.:]\d)\s*([ap])?\.?m?", re.IGNORECASE)

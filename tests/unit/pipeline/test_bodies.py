@@ -1,9 +1,9 @@
 import pytest
 
 from router.model import Message
-from router.pipeline.bodies import calendar_text, take_uuencoded, unflow
-from router.pipeline.charset import codec_of, decode
-from router.pipeline.parse import parse
+from router.parse.bodies import calendar_text, take_uuencoded, unflow
+from router.parse.charset import codec_of, decode
+from router.parse.message import parse
 from tests.unit.pipeline.build import mail
 from tests.unit.pipeline.test_parse import multipart
 

@@ -3,9 +3,9 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import pytest
 
 from router.model import CalendarEvent
+from router.parse.message import parse
 from router.pipeline.classify import classify
 from router.pipeline.classify.calendar import read_event
-from router.pipeline.parse import parse
 from tests.unit.pipeline.build import mail
 
 ZONE = """BEGIN:VTIMEZONE

@@ -4,8 +4,8 @@ from itertools import permutations
 import pytest
 
 from router.model import Disposition, Facts, Rule
+from router.parse.message import parse
 from router.pipeline import decide, decide_batch
-from router.pipeline.parse import parse
 from tests.unit.pipeline.build import NOW, OTHER_OWNER, OWNER, World, copy, mail, record
 
 LISTED = {"from": "list@lists.example", "subject": "[list] Offer"}

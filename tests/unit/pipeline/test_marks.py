@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.pipeline.marks import LONGEST, Kind, find_marks
+from router.parse.marks import LONGEST, Kind, find_marks
 from tests.unit.pipeline.test_parse import CORPORA
 
 TABLE: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("marks.json").read_text(encoding="utf-8"))

@@ -15,9 +15,9 @@ MOST = 200_000_000
 
 READ = """
 import pathlib, sys
-from router.pipeline.parse import parse
+from router.parse.message import parse
 from router.pipeline.classify import classify
-from router.pipeline.marks import find_marks
+from router.parse.marks import find_marks
 from router.sanitise import sanitise
 
 def peak():

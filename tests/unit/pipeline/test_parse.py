@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.model import Mention, Message
-from router.pipeline.addresses import read_addresses
-from router.pipeline.filename import safe_filename
-from router.pipeline.parse import parse
+from router.parse.addresses import read_addresses
+from router.parse.filename import safe_filename
+from router.parse.message import parse
 from tests.unit.pipeline.build import mail
 
 CORPORA = Path(__file__).parents[4] / "shared" / "corpora"
@@ -162,7 +162,7 @@ WRITTEN += [
 def test_t57_simple_addresses_are_read_as_all_are(written: str) -> None:
     read = read_addresses(written.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("router.pipeline.addresses._read_simple", lambda _: None)
+        patch.setattr("router.parse.addresses._read_simple", lambda _: None)
         assert read_addresses(written.encode()) == read
 
 
@@ -375,7 +375,7 @@ def test_t96_a_thousand_nested_parts_are_bounded() -> None:
 
 
 def test_t96_large_parts_are_nested_less_deep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.pipeline.structure._MOST_SEARCHED", 1_000)
+    monkeypatch.setattr("router.parse.structure._MOST_SEARCHED", 1_000)
     raw = b"x" * 300
     for level in range(10):
         head = f"Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n--b{level}\r\n".encode()
@@ -515,7 +515,7 @@ def test_t96_a_megabyte_of_addresses_that_are_none_is_read(piece: str) -> None:
 
 def test_t96_a_hundred_calendars_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = []
-    monkeypatch.setattr(sys.modules["router.pipeline.parse"], "calendar_text", lambda text: looked_at.append(len(text)))
+    monkeypatch.setattr(sys.modules["router.parse.message"], "calendar_text", lambda text: looked_at.append(len(text)))
     calendar = "Content-Type: text/calendar\r\n\r\n" + "\xe4" * 60_000
     message = parse(multipart(*[calendar] * 100))
     assert len(message.attachments) == 100
@@ -531,7 +531,7 @@ def test_t97_whatever_breaks_is_said_and_the_rest_is_kept(
     def broken(*_: object) -> Callable[[], None]:
         raise error("boom")
 
-    monkeypatch.setattr(sys.modules["router.pipeline.parse"], step, broken)
+    monkeypatch.setattr(sys.modules["router.parse.message"], step, broken)
     message = parse(mail(references="<a@x>"))
     assert any(error.__name__ in defect for defect in message.defects)
     assert (message.message_id is not None) == (step != "read_part")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from router.pipeline.parse import parse
+from router.parse.message import parse
 from tests.unit.pipeline.test_parse import CORPORA
 
 EXPECTED: dict[str, Any] = json.loads(Path(__file__).with_name("expected.json").read_text(encoding="utf-8"))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from router.pipeline.parse import parse
-from router.pipeline.shown import LONGEST
+from router.parse.body import LONGEST
+from router.parse.message import parse
 from tests.unit.pipeline.test_parse import multipart
 
 PICTURE = "Content-Type: image/jpeg; name=a.jpg\r\nContent-Disposition: inline; filename=a.jpg\r\n\r\nx"

@@ -4,7 +4,7 @@ import binascii
 
 import pybase64
 
-from router.pipeline.bodies import take_uuencoded
+from router.parse.bodies import take_uuencoded
 
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _SAMPLE = 10_000

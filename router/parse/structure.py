@@ -6,7 +6,7 @@ The stdlib's parser goes line by line, needs 10 s for 200,000 empty parts, and r
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from router.pipeline.headers import MOST_HEADER_BYTES, Fields, read_fields, read_parameters
+from router.parse.headers import MOST_HEADER_BYTES, Fields, read_fields, read_parameters
 
 _MOST_PARTS = 1_000
 _DEEPEST = 50

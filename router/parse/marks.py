@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from router.model import Mark
-from router.pipeline.mark_words import (
+from router.parse.mark_words import (
     BEGIN_FORWARDED,
     FORWARDED,
     FROM,

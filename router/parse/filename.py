@@ -2,7 +2,7 @@
 
 import re
 
-from router.pipeline.text import clean_line
+from router.parse.text import clean_line
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\u200e\u200f\u2028-\u202e\u2066-\u2069]')
 _SPACE = re.compile(r"\s")

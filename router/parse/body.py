@@ -6,7 +6,7 @@ Of the parts of a multipart/alternative one is shown, so of each kind only those
 
 from html import escape
 
-from router.pipeline.structure import Part
+from router.parse.structure import Part
 
 LONGEST = 5_000_000  # bytes of all the parts of a kind; what goes beyond stays an attachment
 

@@ -5,7 +5,7 @@ import re
 from itertools import islice
 
 from router.model import Attachment
-from router.pipeline.text import clean
+from router.parse.text import clean
 
 _MOST_LINES = 100_000  # that are joined; the rest of a text is left as it is
 _QUOTE = re.compile(r">*")

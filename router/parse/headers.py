@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from router.pipeline.charset import decode
-from router.pipeline.text import clean, clean_line
-from router.pipeline.transfer import decode_base64
+from router.parse.charset import decode
+from router.parse.text import clean, clean_line
+from router.parse.transfer import decode_base64
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*")
 _FIRST_FIELD = re.compile(rb"[ \t]*" + _FIELD.pattern)

@@ -8,11 +8,13 @@ from itertools import islice
 from typing import Literal, TypeVar
 
 from router.model import Attachment, Mention, Message, Role
-from router.pipeline.addresses import read_addresses
-from router.pipeline.bodies import calendar_text, flag_of, protection, take_uuencoded, unflow
-from router.pipeline.charset import codec_of, decode, to_utf8
-from router.pipeline.filename import safe_filename
-from router.pipeline.headers import (
+from router.parse.addresses import read_addresses
+from router.parse.bodies import calendar_text, flag_of, protection, take_uuencoded, unflow
+from router.parse.body import LONGEST as LONGEST_BODY
+from router.parse.body import Shown
+from router.parse.charset import codec_of, decode, to_utf8
+from router.parse.filename import safe_filename
+from router.parse.headers import (
     Fields,
     decode_words,
     raw_text,
@@ -23,13 +25,11 @@ from router.pipeline.headers import (
     read_text,
     unfold,
 )
+from router.parse.structure import Part, leaves, read_part
+from router.parse.text import clean, clean_line
+from router.parse.transfer import decode_body
 from router.pipeline.html_text import LONGEST as LONGEST_HTML
 from router.pipeline.html_text import html_to_text
-from router.pipeline.shown import LONGEST as LONGEST_BODY
-from router.pipeline.shown import Shown
-from router.pipeline.structure import Part, leaves, read_part
-from router.pipeline.text import clean, clean_line
-from router.pipeline.transfer import decode_body
 from router.thread_token import find_tokens, untag
 
 _ROLES: tuple[tuple[str, Role], ...] = (

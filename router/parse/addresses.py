@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from router.model import normalise
-from router.pipeline.headers import decode_words, raw_text, unescape, unfold
-from router.pipeline.text import clean_line
+from router.parse.headers import decode_words, raw_text, unescape, unfold
+from router.parse.text import clean_line
 
 _LONGEST = 320  # RFC 3696: 64 before the @, 255 after it; longer ones would not fit an index
 _MOST = 1_000
