@@ -11,6 +11,7 @@ from uuid import UUID
 import typer
 
 from router import app, profile
+from router.classify import classify
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import DatabaseError, ProfileErrors
 from router.forward import trust_of
@@ -18,7 +19,6 @@ from router.model import Attachment, Classification, Copy, Decision, Message, Ru
 from router.parse.headers import raw_text
 from router.parse.message import parse
 from router.pipeline import decide_batch
-from router.pipeline.classify import classify
 from router.pipeline.unwrap import unwrap
 from router.profile import IncomingProfile
 from router.repository import inbox

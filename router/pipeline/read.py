@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from router.classify import classify
 from router.model import Classification, Message, Unwrapped
 from router.parse.message import parse
-from router.pipeline.classify import classify
 from router.pipeline.unwrap import Trust, unwrap
 
 

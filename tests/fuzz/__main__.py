@@ -19,10 +19,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["router.pipeline", "router.markup", "router.sanitise"]):
+    from router.classify import classify
     from router.markup import tokens
     from router.parse.marks import find_marks
     from router.parse.message import parse
-    from router.pipeline.classify import classify
     from router.pipeline.unwrap import Trust, unwrap
     from router.sanitise import sanitise
 
@@ -32,7 +32,7 @@ from tests.fuzz.seeds import AUTHSERV, LONGEST, seeds
 SLOWEST = 1.0
 FINDINGS = Path(".fuzz")
 
-import_module("router.pipeline.classify").__dict__["_guarded"] = lambda look: look()  # what it catches, we want to see
+import_module("router.classify").__dict__["_guarded"] = lambda look: look()  # what it catches, we want to see
 
 
 class Watch:

@@ -6,9 +6,9 @@ is looked for in an original: what was forwarded to the forwarder is part of it.
 
 from collections.abc import Callable
 
+from router.classify import classify
 from router.model import Message, Original, Unwrapped
 from router.parse.message import parse
-from router.pipeline.classify import classify
 from router.pipeline.unwrap.attached import find_attached
 from router.pipeline.unwrap.found import Found
 from router.pipeline.unwrap.inline import find_inline

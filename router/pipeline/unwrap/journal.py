@@ -7,9 +7,9 @@ it (Microsoft's documentation of journaling in Exchange, "Journal reports").
 
 import re
 
+from router.classify.headers import Headers
 from router.model import Message
 from router.parse.addresses import read_addresses
-from router.pipeline.classify.headers import Headers
 from router.pipeline.unwrap.attached import messages_of
 from router.pipeline.unwrap.found import Found
 

@@ -17,9 +17,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from router.classify.authentication import Passed, find_passed
+from router.classify.headers import Headers
 from router.model import Message, normalise
-from router.pipeline.classify.authentication import Passed, find_passed
-from router.pipeline.classify.headers import Headers
 from router.pipeline.unwrap.found import Found
 
 _OF_FROM = {"dmarc": "header.from", "dkim": "header.d"}

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from router.classify import classify
 from router.model import Copy, Decision, Facts, Record, Rule, ThreadEmail, message_id_hash
 from router.parse.message import parse
 from router.pipeline import decide
-from router.pipeline.classify import classify
 from transports.base import Place
 
 NOW = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)

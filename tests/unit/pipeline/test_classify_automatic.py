@@ -1,8 +1,8 @@
 import pytest
 
+from router.classify import classify
 from router.model import Classification
 from router.parse.message import parse
-from router.pipeline.classify import classify
 from tests.unit.pipeline.build import mail
 
 

@@ -2,10 +2,10 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
+from router.classify import classify
+from router.classify.calendar import read_event
 from router.model import CalendarEvent
 from router.parse.message import parse
-from router.pipeline.classify import classify
-from router.pipeline.classify.calendar import read_event
 from tests.unit.pipeline.build import mail
 
 ZONE = """BEGIN:VTIMEZONE

@@ -1,8 +1,8 @@
 import pytest
 
+from router.classify import classify
 from router.model import RecipientReport, Report
 from router.parse.message import parse
-from router.pipeline.classify import classify
 from tests.unit.pipeline.build import mail
 
 OUR_ID = "0195a1b2-0000-7000-8000-000000000001@example.com"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from router.classify import classify
 from router.parse.message import parse
-from router.pipeline.classify import classify
 
 CORPUS = Path(__file__).parents[4] / "shared" / "corpora" / "sisimai"
 TABLE = Path(__file__).with_name("sisimai.tsv")

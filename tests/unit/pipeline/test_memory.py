@@ -16,7 +16,7 @@ MOST = 200_000_000
 READ = """
 import pathlib, sys
 from router.parse.message import parse
-from router.pipeline.classify import classify
+from router.classify import classify
 from router.parse.marks import find_marks
 from router.sanitise import sanitise
 

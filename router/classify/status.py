@@ -2,10 +2,10 @@
 
 import re
 
+from router.classify.codes import choose_code
 from router.model import RecipientReport, ReportKind, normalise
 from router.parse.headers import Fields, decode_words, raw_text, read_fields, unfold
 from router.parse.text import clean_line
-from router.pipeline.classify.codes import choose_code
 
 _MOST_BYTES = 200_000
 _MOST_RECIPIENTS = 1_000

@@ -8,16 +8,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from router.model import Message, RecipientReport, Report, ReportKind, normalise
-from router.parse.addresses import read_addresses
-from router.parse.charset import decode
-from router.parse.message import parse
-from router.pipeline.classify.codes import choose_code, is_vague
-from router.pipeline.classify.dialects import FAILED, FAILED_SUBJECT, NO_REPORT
-from router.pipeline.classify.headers import Headers
-from router.pipeline.classify.notice import read_notice, split_notice
-from router.pipeline.classify.notification import read_notification
-from router.pipeline.classify.original import (
+from router.classify.codes import choose_code, is_vague
+from router.classify.dialects import FAILED, FAILED_SUBJECT, NO_REPORT
+from router.classify.headers import Headers
+from router.classify.notice import read_notice, split_notice
+from router.classify.notification import read_notification
+from router.classify.original import (
     ids_of_part,
     ids_of_text,
     is_original,
@@ -25,8 +21,12 @@ from router.pipeline.classify.original import (
     subject_of_part,
     tokens_of_text,
 )
-from router.pipeline.classify.status import read_feedback, read_status
-from router.pipeline.classify.system import is_mail_system, may_report
+from router.classify.status import read_feedback, read_status
+from router.classify.system import is_mail_system, may_report
+from router.model import Message, RecipientReport, Report, ReportKind, normalise
+from router.parse.addresses import read_addresses
+from router.parse.charset import decode
+from router.parse.message import parse
 
 _STATUS_PARTS = ("message/delivery-status", "message/global-delivery-status")
 _OTHER_REPORTS = ("disposition-notification", "feedback-report")  # read receipts; complaints of nothing

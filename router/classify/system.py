@@ -2,10 +2,10 @@
 
 import re
 
+from router.classify.dialects import SHARED, SYSTEMS
+from router.classify.headers import Headers
 from router.model import Message
 from router.parse.subject import is_answer, is_forward
-from router.pipeline.classify.dialects import SHARED, SYSTEMS
-from router.pipeline.classify.headers import Headers
 
 _COMMENT = re.compile(r"\([^()]*\)")
 _OTHERS_SUBJECT = ("feedback-report", "disposition-notification")  # RFC 5965 §A, RFC 8098 §3.1

@@ -1,7 +1,7 @@
 """Whether a message goes round in circles."""
 
+from router.classify.headers import Headers
 from router.model import Message
-from router.pipeline.classify.headers import Headers
 
 _MOST_HOPS = 50  # what mail servers set (RFC 5321 §6.3 asks for 100 at least before a server refuses)
 

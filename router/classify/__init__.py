@@ -6,15 +6,15 @@ Pure, and it never raises: each kind is looked at in a file of its own, and what
 from collections.abc import Callable
 from typing import TypeVar
 
+from router.classify.authentication import find_verdict
+from router.classify.automatic import find_automatic
+from router.classify.bulk import find_bulk
+from router.classify.calendar import find_event
+from router.classify.headers import Headers
+from router.classify.loop import find_loop
+from router.classify.receipt import find_read_id
+from router.classify.report import find_report
 from router.model import Classification, Message
-from router.pipeline.classify.authentication import find_verdict
-from router.pipeline.classify.automatic import find_automatic
-from router.pipeline.classify.bulk import find_bulk
-from router.pipeline.classify.calendar import find_event
-from router.pipeline.classify.headers import Headers
-from router.pipeline.classify.loop import find_loop
-from router.pipeline.classify.receipt import find_read_id
-from router.pipeline.classify.report import find_report
 
 __all__ = ["classify"]
 

@@ -3,11 +3,11 @@
 import re
 from dataclasses import dataclass, field
 
+from router.classify.codes import find_code
+from router.classify.dialects import DELAYED, FORWARDED, ORIGINAL, RECIPIENT_LINES, RECIPIENT_WORDS
+from router.classify.status import read_status
 from router.model import RecipientReport, ReportKind, normalise
 from router.parse.text import clean_line
-from router.pipeline.classify.codes import find_code
-from router.pipeline.classify.dialects import DELAYED, FORWARDED, ORIGINAL, RECIPIENT_LINES, RECIPIENT_WORDS
-from router.pipeline.classify.status import read_status
 
 _MOST_TEXT = 50_000
 _MOST_LINES = 500

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from router.pipeline.classify.headers import Headers
+from router.classify.headers import Headers
 
 _LIST = ("list-id", "list-post", "mailing-list", "x-mailing-list", "x-mailman-version", "x-ml-name", "x-loop-list")
 _BULK = (

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
+from router.classify.codes import choose_code
 from router.model import RecipientReport, ReportKind, normalise
 from router.parse.text import clean_line
-from router.pipeline.classify.codes import choose_code
 
 _MOST_TEXT = 200_000
 _KINDS: dict[str, tuple[ReportKind, str, str]] = {

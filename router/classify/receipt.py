@@ -1,8 +1,8 @@
 """Which email a read receipt is of (a message disposition notification, RFC 8098)."""
 
+from router.classify.headers import Headers
 from router.model import Message
 from router.parse.headers import read_fields, read_message_id
-from router.pipeline.classify.headers import Headers
 
 _PARTS = ("message/disposition-notification", "message/global-disposition-notification")
 _MOST_BYTES = 20_000

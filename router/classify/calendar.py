@@ -11,10 +11,10 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
+from router.classify.zones import Zone, local_time
 from router.model import Attachment, CalendarEvent, Message, normalise
 from router.parse.charset import decode
 from router.parse.text import clean, clean_line
-from router.pipeline.classify.zones import Zone, local_time
 
 _MOST_BYTES = 5_000_000  # of all calendars together
 _MOST_CALENDARS = 10

@@ -2,9 +2,9 @@
 
 import re
 
+from router.classify.headers import Headers
+from router.classify.system import has_empty_return_path, is_mail_system, may_report, submitted_as
 from router.model import Message
-from router.pipeline.classify.headers import Headers
-from router.pipeline.classify.system import has_empty_return_path, is_mail_system, may_report, submitted_as
 
 # Headers that only automatic replies have, whatever is in them but a no.
 _TELLING = (
