@@ -5,10 +5,10 @@ from typing import Any
 
 from router.model import Copy, Disposition, Forward, Message, Owner, Unwrapped, uuid7
 from router.pipeline.read import Reading
-from router.pipeline.unwrap import Trust
 from router.profile import IncomingProfile
 from router.repository.database import Database
 from router.repository.owners import approved_owners
+from router.unwrap import Trust
 from router.workers import Fault, Workers
 from transports.base import Place, Received
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from router.model import Unwrapped
 from router.pipeline.read import Reading, read
-from router.pipeline.unwrap import Trust
+from router.unwrap import Trust
 
 
 def work(what: str, argument: str) -> tuple[str, int]:

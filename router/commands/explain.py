@@ -19,11 +19,11 @@ from router.model import Attachment, Classification, Copy, Decision, Message, Ru
 from router.parse.headers import raw_text
 from router.parse.message import parse
 from router.pipeline import decide_batch
-from router.pipeline.unwrap import unwrap
 from router.profile import IncomingProfile
 from router.repository import inbox
 from router.repository.owners import approved_owners
 from router.settings import Settings
+from router.unwrap import unwrap
 from transports.base import Place
 
 _SHOWN_LINES = 12

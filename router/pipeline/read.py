@@ -6,7 +6,7 @@ from typing import NamedTuple
 from router.classify import classify
 from router.model import Classification, Message, Unwrapped
 from router.parse.message import parse
-from router.pipeline.unwrap import Trust, unwrap
+from router.unwrap import Trust, unwrap
 
 
 class Reading(NamedTuple):

@@ -23,8 +23,8 @@ with atheris.instrument_imports(include=["router.pipeline", "router.markup", "ro
     from router.markup import tokens
     from router.parse.marks import find_marks
     from router.parse.message import parse
-    from router.pipeline.unwrap import Trust, unwrap
     from router.sanitise import sanitise
+    from router.unwrap import Trust, unwrap
 
 from router.model import Message
 from tests.fuzz.seeds import AUTHSERV, LONGEST, seeds

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.model import Unwrapped
-from router.pipeline.unwrap import Trust, unwrap
-from router.pipeline.unwrap.attached import MOST
+from router.unwrap import Trust, unwrap
+from router.unwrap.attached import MOST
 from tests.forwards import as_file, forwarding, journal
 from tests.letters import letter
 

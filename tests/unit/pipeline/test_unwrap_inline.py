@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from router.pipeline.unwrap import Trust, unwrap
-from router.pipeline.unwrap.inline import read_inline
+from router.unwrap import Trust, unwrap
+from router.unwrap.inline import read_inline
 from tests.letters import letter
 from tests.unit.pipeline.test_parse import CORPORA
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.pipeline.unwrap import Trust, unwrap
+from router.unwrap import Trust, unwrap
 from tests.forwards import forwarding
 from tests.letters import letter
 

@@ -2,7 +2,7 @@ from datetime import UTC, timedelta, timezone
 
 import pytest
 
-from router.pipeline.unwrap.written_date import read_written_date
+from router.unwrap.written_date import read_written_date
 
 HERE = timezone(timedelta(hours=1))
 

@@ -10,8 +10,8 @@ import re
 from router.classify.headers import Headers
 from router.model import Message
 from router.parse.addresses import read_addresses
-from router.pipeline.unwrap.attached import messages_of
-from router.pipeline.unwrap.found import Found
+from router.unwrap.attached import messages_of
+from router.unwrap.found import Found
 
 _LINE = re.compile(r"^(sender|on-behalf-of|to|cc|bcc|recipient)[ \t]*:[ \t]*(\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
 _HOW = re.compile(r",\s*(?:expanded|forwarded)\s*:.*", re.IGNORECASE)

@@ -15,10 +15,10 @@ from router.model import Mention, Message
 from router.parse.addresses import read_addresses
 from router.parse.mark_words import FORWARDED, WROTE
 from router.parse.text import clean_line
-from router.pipeline.unwrap.found import Found
-from router.pipeline.unwrap.inline_words import BEGINS, FIELDS, FORWARD_PREFIX, Field, either, words_of
-from router.pipeline.unwrap.written_date import read_written_date
 from router.thread_token import find_tokens
+from router.unwrap.found import Found
+from router.unwrap.inline_words import BEGINS, FIELDS, FORWARD_PREFIX, Field, either, words_of
+from router.unwrap.written_date import read_written_date
 
 _LONGEST = 200_000  # characters in which it has to begin
 _LONGEST_LINE = 300

@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from router.classify.authentication import Passed, find_passed
 from router.classify.headers import Headers
 from router.model import Message, normalise
-from router.pipeline.unwrap.found import Found
+from router.unwrap.found import Found
 
 _OF_FROM = {"dmarc": "header.from", "dkim": "header.d"}
 _OF_THE_WAY = {"spf": "smtp.mailfrom", "auth": "smtp.auth"}

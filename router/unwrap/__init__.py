@@ -9,12 +9,12 @@ from collections.abc import Callable
 from router.classify import classify
 from router.model import Message, Original, Unwrapped
 from router.parse.message import parse
-from router.pipeline.unwrap.attached import find_attached
-from router.pipeline.unwrap.found import Found
-from router.pipeline.unwrap.inline import find_inline
-from router.pipeline.unwrap.journal import find_journal
-from router.pipeline.unwrap.redirected import find_redirected
-from router.pipeline.unwrap.trust import Trust, find_doubt
+from router.unwrap.attached import find_attached
+from router.unwrap.found import Found
+from router.unwrap.inline import find_inline
+from router.unwrap.journal import find_journal
+from router.unwrap.redirected import find_redirected
+from router.unwrap.trust import Trust, find_doubt
 
 __all__ = ["FORMS", "Trust", "unwrap"]
 

@@ -6,7 +6,7 @@ The mail itself is the original. Who passed it on is whose mailbox it came to fi
 from router.classify.headers import Headers
 from router.model import Message
 from router.parse.addresses import read_addresses
-from router.pipeline.unwrap.found import Found
+from router.unwrap.found import Found
 
 # Gmail names the mailbox first, and then where it sends to; Pigeonhole's Sieve names the mailbox.
 _FORWARDERS = ("resent-from", "resent-sender", "x-forwarded-for", "x-sieve-redirected-from")

@@ -2,7 +2,7 @@
 
 from router.model import Attachment, Message
 from router.parse.headers import read_fields
-from router.pipeline.unwrap.found import Found
+from router.unwrap.found import Found
 
 MOST = 100
 """Originals in one mail; beyond it somebody plays with us."""
