@@ -7,6 +7,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Literal, TypeVar
 
+from router.html.text import LONGEST as LONGEST_HTML
+from router.html.text import html_to_text
 from router.model import Attachment, Mention, Message, Role
 from router.parse.addresses import read_addresses
 from router.parse.bodies import calendar_text, flag_of, protection, take_uuencoded, unflow
@@ -28,8 +30,6 @@ from router.parse.headers import (
 from router.parse.structure import Part, leaves, read_part
 from router.parse.text import clean, clean_line
 from router.parse.transfer import decode_body
-from router.pipeline.html_text import LONGEST as LONGEST_HTML
-from router.pipeline.html_text import html_to_text
 from router.thread_token import find_tokens, untag
 
 _ROLES: tuple[tuple[str, Role], ...] = (

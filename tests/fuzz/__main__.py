@@ -18,12 +18,12 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["router.pipeline", "router.markup", "router.sanitise"]):
+with atheris.instrument_imports(include=["router.pipeline", "router.html.markup", "router.html.sanitize"]):
     from router.classify import classify
-    from router.markup import tokens
+    from router.html.markup import tokens
+    from router.html.sanitize import sanitise
     from router.parse.marks import find_marks
     from router.parse.message import parse
-    from router.sanitise import sanitise
     from router.unwrap import Trust, unwrap
 
 from router.model import Message

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.markup import Tag, shallow, tokens
-from router.sanitise import LONGEST, sanitise
+from router.html.markup import Tag, shallow, tokens
+from router.html.sanitize import LONGEST, sanitise
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.pipeline.html_text import html_to_text
+from router.html.text import html_to_text
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pathlib, sys
 from router.parse.message import parse
 from router.classify import classify
 from router.parse.marks import find_marks
-from router.sanitise import sanitise
+from router.html.sanitize import sanitise
 
 def peak():
     # Not ru_maxrss, in which what started this process counts, too.

@@ -6,7 +6,7 @@ Ours, in one pass over the tags, since it stands in the way of every HTML-only m
 
 import re
 
-from router.markup import BLOCK, Tag, tokens, words
+from router.html.markup import BLOCK, Tag, tokens, words
 
 LONGEST = 400_000  # characters of HTML that are looked at, so that it takes well under a second
 

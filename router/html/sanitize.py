@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import nh3
 
-from router.markup import shallow, words
+from router.html.markup import shallow, words
 
 LONGEST = 500_000  # characters: a second at the worst
 _DEEPEST = 150
