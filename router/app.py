@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from router.accept import Door
 from router.errors import DatabaseError
-from router.forward import Parsers
-from router.pipeline.read import read
+from router.incoming.forward import Parsers
+from router.incoming.listener import Door
+from router.incoming.mailboxes import Share
+from router.incoming.read import read
 from router.profile import Profiles, check_owners
 from router.repository import sources
 from router.repository.database import Database
@@ -22,7 +23,6 @@ from router.repository.migrate import migrate
 from router.repository.owners import list_owners
 from router.send import Sender
 from router.settings import Settings
-from router.share import Share
 from router.workers import Workers
 from transports import ListenerSettings
 

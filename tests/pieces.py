@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from router.incoming.read import Reading, read
 from router.model import Unwrapped
-from router.pipeline.read import Reading, read
 from router.unwrap import Trust
 
 

@@ -14,7 +14,7 @@ from router import app, profile
 from router.classify import classify
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import DatabaseError, ProfileErrors
-from router.forward import trust_of
+from router.incoming.forward import trust_of
 from router.model import Attachment, Classification, Copy, Decision, Message, Rule, Unwrapped, normalise, uuid7
 from router.parse.headers import raw_text
 from router.parse.message import parse

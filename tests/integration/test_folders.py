@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from router import app, follow, profile
-from router.pipeline.read import read
+from router import app, profile
+from router.incoming import follow
+from router.incoming.read import read
 from router.repository.database import Database
 from router.workers import Workers
 from tests.crm import Crm

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 from router.errors import ContentRefused, LeaseLost
+from router.incoming.promote import promote_batch
 from router.model import (
     Attachment,
     Classification,
@@ -32,7 +33,6 @@ from router.model import (
     uuid7,
 )
 from router.pipeline import decide_batch
-from router.promote import promote_batch
 from router.repository import inbox, outbox, sources
 from router.repository.database import Connection, Database
 from router.repository.inbox import Batch
@@ -285,7 +285,7 @@ async def test_t97_a_message_that_breaks_a_step_is_dead_and_its_neighbours_are_p
             raise ValueError("the secret words of number 5")
         return decide_batch(batch, facts)
 
-    monkeypatch.setattr("router.promote.decide_batch", breaking)
+    monkeypatch.setattr("router.incoming.promote.decide_batch", breaking)
     batch = copies(lease, owner_id, [message(n) for n in range(12)])
     decisions = await promote_batch(recording, Batch(batch, lease, Cursor("1:12")))
     assert [n for n, one in enumerate(decisions) if one.disposition is Disposition.DEAD] == [5]

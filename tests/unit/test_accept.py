@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from router.accept import Door
 from router.errors import DatabaseAway
-from router.pipeline.read import read
+from router.incoming.listener import Door
+from router.incoming.read import read
 from router.profile import load
 from router.repository.database import Database
 from router.workers import Workers

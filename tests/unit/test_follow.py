@@ -2,7 +2,7 @@
 
 import asyncio
 
-from router.follow import Pauses, Turns
+from router.incoming.follow import Pauses, Turns
 from transports.base import Temporary, Unauthorized
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from router.pipeline.read import read
+from router.incoming.read import read
 from router.workers import Fault, Workers
 from tests.pieces import work
 
@@ -178,7 +178,7 @@ asyncio.run(main())
 
 
 def test_a_worker_starts_fast_since_it_loads_little() -> None:
-    program = "import router.worker, router.pipeline.read, sys; print(*sys.modules)"
+    program = "import router.worker, router.incoming.read, sys; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split()

@@ -9,12 +9,12 @@ from itertools import chain
 import structlog
 
 from router.errors import DatabaseError
-from router.forward import Parsers, read_forwards
 from router.group import Group
+from router.incoming.forward import Parsers, read_forwards
+from router.incoming.promote import promote_batch, tell
+from router.incoming.reader import Addressee, read_messages
 from router.model import Copy, Decision, normalise
 from router.profile import IncomingProfile, Profiles
-from router.promote import promote_batch, tell
-from router.receive import Addressee, read_messages
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch

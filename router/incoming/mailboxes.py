@@ -12,8 +12,8 @@ from uuid import UUID
 import structlog
 
 from router.errors import DatabaseError
-from router.follow import Follower, Turns, primary_source
-from router.forward import Parsers
+from router.incoming.follow import Follower, Turns, primary_source
+from router.incoming.forward import Parsers
 from router.model import Owner
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from router.incoming.read import Reading
 from router.model import Copy, Disposition, Forward, Message, Owner, Unwrapped, uuid7
-from router.pipeline.read import Reading
 from router.profile import IncomingProfile
 from router.repository.database import Database
 from router.repository.owners import approved_owners

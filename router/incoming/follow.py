@@ -11,10 +11,10 @@ from datetime import UTC, datetime, time, timedelta
 import structlog
 
 from router.errors import DatabaseError, LeaseLost
-from router.forward import Parsers
+from router.incoming.forward import Parsers
+from router.incoming.reader import Reader
 from router.model import Owner
 from router.profile import IncomingProfile
-from router.receive import Reader
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.sources import Lease, Source

@@ -11,11 +11,11 @@ from datetime import timedelta
 
 import structlog
 
-from router.forward import Parsers, read_forwards
+from router.incoming.forward import Parsers, read_forwards
+from router.incoming.promote import promote_batch, tell
+from router.incoming.read import Reading
 from router.model import Classification, Copy, Disposition, Message, Owner, Rule, uuid7
-from router.pipeline.read import Reading
 from router.profile import IncomingProfile
-from router.promote import promote_batch, tell
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch

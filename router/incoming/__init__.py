@@ -1,0 +1,5 @@
+"""The way in: from a mail server, or a listener of ours, to decided copies in the database.
+
+mailboxes ─▶ follow (one connection) ─▶ reader (one folder: list, fetch, promote, settle)
+                            listener (what is handed to us) ─▶ read, forward ─▶ promote
+"""
