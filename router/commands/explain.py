@@ -13,12 +13,12 @@ import typer
 from router import app, profile
 from router.classify import classify
 from router.commands.terminal import carry_out, complain, say, say_json
+from router.decide import decide_batch
 from router.errors import DatabaseError, ProfileErrors
 from router.incoming.forward import trust_of
 from router.model import Attachment, Classification, Copy, Decision, Message, Rule, Unwrapped, normalise, uuid7
 from router.parse.headers import raw_text
 from router.parse.message import parse
-from router.pipeline import decide_batch
 from router.profile import IncomingProfile
 from router.repository import inbox
 from router.repository.owners import approved_owners

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import structlog
 
+from router.decide import decide_batch
 from router.errors import ContentRefused, DatabaseError, whereabouts
 from router.model import Copy, Decision, Disposition, Message
-from router.pipeline import decide_batch
 from router.repository import inbox
 from router.repository.database import Database
 from router.repository.inbox import Batch

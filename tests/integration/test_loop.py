@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from router.pipeline.loop import MOST_AUTOMATIC
+from router.decide.loop import MOST_AUTOMATIC
 from tests.crm import Crm
 from tests.letters import letter, new_id
 from tests.profiles import Profile

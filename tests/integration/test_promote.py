@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from router.decide import decide_batch
 from router.errors import ContentRefused, LeaseLost
 from router.incoming.promote import promote_batch
 from router.model import (
@@ -32,7 +33,6 @@ from router.model import (
     normalise,
     uuid7,
 )
-from router.pipeline import decide_batch
 from router.repository import inbox, outbox, sources
 from router.repository.database import Connection, Database
 from router.repository.inbox import Batch

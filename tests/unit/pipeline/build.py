@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from router.classify import classify
+from router.decide import decide
 from router.model import Copy, Decision, Facts, Record, Rule, ThreadEmail, message_id_hash
 from router.parse.message import parse
-from router.pipeline import decide
 from transports.base import Place
 
 NOW = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)

@@ -3,9 +3,9 @@ from itertools import permutations
 
 import pytest
 
+from router.decide import decide, decide_batch
 from router.model import Disposition, Facts, Rule
 from router.parse.message import parse
-from router.pipeline import decide, decide_batch
 from tests.unit.pipeline.build import NOW, OTHER_OWNER, OWNER, World, copy, mail, record
 
 LISTED = {"from": "list@lists.example", "subject": "[list] Offer"}

@@ -1,8 +1,8 @@
 import pytest
 
+from router.decide import decide_batch
+from router.decide.loop import MOST_AUTOMATIC
 from router.model import Copy, Disposition, Facts, Rule
-from router.pipeline import decide_batch
-from router.pipeline.loop import MOST_AUTOMATIC
 from tests.unit.pipeline.build import World, copy, mail
 
 BOUNCED = "Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n"

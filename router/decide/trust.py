@@ -4,8 +4,8 @@ DMARC is the one method that speaks of the address in From: SPF and DKIM alone s
 honest mail that was forwarded. So `dmarc=fail` counts, whatever policy the domain publishes, and nothing softer.
 """
 
+from router.decide.state import State
 from router.model import Disposition, Facts, Verdict
-from router.pipeline.state import State
 
 NOT_THE_SENDER = "dmarc-fail"
 

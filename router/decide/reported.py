@@ -1,7 +1,7 @@
 """Which email of the CRM a mail system reports on: by Message-ID, else by our token."""
 
+from router.decide.state import State
 from router.model import Disposition, Facts, Report, Rule, ThreadEmail
-from router.pipeline.state import State
 
 
 def reported(state: State, facts: Facts) -> State:

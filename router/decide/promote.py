@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
+from router.decide.state import State
 from router.model import Decision, Disposition, Email, Facts
 from router.parse.marks import find_marks
 from router.parse.subject import is_forward
-from router.pipeline.state import State
 
 # What a calendar of the CRM can show. Within it a date is kept as its sender claims, true or not.
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)

@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
+from router.decide.resolve import INTERNAL, records_of
+from router.decide.state import State
 from router.model import Copy, Disposition, Facts, Rule
-from router.pipeline.resolve import INTERNAL, records_of
-from router.pipeline.state import State
 
 
 def dedupe(state: State, facts: Facts) -> State:

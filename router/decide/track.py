@@ -16,9 +16,9 @@ put mail on it. What the rule ignores is ignored, token or not, so that private 
 
 from collections.abc import Mapping
 
+from router.decide.resolve import INTERNAL, records_of
+from router.decide.state import State
 from router.model import Disposition, Facts, Rule
-from router.pipeline.resolve import INTERNAL, records_of
-from router.pipeline.state import State
 
 _CUSTOMERS = frozenset({"contact", "lead", "account"})
 

@@ -1,7 +1,7 @@
 """Whether the message goes round in circles: two machines that answer one another, or servers that pass it on."""
 
+from router.decide.state import State
 from router.model import Disposition, Facts
-from router.pipeline.state import State
 
 MOST_AUTOMATIC = 10
 """Automatic messages of one domain on one thread that are promoted in an hour."""

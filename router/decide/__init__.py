@@ -20,18 +20,18 @@ What is ignored, held or dead leaves no content in its reasons.
 
 from collections.abc import Callable, Sequence
 
+from router.decide.arrive import arrive
+from router.decide.correlate import correlate
+from router.decide.dedupe import dedupe
+from router.decide.loop import loop
+from router.decide.mark import mark
+from router.decide.promote import promote
+from router.decide.reported import reported
+from router.decide.resolve import resolve
+from router.decide.state import State
+from router.decide.track import track
+from router.decide.trust import trust
 from router.model import Copy, Decision, Disposition, Facts
-from router.pipeline.arrive import arrive
-from router.pipeline.correlate import correlate
-from router.pipeline.dedupe import dedupe
-from router.pipeline.loop import loop
-from router.pipeline.mark import mark
-from router.pipeline.promote import promote
-from router.pipeline.reported import reported
-from router.pipeline.resolve import resolve
-from router.pipeline.state import State
-from router.pipeline.track import track
-from router.pipeline.trust import trust
 
 __all__ = ["STEPS", "decide", "decide_batch"]
 

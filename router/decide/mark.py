@@ -1,7 +1,7 @@
 """What a person should know of the kind of message: written by a machine, sent to many, read out of a text."""
 
+from router.decide.state import State
 from router.model import Facts
-from router.pipeline.state import State
 
 
 def mark(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step takes the facts

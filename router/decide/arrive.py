@@ -1,7 +1,7 @@
 """Whether a copy can be judged at all: once only, if there is a message to judge, and if it is somebody's."""
 
+from router.decide.state import State
 from router.model import Disposition, Facts, Form
-from router.pipeline.state import State
 
 _FORMS: dict[Form, str] = {
     "attached": "forwarded as an attachment",

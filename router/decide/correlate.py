@@ -8,9 +8,9 @@ header is as if it were not there; the token is for a person.
 
 from collections.abc import Iterator
 
+from router.decide.state import State
 from router.model import Copy, Facts, Message, Method, ThreadEmail
 from router.parse.subject import is_forward
-from router.pipeline.state import State
 
 NEW_ON_THREAD = "new-on-thread"
 

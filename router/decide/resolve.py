@@ -14,8 +14,8 @@ Inactive records count only where no active one has the address. More than 100 r
 
 from uuid import UUID
 
+from router.decide.state import State
 from router.model import Facts, Mention, Party, Record
-from router.pipeline.state import State
 
 MOST_RECORDS = 100
 INTERNAL = frozenset({"user", "queue"})
