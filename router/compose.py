@@ -11,7 +11,7 @@ from datetime import UTC
 from email.utils import format_datetime
 
 from router.model import Attachment, Mention, Outgoing
-from router.thread_token import subject_with_token
+from router.model.token import subject_with_token
 
 PRIVATE_HEADER = "X-CRM-Email-Router"
 """Carries our Message-ID once more: some relays rewrite the real one."""

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 
 from router.model import Attachment, normalise
+from router.model.token import find_tokens
 from router.parse.addresses import read_addresses
 from router.parse.headers import decode_words, raw_text, read_fields, read_message_id, unfold
-from router.thread_token import find_tokens
 
 _ORIGINALS = frozenset(
     {

@@ -12,11 +12,11 @@ from rich.console import Console
 from router.demo import sample, show
 from router.demo.sample import Sample
 from router.errors import RouterError
+from router.model.token import subject_with_token
 from router.repository import account
 from router.repository.account import CopyAccount, Position, SentAccount
 from router.repository.database import Database
 from router.repository.scripts import run_script
-from router.thread_token import subject_with_token
 
 _SENT: Mapping[str, UUID] = {
     "offer": UUID("de300000-0000-4000-8000-0000000000a1"),

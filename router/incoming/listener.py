@@ -14,6 +14,7 @@ from router.incoming.forward import Parsers, read_forwards
 from router.incoming.promote import promote_batch, tell
 from router.incoming.reader import Addressee, read_messages
 from router.model import Copy, Decision, normalise
+from router.model.token import untag
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources
 from router.repository.database import Database
@@ -21,7 +22,6 @@ from router.repository.inbox import Batch
 from router.repository.owners import ListedOwner, find_owners
 from router.repository.sources import Source
 from router.retry import Backoff
-from router.thread_token import untag
 from transports import ListenerSettings
 from transports.base import Acceptance, Received, Temporary, TransportError
 

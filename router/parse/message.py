@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 from router.html.text import LONGEST as LONGEST_HTML
 from router.html.text import html_to_text
 from router.model import Attachment, Mention, Message, Role
+from router.model.token import find_tokens, untag
 from router.parse.addresses import read_addresses
 from router.parse.bodies import calendar_text, flag_of, protection, take_uuencoded, unflow
 from router.parse.body import LONGEST as LONGEST_BODY
@@ -30,7 +31,6 @@ from router.parse.headers import (
 from router.parse.structure import Part, leaves, read_part
 from router.parse.text import clean, clean_line
 from router.parse.transfer import decode_body
-from router.thread_token import find_tokens, untag
 
 _ROLES: tuple[tuple[str, Role], ...] = (
     ("from", "from"),

@@ -12,10 +12,10 @@ from textwrap import dedent
 from typing import Literal
 
 from router.model import Mention, Message
+from router.model.token import find_tokens
 from router.parse.addresses import read_addresses
 from router.parse.mark_words import FORWARDED, WROTE
 from router.parse.text import clean_line
-from router.thread_token import find_tokens
 from router.unwrap.found import Found
 from router.unwrap.inline_words import BEGINS, FIELDS, FORWARD_PREFIX, Field, either, words_of
 from router.unwrap.written_date import read_written_date

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.thread_token import untag
+from router.model.token import untag
 
 
 @pytest.mark.parametrize(
