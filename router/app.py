@@ -15,13 +15,13 @@ from router.incoming.forward import Parsers
 from router.incoming.listener import Door
 from router.incoming.mailboxes import Share
 from router.incoming.read import read
+from router.outgoing.sender import Sender
 from router.profile import Profiles, check_owners
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.embedded import EmbeddedServer
 from router.repository.migrate import migrate
 from router.repository.owners import list_owners
-from router.send import Sender
 from router.settings import Settings
 from router.workers import Workers
 from transports import ListenerSettings

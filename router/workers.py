@@ -17,7 +17,7 @@ from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 
 import structlog
 
-from router.retry import Backoff
+from router.outgoing.outcome import Backoff
 from router.worker import LENGTH
 
 Answer = TypeVar("Answer")

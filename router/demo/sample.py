@@ -8,8 +8,8 @@ from typing import Self
 
 import aiosmtplib
 
-from router.compose import smtp_address
 from router.model import Message
+from router.outgoing.compose import smtp_address
 from router.parse.message import parse
 
 _OURS = "@velo.example"

@@ -14,11 +14,11 @@ from router.errors import DatabaseError, LeaseLost
 from router.incoming.forward import Parsers
 from router.incoming.reader import Reader
 from router.model import Owner
+from router.outgoing.outcome import Backoff
 from router.profile import IncomingProfile
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.sources import Lease, Source
-from router.retry import Backoff
 from transports import MailboxSettings
 from transports.base import Account, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 

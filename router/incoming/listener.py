@@ -15,13 +15,13 @@ from router.incoming.promote import promote_batch, tell
 from router.incoming.reader import Addressee, read_messages
 from router.model import Copy, Decision, normalise
 from router.model.token import untag
+from router.outgoing.outcome import Backoff
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.owners import ListedOwner, find_owners
 from router.repository.sources import Source
-from router.retry import Backoff
 from transports import ListenerSettings
 from transports.base import Acceptance, Received, Temporary, TransportError
 

@@ -16,7 +16,7 @@ from asyncpg import Record
 
 from router.model import KEY_VERSION, Mention, Message, Outgoing, Result, message_id_hash
 from router.model.token import new_token
-from router.relay_reply import ids_of_reply
+from router.outgoing.relay_reply import ids_of_reply
 from router.repository.database import Connection, Database, storable
 
 OUTBOX_CHANNEL = "router_outbox"

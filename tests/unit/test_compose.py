@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.compose import compose, smtp_address
 from router.model import Attachment, Mention, Message, Outgoing, Role, normalise
+from router.outgoing.compose import compose, smtp_address
 from router.parse.message import parse
 
 TOKEN = "k3m9x2p7"

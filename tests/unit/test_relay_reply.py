@@ -1,6 +1,6 @@
 import pytest
 
-from router.relay_reply import ids_of_reply
+from router.outgoing.relay_reply import ids_of_reply
 
 SES = "010201932f6e1c7b-8f1d2c3b-11aa-22bb-33cc-0123456789ab-000000"
 

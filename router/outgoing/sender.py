@@ -16,16 +16,16 @@ from uuid import UUID
 
 import structlog
 
-from router.compose import compose, smtp_address
 from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
+from router.outgoing.compose import compose, smtp_address
+from router.outgoing.outcome import Backoff, judge
 from router.profile import OutgoingProfile, Profiles
 from router.repository import outbox, recovery, relays
 from router.repository.attachments import read_attachments
 from router.repository.database import Database
 from router.repository.outbox import Start
-from router.retry import Backoff, judge
 from transports.base import Envelope, Outcome, Relay, Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
