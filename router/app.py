@@ -16,10 +16,10 @@ from router.incoming.listener import Door
 from router.incoming.mailboxes import Share
 from router.incoming.read import read
 from router.outgoing.sender import Sender
+from router.postgres.embedded import EmbeddedServer
 from router.profile import Profiles, check_owners
 from router.repository import sources
 from router.repository.database import Database
-from router.repository.embedded import EmbeddedServer
 from router.repository.migrate import migrate
 from router.repository.owners import list_owners
 from router.settings import Settings

@@ -12,7 +12,7 @@ from typing import Any, Self
 import asyncpg
 import pytest
 
-from router.repository.embedded import EmbeddedServer
+from router.postgres.embedded import EmbeddedServer
 from router.repository.migrate import migrate
 
 # Nothing here has to survive a power cut.

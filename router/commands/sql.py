@@ -9,7 +9,7 @@ import typer
 
 from router import app
 from router.commands.terminal import carry_out
-from router.repository.psql import find_psql, without_password
+from router.postgres.psql import find_psql, without_password
 from router.settings import Settings
 
 

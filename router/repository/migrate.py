@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 
 from router.errors import DatabaseError, MigrationError
-from router.repository.binaries import OLDEST
+from router.postgres.binaries import OLDEST
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _LOCK: Final = 0x656D61696C7274  # "emailrt": any number, the same for all who migrate

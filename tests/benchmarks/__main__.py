@@ -19,7 +19,7 @@ import aiosmtplib
 import asyncpg
 import uvloop
 
-from router.repository.embedded import EmbeddedServer
+from router.postgres.embedded import EmbeddedServer
 from router.repository.migrate import migrate
 from tests.scripted_smtp import ScriptedSmtp
 from tests.servers.ports import free_port

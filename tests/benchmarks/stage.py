@@ -12,7 +12,7 @@ from pathlib import Path
 
 import asyncpg
 
-from router.repository.embedded import EmbeddedServer
+from router.postgres.embedded import EmbeddedServer
 from router.repository.migrate import migrate
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
 from tests.servers.tls import Tls, make_tls

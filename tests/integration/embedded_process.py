@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 
 from router.errors import RouterError
-from router.repository.embedded import EmbeddedServer
+from router.postgres.embedded import EmbeddedServer
 
 
 def say(**what: object) -> None:

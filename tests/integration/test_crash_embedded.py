@@ -11,7 +11,7 @@ from random import Random
 import asyncpg
 import pytest
 
-from router.repository.cluster import SUPERUSER, Cluster
+from router.postgres.cluster import SUPERUSER, Cluster
 from tests.crm import Crm
 from tests.router_process import NewRouter
 from tests.servers.dovecot import MASTER_PASSWORD, Dovecot

@@ -20,7 +20,7 @@ import asyncpg
 import pytest
 
 from router.parse.message import parse
-from router.repository.cluster import Cluster
+from router.postgres.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 90.0  # seconds, on a machine that is busy; a hang is what this is to find

@@ -21,12 +21,12 @@ import asyncpg
 import pytest
 
 from router.errors import EmbeddedError
-from router.repository import binaries as programs
-from router.repository import cluster as clusters
-from router.repository import embedded
-from router.repository.child import Account
-from router.repository.cluster import Cluster, barrier
-from router.repository.embedded import EmbeddedServer
+from router.postgres import binaries as programs
+from router.postgres import cluster as clusters
+from router.postgres import embedded
+from router.postgres.child import Account
+from router.postgres.cluster import Cluster, barrier
+from router.postgres.embedded import EmbeddedServer
 
 ROOT = os.geteuid() == 0
 FAST = {"fsync": "off"}

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from router.repository import binaries
+from router.postgres import binaries
 from tests.crm import Crm, Parcel
 from tests.letters import letter
 from tests.profiles import Profile

@@ -1,6 +1,6 @@
 import pytest
 
-from router.repository.psql import without_password
+from router.postgres.psql import without_password
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from urllib.parse import quote as percent
 from urllib.parse import urlencode
 
 from router.errors import EmbeddedError
-from router.repository.binaries import Binaries
-from router.repository.child import Account
+from router.postgres.binaries import Binaries
+from router.postgres.child import Account
 
 DATABASE: Final = "email_router"  # and the name of the role that owns it
 SUPERUSER: Final = "postgres"

@@ -19,9 +19,9 @@ import asyncpg
 import structlog
 
 from router.errors import EmbeddedError
-from router.repository import binaries as programs
-from router.repository.child import Account, Child
-from router.repository.cluster import DATABASE, SUPERUSER, Cluster, barrier, initdb_options
+from router.postgres import binaries as programs
+from router.postgres.child import Account, Child
+from router.postgres.cluster import DATABASE, SUPERUSER, Cluster, barrier, initdb_options
 
 _log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from router.errors import DatabaseError, EmbeddedError
-from router.repository import binaries
+from router.postgres import binaries
 
 _SECRETS = ("password", "sslpassword")
 
