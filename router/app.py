@@ -23,7 +23,7 @@ from router.repository.database import Database
 from router.repository.migrate import migrate
 from router.repository.owners import list_owners
 from router.settings import Settings
-from router.workers import Workers
+from router.workers.pool import Workers
 from transports import ListenerSettings
 
 _log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from router.profile import IncomingProfile
 from router.repository.database import Database
 from router.repository.owners import approved_owners
 from router.unwrap import Trust
-from router.workers import Fault, Workers
+from router.workers.pool import Fault, Workers
 from transports.base import Place, Received
 
 Parsers = Workers[Reading | Unwrapped, bytes, Sequence[str], str | Trust | None]

@@ -20,7 +20,7 @@ from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
-from router.workers import Fault
+from router.workers.pool import Fault
 from transports.base import (
     Cursor,
     CursorLost,

@@ -11,7 +11,7 @@ import pytest
 
 from router import app, profile
 from router.repository.database import Database
-from router.workers import Workers
+from router.workers.pool import Workers
 from tests.crm import Crm
 from tests.letters import letter
 from tests.pieces import read_or_break

@@ -11,7 +11,7 @@ from router import app, profile
 from router.incoming import follow
 from router.incoming.read import read
 from router.repository.database import Database
-from router.workers import Workers
+from router.workers.pool import Workers
 from tests.crm import Crm
 from tests.letters import letter, new_id
 from tests.profiles import SECRETS, Profile

@@ -10,7 +10,7 @@ from router.incoming.listener import Door
 from router.incoming.read import read
 from router.profile import load
 from router.repository.database import Database
-from router.workers import Workers
+from router.workers.pool import Workers
 from transports import ListenerSettings
 from transports.base import Place, Received, Temporary
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from router.incoming.read import read
-from router.workers import Fault, Workers
+from router.workers.pool import Fault, Workers
 from tests.pieces import work
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +159,7 @@ async def test_a_worker_that_hangs_does_not_outlive_a_router_that_is_killed(tmp_
     running = tmp_path / "running"
     router = f"""
 import asyncio
-from router.workers import Workers
+from router.workers.pool import Workers
 from tests.pieces import work
 
 async def main():
@@ -178,7 +178,7 @@ asyncio.run(main())
 
 
 def test_a_worker_starts_fast_since_it_loads_little() -> None:
-    program = "import router.worker, router.incoming.read, sys; print(*sys.modules)"
+    program = "import router.workers.worker, router.incoming.read, sys; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split()

@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main() -> None:
-    """Work until the router closes the connection, on standard input and output: `-m router.worker ROUTER LIMIT`.
+    """Work until the router closes the connection, on standard input and output: `-m router.workers.worker ROUTER LIMIT`.
 
     ROUTER is its process id, LIMIT how many seconds a piece may take.
     """

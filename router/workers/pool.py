@@ -18,7 +18,7 @@ from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 import structlog
 
 from router.outgoing.outcome import Backoff
-from router.worker import LENGTH
+from router.workers.worker import LENGTH
 
 Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
@@ -147,7 +147,7 @@ class _Worker:
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-P", "-m", "router.worker", str(os.getpid()), str(limit),
+                    sys.executable, "-P", "-m", "router.workers.worker", str(os.getpid()), str(limit),
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     env={name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"PYTHONPATH": path},
