@@ -10,7 +10,7 @@ import typer
 from router import app, profile
 from router.commands.terminal import Progress, carry_out, complain, say, say_json, say_marked
 from router.errors import DatabaseError, ProfileErrors
-from router.examine import (
+from router.operations.probe import (
     Candidate,
     Examined,
     Profile,
@@ -22,7 +22,7 @@ from router.examine import (
     of_mailboxes,
     of_owners,
 )
-from router.examine import unserved as without_profile
+from router.operations.probe import unserved as without_profile
 from router.profile import Profiles
 from router.profile.patterns import parse
 from router.repository.owners import list_owners

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from router.demo import sample, show
 from router.demo.sample import Sample
+from router.demo.scripts import run_script
 from router.errors import RouterError
 from router.model.token import subject_with_token
-from router.repository import account
-from router.repository.account import CopyAccount, Position, SentAccount
+from router.repository import history as account
 from router.repository.database import Database
-from router.repository.scripts import run_script
+from router.repository.history import CopyAccount, Position, SentAccount
 
 _SENT: Mapping[str, UUID] = {
     "offer": UUID("de300000-0000-4000-8000-0000000000a1"),

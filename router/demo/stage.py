@@ -16,11 +16,11 @@ from router import app, profile
 from router.demo import show
 from router.demo.capture import Capture
 from router.demo.play import Play, text_of
+from router.demo.scripts import may_fill, run_script
 from router.errors import RouterError
 from router.profile import Profiles
 from router.repository.database import Database
 from router.repository.migrate import migrate
-from router.repository.scripts import may_fill, run_script
 from router.settings import PREFIX, Settings
 
 _PORT: Final = 2525

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from router.examine import AT_ONCE, Subject, examine
 from router.model import Rule
+from router.operations.probe import AT_ONCE, Subject, examine
 from router.profile import IncomingProfile
 from transports._settings import KEEP, MailboxServerSettings
 from transports.base import Account, After, Finding
