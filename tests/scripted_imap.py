@@ -7,7 +7,7 @@ from typing import Any
 from unittest import mock
 
 from transports.base import After, Cursor, Received, Settlement
-from transports.imap import ImapSettings
+from transports.imap.settings import ImapSettings
 
 Fault = Callable[[bytes], bytes | BaseException | None]
 """What becomes of an answer: other bytes, the loss of the connection (None), or an exception where we write."""

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from transports._pop3.account import Pop3Account
-from transports._pop3.mailbox import Pop3Mailbox
 from transports.base import After, Listed
-from transports.pop3 import Pop3Settings
+from transports.pop3.account import Pop3Account
+from transports.pop3.mailbox import Pop3Mailbox
+from transports.pop3.settings import Pop3Settings
 
 SECRET = "POP3_SCRIPT_PASSWORD"
 PASSWORD = "hush hush"

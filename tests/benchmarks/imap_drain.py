@@ -17,10 +17,10 @@ from typing import Any
 import aioimaplib
 import uvloop
 
-import transports._imap.fetch
+import transports.imap.fetch
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
 from tests.servers.tls import Tls, make_tls
-from transports.imap import ImapSettings
+from transports.imap.settings import ImapSettings
 
 MESSAGES = 2_000
 MAILBOX = "drain@in.test"
@@ -43,7 +43,7 @@ def fill(server: Dovecot) -> int:
 
 
 async def ours(server: Dovecot, tls: Tls, step: int) -> float:
-    transports._imap.fetch.FETCH_UIDS = step
+    transports.imap.fetch.FETCH_UIDS = step
     auth = {"user": "{mailbox}", "password": {"env": "IMAP_BENCHMARK_PASSWORD"}}
     settings = ImapSettings.model_validate({"host": HOST, "port": server.imaps, "ca_file": tls.ca_file, "auth": auth})
     async with settings.open(MAILBOX) as account:

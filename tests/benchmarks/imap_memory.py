@@ -19,8 +19,8 @@ import uvloop
 
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
 from tests.servers.tls import Tls, make_tls
-from transports._imap.account import ImapAccount
-from transports.imap import ImapSettings
+from transports.imap.account import ImapAccount
+from transports.imap.settings import ImapSettings
 
 ACCOUNTS = 300
 REST = 20

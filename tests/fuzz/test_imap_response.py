@@ -6,10 +6,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transports._imap.folders import listed
-from transports._imap.names import folder_name, seen_name
-from transports._imap.reply import backoff, response_code
-from transports._imap.response import (
+from transports.base import Permanent
+from transports.imap.decode import (
     _FETCH,
     MalformedError,
     Response,
@@ -22,7 +20,9 @@ from transports._imap.response import (
     values,
     vanished,
 )
-from transports.base import Permanent
+from transports.imap.encode import folder_name, seen_name
+from transports.imap.folders import listed
+from transports.imap.reply import backoff, response_code
 
 _WORDS = [
     b"* ", b"1", b" FETCH (", b"UID 7", b"BODY[] ", b"BODY[HEADER.FIELDS (TO)] ", b"FLAGS (\\Seen)", b"INTERNALDATE ",

@@ -13,7 +13,6 @@ import uvloop
 from tests.servers.dovecot import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.tls import Tls
-from transports._imap.mailbox import ImapMailbox
 from transports.base import (
     After,
     Cursor,
@@ -27,7 +26,8 @@ from transports.base import (
     Unauthorized,
     Unreachable,
 )
-from transports.imap import ImapSettings
+from transports.imap.mailbox import ImapMailbox
+from transports.imap.settings import ImapSettings
 
 Open = Callable[..., AbstractAsyncContextManager[ImapMailbox]]
 

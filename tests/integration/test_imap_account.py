@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.servers.dovecot import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Dovecot
-from transports._imap.account import ImapAccount
 from transports.base import After, Cursor, Folder, Mailbox, Missing, Settlement, Unreachable
-from transports.imap import ImapSettings
+from transports.imap.account import ImapAccount
+from transports.imap.settings import ImapSettings
 
 Open = Callable[..., ImapAccount]
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.servers.cyrus import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Cyrus
 from transports.base import Unauthorized
-from transports.imap import ImapSettings
+from transports.imap.settings import ImapSettings
 
 
 def settings(cyrus: Cyrus, ca_file: Path, **auth: Any) -> ImapSettings:

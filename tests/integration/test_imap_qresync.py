@@ -6,7 +6,7 @@ import pytest
 
 from tests.servers.imap_server import HOST, PASSWORD, ImapServer
 from transports.base import Cursor
-from transports.imap import ImapSettings
+from transports.imap.settings import ImapSettings
 
 BODY = b"From: a@out.test\r\nSubject: x\r\n\r\nx\r\n"
 

@@ -10,7 +10,7 @@ import pytest
 from tests.servers.dovecot import PASSWORD
 from tests.servers.postfix import Postfix
 from transports.base import Envelope, Outcome, Unauthorized, Unreachable
-from transports.smtp import SmtpRelaySettings
+from transports.smtp.settings import SmtpRelaySettings
 
 # With these headers Postfix adds none of its own below.
 HEAD = b"From: a@example.com\r\nDate: Sat, 21 Nov 2026 01:02:03 +0000\r\nMessage-ID: <1@example.com>\r\n"

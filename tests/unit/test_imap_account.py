@@ -10,9 +10,9 @@ import pytest
 
 from tests.servers.tls import Tls
 from tests.unit.test_imap_odd_servers import LOGIN, opened
-from transports._imap import account as imap_account
 from transports.base import Folder, Missing, Permanent, Temporary, TransportError, Unauthorized, Unreachable
-from transports.imap import ImapSettings
+from transports.imap import account as imap_account
+from transports.imap.settings import ImapSettings
 
 OK = ["OK done"]
 

@@ -10,8 +10,8 @@ import aioimaplib
 import pytest
 
 from tests.scripted_imap import in_time, session
-from transports._imap.protocol import ImapProtocol
 from transports.base import TransportError, Unreachable
+from transports.imap.protocol import ImapProtocol
 
 
 class _Login(aioimaplib.Command):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers.tls import make_tls
 from transports.base import After, Finding
-from transports.imap import ImapSettings
+from transports.imap.settings import ImapSettings
 
 SECRET = "a-secret-of-the-tests"
 ANSWERS = {

@@ -12,11 +12,6 @@ from typing import Any
 import pytest
 
 from transports import load
-from transports._imap.account import ImapAccount
-from transports._imap.mailbox import ImapMailbox
-from transports._imap.names import folder_name
-from transports._imap.request import uid_set
-from transports._imap.response import Splitter, Value, internal_date
 from transports.base import (
     After,
     Cursor,
@@ -28,7 +23,12 @@ from transports.base import (
     Unauthorized,
     Unreachable,
 )
-from transports.imap import ImapSettings
+from transports.imap.account import ImapAccount
+from transports.imap.decode import Splitter, Value, internal_date
+from transports.imap.encode import folder_name
+from transports.imap.mailbox import ImapMailbox
+from transports.imap.request import uid_set
+from transports.imap.settings import ImapSettings
 
 LOGIN = {"LOGIN": ["OK done"], "SELECT": ["* 3 EXISTS", "* OK [UIDVALIDITY 7] ok", "* OK [UIDNEXT 4] ok", "OK done"]}
 

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.unit.test_imap_odd_servers import opened, opened_inbox
-from transports._imap.position import ASKED_UIDS, Opening, Position
-from transports._imap.response import vanished
 from transports.base import After, Cursor, CursorLost, Place, Settlement
+from transports.imap.decode import vanished
+from transports.imap.position import ASKED_UIDS, Opening, Position
 
 OK = "OK done"
 CURSOR = Cursor("7:3:20")

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from transports._imap.protocol import ImapProtocol
-from transports._imap.response import Splitter, fetched, searched
 from transports.base import Permanent, Unreachable
+from transports.imap.decode import Splitter, fetched, searched
+from transports.imap.protocol import ImapProtocol
 
 
 class Script:

@@ -17,12 +17,12 @@ from router.parse.message import parse
 from tests.conformance.reading import all_listed, fetched, message, subjects
 from tests.letters import letter
 from tests.maildirs import deliver, files, make_maildir
-from transports._maildir import names
-from transports._maildir.account import MaildirAccount
-from transports._maildir.files import LARGEST
-from transports._maildir.mailbox import MaildirMailbox
 from transports.base import After, Folder, Listed, Permanent, Settlement, Temporary, Unreachable
-from transports.maildir import MaildirSettings
+from transports.maildir import names
+from transports.maildir.account import MaildirAccount
+from transports.maildir.files import LARGEST
+from transports.maildir.mailbox import MaildirMailbox
+from transports.maildir.settings import MaildirSettings
 
 MAILBOX = "ann@in.test"
 

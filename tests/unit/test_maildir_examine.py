@@ -10,7 +10,7 @@ import pytest
 from tests.conformance.reading import message
 from tests.maildirs import deliver, files, make_maildir
 from transports.base import After, Finding
-from transports.maildir import MaildirSettings
+from transports.maildir.settings import MaildirSettings
 
 MAILBOX = "ann@in.test"
 

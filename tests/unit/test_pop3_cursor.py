@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from transports._pop3.cursor import cursor, mark, marks_of
 from transports.base import Cursor, CursorLost
+from transports.pop3.cursor import cursor, mark, marks_of
 
 
 def test_ten_thousand_ids_are_written_and_read() -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from tests.conformance.reading import fetched
 from tests.scripted_pop3 import PASSWORD, SECRET, Pop3Server, all_of, mail
-from transports._pop3 import wire
 from transports.base import (
     After,
     Listed,
@@ -22,6 +21,7 @@ from transports.base import (
     Unauthorized,
     Unreachable,
 )
+from transports.pop3 import wire
 
 
 @pytest.fixture(autouse=True)

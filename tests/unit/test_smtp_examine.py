@@ -7,7 +7,7 @@ import pytest
 
 from tests.scripted_smtp import CLOSE, ScriptedSmtp
 from transports.base import Finding
-from transports.smtp import SmtpRelaySettings
+from transports.smtp.settings import SmtpRelaySettings
 
 SECRET = "a-secret-of-the-tests"
 AUTH = {"user": "crm", "password": {"env": "RELAY_TEST_PASSWORD"}}

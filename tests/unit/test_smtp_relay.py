@@ -9,10 +9,10 @@ import aiosmtplib
 import pytest
 
 from tests.scripted_smtp import CLOSE, SILENCE, STALL, ScriptedSmtp
-from transports._smtp.relay import SmtpRelay
-from transports._smtp.transaction import State
 from transports.base import Envelope, Outcome, Permanent, Temporary, TransportError, Unauthorized, Unreachable
-from transports.smtp import SmtpRelaySettings
+from transports.smtp.relay import SmtpRelay
+from transports.smtp.settings import SmtpRelaySettings
+from transports.smtp.transaction import State
 
 CONTENT = b"Subject: hello\r\n\r\nhello\r\n"
 LARGE = b"0123456789\r\n" * 1_000_000

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from transports import load
-from transports.smtp import SmtpListenerSettings, SmtpRelaySettings
+from transports.smtp.settings import SmtpListenerSettings, SmtpRelaySettings
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transports._smtp.wire import wire
+from transports.smtp.chunks import wire
 
 
 def on_the_wire(content: bytes, size: int = 65536) -> bytes:

@@ -1,1 +1,0 @@
-"""IMAP, below its settings: what only `imap.py` uses."""

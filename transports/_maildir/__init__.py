@@ -1,1 +1,0 @@
-"""Maildir, below its settings: what only `maildir.py` uses."""

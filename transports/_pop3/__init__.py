@@ -1,1 +1,0 @@
-"""POP3, below its settings: what only `pop3.py` uses."""

@@ -1,1 +1,0 @@
-"""Sending by SMTP, below its settings: what only `smtp.py` uses."""

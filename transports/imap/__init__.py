@@ -1,0 +1,13 @@
+"""IMAP: the folders of one mailbox over one connection (RFC 3501, 9051).
+
+    settings → login → account ─┬─ watch     which folders may have something new
+                                └─ mailbox   list → fetch → settle, by UIDs only
+
+Reading marks nothing; what a person has read makes no difference. A connection that is lost stays lost: everything
+then raises Unreachable until the account is opened anew. Only fetching connects again, to find the one message that
+makes a server drop the connection, so that it does not stop its mailbox.
+"""
+
+from transports.imap.settings import ImapSettings
+
+INCOMING = ImapSettings

@@ -1,0 +1,111 @@
+"""Describing and fetching messages of the selected folder, such that one the server cannot read spoils no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from transports.base import Listed, Part, Place, Received
+from transports.imap.decode import LITERAL_LIMIT, fetched, internal_date, number, searched
+from transports.imap.position import is_valid
+from transports.imap.protocol import ImapProtocol
+from transports.imap.request import uid_set
+
+FETCH_UIDS = 200
+FETCH_BYTES = 4 << 20
+"""What one FETCH of contents asks for at most; a larger message is fetched alone."""
+
+__all__ = ["LITERAL_LIMIT", "contents", "describe", "faulty", "groups", "search", "uid_of", "uids_of"]
+
+
+async def search(imap: ImapProtocol, *criteria: str) -> Sequence[int]:
+    """Return the UIDs of the messages that meet the criteria (RFC 3501 §6.4.4)."""
+    reply = (await imap.run("SEARCH", *criteria, uid=True)).require(f"{imap.peer} refuses SEARCH")
+    return [uid for response in reply.data for uid in searched(response)]
+
+
+async def describe(imap: ImapProtocol, uids: Sequence[int], validity: str) -> Sequence[Listed]:
+    """Return size and date of each that is there, in this order; `validity` is that of their places."""
+    if not uids:
+        return []
+    reply = await imap.run("FETCH", uid_set(uids), "(UID RFC822.SIZE INTERNALDATE)", uid=True)
+    found: dict[int, Listed] = {}
+    for response in reply.data:
+        attributes = fetched(response) or {}
+        uid, size = number(attributes.get(b"UID")), number(attributes.get(b"RFC822.SIZE"))
+        if uid is not None and size is not None:
+            received_at = internal_date(attributes.get(b"INTERNALDATE")) or datetime.now(UTC)
+            found[uid] = Listed(Place(validity, str(uid)), size, received_at)
+    missing = await _present_among(imap, [uid for uid in uids if uid not in found])
+    if missing and reply.passing and reply.code != "SERVERBUG":
+        raise reply.refusal(f"{imap.peer} refuses FETCH")
+    # What is there but cannot be described must be listed all the same: fetching it will tell its fault.
+    found |= {uid: Listed(Place(validity, str(uid)), 0, datetime.now(UTC)) for uid in missing}
+    return [found[uid] for uid in uids if uid in found]
+
+
+async def contents(imap: ImapProtocol, group: Sequence[Listed], part: Part) -> dict[int, Received]:
+    """Fetch what is there of the group, by UID. Under another UIDVALIDITY these are other messages: none is returned.
+
+    Shorter than RFC822.SIZE is no fault: it is only an estimate on some servers (Exchange), and a literal is whole, as
+    whatever is left of one that was announced too short is no IMAP.
+    """
+    wanted = {uid_of(one.place): one for one in group if is_valid(one.place, imap.validity)}
+    if not wanted:
+        return {}
+    item = "BODY[]" if part == "whole" else "BODY[HEADER]"
+    reply = await imap.run("FETCH", uid_set(wanted), f"(UID {item.replace('[', '.PEEK[')})", uid=True)
+    copies: dict[int, Received] = {}
+    for response in reply.data:
+        attributes = fetched(response) or {}
+        uid, content = number(attributes.get(b"UID")), attributes.get(item.encode())
+        if uid is not None and isinstance(content, bytes) and (one := wanted.get(uid)):
+            copies[uid] = Received(one.place, content, one.received_at)
+    missing = [uid for uid in wanted if uid not in copies]
+    if missing and reply.passing and reply.code != "SERVERBUG":
+        raise reply.refusal(f"{imap.peer} refuses FETCH")
+    # Gone, or unreadable: one that cannot be read spoils no other, so each is asked for alone.
+    for unread in await _present_among(imap, missing):
+        if len(wanted) > 1:
+            copies |= await contents(imap, [wanted[unread]], part)
+        else:
+            copies[unread] = faulty(wanted[unread].place, reply.words)
+    return copies
+
+
+def faulty(place: Place, words: str) -> Received:
+    """Make the copy that could not be had."""
+    return Received(place, b"", datetime.now(UTC), fault=f"the server did not give it up: {words}")
+
+
+def groups(described: Iterable[Listed]) -> Iterator[Sequence[Listed]]:
+    """Cut into what is fetched at once: not too many, and not too large together."""
+    group: list[Listed] = []
+    total = 0
+    for one in described:
+        if group and (len(group) == FETCH_UIDS or total + one.size > FETCH_BYTES):
+            yield group
+            group, total = [], 0
+        group.append(one)
+        total += one.size
+    if group:
+        yield group
+
+
+def uid_of(place: Place) -> int:
+    """Return the UID of a place of ours."""
+    return int(place.id)
+
+
+def uids_of(places: Iterable[Place], validity: str) -> Sequence[int]:
+    """Return the UIDs of those places that have this validity."""
+    valid = (place.id for place in places if place.validity == validity)
+    return [int(uid) for uid in valid if uid.isascii() and uid.isdecimal()]
+
+
+async def _present_among(imap: ImapProtocol, uids: Sequence[int]) -> Sequence[int]:
+    """Return which of them are still there."""
+    if not uids:
+        return []
+    (await imap.run("NOOP")).require(f"{imap.peer} refuses NOOP")
+    return sorted(set(await search(imap, "UID", uid_set(uids))) & set(uids))

@@ -1,0 +1,118 @@
+"""Which folders a mailbox has and what each is for: LIST (RFC 3501 §7.2.2, RFC 6154), NAMESPACE (RFC 2342)."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from transports._folders import usual_use
+from transports.base import Folder, FolderUse
+from transports.imap.decode import Response, Value, values
+from transports.imap.encode import seen_name
+from transports.imap.protocol import ImapProtocol
+
+_USES: dict[str, FolderUse] = {
+    "\\sent": "sent",
+    "\\junk": "junk",
+    "\\trash": "trash",
+    "\\drafts": "drafts",
+    "\\archive": "archive",
+    "\\all": "all",
+    # Views of what lies elsewhere, like \\All (RFC 6154 §2, RFC 8457).
+    "\\flagged": "all",
+    "\\important": "all",
+}
+_LIST = re.compile(rb"\* LIST ", re.IGNORECASE)
+_NAMESPACE = re.compile(rb"\* NAMESPACE ", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One folder as LIST tells it."""
+
+    name: str
+    attributes: frozenset[str]
+    separator: str
+
+    @property
+    def selectable(self) -> bool:
+        """Whether it can hold messages, and exists."""
+        return not self.attributes & {"\\noselect", "\\nonexistent"}
+
+
+async def find_folders(imap: ImapProtocol) -> Sequence[Folder]:
+    """Return the folders of the mailbox's own that can be selected, INBOX first."""
+    # Servers that know RFC 6154 need not tell uses without being asked to.
+    asked = imap.capabilities >= {"SPECIAL-USE", "LIST-EXTENDED"}
+    reply = await imap.run("LIST", '""', '"*"', *(("RETURN", "(SPECIAL-USE)") if asked else ()))
+    reply.require(f"{imap.peer} does not list the folders")
+    utf8 = "UTF8=ACCEPT" in imap.enabled
+    found = [folder for response in reply.data if (folder := listed(response, utf8=utf8)) and folder.selectable]
+    foreign = await _foreign_prefixes(imap)
+    own = {folder.name: folder for folder in found if folder.name == "INBOX" or not foreign(folder.name)}
+    return _with_uses(sorted(own.values(), key=lambda folder: (folder.name != "INBOX", folder.name)))
+
+
+async def is_there(imap: ImapProtocol, name: str) -> bool:
+    """Whether the folder exists and can be selected."""
+    reply = await imap.run("LIST", '""', imap.named(name))
+    utf8 = "UTF8=ACCEPT" in imap.enabled
+    found = (listed(response, utf8=utf8) for response in reply.data)
+    return not reply.ok or any(folder.name == name and folder.selectable for folder in found if folder)
+
+
+def listed(response: Response, *, utf8: bool) -> Found | None:
+    """Read a LIST response; None if it is another, or cannot be read."""
+    match values(response, _LIST):
+        case [list(attributes), bytes() | None as separator, bytes(name), *_]:
+            flags = frozenset(flag.decode(errors="replace").lower() for flag in attributes if isinstance(flag, bytes))
+            return Found(seen_name(name, utf8=utf8), flags, (separator or b"").decode(errors="replace"))
+    return None
+
+
+async def _foreign_prefixes(imap: ImapProtocol) -> "_Foreign":
+    if "NAMESPACE" not in imap.capabilities:
+        return _Foreign([], [])
+    reply = await imap.run("NAMESPACE")
+    for response in reply.data:
+        told = values(response, _NAMESPACE)
+        if told is not None and len(told) >= 3:
+            personal, *others = (_prefixes(part) for part in told[:3])
+            return _Foreign(personal, [prefix for part in others for prefix in part])
+    return _Foreign([], [])
+
+
+class _Foreign:
+    """Tells the folders of other people, and shared ones, by the longest prefix: they are nobody's mailbox."""
+
+    def __init__(self, personal: Iterable[str], foreign: Iterable[str]) -> None:
+        self._prefixes = dict.fromkeys(foreign, True) | dict.fromkeys(personal, False)
+
+    def __call__(self, name: str) -> bool:
+        fitting = [prefix for prefix in self._prefixes if name.startswith(prefix)]
+        return bool(fitting) and self._prefixes[max(fitting, key=len)]
+
+
+def _prefixes(namespaces: Value) -> Sequence[str]:
+    if not isinstance(namespaces, list):
+        return []
+    return [
+        seen_name(one[0], utf8=False)
+        for one in namespaces
+        if isinstance(one, list) and one and isinstance(one[0], bytes)
+    ]
+
+
+def _with_uses(found: Sequence[Found]) -> Sequence[Folder]:
+    told = {use for folder in found for flag, use in _USES.items() if flag in folder.attributes}
+    return [Folder(folder.name, _use(folder, told)) for folder in found]
+
+
+def _use(folder: Found, told: set[FolderUse]) -> FolderUse:
+    if folder.name == "INBOX":
+        return "inbox"
+    for flag, use in _USES.items():
+        if flag in folder.attributes:
+            return use
+    last = folder.name.rpartition(folder.separator)[2] if folder.separator else folder.name
+    use = usual_use(last)
+    return use if use not in told else ""

@@ -1,0 +1,140 @@
+"""From nothing to a session: connect, TLS, login (RFC 3501 §6.1 and §6.2, RFC 8314)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from transports._settings import fill
+from transports._tls import client_context, no_connection
+from transports._tls_link import TlsLink
+from transports.base import Permanent, Unauthorized, Unreachable
+from transports.imap.encode import quoted
+from transports.imap.protocol import FOREIGN, ImapProtocol
+
+if TYPE_CHECKING:
+    from transports._settings import Security
+    from transports.imap.settings import ImapAuth, ImapSettings
+
+PORTS: Mapping[Security, int] = {"tls": 993, "starttls": 143, "none": 143}
+
+
+async def log_in(settings: ImapSettings, mailbox: str) -> ImapProtocol:
+    """Return a connection that is logged in. Raises Unreachable, Unauthorized, Temporary or Permanent."""
+    protocol = await reach(settings)
+    try:
+        await enter(protocol, settings.auth, mailbox)
+    except BaseException:
+        protocol.abort("not logged in")
+        raise
+    return protocol
+
+
+async def reach(settings: ImapSettings) -> ImapProtocol:
+    """Return a connection that is ready for the login: greeted, encrypted, its capabilities known."""
+    protocol = await _connect(settings)
+    try:
+        await protocol.greeting()
+        if settings.security == "starttls":
+            await _starttls(protocol, settings)
+        await protocol.capability()
+    except BaseException:
+        protocol.abort("not greeted")
+        raise
+    return protocol
+
+
+async def enter(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:
+    """Log in, unless the server wants no login."""
+    if protocol.state == "NONAUTH":
+        await _authenticate(protocol, auth, mailbox)
+        await protocol.capability()
+    await _enable(protocol)
+
+
+async def _connect(settings: ImapSettings) -> ImapProtocol:
+    tls = settings.security == "tls"
+    port = settings.port or PORTS[settings.security]
+    peer = f"{settings.host}:{port}"
+    protocol = ImapProtocol(peer, settings.timeout)
+    connect = asyncio.get_running_loop().create_connection
+    context = await _context(settings) if tls else None
+    try:
+        async with asyncio.timeout(settings.timeout):
+            if context is None:
+                await connect(lambda: protocol, settings.host, port)
+            else:
+                link = TlsLink(context, settings.host, protocol, protocol.connection_made)
+                await connect(lambda: link, settings.host, port)
+                await link.standing()
+    except UnicodeError:
+        raise Permanent(f"{settings.host!r} is no name of a server") from None
+    except OSError as error:
+        raise no_connection(peer, error) from error
+    except FOREIGN as error:
+        raise Unreachable(f"cannot connect to {peer}: {str(error) or type(error).__name__}") from None
+    return protocol
+
+
+async def _context(settings: ImapSettings) -> ssl.SSLContext:
+    # Reading the authorities is work for the processor and the disk.
+    return await asyncio.to_thread(client_context, settings.ca_file, settings.client_cert, settings.client_key)
+
+
+async def _starttls(protocol: ImapProtocol, settings: ImapSettings) -> None:
+    # A greeting of PREAUTH would leave the session in clear (RFC 9051 §7.1.4).
+    if protocol.state != "NONAUTH":
+        raise Unreachable(f"{protocol.peer} greets without a login, which leaves no place for STARTTLS")
+    await protocol.capability()
+    if "STARTTLS" not in protocol.capabilities:
+        raise Permanent(f'{protocol.peer} does not offer STARTTLS: is port or security ("tls") right?')
+    context = await _context(settings)
+    try:
+        async with asyncio.timeout(settings.timeout):
+            await protocol.starttls(context, settings.host)
+    except OSError as error:
+        raise no_connection(protocol.peer, error) from error
+    except FOREIGN as error:
+        raise Unreachable(f"TLS with {protocol.peer} failed: {str(error) or type(error).__name__}") from None
+
+
+async def _authenticate(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:
+    user = fill(auth.user, mailbox)
+    authorised = fill(auth.authorise or "", mailbox)
+    password = auth.password.reveal(mailbox)
+    offered = protocol.capabilities
+    # What was offered before the login is stale after it.
+    protocol.capabilities = set()
+    if "AUTH=PLAIN" in offered:
+        # Unlike LOGIN it carries any character, and in whose name we come (RFC 4616).
+        if "\0" in authorised + user + password:
+            raise Permanent("user and password cannot hold a NUL")
+        token = base64.b64encode(f"{authorised}\0{user}\0{password}".encode()).decode()
+        at_once = (token,) if "SASL-IR" in offered else ()
+        reply = await protocol.run("AUTHENTICATE", "PLAIN", *at_once, answers=() if at_once else (token,))
+    elif authorised:
+        raise Permanent(f"{protocol.peer} does not offer AUTH=PLAIN, which auth.authorise needs")
+    elif "LOGINDISABLED" in offered:
+        raise Permanent(f'{protocol.peer} accepts no password in clear: security = "starttls" or "tls" is needed')
+    else:
+        reply = await protocol.run("LOGIN", quoted(user), quoted(password))
+    if not reply.ok:
+        whom = f"{user} for {authorised}" if authorised else user
+        raise reply.without(password).refusal(f"{protocol.peer} refuses the login of {whom}", Unauthorized)
+    protocol.state = "AUTH"
+
+
+async def _enable(protocol: ImapProtocol) -> None:
+    """Ask for what a server does only for those who can bear it (RFC 5161), in one command.
+
+    Without UTF8=ACCEPT it gives messages with UTF-8 headers changed, or not at all (RFC 6855 §3, RFC 6858). CONDSTORE
+    makes it count changes, which tells a folder that went back; QRESYNC makes SELECT name what is new (RFC 7162).
+    """
+    offered = protocol.capabilities
+    names = {"UTF8=ACCEPT": "UTF8=ACCEPT", "UTF8=ONLY": "UTF8=ACCEPT", "CONDSTORE": "CONDSTORE", "QRESYNC": "QRESYNC"}
+    wanted = dict.fromkeys(name for capability, name in names.items() if capability in offered)
+    if "ENABLE" in offered and wanted:
+        await protocol.run("ENABLE", *wanted)

@@ -1,0 +1,183 @@
+"""One folder of an account, by UIDs only (RFC 3501, 9051). Reading marks nothing: BODY.PEEK."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from transports.base import (
+    After,
+    Cursor,
+    CursorLost,
+    Listed,
+    Listing,
+    Part,
+    Place,
+    Received,
+    Settlement,
+    TransportError,
+)
+from transports.imap.fetch import LITERAL_LIMIT, describe, faulty, groups, search, uid_of, uids_of
+from transports.imap.poison import fetch_in_spite
+from transports.imap.position import Opening, Position, valid_in
+from transports.imap.settle import settle_group
+from transports.imap.watch import HIGHEST_UID, Watch
+
+if TYPE_CHECKING:
+    from transports.imap.account import ImapAccount
+    from transports.imap.protocol import ImapProtocol
+
+SET_UIDS = 500
+"""UIDs in one command that brings no content, as servers limit the length of a line (RFC 7162 §4)."""
+
+KNOWN_AHEAD = 50_000
+"""How many UIDs beyond a listing are remembered for the next, so that a full folder is not searched every time."""
+
+
+class ImapMailbox:
+    """See `Mailbox`. The cursor is a `Position`; which generation of places is valid, a view learns from it."""
+
+    def __init__(self, account: ImapAccount, name: str) -> None:
+        self._account = account
+        self._validity = ""
+        self._generation = 0
+        self._ahead: Sequence[int] = ()
+        self._ahead_of = HIGHEST_UID
+        self._known: dict[int, Listed] = {}
+        self.name = name
+        self.watch = Watch()
+
+    async def list(self, after: Cursor | None, limit: int) -> Listing:
+        """List what came after the cursor. See `Mailbox.list`."""
+        try:
+            async with self._account.turn() as imap:
+                listing = await self._list(imap, after, limit) if limit else Listing((), await self._present(imap))
+        except CursorLost:
+            raise
+        except TransportError:
+            self.watch.troubled = True
+            raise
+        self.watch.troubled = False
+        return listing
+
+    async def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
+        """Yield the copies at these places. See `Mailbox.fetch`."""
+        try:
+            async with self._account.turn(self.name) as imap:
+                described = await self._described(imap, uids_of(places, self._valid(imap)))
+            for group in groups(described):
+                if group[0].size > LITERAL_LIMIT:
+                    yield faulty(group[0].place, f"{group[0].size} bytes are more than can be read")
+                    continue
+                # A turn for each group, since what the reader does between them may be long.
+                async with self._account.turn(self.name):
+                    copies = await fetch_in_spite(self._account, self.name, group, part)
+                for one in group:
+                    if uid_of(one.place) in copies:
+                        yield copies.pop(uid_of(one.place))
+        except TransportError:
+            # What was listed was not had: it is to be listed again, when its time comes.
+            self.watch.dirty = self.watch.troubled = True
+            raise
+
+    async def settle(self, done: Sequence[Settlement]) -> None:
+        """Flag, move or delete. Places that are valid no more are passed over: they are other messages now."""
+        by_action: dict[After, list[Place]] = defaultdict(list)
+        for settlement in done:
+            # Moved to where it lies it would come anew, and be moved again, for ever.
+            if not settlement.after.moves_to(self.name):
+                by_action[settlement.after].append(settlement.place)
+        async with self._account.turn(self.name) as imap:
+            for after, places in by_action.items():
+                for uids in _chunks(uids_of(places, self._valid(imap)), SET_UIDS):
+                    await settle_group(imap, after, uids)
+
+    # Listing
+
+    async def _list(self, imap: ImapProtocol, after: Cursor | None, limit: int) -> Listing:
+        position = None if after is None else Position.read(after)
+        # Only now does the server show what has come, and whether the folder was replaced.
+        opening = await self._account.look_into(self.name, position)
+        if after is not None:
+            await self._check(imap, position, opening)
+        self._forget_others(imap)
+        seen = position.uid if position else 0
+        if self.watch.has_shown(seen) and not imap.news.is_set():
+            return Listing((), after or self._cursor(imap, seen))
+        ahead = await self._uids_after(imap, seen, limit, opening)
+        uids, more = ahead[:limit], len(ahead) > limit
+        copies = await describe(imap, uids, self._validity)
+        last = uids[-1] if uids else seen
+        self._known = {uid_of(listed.place): listed for listed in copies}
+        if not more:
+            self.watch.is_listed(imap.validity, last)
+        if copies:
+            self._account.note_busy()
+        cursor = after if after is not None and not uids else self._cursor(imap, last)
+        return Listing(tuple(copies), cursor, more)
+
+    async def _present(self, imap: ImapProtocol) -> Cursor:
+        # Selected anew, since UIDNEXT is told only then; a server need not even tell it.
+        await self._account.select(self.name)
+        upcoming = imap.number("UIDNEXT")
+        return self._cursor(imap, upcoming - 1 if upcoming else max(await search(imap, "UID", "*"), default=0))
+
+    async def _check(self, imap: ImapProtocol, position: Position | None, opening: Opening | None) -> None:
+        """Raise CursorLost if the position means nothing any more; else its generation is that of the places."""
+        whose = f"{self.name} of {self._account.mailbox}"
+        if position is None:
+            raise CursorLost(f"the cursor of the folder {whose} cannot be read")
+        self._generation = position.generation
+        if position.validity != imap.validity:
+            self._generation += 1
+            raise CursorLost(f"the folder {whose} was made anew on the server (UIDVALIDITY)")
+        if opening and await _went_back(imap, position, opening):
+            self._generation += 1
+            raise CursorLost(f"the folder {whose} went back on the server, as one restored from a backup does")
+
+    def _valid(self, imap: ImapProtocol) -> str:
+        return valid_in(imap.validity, self._generation)
+
+    def _cursor(self, imap: ImapProtocol, uid: int) -> Cursor:
+        return Position(imap.validity, uid, imap.number("HIGHESTMODSEQ"), self._generation).cursor
+
+    def _forget_others(self, imap: ImapProtocol) -> None:
+        """Forget what is known of UIDs that are other messages now."""
+        if self._validity != self._valid(imap):
+            self._validity, self._ahead_of, self._known = self._valid(imap), HIGHEST_UID, {}
+
+    async def _uids_after(self, imap: ImapProtocol, seen: int, limit: int, opening: Opening | None) -> Sequence[int]:
+        """Return, in order, more than `limit` UIDs beyond `seen`, or all there are."""
+        ahead = self._ahead[bisect_right(self._ahead, seen) :] if seen >= self._ahead_of else ()
+        if len(ahead) <= limit:
+            told = opening.beyond(seen) if opening else None
+            ahead = await _searched_beyond(imap, seen) if told is None else told
+            self._ahead, self._ahead_of = ahead[: max(KNOWN_AHEAD, limit + 1)], seen
+        return ahead
+
+    async def _described(self, imap: ImapProtocol, uids: Sequence[int]) -> Iterable[Listed]:
+        known = self._known if self._validity == self._valid(imap) else {}
+        found = {uid: known[uid] for uid in uids if uid in known}
+        for chunk in _chunks([uid for uid in uids if uid not in found], SET_UIDS):
+            found |= {uid_of(listed.place): listed for listed in await describe(imap, chunk, self._valid(imap))}
+        return [found[uid] for uid in uids if uid in found]
+
+
+async def _went_back(imap: ImapProtocol, position: Position, opening: Opening) -> bool:
+    if 0 < opening.modseq < position.modseq:
+        return True
+    # A server may be wrong about UIDNEXT; about what is there it is not.
+    return 0 < opening.uidnext <= position.uid and max(await search(imap, "UID", "*"), default=0) < opening.uidnext
+
+
+async def _searched_beyond(imap: ImapProtocol, uid: int) -> Sequence[int]:
+    # What comes from now on is news again.
+    imap.news.clear()
+    # "n:*" always names the last message, even where its UID is below n (RFC 3501 §6.4.8).
+    return sorted(one for one in await search(imap, "UID", f"{min(uid + 1, HIGHEST_UID)}:*") if one > uid)
+
+
+def _chunks(uids: Sequence[int], size: int) -> Iterable[Sequence[int]]:
+    return (uids[start : start + size] for start in range(0, len(uids), size))

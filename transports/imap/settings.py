@@ -1,0 +1,61 @@
+"""The keys of an IMAP profile."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from transports._settings import KEEP, Auth, MailboxServerSettings
+from transports.base import After, Finding
+from transports.imap.account import ImapAccount
+from transports.imap.probe import examine_mailbox
+
+
+class ImapAuth(Auth):
+    """How to log in: as the mailbox itself, or as a master user in its name."""
+
+    authorise: str | None = Field(
+        None,
+        min_length=1,
+        description="in whose name `user` comes (SASL PLAIN's authorisation identity): `{mailbox}` for a master user",
+    )
+
+
+class ImapSettings(MailboxServerSettings):
+    """Folders of mailboxes on an IMAP server."""
+
+    auth: ImapAuth = Field(description="how to log in")
+    folders: tuple[str, ...] = Field(
+        ("INBOX",), min_length=1, description='folders to read; "*" is all but Junk, Trash, Drafts and All Mail'
+    )
+    sent: bool = Field(False, description="true: read the Sent folder too, whatever it is called")
+    client_cert: Path | None = Field(None, description="certificate chain (PEM) that we show to the server")
+    client_key: Path | None = Field(None, description="its private key (PEM), if it is in another file")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key is of no use without client_cert")
+        if self.client_cert is not None and self.security == "none":
+            raise ValueError('client_cert needs security = "tls" or "starttls"')
+        return self
+
+    @property
+    def primary_folder(self) -> str:
+        """The first that is named; INBOX for "*"."""
+        folder = next((name for name in self.folders if name != "*"), "INBOX")
+        return "INBOX" if folder.upper() == "INBOX" else folder
+
+    @property
+    def where(self) -> str:
+        """Folders and server."""
+        return f"{', '.join(self.folders)} at {self.host}"
+
+    def open(self, mailbox: str, after: After = KEEP) -> ImapAccount:
+        """Make a reader of one mailbox; it connects when it is entered."""
+        return ImapAccount(self, mailbox, after)
+
+    def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+        """Try everything that reading needs. See `MailboxSettings.examine`."""
+        return examine_mailbox(self, mailbox, after)

@@ -1,0 +1,71 @@
+"""Being done with messages: flag, move or delete them (RFC 3501 §6.4.6; MOVE: RFC 6851; UIDPLUS: RFC 4315)."""
+
+import re
+from collections.abc import Sequence
+
+from transports.base import After, Permanent
+from transports.imap.protocol import ImapProtocol
+from transports.imap.reply import Reply
+from transports.imap.request import uid_set
+
+KEYWORD = re.compile(r"[^\x00-\x20\x7f-\uffff(){%*\"\\\]]+")
+
+
+async def settle_group(imap: ImapProtocol, after: After, uids: Sequence[int]) -> None:
+    """Do the same to all these messages of the selected folder. UIDs that are gone are no error."""
+    messages = uid_set(uids)
+    match after.action:
+        case "keep":
+            pass
+        case "seen":
+            await _flag(imap, messages, "\\Seen")
+        case "keyword":
+            await _flag(imap, messages, _checked_keyword(imap, after.argument))
+        case "move":
+            await _move(imap, messages, after.argument)
+        case "delete":
+            await _delete(imap, messages)
+
+
+def _checked_keyword(imap: ImapProtocol, keyword: str) -> str:
+    if not KEYWORD.fullmatch(keyword):
+        raise Permanent(f"{keyword!r} is no keyword that IMAP can set")
+    permanent = imap.codes.get("PERMANENTFLAGS", "\\*").strip("()").split()
+    if "\\*" not in permanent and keyword.lower() not in (flag.lower() for flag in permanent):
+        raise Permanent(f"{imap.peer} keeps no keywords in this folder, only {' '.join(permanent) or 'nothing'}")
+    return keyword
+
+
+async def _flag(imap: ImapProtocol, messages: str, flag: str) -> None:
+    reply = await _do(imap, "STORE", messages, f"+FLAGS.SILENT ({flag})")
+    reply.require(f"{imap.peer} does not set the flag {flag}")
+
+
+async def _delete(imap: ImapProtocol, messages: str) -> None:
+    await _flag(imap, messages, "\\Deleted")
+    # A plain EXPUNGE would also remove what others have marked.
+    if "UIDPLUS" in imap.capabilities:
+        reply = await imap.run("EXPUNGE", messages, uid=True)
+        reply.require(f"{imap.peer} does not expunge")
+
+
+async def _move(imap: ImapProtocol, messages: str, folder: str) -> None:
+    moves = "MOVE" in imap.capabilities
+    command = "MOVE" if moves else "COPY"
+    reply = await _do(imap, command, messages, imap.named(folder))
+    if not reply.ok and reply.code == "TRYCREATE":
+        created = await imap.run("CREATE", imap.named(folder))
+        reply = await _do(imap, command, messages, imap.named(folder))
+        if not reply.ok and not created.ok:
+            created.require(f"{imap.peer} does not make the folder {folder}")
+    reply.require(f"{imap.peer} does not move to the folder {folder}")
+    if not moves:
+        await _delete(imap, messages)
+
+
+async def _do(imap: ImapProtocol, command: str, messages: str, argument: str) -> Reply:
+    """Run a command on messages, once more where the server only now finds out that others have removed some."""
+    reply = await imap.run(command, messages, argument, uid=True)
+    if not reply.ok and reply.code == "EXPUNGEISSUED":
+        reply = await imap.run(command, messages, argument, uid=True)
+    return reply

@@ -1,0 +1,106 @@
+"""One mailbox on disk, with its folders.
+
+A look at the disk costs two calls of the system for each folder, and sees what no inotify tells: mail that another
+machine delivers over NFS. What blocks is done in threads of their own, so that a disk that hangs hinders nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
+
+from transports._folders import wanted_folders
+from transports.base import After, Folder, TransportError, Unreachable
+from transports.maildir.files import MaildirFiles
+from transports.maildir.folders import find_folders
+from transports.maildir.mailbox import MaildirMailbox
+
+if TYPE_CHECKING:
+    from transports.maildir.settings import MaildirSettings
+
+LOOK = 0.5
+"""Seconds between looks for new mail."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_disk = ThreadPoolExecutor(16, thread_name_prefix="maildir")
+
+
+class MaildirAccount:
+    """See `Account`. It holds nothing open."""
+
+    def __init__(self, settings: MaildirSettings, mailbox: str, after: After) -> None:
+        self._settings = settings
+        self._after = after
+        self._root = settings.path_of(mailbox)
+        self._views: dict[str, MaildirMailbox] = {}
+        self._inbox = MaildirFiles(self._root, "INBOX")
+        self._joined = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await self.on_disk(self._inbox.stamp)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        pass
+
+    async def folders(self) -> Sequence[Folder]:
+        """Return the folders that the settings ask for. See `Account.folders`."""
+        there = await self.on_disk(find_folders, self._root)
+        return wanted_folders(there, self._settings.folders, self._after, sent=self._settings.sent)
+
+    def folder(self, name: str) -> MaildirMailbox:
+        """Return the view of one folder. See `Account.folder`."""
+        if name not in self._views:
+            self._views[name] = MaildirMailbox(self, MaildirFiles(self._root, name), name)
+            self._joined.set()
+        return self._views[name]
+
+    async def changed(self) -> Collection[str]:
+        """Return which folders may hold something new. See `Account.changed`."""
+        await self._look()
+        return [name for name, view in self._views.items() if view.dirty]
+
+    async def wait(self, timeout: float) -> None:
+        """Return when something may be new. See `Account.wait`."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + timeout
+        self._joined.clear()
+        while not any(view.urgent for view in self._views.values()) and (left := until - clock()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, LOOK)):
+                    await self._joined.wait()
+                    return
+            # At the end of the time the caller is about to look.
+            if clock() < until:
+                await self._look()
+
+    async def on_disk(self, work: Callable[_P, _T], *arguments: _P.args, **keys: _P.kwargs) -> _T:
+        """Do what blocks in a thread. Raises Unreachable where that takes too long."""
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                return await asyncio.get_running_loop().run_in_executor(_disk, partial(work, *arguments, **keys))
+        except TimeoutError:
+            words = f"{self._root}: the disk has not answered for {self._settings.timeout:g} seconds"
+            raise Unreachable(words) from None
+
+    async def _look(self) -> None:
+        quiet = [view for view in self._views.values() if not view.dirty]
+        for view in await self.on_disk(_stirring, quiet):
+            await view.look()
+
+
+def _stirring(views: Sequence[MaildirMailbox]) -> Sequence[MaildirMailbox]:
+    return [view for view in views if _stirs(view)]
+
+
+def _stirs(view: MaildirMailbox) -> bool:
+    try:
+        return view.stirs()
+    except TransportError:
+        return True  # looking into it will tell why

@@ -1,0 +1,60 @@
+"""The keys of a Maildir profile."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from transports._settings import KEEP, MailboxSettings, fill_path
+from transports.base import After, Finding
+from transports.maildir.account import MaildirAccount
+from transports.maildir.probe import examine_mailbox
+
+_AT_ONCE = 500
+
+
+class MaildirSettings(MailboxSettings):
+    """Folders of mailboxes on disk."""
+
+    can: ClassVar = frozenset(["keep", "seen", "move", "delete"])
+    begins: ClassVar = "all"
+    settles: ClassVar = After("seen")
+    path: str = Field(
+        description="folder of the mailbox, the one that `new` and `cur` are in: `/var/mail/{mailbox}/Maildir`; "
+        "`{mailbox}`, `{local}` and `{domain}` stand for the mailbox's address"
+    )
+    folders: tuple[str, ...] = Field(
+        ("INBOX",), min_length=1, description='folders to read; "*" is all but Junk, Trash, Drafts and All Mail'
+    )
+    sent: bool = Field(False, description="true: read the Sent folder too, whatever it is called")
+    timeout: float = Field(60, gt=0, le=600, description="seconds to wait for the disk, which may be elsewhere (NFS)")
+
+    @field_validator("path")
+    @classmethod
+    def _is_whole(cls, path: str) -> str:
+        if not path.startswith("/") or "\0" in path:
+            raise ValueError('must be a whole path, such as "/var/mail/{mailbox}/Maildir"')
+        return path
+
+    @property
+    def at_once(self) -> int:
+        """As many as can be looked into, again and again, at no great cost."""
+        return _AT_ONCE
+
+    @property
+    def where(self) -> str:
+        """Folders and path."""
+        return f"{', '.join(self.folders)} in {self.path}"
+
+    def path_of(self, mailbox: str) -> Path:
+        """Where this mailbox lies."""
+        return Path(fill_path(self.path, mailbox))
+
+    def open(self, mailbox: str, after: After = KEEP) -> MaildirAccount:
+        """Make a reader of one mailbox."""
+        return MaildirAccount(self, mailbox, after)
+
+    def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+        """Look at everything that reading needs. See `MailboxSettings.examine`."""
+        return examine_mailbox(self, mailbox, after)

@@ -1,0 +1,12 @@
+"""POP3: the INBOX of one mailbox, in sessions (RFC 1939, 2449).
+
+    settings → account → session (connect, TLS, login … QUIT) → maildrop → mailbox   list → fetch → settle
+
+A session shows the maildrop as it was at the login, and locks it for everybody else: it is opened for a look, and ended
+before we wait. A message is known by its UIDL; what was shown is remembered as the set of these. QUIT is what makes
+deletions happen, so that settling ends a session, and nothing is settled before QUIT is answered.
+"""
+
+from transports.pop3.settings import Pop3Settings
+
+INCOMING = Pop3Settings

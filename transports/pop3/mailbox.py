@@ -1,0 +1,148 @@
+"""The INBOX of a POP3 account: what is new by UIDL, contents by TOP, and DELE (RFC 1939)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from transports.base import (
+    Action,
+    Cursor,
+    Listed,
+    Listing,
+    Part,
+    Permanent,
+    Place,
+    Received,
+    Settlement,
+    TransportError,
+)
+from transports.pop3.contents import heads, received_at
+from transports.pop3.cursor import cursor, mark, marks_of
+from transports.pop3.poison import Content, read_in_spite
+from transports.pop3.reply import Refused
+
+if TYPE_CHECKING:
+    from transports.pop3.account import Pop3Account
+    from transports.pop3.connection import Session
+    from transports.pop3.maildrop import Maildrop
+
+FETCH_MESSAGES = 100
+FETCH_BYTES = 4 << 20
+"""What is read in one go at most; a larger message is read alone."""
+
+CAN: frozenset[Action] = frozenset(["keep", "delete"])
+
+
+class Pop3Mailbox:
+    """See `Mailbox`. A place is a UIDL; the cursor is the set of those that were shown.
+
+    `dirty`: there may be what was not shown. `troubled`: reading failed, so it is tried again only when it is time.
+    """
+
+    def __init__(self, account: Pop3Account) -> None:
+        self._account = account
+        self._shown: frozenset[bytes] = frozenset()
+        self._cut: Cursor | None = None
+        self._times: dict[str, datetime] = {}
+        self._untimed: dict[str, datetime] = {}
+        self.dirty = True
+        self.troubled = False
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it is worth looking now."""
+        return self.dirty and not self.troubled
+
+    def compare(self, session: Session) -> None:
+        """Note whether a session shows what was not shown to the reader."""
+        self.dirty = not self._shown.issuperset(map(mark, session.maildrop.numbers))
+
+    async def list(self, after: Cursor | None, limit: int) -> Listing:
+        """List what came after the cursor. See `Mailbox.list`."""
+        behind = marks_of(after)
+        # Who goes on with a listing that was cut short does so in the maildrop that it was of.
+        goes_on = after is not None and after == self._cut
+        try:
+            async with self._account.turn(fresh=not goes_on) as session:
+                session.stale = True
+                listing = await self._list(session, behind, limit)
+        except TransportError:
+            self.troubled = True
+            raise
+        self.troubled = False
+        return listing
+
+    async def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
+        """Yield the copies at these places. See `Mailbox.fetch`."""
+        ids = [place.id for place in places if not place.validity]
+        try:
+            while ids:
+                async with self._account.turn() as session:
+                    group = _first_group(session.maildrop, ids)
+                contents = await read_in_spite(self._account, group, part, self._times)
+                for id_ in group:
+                    if id_ in contents:
+                        yield self._received(id_, contents.pop(id_))
+                ids = ids[len(group) :]
+        except TransportError:
+            # What was listed was not had: it is to be listed again, when its time comes.
+            self.dirty = self.troubled = True
+            raise
+
+    async def settle(self, done: Sequence[Settlement]) -> None:
+        """Delete, or keep: nothing else can be done. Deleted is only what QUIT has confirmed."""
+        impossible = sorted({str(one.after) for one in done if one.after.action not in CAN})
+        if impossible:
+            raise Permanent(f"POP3 cannot settle mail by {', '.join(impossible)}: only by keep or delete")
+        ids = {one.place.id for one in done if one.after.action == "delete" and not one.place.validity}
+        if not ids:
+            return
+        async with self._account.turn() as session:
+            numbers = session.maildrop.numbers
+            commands = [f"DELE {number}" for id_ in ids & numbers.keys() for number in numbers[id_]]
+            try:
+                await session.run(lambda wire: wire.do(*commands), f"{session.peer} does not delete")
+                await session.quit()
+            finally:
+                # Where one was refused, none is deleted.
+                session.close()
+
+    async def _list(self, session: Session, behind: frozenset[bytes], limit: int) -> Listing:
+        numbers, sizes = session.maildrop.numbers, session.maildrop.sizes
+        marks = {id_: mark(id_) for id_ in numbers}
+        self._untimed = {id_: at for id_, at in self._untimed.items() if id_ in numbers}
+        if not limit:
+            return Listing((), cursor(marks.values()))
+        new = [id_ for id_ in numbers if marks[id_] not in behind]
+        shown, more = new[:limit], len(new) > limit
+        tops = await session.run(lambda wire: list(heads(wire, [numbers[id_][0] for id_ in shown])))
+        self._times = {id_: self._time_of(id_, head) for id_, head in zip(shown, tops, strict=True)}
+        copies = [Listed(Place("", id_), sizes[numbers[id_][0]], at) for id_, at in self._times.items()]
+        after = cursor([*behind.intersection(marks.values()), *(marks[id_] for id_ in shown)])
+        self._cut = after if more else None
+        if not more:
+            self._shown, self.dirty = frozenset(marks.values()), False
+        return Listing(tuple(copies), after, more)
+
+    def _received(self, id_: str, content: Content) -> Received:
+        at = self._time_of(id_, content)
+        if isinstance(content, Refused):
+            return Received(Place("", id_), b"", at, fault=f"the server did not give it up: {content}")
+        return Received(Place("", id_), content, at)
+
+    def _time_of(self, id_: str, content: Content) -> datetime:
+        """When the server took it; where nothing tells, when we first saw it."""
+        told = received_at(content) if isinstance(content, bytes) else None
+        return told or self._untimed.setdefault(id_, datetime.now(UTC))
+
+
+def _first_group(maildrop: Maildrop, ids: Sequence[str]) -> Sequence[str]:
+    """Cut off what is read in one go: at least one."""
+    total = 0
+    for count, id_ in enumerate(ids[:FETCH_MESSAGES]):
+        total += maildrop.sizes[maildrop.numbers[id_][0]] if id_ in maildrop.numbers else 0
+        if count and total > FETCH_BYTES:
+            return ids[:count]
+    return ids[:FETCH_MESSAGES]

@@ -1,0 +1,75 @@
+"""Examining a mailbox by one session, in which nothing is read and nothing deleted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from transports._examine import content, find_way, later
+from transports._settings import fill
+from transports.base import After, Finding, TransportError, Unauthorized
+from transports.pop3.connection import PORTS, Session, reach
+
+if TYPE_CHECKING:
+    from transports.pop3.settings import Pop3Settings
+
+_CAPABILITIES = ("UIDL", "TOP", "PIPELINING", "SASL", "RESP-CODES", "LOGIN-DELAY", "EXPIRE")
+
+
+async def examine_mailbox(settings: Pop3Settings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+    """See `MailboxSettings.examine`."""
+    way, session = await find_way(settings, PORTS, lambda: reach(settings))
+    for finding in way:
+        yield finding
+    if session is None:
+        return
+    try:
+        if mailbox is not None:
+            async for finding in _inside(session, settings, mailbox, after):
+                yield finding
+        if not session.lost:
+            await session.quit()
+    except TransportError:
+        pass  # what had to be known is known
+    finally:
+        session.close()
+
+
+async def _inside(session: Session, settings: Pop3Settings, mailbox: str, after: After) -> AsyncIterator[Finding]:
+    step = "login"
+    try:
+        await session.log_in(settings.auth, mailbox)
+        yield Finding("login", "ok", f"as {fill(settings.auth.user, mailbox)}")
+        step = "capabilities"
+        for finding in _capabilities(session.capabilities, settings):
+            yield finding
+        step = "folders"
+        await session.look(mailbox, after)
+        sizes = session.maildrop.sizes
+        yield Finding("folders", "ok", f"INBOX: {content(len(sizes), sum(sizes.values()))}")
+        if after.action == "delete":
+            yield Finding("after", "ok", f"{after} can be done")
+    except Unauthorized as error:
+        whence = settings.auth.password.where(mailbox)
+        yield Finding(step, "failed", str(error), f"the password is from {whence}: is it right, and the user name?")
+    except TransportError as error:
+        yield Finding(step, "failed", str(error), later(error))
+
+
+def _capabilities(offered: Mapping[str, Sequence[str]], settings: Pop3Settings) -> Iterator[Finding]:
+    told = ", ".join(" ".join([name, *offered[name]]) for name in _CAPABILITIES if name in offered)
+    words = told or "the server does not say"
+    delay = "".join(offered.get("LOGIN-DELAY", ())[:1])
+    if delay.isdecimal() and int(delay) > settings.poll:
+        advice = f"poll = {int(delay)}, or the server refuses most logins"
+        yield Finding("capabilities", "warning", f"{words}; it wants {int(delay)} seconds between logins", advice)
+    elif "TOP" not in offered:
+        words += "; without TOP mail is read by RETR, which some servers take as read by a person, or delete after"
+        yield Finding("capabilities", "warning", words)
+    else:
+        yield Finding("capabilities", "ok", words)
+    days = "".join(offered.get("EXPIRE", ())[:1])
+    if days.isdecimal():
+        when = f"after {int(days)} days" if int(days) else "at once"
+        words = f"the server itself deletes mail that was read, {when}"
+        yield Finding("capabilities", "warning", words, "what the rule ignores is then gone: is another copy kept?")

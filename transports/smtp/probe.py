@@ -1,0 +1,49 @@
+"""Examining a relay: everything up to the login, and QUIT; nothing is sent (RFC 5321)."""
+
+from collections.abc import AsyncIterator
+
+from transports._examine import find_way
+from transports._settings import Auth, RelaySettings
+from transports.base import Finding, TransportError, Unauthorized
+from transports.smtp.session import PORTS, Server, Session
+
+_EXTENSIONS = ("8bitmime", "smtputf8", "enhancedstatuscodes")
+
+
+async def examine_relay(settings: RelaySettings, server: Server, auth: Auth | None) -> AsyncIterator[Finding]:
+    """See `RelaySettings.examine`."""
+    way, session = await find_way(settings, PORTS, lambda: Session.reach(server))
+    for finding in way:
+        yield finding
+    if session is None:
+        return
+    try:
+        login = await _log_in(session, auth)
+        yield login
+        if login.state != "failed":
+            yield _capabilities(session)
+    finally:
+        session.hang_up()
+
+
+async def _log_in(session: Session, auth: Auth | None) -> Finding:
+    if auth is None:
+        return Finding("login", "ok", "the profile has none: the relay has to trust this machine's address")
+    try:
+        await session.enter()
+    except Unauthorized as error:
+        words = f"the login of {auth.user} is refused: {error}"
+        return Finding(
+            "login", "failed", words, f"the password is from {auth.password.where()}: is it right, and the user name?"
+        )
+    except TransportError as error:
+        return Finding("login", "failed", str(error))
+    return Finding("login", "ok", f"as {auth.user}")
+
+
+def _capabilities(session: Session) -> Finding:
+    words = [name.upper() for name in _EXTENSIONS if session.offer(name) is not None]
+    limit = session.offer("size") or ""
+    if limit.isascii() and limit.isdigit() and int(limit):
+        words.append(f"messages of {int(limit) / 1e6:.1f} MB at most")
+    return Finding("capabilities", "ok", ", ".join(words) or "none that matter")

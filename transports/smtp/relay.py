@@ -1,0 +1,113 @@
+"""The pool of connections to one relay: kept for a while after a message, replaced when they turn out to be dead."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Self
+
+from transports._settings import Auth, RelaySettings
+from transports.base import Begin, Envelope, Outcome
+from transports.smtp.session import Server, Session
+from transports.smtp.transaction import Stale, hand_over
+
+
+class SmtpRelay:
+    """A relay over SMTP. At most `settings.connections` at once; one is dropped after `idle` seconds or `messages`."""
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        auth: Auth | None,
+        *,
+        final_timeout: float = 600,
+        idle: float = 30,
+        messages: int = 100,
+    ) -> None:
+        self._settings = settings
+        self._auth = auth
+        self._final_timeout = final_timeout
+        self._idle = idle
+        self._messages = messages
+        self._slots = asyncio.Semaphore(settings.connections)
+        self._kept: dict[Session, asyncio.TimerHandle] = {}
+        self._server: Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await server_of(self._settings, self._auth, self._final_timeout)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server = None
+        for session in list(self._kept):
+            self._drop(session)
+
+    async def send(self, envelope: Envelope, begin: Begin) -> Sequence[Outcome]:
+        """Hand over one message; one outcome per recipient, in their order (see `Relay.send`)."""
+        if not envelope.recipients:
+            return ()
+        async with self._slots:
+            session = await self._kept_session() or await self._open()
+            try:
+                await begin()
+                try:
+                    outcomes = await hand_over(session, envelope)
+                except Stale:
+                    session.abort()
+                    session = await self._open()
+                    outcomes = await hand_over(session, envelope)
+            except BaseException:
+                session.abort()
+                raise
+            self._keep(session)
+            return outcomes
+
+    async def _open(self) -> Session:
+        assert self._server is not None, "the relay is not open"
+        return await Session.open(self._server)
+
+    async def _kept_session(self) -> Session | None:
+        """Take the connection that was used last, so that those not needed grow idle."""
+        while self._kept:
+            session, timer = self._kept.popitem()
+            timer.cancel()
+            try:
+                if await session.ready():
+                    return session
+            except BaseException:
+                session.abort()
+                raise
+            session.abort()
+        return None
+
+    def _keep(self, session: Session) -> None:
+        if not session.alive:
+            session.abort()
+        elif self._server is None or session.messages >= self._messages:
+            session.hang_up()
+        else:
+            self._kept[session] = asyncio.get_running_loop().call_later(self._idle, self._drop, session)
+
+    def _drop(self, session: Session) -> None:
+        self._kept.pop(session).cancel()
+        session.hang_up()
+
+
+async def server_of(settings: RelaySettings, auth: Auth | None, final_timeout: float) -> Server:
+    """Put together all that a connection needs."""
+    return Server(
+        host=settings.host,
+        port=settings.port,
+        security=settings.security,
+        allow_clear=settings.allow_clear,
+        auth=auth,
+        ca_file=settings.ca_file,
+        hello=await asyncio.to_thread(_own_name),
+        timeout=settings.timeout,
+        final_timeout=final_timeout,
+    )
+
+
+def _own_name() -> str:
+    """Name this machine for EHLO, by an address literal where it has no name to show (RFC 5321 §4.1.4)."""
+    name = socket.getfqdn()
+    return name if name.isascii() and name.replace("-", "").replace(".", "").isalnum() else "[127.0.0.1]"
