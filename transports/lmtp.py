@@ -11,8 +11,8 @@ from aiosmtpd.lmtp import LMTP
 from pydantic import Field, field_validator, model_validator
 
 from transports._listener.address import Address, Inet, Unix
+from transports._listener.conversation import Talk, one_line
 from transports._listener.settings import MailListenerSettings
-from transports._listener.talk import Talk, one_line
 from transports.base import Acceptance
 
 

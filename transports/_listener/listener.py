@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from transports._listener.address import Address
+from transports._listener.conversation import Service, Talk
 from transports._listener.limits import Budget, Limits
-from transports._listener.talk import Service, Talk
 from transports.base import Accept, Admit
 
 GRACE = 5.0

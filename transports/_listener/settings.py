@@ -10,10 +10,10 @@ from typing import ClassVar, Self
 from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 
 from transports._listener.address import Address
-from transports._listener.examine import examine_listener
+from transports._listener.conversation import Talk
 from transports._listener.limits import Limits
 from transports._listener.listener import Door, MailListener
-from transports._listener.talk import Talk
+from transports._listener.probe import examine_listener
 from transports._settings import ListenerSettings
 from transports.base import Finding, Permanent, TransportError
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from pydantic import Field, field_validator
 
 from transports._listener.address import Address, Inet
+from transports._listener.conversation import Talk, one_line
 from transports._listener.settings import MailListenerSettings
-from transports._listener.talk import Talk, one_line
 from transports._settings import Auth, RelaySettings, is_of_mailbox
 from transports.base import Acceptance, Finding
 from transports.smtp.probe import examine_relay

@@ -173,7 +173,7 @@ async def test_a_client_that_drips_is_as_slow_as_a_silent_one(intake: Intake, se
 
 @every_way
 async def test_a_slow_client_that_gets_on_may_take_its_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transports._listener.talk.PROGRESS", len(ENOUGH))
+    monkeypatch.setattr("transports._listener.conversation.PROGRESS", len(ENOUGH))
 
     async with serve(timeout=0.5) as served:
         client = await asyncio.to_thread(served.client)

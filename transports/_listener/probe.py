@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from transports._listener.address import Unix
+from transports._listener.conversation import IDENT, NOT_A_CLIENT, TOO_MANY
 from transports._listener.listener import Door, MailListener
-from transports._listener.talk import IDENT, NOT_A_CLIENT, TOO_MANY
 from transports.base import Finding, TransportError
 
 _BANNER_TIMEOUT = 5.0  # seconds
