@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from transports._tls import client_context, no_connection
+from transports._net.tls import client_context, no_connection
 from transports.base import Permanent
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.servers.tls import Tls
-from transports._tls_link import PIECE, TlsLink
+from transports._net.tls_link import PIECE, TlsLink
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

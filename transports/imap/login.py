@@ -8,9 +8,9 @@ import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from transports._net.tls import client_context, no_connection
+from transports._net.tls_link import TlsLink
 from transports._settings import fill
-from transports._tls import client_context, no_connection
-from transports._tls_link import TlsLink
 from transports.base import Permanent, Unauthorized, Unreachable
 from transports.imap.encode import quoted
 from transports.imap.protocol import FOREIGN, ImapProtocol

@@ -12,7 +12,7 @@ from typing import cast
 from aioimaplib import AUTH, SELECTED, AioImapException, Command
 from aioimaplib import Response as LibraryResponse
 
-from transports._tls_link import TlsLink
+from transports._net.tls_link import TlsLink
 from transports.base import Permanent, TransportError
 from transports.imap.decode import Splitter
 from transports.imap.encode import folder_name

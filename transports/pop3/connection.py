@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from transports._blocking import in_thread
+from transports._net.blocking import in_thread
+from transports._net.tls import client_context, no_connection
 from transports._settings import fill
-from transports._tls import client_context, no_connection
 from transports.base import After, Permanent, Unauthorized, Unreachable
 from transports.pop3.maildrop import Maildrop, look
 from transports.pop3.reply import Refused, as_refusal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from transports._examine import content, find_way, later
+from transports._net.probe import content, find_way, later
 from transports._settings import fill
 from transports.base import After, Finding, TransportError, Unauthorized
 from transports.pop3.connection import PORTS, Session, reach

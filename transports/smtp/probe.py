@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from transports._examine import find_way
+from transports._net.probe import find_way
 from transports._settings import Auth, RelaySettings
 from transports.base import Finding, TransportError, Unauthorized
 from transports.smtp.session import PORTS, Server, Session

@@ -12,8 +12,8 @@ from typing import Any, Self, cast
 import aiosmtplib
 from aiosmtplib.response import SMTPResponse
 
+from transports._net.tls import client_context, no_connection
 from transports._settings import Auth, Security
-from transports._tls import client_context, no_connection
 from transports.base import Permanent, Temporary, Unauthorized, Unreachable
 from transports.smtp.chunks import wire
 
