@@ -10,11 +10,11 @@ from datetime import UTC, datetime, time, timedelta
 
 import structlog
 
+from router.backoff import Backoff
 from router.errors import DatabaseError, LeaseLost
 from router.incoming.forward import Parsers
 from router.incoming.reader import Reader
 from router.model import Owner
-from router.outgoing.outcome import Backoff
 from router.profile import IncomingProfile
 from router.repository import sources
 from router.repository.database import Database

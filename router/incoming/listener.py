@@ -8,14 +8,14 @@ from itertools import chain
 
 import structlog
 
+from router.backoff import Backoff
 from router.errors import DatabaseError
 from router.group import Group
+from router.incoming.copies import Addressee, read_messages
 from router.incoming.forward import Parsers, read_forwards
 from router.incoming.promote import promote_batch, tell
-from router.incoming.reader import Addressee, read_messages
 from router.model import Copy, Decision, normalise
 from router.model.token import untag
-from router.outgoing.outcome import Backoff
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources
 from router.repository.database import Database

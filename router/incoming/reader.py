@@ -11,16 +11,15 @@ from datetime import timedelta
 
 import structlog
 
+from router.incoming.copies import Addressee, read_messages
 from router.incoming.forward import Parsers, read_forwards
 from router.incoming.promote import promote_batch, tell
-from router.incoming.read import Reading
-from router.model import Classification, Copy, Disposition, Message, Owner, Rule, uuid7
+from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
-from router.workers.pool import Fault
 from transports.base import (
     Cursor,
     CursorLost,
@@ -31,7 +30,6 @@ from transports.base import (
     Part,
     Permanent,
     Place,
-    Received,
     Settlement,
 )
 
@@ -40,65 +38,6 @@ _log = structlog.get_logger(__name__)
 _COPIES = 100  # the most that one transaction holds
 _SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 _BYTES = 8 * 1024 * 1024  # of message contents in one portion, unless one alone is larger; two are held in memory
-
-
-@dataclass(frozen=True, slots=True)
-class Addressee:
-    """One owner's copy of something received, or of what the owner `sent`."""
-
-    owner: Owner
-    received: Received
-    place: Place
-    sent: bool = False
-
-
-_NOTHING = Reading(Message(), Classification(), b"")
-
-
-async def read_messages(
-    parsers: Parsers,
-    addressees: Sequence[Addressee],
-    source_id: int,
-    profile: IncomingProfile,
-    part: Part = "whole",
-) -> list[Copy]:
-    """Read the messages, each once however many owners it is for; one copy per addressee."""
-    whole = {id(one.received): one.received for one in addressees if one.received.fault is None}
-    answers = await parsers.map(
-        [(received.content, received.recipients, profile.authserv) for received in whole.values()]
-    )
-    readings = dict(zip(whole, answers, strict=True))
-    copies = []
-    for one in addressees:
-        received = one.received
-        reading, fault = _NOTHING, None
-        match readings.get(id(received)):
-            case None:
-                fault = f"the server could not give the message up: {received.fault}"
-            case Fault(words):
-                fault = f"it could not be read: {words}"
-            case Reading() as found:
-                reading = found
-            case _:
-                raise AssertionError("only a forward mailbox's mail is unwrapped")
-        copies.append(
-            Copy(
-                id=uuid7(),
-                source_id=source_id,
-                place=one.place,
-                owner_id=one.owner.id,
-                default_rule=profile.tracking_rule,
-                received_at=received.received_at,
-                message=reading.message,
-                content=received.content,
-                fault=fault,
-                sent=one.sent,
-                headers_only=part == "headers",
-                classification=reading.classification,
-                key=reading.key,
-            )
-        )
-    return copies
 
 
 class Reader:

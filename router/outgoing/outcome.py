@@ -43,23 +43,3 @@ def _words(outcomes: Sequence[Outcome]) -> str | None:
         words = outcome.text if outcome.code in outcome.text else f"{outcome.code} {outcome.text}".strip()
         recipients.setdefault(words, []).append(outcome.recipient)
     return "; ".join(f"{', '.join(those)}: {words}" for words, those in recipients.items()) or None
-
-
-class Backoff:
-    """Growing pauses of something that fails again and again; `reset` when it has proven stable."""
-
-    def __init__(self, first: float = 0.5, longest: float = 60.0, dice: Random | None = None) -> None:
-        self._first = first
-        self._longest = longest
-        self._dice = dice or Random()  # noqa: S311  # spreads load, guards no secret
-        self._failures = 0
-
-    def next(self, at_least: float | None = None) -> float:
-        """Seconds to pause after one more failure; at least what the server asked for."""
-        pause = min(self._longest, self._first * 2.0 ** min(self._failures, 20)) * float(self._dice.uniform(0.5, 1.0))
-        self._failures += 1
-        return max(pause, at_least or 0.0)
-
-    def reset(self) -> None:
-        """Begin with the shortest pause again."""
-        self._failures = 0

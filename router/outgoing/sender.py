@@ -16,11 +16,12 @@ from uuid import UUID
 
 import structlog
 
+from router.backoff import Backoff
 from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
 from router.outgoing.compose import compose, smtp_address
-from router.outgoing.outcome import Backoff, judge
+from router.outgoing.outcome import judge
 from router.profile import OutgoingProfile, Profiles
 from router.repository import outbox, recovery, relays
 from router.repository.attachments import read_attachments

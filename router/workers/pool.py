@@ -17,7 +17,7 @@ from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 
 import structlog
 
-from router.outgoing.outcome import Backoff
+from router.backoff import Backoff
 from router.workers.worker import LENGTH
 
 Answer = TypeVar("Answer")

@@ -6,8 +6,9 @@ from uuid import uuid4
 
 import pytest
 
+from router.backoff import Backoff
 from router.model import Outgoing
-from router.outgoing.outcome import Backoff, delay_after, judge
+from router.outgoing.outcome import delay_after, judge
 from transports.base import Outcome
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

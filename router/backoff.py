@@ -1,0 +1,23 @@
+"""Growing pauses between tries of what goes on for as long as the process lives."""
+
+from random import Random
+
+
+class Backoff:
+    """Growing pauses of something that fails again and again; `reset` when it has proven stable."""
+
+    def __init__(self, first: float = 0.5, longest: float = 60.0, dice: Random | None = None) -> None:
+        self._first = first
+        self._longest = longest
+        self._dice = dice or Random()  # noqa: S311  # spreads load, guards no secret
+        self._failures = 0
+
+    def next(self, at_least: float | None = None) -> float:
+        """Seconds to pause after one more failure; at least what the server asked for."""
+        pause = min(self._longest, self._first * 2.0 ** min(self._failures, 20)) * float(self._dice.uniform(0.5, 1.0))
+        self._failures += 1
+        return max(pause, at_least or 0.0)
+
+    def reset(self) -> None:
+        """Begin with the shortest pause again."""
+        self._failures = 0
