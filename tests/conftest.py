@@ -2,10 +2,10 @@
 
 # Those that others import come first: pytest has to prepare them before they are imported.
 pytest_plugins = [
-    "tests.databases",
+    "tests.support.databases",
     "tests.servers.fixtures",
-    "tests.profiles",
-    "tests.router_process",
-    "tests.crm",
-    "tests.traffic",
+    "tests.support.profiles",
+    "tests.support.router_process",
+    "tests.support.crm",
+    "tests.support.traffic",
 ]

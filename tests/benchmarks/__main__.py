@@ -21,8 +21,8 @@ import uvloop
 
 from router.postgres.embedded import EmbeddedServer
 from router.repository.migrate import migrate
-from tests.scripted_smtp import ScriptedSmtp
 from tests.servers.ports import free_port
+from tests.support.scripted_smtp import ScriptedSmtp
 
 CONNECTIONS = 16
 TEXT = "The quick brown fox jumps over the lazy dog.\n" * 180  # 8 KB

@@ -18,7 +18,7 @@ from statistics import quantiles
 import asyncpg
 
 from tests.benchmarks.stage import Stage, staged
-from tests.letters import letter
+from tests.support.letters import letter
 
 REST = 20
 LETTERS = 40

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.scripted_imap import CONTENT, in_time
+from tests.support.scripted_imap import CONTENT, in_time
 from transports.base import TransportError
 
 

@@ -12,13 +12,13 @@ import pytest
 from router import app, profile
 from router.repository.database import Database
 from router.workers.pool import Workers
-from tests.crm import Crm
-from tests.letters import letter
-from tests.pieces import read_or_break
-from tests.profiles import SECRETS, Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
+from tests.support.crm import Crm
+from tests.support.letters import letter
+from tests.support.pieces import read_or_break
+from tests.support.profiles import SECRETS, Profile
+from tests.support.router_process import NewRouter
 
 Serving = Callable[[str], AbstractAsyncContextManager[None]]
 

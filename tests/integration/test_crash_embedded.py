@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 
 from router.postgres.cluster import SUPERUSER, Cluster
-from tests.crm import Crm
-from tests.router_process import NewRouter
 from tests.servers.dovecot import MASTER_PASSWORD, Dovecot
-from tests.traffic import CONNECTIONS, Capture, Post, check_received, incoming, outgoing, queue, statuses
+from tests.support.crm import Crm
+from tests.support.router_process import NewRouter
+from tests.support.traffic import CONNECTIONS, Capture, Post, check_received, incoming, outgoing, queue, statuses
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from random import Random
 
-from tests.crm import Crm
-from tests.holds import DECIDING, SETTLING, holding
-from tests.router_process import NewRouter, RouterProcess
 from tests.servers.dovecot import MASTER_PASSWORD, Dovecot
 from tests.servers.proxy import Proxy
-from tests.traffic import Post, check_received, incoming
+from tests.support.crm import Crm
+from tests.support.holds import DECIDING, SETTLING, holding
+from tests.support.router_process import NewRouter, RouterProcess
+from tests.support.traffic import Post, check_received, incoming
 
 KILLS = 20
 MESSAGES = 500

@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 
-from tests.crm import Crm
-from tests.holds import DECIDING, holding
-from tests.router_process import NewRouter, RouterProcess
 from tests.servers.ports import free_port
 from tests.servers.proxy import Proxy
-from tests.traffic import message
+from tests.support.crm import Crm
+from tests.support.holds import DECIDING, holding
+from tests.support.router_process import NewRouter, RouterProcess
+from tests.support.traffic import message
 
 MAILBOXES = ["ulla@in.test", "otto@in.test"]
 CONNECTIONS = 4

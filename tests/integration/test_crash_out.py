@@ -3,11 +3,11 @@
 import asyncio
 from random import Random
 
-from tests.crm import Crm
-from tests.holds import CLAIMING, RECORDING, STARTING, holding
-from tests.router_process import NewRouter, RouterProcess
 from tests.servers.proxy import Proxy
-from tests.traffic import CONNECTIONS, Capture, outgoing, queue, statuses
+from tests.support.crm import Crm
+from tests.support.holds import CLAIMING, RECORDING, STARTING, holding
+from tests.support.router_process import NewRouter, RouterProcess
+from tests.support.traffic import CONNECTIONS, Capture, outgoing, queue, statuses
 
 KILLS = 20
 EMAILS = 500

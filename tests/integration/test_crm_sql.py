@@ -5,7 +5,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.crm import Crm, Parcel
+from tests.support.crm import Crm, Parcel
 
 ULLA, KARL = "ulla@in.test", "karl@kunde.test"
 

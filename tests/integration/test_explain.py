@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from tests.crm import Crm
-from tests.forwards import AUTHSERV, forwarding, vouched
-from tests.letters import letter
+from tests.support.crm import Crm
+from tests.support.forwards import AUTHSERV, forwarding, vouched
+from tests.support.letters import letter
 
 KARL, ANN = "karl@kunde.test", "ann@in.test"
 

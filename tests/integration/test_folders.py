@@ -12,12 +12,12 @@ from router.incoming import follow
 from router.incoming.read import read
 from router.repository.database import Database
 from router.workers.pool import Workers
-from tests.crm import Crm
-from tests.letters import letter, new_id
-from tests.profiles import SECRETS, Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.proxy import Proxy
+from tests.support.crm import Crm
+from tests.support.letters import letter, new_id
+from tests.support.profiles import SECRETS, Profile
+from tests.support.router_process import NewRouter
 
 GROESSE = "Gr&APYA3w-e"  # Größe, as IMAP writes it
 

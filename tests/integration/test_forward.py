@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.crm import Crm
-from tests.forwards import AUTHSERV, as_file, forwarding, journal, vouched
-from tests.holds import DECIDING, SETTLING, holding
 from tests.integration.test_private import dump, found, telling, words
-from tests.letters import letter, new_id
-from tests.profiles import Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
 from tests.servers.proxy import Proxy
+from tests.support.crm import Crm
+from tests.support.forwards import AUTHSERV, as_file, forwarding, journal, vouched
+from tests.support.holds import DECIDING, SETTLING, holding
+from tests.support.letters import letter, new_id
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter
 
 NewMailbox = Callable[[str], str]
 

@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
-from tests.crm import Crm
-from tests.router_process import NewRouter
 from tests.servers.dovecot import MASTER_PASSWORD, Dovecot
 from tests.servers.proxy import Proxy
-from tests.traffic import Post, check_received, incoming, message
+from tests.support.crm import Crm
+from tests.support.router_process import NewRouter
+from tests.support.traffic import Post, check_received, incoming, message
 
 MESSAGES = 40
 TIMEOUT = 2

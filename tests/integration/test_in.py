@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.crm import Crm, Parcel
-from tests.letters import letter
-from tests.profiles import MASTER, Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.servers.proxy import Proxy
+from tests.support.crm import Crm, Parcel
+from tests.support.letters import letter
+from tests.support.profiles import MASTER, Profile
+from tests.support.router_process import NewRouter
 
 PICTURE = Parcel("Büro Plan.png", "image/png", bytes(range(256)) * 40)
 NOTES = Parcel("notes.txt", "text/plain", b"again and again\n" * 400)

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from tests.crm import Crm
-from tests.databases import Postgres
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
 from tests.servers.tls import Tls
-from tests.traffic import message
+from tests.support.crm import Crm
+from tests.support.databases import Postgres
+from tests.support.router_process import NewRouter
+from tests.support.traffic import message
 
 MESSAGES = 120
 

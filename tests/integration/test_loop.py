@@ -5,11 +5,11 @@ from uuid import UUID
 import pytest
 
 from router.decide.loop import MOST_AUTOMATIC
-from tests.crm import Crm
-from tests.letters import letter, new_id
-from tests.profiles import Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
+from tests.support.crm import Crm
+from tests.support.letters import letter, new_id
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter
 
 HELD = (
     "SELECT count(*) FROM router.decision WHERE disposition = 'held' AND reasons[cardinality(reasons)] LIKE 'loop: %'"

@@ -13,11 +13,11 @@ from router.repository import outbox, recovery, sources
 from router.repository.database import Database
 from router.repository.outbox import Start
 from router.repository.sources import Lease, Source
-from tests.crm import Crm
-from tests.holds import RECORDING, holding
-from tests.router_process import NewRouter
 from tests.servers.proxy import Proxy
-from tests.traffic import CONNECTIONS, Capture, outgoing, queue, statuses
+from tests.support.crm import Crm
+from tests.support.holds import RECORDING, holding
+from tests.support.router_process import NewRouter
+from tests.support.traffic import CONNECTIONS, Capture, outgoing, queue, statuses
 from transports.base import Cursor, Outcome
 
 MAILBOX = "ulla@example.com"

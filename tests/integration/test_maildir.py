@@ -5,13 +5,13 @@ import sys
 import time
 from pathlib import Path
 
-from tests.crm import Crm
-from tests.holds import DECIDING, SETTLING, holding
-from tests.letters import letter
-from tests.maildirs import deliver, files, make_maildir
-from tests.profiles import Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
+from tests.support.crm import Crm
+from tests.support.holds import DECIDING, SETTLING, holding
+from tests.support.letters import letter
+from tests.support.maildirs import deliver, files, make_maildir
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter
 
 ANN = "ann@in.test"
 

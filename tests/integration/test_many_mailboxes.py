@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.crm import Crm
-from tests.letters import letter
-from tests.profiles import Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import HOST, Dovecot
+from tests.support.crm import Crm
+from tests.support.letters import letter
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter
 
 MAILBOXES = 60
 BEGUN = "SELECT count(*) FROM router.source WHERE begins_at < 'infinity' AND fault IS NULL"

@@ -9,7 +9,7 @@ import pytest
 from router.errors import DatabaseError, MigrationError
 from router.model import message_id_hash
 from router.repository.migrate import MIGRATIONS, migrate
-from tests.databases import Postgres
+from tests.support.databases import Postgres
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ import pytest
 
 from router.repository.database import Database
 from router.repository.sending import set_sending
-from tests.crm import Crm, Parcel
-from tests.letters import letter
-from tests.profiles import Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import DEFERRED, REFUSED, Delivered, Postfix
 from tests.servers.tls import Tls
+from tests.support.crm import Crm, Parcel
+from tests.support.letters import letter
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter
 
 OUTBOX = "SELECT count(*) FROM router.outbox WHERE email_id = $1"
 ATTEMPTS = "SELECT count(*) FROM router.attempt WHERE email_id = $1"

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.crm import Crm
-from tests.holds import DECIDING, SETTLING, holding
-from tests.letters import letter
-from tests.profiles import Profile
-from tests.router_process import NewRouter, RouterProcess
-from tests.scripted_pop3 import Pop3Server
 from tests.servers.dovecot import PASSWORD, Dovecot
 from tests.servers.proxy import Proxy
-from tests.traffic import Post, check_promoted
+from tests.support.crm import Crm
+from tests.support.holds import DECIDING, SETTLING, holding
+from tests.support.letters import letter
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter, RouterProcess
+from tests.support.scripted_pop3 import Pop3Server
+from tests.support.traffic import Post, check_promoted
 
 FAULTS = "SELECT count(*) > 0 FROM router.source WHERE fault IS NOT NULL"
 """Whether an admin is told that something is wrong."""

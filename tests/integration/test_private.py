@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 import pytest
 
 from router.postgres import binaries
-from tests.crm import Crm, Parcel
-from tests.letters import letter
-from tests.profiles import Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.proxy import Proxy
+from tests.support.crm import Crm, Parcel
+from tests.support.letters import letter
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter
 
 NewMailbox = Callable[[str], str]
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.crm import Crm
-from tests.letters import letter
-from tests.profiles import Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.tls import Tls
+from tests.support.crm import Crm
+from tests.support.letters import letter
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter
 
 
 @pytest.fixture

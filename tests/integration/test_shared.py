@@ -7,12 +7,12 @@ from email import message_from_bytes
 
 import pytest
 
-from tests.crm import Crm
-from tests.letters import letter
-from tests.profiles import Profile
-from tests.router_process import NewRouter, RouterProcess
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Delivered, Postfix
+from tests.support.crm import Crm
+from tests.support.letters import letter
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter, RouterProcess
 
 NewMailbox = Callable[[str], str]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 
-from tests.crm import Crm
-from tests.holds import DECIDING, holding
-from tests.router_process import NewRouter, RouterProcess
 from tests.servers.dovecot import MASTER_PASSWORD, Dovecot
 from tests.servers.proxy import Proxy
-from tests.traffic import CONNECTIONS, Capture, Post, check_received, incoming, outgoing, queue, statuses
+from tests.support.crm import Crm
+from tests.support.holds import DECIDING, holding
+from tests.support.router_process import NewRouter, RouterProcess
+from tests.support.traffic import CONNECTIONS, Capture, Post, check_received, incoming, outgoing, queue, statuses
 
 LEASE = 1
 SENT = "SELECT count(*) FROM crm.email WHERE status = 'sent'"

@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import asyncpg
 import pytest
 
-from tests.letters import letter
-from tests.profiles import MASTER, SECRETS, Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import HOST, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
 from tests.servers.tls import Tls, make_tls
+from tests.support.letters import letter
+from tests.support.profiles import MASTER, SECRETS, Profile
+from tests.support.router_process import NewRouter
 
 MESSAGE = letter("karl@kunde.test", "ann@in.test")
 ROOT = Path(__file__).parents[2]

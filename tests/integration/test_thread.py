@@ -6,13 +6,13 @@ from email.message import Message
 
 import pytest
 
-from tests.crm import Crm
-from tests.letters import letter, new_id
-from tests.profiles import Profile
-from tests.router_process import NewRouter
-from tests.scripted_smtp import ScriptedSmtp
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
+from tests.support.crm import Crm
+from tests.support.letters import letter, new_id
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter
+from tests.support.scripted_smtp import ScriptedSmtp
 
 
 async def sent_copy(postfix: Postfix, recipient: str) -> tuple[Message, bytes]:

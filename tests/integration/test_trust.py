@@ -5,12 +5,12 @@ import os
 import smtplib
 import sys
 
-from tests.crm import Crm
-from tests.letters import letter
-from tests.profiles import Profile
-from tests.router_process import NewRouter
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
+from tests.support.crm import Crm
+from tests.support.letters import letter
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter
 
 OURS = b"Authentication-Results: mail.in.test 1;\r\n\tdmarc=%s (p=reject dis=none) header.from=kunde.test\r\n"
 FAIL, PASS = OURS % b"fail", OURS % b"pass"

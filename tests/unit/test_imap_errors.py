@@ -9,7 +9,7 @@ from unittest import mock
 import aioimaplib
 import pytest
 
-from tests.scripted_imap import in_time, session
+from tests.support.scripted_imap import in_time, session
 from transports.base import TransportError, Unreachable
 from transports.imap.protocol import ImapProtocol
 

@@ -15,8 +15,8 @@ import pytest
 from router.model import Message
 from router.parse.message import parse
 from tests.conformance.reading import all_listed, fetched, message, subjects
-from tests.letters import letter
-from tests.maildirs import deliver, files, make_maildir
+from tests.support.letters import letter
+from tests.support.maildirs import deliver, files, make_maildir
 from transports.base import After, Folder, Listed, Permanent, Settlement, Temporary, Unreachable
 from transports.maildir import names
 from transports.maildir.account import MaildirAccount

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.reading import message
-from tests.maildirs import deliver, files, make_maildir
+from tests.support.maildirs import deliver, files, make_maildir
 from transports.base import After, Finding
 from transports.maildir.settings import MaildirSettings
 

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from tests.conformance.reading import fetched
-from tests.scripted_pop3 import PASSWORD, SECRET, Pop3Server, all_of, mail
+from tests.support.scripted_pop3 import PASSWORD, SECRET, Pop3Server, all_of, mail
 from transports.base import After, Settlement, TransportError
 
 FOREIGN: list[BaseException] = [

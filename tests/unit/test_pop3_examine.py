@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.scripted_pop3 import PASSWORD, SECRET, Pop3Server, mail
+from tests.support.scripted_pop3 import PASSWORD, SECRET, Pop3Server, mail
 from transports.base import After, Finding
 
 GOOD = ("UIDL", "TOP", "USER", "PIPELINING")

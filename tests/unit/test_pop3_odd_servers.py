@@ -10,7 +10,7 @@ from email.utils import format_datetime
 import pytest
 
 from tests.conformance.reading import fetched
-from tests.scripted_pop3 import PASSWORD, SECRET, Pop3Server, all_of, mail
+from tests.support.scripted_pop3 import PASSWORD, SECRET, Pop3Server, all_of, mail
 from transports.base import (
     After,
     Listed,

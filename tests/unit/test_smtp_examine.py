@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.scripted_smtp import CLOSE, ScriptedSmtp
+from tests.support.scripted_smtp import CLOSE, ScriptedSmtp
 from transports.base import Finding
 from transports.smtp.settings import SmtpRelaySettings
 

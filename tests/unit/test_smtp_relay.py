@@ -8,7 +8,7 @@ from typing import Any
 import aiosmtplib
 import pytest
 
-from tests.scripted_smtp import CLOSE, SILENCE, STALL, ScriptedSmtp
+from tests.support.scripted_smtp import CLOSE, SILENCE, STALL, ScriptedSmtp
 from transports.base import Envelope, Outcome, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.smtp.relay import SmtpRelay
 from transports.smtp.settings import SmtpRelaySettings

@@ -10,7 +10,7 @@ import pytest
 
 from router.incoming.read import read
 from router.workers.pool import Fault, Workers
-from tests.pieces import work
+from tests.support.pieces import work
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,7 +160,7 @@ async def test_a_worker_that_hangs_does_not_outlive_a_router_that_is_killed(tmp_
     router = f"""
 import asyncio
 from router.workers.pool import Workers
-from tests.pieces import work
+from tests.support.pieces import work
 
 async def main():
     async with Workers(work, limit=300, size=1) as workers:

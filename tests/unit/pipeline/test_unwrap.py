@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from router.model import Unwrapped
 from router.unwrap import Trust, unwrap
 from router.unwrap.attached import MOST
-from tests.forwards import as_file, forwarding, journal
-from tests.letters import letter
+from tests.support.forwards import as_file, forwarding, journal
+from tests.support.letters import letter
 
 ANYBODY = Trust(("*@in.test",), None)
 ULLA = "ulla@in.test"

@@ -13,7 +13,7 @@ import pytest
 
 from router.unwrap import Trust, unwrap
 from router.unwrap.inline import read_inline
-from tests.letters import letter
+from tests.support.letters import letter
 from tests.unit.pipeline.test_parse import CORPORA
 
 CORPUS = CORPORA / "email-forward-parser"

@@ -3,8 +3,8 @@
 import pytest
 
 from router.unwrap import Trust, unwrap
-from tests.forwards import forwarding
-from tests.letters import letter
+from tests.support.forwards import forwarding
+from tests.support.letters import letter
 
 OURS = "mail.in.test"
 TRUST = Trust(("*@in.test", "boss@other.test"), OURS)

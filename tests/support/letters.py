@@ -6,7 +6,7 @@ from email import policy
 from email.message import EmailMessage
 from email.utils import format_datetime, localtime
 
-from tests.crm import Parcel
+from tests.support.crm import Parcel
 
 
 def letter(

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable
 from email.message import EmailMessage
 
-from tests.letters import letter
+from tests.support.letters import letter
 
 AUTHSERV = "mail.in.test"
 

@@ -11,9 +11,9 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.crm import Crm
 from tests.servers.dovecot import MASTER_USER, Dovecot
 from tests.servers.ports import free_port
+from tests.support.crm import Crm
 
 CONNECTIONS = 4
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.databases import Postgres
+from tests.support.databases import Postgres
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

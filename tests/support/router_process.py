@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.profiles import SECRETS
+from tests.support.profiles import SECRETS
 
 _TOP = Path(__file__).parents[1]
 _SETTING = re.compile("EMAIL_ROUTER_")
@@ -86,7 +86,7 @@ class RouterProcess:
 class NewRouter(Protocol):
     """`new_router(profiles, lease=2, says=(), **environment)` starts one more router on the test's database.
 
-    `profiles` is TOML; the further words are environment variables, beside the secrets of `tests.profiles`.
+    `profiles` is TOML; the further words are environment variables, beside the secrets of `tests.support.profiles`.
     """
 
     async def __call__(

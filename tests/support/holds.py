@@ -7,7 +7,7 @@ whoever does what the trigger is for stops there, in the middle of its transacti
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.crm import Crm
+from tests.support.crm import Crm
 
 DECIDING = "INSERT ON router.decision"
 """Promoting: the emails are written, and nothing is committed."""
