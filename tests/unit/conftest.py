@@ -3,6 +3,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from tests.support.build import World
+
+settings.register_profile("router", deadline=None)  # the machine may be busy
+settings.load_profile("router")
 
 _NOBODY = 65534
 
@@ -19,3 +25,8 @@ def closed(tmp_path: Path) -> Iterator[Path]:
     if user == 0:
         os.seteuid(user)
     folder.chmod(0o700)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()

@@ -5,8 +5,9 @@ import pytest
 
 from router.errors import SettingsError
 from router.settings import Settings, table
+from tests.support.paths import ROOT
 
-ENVIRONMENT_PAGE = Path(__file__).parents[2] / "docs/environment.md"
+ENVIRONMENT_PAGE = ROOT / "docs/environment.md"
 
 
 @pytest.fixture(autouse=True)

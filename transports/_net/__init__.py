@@ -1,1 +1,1 @@
-"""What every kind that talks to a server needs: TLS, what blocks in threads of its own, and the way to it as findings."""
+"""What every kind that talks to a server needs: TLS, threads for what blocks, and the way to a server as findings."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.paths import ROOT
 from transports import load
 from transports._listener.address import Inet, Unix
 from transports.lmtp import LmtpListenerSettings
@@ -40,7 +41,7 @@ def test_mail_only_comes_in_by_it() -> None:
 
 
 def test_the_example_holds_settings_of_ours_and_of_every_profile() -> None:
-    example = tomllib.loads((Path(__file__).parents[2] / "profiles" / "lmtp.toml").read_text(encoding="utf-8"))
+    example = tomllib.loads((ROOT / "profiles" / "lmtp.toml").read_text(encoding="utf-8"))
     keys = example["incoming"]["drop"]
     assert {keys.pop("transport"), *keys.pop("owners")} == {"lmtp", "*@example.com"}
     defaults = LmtpListenerSettings(listen="unix:/run/email-router/lmtp", group="postfix", copy=True)

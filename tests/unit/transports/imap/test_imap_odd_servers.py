@@ -6,11 +6,11 @@ import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.paths import ROOT
 from transports import load
 from transports.base import (
     After,
@@ -472,7 +472,7 @@ def test_internal_dates() -> None:
 
 
 def test_example_profile() -> None:
-    text = (Path(__file__).parents[2] / "profiles" / "imap.toml").read_text()
+    text = (ROOT / "profiles" / "imap.toml").read_text()
     profile = tomllib.loads(text)["incoming"]["staff"]
     settings = load(profile["transport"]).incoming
     assert settings is ImapSettings

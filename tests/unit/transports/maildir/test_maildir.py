@@ -17,6 +17,7 @@ from router.parse.message import parse
 from tests.conformance.reading import all_listed, fetched, message, subjects
 from tests.support.letters import letter
 from tests.support.maildirs import deliver, files, make_maildir
+from tests.support.paths import ROOT
 from transports.base import After, Folder, Listed, Permanent, Settlement, Temporary, Unreachable
 from transports.maildir import names
 from transports.maildir.account import MaildirAccount
@@ -382,7 +383,7 @@ def test_no_mailbox_leads_out_of_the_path(path: str, mailbox: str, filled: str) 
 
 
 def test_the_example_holds_what_is_the_default() -> None:
-    example = load(Path(__file__).parents[2] / "profiles" / "maildir.toml")
+    example = load(ROOT / "profiles" / "maildir.toml")
     settings = MaildirSettings.model_validate(example)
     assert settings == MaildirSettings(path=settings.path)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.paths import ROOT
 from transports import load
 from transports.smtp.settings import SmtpListenerSettings, SmtpRelaySettings
 
@@ -45,7 +46,7 @@ def test_the_kind_is_found() -> None:
 
 
 def test_the_example_holds_settings_of_ours_and_of_every_profile() -> None:
-    example = tomllib.loads((Path(__file__).parents[2] / "profiles" / "smtp.toml").read_text(encoding="utf-8"))
+    example = tomllib.loads((ROOT / "profiles" / "smtp.toml").read_text(encoding="utf-8"))
     incoming, outgoing = example["incoming"]["copies"], example["outgoing"]["relay"]
     assert SmtpListenerSettings(**without(incoming, "transport", "owners")).keeps_original
     relay = SmtpRelaySettings(**without(outgoing, "transport", "senders", "max_attempts", "on_unknown"))

@@ -1,11 +1,10 @@
 """The tables of docs/profiles.md say what the models say.
 
-To write them anew after a change: UPDATE_DOCS=1 pytest tests/unit/test_profile_docs.py, and read the diff.
+To write them anew after a change: UPDATE_DOCS=1 pytest tests/unit/profile/test_profile_docs.py, and read the diff.
 """
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +13,10 @@ from pydantic.fields import FieldInfo
 import transports
 from router.profile.draft import COMMON
 from router.profile.keys import TRANSPORT, keys
+from tests.support.paths import ROOT
 from transports.base import After
 
-PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
+PAGE = ROOT / "docs" / "profiles.md"
 
 
 def tables() -> dict[str, dict[str, FieldInfo]]:

@@ -6,7 +6,7 @@ import pytest
 from router.decide import decide, decide_batch
 from router.model import Disposition, Facts, Rule
 from router.parse.message import parse
-from tests.unit.pipeline.build import NOW, OTHER_OWNER, OWNER, World, copy, mail, record
+from tests.support.build import NOW, OTHER_OWNER, OWNER, World, copy, mail, record
 
 LISTED = {"from": "list@lists.example", "subject": "[list] Offer"}
 

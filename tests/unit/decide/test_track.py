@@ -1,7 +1,7 @@
 import pytest
 
 from router.model import Disposition, Rule
-from tests.unit.pipeline.build import OWNER, World, mail, record
+from tests.support.build import OWNER, World, mail, record
 
 TOKEN = "k3m9x2p7"
 

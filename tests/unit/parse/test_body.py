@@ -4,7 +4,7 @@ import pytest
 
 from router.parse.body import LONGEST
 from router.parse.message import parse
-from tests.unit.pipeline.test_parse import multipart
+from tests.unit.parse.test_message import multipart
 
 PICTURE = "Content-Type: image/jpeg; name=a.jpg\r\nContent-Disposition: inline; filename=a.jpg\r\n\r\nx"
 

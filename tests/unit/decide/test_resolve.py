@@ -3,7 +3,7 @@ from uuid import UUID
 import pytest
 
 from router.model import Record, Role
-from tests.unit.pipeline.build import OWNER, World, mail, record
+from tests.support.build import OWNER, World, mail, record
 
 
 def linked(world: World, role: Role, raw: bytes | None = None) -> list[UUID | None]:

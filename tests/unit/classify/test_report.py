@@ -3,7 +3,7 @@ import pytest
 from router.classify import classify
 from router.model import RecipientReport, Report
 from router.parse.message import parse
-from tests.unit.pipeline.build import mail
+from tests.support.build import mail
 
 OUR_ID = "0195a1b2-0000-7000-8000-000000000001@example.com"
 TOKEN = "k3m9x2p7"

@@ -3,7 +3,7 @@ import pytest
 from router.classify import classify
 from router.model import Verdict
 from router.parse.message import parse
-from tests.unit.pipeline.build import mail
+from tests.support.build import mail
 
 OURS = "Authentication-Results: mail.example.com; dmarc=fail (p=none) header.from=client.example; spf=pass\r\n"
 FORGED = "Authentication-Results: mail.example.com; dmarc=pass header.from=client.example\r\n"

@@ -3,7 +3,7 @@ import pytest
 from router.decide import decide_batch
 from router.model import Disposition, Email, Facts, Rule, message_id_hash
 from router.model.token import ALPHABET, find_tokens, new_token, subject_with_token
-from tests.unit.pipeline.build import World, copy, mail, record
+from tests.support.build import World, copy, mail, record
 
 TOKEN = "k3m9x2p7"
 

@@ -1,7 +1,7 @@
 import pytest
 
 from router.model import Disposition, Rule
-from tests.unit.pipeline.build import World, mail, record
+from tests.support.build import World, mail, record
 
 FAILED = b"Authentication-Results: mail.example.com; spf=pass smtp.mailfrom=evil.example; dmarc=fail (p=none)\r\n"
 ANN = "ann@client.example"

@@ -6,7 +6,7 @@ from router.classify import classify
 from router.classify.calendar import read_event
 from router.model import CalendarEvent
 from router.parse.message import parse
-from tests.unit.pipeline.build import mail
+from tests.support.build import mail
 
 ZONE = """BEGIN:VTIMEZONE
 TZID:W. Europe Standard Time

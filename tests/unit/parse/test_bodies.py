@@ -4,8 +4,8 @@ from router.model import Message
 from router.parse.bodies import calendar_text, take_uuencoded, unflow
 from router.parse.charset import codec_of, decode
 from router.parse.message import parse
-from tests.unit.pipeline.build import mail
-from tests.unit.pipeline.test_parse import multipart
+from tests.support.build import mail
+from tests.unit.parse.test_message import multipart
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ import random
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,9 +12,8 @@ from router.model import Mention, Message
 from router.parse.addresses import read_addresses
 from router.parse.filename import safe_filename
 from router.parse.message import parse
-from tests.unit.pipeline.build import mail
-
-CORPORA = Path(__file__).parents[4] / "shared" / "corpora"
+from tests.support.build import mail
+from tests.support.paths import CORPORA
 
 
 def multipart(*parts: str, kind: str = "mixed", end: str = "--b--\r\n") -> bytes:

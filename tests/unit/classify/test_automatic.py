@@ -3,7 +3,7 @@ import pytest
 from router.classify import classify
 from router.model import Classification
 from router.parse.message import parse
-from tests.unit.pipeline.build import mail
+from tests.support.build import mail
 
 
 def classified(**headers: str) -> Classification:

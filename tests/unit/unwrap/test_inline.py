@@ -14,7 +14,7 @@ import pytest
 from router.unwrap import Trust, unwrap
 from router.unwrap.inline import read_inline
 from tests.support.letters import letter
-from tests.unit.pipeline.test_parse import CORPORA
+from tests.support.paths import CORPORA
 
 CORPUS = CORPORA / "email-forward-parser"
 TABLE = Path(__file__).with_name("forwards.tsv")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.parse.marks import LONGEST, Kind, find_marks
-from tests.unit.pipeline.test_parse import CORPORA
+from tests.support.paths import CORPORA
 
 TABLE: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("marks.json").read_text(encoding="utf-8"))
 MAILS = [name for name in TABLE if name.endswith(".txt")]

@@ -10,8 +10,9 @@ import pytest
 
 from router.classify import classify
 from router.parse.message import parse
+from tests.support.paths import CORPORA
 
-CORPUS = Path(__file__).parents[4] / "shared" / "corpora" / "sisimai"
+CORPUS = CORPORA / "sisimai"
 TABLE = Path(__file__).with_name("sisimai.tsv")
 
 

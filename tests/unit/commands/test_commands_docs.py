@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from router.cli import app
+from tests.support.paths import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+PAGE = ROOT / "docs" / "commands.md"
 
 
 def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router.parse.message import parse
-from tests.unit.pipeline.test_parse import CORPORA
+from tests.support.paths import CORPORA
 
 EXPECTED: dict[str, Any] = json.loads(Path(__file__).with_name("expected.json").read_text(encoding="utf-8"))
 MAILS = [name for name in EXPECTED if name != "about"]

@@ -3,7 +3,7 @@ import pytest
 from router.decide import decide_batch
 from router.decide.loop import MOST_AUTOMATIC
 from router.model import Copy, Disposition, Facts, Rule
-from tests.unit.pipeline.build import World, copy, mail
+from tests.support.build import World, copy, mail
 
 BOUNCED = "Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n"
 

@@ -10,9 +10,8 @@ import pytest
 
 from router.incoming.read import read
 from router.workers.pool import Fault, Workers
+from tests.support.paths import ROOT
 from tests.support.pieces import work
-
-ROOT = Path(__file__).parents[2]
 
 Pool = Workers[tuple[str, int], str, str]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from router.model import Decision, Disposition, Rule
-from tests.unit.pipeline.build import World, mail, record
+from tests.support.build import World, mail, record
 
 OUR_ID = "0195a1b2-0000-7000-8000-000000000001@example.com"
 TOKEN = "k3m9x2p7"

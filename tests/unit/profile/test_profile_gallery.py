@@ -1,6 +1,6 @@
 """Each folder of profiles/bad holds broken profiles beside expected.txt, the exact words that an admin sees.
 
-To see the words anew after a change: UPDATE_GALLERY=1 pytest tests/unit/test_profile_gallery.py, and read the diff.
+To see the words anew after a change: UPDATE_GALLERY=1 pytest tests/unit/profile/test_profile_gallery.py, and read the diff.
 """
 
 import os
@@ -11,7 +11,7 @@ import pytest
 from router.errors import ProfileErrors
 from router.profile import load
 
-GALLERY = Path(__file__).parent / "profiles" / "bad"
+GALLERY = Path(__file__).parent / "bad"
 SECRET = "hunter2"
 
 
