@@ -28,7 +28,8 @@ _PR_SET_PDEATHSIG: Final = 1
 def main() -> None:
     """Work until the router closes the connection, on standard input and output.
 
-    Called as `-m router.workers.worker ROUTER LIMIT`: ROUTER is its process id, LIMIT how many seconds a piece may take.
+    Called as `-m router.workers.worker ROUTER LIMIT`: ROUTER is the router's process id, LIMIT the seconds that a piece
+    may take.
     """
     router, limit = int(sys.argv[1]), float(sys.argv[2])
     _tie_to(router)

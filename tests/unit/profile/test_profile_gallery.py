@@ -1,6 +1,7 @@
-"""Each folder of profiles/bad holds broken profiles beside expected.txt, the exact words that an admin sees.
+"""Each folder of bad/ holds broken profiles beside expected.txt, the exact words that an admin sees.
 
-To see the words anew after a change: UPDATE_GALLERY=1 pytest tests/unit/profile/test_profile_gallery.py, and read the diff.
+To write the words anew after a change, and read the diff:
+    UPDATE_GALLERY=1 pytest tests/unit/profile/test_profile_gallery.py
 """
 
 import os
