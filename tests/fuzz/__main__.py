@@ -18,7 +18,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["router.decide", "router.html.markup", "router.html.sanitize"]):
+with atheris.instrument_imports(include=["router.parse", "router.classify", "router.unwrap", "router.html"]):
     from router.classify import classify
     from router.html.markup import tokens
     from router.html.sanitize import sanitise
