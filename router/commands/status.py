@@ -31,7 +31,7 @@ def show(*, as_json: bool) -> None:
     say(f"processes   {_told_processes(status.processes)}")
     say(f"outbox      {_told_outbox(status.outbox)}")
     for one in status.relays:
-        say(f"relay       {one.profile} cannot be used since {one.changed_at:%Y-%m-%d %H:%M} UTC: {one.fault}")
+        say(f"relay       {one.profile} cannot be used since {one.fault_since:%Y-%m-%d %H:%M} UTC: {one.fault}")
     if status.unknown:
         say(
             f"unknown     {status.unknown}: the relay had them and never answered; look whether they arrived, then set "

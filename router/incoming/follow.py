@@ -7,11 +7,13 @@ waits.
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 
 import structlog
 
 from router.backoff import Backoff
 from router.errors import DatabaseError, LeaseLost
+from router.health import Health
 from router.incoming.forward import Parsers
 from router.incoming.reader import Reader
 from router.model import Owner
@@ -112,7 +114,7 @@ class Follower:
         self._lease = lease
         self._turns = turns
         self._readers: dict[str, Reader] = {}
-        self._sound: set[int] = set()  # sources of which we have noted that nothing is wrong with them
+        self._healths: dict[int, Health] = {}  # by source
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
 
     async def run(self) -> None:
@@ -129,8 +131,7 @@ class Follower:
                 return
             except (TransportError, DatabaseError) as error:
                 pause = pauses.next(error)
-                self._log.warning("a mailbox is at fault, and tried again", reason=str(error), pause=round(pause, 1))
-                await self._note_fault(self._lease.source_id, str(error))
+                await self._health(self._lease.source_id).fails(str(error), pause)
                 await asyncio.sleep(pause)
 
     def _open(self) -> Account:
@@ -173,14 +174,15 @@ class Follower:
     async def _read(self, account: Account, name: str) -> None:
         reader = self._readers[name]
         reader.owner = self.owner
-        fault = None
+        health = self._health(reader.lease.source_id)
         try:
             await reader.read(account.folder(name))
         except (Permanent, Temporary) as error:
             if self._concerns_all(error):
                 raise
-            fault = str(error)
-        await self._note_fault(reader.lease.source_id, fault)
+            await health.fails(str(error))
+        else:
+            await health.works()
         if reader.lease.source_id == self._lease.source_id:
             self._lease = reader.lease
 
@@ -212,16 +214,11 @@ class Follower:
             task.result()
         return tasks[0] in done
 
-    async def _note_fault(self, source_id: int, fault: str | None) -> None:
-        """Say what is wrong with a source, or that nothing is; where even that cannot be said, it is only logged."""
-        if fault is None and source_id in self._sound:
-            return
-        try:
-            await sources.note_fault(self._database, source_id, fault)
-        except DatabaseError as error:
-            self._log.debug("the fault could not be noted", reason=str(error))
-            return
-        if fault is None:
-            self._sound.add(source_id)
-        else:
-            self._sound.discard(source_id)
+    def _health(self, source_id: int) -> Health:
+        """The health of one folder's source; that of the whole mailbox is its first folder's."""
+        if source_id not in self._healths:
+            folder = next((name for name, one in self._readers.items() if one.lease.source_id == source_id), None)
+            note = partial(sources.note_fault, self._database, source_id)
+            log = self._log.bind(folder=folder) if folder else self._log
+            self._healths[source_id] = Health("a mailbox is at fault, and tried again", note, log)
+        return self._healths[source_id]

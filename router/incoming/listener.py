@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from itertools import chain
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from router.backoff import Backoff
 from router.errors import DatabaseError
 from router.group import Group
+from router.health import Health
 from router.incoming.copies import Addressee, read_messages
 from router.incoming.forward import Parsers, read_forwards
 from router.incoming.promote import promote_batch, tell
@@ -54,6 +56,7 @@ class Door:
         self._group: Group[list[Copy], list[Decision]] = Group(self._promote, at_most=_MESSAGES)
         self._lookups: Group[Sequence[str], Mapping[str, ListedOwner]] = Group(self._find)
         self._log = _log.bind(profile=profile.name)
+        self._health = Health("cannot listen now", self._note, self._log)
 
     async def run(self) -> None:
         """Serve until cancelled. Where the address is taken (another process of ours, say), try until it is free."""
@@ -63,24 +66,25 @@ class Door:
                 source = Source(self._profile.name, "", "", None, "all")
                 self._source_id = (await sources.ensure(self._database, [source]))[source]
                 async with self._settings.open() as listener:
-                    await sources.note_fault(self._database, self._source_id, None)
+                    await self._health.works()
                     self._log.info("listening", address=self._settings.listen)
                     backoff.reset()
                     await listener.serve(self.accept, self.admit)
             except (TransportError, DatabaseError) as error:
                 pause = backoff.next()
-                if isinstance(error, TransportError):
-                    await self._note_fault(str(error))
-                self._log.warning("cannot listen now", reason=str(error), pause=round(pause, 1))
+                if isinstance(error, TransportError) and await self._is_served():
+                    await self._health.works()
+                    self._log.debug("another process listens", reason=str(error))
+                else:
+                    await self._health.fails(str(error), pause)
                 await asyncio.sleep(pause)
 
-    async def _note_fault(self, fault: str) -> None:
-        # Where another process of ours listens there, mail is taken all the same.
-        served = not [found async for found in self._settings.examine() if found.state == "failed"]
-        try:
-            await sources.note_fault(self._database, self._source_id, None if served else fault)
-        except DatabaseError as error:
-            self._log.debug("the fault could not be noted", reason=str(error))
+    async def _is_served(self) -> bool:
+        """Whether mail is taken at the address all the same: another process of ours may listen there."""
+        return not [found async for found in self._settings.examine() if found.state == "failed"]
+
+    async def _note(self, fault: str | None, next_try_at: datetime | None) -> None:
+        await sources.note_fault(self._database, self._source_id, fault, next_try_at)
 
     async def admit(self, address: str) -> Acceptance:
         """Answer whether an envelope recipient is the mailbox of an approved owner whom this listener serves.

@@ -19,6 +19,7 @@ import structlog
 from router.backoff import Backoff
 from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
+from router.health import Health
 from router.model import Outgoing, Result
 from router.outgoing.compose import compose, smtp_address
 from router.outgoing.outcome import judge
@@ -42,8 +43,8 @@ class _Line:
     profile: OutgoingProfile
     relay: Relay
     turns: asyncio.Semaphore
+    health: Health
     backoff: Backoff = field(default_factory=Backoff)
-    faulty: bool = True  # what was noted of it before is not known
 
 
 class Sender:
@@ -69,7 +70,9 @@ class Sender:
             for profile in self._profiles.outgoing:
                 relay = await stack.enter_async_context(profile.settings.open())
                 turns = asyncio.Semaphore(profile.settings.connections)
-                self._lines[profile.name] = _Line(profile, relay, turns)
+                note = partial(relays.note_fault, self._database, profile.name)
+                health = Health("a relay cannot be used now", note, _log.bind(profile=profile.name))
+                self._lines[profile.name] = _Line(profile, relay, turns, health)
             await self._forget_relays()
             helpers = [
                 asyncio.create_task(self._listen(), name="listen for pending email"),
@@ -209,10 +212,10 @@ class Sender:
             if attempt.started:
                 return _all(email, "deferred", str(error))
             pause = line.backoff.next(error.retry_after if isinstance(error, Temporary) else None)
-            profile = line.profile.name
-            _log.warning("a relay cannot be used now", profile=profile, reason=str(error), pause=round(pause, 1))
             if isinstance(error, TransportError):
-                await self._note_fault(line, str(error))
+                await line.health.fails(str(error), pause)
+            else:
+                _log.warning("an email cannot be sent now", email=str(email.id), reason=str(error))
             await self._give_back(email, str(error), timedelta(seconds=pause))
             return None
         except Exception as error:  # noqa: BLE001  # a mistake of ours must not leave it without an outcome
@@ -220,18 +223,8 @@ class Sender:
             words = f"a mistake of the router's own: {type(error).__name__}"
             return _all(email, "unknown" if attempt.started else "refused", words)
         line.backoff.reset()
-        if line.faulty:
-            await self._note_fault(line, None)
+        await line.health.works()
         return outcomes
-
-    async def _note_fault(self, line: _Line, fault: str | None) -> None:
-        # Set before the writing: one that fails meanwhile is noted after it.
-        line.faulty = fault is not None
-        try:
-            await relays.note_fault(self._database, line.profile.name, fault)
-        except DatabaseError as error:
-            line.faulty = True
-            _log.debug("the fault could not be noted", reason=str(error))
 
     async def _hand_over(self, attempt: "_Attempt", line: _Line) -> Sequence[Outcome]:
         email = attempt.email

@@ -184,7 +184,8 @@ async def take_folders(database: Database, lease: Lease, folders: Sequence[Sourc
         )
         await connection.execute(
             """
-            UPDATE router.source AS s SET process_id = NULL, fault = NULL, changed_at = now()
+            UPDATE router.source AS s SET process_id = NULL, fault = NULL, fault_since = NULL, next_try_at = NULL,
+                changed_at = now()
             FROM router.source AS first
             WHERE first.id = $1 AND s.profile = first.profile AND s.mailbox = first.mailbox
                 AND s.id <> $1 AND s.id <> ALL($2::bigint[]) AND (s.process_id IS NOT NULL OR s.fault IS NOT NULL)
@@ -262,13 +263,20 @@ async def release(database: Database, process_id: UUID, epochs: Mapping[int, int
         )
 
 
-async def note_fault(database: Database, source_id: int, fault: str | None) -> None:
-    """Say what is wrong with a source, in words for an admin, or that nothing is."""
+async def note_fault(
+    database: Database, source_id: int, fault: str | None, next_try_at: datetime | None = None
+) -> None:
+    """Say what is wrong with a source, in words for an admin, and when it is tried again; or that nothing is wrong."""
     async with database.connection() as connection:
         await connection.execute(
-            "UPDATE router.source SET fault = $2, changed_at = now() WHERE id = $1 AND fault IS DISTINCT FROM $2",
+            """
+            UPDATE router.source SET fault = $2, next_try_at = $3,
+                fault_since = CASE WHEN $2::text IS NOT NULL THEN coalesce(fault_since, clock_timestamp()) END
+            WHERE id = $1 AND (fault, next_try_at) IS DISTINCT FROM ($2, $3)
+            """,
             source_id,
             storable(fault),
+            next_try_at,
         )
 
 
@@ -277,7 +285,7 @@ async def forget_faults(database: Database, wanted: Collection[tuple[str, str]])
     async with database.connection() as connection:
         await connection.execute(
             """
-            UPDATE router.source SET fault = NULL, changed_at = now()
+            UPDATE router.source SET fault = NULL, fault_since = NULL, next_try_at = NULL
             WHERE fault IS NOT NULL
                 AND (profile, mailbox) NOT IN (SELECT * FROM unnest($1::text[], $2::text[]))
             """,

@@ -47,7 +47,8 @@ class RelayFault:
 
     profile: str
     fault: str
-    changed_at: datetime
+    fault_since: datetime
+    next_try_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
 
 
 async def _relays(connection: Connection) -> tuple[RelayFault, ...]:
-    rows = await connection.fetch("SELECT profile, fault, changed_at FROM router.relay ORDER BY profile")
+    rows = await connection.fetch("SELECT profile, fault, fault_since, next_try_at FROM router.relay ORDER BY profile")
     return tuple(RelayFault(**row) for row in rows)
 
 

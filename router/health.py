@@ -1,0 +1,67 @@
+"""What is wrong with one part of the router, such as a mailbox or a relay: told once, and told when it is over."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from router.errors import DatabaseError
+
+Note = Callable[[str | None, datetime | None], Awaitable[None]]
+"""Writes down what is wrong (None: nothing is), and when it is tried next; may raise DatabaseError."""
+
+_UNKNOWN: Final = object()  # what an earlier process wrote down
+
+
+class Health:
+    """The health of one part, told by whoever uses it, as often as they like.
+
+    The log has a line when a fault begins or changes its words, and one when it is over; the database has what holds
+    now. What the database could not be told is told with the next call.
+    """
+
+    def __init__(self, event: str, note: Note, log: structlog.BoundLogger) -> None:
+        """`event` is the log's line for a fault: "a mailbox is at fault, and tried again"."""
+        self._event = event
+        self._note = note
+        self._log = log
+        self._noted: object = _UNKNOWN
+        self._logged: str | None = None
+        self._since = 0.0
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong, in an admin's words; None while nothing is known to be."""
+        return self._logged
+
+    async def fails(self, words: str, pause: float | None = None) -> None:
+        """Tell what is wrong; `pause` are the seconds until it is tried again."""
+        told = {"reason": words} if pause is None else {"reason": words, "pause": round(pause, 1)}
+        if self._logged == words:
+            self._log.debug(self._event, **told)
+        else:
+            self._log.warning(self._event, **told)
+            if self._logged is None:
+                self._since = time.monotonic()
+        self._logged = words
+        next_try = None if pause is None else datetime.now(UTC) + timedelta(seconds=pause)
+        await self._write(words, next_try)
+
+    async def works(self) -> None:
+        """Tell that nothing is wrong. Costs nothing while nothing was."""
+        if self._logged is not None:
+            self._log.info("works again", after=round(time.monotonic() - self._since, 1))
+            self._logged = None
+        if self._noted is not None:
+            await self._write(None, None)
+
+    async def _write(self, words: str | None, next_try: datetime | None) -> None:
+        try:
+            await self._note(words, next_try)
+        except DatabaseError as error:
+            self._noted = _UNKNOWN
+            self._log.debug("the fault could not be noted", reason=str(error))
+        else:
+            self._noted = words
