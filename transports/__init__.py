@@ -1,9 +1,8 @@
 """How mail is fetched, accepted and sent. Knows mail; knows nothing of CRM, owners or SQL.
 
-A transport is one module of this package: its file name is the `transport` of a TOML profile, and what it can do it
-says by two names: `INCOMING`, a settings model that opens mailboxes or a listener, and `OUTGOING`, one that opens
-relays. What begins with an underscore is no kind of its own: a folder holds what one kind, or a family, is made of; a
-module is shared by several.
+A transport is one file or one folder of this package, named as the `transport` of a TOML profile. What it can do it
+says by two names: `INCOMING`, a kind of mailbox or of listener, and `OUTGOING`, a kind of relay (see
+transports/_kinds.py). What begins with an underscore is no kind, but shared by several. `load` is the only door.
 """
 
 import functools
@@ -11,11 +10,17 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 
+from transports._kinds import IncomingKind, ListenerKind, MailboxKind, OutgoingKind, RelayKind
 from transports._settings import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings, is_of_mailbox
 
 __all__ = [
+    "IncomingKind",
+    "ListenerKind",
     "ListenerSettings",
+    "MailboxKind",
     "MailboxSettings",
+    "OutgoingKind",
+    "RelayKind",
     "RelaySettings",
     "Secret",
     "Settings",
@@ -30,21 +35,21 @@ __all__ = [
 class Transport:
     """What one kind of transport offers; `None` for a direction it does not serve."""
 
-    kind: str
-    incoming: type[MailboxSettings] | type[ListenerSettings] | None
-    outgoing: type[RelaySettings] | None
+    name: str
+    incoming: IncomingKind | None
+    outgoing: OutgoingKind | None
 
 
 @functools.cache
 def kinds() -> tuple[str, ...]:
-    """Name every kind of transport there is, sorted: each is a file of this package."""
+    """Name every kind of transport there is, sorted: each is a file or a folder of this package."""
     names = (module.name for module in pkgutil.iter_modules(__path__))
     return tuple(sorted(name for name in names if name != "base" and not name.startswith("_")))
 
 
-def load(kind: str) -> Transport:
+def load(name: str) -> Transport:
     """Import one kind. Raises KeyError for a name that is not among `kinds()`."""
-    if kind not in kinds():
-        raise KeyError(kind)
-    module = importlib.import_module(f"{__name__}.{kind}")
-    return Transport(kind, getattr(module, "INCOMING", None), getattr(module, "OUTGOING", None))
+    if name not in kinds():
+        raise KeyError(name)
+    module = importlib.import_module(f"{__name__}.{name}")
+    return Transport(name, getattr(module, "INCOMING", None), getattr(module, "OUTGOING", None))

@@ -1,18 +1,16 @@
-"""What the settings of every transport have in common: references to secrets, servers, and a way to open them."""
+"""What the settings of every transport have in common: references to secrets, and servers. Data, and nothing else."""
 
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from transports.base import Account, Action, After, Finding, Listener, Permanent, Relay
-
-KEEP = After("keep")
+from transports.base import Permanent
 
 _OF_MAILBOX = re.compile(r"\{(?:mailbox|mailbox_ascii|local|domain)\}")
 
@@ -138,13 +136,6 @@ class ServerSettings(Settings):
 class MailboxSettings(Settings, ABC):
     """Settings of a transport that reads mailboxes, wherever they are."""
 
-    reads: ClassVar[Literal["mailbox", "listener"]] = "mailbox"
-    can: ClassVar[frozenset[Action]] = frozenset(get_args(Action))
-    """What may become of a copy that we are done with."""
-    begins: ClassVar[Literal["now", "all"]] = "now"
-    """Where it begins if the profile does not say."""
-    settles: ClassVar[After] = KEEP
-    """What happens to promoted mail if the profile does not say."""
     poll: float = Field(60, ge=1, description="seconds between looks for new mail, where nothing tells us earlier")
 
     @property
@@ -162,17 +153,6 @@ class MailboxSettings(Settings, ABC):
     def where(self) -> str:
         """Say in words what is read, and where: "INBOX, Sales at mail.example.com"."""
 
-    @abstractmethod
-    def open(self, mailbox: str, after: After = KEEP) -> Account:
-        """Make a reader of one mailbox, whose copies will be settled so; it connects when it is entered."""
-
-    @abstractmethod
-    def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
-        """Try everything that reading needs, and `after`, as far as it can be tried without changing anything.
-
-        Without a mailbox it ends before the login. Never raises a TransportError; each step lasts `timeout` at most.
-        """
-
 
 class MailboxServerSettings(ServerSettings, MailboxSettings, ABC):
     """Settings of a transport that reads mailboxes on a server."""
@@ -187,35 +167,16 @@ class MailboxServerSettings(ServerSettings, MailboxSettings, ABC):
         return self.max_connections
 
 
-class ListenerSettings(Settings, ABC):
+class ListenerSettings(Settings):
     """Settings of a transport to which mail is handed."""
 
-    reads: ClassVar[Literal["mailbox", "listener"]] = "listener"
-    begins: ClassVar[Literal["all"]] = "all"
-    settles: ClassVar[After] = KEEP
     listen: str = Field(description='address to listen at: "127.0.0.1:2525"')
     keeps_original: bool = Field(
         False, alias="copy", description="true: what we are given is a copy, the mail server keeps the original"
     )
 
-    @abstractmethod
-    def open(self) -> Listener:
-        """Make the listener; it binds when it is entered."""
 
-    @abstractmethod
-    def examine(self) -> AsyncIterator[Finding]:
-        """Try whether it can listen, or does already. Never raises a TransportError."""
-
-
-class RelaySettings(ServerSettings, ABC):
+class RelaySettings(ServerSettings):
     """Settings of a transport that sends."""
 
     connections: int = Field(4, ge=1, le=256, description="how many messages may be under way at once")
-
-    @abstractmethod
-    def open(self) -> Relay:
-        """Make the relay; it connects when it first sends."""
-
-    @abstractmethod
-    def examine(self) -> AsyncIterator[Finding]:
-        """Try everything that sending needs, and send nothing. Never raises a TransportError."""

@@ -5,9 +5,9 @@
     Listener    mail is handed to us                                 (SMTP, LMTP)
     Relay       where mail goes                                      (SMTP)
 
-Account, listener and relay are async context managers, opened by their settings models, which can also examine
-whether they work, and say so in findings. Foreign exceptions (of a
-library, the socket, TLS) end at the transport's edge. An error says what to do next, and keeps the server's own words:
+Account, listener and relay are async context managers, opened by their kinds (transports/_kinds.py), which can also
+probe whether they work, and say so in findings. Foreign exceptions (of a library, the socket, TLS) end at the
+transport's edge. An error says what to do next, and keeps the server's own words:
 
     TransportError
     ├── Temporary           try again later, after `retry_after` seconds if the server named a time
@@ -181,7 +181,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One step of an examination, in an admin's words: what was found, and what to do about what is not well.
+    """One step of a probe, in an admin's words: what was found, and what to do about what is not well.
 
     After `failed` come only steps that do not need this one. A `warning` stops nothing, now. No secret is in it.
     """
@@ -201,7 +201,7 @@ class Account(Protocol):
     A connection that is lost stays lost: everything then raises Unreachable until the account is opened anew. POP3 has
     none between two looks, and makes another where one is needed. How a reader goes about it:
 
-        async with settings.open(mailbox) as account:
+        async with kind.open(settings, mailbox, after) as account:
             views = {folder.name: account.folder(folder.name) for folder in await account.folders()}
             while True:
                 for name in await account.changed():

@@ -10,6 +10,7 @@ from typing import Self
 from aiosmtpd.lmtp import LMTP
 from pydantic import Field, field_validator, model_validator
 
+from transports._listener import listener_kind
 from transports._listener.address import Address, Inet, Unix
 from transports._listener.conversation import Talk, one_line
 from transports._listener.settings import MailListenerSettings
@@ -27,8 +28,6 @@ class LmtpTalk(Talk, LMTP):
 
 class LmtpListenerSettings(MailListenerSettings):
     """A listener, to which a mail server delivers; at a Unix socket, its permissions say who may."""
-
-    protocol = LmtpTalk
 
     listen: str = Field(description='address to listen at: "unix:/run/email-router/lmtp" or "127.0.0.1:2424"')
     mode: str = Field("0660", description="permissions of the Unix socket; who may write to it may hand over mail")
@@ -58,7 +57,9 @@ class LmtpListenerSettings(MailListenerSettings):
             )
         return self
 
-    def _address(self) -> Address:
+    @property
+    def listen_address(self) -> Address:
+        """Where it listens."""
         return _parse(self.listen, int(self.mode, 8), self.group)
 
 
@@ -66,4 +67,4 @@ def _parse(listen: str, mode: int, group: str | None) -> Address:
     return Unix.parse(listen, mode, group) if listen.startswith("unix:") else Inet.parse(listen)
 
 
-INCOMING = LmtpListenerSettings
+INCOMING = listener_kind("lmtp", LmtpListenerSettings, LmtpTalk)

@@ -57,7 +57,7 @@ def print_schema() -> None:
 def _told(one: IncomingProfile | OutgoingProfile) -> str:
     if isinstance(one, OutgoingProfile):
         return (
-            f"[outgoing.{one.name}] {one.kind} sends for {', '.join(one.senders)} through {one.settings.host}, "
+            f"[outgoing.{one.name}] {one.kind.name} sends for {', '.join(one.senders)} through {one.settings.host}, "
             f"{_count(one.settings.connections, 'connection')}"
         )
     whom = f"what {', '.join(one.forwarders)} forward" if one.forwards else ", ".join(one.owners)
@@ -65,11 +65,11 @@ def _told(one: IncomingProfile | OutgoingProfile) -> str:
         does = f"reads {one.settings.where} for {whom}, beginning with {one.start}, after {one.after}"
     else:
         does = f"listens at {one.settings.listen} for {whom}"
-    return f"[incoming.{one.name}] {one.kind} {does}, rule {one.tracking_rule}"
+    return f"[incoming.{one.name}] {one.kind.name} {does}, rule {one.tracking_rule}"
 
 
 def _described(one: IncomingProfile | OutgoingProfile) -> dict[str, Any]:
-    common = {"name": one.name, "transport": one.kind, "file": one.file, "line": one.line}
+    common = {"name": one.name, "transport": one.kind.name, "file": one.file, "line": one.line}
     if isinstance(one, OutgoingProfile):
         return {
             "direction": "outgoing",

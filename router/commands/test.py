@@ -12,15 +12,15 @@ from router.commands.terminal import Progress, carry_out, complain, say, say_jso
 from router.errors import DatabaseError, ProfileErrors
 from router.operations.probe import (
     Candidate,
-    Examined,
+    Probed,
     Profile,
     Subject,
     every,
-    examine,
     named,
     needs_owners,
     of_mailboxes,
     of_owners,
+    probe,
 )
 from router.operations.probe import unserved as without_profile
 from router.profile import Profiles
@@ -38,24 +38,24 @@ def test(name: str | None, owners: Sequence[str], *, as_json: bool) -> None:
     """Try the profiles, or this one; for all approved owners, or these. Ends with status 1 if something fails."""
     mailboxes = [_address(owner) for owner in owners]
 
-    async def work(settings: Settings) -> tuple[list[Examined], Sequence[str]]:
+    async def work(settings: Settings) -> tuple[list[Probed], Sequence[str]]:
         profiles = _load(settings, as_json=as_json)
         chosen = _chosen(profiles, name)
         subjects, unserved = await _subjects(settings, profiles, chosen, mailboxes)
         report = _Report(len(subjects), silent=as_json)
         with report.progress:
-            async for one in examine(subjects):
+            async for one in probe(subjects):
                 report.add(one)
-        return report.examined, unserved
+        return report.probed, unserved
 
-    examined, unserved = carry_out(work)
-    failed = [one for one in examined if one.failed]
+    probed, unserved = carry_out(work)
+    failed = [one for one in probed if one.failed]
     if as_json:
         ok = not failed and not unserved
-        say_json({"ok": ok, "mistakes": [], "examined": list(map(_described, examined)), "notes": unserved})
+        say_json({"ok": ok, "mistakes": [], "examined": list(map(_described, probed)), "notes": unserved})
     else:
-        if examined:
-            _say_sum(examined, failed)
+        if probed:
+            _say_sum(probed, failed)
         for note in unserved:
             complain(note)
     if failed or unserved:
@@ -113,18 +113,18 @@ class _Report:
     """Says what was found out as it comes; of a profile's later mailboxes only what is not the same."""
 
     def __init__(self, total: int, *, silent: bool) -> None:
-        self.examined: list[Examined] = []
+        self.probed: list[Probed] = []
         self.progress = Progress("trying", total)
         self._silent = silent
         self._told: set[tuple[str, str, Finding]] = set()
 
-    def add(self, one: Examined) -> None:
-        self.examined.append(one)
+    def add(self, one: Probed) -> None:
+        self.probed.append(one)
         with self.progress.advanced():
             if not self._silent:
                 self._say(one)
 
-    def _say(self, one: Examined) -> None:
+    def _say(self, one: Probed) -> None:
         subject = one.subject
         say(_title(subject) + _server(subject))
         for found in one.findings:
@@ -145,7 +145,7 @@ def _title(subject: Subject) -> str:
 
 
 def _server(subject: Subject) -> str:
-    settings, kind = subject.profile.settings, subject.profile.kind
+    settings, kind = subject.profile.settings, subject.profile.kind.name
     match settings:
         case MailboxSettings():
             where = settings.where
@@ -156,20 +156,20 @@ def _server(subject: Subject) -> str:
     return f" ({kind} {where})"
 
 
-def _say_sum(examined: Sequence[Examined], failed: Sequence[Examined]) -> None:
-    warnings = sum(any(found.state == "warning" for found in one.findings) for one in examined)
+def _say_sum(probed: Sequence[Probed], failed: Sequence[Probed]) -> None:
+    warnings = sum(any(found.state == "warning" for found in one.findings) for one in probed)
     beside = f", {warnings} with warnings" if warnings else ""
-    say(f"{len(examined) - len(failed)} of {len(examined)} work{beside}")
+    say(f"{len(probed) - len(failed)} of {len(probed)} work{beside}")
     for one in failed:
         complain(f"does not work: {_title(one.subject)}: {', '.join(one.failed)}")
 
 
-def _described(one: Examined) -> dict[str, Any]:
+def _described(one: Probed) -> dict[str, Any]:
     subject = one.subject
     return {
         "direction": subject.direction,
         "profile": subject.profile.name,
-        "transport": subject.profile.kind,
+        "transport": subject.profile.kind.name,
         "mailbox": subject.mailbox,
         "ok": not one.failed,
         "findings": list(map(asdict, one.findings)),

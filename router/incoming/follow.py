@@ -135,7 +135,7 @@ class Follower:
                 await asyncio.sleep(pause)
 
     def _open(self) -> Account:
-        return self._settings.open(self.owner.mailbox if self.owner else "", self._profile.after)
+        return self._profile.open(self.owner.mailbox if self.owner else "")
 
     async def _follow(self, account: Account, pauses: Pauses) -> None:
         clock = asyncio.get_running_loop().time

@@ -65,7 +65,7 @@ class Door:
             try:
                 source = Source(self._profile.name, "", "", None, "all")
                 self._source_id = (await sources.ensure(self._database, [source]))[source]
-                async with self._settings.open() as listener:
+                async with self._profile.listen() as listener:
                     await self._health.works()
                     self._log.info("listening", address=self._settings.listen)
                     backoff.reset()
@@ -81,7 +81,7 @@ class Door:
 
     async def _is_served(self) -> bool:
         """Whether mail is taken at the address all the same: another process of ours may listen there."""
-        return not [found async for found in self._settings.examine() if found.state == "failed"]
+        return not [found async for found in self._profile.probe(None) if found.state == "failed"]
 
     async def _note(self, fault: str | None, next_try_at: datetime | None) -> None:
         await sources.note_fault(self._database, self._source_id, fault, next_try_at)

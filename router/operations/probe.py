@@ -1,4 +1,4 @@
-"""Trying profiles for real: which connections that are, and all of them, several at once. Nothing is changed."""
+"""Probes profiles for real: which connections that are, and all of them, several at once. Nothing is changed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from router.model import Rule
 from router.profile import IncomingProfile, OutgoingProfile, Profiles, check_owners
-from transports import ListenerSettings, MailboxSettings, RelaySettings
+from transports import MailboxSettings
 from transports.base import Finding
 
 AT_ONCE = 8
@@ -42,7 +42,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class Probed:
     """What was found out about a subject."""
 
     subject: Subject
@@ -70,7 +70,7 @@ def needs_owners(chosen: Iterable[Profile]) -> bool:
 
 
 def _logs_in_for_owners(one: Profile) -> bool:
-    return isinstance(one, IncomingProfile) and isinstance(one.settings, MailboxSettings) and not one.forwards
+    return isinstance(one, IncomingProfile) and not one.listens and not one.forwards
 
 
 def _alone(one: Profile) -> Subject:
@@ -131,15 +131,15 @@ def unserved(profiles: Profiles, owners: Iterable[Candidate]) -> Sequence[str]:
     return [str(mistake) for mistake in mistakes]
 
 
-async def examine(subjects: Sequence[Subject]) -> AsyncIterator[Examined]:
+async def probe(subjects: Sequence[Subject]) -> AsyncIterator[Probed]:
     """Try them all, `AT_ONCE` at once; in their order, each as soon as it and those before it are done."""
     turns = asyncio.Semaphore(AT_ONCE)
     # A server that grants a profile few connections is not asked for more.
     granted = {(one.direction, one.profile.name): asyncio.Semaphore(_granted(one.profile)) for one in subjects}
 
-    async def work(subject: Subject) -> Examined:
+    async def work(subject: Subject) -> Probed:
         async with granted[subject.direction, subject.profile.name], turns:
-            return Examined(subject, (*subject.notes, *[finding async for finding in _findings(subject)]))
+            return Probed(subject, (*subject.notes, *[finding async for finding in _findings(subject)]))
 
     tasks = [asyncio.create_task(work(subject)) for subject in subjects]
     try:
@@ -157,12 +157,7 @@ def _granted(profile: Profile) -> int:
 
 def _findings(subject: Subject) -> AsyncIterator[Finding]:
     profile = subject.profile
-    match profile.settings:
-        case MailboxSettings() as settings if isinstance(profile, IncomingProfile):
-            return settings.examine(subject.mailbox, profile.after)
-        case ListenerSettings() | RelaySettings() as settings:
-            return settings.examine()
-    raise AssertionError(f"{profile.name} neither reads, listens nor sends")
+    return profile.probe(subject.mailbox) if isinstance(profile, IncomingProfile) else profile.probe()
 
 
 def _nobody(served: Sequence[Candidate], fault: str | None) -> Finding:

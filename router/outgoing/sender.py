@@ -68,7 +68,7 @@ class Sender:
         """Send until told to stop; then what is under way has `grace` seconds to end, and the rest is given back."""
         async with AsyncExitStack() as stack:
             for profile in self._profiles.outgoing:
-                relay = await stack.enter_async_context(profile.settings.open())
+                relay = await stack.enter_async_context(profile.open())
                 turns = asyncio.Semaphore(profile.settings.connections)
                 note = partial(relays.note_fault, self._database, profile.name)
                 health = Health("a relay cannot be used now", note, _log.bind(profile=profile.name))

@@ -4,7 +4,7 @@ Every mistake of every file is told at once, with the file and the line where it
 router/profile/draft.py; what several profiles may not do together is looked at here.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -17,8 +17,17 @@ from router.profile import draft as drafts
 from router.profile.draft import Draft
 from router.profile.keys import IncomingKeys, OutgoingKeys, Start
 from router.profile.patterns import Routes, exactness, overlap
-from transports import ListenerSettings, MailboxSettings, RelaySettings
-from transports.base import After
+from transports import (
+    IncomingKind,
+    ListenerKind,
+    ListenerSettings,
+    MailboxKind,
+    MailboxSettings,
+    OutgoingKind,
+    RelayKind,
+    RelaySettings,
+)
+from transports.base import Account, After, Finding, Listener, Relay
 
 __all__ = ["IncomingProfile", "OutgoingProfile", "Profiles", "check_owners", "example", "load"]
 
@@ -35,7 +44,7 @@ class IncomingProfile:
     """
 
     name: str
-    kind: str
+    kind: IncomingKind
     owners: tuple[str, ...]
     tracking_rule: Rule
     start: Start
@@ -56,7 +65,26 @@ class IncomingProfile:
     @property
     def listens(self) -> bool:
         """Whether mail is handed to it; otherwise it reads mailboxes."""
-        return isinstance(self.settings, ListenerSettings)
+        return isinstance(self.kind, ListenerKind)
+
+    def open(self, mailbox: str) -> Account:
+        """Make a reader of one mailbox, which connects when it is entered; only where it does not listen."""
+        assert isinstance(self.kind, MailboxKind)
+        return self.kind.open(self.settings, mailbox, self.after)
+
+    def listen(self) -> Listener:
+        """Make the listener, which binds when it is entered; only where it listens."""
+        assert isinstance(self.kind, ListenerKind)
+        return self.kind.open(self.settings)
+
+    def probe(self, mailbox: str | None) -> AsyncIterator[Finding]:
+        """Try everything that reading this mailbox needs, or listening. Never raises a TransportError.
+
+        Without a mailbox it ends before the login; for a listener it makes no difference.
+        """
+        if isinstance(self.kind, MailboxKind):
+            return self.kind.probe(self.settings, mailbox, self.after)
+        return self.kind.probe(self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +92,21 @@ class OutgoingProfile:
     """Where mail goes."""
 
     name: str
-    kind: str
+    kind: OutgoingKind
     senders: tuple[str, ...]
     max_attempts: int
     on_unknown: str
     settings: RelaySettings
     file: str
     line: int
+
+    def open(self) -> Relay:
+        """Make the relay, which connects when it first sends."""
+        return self.kind.open(self.settings)
+
+    def probe(self) -> AsyncIterator[Finding]:
+        """Try everything that sending needs, and send nothing. Never raises a TransportError."""
+        return self.kind.probe(self.settings)
 
 
 class Profiles:
@@ -120,7 +156,7 @@ def load(folder: Path) -> Profiles:
     unique = _check_names(found)
     _check_addresses(one for one in unique if one.listens)
     _check_patterns(one for one in unique if one.listens)
-    _check_patterns(one for one in unique if one.direction == "incoming" and one.offer and not one.listens)
+    _check_patterns(one for one in unique if one.reads)
     _check_patterns(one for one in unique if one.direction == "outgoing")
     mistakes += [mistake for one in found for mistake in one.mistakes]
     if not found and not mistakes:
@@ -244,16 +280,22 @@ def _patterns(one: Draft) -> Iterator[tuple[tuple[str, int], str]]:
 
 def _incoming(one: Draft) -> IncomingProfile:
     assert isinstance(one.keys, IncomingKeys)
+    assert isinstance(one.kind, (MailboxKind, ListenerKind))
     assert isinstance(one.settings, (MailboxSettings, ListenerSettings))
     said = one.keys.model_fields_set
-    begins = "all" if one.keys.role == "forward" else one.settings.begins
+    begins: Start = "all"
+    settles = After("keep")
+    if isinstance(one.kind, MailboxKind):
+        settles = one.kind.settles
+        if one.keys.role != "forward":
+            begins = one.kind.begins
     return IncomingProfile(
         name=one.name,
         kind=one.kind,
         owners=one.keys.owners,
         tracking_rule=one.keys.rule,
         start=one.keys.start if "start" in said else begins,
-        after=one.keys.after if "after" in said else one.settings.settles,
+        after=one.keys.after if "after" in said else settles,
         settings=one.settings,
         file=one.file,
         line=one.line,
@@ -266,6 +308,7 @@ def _incoming(one: Draft) -> IncomingProfile:
 
 def _outgoing(one: Draft) -> OutgoingProfile:
     assert isinstance(one.keys, OutgoingKeys)
+    assert isinstance(one.kind, RelayKind)
     assert isinstance(one.settings, RelaySettings)
     return OutgoingProfile(
         name=one.name,

@@ -19,10 +19,21 @@ from router.profile.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys
 from router.profile.lines import KeyPath, key_lines
 from router.profile.role import check_role
 from router.profile.words import explain, suggest, unknown
-from transports import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings, is_of_mailbox
+from transports import (
+    IncomingKind,
+    ListenerKind,
+    ListenerSettings,
+    MailboxKind,
+    MailboxSettings,
+    OutgoingKind,
+    RelaySettings,
+    Secret,
+    Settings,
+    is_of_mailbox,
+)
 from transports.base import Action, Permanent
 
-Offer = type[MailboxSettings] | type[ListenerSettings] | type[RelaySettings]
+Kind = IncomingKind | OutgoingKind
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
@@ -36,7 +47,7 @@ _SYNTAX = {
 
 @dataclass(slots=True)
 class Draft:
-    """One profile's table; `keys`, `offer` and `settings` are None where they could not be understood."""
+    """One profile's table; `kind`, `keys` and `settings` are None where they could not be understood."""
 
     file: str
     direction: Direction
@@ -44,8 +55,7 @@ class Draft:
     table: Mapping[str, Any]
     lines: Mapping[KeyPath, int]
     mistakes: list[Mistake] = field(default_factory=list)
-    kind: str = ""
-    offer: Offer | None = None
+    kind: Kind | None = None
     keys: IncomingKeys | OutgoingKeys | None = None
     settings: MailboxSettings | ListenerSettings | RelaySettings | None = None
 
@@ -62,7 +72,12 @@ class Draft:
     @property
     def listens(self) -> bool:
         """Whether mail is handed to it."""
-        return self.offer is not None and issubclass(self.offer, ListenerSettings)
+        return isinstance(self.kind, ListenerKind)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it reads mailboxes."""
+        return isinstance(self.kind, MailboxKind)
 
     def line_of(self, path: KeyPath) -> int:
         """Find the line of a key of the table; of what contains it, where it does not stand there."""
@@ -134,28 +149,28 @@ def _draft(draft: Draft) -> Draft:
         draft.wrong((), "the name of a profile is made of a-z, A-Z, 0-9, - and _")
     common = COMMON[draft.direction]
     mine = keys(common)
-    draft.offer = _offer(draft)
-    known = {"transport": TRANSPORT, **mine, **(keys(draft.offer) if draft.offer else {})}
+    draft.kind = _kind(draft)
+    known = {"transport": TRANSPORT, **mine, **(keys(draft.kind.settings) if draft.kind else {})}
     draft.keys = _validate(draft, common, {key: value for key, value in draft.table.items() if key in mine}, known)
-    if draft.offer is not None:
+    if draft.kind is not None:
         rest = {key: value for key, value in draft.table.items() if key not in mine and key != "transport"}
-        draft.settings = _validate(draft, draft.offer, rest, known)
-        _check_secrets(draft, draft.offer)
-        _check_files(draft, draft.offer)
+        draft.settings = _validate(draft, draft.kind.settings, rest, known)
+        _check_secrets(draft, draft.kind.settings)
+        _check_files(draft, draft.kind.settings)
     if draft.listens:
         _check_listener(draft)
-    if draft.direction == "incoming" and draft.offer is not None:
+    if draft.listens or draft.reads:
         for path, words in check_role(draft.table, listens=draft.listens):
             draft.wrong(path, words)
-    if draft.offer is not None and issubclass(draft.offer, MailboxSettings):
-        _check_after(draft, draft.offer)
+    if isinstance(draft.kind, MailboxKind):
+        _check_after(draft, draft.kind)
     return draft
 
 
-def _offer(draft: Draft) -> Offer | None:
-    """Find the settings model that the draft's `transport` has for its direction."""
-    offers = {kind: getattr(transports.load(kind), draft.direction) for kind in transports.kinds()}
-    able = ", ".join(kind for kind, offer in offers.items() if offer is not None)
+def _kind(draft: Draft) -> Kind | None:
+    """Find the kind that the draft's `transport` names, for its direction."""
+    kinds = {name: getattr(transports.load(name), draft.direction) for name in transports.kinds()}
+    able = ", ".join(name for name, kind in kinds.items() if kind is not None)
     if "transport" not in draft.table:
         meant = [key for key in draft.table if suggest(key, ["transport"])]
         if meant:
@@ -163,17 +178,16 @@ def _offer(draft: Draft) -> Offer | None:
         else:
             draft.wrong((), f"transport is missing: there are {able}")
         return None
-    kind = draft.table["transport"]
-    if not isinstance(kind, str) or kind not in offers:
-        meant = get_close_matches(str(kind).lower(), offers, n=1)
+    name = draft.table["transport"]
+    if not isinstance(name, str) or name not in kinds:
+        meant = get_close_matches(str(name).lower(), kinds, n=1)
         hint = f'did you mean "{meant[0]}"? There are {able}' if meant else f"there are {able}"
         draft.wrong(("transport",), f"unknown transport; {hint}")
         return None
-    draft.kind = kind
-    offer: Offer | None = offers[kind]
-    if offer is None:
-        draft.wrong(("transport",), f'transport "{kind}" does not serve {draft.direction} profiles; there are {able}')
-    return offer
+    kind: Kind | None = kinds[name]
+    if kind is None:
+        draft.wrong(("transport",), f'transport "{name}" does not serve {draft.direction} profiles; there are {able}')
+    return kind
 
 
 def _validate(
@@ -200,9 +214,9 @@ def _mentioned(words: str, table: Mapping[str, Any]) -> KeyPath:
     return (name[0],) if name and name[0] in table else ()
 
 
-def _check_secrets(draft: Draft, offer: Offer) -> None:
+def _check_secrets(draft: Draft, model: type[Settings]) -> None:
     """Look whether each secret is where it is said to be; its value is read and forgotten."""
-    for key, info in keys(offer).items():
+    for key, info in keys(model).items():
         path = tuple(key.split("."))
         reference = _at(draft.table, path)
         if Secret not in models(info.annotation) or reference is None:
@@ -220,9 +234,9 @@ def _check_secrets(draft: Draft, offer: Offer) -> None:
                 draft.wrong((*path, "env" if secret.env else "file"), f"{key}: {error}")
 
 
-def _check_files(draft: Draft, offer: Offer) -> None:
+def _check_files(draft: Draft, model: type[Settings]) -> None:
     """Look whether each file that is named can be read: certificates, keys, authorities."""
-    for key, info in offer.model_fields.items():
+    for key, info in model.model_fields.items():
         name = draft.table.get(key)
         if Path not in get_args(info.annotation) or not isinstance(name, str):
             continue
@@ -245,14 +259,14 @@ def _at(table: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     return here
 
 
-def _check_after(draft: Draft, offer: type[MailboxSettings]) -> None:
+def _check_after(draft: Draft, kind: MailboxKind[Any]) -> None:
     """Look whether this kind of mailbox can do to its mail what is asked for."""
     # Looked at in the table, for other keys may be wrong; what is no `after` at all is told already.
     action = str(draft.table.get("after", "keep")).partition(":")[0]
-    if action in get_args(Action) and action not in offer.can:
-        *others, last = (one for one in get_args(Action) if one in offer.can)
+    if action in get_args(Action) and action not in kind.can:
+        *others, last = (one for one in get_args(Action) if one in kind.can)
         draft.wrong(
-            ("after",), f'after must be {", ".join(others)} or {last}: transport "{draft.kind}" cannot do "{action}"'
+            ("after",), f'after must be {", ".join(others)} or {last}: transport "{kind.name}" cannot do "{action}"'
         )
 
 

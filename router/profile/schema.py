@@ -16,12 +16,12 @@ def schema() -> dict[str, Any]:
     references: dict[Direction, list[dict[str, str]]] = {direction: [] for direction in get_args(Direction)}
     kinds: dict[str, str] = {}
     for direction, common in COMMON.items():
-        for kind in transports.kinds():
-            offer = getattr(transports.load(kind), direction)
-            if offer is not None:
-                name = f"{direction}_{kind}"
-                kinds[name] = kind
-                tables.append((create_model(name, __base__=(common, offer)), "validation"))
+        for transport in transports.kinds():
+            kind = getattr(transports.load(transport), direction)
+            if kind is not None:
+                name = f"{direction}_{transport}"
+                kinds[name] = transport
+                tables.append((create_model(name, __base__=(common, kind.settings)), "validation"))
                 references[direction].append({"$ref": f"#/$defs/{name}"})
     definitions = models_json_schema(tables)[1]
     for name, kind in kinds.items():

@@ -20,6 +20,8 @@ import uvloop
 import transports.imap.fetch
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
 from tests.servers.tls import Tls, make_tls
+from transports.base import After
+from transports.imap.account import ImapAccount
 from transports.imap.settings import ImapSettings
 
 MESSAGES = 2_000
@@ -46,7 +48,7 @@ async def ours(server: Dovecot, tls: Tls, step: int) -> float:
     transports.imap.fetch.FETCH_UIDS = step
     auth = {"user": "{mailbox}", "password": {"env": "IMAP_BENCHMARK_PASSWORD"}}
     settings = ImapSettings.model_validate({"host": HOST, "port": server.imaps, "ca_file": tls.ca_file, "auth": auth})
-    async with settings.open(MAILBOX) as account:
+    async with ImapAccount(settings, MAILBOX, After("keep")) as account:
         inbox = account.folder("INBOX")
         listing = await inbox.list(None, MESSAGES)
         begun = time.perf_counter()

@@ -19,6 +19,7 @@ import uvloop
 
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
 from tests.servers.tls import Tls, make_tls
+from transports.base import After
 from transports.imap.account import ImapAccount
 from transports.imap.settings import ImapSettings
 
@@ -42,13 +43,13 @@ def settings_for(server: Dovecot, tls: Tls) -> ImapSettings:
 async def rest(server: Dovecot, tls: Tls) -> str:
     settings = settings_for(server, tls)
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(settings.open("first@in.test"))
+        first = await stack.enter_async_context(ImapAccount(settings, "first@in.test", After("keep")))
         await drain(first)
         before = resident()
         accounts = []
         mailboxes = [f"rest-{os.getpid()}-{number}@in.test" for number in range(ACCOUNTS)]
         for number in range(ACCOUNTS):
-            account = await stack.enter_async_context(settings.open(mailboxes[number]))
+            account = await stack.enter_async_context(ImapAccount(settings, mailboxes[number], After("keep")))
             await drain(account)
             accounts.append(account)
         async with waiting(accounts):
@@ -85,7 +86,7 @@ async def waiting(accounts: Sequence[ImapAccount]) -> AsyncIterator[None]:
 
 
 async def large(server: Dovecot, tls: Tls) -> str:
-    async with settings_for(server, tls).open("large@in.test") as account:
+    async with ImapAccount(settings_for(server, tls), "large@in.test", After("keep")) as account:
         inbox = account.folder("INBOX")
         listing = await inbox.list(None, 1)
         before = resident()

@@ -30,15 +30,13 @@ class Post:
     def open(self, *, after: str = "keep", **changes: Any) -> Account:
         """Make a reader; it connects when it is entered."""
         incoming = transports.load(self.way.kind).incoming
-        assert incoming is not None
-        assert issubclass(incoming, transports.MailboxSettings)
+        assert isinstance(incoming, transports.MailboxKind)
         kind = KINDS[self.way.kind]
         keys: dict[str, Any] = {"timeout": 20, "poll": 600}  # a test that passes by a poll would take long
         if "login" in kind.abilities:
             keys |= {"ca_file": self._ca_file, "auth": {"user": "{mailbox}", "password": {"env": SECRET}}}
-        return incoming.model_validate(keys | {**kind.keys(self.server, self.way)} | changes).open(
-            self.mailbox, After.parse(after)
-        )
+        settings = incoming.settings.model_validate(keys | {**kind.keys(self.server, self.way)} | changes)
+        return incoming.open(settings, self.mailbox, After.parse(after))
 
     def put(self, *messages: bytes, folder: str = "INBOX", flags: Sequence[str] = ()) -> None:
         """Append messages to a folder, which is made if need be."""

@@ -26,6 +26,7 @@ from transports.base import (
     Unauthorized,
     Unreachable,
 )
+from transports.imap.account import ImapAccount
 from transports.imap.mailbox import ImapMailbox
 from transports.imap.settings import ImapSettings
 
@@ -54,7 +55,7 @@ def settings(dovecot: Dovecot, ca_file: Path, monkeypatch: pytest.MonkeyPatch) -
 def opened(settings: Callable[..., ImapSettings], mailbox: str) -> Open:
     @asynccontextmanager
     async def make(folder: str = "INBOX", **changes: Any) -> AsyncIterator[ImapMailbox]:
-        async with settings(**changes).open(mailbox) as account:
+        async with ImapAccount(settings(**changes), mailbox, After("keep")) as account:
             yield account.folder(folder)
 
     return make

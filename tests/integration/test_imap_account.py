@@ -25,7 +25,7 @@ def opened(dovecot: Dovecot, ca_file: Path, mailbox: str, monkeypatch: pytest.Mo
 
     def make(**changes: Any) -> ImapAccount:
         settings = {"host": HOST, "port": dovecot.imaps, "ca_file": ca_file, "timeout": 20, "poll": 600, "auth": auth}
-        return ImapSettings.model_validate(settings | changes).open(mailbox)
+        return ImapAccount(ImapSettings.model_validate(settings | changes), mailbox, After("keep"))
 
     return make
 

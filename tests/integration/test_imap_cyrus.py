@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.servers.cyrus import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Cyrus
-from transports.base import Unauthorized
+from transports.base import After, Unauthorized
+from transports.imap.account import ImapAccount
 from transports.imap.settings import ImapSettings
 
 
@@ -31,7 +32,7 @@ async def test_the_master_user_reads_any_mailbox(
 
     master = settings(cyrus, ca_file, user=MASTER_USER, password={"env": "IMAP_TEST_MASTER"})
     for name, subject in ((mailbox, b"Subject: theirs"), (other, b"Subject: other")):
-        async with master.open(name) as account:
+        async with ImapAccount(master, name, After("keep")) as account:
             box = account.folder("INBOX")
             (listed,) = (await box.list(None, 10)).copies
             (copy,) = [copy async for copy in box.fetch([listed.place], "whole")]
@@ -42,6 +43,7 @@ async def test_the_master_user_reads_any_mailbox(
 async def test_nobody_else_does(cyrus: Cyrus, ca_file: Path, mailbox: str, user: str) -> None:
     cyrus.deliver(mailbox, b"Subject: theirs\r\n\r\n")
 
+    refused = settings(cyrus, ca_file, user=user, password={"env": "IMAP_TEST_PASSWORD"})
     with pytest.raises(Unauthorized, match=f"{HOST}:{cyrus.imaps} refuses the login of {user}"):
-        async with settings(cyrus, ca_file, user=user, password={"env": "IMAP_TEST_PASSWORD"}).open(mailbox):
+        async with ImapAccount(refused, mailbox, After("keep")):
             pass

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.servers.imap_server import HOST, PASSWORD, ImapServer
-from transports.base import Cursor
+from transports.base import After, Cursor
+from transports.imap.account import ImapAccount
 from transports.imap.settings import ImapSettings
 
 BODY = b"From: a@out.test\r\nSubject: x\r\n\r\nx\r\n"
@@ -28,7 +29,7 @@ async def test_opening_with_news_costs_a_round_trip_less(
     server: ImapServer, settings: ImapSettings, mailbox: str
 ) -> None:
     async def listed(after: Cursor | None, *, qresync: bool = True) -> tuple[list[str], Cursor, int]:
-        async with settings.open(mailbox) as account:
+        async with ImapAccount(settings, mailbox, After("keep")) as account:
             assert "QRESYNC" in account.imap.enabled
             if not qresync:
                 account.imap.enabled.discard("QRESYNC")

@@ -10,6 +10,7 @@ import pytest
 from tests.servers.dovecot import PASSWORD
 from tests.servers.postfix import Postfix
 from transports.base import Envelope, Outcome, Unauthorized, Unreachable
+from transports.smtp.relay import SmtpRelay
 from transports.smtp.settings import SmtpRelaySettings
 
 # With these headers Postfix adds none of its own below.
@@ -32,7 +33,7 @@ async def begin() -> None:
 
 
 async def send(settings: dict[str, Any], *messages: Envelope) -> list[Sequence[Outcome]]:
-    async with SmtpRelaySettings(**({"host": "localhost"} | settings)).open() as relay:
+    async with SmtpRelay(SmtpRelaySettings(**({"host": "localhost"} | settings))) as relay:
         return [await relay.send(message, begin) for message in messages]
 
 

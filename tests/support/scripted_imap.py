@@ -7,6 +7,7 @@ from typing import Any
 from unittest import mock
 
 from transports.base import After, Cursor, Received, Settlement
+from transports.imap.account import ImapAccount
 from transports.imap.settings import ImapSettings
 
 Fault = Callable[[bytes], bytes | BaseException | None]
@@ -102,7 +103,7 @@ async def session(faults: Iterator[Fault | None], connect: Any = None, **changes
         mock.patch.dict(os.environ, {"IMAP_SCRIPT_PASSWORD": "secret"}),
         mock.patch.object(asyncio.get_running_loop(), "create_connection", connect or connect_to_memory),
     ):
-        async with ImapSettings.model_validate(made).open("a@in.test") as account:
+        async with ImapAccount(ImapSettings.model_validate(made), "a@in.test", After("keep")) as account:
             for folder in await account.folders():
                 view = account.folder(folder.name)
                 await view.list(Cursor("7:2:8"), 10)

@@ -49,7 +49,7 @@ class Pop3Server:
         return Pop3Settings.model_validate(made | changes)
 
     def open(self, after: str = "keep", **changes: Any) -> Pop3Account:
-        return self.settings(**changes).open("a@in.test", After.parse(after))
+        return Pop3Account(self.settings(**changes), "a@in.test", After.parse(after))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

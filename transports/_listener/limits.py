@@ -3,6 +3,10 @@
 import ssl
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from transports._listener.settings import MailListenerSettings
+from transports.base import Permanent
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +45,30 @@ class Budget:
 
     def give(self, size: int) -> None:
         self._left += size
+
+
+def limits_of(settings: MailListenerSettings) -> Limits:
+    """Read the limits from the settings, and the certificate. Raises Permanent if the certificate cannot be used."""
+    return Limits(
+        clients=settings.clients,
+        max_size=settings.max_size,
+        max_recipients=settings.max_recipients,
+        max_connections=settings.max_connections,
+        max_client_connections=settings.max_client_connections,
+        max_bad_commands=settings.max_bad_commands,
+        max_in_flight=settings.max_in_flight,
+        max_session=settings.max_session,
+        timeout=settings.timeout,
+        context=_server_context(settings.cert_file, settings.key_file) if settings.cert_file is not None else None,
+        require_tls=settings.require_tls,
+    )
+
+
+def _server_context(cert_file: Path, key_file: Path | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert_file, key_file)
+    except OSError as error:
+        raise Permanent(f"the certificate {cert_file} cannot be used: {error.strerror or error}") from None
+    return context

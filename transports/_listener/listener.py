@@ -1,8 +1,4 @@
-"""An open door for mail: what SMTP and LMTP listeners have in common.
-
-`_listener_address` is where it stands, `_listener_talk` what is said over one connection, `_listener_limits` what keeps
-many of them from becoming too much.
-"""
+"""Takes mail at an address: many conversations at once, within limits."""
 
 import asyncio
 import socket
@@ -12,7 +8,8 @@ from typing import Self
 
 from transports._listener.address import Address
 from transports._listener.conversation import Service, Talk
-from transports._listener.limits import Budget, Limits
+from transports._listener.limits import Budget, Limits, limits_of
+from transports._listener.settings import MailListenerSettings
 from transports.base import Accept, Admit
 
 GRACE = 5.0
@@ -26,6 +23,11 @@ class Door:
     address: Address
     protocol: type[Talk]
     limits: Limits
+
+
+def door_of(settings: MailListenerSettings, protocol: type[Talk]) -> Door:
+    """Put together what a listener needs. Raises Permanent if the certificate cannot be used."""
+    return Door(settings.listen_address, protocol, limits_of(settings))
 
 
 class MailListener:

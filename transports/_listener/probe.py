@@ -1,26 +1,32 @@
-"""Examining a listener: whether we can listen there, or do already, and who may come."""
+"""Probes a listener: whether we can listen there, or do already, and who may come."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 from transports._listener.address import Unix
-from transports._listener.conversation import IDENT, NOT_A_CLIENT, TOO_MANY
-from transports._listener.listener import Door, MailListener
+from transports._listener.conversation import IDENT, NOT_A_CLIENT, TOO_MANY, Talk
+from transports._listener.listener import Door, MailListener, door_of
+from transports._listener.settings import MailListenerSettings
 from transports.base import Finding, TransportError
 
 _BANNER_TIMEOUT = 5.0  # seconds
 
 
-async def examine_listener(listener: MailListener, door: Door) -> AsyncIterator[Finding]:
-    """See `ListenerSettings.examine`."""
-    yield await _bind(listener, door)
+async def probe_listener(settings: MailListenerSettings, protocol: type[Talk]) -> AsyncIterator[Finding]:
+    """See `ListenerKind.probe`."""
+    try:
+        door = door_of(settings, protocol)
+    except TransportError as error:
+        yield Finding("TLS", "failed", str(error), "are cert_file and key_file right, and may we read them?")
+        return
+    yield await _bind(door)
     yield _clients(door)
 
 
-async def _bind(listener: MailListener, door: Door) -> Finding:
+async def _bind(door: Door) -> Finding:
     name = door.address.name
     try:
-        async with listener:
+        async with MailListener(door):
             return Finding("address", "ok", f"{name} is free to listen at; no router does so now")
     except TransportError as error:
         banner = await _banner(door)

@@ -1,27 +1,19 @@
 """The settings that SMTP and LMTP listeners have in common."""
 
-import ssl
-from abc import abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 
 from transports._listener.address import Address
-from transports._listener.conversation import Talk
-from transports._listener.limits import Limits
-from transports._listener.listener import Door, MailListener
-from transports._listener.probe import examine_listener
 from transports._settings import ListenerSettings
-from transports.base import Finding, Permanent, TransportError
 
 
-class MailListenerSettings(ListenerSettings):
+class MailListenerSettings(ListenerSettings, ABC):
     """A listener, to which a mail server hands its users' mail, or copies of it."""
-
-    protocol: ClassVar[type[Talk]]
 
     clients: tuple[IPvAnyNetwork, ...] = Field(
         ("127.0.0.0/8", "::1/128"), min_length=1, validate_default=True, description="networks that may connect"
@@ -63,46 +55,7 @@ class MailListenerSettings(ListenerSettings):
             raise ValueError("max_in_flight must be at least max_size, or no message of that size could be taken")
         return self
 
-    def open(self) -> MailListener:
-        """Make the listener; it binds when it is entered. Raises Permanent if the certificate cannot be used."""
-        return MailListener(self._door())
-
-    async def examine(self) -> AsyncIterator[Finding]:
-        """Try whether it can listen, or does already. See `ListenerSettings.examine`."""
-        try:
-            door = self._door()
-        except TransportError as error:
-            yield Finding("TLS", "failed", str(error), "are cert_file and key_file right, and may we read them?")
-            return
-        async for finding in examine_listener(MailListener(door), door):
-            yield finding
-
+    @property
     @abstractmethod
-    def _address(self) -> Address:
-        """Read `listen`. Raises ValueError."""
-
-    def _door(self) -> Door:
-        limits = Limits(
-            clients=self.clients,
-            max_size=self.max_size,
-            max_recipients=self.max_recipients,
-            max_connections=self.max_connections,
-            max_client_connections=self.max_client_connections,
-            max_bad_commands=self.max_bad_commands,
-            max_in_flight=self.max_in_flight,
-            max_session=self.max_session,
-            timeout=self.timeout,
-            context=_server_context(self.cert_file, self.key_file) if self.cert_file is not None else None,
-            require_tls=self.require_tls,
-        )
-        return Door(self._address(), self.protocol, limits)
-
-
-def _server_context(cert_file: Path, key_file: Path | None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert_file, key_file)
-    except OSError as error:
-        raise Permanent(f"the certificate {cert_file} cannot be used: {error.strerror or error}") from None
-    return context
+    def listen_address(self) -> Address:
+        """Where it listens: `listen`, read."""

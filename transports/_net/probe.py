@@ -1,4 +1,4 @@
-"""What the examinations of servers have in common: the way there, step by step, and its TLS, in an admin's words."""
+"""What the probes of servers have in common: the way there, step by step, and its TLS, in an admin's words."""
 
 import asyncio
 import re

@@ -8,6 +8,9 @@ then raises Unreachable until the account is opened anew. Only fetching connects
 makes a server drop the connection, so that it does not stop its mailbox.
 """
 
+from transports._kinds import MailboxKind
+from transports.imap.account import ImapAccount
+from transports.imap.probe import probe_mailbox
 from transports.imap.settings import ImapSettings
 
-INCOMING = ImapSettings
+INCOMING = MailboxKind("imap", settings=ImapSettings, open=ImapAccount, probe=probe_mailbox)

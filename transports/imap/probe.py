@@ -1,4 +1,4 @@
-r"""Examining a mailbox, by EXAMINE, LIST and STATUS: nothing is selected, so that not even \Recent is lost."""
+r"""Probes a mailbox, by EXAMINE, LIST and STATUS: nothing is selected, so that not even \Recent is lost."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _QUOTA = re.compile(rb"\* QUOTA ", re.IGNORECASE)
 _NAMES_SHOWN = 20
 
 
-async def examine_mailbox(settings: ImapSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
-    """See `MailboxSettings.examine`."""
+async def probe_mailbox(settings: ImapSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+    """See `MailboxKind.probe`."""
     way, imap = await find_way(settings, PORTS, lambda: reach(settings))
     for finding in way:
         yield finding

@@ -1,15 +1,11 @@
 """The keys of an IMAP profile."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from transports._settings import KEEP, Auth, MailboxServerSettings
-from transports.base import After, Finding
-from transports.imap.account import ImapAccount
-from transports.imap.probe import examine_mailbox
+from transports._settings import Auth, MailboxServerSettings
 
 
 class ImapAuth(Auth):
@@ -51,11 +47,3 @@ class ImapSettings(MailboxServerSettings):
     def where(self) -> str:
         """Folders and server."""
         return f"{', '.join(self.folders)} at {self.host}"
-
-    def open(self, mailbox: str, after: After = KEEP) -> ImapAccount:
-        """Make a reader of one mailbox; it connects when it is entered."""
-        return ImapAccount(self, mailbox, after)
-
-    def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
-        """Try everything that reading needs. See `MailboxSettings.examine`."""
-        return examine_mailbox(self, mailbox, after)

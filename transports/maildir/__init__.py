@@ -9,6 +9,18 @@ is atomic: at no instant is a message half settled. Folders inside the mailbox a
 ".Customers.2026"), with names as IMAP writes them.
 """
 
+from transports._kinds import MailboxKind
+from transports.base import After
+from transports.maildir.account import MaildirAccount
+from transports.maildir.probe import probe_mailbox
 from transports.maildir.settings import MaildirSettings
 
-INCOMING = MaildirSettings
+INCOMING = MailboxKind(
+    "maildir",
+    settings=MaildirSettings,
+    open=MaildirAccount,
+    probe=probe_mailbox,
+    can=frozenset(["keep", "seen", "move", "delete"]),
+    begins="all",
+    settles=After("seen"),
+)

@@ -1,12 +1,9 @@
-"""Examining a Maildir, by looking only: nothing is made, moved or renamed."""
-
-from __future__ import annotations
+"""Probes a Maildir, by looking only: nothing is made, moved or renamed."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from transports._folders import wanted_folders
 from transports._settings import is_of_mailbox
@@ -14,17 +11,15 @@ from transports.base import After, Finding, Folder, Permanent, TransportError
 from transports.maildir import names
 from transports.maildir.account import MaildirAccount
 from transports.maildir.folders import find_folders
-
-if TYPE_CHECKING:
-    from transports.maildir.settings import MaildirSettings
+from transports.maildir.settings import MaildirSettings
 
 _NAMES_SHOWN = 20
 _PARTS = ("new", "cur")
 _ADVICE = 'is "path" right, and is the disk mounted (in a container: the volume)?'
 
 
-async def examine_mailbox(settings: MaildirSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
-    """See `MailboxSettings.examine`."""
+async def probe_mailbox(settings: MaildirSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+    """See `MailboxKind.probe`."""
     account = MaildirAccount(settings, mailbox or "", after)
     root = settings.path_of(mailbox or "")
     step = "folder"

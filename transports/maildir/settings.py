@@ -1,15 +1,10 @@
 """The keys of a Maildir profile."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from transports._settings import KEEP, MailboxSettings, fill_path
-from transports.base import After, Finding
-from transports.maildir.account import MaildirAccount
-from transports.maildir.probe import examine_mailbox
+from transports._settings import MailboxSettings, fill_path
 
 _AT_ONCE = 500
 
@@ -17,9 +12,6 @@ _AT_ONCE = 500
 class MaildirSettings(MailboxSettings):
     """Folders of mailboxes on disk."""
 
-    can: ClassVar = frozenset(["keep", "seen", "move", "delete"])
-    begins: ClassVar = "all"
-    settles: ClassVar = After("seen")
     path: str = Field(
         description="folder of the mailbox, the one that `new` and `cur` are in: `/var/mail/{mailbox}/Maildir`; "
         "`{mailbox}`, `{local}` and `{domain}` stand for the mailbox's address"
@@ -50,11 +42,3 @@ class MaildirSettings(MailboxSettings):
     def path_of(self, mailbox: str) -> Path:
         """Where this mailbox lies."""
         return Path(fill_path(self.path, mailbox))
-
-    def open(self, mailbox: str, after: After = KEEP) -> MaildirAccount:
-        """Make a reader of one mailbox."""
-        return MaildirAccount(self, mailbox, after)
-
-    def examine(self, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
-        """Look at everything that reading needs. See `MailboxSettings.examine`."""
-        return examine_mailbox(self, mailbox, after)

@@ -7,6 +7,10 @@ before we wait. A message is known by its UIDL; what was shown is remembered as 
 deletions happen, so that settling ends a session, and nothing is settled before QUIT is answered.
 """
 
+from transports._kinds import MailboxKind
+from transports.pop3.account import Pop3Account
+from transports.pop3.mailbox import CAN
+from transports.pop3.probe import probe_mailbox
 from transports.pop3.settings import Pop3Settings
 
-INCOMING = Pop3Settings
+INCOMING = MailboxKind("pop3", settings=Pop3Settings, open=Pop3Account, probe=probe_mailbox, can=CAN)

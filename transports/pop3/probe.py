@@ -1,23 +1,18 @@
-"""Examining a mailbox by one session, in which nothing is read and nothing deleted."""
-
-from __future__ import annotations
+"""Probes a mailbox by one session, in which nothing is read and nothing deleted."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from transports._net.probe import content, find_way, later
 from transports._settings import fill
 from transports.base import After, Finding, TransportError, Unauthorized
 from transports.pop3.connection import PORTS, Session, reach
-
-if TYPE_CHECKING:
-    from transports.pop3.settings import Pop3Settings
+from transports.pop3.settings import Pop3Settings
 
 _CAPABILITIES = ("UIDL", "TOP", "PIPELINING", "SASL", "RESP-CODES", "LOGIN-DELAY", "EXPIRE")
 
 
-async def examine_mailbox(settings: Pop3Settings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
-    """See `MailboxSettings.examine`."""
+async def probe_mailbox(settings: Pop3Settings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+    """See `MailboxKind.probe`."""
     way, session = await find_way(settings, PORTS, lambda: reach(settings))
     for finding in way:
         yield finding

@@ -1,6 +1,18 @@
-"""SMTP, both ways: a relay that carries our mail, and a listener to which a mail server hands copies (RFC 5321)."""
+"""SMTP, both ways (RFC 5321).
 
+A relay carries our mail:
+
+    settings → relay (the pool of connections) → session (one connection) → transaction (one message)
+
+A mail server hands copies to a listener: transports/_listener is what it has in common with LMTP.
+"""
+
+from transports._kinds import RelayKind
+from transports._listener import listener_kind
+from transports.smtp.conversation import SmtpTalk
+from transports.smtp.probe import probe_relay
+from transports.smtp.relay import SmtpRelay
 from transports.smtp.settings import SmtpListenerSettings, SmtpRelaySettings
 
-INCOMING = SmtpListenerSettings
-OUTGOING = SmtpRelaySettings
+INCOMING = listener_kind("smtp", SmtpListenerSettings, SmtpTalk)
+OUTGOING = RelayKind("smtp", settings=SmtpRelaySettings, open=SmtpRelay, probe=probe_relay)

@@ -1,24 +1,27 @@
-"""Examining a relay: everything up to the login, and QUIT; nothing is sent (RFC 5321)."""
+"""Probes a relay: everything up to the login, and QUIT; nothing is sent (RFC 5321)."""
 
 from collections.abc import AsyncIterator
 
 from transports._net.probe import find_way
-from transports._settings import Auth, RelaySettings
+from transports._settings import Auth
 from transports.base import Finding, TransportError, Unauthorized
-from transports.smtp.session import PORTS, Server, Session
+from transports.smtp.relay import server_of
+from transports.smtp.session import PORTS, Session
+from transports.smtp.settings import SmtpRelaySettings
 
 _EXTENSIONS = ("8bitmime", "smtputf8", "enhancedstatuscodes")
 
 
-async def examine_relay(settings: RelaySettings, server: Server, auth: Auth | None) -> AsyncIterator[Finding]:
-    """See `RelaySettings.examine`."""
+async def probe_relay(settings: SmtpRelaySettings) -> AsyncIterator[Finding]:
+    """See `RelayKind.probe`."""
+    server = await server_of(settings)
     way, session = await find_way(settings, PORTS, lambda: Session.reach(server))
     for finding in way:
         yield finding
     if session is None:
         return
     try:
-        login = await _log_in(session, auth)
+        login = await _log_in(session, settings.auth)
         yield login
         if login.state != "failed":
             yield _capabilities(session)

@@ -5,9 +5,9 @@ import socket
 from collections.abc import Sequence
 from typing import Self
 
-from transports._settings import Auth, RelaySettings
 from transports.base import Begin, Envelope, Outcome
 from transports.smtp.session import Server, Session
+from transports.smtp.settings import SmtpRelaySettings
 from transports.smtp.transaction import Stale, hand_over
 
 
@@ -16,16 +16,12 @@ class SmtpRelay:
 
     def __init__(
         self,
-        settings: RelaySettings,
-        auth: Auth | None,
+        settings: SmtpRelaySettings,
         *,
-        final_timeout: float = 600,
         idle: float = 30,
         messages: int = 100,
     ) -> None:
         self._settings = settings
-        self._auth = auth
-        self._final_timeout = final_timeout
         self._idle = idle
         self._messages = messages
         self._slots = asyncio.Semaphore(settings.connections)
@@ -33,7 +29,7 @@ class SmtpRelay:
         self._server: Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await server_of(self._settings, self._auth, self._final_timeout)
+        self._server = await server_of(self._settings)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -92,18 +88,18 @@ class SmtpRelay:
         session.hang_up()
 
 
-async def server_of(settings: RelaySettings, auth: Auth | None, final_timeout: float) -> Server:
+async def server_of(settings: SmtpRelaySettings) -> Server:
     """Put together all that a connection needs."""
     return Server(
         host=settings.host,
         port=settings.port,
         security=settings.security,
         allow_clear=settings.allow_clear,
-        auth=auth,
+        auth=settings.auth,
         ca_file=settings.ca_file,
         hello=await asyncio.to_thread(_own_name),
         timeout=settings.timeout,
-        final_timeout=final_timeout,
+        final_timeout=settings.final_timeout,
     )
 
 

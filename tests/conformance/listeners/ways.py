@@ -17,7 +17,6 @@ import pytest
 
 import transports
 from tests.servers.tls import Tls
-from transports import ListenerSettings
 from transports.base import Acceptance, Received
 
 HOST = "127.0.0.1"
@@ -97,10 +96,9 @@ class Served:
 async def serving(intake: Intake, way: Way, tls: Tls, folder: Path, **settings: Any) -> AsyncIterator[Served]:
     listen = {"listen": f"unix:{folder}/socket" if way.over == "unix" else f"{HOST}:0"}
     secured = {"cert_file": tls.certificate, "key_file": tls.key} if way.over == "starttls" else {}
-    model = transports.load(way.kind).incoming
-    assert model is not None
-    assert issubclass(model, ListenerSettings)
-    async with model(**(listen | secured | settings)).open() as listener:
+    kind = transports.load(way.kind).incoming
+    assert isinstance(kind, transports.ListenerKind)
+    async with kind.open(kind.settings(**(listen | secured | settings))) as listener:
         task = asyncio.create_task(listener.serve(intake.accept, intake.admit))
         try:
             yield Served(way, tls, folder, task, getattr(listener, "port", 0))

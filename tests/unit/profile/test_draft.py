@@ -39,10 +39,10 @@ values = st.sampled_from(
 
 def names(direction: Direction) -> list[str]:
     """Name the keys that some profile of this direction may have, and a stranger."""
-    offers = [getattr(transports.load(kind), direction) for kind in transports.kinds()]
+    kinds = [getattr(transports.load(name), direction) for name in transports.kinds()]
     found = {"stranger", *keys(COMMON[direction])}
-    for offer in offers:
-        found |= {key for key in keys(offer) if "." not in key} if offer else set()
+    for kind in kinds:
+        found |= {key for key in keys(kind.settings) if "." not in key} if kind else set()
     return sorted(found)
 
 

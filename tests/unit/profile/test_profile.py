@@ -86,7 +86,7 @@ def named(profiles: Profiles, name: str) -> IncomingProfile:
 
 def test_what_is_not_said_has_a_default(profiles: Profiles) -> None:
     staff = named(profiles, "staff")
-    assert staff.kind == "imap"
+    assert staff.kind.name == "imap"
     assert isinstance(staff.settings, MailboxSettings)
     assert (staff.owners, staff.tracking_rule) == (("*@example.com", "boss@other.example"), Rule.REPLIES)
     assert (staff.start, staff.after) == ("now", After("keep"))
@@ -264,8 +264,8 @@ def test_every_transport_has_an_example_that_works(kind: str, tmp_path: Path, mo
     monkeypatch.setattr(transports.Secret, "reveal", lambda *_: "hunter2")
     profiles = read(tmp_path, example=example(kind))
     offered = transports.load(kind)
-    assert {profile.kind for profile in profiles.incoming} == ({kind} if offered.incoming else set())
-    assert {profile.kind for profile in profiles.outgoing} == ({kind} if offered.outgoing else set())
+    assert {profile.kind.name for profile in profiles.incoming} == ({kind} if offered.incoming else set())
+    assert {profile.kind.name for profile in profiles.outgoing} == ({kind} if offered.outgoing else set())
 
 
 @pytest.mark.parametrize("kind", ["exchange", "../pyproject", "base", ""])

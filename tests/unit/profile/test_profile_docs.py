@@ -23,11 +23,11 @@ def tables() -> dict[str, dict[str, FieldInfo]]:
     found: dict[str, dict[str, FieldInfo]] = {
         direction: {"transport": TRANSPORT, **keys(common)} for direction, common in COMMON.items()
     }
-    for kind in transports.kinds():
+    for name in transports.kinds():
         for direction in COMMON:
-            offer = getattr(transports.load(kind), direction)
-            if offer is not None:
-                found[f"{direction} {kind}"] = dict(keys(offer))
+            kind = getattr(transports.load(name), direction)
+            if kind is not None:
+                found[f"{direction} {name}"] = dict(keys(kind.settings))
     return found
 
 

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from tests.support.paths import ROOT
-from transports import load
+from transports import ListenerKind, load
 from transports._listener.address import Inet, Unix
 from transports.lmtp import LmtpListenerSettings
 
 
 def test_it_listens_at_a_socket_or_at_an_address() -> None:
     settings = LmtpListenerSettings(listen="unix:/run/lmtp", mode="600", group="postfix")
-    assert settings._address() == Unix(Path("/run/lmtp"), 0o600, "postfix")
-    assert LmtpListenerSettings(listen="[::1]:24")._address() == Inet("::1", 24)
+    assert settings.listen_address == Unix(Path("/run/lmtp"), 0o600, "postfix")
+    assert LmtpListenerSettings(listen="[::1]:24").listen_address == Inet("::1", 24)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,9 @@ def test_what_it_cannot_be(keys: dict[str, Any], words: str) -> None:
 
 
 def test_mail_only_comes_in_by_it() -> None:
-    assert load("lmtp").incoming is LmtpListenerSettings
+    incoming = load("lmtp").incoming
+    assert isinstance(incoming, ListenerKind)
+    assert incoming.settings is LmtpListenerSettings
     assert load("lmtp").outgoing is None
 
 

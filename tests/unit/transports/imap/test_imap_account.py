@@ -10,8 +10,9 @@ import pytest
 
 from tests.servers.tls import Tls
 from tests.unit.transports.imap.test_imap_odd_servers import LOGIN, opened
-from transports.base import Folder, Missing, Permanent, Temporary, TransportError, Unauthorized, Unreachable
+from transports.base import After, Folder, Missing, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.imap import account as imap_account
+from transports.imap.account import ImapAccount
 from transports.imap.settings import ImapSettings
 
 OK = ["OK done"]
@@ -173,15 +174,15 @@ async def test_client_certificate_is_shown(tls: Tls, tmp_path: Path) -> None:
     server = await serve_with_client_certificates(tls, {"CAPABILITY": "* CAPABILITY IMAP4rev1\r\n"})
     try:
         shown = {"client_cert": tls.certificate, "client_key": tls.key}
-        async with settings_for(server, tls, **shown).open("a@in.test") as account:
+        async with ImapAccount(settings_for(server, tls, **shown), "a@in.test", After("keep")) as account:
             assert account.imap.state == "AUTH"
         with pytest.raises(Unreachable):
-            async with settings_for(server, tls).open("a@in.test"):
+            async with ImapAccount(settings_for(server, tls), "a@in.test", After("keep")):
                 pass
         (tmp_path / "no.pem").write_text("no certificate")
         for bad in (tmp_path / "no.pem", tmp_path / "missing.pem"):
             with pytest.raises(Permanent, match=f"the client certificate {bad} cannot be used"):
-                async with settings_for(server, tls, client_cert=bad).open("a@in.test"):
+                async with ImapAccount(settings_for(server, tls, client_cert=bad), "a@in.test", After("keep")):
                     pass
     finally:
         server.close()

@@ -91,7 +91,7 @@ async def opened(
         | changes
     )
     try:
-        async with settings.open("a@in.test") as account:
+        async with ImapAccount(settings, "a@in.test", After("keep")) as account:
             yield account, script
     finally:
         server.close()
@@ -474,8 +474,9 @@ def test_internal_dates() -> None:
 def test_example_profile() -> None:
     text = (ROOT / "profiles" / "imap.toml").read_text()
     profile = tomllib.loads(text)["incoming"]["staff"]
-    settings = load(profile["transport"]).incoming
-    assert settings is ImapSettings
+    kind = load(profile["transport"]).incoming
+    assert kind is not None
+    assert kind.settings is ImapSettings
     common = {"transport", "owners", "start", "after"}
-    settings.model_validate({key: value for key, value in profile.items() if key not in common})
+    kind.settings.model_validate({key: value for key, value in profile.items() if key not in common})
     assert str(After.parse(profile["after"])) == "keep"

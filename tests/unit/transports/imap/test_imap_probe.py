@@ -1,4 +1,4 @@
-"""Examining mailboxes on servers that no Dovecot would be: poor, full, or gone in the middle."""
+"""Probing mailboxes on servers that no Dovecot would be: poor, full, or gone in the middle."""
 
 import asyncio
 import ssl
@@ -10,6 +10,7 @@ import pytest
 
 from tests.servers.tls import make_tls
 from transports.base import After, Finding
+from transports.imap.probe import probe_mailbox
 from transports.imap.settings import ImapSettings
 
 SECRET = "a-secret-of-the-tests"
@@ -23,12 +24,12 @@ ANSWERS = {
 DROP = "DROP"
 
 
-async def examined(answers: Mapping[str, list[str]] | None = None, *more: str, **keys: Any) -> dict[str, Finding]:
+async def probed(answers: Mapping[str, list[str]] | None = None, *more: str, **keys: Any) -> dict[str, Finding]:
     """The last finding of each step."""
-    return {found.step: found for found in await examine(answers, *more, **keys)}
+    return {found.step: found for found in await probe(answers, *more, **keys)}
 
 
-async def examine(
+async def probe(
     answers: Mapping[str, list[str]] | None = None,
     capabilities: str = "IDLE UIDPLUS",
     *,
@@ -69,7 +70,7 @@ async def examine(
         }
     )
     try:
-        return [found async for found in settings.examine(mailbox, After.parse(after))]
+        return [found async for found in probe_mailbox(settings, mailbox, After.parse(after))]
     finally:
         server.close()
         await asyncio.gather(*talks)
@@ -82,7 +83,7 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_poor_server_works() -> None:
     heard: list[str] = []
-    found = await examined(heard=heard)
+    found = await probed(heard=heard)
     assert {one.state for one in found.values()} == {"ok"}
     assert found["folders"].words == "INBOX: 3 messages"
     assert found["TLS"].words == "there is none, and nothing leaves this machine"
@@ -91,28 +92,28 @@ async def test_a_poor_server_works() -> None:
 
 async def test_without_a_mailbox_nobody_logs_in() -> None:
     heard: list[str] = []
-    assert list(await examined(mailbox=None, heard=heard)) == ["name", "connection", "TLS"]
+    assert list(await probed(mailbox=None, heard=heard)) == ["name", "connection", "TLS"]
     assert "LOGIN" not in heard
 
 
 async def test_a_server_that_wants_no_login() -> None:
-    assert (await examined(greeting="* PREAUTH ready"))["login"].words == "the server wants none (PREAUTH)"
+    assert (await probed(greeting="* PREAUTH ready"))["login"].words == "the server wants none (PREAUTH)"
 
 
 async def test_without_idle() -> None:
-    found = (await examined(capabilities="UIDPLUS", poll=45))["capabilities"]
+    found = (await probed(capabilities="UIDPLUS", poll=45))["capabilities"]
     assert found.state == "warning"
     assert "only every 45 seconds" in found.words
     assert "poll" in found.advice
 
 
 async def test_uses_of_folders_that_only_names_tell() -> None:
-    assert (await examined(folders=["*"]))["capabilities"].state == "warning"
+    assert (await probed(folders=["*"]))["capabilities"].state == "warning"
 
 
 async def test_a_sent_folder_that_nobody_finds() -> None:
     answers = {"LIST": ['* LIST () "/" INBOX', "OK done"]}
-    found = [one for one in await examine(answers, "IDLE SPECIAL-USE", sent=True) if one.state == "warning"]
+    found = [one for one in await probe(answers, "IDLE SPECIAL-USE", sent=True) if one.state == "warning"]
     assert [(one.step, one.words) for one in found] == [
         ("folders", "there is no Sent folder, as far as the server tells")
     ]
@@ -129,7 +130,7 @@ async def test_a_sent_folder_that_nobody_finds() -> None:
     ],
 )
 async def test_what_happens_after_needs_capabilities(after: str, capabilities: str, state: str) -> None:
-    found = (await examined(capabilities=capabilities, after=after))["after"]
+    found = (await probed(capabilities=capabilities, after=after))["after"]
     assert found.state == state
     assert bool(found.advice) is (state == "warning")
 
@@ -146,20 +147,20 @@ async def test_what_happens_after_needs_capabilities(after: str, capabilities: s
 )
 async def test_keywords_by_permanentflags(permanent: str, keyword: str, state: str) -> None:
     answers = {"EXAMINE": [f"* OK [PERMANENTFLAGS ({permanent})] ok", "* OK [UIDVALIDITY 7] ok", "OK done"]}
-    assert (await examined(answers, after=f"keyword:{keyword}"))["after"].state == state
+    assert (await probed(answers, after=f"keyword:{keyword}"))["after"].state == state
 
 
 @pytest.mark.parametrize(("used", "state"), [(500, "ok"), (990, "warning")])
 async def test_a_quota(used: int, state: str) -> None:
     answers = {"GETQUOTAROOT": ['* QUOTAROOT "INBOX" ""', f'* QUOTA "" (STORAGE {used} 1000)', "OK done"]}
-    found = (await examined(answers, "IDLE QUOTA"))["quota"]
+    found = (await probed(answers, "IDLE QUOTA"))["quota"]
     assert found.state == state
     assert found.words == f"{'512' if used == 500 else '1.0'} {'kB' if used == 500 else 'MB'} of 1.0 MB are used"
 
 
 async def test_sizes_where_they_are_offered() -> None:
     answers = {"STATUS": ["* STATUS INBOX (MESSAGES 1 SIZE 12345)", "OK done"]}
-    assert (await examined(answers, "IDLE STATUS=SIZE"))["folders"].words == "INBOX: 1 message, 12 kB"
+    assert (await probed(answers, "IDLE STATUS=SIZE"))["folders"].words == "INBOX: 1 message, 12 kB"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ async def test_sizes_where_they_are_offered() -> None:
     ],
 )
 async def test_faults_end_in_words(answers: Mapping[str, list[str]], step: str, words: str) -> None:
-    found = await examined(answers)
+    found = await probed(answers)
     assert list(found)[-1] == step
     assert found[step].state == "failed"
     assert words in found[step].words
@@ -191,7 +192,7 @@ async def test_faults_end_in_words(answers: Mapping[str, list[str]], step: str, 
     ],
 )
 async def test_what_goes_away_by_itself_and_what_our_own_connections_keep_up(refusal: str, advice: str) -> None:
-    found = (await examined({"LOGIN": [f"NO {refusal}"]}))["login"]
+    found = (await probed({"LOGIN": [f"NO {refusal}"]}))["login"]
     assert refusal in found.words
     assert advice in found.advice
     assert ("by itself" in found.advice) is ("by itself" in advice)
@@ -209,11 +210,11 @@ async def test_what_goes_away_by_itself_and_what_our_own_connections_keep_up(ref
     ],
 )
 async def test_how_long_a_server_took_is_left_out(said: str, words: str) -> None:
-    assert (await examined({"EXAMINE": [f"NO {said}"]}))["folders"].words.endswith(f"cannot be opened: {words}")
+    assert (await probed({"EXAMINE": [f"NO {said}"]}))["folders"].words.endswith(f"cannot be opened: {words}")
 
 
 async def test_a_server_that_says_goodbye() -> None:
-    found = await examined(greeting="* BYE too busy")
+    found = await probed(greeting="* BYE too busy")
     assert list(found) == ["name", "connection"]
     assert "too busy" in found["connection"].words
 
@@ -222,7 +223,7 @@ async def test_a_certificate_that_ends_soon(tmp_path: Path) -> None:
     tls = make_tls(tmp_path, days=7)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tls.certificate, tls.key)
-    found = (await examined(context=context, mailbox=None, ca_file=str(tls.ca_file)))["TLS"]
+    found = (await probed(context=context, mailbox=None, ca_file=str(tls.ca_file)))["TLS"]
     assert found.state == "warning"
     assert ", 6 days from now" in found.words
     assert "renew the certificate" in found.advice
@@ -232,7 +233,7 @@ async def test_a_certificate_that_has_ended(tmp_path: Path) -> None:
     tls = make_tls(tmp_path, days=0)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tls.certificate, tls.key)
-    found = (await examined(context=context, mailbox=None, ca_file=str(tls.ca_file)))["TLS"]
+    found = (await probed(context=context, mailbox=None, ca_file=str(tls.ca_file)))["TLS"]
     assert found.state == "failed"
     assert "certificate has expired" in found.words
     assert "renew the certificate" in found.advice

@@ -19,7 +19,7 @@ from tests.support.letters import letter
 from tests.support.maildirs import deliver, files, make_maildir
 from tests.support.paths import ROOT
 from transports.base import After, Folder, Listed, Permanent, Settlement, Temporary, Unreachable
-from transports.maildir import names
+from transports.maildir import INCOMING, names
 from transports.maildir.account import MaildirAccount
 from transports.maildir.files import LARGEST
 from transports.maildir.mailbox import MaildirMailbox
@@ -34,7 +34,7 @@ def maildir(tmp_path: Path) -> Path:
 
 
 def account(maildir: Path, **keys: Any) -> MaildirAccount:
-    return MaildirSettings.model_validate({"path": str(maildir), **keys}).open(MAILBOX)
+    return MaildirAccount(MaildirSettings.model_validate({"path": str(maildir), **keys}), MAILBOX, After("keep"))
 
 
 @asynccontextmanager
@@ -391,6 +391,6 @@ def test_the_example_holds_what_is_the_default() -> None:
 def load(file: Path) -> dict[str, Any]:
     profile = tomllib.loads(file.read_text(encoding="utf-8"))["incoming"]["archive"]
     assert (profile.pop("transport"), profile.pop("owners")) == ("maildir", ["*@example.com"])
-    assert (profile.pop("start"), profile.pop("after")) == (MaildirSettings.begins, str(MaildirSettings.settles))
+    assert (profile.pop("start"), profile.pop("after")) == (INCOMING.begins, str(INCOMING.settles))
     assert isinstance(profile, dict)
     return profile

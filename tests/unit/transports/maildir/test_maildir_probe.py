@@ -1,4 +1,4 @@
-"""Examining Maildirs: what is told, and that nothing is changed by it."""
+"""Probing Maildirs: what is told, and that nothing is changed by it."""
 
 import os
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import pytest
 from tests.conformance.reading import message
 from tests.support.maildirs import deliver, files, make_maildir
 from transports.base import After, Finding
+from transports.maildir.probe import probe_mailbox
 from transports.maildir.settings import MaildirSettings
 
 MAILBOX = "ann@in.test"
@@ -20,12 +21,12 @@ def maildir(tmp_path: Path) -> Path:
     return make_maildir(tmp_path / MAILBOX / "Maildir")
 
 
-async def examined(
+async def probed(
     path: Path | str, after: str = "seen", *, mailbox: str | None = MAILBOX, **keys: Any
 ) -> Mapping[str, Finding]:
     """The last finding of each step."""
     settings = MaildirSettings.model_validate({"path": str(path), **keys})
-    return {found.step: found async for found in settings.examine(mailbox, After.parse(after))}
+    return {found.step: found async for found in probe_mailbox(settings, mailbox, After.parse(after))}
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ async def test_a_maildir_that_works(maildir: Path) -> None:
             deliver(maildir / folder, message(f"number {number}"), f"{number}.host")
     (maildir / "new" / "0.host").rename(maildir / "cur" / "0.host:2,S")
     before = files(maildir)
-    found = await examined(maildir.parents[1] / "{mailbox}/Maildir", folders=["INBOX", "Customers/2026"])
+    found = await probed(maildir.parents[1] / "{mailbox}/Maildir", folders=["INBOX", "Customers/2026"])
     assert {one.state for one in found.values()} == {"ok"}
     assert found["folder"].words == f"{maildir} is a Maildir"
     assert found["folders"].words == "INBOX: 3 messages, 2 of them new; Customers/2026: 1 message, 1 of them new"
@@ -53,15 +54,15 @@ async def test_a_maildir_that_works(maildir: Path) -> None:
 
 
 async def test_without_a_mailbox_the_folder_above_is_looked_at(maildir: Path) -> None:
-    found = await examined(maildir.parents[1] / "{domain}/{local}", mailbox=None)
+    found = await probed(maildir.parents[1] / "{domain}/{local}", mailbox=None)
     assert found == {"folder": Finding("folder", "ok", f"{maildir.parents[1]} is there")}
-    found = await examined("/nowhere/{mailbox}", mailbox=None)
+    found = await probed("/nowhere/{mailbox}", mailbox=None)
     assert (found["folder"].state, found["folder"].words) == ("failed", "there is no folder /nowhere")
-    assert (await examined(maildir, mailbox=None))["folder"].words == f"{maildir} is a Maildir"
+    assert (await probed(maildir, mailbox=None))["folder"].words == f"{maildir} is a Maildir"
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    found = await examined(tmp_path / "nowhere")
+    found = await probed(tmp_path / "nowhere")
     assert found.keys() == {"folder"}
     assert found["folder"].state == "failed"
     assert found["folder"].words == f"{tmp_path}/nowhere: No such file or directory"
@@ -70,17 +71,17 @@ async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 async def test_what_is_no_maildir(maildir: Path) -> None:
     (maildir / "new").rmdir()
-    found = (await examined(maildir))["folder"]
+    found = (await probed(maildir))["folder"]
     assert (found.state, found.words) == ("failed", f"{maildir} is no Maildir: it has no new")
     (maildir / "new").mkdir()
-    found = (await examined(maildir.parent))["folder"]
+    found = (await probed(maildir.parent))["folder"]
     assert found.words == f"{maildir.parent} is no Maildir: it has no new and no cur"
     assert found.advice == 'there is one in it: add "/Maildir" to "path"'
 
 
 async def test_a_folder_that_is_missing(maildir: Path) -> None:
     make_maildir(maildir / ".Archive")
-    found = (await examined(maildir, folders=["Nowhere", "a.b"]))["folders"]
+    found = (await probed(maildir, folders=["Nowhere", "a.b"]))["folders"]
     assert (found.state, found.words) == ("failed", 'there is no folder "a.b"')
     assert found.advice == 'write as "folders" what is there: INBOX, Archive'
 
@@ -90,7 +91,7 @@ async def test_messages_that_cannot_be_read(maildir: Path, barred: dict[str, int
         deliver(maildir, message(name), name)
     barred["1.host"] = os.R_OK
     settings = MaildirSettings(path=str(maildir))
-    findings = [found async for found in settings.examine(MAILBOX, After("keep"))]
+    findings = [found async for found in probe_mailbox(settings, MAILBOX, After("keep"))]
     assert [(found.step, found.state) for found in findings] == [
         ("folder", "ok"),
         ("folders", "warning"),
@@ -114,7 +115,7 @@ async def test_what_cannot_be_done_to_promoted_mail(
     maildir: Path, barred: dict[str, int], after: str, may_not_write: str, words: str
 ) -> None:
     barred[may_not_write] = os.W_OK
-    found = (await examined(maildir, after))["after"]
+    found = (await probed(maildir, after))["after"]
     assert found.state == "failed"
     assert found.words.startswith(words.format(maildir=maildir))
     assert found.advice

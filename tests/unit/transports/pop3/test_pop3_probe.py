@@ -1,4 +1,4 @@
-"""Examining maildrops on servers that neither Dovecot nor Cyrus would be."""
+"""Probing maildrops on servers that neither Dovecot nor Cyrus would be."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.scripted_pop3 import PASSWORD, SECRET, Pop3Server, mail
 from transports.base import After, Finding
+from transports.pop3.probe import probe_mailbox
 
 GOOD = ("UIDL", "TOP", "USER", "PIPELINING")
 
@@ -15,22 +16,22 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SECRET, PASSWORD)
 
 
-async def examine(server: Pop3Server, after: str = "keep", mailbox: str | None = "a@in.test") -> Sequence[Finding]:
+async def probe(server: Pop3Server, after: str = "keep", mailbox: str | None = "a@in.test") -> Sequence[Finding]:
     async with server:
-        found = [one async for one in server.settings().examine(mailbox, After.parse(after))]
+        found = [one async for one in probe_mailbox(server.settings(), mailbox, After.parse(after))]
     assert not any(line.startswith(("RETR", "TOP", "DELE")) for line in server.heard)
     assert not any(PASSWORD in one.words + one.advice for one in found)
     return found
 
 
-async def examined(server: Pop3Server, after: str = "keep") -> dict[str, Finding]:
+async def probed(server: Pop3Server, after: str = "keep") -> dict[str, Finding]:
     """The last finding of each step."""
-    return {one.step: one for one in await examine(server, after)}
+    return {one.step: one for one in await probe(server, after)}
 
 
 async def test_all_is_well() -> None:
     server = Pop3Server([(b"1", mail("one")), (b"2", mail("two"))])
-    found = await examine(server, "delete:14d")
+    found = await probe(server, "delete:14d")
     assert [one.step for one in found] == ["name", "connection", "TLS", "login", "capabilities", "folders", "after"]
     assert {one.state for one in found} == {"ok"}
     told = {one.step: one.words for one in found}
@@ -43,7 +44,7 @@ async def test_all_is_well() -> None:
 
 async def test_without_a_mailbox_nobody_logs_in() -> None:
     server = Pop3Server()
-    assert [one.step for one in await examine(server, mailbox=None)] == ["name", "connection", "TLS"]
+    assert [one.step for one in await probe(server, mailbox=None)] == ["name", "connection", "TLS"]
     assert server.heard == ["CAPA", "QUIT"]
 
 
@@ -58,7 +59,7 @@ async def test_without_a_mailbox_nobody_logs_in() -> None:
     ],
 )
 async def test_what_a_server_may_do_to_mail_is_a_warning(capabilities: list[str], words: str, advice: str) -> None:
-    found = (await examined(Pop3Server(capabilities=capabilities)))["capabilities"]
+    found = (await probed(Pop3Server(capabilities=capabilities)))["capabilities"]
     assert found.state == "warning"
     assert words in found.words
     assert advice in found.advice
@@ -66,14 +67,14 @@ async def test_what_a_server_may_do_to_mail_is_a_warning(capabilities: list[str]
 
 @pytest.mark.parametrize("capabilities", [[*GOOD, "EXPIRE NEVER"], [*GOOD, "LOGIN-DELAY 10"]])
 async def test_what_hurts_nobody_is_none(capabilities: list[str]) -> None:
-    assert (await examined(Pop3Server(capabilities=capabilities)))["capabilities"].state == "ok"
+    assert (await probed(Pop3Server(capabilities=capabilities)))["capabilities"].state == "ok"
 
 
 async def test_without_uidl() -> None:
     answers = {"UIDL": b"-ERR what?\r\n"}
-    found = (await examined(Pop3Server(answers=answers)))["folders"]
+    found = (await probed(Pop3Server(answers=answers)))["folders"]
     assert (found.state, 'only after = "delete"' in found.words) == ("failed", True)
-    assert (await examined(Pop3Server(answers=answers), "delete"))["folders"].state == "ok"
+    assert (await probed(Pop3Server(answers=answers), "delete"))["folders"].state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,6 @@ async def test_without_uidl() -> None:
     ],
 )
 async def test_logins_that_are_refused(answer: bytes | None, advice: str) -> None:
-    found = (await examined(Pop3Server(answers={"PASS": answer})))["login"]
+    found = (await probed(Pop3Server(answers={"PASS": answer})))["login"]
     assert found.state == "failed"
     assert found.advice.startswith(advice)

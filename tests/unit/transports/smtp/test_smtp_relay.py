@@ -31,7 +31,7 @@ class Begin:
 @contextlib.asynccontextmanager
 async def relay_to(server: ScriptedSmtp, **settings: Any) -> AsyncIterator[SmtpRelay]:
     settings = {"host": "127.0.0.1", "port": server.port, "security": "none"} | settings
-    async with SmtpRelaySettings(**settings).open() as relay:
+    async with SmtpRelay(SmtpRelaySettings(**settings)) as relay:
         yield relay
 
 
@@ -258,7 +258,7 @@ async def test_no_more_connections_than_allowed() -> None:
 async def test_an_idle_connection_is_dropped() -> None:
     async with ScriptedSmtp() as server:
         settings = SmtpRelaySettings(host="127.0.0.1", port=server.port, security="none")
-        async with SmtpRelay(settings, None, idle=0.01) as relay:
+        async with SmtpRelay(settings, idle=0.01) as relay:
             await relay.send(envelope(), Begin())
             await asyncio.wait_for(server.ended[0].wait(), 10)
             assert server.commands[0][-1] == "QUIT"
@@ -267,7 +267,7 @@ async def test_an_idle_connection_is_dropped() -> None:
 async def test_a_connection_is_dropped_after_so_many_messages() -> None:
     async with ScriptedSmtp() as server:
         settings = SmtpRelaySettings(host="127.0.0.1", port=server.port, security="none")
-        async with SmtpRelay(settings, None, messages=2) as relay:
+        async with SmtpRelay(settings, messages=2) as relay:
             for _ in range(4):
                 await relay.send(envelope(), Begin())
         assert [sum(line == "DATA" for line in commands) for commands in server.commands] == [2, 2]

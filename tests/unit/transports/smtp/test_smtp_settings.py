@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.paths import ROOT
-from transports import load
+from transports import ListenerKind, RelayKind, load
 from transports.smtp.settings import SmtpListenerSettings, SmtpRelaySettings
 
 
@@ -41,8 +41,11 @@ def test_only_this_machine_is_a_client_by_default() -> None:
 
 
 def test_the_kind_is_found() -> None:
-    assert load("smtp").incoming is SmtpListenerSettings
-    assert load("smtp").outgoing is SmtpRelaySettings
+    smtp = load("smtp")
+    assert isinstance(smtp.incoming, ListenerKind)
+    assert isinstance(smtp.outgoing, RelayKind)
+    assert smtp.incoming.settings is SmtpListenerSettings
+    assert smtp.outgoing.settings is SmtpRelaySettings
 
 
 def test_the_example_holds_settings_of_ours_and_of_every_profile() -> None:
