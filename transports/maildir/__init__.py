@@ -1,7 +1,8 @@
 """Maildir: mailboxes that lie on disk (cr.yp.to/proto/maildir.html), for sites without a network and for imports.
 
-    settings → account ─┬─ mailbox  list → fetch → settle, by the names of files
-                        └─ files    what is done on disk, in threads of its own
+    settings → account → mailbox   list → fetch → settle, by the names of files
+                            ├─ files   what is done on disk; it blocks
+                            └─ disk    threads for what blocks, and how long that may take
 
 A message is one file: delivered into `new`, and renamed into `cur` with its flags once a reader has seen it. The part
 of its name before ":" is its own for ever, so that a message stays the same wherever a mail program moves it. Renaming

@@ -1,34 +1,24 @@
 """One mailbox on disk, with its folders.
 
 A look at the disk costs two calls of the system for each folder, and sees what no inotify tells: mail that another
-machine delivers over NFS. What blocks is done in threads of their own, so that a disk that hangs hinders nobody else.
+machine delivers over NFS.
 """
 
-from __future__ import annotations
-
 import asyncio
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
+from typing import Self
 
 from transports._folders import wanted_folders
-from transports.base import After, Folder, TransportError, Unreachable
+from transports.base import After, Folder, TransportError
+from transports.maildir.disk import Disk
 from transports.maildir.files import MaildirFiles
 from transports.maildir.folders import find_folders
 from transports.maildir.mailbox import MaildirMailbox
-
-if TYPE_CHECKING:
-    from transports.maildir.settings import MaildirSettings
+from transports.maildir.settings import MaildirSettings
 
 LOOK = 0.5
 """Seconds between looks for new mail."""
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-_disk = ThreadPoolExecutor(16, thread_name_prefix="maildir")
 
 
 class MaildirAccount:
@@ -37,13 +27,13 @@ class MaildirAccount:
     def __init__(self, settings: MaildirSettings, mailbox: str, after: After) -> None:
         self._settings = settings
         self._after = after
-        self._root = settings.path_of(mailbox)
+        self._disk = Disk(settings.path_of(mailbox), settings.timeout)
         self._views: dict[str, MaildirMailbox] = {}
-        self._inbox = MaildirFiles(self._root, "INBOX")
+        self._inbox = MaildirFiles(self._disk.root, "INBOX")
         self._joined = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        await self.on_disk(self._inbox.stamp)
+        await self._disk.run(self._inbox.stamp)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -51,13 +41,13 @@ class MaildirAccount:
 
     async def folders(self) -> Sequence[Folder]:
         """Return the folders that the settings ask for. See `Account.folders`."""
-        there = await self.on_disk(find_folders, self._root)
+        there = await self._disk.run(find_folders, self._disk.root)
         return wanted_folders(there, self._settings.folders, self._after, sent=self._settings.sent)
 
     def folder(self, name: str) -> MaildirMailbox:
         """Return the view of one folder. See `Account.folder`."""
         if name not in self._views:
-            self._views[name] = MaildirMailbox(self, MaildirFiles(self._root, name), name)
+            self._views[name] = MaildirMailbox(self._disk, MaildirFiles(self._disk.root, name), name)
             self._joined.set()
         return self._views[name]
 
@@ -80,18 +70,9 @@ class MaildirAccount:
             if clock() < until:
                 await self._look()
 
-    async def on_disk(self, work: Callable[_P, _T], *arguments: _P.args, **keys: _P.kwargs) -> _T:
-        """Do what blocks in a thread. Raises Unreachable where that takes too long."""
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                return await asyncio.get_running_loop().run_in_executor(_disk, partial(work, *arguments, **keys))
-        except TimeoutError:
-            words = f"{self._root}: the disk has not answered for {self._settings.timeout:g} seconds"
-            raise Unreachable(words) from None
-
     async def _look(self) -> None:
         quiet = [view for view in self._views.values() if not view.dirty]
-        for view in await self.on_disk(_stirring, quiet):
+        for view in await self._disk.run(_stirring, quiet):
             await view.look()
 
 

@@ -1,11 +1,8 @@
 """One folder of a Maildir, as its readers see it."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
 
 from transports.base import (
     Cursor,
@@ -19,11 +16,9 @@ from transports.base import (
     Settlement,
     TransportError,
 )
+from transports.maildir.disk import Disk
 from transports.maildir.files import MaildirFiles, Stamp
 from transports.maildir.names import TOKEN, token
-
-if TYPE_CHECKING:
-    from transports.maildir.account import MaildirAccount
 
 GRANULE = 2.0
 """Seconds. Within so long, a disk may date two changes alike (FAT), so a folder that has just changed is read again."""
@@ -37,8 +32,8 @@ class MaildirMailbox:
     That is 1.2 MB for 100,000 messages.
     """
 
-    def __init__(self, account: MaildirAccount, files: MaildirFiles, name: str) -> None:
-        self._account = account
+    def __init__(self, disk: Disk, files: MaildirFiles, name: str) -> None:
+        self._disk = disk
         self._files = files
         self._lock = asyncio.Lock()
         self._ahead: Sequence[Listed] = ()
@@ -74,7 +69,7 @@ class MaildirMailbox:
         messages = [place.id for place in places if not place.validity]
         try:
             while places:
-                copies = await self._account.on_disk(self._files.read, messages, part)
+                copies = await self._disk.run(self._files.read, messages, part)
                 for copy in copies:
                     if copy is not None:
                         yield copy
@@ -91,7 +86,7 @@ class MaildirMailbox:
         wanted = [one for one in done if one.after.action != "keep" and not one.after.moves_to(self.name)]
         ours = [one for one in wanted if not one.place.validity]
         if ours:
-            await self._account.on_disk(self._files.settle, ours)
+            await self._disk.run(self._files.settle, ours)
 
     @property
     def urgent(self) -> bool:
@@ -116,7 +111,7 @@ class MaildirMailbox:
 
     async def _scan(self, seen: str) -> str:
         """Read the folder, and return what of `seen` is still there."""
-        scan = await self._account.on_disk(self._files.scan, seen)
+        scan = await self._disk.run(self._files.scan, seen)
         if scan.stamp != self._stamp:
             self._stamp, self._stamped_at = scan.stamp, scan.at
         self._is_final = scan.at - self._stamped_at >= GRANULE

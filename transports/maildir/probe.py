@@ -9,7 +9,7 @@ from transports._folders import wanted_folders
 from transports._settings import is_of_mailbox
 from transports.base import After, Finding, Folder, Permanent, TransportError
 from transports.maildir import names
-from transports.maildir.account import MaildirAccount
+from transports.maildir.disk import Disk
 from transports.maildir.folders import find_folders
 from transports.maildir.settings import MaildirSettings
 
@@ -20,24 +20,24 @@ _ADVICE = 'is "path" right, and is the disk mounted (in a container: the volume)
 
 async def probe_mailbox(settings: MaildirSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
     """See `MailboxKind.probe`."""
-    account = MaildirAccount(settings, mailbox or "", after)
     root = settings.path_of(mailbox or "")
+    disk = Disk(root, settings.timeout)
     step = "folder"
     try:
         if mailbox is None and is_of_mailbox(settings.path):
-            yield await account.on_disk(_above, settings.path)
+            yield await disk.run(_above, settings.path)
             return
-        found = await account.on_disk(_maildir, root)
+        found = await disk.run(_maildir, root)
         yield found
         if found.state == "failed" or mailbox is None:
             return
         step = "folders"
-        there = await account.on_disk(find_folders, root)
+        there = await disk.run(find_folders, root)
         wanted = wanted_folders(there, settings.folders, after, sent=settings.sent)
-        for finding in await account.on_disk(_all_of, _counted, root, wanted, there):
+        for finding in await disk.run(_all_of, _counted, root, wanted, there):
             yield finding
         step = "after"
-        for finding in await account.on_disk(_all_of, _after, root, wanted, after):
+        for finding in await disk.run(_all_of, _after, root, wanted, after):
             yield finding
     except TransportError as error:
         yield Finding(step, "failed", str(error), "is the disk there, and its server well?")

@@ -1,6 +1,10 @@
 """POP3: the INBOX of one mailbox, in sessions (RFC 1939, 2449).
 
-    settings → account → session (connect, TLS, login … QUIT) → maildrop → mailbox   list → fetch → settle
+    settings → connection   connect, TLS, login, one look at the maildrop, QUIT
+                   │
+               session      one connection after another, each for one task at a time
+                   │
+    account →  mailbox      list → fetch (poison: what cannot be read) → settle
 
 A session shows the maildrop as it was at the login, and locks it for everybody else: it is opened for a look, and ended
 before we wait. A message is known by its UIDL; what was shown is remembered as the set of these. QUIT is what makes

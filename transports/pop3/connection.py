@@ -1,6 +1,7 @@
-"""A POP3 session, from connecting to QUIT; every foreign exception ends here (RFC 1939, 2449, 2595, 3206, 5034)."""
+"""One POP3 connection, from connecting to QUIT; every foreign exception ends here.
 
-from __future__ import annotations
+RFC 1939, 2449, 2595, 3206, 5034.
+"""
 
 import asyncio
 import poplib
@@ -9,19 +10,16 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from transports._net.blocking import in_thread
 from transports._net.tls import client_context, no_connection
-from transports._settings import fill
+from transports._settings import Auth, Security, fill
 from transports.base import After, Permanent, Unauthorized, Unreachable
 from transports.pop3.maildrop import Maildrop, look
 from transports.pop3.reply import Refused, as_refusal
+from transports.pop3.settings import Pop3Settings
 from transports.pop3.wire import Wire
-
-if TYPE_CHECKING:
-    from transports._settings import Auth, Security
-    from transports.pop3.settings import Pop3Settings
 
 PORTS: Mapping[Security, int] = {"tls": 995, "starttls": 110, "none": 110}
 
@@ -35,22 +33,11 @@ class Silent(Unreachable):
     """The server is connected and does not answer."""
 
 
-async def reach(settings: Pop3Settings) -> Session:
-    """Return a connection that is ready for the login. Raises Unreachable, Temporary or Permanent."""
-    session = Session(settings, await _connect(settings))
-    try:
-        await session.begin()
-    except BaseException:
-        session.close()
-        raise
-    return session
+class Connection:
+    """One connection, and so one session.
 
-
-class Session:
-    """One connection. The maildrop in it is as it was at the login, and nobody else may have it meanwhile.
-
-    `maildrop` is what lies there, once it was `seen`. Who wants to know what has come since needs another session if
-    this one is `stale`.
+    `maildrop` is what lay there at the login, once it was `seen`. The connection is `stale` once it was listed: what
+    has come since is seen only over another one.
     """
 
     def __init__(self, settings: Pop3Settings, ready: socket.socket) -> None:
@@ -186,6 +173,17 @@ class Session:
         if "UTF8" in wire.capabilities:
             # Without it messages with UTF-8 headers come changed, or not at all (RFC 6856 §2).
             wire.utf8()
+
+
+async def reach(settings: Pop3Settings) -> Connection:
+    """Return a connection that is ready for the login. Raises Unreachable, Temporary or Permanent."""
+    connection = Connection(settings, await _connect(settings))
+    try:
+        await connection.begin()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 async def _connect(settings: Pop3Settings) -> socket.socket:

@@ -1,10 +1,7 @@
 """The INBOX of a POP3 account: what is new by UIDL, contents by TOP, and DELE (RFC 1939)."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from transports.base import (
     Action,
@@ -18,15 +15,13 @@ from transports.base import (
     Settlement,
     TransportError,
 )
+from transports.pop3.connection import Connection
 from transports.pop3.contents import heads, received_at
 from transports.pop3.cursor import cursor, mark, marks_of
-from transports.pop3.poison import Content, read_in_spite
+from transports.pop3.maildrop import Maildrop
+from transports.pop3.poison import Content, read_isolating
 from transports.pop3.reply import Refused
-
-if TYPE_CHECKING:
-    from transports.pop3.account import Pop3Account
-    from transports.pop3.connection import Session
-    from transports.pop3.maildrop import Maildrop
+from transports.pop3.session import Sessions
 
 FETCH_MESSAGES = 100
 FETCH_BYTES = 4 << 20
@@ -41,8 +36,8 @@ class Pop3Mailbox:
     `dirty`: there may be what was not shown. `troubled`: reading failed, so it is tried again only when it is time.
     """
 
-    def __init__(self, account: Pop3Account) -> None:
-        self._account = account
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
         self._shown: frozenset[bytes] = frozenset()
         self._cut: Cursor | None = None
         self._times: dict[str, datetime] = {}
@@ -55,19 +50,20 @@ class Pop3Mailbox:
         """Whether it is worth looking now."""
         return self.dirty and not self.troubled
 
-    def compare(self, session: Session) -> None:
-        """Note whether a session shows what was not shown to the reader."""
-        self.dirty = not self._shown.issuperset(map(mark, session.maildrop.numbers))
+    async def look(self) -> None:
+        """Note whether the session shows what was not shown to the reader."""
+        async with self._sessions.exclusive() as connection:
+            self.dirty = not self._shown.issuperset(map(mark, connection.maildrop.numbers))
 
     async def list(self, after: Cursor | None, limit: int) -> Listing:
         """List what came after the cursor. See `Mailbox.list`."""
         behind = marks_of(after)
-        # Who goes on with a listing that was cut short does so in the maildrop that it was of.
+        # The rest of a listing that was cut short is listed from the same maildrop, so in the same session.
         goes_on = after is not None and after == self._cut
         try:
-            async with self._account.turn(fresh=not goes_on) as session:
-                session.stale = True
-                listing = await self._list(session, behind, limit)
+            async with self._sessions.exclusive(fresh=not goes_on) as connection:
+                connection.stale = True
+                listing = await self._list(connection, behind, limit)
         except TransportError:
             self.troubled = True
             raise
@@ -79,9 +75,9 @@ class Pop3Mailbox:
         ids = [place.id for place in places if not place.validity]
         try:
             while ids:
-                async with self._account.turn() as session:
-                    group = _first_group(session.maildrop, ids)
-                contents = await read_in_spite(self._account, group, part, self._times)
+                async with self._sessions.exclusive() as connection:
+                    group = _first_group(connection.maildrop, ids)
+                contents = await read_isolating(self._sessions, group, part, self._times)
                 for id_ in group:
                     if id_ in contents:
                         yield self._received(id_, contents.pop(id_))
@@ -99,25 +95,25 @@ class Pop3Mailbox:
         ids = {one.place.id for one in done if one.after.action == "delete" and not one.place.validity}
         if not ids:
             return
-        async with self._account.turn() as session:
-            numbers = session.maildrop.numbers
+        async with self._sessions.exclusive() as connection:
+            numbers = connection.maildrop.numbers
             commands = [f"DELE {number}" for id_ in ids & numbers.keys() for number in numbers[id_]]
             try:
-                await session.run(lambda wire: wire.do(*commands), f"{session.peer} does not delete")
-                await session.quit()
+                await connection.run(lambda wire: wire.do(*commands), f"{connection.peer} does not delete")
+                await connection.quit()
             finally:
                 # Where one was refused, none is deleted.
-                session.close()
+                connection.close()
 
-    async def _list(self, session: Session, behind: frozenset[bytes], limit: int) -> Listing:
-        numbers, sizes = session.maildrop.numbers, session.maildrop.sizes
+    async def _list(self, connection: Connection, behind: frozenset[bytes], limit: int) -> Listing:
+        numbers, sizes = connection.maildrop.numbers, connection.maildrop.sizes
         marks = {id_: mark(id_) for id_ in numbers}
         self._untimed = {id_: at for id_, at in self._untimed.items() if id_ in numbers}
         if not limit:
             return Listing((), cursor(marks.values()))
         new = [id_ for id_ in numbers if marks[id_] not in behind]
         shown, more = new[:limit], len(new) > limit
-        tops = await session.run(lambda wire: list(heads(wire, [numbers[id_][0] for id_ in shown])))
+        tops = await connection.run(lambda wire: list(heads(wire, [numbers[id_][0] for id_ in shown])))
         self._times = {id_: self._time_of(id_, head) for id_, head in zip(shown, tops, strict=True)}
         copies = [Listed(Place("", id_), sizes[numbers[id_][0]], at) for id_, at in self._times.items()]
         after = cursor([*behind.intersection(marks.values()), *(marks[id_] for id_ in shown)])

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from transports._net.probe import content, find_way, later
 from transports._settings import fill
 from transports.base import After, Finding, TransportError, Unauthorized
-from transports.pop3.connection import PORTS, Session, reach
+from transports.pop3.connection import PORTS, Connection, reach
 from transports.pop3.settings import Pop3Settings
 
 _CAPABILITIES = ("UIDL", "TOP", "PIPELINING", "SASL", "RESP-CODES", "LOGIN-DELAY", "EXPIRE")
@@ -13,34 +13,34 @@ _CAPABILITIES = ("UIDL", "TOP", "PIPELINING", "SASL", "RESP-CODES", "LOGIN-DELAY
 
 async def probe_mailbox(settings: Pop3Settings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
     """See `MailboxKind.probe`."""
-    way, session = await find_way(settings, PORTS, lambda: reach(settings))
+    way, connection = await find_way(settings, PORTS, lambda: reach(settings))
     for finding in way:
         yield finding
-    if session is None:
+    if connection is None:
         return
     try:
         if mailbox is not None:
-            async for finding in _inside(session, settings, mailbox, after):
+            async for finding in _inside(connection, settings, mailbox, after):
                 yield finding
-        if not session.lost:
-            await session.quit()
+        if not connection.lost:
+            await connection.quit()
     except TransportError:
         pass  # what had to be known is known
     finally:
-        session.close()
+        connection.close()
 
 
-async def _inside(session: Session, settings: Pop3Settings, mailbox: str, after: After) -> AsyncIterator[Finding]:
+async def _inside(connection: Connection, settings: Pop3Settings, mailbox: str, after: After) -> AsyncIterator[Finding]:
     step = "login"
     try:
-        await session.log_in(settings.auth, mailbox)
+        await connection.log_in(settings.auth, mailbox)
         yield Finding("login", "ok", f"as {fill(settings.auth.user, mailbox)}")
         step = "capabilities"
-        for finding in _capabilities(session.capabilities, settings):
+        for finding in _capabilities(connection.capabilities, settings):
             yield finding
         step = "folders"
-        await session.look(mailbox, after)
-        sizes = session.maildrop.sizes
+        await connection.look(mailbox, after)
+        sizes = connection.maildrop.sizes
         yield Finding("folders", "ok", f"INBOX: {content(len(sizes), sum(sizes.values()))}")
         if after.action == "delete":
             yield Finding("after", "ok", f"{after} can be done")
