@@ -11,7 +11,8 @@ import pkgutil
 from dataclasses import dataclass
 
 from transports._kinds import IncomingKind, ListenerKind, MailboxKind, OutgoingKind, RelayKind
-from transports._settings import ListenerSettings, MailboxSettings, RelaySettings, Secret, Settings, is_of_mailbox
+from transports._net.auth import Secret, is_of_mailbox
+from transports._settings import ListenerSettings, MailboxSettings, RelaySettings, Settings
 
 __all__ = [
     "IncomingKind",

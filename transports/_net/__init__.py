@@ -1,1 +1,1 @@
-"""What every kind that talks to a server needs: TLS, threads for what blocks, and the way to a server as findings."""
+"""What every kind that talks to a server needs: logins, TLS, threads for what blocks, and the way there as findings."""

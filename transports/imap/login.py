@@ -8,9 +8,10 @@ import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from transports._net import sasl
+from transports._net.auth import fill
 from transports._net.tls import client_context, no_connection
 from transports._net.tls_link import TlsLink
-from transports._settings import fill
 from transports.base import Permanent, Unauthorized, Unreachable
 from transports.imap.encode import quoted
 from transports.imap.protocol import FOREIGN, ImapProtocol
@@ -110,9 +111,8 @@ async def _authenticate(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) ->
     protocol.capabilities = set()
     if "AUTH=PLAIN" in offered:
         # Unlike LOGIN it carries any character, and in whose name we come (RFC 4616).
-        if "\0" in authorised + user + password:
-            raise Permanent("user and password cannot hold a NUL")
-        token = base64.b64encode(f"{authorised}\0{user}\0{password}".encode()).decode()
+        (response,) = sasl.plain(user, password, authorised).responses
+        token = base64.b64encode(response).decode()
         at_once = (token,) if "SASL-IR" in offered else ()
         reply = await protocol.run("AUTHENTICATE", "PLAIN", *at_once, answers=() if at_once else (token,))
     elif authorised:

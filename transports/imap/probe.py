@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from transports._folders import wanted_folders
+from transports._net.auth import fill
 from transports._net.probe import content, find_way, later, volume
-from transports._settings import fill
 from transports.base import After, Finding, Folder, TransportError, Unauthorized
 from transports.imap.decode import status, values
 from transports.imap.folders import find_folders, is_there

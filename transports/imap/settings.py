@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from transports._settings import Auth, MailboxServerSettings
+from transports._net.auth import Auth
+from transports._settings import MailboxServerSettings
 
 
 class ImapAuth(Auth):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from transports._settings import MailboxSettings, fill_path
+from transports._net.auth import fill_path
+from transports._settings import MailboxSettings
 
 _AT_ONCE = 500
 

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from transports._net import sasl
+from transports._net.auth import Auth, fill
 from transports._net.blocking import in_thread
 from transports._net.tls import client_context, no_connection
-from transports._settings import Auth, Security, fill
+from transports._settings import Security
 from transports.base import After, Permanent, Unauthorized, Unreachable
 from transports.pop3.maildrop import Maildrop, look
 from transports.pop3.reply import Refused, as_refusal
@@ -83,17 +85,18 @@ class Connection:
 
     async def log_in(self, auth: Auth, mailbox: str) -> None:
         """Log in, by SASL PLAIN where it is offered. Raises Unauthorized, Temporary or Permanent."""
-        user, password = fill(auth.user, mailbox), auth.password.reveal(mailbox)
-        if re.search(r"[\0\r\n]", user + password):
-            raise Permanent("user and password cannot hold a line break or NUL")
+        user, password = fill(auth.user, mailbox), await asyncio.to_thread(auth.password.reveal, mailbox)
         offered = self.capabilities
-        plain = "PLAIN" in offered.get("SASL", ())
-        if not plain and offered and "USER" not in offered:
-            raise Permanent(f'{self.peer} accepts no password in clear: security = "starttls" or "tls" is needed')
+        mechanism = sasl.plain(user, password) if "PLAIN" in offered.get("SASL", ()) else None
+        if mechanism is None:
+            if re.search(r"[\0\r\n]", user + password):
+                raise Permanent("user and password cannot hold a line break or NUL")
+            if offered and "USER" not in offered:
+                raise Permanent(f'{self.peer} accepts no password in clear: security = "starttls" or "tls" is needed')
 
         def enter(wire: Wire) -> None:
-            if plain:  # it carries any character
-                wire.plain(user, password)
+            if mechanism is not None:  # it carries any character
+                wire.authenticate(mechanism)
             else:
                 wire.user(user)
                 wire.pass_(password)

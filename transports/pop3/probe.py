@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
+from transports._net.auth import fill
 from transports._net.probe import content, find_way, later
-from transports._settings import fill
 from transports.base import After, Finding, TransportError, Unauthorized
 from transports.pop3.connection import PORTS, Connection, reach
 from transports.pop3.settings import Pop3Settings

@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from transports._settings import Auth, MailboxServerSettings
+from transports._net.auth import Auth
+from transports._settings import MailboxServerSettings
 
 
 class Pop3Settings(MailboxServerSettings):

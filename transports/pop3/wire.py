@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from transports._net.sasl import Mechanism
 from transports.pop3.reply import Refused
 
 CONTENT_LIMIT = 128 << 20
@@ -49,12 +50,13 @@ class Wire(poplib.POP3):
         self.capabilities = {name: arguments for name, *arguments in filter(None, words)}
         return self.capabilities
 
-    def plain(self, user: str, password: str) -> None:
-        """Log in by SASL PLAIN (RFC 5034, RFC 4616)."""
-        # In two steps, since a command's line ends at 255 bytes (RFC 5034 §4).
-        self._say("AUTH PLAIN")
-        self._require(b"+")
-        self._say(base64.b64encode(f"\0{user}\0{password}".encode()).decode())
+    def authenticate(self, mechanism: Mechanism) -> None:
+        """Log in by SASL (RFC 5034)."""
+        # Without an initial response, since a command's line ends at 255 bytes (RFC 5034 §4).
+        self._say(f"AUTH {mechanism.name}")
+        for response in mechanism.responses:
+            self._require(b"+")
+            self._say(base64.b64encode(response).decode())
         self._require(b"+OK")
 
     def do(self, *commands: str) -> None:

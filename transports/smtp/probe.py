@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator
 
+from transports._net.auth import Auth
 from transports._net.probe import find_way
-from transports._settings import Auth
 from transports.base import Finding, TransportError, Unauthorized
 from transports.smtp.relay import server_of
 from transports.smtp.session import PORTS, Session

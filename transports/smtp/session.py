@@ -1,6 +1,7 @@
 """One connection to a relay: opened, logged in, and used for one message after the other (RFC 5321, aiosmtplib)."""
 
 import asyncio
+import base64
 import contextlib
 import ssl
 from collections.abc import Coroutine, Iterator
@@ -12,8 +13,10 @@ from typing import Any, Self, cast
 import aiosmtplib
 from aiosmtplib.response import SMTPResponse
 
+from transports._net import sasl
+from transports._net.auth import Auth
 from transports._net.tls import client_context, no_connection
-from transports._settings import Auth, Security
+from transports._settings import Security
 from transports.base import Permanent, Temporary, Unauthorized, Unreachable
 from transports.smtp.chunks import wire
 
@@ -128,8 +131,19 @@ class Session:
                 f"{server.host} offers no login that we speak (PLAIN, LOGIN): {' '.join(offered) or 'none'}"
             )
         password = await asyncio.to_thread(auth.password.reveal)
-        # Not client.login(): it tries one method after the other, and three failures lock accounts.
-        await (client.auth_plain if method == "plain" else client.auth_login)(auth.user, password)
+        # Only this one: three failures lock an account, so the others are not tried after it.
+        await self._authenticate((sasl.plain if method == "plain" else sasl.login)(auth.user, password))
+
+    async def _authenticate(self, mechanism: sasl.Mechanism) -> None:
+        """Log in, with an initial response (RFC 4954 §4). Raises aiosmtplib.SMTPAuthenticationError."""
+        initial, *others = map(base64.b64encode, mechanism.responses)
+        reply = await self._client.execute_command(b"AUTH", mechanism.name.encode(), initial)
+        for response in others:
+            if reply.code != aiosmtplib.SMTPStatus.auth_continue:
+                break
+            reply = await self._client.execute_command(response)
+        if reply.code != aiosmtplib.SMTPStatus.auth_successful:
+            raise aiosmtplib.SMTPAuthenticationError(reply.code, reply.message)
 
     @property
     def _protocol(self) -> aiosmtplib.protocol.SMTPProtocol:

@@ -4,7 +4,8 @@ from pydantic import Field, field_validator
 
 from transports._listener.address import Address, Inet
 from transports._listener.settings import MailListenerSettings
-from transports._settings import Auth, RelaySettings, is_of_mailbox
+from transports._net.auth import Auth, is_of_mailbox
+from transports._settings import RelaySettings
 
 
 class SmtpRelaySettings(RelaySettings):

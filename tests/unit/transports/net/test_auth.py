@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from transports._settings import Secret, fill, is_of_mailbox
+from transports._net.auth import Secret, fill, is_of_mailbox
+from transports.base import Permanent
 
 MAILBOX = "info@büro.example"
 
@@ -39,3 +40,9 @@ def test_no_mailbox_leads_out_of_the_folder_of_the_secrets(tmp_path: Path, mailb
     for word in ("mailbox", "mailbox_ascii", "local"):
         named = Secret(file=tmp_path / f"{{{word}}}").where(mailbox).removeprefix(f"the file {tmp_path}")
         assert ".." not in named.split("/")
+
+
+def test_a_secret_of_the_environment_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINDS_TEST_SECRET", "p\udce4ssword")  # b"p\xe4ssword", as Python gives it
+    with pytest.raises(Permanent, match="KINDS_TEST_SECRET is not UTF-8 text"):
+        Secret(env="KINDS_TEST_SECRET").reveal()
