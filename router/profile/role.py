@@ -40,7 +40,7 @@ def _check_owners(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     if several and ("auth" in table or "path" in table) and not any(map(is_of_mailbox, opening)):
         words = (
             "owners: all of them would be given the mail of one mailbox: write {mailbox} where the profile says which "
-            "one it is (user, authorise, path), or name one owner"
+            "one it is (user, act_as, path), or name one owner"
         )
         yield ("owners",), words
 

@@ -27,6 +27,9 @@ _WORDS = {
     "too_short": "must not be empty",
     "tuple_type": 'must be a list, such as ["one", "two"]',
 }
+RENAMED = {"auth.authorise": "auth.act_as"}
+"""Keys that had another name, by that name: they are told, and not accepted."""
+
 _RANGES = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 
@@ -53,7 +56,9 @@ def dotted(path: KeyPath) -> str:
 
 
 def unknown(key: str, known: Collection[str]) -> str:
-    """Say that a key is unknown, and what may have been meant."""
+    """Say that a key is unknown, or has another name now, and what may have been meant."""
+    if (renamed := RENAMED.get(key)) in known:
+        return f"{key} is called {renamed} now"
     meant = suggest(key, known)
     return f'unknown key "{key}"' + (f'; did you mean "{meant}"?' if meant else "")
 

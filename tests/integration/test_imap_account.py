@@ -178,8 +178,8 @@ async def test_all_views_know_that_the_connection_is_lost(opened: Open) -> None:
             await account.changed()
 
 
-async def test_master_user_by_authorisation_identity(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
+async def test_master_user_by_authorization_identity(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
     dovecot.append(mailbox, BODY)
-    auth = {"user": MASTER_USER, "authorise": "{mailbox}", "password": {"env": "IMAP_TEST_MASTER"}}
+    auth = {"user": MASTER_USER, "act_as": "{mailbox}", "password": {"env": "IMAP_TEST_MASTER"}}
     async with opened(auth=auth) as account:
         assert len((await account.folder("INBOX").list(None, 9)).copies) == 1

@@ -13,7 +13,7 @@ from transports.imap.settings import ImapSettings
 
 
 def settings(cyrus: Cyrus, ca_file: Path, **auth: Any) -> ImapSettings:
-    keys = {"host": HOST, "port": cyrus.imaps, "ca_file": ca_file, "auth": {"authorise": "{mailbox}"} | auth}
+    keys = {"host": HOST, "port": cyrus.imaps, "ca_file": ca_file, "auth": {"act_as": "{mailbox}"} | auth}
     return ImapSettings.model_validate(keys)
 
 

@@ -1,7 +1,7 @@
 """A private Cyrus IMAP 3: IMAP, POP3 and LMTP on free loopback ports, every mailbox there for the asking.
 
 Debian lets only one IMAP server be installed, so `tests/install-servers` unpacks Cyrus beside Dovecot, into `UNPACKED`.
-`MASTER_USER` with `MASTER_PASSWORD` opens any mailbox by SASL PLAIN with the mailbox as authorisation identity, and by
+`MASTER_USER` with `MASTER_PASSWORD` opens any mailbox by SASL PLAIN with the mailbox as authorization identity, and by
 itself is an administrator. It refuses passwords in clear, and says that something is new at once (idled). Its syslog
 goes nowhere: `log()` is only what it says to whoever starts it.
 """

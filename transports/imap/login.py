@@ -104,25 +104,25 @@ async def _starttls(protocol: ImapProtocol, settings: ImapSettings) -> None:
 
 async def _authenticate(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:
     user = fill(auth.user, mailbox)
-    authorised = fill(auth.authorise or "", mailbox)
+    act_as = fill(auth.act_as or "", mailbox)
     password = auth.password.reveal(mailbox)
     offered = protocol.capabilities
     # What was offered before the login is stale after it.
     protocol.capabilities = set()
     if "AUTH=PLAIN" in offered:
         # Unlike LOGIN it carries any character, and in whose name we come (RFC 4616).
-        (response,) = sasl.plain(user, password, authorised).responses
+        (response,) = sasl.plain(user, password, act_as).responses
         token = base64.b64encode(response).decode()
         at_once = (token,) if "SASL-IR" in offered else ()
         reply = await protocol.run("AUTHENTICATE", "PLAIN", *at_once, answers=() if at_once else (token,))
-    elif authorised:
-        raise Permanent(f"{protocol.peer} does not offer AUTH=PLAIN, which auth.authorise needs")
+    elif act_as:
+        raise Permanent(f"{protocol.peer} does not offer AUTH=PLAIN, which auth.act_as needs")
     elif "LOGINDISABLED" in offered:
         raise Permanent(f'{protocol.peer} accepts no password in clear: security = "starttls" or "tls" is needed')
     else:
         reply = await protocol.run("LOGIN", quoted(user), quoted(password))
     if not reply.ok:
-        whom = f"{user} for {authorised}" if authorised else user
+        whom = f"{user} for {act_as}" if act_as else user
         raise reply.without(password).refusal(f"{protocol.peer} refuses the login of {whom}", Unauthorized)
     protocol.state = "AUTH"
 

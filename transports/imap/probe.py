@@ -74,7 +74,7 @@ async def _log_in(imap: ImapProtocol, settings: ImapSettings, mailbox: str) -> F
         return Finding("login", "ok", "the server wants none (PREAUTH)")
     auth = settings.auth
     await enter(imap, auth, mailbox)
-    whom = f" in the name of {fill(auth.authorise, mailbox)}" if auth.authorise else ""
+    whom = f" in the name of {fill(auth.act_as, mailbox)}" if auth.act_as else ""
     return Finding("login", "ok", f"as {fill(auth.user, mailbox)}{whom}")
 
 

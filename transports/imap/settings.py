@@ -12,10 +12,10 @@ from transports._settings import MailboxServerSettings
 class ImapAuth(Auth):
     """How to log in: as the mailbox itself, or as a master user in its name."""
 
-    authorise: str | None = Field(
+    act_as: str | None = Field(
         None,
         min_length=1,
-        description="in whose name `user` comes (SASL PLAIN's authorisation identity): `{mailbox}` for a master user",
+        description="in whose name `user` comes (SASL's authorization identity): `{mailbox}` for a master user",
     )
 
 

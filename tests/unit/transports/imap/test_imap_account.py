@@ -97,9 +97,9 @@ async def test_names_in_utf7_where_the_server_refuses_utf8() -> None:
         assert 'SELECT "B&APw-ro"' in server.heard
 
 
-async def test_authorisation_identity_needs_plain() -> None:
-    auth = {"user": "master", "authorise": "{mailbox}", "password": {"env": "IMAP_TEST_PASSWORD"}}
-    with pytest.raises(Permanent, match=r"does not offer AUTH=PLAIN, which auth\.authorise needs"):
+async def test_authorization_identity_needs_plain() -> None:
+    auth = {"user": "master", "act_as": "{mailbox}", "password": {"env": "IMAP_TEST_PASSWORD"}}
+    with pytest.raises(Permanent, match=r"does not offer AUTH=PLAIN, which auth\.act_as needs"):
         async with opened(auth=auth):
             pass
     with pytest.raises(Unauthorized, match=r"refuses the login of master for a@in\.test: not you"):
