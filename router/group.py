@@ -12,7 +12,7 @@ Answer = TypeVar("Answer")
 class Group(Generic[Item, Answer]):
     """Calls `flush` with what has gathered while the last call ran, at most `at_most` items; one answer per item.
 
-    An exception of `flush` goes to all whose items were in it. Cancelling one that waits cancels nobody else's.
+    An exception of `flush` goes to all whose items were in it. Canceling one that waits cancels nobody else's.
     """
 
     def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], at_most: int = 100) -> None:

@@ -274,7 +274,7 @@ class Listener(Protocol):
     async def __aexit__(self, *exc: object) -> None: ...
 
     async def serve(self, accept: "Accept", admit: "Admit") -> None:
-        """Serve until cancelled. A 2xx of `accept` promises that the message is safe; when it raises, we answer 4xx.
+        """Serve until canceled. A 2xx of `accept` promises that the message is safe; when it raises, we answer 4xx.
 
         `accept` gives one answer per envelope recipient, in their order; `admit` answers at RCPT whether an address is
         one of ours.

@@ -1,4 +1,4 @@
-"""Whether a machine wrote it on its own: out-of-office, acknowledgement, read receipt, notice (RFC 3834 and custom)."""
+"""Whether a machine wrote it on its own: out-of-office, acknowledgment, read receipt, notice (RFC 3834 and custom)."""
 
 import re
 

@@ -12,7 +12,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from router.classify.zones import Zone, local_time
-from router.model import Attachment, CalendarEvent, Message, normalise
+from router.model import Attachment, CalendarEvent, Message, normalize
 from router.parse.charset import decode
 from router.parse.text import clean, clean_line
 
@@ -108,13 +108,13 @@ def read_event(text: str, method: str = "") -> CalendarEvent | None:
     if end is None and start is not None and not isinstance(start, datetime):
         end = start + timedelta(days=1)  # RFC 5545 §3.6.1: a date alone is the whole day
     uid = event.get("UID")
-    organiser = event.get("ORGANIZER")
+    organizer = event.get("ORGANIZER")
     return CalendarEvent(
         method=(calendar.method or method).lower() or "publish",
         uid=clean_line(uid.value)[:1_000] if uid else "",
         start=start,
         end=end,
-        organiser=_address(organiser) if organiser else None,
+        organizer=_address(organizer) if organizer else None,
     )
 
 
@@ -177,7 +177,7 @@ def _after(start: date, duration: str) -> date | None:
         return None
 
 
-def _address(organiser: _Property) -> str | None:
-    written = _ESCAPED.sub(r"\1", clean_line(organiser.value)).strip()
-    address = written[7:] if written.lower().startswith("mailto:") else organiser.parameters.get("EMAIL", written)
-    return normalise(address)[:320] if "@" in address else None
+def _address(organizer: _Property) -> str | None:
+    written = _ESCAPED.sub(r"\1", clean_line(organizer.value)).strip()
+    address = written[7:] if written.lower().startswith("mailto:") else organizer.parameters.get("EMAIL", written)
+    return normalize(address)[:320] if "@" in address else None

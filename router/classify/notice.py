@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from router.classify.codes import find_code
 from router.classify.dialects import DELAYED, FORWARDED, ORIGINAL, RECIPIENT_LINES, RECIPIENT_WORDS
 from router.classify.status import read_status
-from router.model import RecipientReport, ReportKind, normalise
+from router.model import RecipientReport, ReportKind, normalize
 from router.parse.text import clean_line
 
 _MOST_TEXT = 50_000
@@ -55,7 +55,7 @@ def read_notice(
     for one in told.values():
         words = one.words if len(told) > 1 else one.words + "\n" + notice
         forwarded = FORWARDED.search(one.words)
-        address = normalise(forwarded[1]) if forwarded else one.address
+        address = normalize(forwarded[1]) if forwarded else one.address
         reports.append(
             RecipientReport(
                 address=address,
@@ -80,7 +80,7 @@ def _told_of(notice: str, ours: frozenset[str]) -> dict[str, _Told]:
     if told:
         return told
     for words in RECIPIENT_WORDS:
-        named = dict.fromkeys(normalise(found["address"]) for found in words.finditer(notice))
+        named = dict.fromkeys(normalize(found["address"]) for found in words.finditer(notice))
         wanted = [address for address in named if address not in ours]
         if wanted:
             return {address: _Told(address) for address in wanted}
@@ -90,5 +90,5 @@ def _told_of(notice: str, ours: frozenset[str]) -> dict[str, _Told]:
 def _named_by_line(line: str) -> str:
     for pattern in RECIPIENT_LINES:
         if found := pattern.match(line):
-            return normalise(found["address"])
+            return normalize(found["address"])
     return ""

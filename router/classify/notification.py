@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from router.classify.codes import choose_code
-from router.model import RecipientReport, ReportKind, normalise
+from router.model import RecipientReport, ReportKind, normalize
 from router.parse.text import clean_line
 
 _MOST_TEXT = 200_000
@@ -32,11 +32,11 @@ def read_notification(text: str) -> tuple[tuple[RecipientReport, ...], tuple[str
     if not isinstance(told.get(holder), dict):
         return (), ()
     details: dict[str, Any] = told[holder]
-    ours = {normalise(str(_dict(told.get("mail")).get("source", "")))}
+    ours = {normalize(str(_dict(told.get("mail")).get("source", "")))}
     reports = []
     for entry in details.get(recipients) or []:
         fields = entry if isinstance(entry, dict) else {"emailAddress": entry}
-        address = normalise(clean_line(str(fields.get("emailAddress", ""))).rpartition("<")[2].rstrip("> "))[:320]
+        address = normalize(clean_line(str(fields.get("emailAddress", ""))).rpartition("<")[2].rstrip("> "))[:320]
         if "@" in address and address not in ours:
             words = clean_line(str(fields.get("diagnosticCode") or details.get("complaintFeedbackType") or ""))
             reports.append(RecipientReport(address, kind, choose_code(str(fields.get("status", "")), words), words))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from router.model import Attachment, normalise
+from router.model import Attachment, normalize
 from router.model.token import find_tokens
 from router.parse.addresses import read_addresses
 from router.parse.headers import decode_words, raw_text, read_fields, read_message_id, unfold
@@ -42,7 +42,7 @@ def recipients_of_part(content: bytes) -> list[str]:
     """The addresses that the mail in a part was sent to."""
     fields, _, _ = read_fields(content[:_MOST_BYTES].lstrip())
     return [
-        normalise(address)
+        normalize(address)
         for name in ("x-original-to", "to", "cc")
         for raw in fields.get(name, ())[:3]
         for _, address in read_addresses(raw)[0]

@@ -23,7 +23,7 @@ from router.classify.original import (
 )
 from router.classify.status import read_feedback, read_status
 from router.classify.system import is_mail_system, may_report
-from router.model import Message, RecipientReport, Report, ReportKind, normalise
+from router.model import Message, RecipientReport, Report, ReportKind, normalize
 from router.parse.addresses import read_addresses
 from router.parse.charset import decode
 from router.parse.message import parse
@@ -137,7 +137,7 @@ def _complaint(message: Message) -> _Recipients:
 
 def _from_words(message: Message, headers: Headers, text: str) -> _Recipients:
     failed = [
-        normalise(address)
+        normalize(address)
         for value in headers.all("x-failed-recipients")
         for _, address in read_addresses(value.encode("utf-8", "replace"))[0]
     ]

@@ -3,7 +3,7 @@
 import re
 
 from router.classify.codes import choose_code
-from router.model import RecipientReport, ReportKind, normalise
+from router.model import RecipientReport, ReportKind, normalize
 from router.parse.headers import Fields, decode_words, raw_text, read_fields, unfold
 from router.parse.text import clean_line
 
@@ -58,7 +58,7 @@ def _recipient(fields: Fields, name: str) -> str:
     """Read a recipient without its type: `rfc822; <neko@example.jp>`. One that is no mail address is none."""
     address = _value(fields, name).rpartition(";")[2]
     address = decode_words(address).strip(" <>\"'")
-    return normalise(address)[:320] if "@" in address and " " not in address else ""
+    return normalize(address)[:320] if "@" in address and " " not in address else ""
 
 
 def read_feedback(content: bytes) -> tuple[str, tuple[str, ...]] | None:
@@ -68,7 +68,7 @@ def read_feedback(content: bytes) -> tuple[str, tuple[str, ...]] | None:
     if kind not in _COMPLAINTS:
         return None  # not-spam, auth-failure
     named = [
-        normalise(address)[:320]
+        normalize(address)[:320]
         for name in ("original-rcpt-to", "removal-recipient")
         for raw in fields.get(name, ())[:_MOST_RECIPIENTS]
         if "@" in (address := clean_line(unfold(raw_text(raw))).rpartition(";")[2].strip(" <>"))

@@ -16,7 +16,7 @@ from router.commands.terminal import carry_out, complain, say, say_json
 from router.decide import decide_batch
 from router.errors import DatabaseError, ProfileErrors
 from router.incoming.forward import trust_of
-from router.model import Attachment, Classification, Copy, Decision, Message, Rule, Unwrapped, normalise, uuid7
+from router.model import Attachment, Classification, Copy, Decision, Message, Rule, Unwrapped, normalize, uuid7
 from router.parse.headers import raw_text
 from router.parse.message import parse
 from router.profile import IncomingProfile
@@ -67,11 +67,11 @@ def explain(
         wanted = _rule(rule)
 
         async def work(settings: Settings) -> list[_Explained]:
-            serving = _serving(settings, normalise(owner))
+            serving = _serving(settings, normalize(owner))
             # Nobody vouches for what was forwarded.
             believed = None if forward else authserv or (serving.authserv if serving else None)
             default = serving.tracking_rule if serving else Rule.REPLIES
-            return await _decide(settings, normalise(owner), wanted, default, believed, list(messages.values()))
+            return await _decide(settings, normalize(owner), wanted, default, believed, list(messages.values()))
 
         found = carry_out(work)
     if as_json:

@@ -8,7 +8,7 @@ import typer
 from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json, say_table
 from router.errors import Mistake, ProfileErrors, RouterError
-from router.model import Rule, normalise
+from router.model import Rule, normalize
 from router.profile import IncomingProfile, Profiles
 from router.repository import owners
 from router.repository.owners import ListedOwner, WithoutMailbox
@@ -63,7 +63,7 @@ def approve(mailboxes: Sequence[str], *, revoke: bool) -> None:
         return listed, _profiles(settings), faults
 
     listed, profiles, faults = carry_out(work)
-    wanted = {normalise(mailbox) for mailbox in mailboxes}
+    wanted = {normalize(mailbox) for mailbox in mailboxes}
     ours = [one for one in listed if one.owner.mailbox in wanted and one.approved is not revoke]
     for one in ours:
         say(f"{one.owner.mailbox} is {'not approved any more' if revoke else 'approved'}")
@@ -87,7 +87,7 @@ def set_rule(mailbox: str, rule: str) -> None:
 
     listed, profiles = carry_out(work)
     for one in listed:
-        if one.owner.mailbox == normalise(mailbox):
+        if one.owner.mailbox == normalize(mailbox):
             say(f"{one.owner.mailbox} has the rule {_rule(one, profiles)}")
             _say_notes(_notes([one], profiles))
 

@@ -41,7 +41,7 @@ def say(text: str = "") -> None:
 
 
 def say_marked(mark: str, style: str, text: str) -> None:
-    """Print a line to stdout that begins with a mark, in colour where it is a terminal."""
+    """Print a line to stdout that begins with a mark, in color where it is a terminal."""
     _console().print(Text(mark, style), Text(_shown(text)), sep="")
 
 

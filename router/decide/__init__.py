@@ -3,7 +3,7 @@
     bytes ──parse──▶ Message ──classify──▶ Classification                (read does both; they never raise)
     bytes ──unwrap──▶ the originals, read so, or why it is held            (in a forward mailbox; nor does it)
 
-    arrive      decided before, never came, could not be read, or nobody's: no judgement
+    arrive      decided before, never came, could not be read, or nobody's: no judgment
     dedupe      the CRM has it already: duplicate
     reported    which CRM email a bounce, delay or complaint is on; on none: ignored
     correlate   which CRM email it answers: In-Reply-To, References, token

@@ -36,7 +36,7 @@ class Play:
         self._out = out
 
     async def run(self, farewell: str) -> None:
-        """Play everything, print the account and then `farewell`; then tell of what comes later, until cancelled."""
+        """Play everything, print the account and then `farewell`; then tell of what comes later, until canceled."""
         samples = sample.load()
         earlier = await self._copies(samples)
         sent_earlier = {email.id for email in await account.sent_emails(self._database, list(_SENT.values()))}

@@ -64,7 +64,7 @@ class Shown:
     withheld: int = 0
 
 
-def sanitise(html: str, *, remote: bool = False) -> Shown:
+def sanitize(html: str, *, remote: bool = False) -> Shown:
     """Make HTML safe to show inside a page. `remote`: the reader asked for images that lie elsewhere.
 
     What is longer than `LONGEST` is cut there.

@@ -118,7 +118,7 @@ class Follower:
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
 
     async def run(self) -> None:
-        """Follow until cancelled or another process holds it. What fails is tried again, ever more slowly."""
+        """Follow until canceled or another process holds it. What fails is tried again, ever more slowly."""
         pauses = Pauses()
         while True:
             try:

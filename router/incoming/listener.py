@@ -16,7 +16,7 @@ from router.health import Health
 from router.incoming.copies import Addressee, read_messages
 from router.incoming.forward import Parsers, read_forwards
 from router.incoming.promote import promote_batch, tell
-from router.model import Copy, Decision, normalise
+from router.model import Copy, Decision, normalize
 from router.model.token import untag
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources
@@ -59,7 +59,7 @@ class Door:
         self._health = Health("cannot listen now", self._note, self._log)
 
     async def run(self) -> None:
-        """Serve until cancelled. Where the address is taken (another process of ours, say), try until it is free."""
+        """Serve until canceled. Where the address is taken (another process of ours, say), try until it is free."""
         backoff = Backoff(longest=5)
         while True:
             try:
@@ -92,7 +92,7 @@ class Door:
         For a forward mailbox, whether it is its address.
         """
         if self._profile.forwards:
-            return _TAKEN if normalise(address) == self._profile.address else _NOBODY
+            return _TAKEN if normalize(address) == self._profile.address else _NOBODY
         with _tried_later():
             owner = (await self._owners([address])).get(_mailbox_of(address))
         return _TAKEN if owner is not None and owner.approved else _refusal(owner)
@@ -128,7 +128,7 @@ class Door:
         decisions = await self._group.add(copies)
         accepted = Acceptance(250, f"2.0.0 {', '.join(decision.disposition for decision in decisions[:10])}")
         return [
-            accepted if normalise(recipient) == self._profile.address else _NOBODY for recipient in received.recipients
+            accepted if normalize(recipient) == self._profile.address else _NOBODY for recipient in received.recipients
         ]
 
     async def _owners(self, addresses: Sequence[str]) -> Mapping[str, ListedOwner]:
@@ -152,7 +152,7 @@ class Door:
 
 def _mailbox_of(recipient: str) -> str:
     """The owner's own address, without our token."""
-    return normalise(untag(recipient)[0])
+    return normalize(untag(recipient)[0])
 
 
 def _refusal(owner: ListedOwner | None) -> Acceptance:

@@ -40,7 +40,7 @@ class Share:
         self._turns: dict[str, Turns] = {}
 
     async def run(self) -> None:
-        """Look, and look again, until cancelled; then every follower has ended."""
+        """Look, and look again, until canceled; then every follower has ended."""
         try:
             while True:
                 try:

@@ -10,7 +10,7 @@ from router.model.copy import Copy, Owner
 from router.model.decision import Decision, Email, Method, Party
 from router.model.facts import Facts, Record, ThreadEmail
 from router.model.forward import Form, Forward, Original, Unwrapped
-from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalise, uuid7
+from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
 from router.model.tracking import Disposition, Rule
@@ -47,6 +47,6 @@ __all__ = [
     "Verdict",
     "local_id_hash",
     "message_id_hash",
-    "normalise",
+    "normalize",
     "uuid7",
 ]

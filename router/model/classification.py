@@ -46,7 +46,7 @@ class CalendarEvent:
     uid: str
     start: date | None = None
     end: date | None = None
-    organiser: str | None = None
+    organizer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Copy:
 
     `fault`: why there is no message to judge, in words. `sent`: it lies in the owner's Sent folder.
     `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies. `forward` is set if it came by
-    a forward mailbox. `foregone`: its disposition is clear before any judgement, and why; then it may have no owner.
+    a forward mailbox. `foregone`: its disposition is clear before any judgment, and why; then it may have no owner.
     """
 
     id: UUID

@@ -28,7 +28,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ThreadEmail:
-    """An email already in the CRM that a message may answer; `participants` are normalised addresses."""
+    """An email already in the CRM that a message may answer; `participants` are normalized addresses."""
 
     id: UUID
     regarding_id: UUID | None

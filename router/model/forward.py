@@ -19,7 +19,7 @@ class Forward:
     """The outer envelope of one copy, kept beside the original's own.
 
     `place` is where the mail that brought it lies; copies that came in one mail have it in common. `forwarder` is the
-    normalised address of who forwarded it, `message_id` and `date` are the outer mail's.
+    normalized address of who forwarded it, `message_id` and `date` are the outer mail's.
     """
 
     place: "Place"
@@ -43,7 +43,7 @@ class Original:
 class Unwrapped:
     """What a mail in a forward mailbox holds.
 
-    `mailboxes` are the normalised addresses in whose mailboxes the originals count as arrived, `sender` is who sent
+    `mailboxes` are the normalized addresses in whose mailboxes the originals count as arrived, `sender` is who sent
     them where a journal report tells. `held` says why nothing is believed; then there are no originals.
     """
 

@@ -16,7 +16,7 @@ def uuid7() -> UUID:
     return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
 
-def normalise(address: str) -> str:
+def normalize(address: str) -> str:
     """Bring an address into the one form in which it is stored and compared; `crm.normalise` does the same in SQL."""
     address = address.strip(" \t\r\n")
     if address.isascii() and "xn--" not in address.lower():

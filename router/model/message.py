@@ -10,7 +10,7 @@ Role = Literal["from", "to", "cc", "bcc", "reply_to"]
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """An address as a header names it: `address` normalised, `name` decoded."""
+    """An address as a header names it: `address` normalized, `name` decoded."""
 
     role: Role
     position: int
@@ -79,7 +79,7 @@ class Message:
 
     @property
     def sender(self) -> str | None:
-        """The normalised address of who sent it: the first in From."""
+        """The normalized address of who sent it: the first in From."""
         return next((mention.address for mention in self.mentions if mention.role == "from"), None)
 
     @property

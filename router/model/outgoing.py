@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # loading it would make a worker's start three times as long
 class Outgoing:
     """A claimed email, with all that is needed to compose it and to record what became of it.
 
-    `recipients` are the normalised addresses that did not take it yet, `taken` counts those that did; `mentions` are
+    `recipients` are the normalized addresses that did not take it yet, `taken` counts those that did; `mentions` are
     all that the headers name (bcc too, which composing leaves out). `date` and `message_id` are those of the first
     attempt, so that a second copy is known as one. `attempt` counts from 1. `attached`: there are attachments, which
     are read only when its turn has come.

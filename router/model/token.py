@@ -6,7 +6,7 @@ It stands in the subject (`Offer CRM:k3m9x2p7`), or in an address of the owner's
 import re
 import secrets
 
-from router.model import normalise
+from router.model import normalize
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # without l, o, 0 and 1, which people confuse when they copy it by hand
 LENGTH = 8
@@ -33,7 +33,7 @@ def subject_with_token(subject: str, token: str) -> str:
 
 
 def untag(address: str) -> tuple[str, str | None]:
-    """Split `sales+crm-k3m9x2p7@example.com` into the address without its tag, normalised, and the token.
+    """Split `sales+crm-k3m9x2p7@example.com` into the address without its tag, normalized, and the token.
 
     An address whose tag is none of ours, or that has none, comes back unchanged, without a token (RFC 5233 §1 names
     the parts).
@@ -41,4 +41,4 @@ def untag(address: str) -> tuple[str, str | None]:
     found = _TAG.fullmatch(address.strip())
     if found is None:
         return address, None
-    return normalise(found[1] + found[3]), found[2].lower()
+    return normalize(found[1] + found[3]), found[2].lower()

@@ -89,7 +89,7 @@ class Sender:
                 self._wake.set()
                 for task in helpers:
                     task.cancel()
-                # Not cancelled at once: what a claim has just committed must be known, to be given back.
+                # Not canceled at once: what a claim has just committed must be known, to be given back.
                 await asyncio.wait([claiming], timeout=1)
                 claiming.cancel()
                 results = await asyncio.gather(claiming, *helpers, return_exceptions=True)
@@ -280,7 +280,7 @@ class Sender:
                 return
 
     async def _surely(self, work: Coroutine[None, None, None]) -> None:
-        """Do it to its end even if whoever waits for it is cancelled; `_end` waits for it then."""
+        """Do it to its end even if whoever waits for it is canceled; `_end` waits for it then."""
         task = asyncio.create_task(work)
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from router.model import normalise
+from router.model import normalize
 from router.parse.headers import decode_words, raw_text, unescape, unfold
 from router.parse.text import clean_line
 
@@ -40,7 +40,7 @@ _NOT_IN_ADDRESS = re.compile(r"[\s:;,()<>\[\]\\]")
 
 
 def read_addresses(raw: bytes) -> tuple[list[tuple[str, str]], list[str]]:
-    """Read a field's addresses as (name, normalised address), in order; also what could not be read."""
+    """Read a field's addresses as (name, normalized address), in order; also what could not be read."""
     text = unfold(raw_text(raw))
     if (simple := _read_simple(text)) is not None:
         return simple, []
@@ -68,7 +68,7 @@ def _read_simple(text: str) -> list[tuple[str, str]] | None:
         if entry is None or len(found) == _MOST:
             return None
         quoted, words, address, bare = entry.groups()
-        found.append((_plain_name(quoted or words or ""), normalise(address or bare)))
+        found.append((_plain_name(quoted or words or ""), normalize(address or bare)))
         position = entry.end()
     return found
 
@@ -78,7 +78,7 @@ def _readable(written: str) -> str | None:
     if len(written) > 4 * _LONGEST:
         return None
     if '"' in written:
-        address = normalise(clean_line(written))
+        address = normalize(clean_line(written))
         return address if len(address) <= _LONGEST else None
     words = _COMMENT.sub("", clean_line(decode_words(written)))
     address = _AROUND.sub(r"\1", words).strip("'<> ").removeprefix("mailto:")
@@ -86,7 +86,7 @@ def _readable(written: str) -> str | None:
     literal = domain.startswith("[") and domain.endswith("]")
     if _NOT_IN_ADDRESS.search(local if literal else address):
         return None
-    address = normalise(address)
+    address = normalize(address)
     return address if 0 < len(address) <= _LONGEST else None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from fnmatch import translate
 from typing import Generic, TypeVar
 
-from router.model import normalise
+from router.model import normalize
 
 T = TypeVar("T")
 
@@ -13,8 +13,8 @@ _PATTERN = re.compile(r"[^\s@<>()\[\],;:\"\\?]+@[^\s@<>()\[\],;:\"\\?]+")
 
 
 def parse(text: str) -> str:
-    """Check and normalise a pattern. Raises ValueError in words for an admin."""
-    pattern = normalise(text)
+    """Check and normalize a pattern. Raises ValueError in words for an admin."""
+    pattern = normalize(text)
     if not _PATTERN.fullmatch(pattern):
         raise ValueError(f'"{text}" is no address: write "sales@example.com", or "*@example.com" with * for anything')
     return pattern
@@ -62,7 +62,7 @@ class Routes(Generic[T]):
 
     def find(self, address: str) -> T | None:
         """Return what the address belongs to, None if no pattern matches it."""
-        address = normalise(address)
+        address = normalize(address)
         if address in self._exact:
             return self._exact[address]
         return next((target for glob, target in self._globs if glob.match(address)), None)

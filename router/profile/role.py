@@ -47,7 +47,7 @@ def _check_owners(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
 
 def _missing(table: Mapping[str, Any], key: str) -> Iterator[tuple[KeyPath, str]]:
     known = keys(IncomingKeys)
-    # One that seems to be misspelt is told already.
+    # One that seems to be misspelled is told already.
     if key not in table and key not in {suggest(other, known) for other in table if other not in known}:
         yield (), f"{key} is missing: {known[key].description or ''}".replace("`", "")
 

@@ -36,13 +36,13 @@ _RANGES = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 def explain(error: ValidationError, known: Mapping[str, FieldInfo]) -> Iterator[tuple[KeyPath, str]]:
     """Yield where in the table each mistake is, and its words.
 
-    `known` are all keys that could stand in the table. A key that seems to be misspelt is not told missing as well.
+    `known` are all keys that could stand in the table. A key that seems to be misspelled is not told missing as well.
     """
     faults = [(fault["loc"], fault) for fault in error.errors(include_url=False, include_input=False)]
-    misspelt = {suggest(dotted(path), known) for path, fault in faults if fault["type"] == "extra_forbidden"}
+    misspelled = {suggest(dotted(path), known) for path, fault in faults if fault["type"] == "extra_forbidden"}
     for path, fault in faults:
         key = dotted(path)
-        if fault["type"] == "missing" and key in misspelt:
+        if fault["type"] == "missing" and key in misspelled:
             continue
         if fault["type"] == "too_short" and any(path == inner[:-1] for inner, _ in faults):
             continue  # pydantic counts only the members that are right
@@ -64,7 +64,7 @@ def unknown(key: str, known: Collection[str]) -> str:
 
 
 def suggest(key: str, known: Collection[str]) -> str | None:
-    """Find the key that was meant: one spelt alike in the same table, else the same one of another table."""
+    """Find the key that was meant: one spelled alike in the same table, else the same one of another table."""
     table, _, name = key.rpartition(".")
     alike = {known_key.rpartition(".")[2]: known_key for known_key in known if known_key.rpartition(".")[0] == table}
     for close in get_close_matches(name.lower(), alike, n=1, cutoff=0.75):

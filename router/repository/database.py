@@ -95,7 +95,7 @@ class Database:
             yield connection
 
     async def listen(self, channel: str, event: asyncio.Event) -> None:
-        """Set the event at every notification, and once at the beginning; runs until the connection ends or cancelled.
+        """Set the event at every notification, and once at the beginning; runs until the connection ends or canceled.
 
         Raises DatabaseAway when the connection is lost: what was said meanwhile is unknown, so look, and listen again.
         """

@@ -21,7 +21,7 @@ def as_calendar(event: CalendarEvent | None) -> str | None:
             "uid": event.uid,
             "start": event.start.isoformat() if event.start else None,
             "end": event.end.isoformat() if event.end else None,
-            "organiser": event.organiser,
+            "organizer": event.organizer,
         }
     )
 

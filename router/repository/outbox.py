@@ -74,7 +74,7 @@ async def _claim_from(
         ), due AS MATERIALIZED (
             SELECT d.email_id FROM owners AS w
             CROSS JOIN LATERAL (
-                -- The email is locked too: a CRM that is just cancelling it is not waited for, it is skipped.
+                -- The email is locked too: a CRM that is just canceling it is not waited for, it is skipped.
                 SELECT o.email_id FROM router.outbox AS o JOIN crm.email AS e ON e.id = o.email_id
                 WHERE o.process_id IS NULL AND o.owner_id = w.owner_id AND o.next_at <= now()
                 ORDER BY o.next_at LIMIT (SELECT ceil($3::numeric / greatest(1, count(*)))::int FROM owners)

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from router.errors import DatabaseError
-from router.model import Owner, Rule, normalise
+from router.model import Owner, Rule, normalize
 from router.repository.database import Database
 
 _LISTED = """
@@ -55,14 +55,14 @@ async def list_without_mailbox(database: Database) -> list[WithoutMailbox]:
 
 
 async def find_owners(database: Database, addresses: Sequence[str]) -> dict[str, ListedOwner]:
-    """Find the owners of these addresses (normalised), approved or not."""
+    """Find the owners of these addresses (normalized), approved or not."""
     async with database.connection() as connection:
         rows = await connection.fetch(f"{_LISTED} WHERE o.mailbox = ANY($1)", list(addresses))
     return {row["mailbox"]: _listed(row) for row in rows}
 
 
 async def approved_owners(database: Database, addresses: Sequence[str]) -> dict[str, Owner]:
-    """Find the approved owners of these addresses (normalised)."""
+    """Find the approved owners of these addresses (normalized)."""
     found = await find_owners(database, addresses)
     return {mailbox: one.owner for mailbox, one in found.items() if one.approved}
 
@@ -72,7 +72,7 @@ async def approve(database: Database, address: str, *, approved: bool = True) ->
 
     Raises DatabaseError where there is no such owner.
     """
-    address = normalise(address)
+    address = normalize(address)
     async with database.transaction() as connection:
         done = await connection.fetchval(
             """
@@ -92,17 +92,17 @@ async def set_rule(database: Database, mailbox: str, rule: Rule | None) -> None:
     """Set an owner's tracking rule; None: the profile's default. Raises DatabaseError where there is no such owner."""
     async with database.transaction() as connection:
         done = await connection.fetchval(
-            "UPDATE crm.owner SET tracking_rule = $2 WHERE mailbox = $1 RETURNING record_id", normalise(mailbox), rule
+            "UPDATE crm.owner SET tracking_rule = $2 WHERE mailbox = $1 RETURNING record_id", normalize(mailbox), rule
         )
     if done is None:
-        raise _nobody_has(normalise(mailbox))
+        raise _nobody_has(normalize(mailbox))
 
 
 async def owner_id_of(database: Database, mailbox: str) -> UUID | None:
     """Find the owner of a mailbox, approved or not."""
     async with database.connection() as connection:
         found: UUID | None = await connection.fetchval(
-            "SELECT record_id FROM crm.owner WHERE mailbox = $1", normalise(mailbox)
+            "SELECT record_id FROM crm.owner WHERE mailbox = $1", normalize(mailbox)
         )
     return found
 

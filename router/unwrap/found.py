@@ -9,7 +9,7 @@ from router.model import Form, Message
 class Found:
     """A forward of one form, not yet believed.
 
-    `forwarder` is the normalised address of who claims to have forwarded it; empty: nobody does. `mailboxes`: in whose
+    `forwarder` is the normalized address of who claims to have forwarded it; empty: nobody does. `mailboxes`: in whose
     mailboxes the originals arrived. `redirected`: the From is the author's, so only the way of the mail tells who
     passed it on. An original is raw, or read already where there is nothing raw. `fault`: why it cannot be used.
     """

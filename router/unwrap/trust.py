@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 
 from router.classify.authentication import Passed, find_passed
 from router.classify.headers import Headers
-from router.model import Message, normalise
+from router.model import Message, normalize
 from router.unwrap.found import Found
 
 _OF_FROM = {"dmarc": "header.from", "dkim": "header.d"}
@@ -65,8 +65,8 @@ def _vouched(found: Found, passed: Collection[Passed]) -> bool:
 
 
 def _is_login(login: str, address: str) -> bool:
-    return normalise(login) == (address if "@" in login else address.rpartition("@")[0])
+    return normalize(login) == (address if "@" in login else address.rpartition("@")[0])
 
 
 def _domain(written: str) -> str:
-    return normalise("@" + written.rpartition("@")[2])
+    return normalize("@" + written.rpartition("@")[2])

@@ -78,7 +78,7 @@ class Workers(Generic[Answer, *Arguments]):
         return ((start, pieces[start : start + length]) for start in range(0, len(pieces), length))
 
     async def _apart(self, pieces: Sequence[tuple[*Arguments]]) -> list[Answer | Fault]:
-        """Do it in a task of its own: whoever is cancelled while it waits leaves no worker in mid-answer."""
+        """Do it in a task of its own: whoever is canceled while it waits leaves no worker in mid-answer."""
         task = asyncio.create_task(self._do(pieces))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

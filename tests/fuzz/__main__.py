@@ -1,6 +1,6 @@
 """Mutate messages for as long as is asked, guided by which code they reach: make fuzz ARGS='--seconds 600'
 
-Every message goes through `parse`, `classify`, `find_marks`, `sanitise` and `unwrap`, on every core. Whatever raises,
+Every message goes through `parse`, `classify`, `find_marks`, `sanitize` and `unwrap`, on every core. Whatever raises,
 takes longer than a second of processor time, or gives a text that PostgreSQL cannot hold, is written to the folder
 .fuzz and ends the run with an exit status that is not 0.
 """
@@ -21,7 +21,7 @@ import atheris
 with atheris.instrument_imports(include=["router.parse", "router.classify", "router.unwrap", "router.html"]):
     from router.classify import classify
     from router.html.markup import tokens
-    from router.html.sanitize import sanitise
+    from router.html.sanitize import sanitize
     from router.parse.marks import find_marks
     from router.parse.message import parse
     from router.unwrap import Trust, unwrap
@@ -75,7 +75,7 @@ def read(raw: bytes) -> Message:
     marks = find_marks(message.text or "")
     assert all(one.end <= other.start for one, other in pairwise(marks))
     if message.html is not None:
-        shown = [token for token in tokens(sanitise(message.html).html) if not isinstance(token, str)]
+        shown = [token for token in tokens(sanitize(message.html).html) if not isinstance(token, str)]
         assert not {"script", "form", "base"} & {tag.name for tag in shown}
     for original in unwrap(raw, Trust(("*@*",), None)).originals:
         for text in texts(original.message):

@@ -56,7 +56,7 @@ async def reasons(crm: Crm) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("rule", "kept"), [("known", 0), ("all", 2)])
-async def test_t97_a_message_that_cannot_be_read_is_a_dead_letter_and_its_neighbours_are_promoted(
+async def test_t97_a_message_that_cannot_be_read_is_a_dead_letter_and_its_neighbors_are_promoted(
     crm: Crm,
     serving: Serving,
     incoming: Profile,

@@ -113,7 +113,7 @@ async def test_an_email_needs_recipients_and_a_sender_whose_mailbox_it_is(crm: C
     assert words == f"the from party of email {draft} is not the mailbox of its owner {other}"
 
 
-async def test_an_address_is_normalised(crm: Crm) -> None:
+async def test_an_address_is_normalized(crm: Crm) -> None:
     record = await crm.record("contact", "Karl")
     words, _ = await refused(crm, "INSERT INTO crm.address VALUES ('Karl@Kunde.test', $1)", record)
     assert "address_address_check" in words

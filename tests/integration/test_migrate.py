@@ -1,4 +1,5 @@
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,3 +174,30 @@ async def test_each_test_has_a_database_of_its_own(database: str, empty: str) ->
     assert await connection.fetchval("SELECT to_regclass('router.migration')::text") == "router.migration"
     await connection.close()
     assert database != empty
+
+
+async def test_an_invitation_of_before_names_its_organizer(empty: str, tmp_path: Path) -> None:
+    files = sorted(MIGRATIONS.glob("*.sql"))
+    before = next(number for number, file in enumerate(files) if file.stem.endswith("_organizer"))
+    for file in files[:before]:
+        shutil.copy(file, tmp_path)
+    await migrate(empty, tmp_path)
+    connection = await asyncpg.connect(empty)
+    try:
+        await connection.execute(
+            """INSERT INTO crm.email (subject, direction, status, calendar) VALUES
+                ('a', 'in', 'received', '{"uid": "1", "organiser": "ann@a.example"}'),
+                ('b', 'in', 'received', '{"uid": "2", "organiser": null}'),
+                ('c', 'in', 'received', NULL),
+                ('d', 'out', 'draft', '{"organiser": "of the CRM itself"}')"""
+        )
+        assert await migrate(connection)
+        found = await connection.fetch("SELECT calendar::text FROM crm.email ORDER BY subject")
+    finally:
+        await connection.close()
+    assert [json.loads(row[0]) if row[0] else None for row in found] == [
+        {"uid": "1", "organizer": "ann@a.example"},
+        {"uid": "2", "organizer": None},
+        None,
+        {"organiser": "of the CRM itself"},
+    ]

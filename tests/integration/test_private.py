@@ -77,7 +77,7 @@ def binary(text: bytes) -> Iterator[bytes]:
 
 
 def in_base64(word: str) -> list[bytes]:
-    """A word in base64, wherever among threes of bytes it begins, without the ends that its neighbours change."""
+    """A word in base64, wherever among threes of bytes it begins, without the ends that its neighbors change."""
     return [base64.b64encode(b"_" * shift + word.encode())[4:-4] for shift in range(3)]
 
 

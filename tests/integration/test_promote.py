@@ -30,7 +30,7 @@ from router.model import (
     Report,
     Result,
     Rule,
-    normalise,
+    normalize,
     uuid7,
 )
 from router.repository import inbox, outbox, sources
@@ -94,7 +94,7 @@ class Crm:
     async def record(self, kind: str, address: str) -> UUID:
         record_id = uuid4()
         await self.execute("INSERT INTO crm.record (id, kind, name) VALUES ($1, $2, $3)", record_id, kind, address)
-        await self.execute("INSERT INTO crm.address VALUES ($1, $2)", normalise(address), record_id)
+        await self.execute("INSERT INTO crm.address VALUES ($1, $2)", normalize(address), record_id)
         return record_id
 
     async def owner(self, mailbox: str, rule: str) -> UUID:
@@ -274,7 +274,7 @@ async def test_one_who_lost_the_lease_commits_nothing(crm: Crm, recording: Recor
     assert await crm.value("SELECT cursor FROM router.source") == "1:1"
 
 
-async def test_t97_a_message_that_breaks_a_step_is_dead_and_its_neighbours_are_promoted(
+async def test_t97_a_message_that_breaks_a_step_is_dead_and_its_neighbors_are_promoted(
     crm: Crm, recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner_id = await crm.owner("ulla@example.com", "all")

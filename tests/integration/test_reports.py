@@ -197,6 +197,6 @@ async def test_t80_an_invitation_holds_what_it_invites_to(
     await crm.wait_for_emails(1)
     [found] = await crm.rows(
         "SELECT calendar ->> 'method', calendar ->> 'uid', calendar ->> 'start', calendar ->> 'end', "
-        "calendar ->> 'organiser' FROM crm.email WHERE direction = 'in'"
+        "calendar ->> 'organizer' FROM crm.email WHERE direction = 'in'"
     )
     assert tuple(found) == ("request", "1", "2026-12-01T09:00:00+00:00", "2026-12-01T10:00:00+00:00", "ann@kunde.test")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.model import message_id_hash, normalise
+from router.model import message_id_hash, normalize
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def test_everything_of_the_public_schema_is_documented_in_place(
     assert undocumented == set()
 
 
-async def test_addresses_are_normalised_alike_in_sql_and_in_python(sql: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def test_addresses_are_normalized_alike_in_sql_and_in_python(sql: "asyncpg.Connection[asyncpg.Record]") -> None:
     for address in (
         "John.Smith@EXAMPLE.com",
         "  a@b.c\r\n",
@@ -84,10 +84,10 @@ async def test_addresses_are_normalised_alike_in_sql_and_in_python(sql: "asyncpg
         "a@xn--ü-abc.test",
         "H̱@example.com",
     ):
-        assert await sql.fetchval("SELECT crm.normalise($1)", address) == normalise(address)
+        assert await sql.fetchval("SELECT crm.normalise($1)", address) == normalize(address)
 
 
-def test_any_address_is_normalised_alike_and_stays_so(database: str) -> None:
+def test_any_address_is_normalized_alike_and_stays_so(database: str) -> None:
     label = st.text(alphabet="abcxyzäößñéжщ-ÄÉ09", min_size=1, max_size=12)
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(database))
@@ -98,8 +98,8 @@ def test_any_address_is_normalised_alike_and_stays_so(database: str) -> None:
             domain = ".".join("xn--" + one.encode("punycode").decode() if encoded else one for one in labels)
             address = f"{local}@{domain}"
             once = runner.run(connection.fetchval("SELECT crm.normalise($1)", address))
-            assert once == normalise(address)
-            assert runner.run(connection.fetchval("SELECT crm.normalise($1)", once)) == once == normalise(once)
+            assert once == normalize(address)
+            assert runner.run(connection.fetchval("SELECT crm.normalise($1)", once)) == once == normalize(once)
 
         try:
             check()

@@ -150,7 +150,7 @@ class ImapServer(ABC):
     def connect(self, mailbox: str, password: str = PASSWORD) -> Iterator[imaplib.IMAP4]:
         """Logged in with stdlib imaplib over TLS, for whatever else a test wants to look at or do."""
         imap = imaplib.IMAP4_SSL(HOST, self.imaps, ssl_context=self._tls.client_context(), timeout=20)
-        # imaplib writes a message and the end of its line apart, and each would wait for the other's acknowledgement.
+        # imaplib writes a message and the end of its line apart, and each would wait for the other's acknowledgment.
         imap.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             imap.login(mailbox, password)

@@ -38,7 +38,7 @@ async def test_an_error_goes_to_those_of_its_flush_and_the_next_flush_goes_on() 
     assert await group.add(2) == 2
 
 
-async def test_cancelling_one_that_waits_cancels_nobody_else() -> None:
+async def test_canceling_one_that_waits_cancels_nobody_else() -> None:
     go_on = asyncio.Event()
 
     async def flush(items: Sequence[int]) -> list[int]:

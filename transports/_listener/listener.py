@@ -53,7 +53,7 @@ class MailListener:
             talk.abort()
 
     async def serve(self, accept: Accept, admit: Admit) -> None:
-        """Serve until cancelled (see `Listener.serve`)."""
+        """Serve until canceled (see `Listener.serve`)."""
         assert self._socket is not None, "the listener is not open"
         limits, protocol = self._door.limits, self._door.protocol
         hostname = await asyncio.to_thread(socket.getfqdn)

@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 async def in_thread(work: Callable[[], Result], stop: Callable[[], None]) -> Result:
-    """Return what `work` returns, or raise what it raises. Cancelled, it calls `stop`, which must end the work soon."""
+    """Return what `work` returns, or raise what it raises. Canceled, it calls `stop`, which must end the work soon."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Result] = loop.create_future()
 

@@ -139,10 +139,10 @@ def volume(size: float) -> str:
 def _issuer(certificate: Mapping[str, object]) -> str:
     parts = certificate.get("issuer")
     names = {key: text for part in parts for key, text in part} if isinstance(parts, tuple) else {}
-    common, organisation = names.get("commonName"), names.get("organizationName")
-    if common and organisation:
-        return f"{common} ({organisation})"
-    return common or organisation or "an authority without a name"
+    common, organization = names.get("commonName"), names.get("organizationName")
+    if common and organization:
+        return f"{common} ({organization})"
+    return common or organization or "an authority without a name"
 
 
 def _trust(verify_code: int, server: ServerSettings, port: int) -> str:

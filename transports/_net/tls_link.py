@@ -37,7 +37,7 @@ class TlsLink(asyncio.Protocol, asyncio.Transport):
         self._is_lost = False
 
     async def standing(self) -> None:
-        """Wait until TLS stands. Raises OSError with the reason if it does not; closes the connection if cancelled."""
+        """Wait until TLS stands. Raises OSError with the reason if it does not; closes the connection if canceled."""
         try:
             await self._stands.wait()
         except BaseException:

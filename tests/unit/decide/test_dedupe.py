@@ -90,7 +90,7 @@ def test_t63_odd_message_ids_are_kept_and_found(world: World, header: str, kept:
     assert answered.email.correlated_id == parent.id
 
 
-def test_t64_a_place_decided_before_gets_no_new_judgement(world: World) -> None:
+def test_t64_a_place_decided_before_gets_no_new_judgment(world: World) -> None:
     seen = copy(mail())
     world.facts.decided.add((seen.source_id, seen.place))
     decision = decide(seen, world.facts)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.html.markup import Tag, shallow, tokens
-from router.html.sanitize import LONGEST, sanitise
+from router.html.sanitize import LONGEST, sanitize
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ from router.html.sanitize import LONGEST, sanitise
     ],
 )
 def test_nothing_of_a_hostile_mail_runs_or_loads(html: str) -> None:
-    shown = sanitise(html).html
+    shown = sanitize(html).html
     for token in tokens(shown):
         if isinstance(token, Tag):
             assert token.name not in {
@@ -86,10 +86,10 @@ def test_what_a_mail_looks_like_is_kept() -> None:
         '<table width="600" cellpadding="0"><tbody><tr><td colspan="2" bgcolor="#fff">A <b>bold</b> word</td></tr>'
         '</tbody></table><img src="cid:logo@x" alt="Logo" width="10"><ul><li>one</li></ul></div>'
     )
-    shown = sanitise(html).html
+    shown = sanitize(html).html
     for kept in ("#333", "'Open Sans'", "rgb(1, 2, 3)", 'width="600"', 'colspan="2"', "<b>bold</b>", "cid:logo@x"):
         assert kept in shown.replace("&quot;", '"'), (kept, shown)
-    assert sanitise(shown).html == shown
+    assert sanitize(shown).html == shown
 
 
 def test_remote_images_come_only_when_asked_for() -> None:
@@ -99,16 +99,16 @@ def test_remote_images_come_only_when_asked_for() -> None:
         "<p style='list-style:url(https://x.example/d.png)'>y</p>"
     )
     html = f"<table><tr>{html}</table>"
-    quiet = sanitise(html)
+    quiet = sanitize(html)
     assert ("x.example" not in quiet.html, quiet.withheld) == (True, 4)
-    asked = sanitise(html, remote=True)
+    asked = sanitize(html, remote=True)
     assert asked.withheld == 0
     assert re.findall(r"[abcd]\.png", asked.html) == ["a.png", "b.png", "c.png"]
     assert "color:red" in quiet.html
 
 
 def test_links_are_kept_and_tell_nothing_of_us() -> None:
-    shown = sanitise(
+    shown = sanitize(
         '<a href="https://x.example/?a=1&amp;b=2" target="_top">x</a><a href="mailto:a@x.example">y</a>'
     ).html
     assert 'href="https://x.example/?a=1&amp;b=2" rel="noopener noreferrer nofollow"' in shown
@@ -118,7 +118,7 @@ def test_links_are_kept_and_tell_nothing_of_us() -> None:
 
 @pytest.mark.parametrize("piece", ["<div>", "<b><p>", "<table><tr><td>", "<ul><li>", "<a><i>", "<font color=red>x"])
 def test_depth_is_capped_and_the_text_is_kept(piece: str) -> None:
-    shown = sanitise(piece * 20_000 + "the end").html
+    shown = sanitize(piece * 20_000 + "the end").html
     assert "the end" in shown
     assert len(re.findall(r"<[a-z]", shown)) < 1_000
 
@@ -128,12 +128,12 @@ def test_depth_is_capped_and_the_text_is_kept(piece: str) -> None:
     ["<", "&", "<!--", "<a b='", "<a b=\"c' ", "</x ", "<script>", "<svg>", "</p>", "<p style='a:b(' c>", "<x y=1 "],
 )
 def test_long_hostile_html_is_cut_and_read(piece: str) -> None:
-    sanitise(piece * (2 * LONGEST // len(piece)))
+    sanitize(piece * (2 * LONGEST // len(piece)))
 
 
 @pytest.mark.parametrize("piece", ["<p>", "x<tr>", "<col>x", "<tbody>x", "<caption>x</caption>y", "<tr><td><b><tr>x"])
 def test_t96_what_may_not_stand_in_a_table_gets_a_cell(piece: str) -> None:
-    shown = sanitise("<b></b>" * 20_000 + "<table>" + piece * 50_000).html
+    shown = sanitize("<b></b>" * 20_000 + "<table>" + piece * 50_000).html
     assert shown.count("<td>") >= 1
     assert shallow("<table>a<tr>b<tr><td>c</table>", 9) == (
         "<table><td>a</td><tr><td>b</td></tr><tr><td>c</td></tr></table>"

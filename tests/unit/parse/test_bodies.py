@@ -209,13 +209,13 @@ def test_uuencoded_files_become_attachments() -> None:
         ("Content-Type: application/pgp-encrypted\r\n\r\nVersion: 1", "pgp-encrypted"),
     ],
 )
-def test_protected_mail_is_recognised_and_kept(part: str, flag: str) -> None:
+def test_protected_mail_is_recognized_and_kept(part: str, flag: str) -> None:
     message = parse(multipart("\r\ntext", part))
     assert message.flags == (flag,)
     assert message.attachments[0].content in {b"x", b"Version: 1"}
 
 
-def test_openpgp_within_a_text_is_recognised() -> None:
+def test_openpgp_within_a_text_is_recognized() -> None:
     assert parse(mail("-----BEGIN PGP MESSAGE-----\r\n")).flags == ("pgp-encrypted",)
     assert parse(mail("-----BEGIN PGP SIGNED MESSAGE-----\r\n")).flags == ("pgp-signed",)
 

@@ -18,7 +18,7 @@ import pathlib, sys
 from router.parse.message import parse
 from router.classify import classify
 from router.parse.marks import find_marks
-from router.html.sanitize import sanitise
+from router.html.sanitize import sanitize
 
 def peak():
     # Not ru_maxrss, in which what started this process counts, too.
@@ -29,7 +29,7 @@ def read(raw):
     message = parse(raw)
     classify(message, "mx.example")
     find_marks(message.text or "")
-    sanitise(message.html or "")
+    sanitize(message.html or "")
 
 read("Subject: ü".encode("latin-1"))
 raw = pathlib.Path(sys.argv[1]).read_bytes()

@@ -17,7 +17,7 @@ from router.profile.patterns import Routes, exactness, overlap, parse
         ("büro@münchen.example", "büro@münchen.example"),
     ],
 )
-def test_a_pattern_is_normalised(text: str, pattern: str) -> None:
+def test_a_pattern_is_normalized(text: str, pattern: str) -> None:
     assert parse(text) == pattern
 
 

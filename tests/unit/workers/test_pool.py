@@ -66,7 +66,7 @@ async def test_one_piece_after_another_needs_one_process(workers: Pool) -> None:
         ("fail", "ValueError in fail, line "),
     ],
 )
-async def test_t96_what_cannot_be_done_is_a_fault_and_its_neighbours_are_done(
+async def test_t96_what_cannot_be_done_is_a_fault_and_its_neighbors_are_done(
     workers: Pool, tmp_path: Path, what: str, words: str
 ) -> None:
     argument = str(tmp_path / "private")

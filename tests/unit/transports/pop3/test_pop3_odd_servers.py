@@ -406,7 +406,7 @@ async def test_between_two_looks_there_is_no_session() -> None:
 
 
 @pytest.mark.parametrize("silent", ["PASS", "UIDL", "TOP"])
-async def test_who_is_cancelled_waits_for_no_server(silent: str) -> None:
+async def test_who_is_canceled_waits_for_no_server(silent: str) -> None:
     async with Pop3Server([(b"1", mail("one"))], answers={silent: b"+"}) as server:
 
         async def read() -> None:

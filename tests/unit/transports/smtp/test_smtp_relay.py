@@ -226,7 +226,7 @@ async def test_a_connection_that_was_replaced_in_vain_says_so() -> None:
             await relay.send(envelope(), Begin())
 
 
-async def test_cancelling_closes_the_connection() -> None:
+async def test_canceling_closes_the_connection() -> None:
     async with ScriptedSmtp({".": [SILENCE, "250 Ok"]}) as server, relay_to(server) as relay:
         task = asyncio.create_task(relay.send(envelope(), Begin()))
         await asyncio.wait_for(server.silent.wait(), 10)

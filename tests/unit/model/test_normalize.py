@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.model import normalise
+from router.model import normalize
 
 HARD = st.text(
     st.sampled_from("aAzZ09.-@xXnNüÜß\u0130\u0131\u03a3\u03c2\u017f\u212a\u0301\u0331\u030aHJTW \t"), max_size=30
@@ -10,13 +10,13 @@ HARD = st.text(
 
 
 @given(st.one_of(HARD, st.text(max_size=40), HARD.map(lambda label: f"a@xn--{label}.example")))
-def test_normalise_is_idempotent(address: str) -> None:
-    once = normalise(address)
-    assert normalise(once) == once
+def test_normalize_is_idempotent(address: str) -> None:
+    once = normalize(address)
+    assert normalize(once) == once
 
 
 @pytest.mark.parametrize(
-    ("written", "normalised"),
+    ("written", "normalized"),
     [
         ("John.Smith@EXAMPLE.com", "john.smith@example.com"),  # T48
         ("a_mail@x.com", "a_mail@x.com"),  # T49
@@ -29,5 +29,5 @@ def test_normalise_is_idempotent(address: str) -> None:
         (" ann@client.example\r\n", "ann@client.example"),
     ],
 )
-def test_t48_t49_t50_addresses_are_compared_in_one_form(written: str, normalised: str) -> None:
-    assert normalise(written) == normalised
+def test_t48_t49_t50_addresses_are_compared_in_one_form(written: str, normalized: str) -> None:
+    assert normalize(written) == normalized
