@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         description="Folder with the profiles, files named `*.toml`.",
         json_schema_extra={"shown": "`/etc/email-router` for root, otherwise `~/.config/email-router`"},
     )
+    strict: bool = Field(
+        default=False,
+        description="`true` for all or nothing at the start: one mistake in the profiles, and the router ends with "
+        "status 1. Otherwise the sound profiles run, and the mistakes are told in the log and in `status`.",
+    )
     data: Path = Field(
         default_factory=lambda: _folder("/var/lib/email-router", "XDG_DATA_HOME", ".local/share"),
         description="Folder of the router's own PostgreSQL. Its path may be 89 bytes long.",
@@ -112,6 +117,6 @@ def table() -> str:
     rows = ["| variable | what it says | default |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        default = extra.get("shown") or ("none" if field.default is None else f"`{field.default}`")
+        default = extra.get("shown") or ("none" if field.default is None else f"`{str(field.default).lower()}`")
         rows.append(f"| `{PREFIX}{name.upper()}` | {field.description} | {default} |")
     return "\n".join(rows) + "\n"

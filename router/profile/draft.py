@@ -45,7 +45,7 @@ _SYNTAX = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Draft:
     """One profile's table; `kind`, `keys` and `settings` are None where they could not be understood."""
 
@@ -58,6 +58,11 @@ class Draft:
     kind: Kind | None = None
     keys: IncomingKeys | OutgoingKeys | None = None
     settings: MailboxSettings | ListenerSettings | RelaySettings | None = None
+
+    @property
+    def key(self) -> tuple[Direction, str]:
+        """What the profile is known by."""
+        return self.direction, self.name
 
     @property
     def line(self) -> int:

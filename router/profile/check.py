@@ -1,0 +1,146 @@
+"""What profiles may not do together, and what they may not do to the owners in the database."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from router.errors import Mistake
+from router.model import Rule
+from router.profile.draft import Draft
+from router.profile.keys import OutgoingKeys
+from router.profile.lines import KeyPath
+from router.profile.patterns import exactness, overlap
+from router.profile.profiles import Key, OutgoingProfile, Profile, Profiles
+from transports import ListenerSettings
+
+_GROUPS = {False: "owners of mailboxes", True: "owners at listeners"}
+"""By whether a profile listens: an owner may have a listener beside a mailbox that is read."""
+
+
+def check_names(found: Iterable[Draft]) -> dict[Key, Draft]:
+    """Return the first draft of each name; at the others it is noted that they need another name."""
+    first: dict[Key, Draft] = {}
+    for draft in found:
+        other = first.setdefault(draft.key, draft)
+        if other is not draft:
+            draft.wrong((), f"there is a profile of this name in {other.file}:{other.line}: give it another name")
+    return first
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What one profile claims: an address to listen at, and patterns; these only among the profiles of its group."""
+
+    key: Key
+    where: str
+    listen: str | None
+    group: str
+    patterns: Sequence[str]
+
+
+class Claims:
+    """What several profiles claim, each for itself alone."""
+
+    def __init__(self, running: Iterable[Profile]) -> None:
+        self._listening: list[_Claim] = []
+        self._exact: dict[tuple[str, str], _Claim] = {}
+        self._globs: defaultdict[str, list[tuple[str, _Claim]]] = defaultdict(list)
+        for profile in running:
+            self._add(_of_profile(profile))
+
+    def add(self, draft: Draft) -> None:
+        """Add what a draft claims."""
+        self._add(_of_draft(draft))
+
+    def _add(self, claim: _Claim) -> None:
+        if claim.listen is not None:
+            self._listening.append(claim)
+        for pattern in claim.patterns:
+            if "*" in pattern:
+                self._globs[claim.group].append((pattern, claim))
+            else:
+                self._exact.setdefault((claim.group, pattern), claim)
+
+    def rivals(self, draft: Draft) -> Iterator[tuple[KeyPath, str]]:
+        """Yield what the draft claims and another profile has: where in the draft's table, and words."""
+        mine = _of_draft(draft)
+        for other in self._listening:
+            if mine.listen is not None and other.key != mine.key and _clash(mine.listen, other.listen or ""):
+                yield ("listen",), f'listen: "{mine.listen}" is taken by {other.where}'
+                break
+        name = "senders" if mine.key[0] == "outgoing" else "owners"
+        for index, pattern in enumerate(mine.patterns):
+            for rival, other in self._rivals(mine.group, pattern):
+                if other.key != mine.key:
+                    says = "" if rival == pattern else f'"{rival}" of '
+                    yield (name, index), f'{name}: "{pattern}" is claimed as exactly by {says}{other.where}'
+
+    def _rivals(self, group: str, pattern: str) -> Iterator[tuple[str, _Claim]]:
+        """Find equally exact patterns: an address of both would be the one's or the other's by chance."""
+        if "*" not in pattern:
+            if (group, pattern) in self._exact:
+                yield pattern, self._exact[group, pattern]
+            return
+        for rival, claim in self._globs[group]:
+            if exactness(rival) == exactness(pattern) and overlap(rival, pattern):
+                yield rival, claim
+
+
+def _of_draft(draft: Draft) -> _Claim:
+    listen = draft.table.get("listen") if draft.listens else None
+    patterns: Sequence[str] = ()
+    if isinstance(draft.keys, OutgoingKeys):
+        patterns = draft.keys.senders
+    elif draft.keys is not None and draft.kind is not None:
+        patterns = draft.keys.owners
+    return _Claim(
+        key=draft.key,
+        where=f"{draft.title} ({draft.file}:{draft.line})",
+        listen=listen if isinstance(listen, str) else None,
+        group="senders" if draft.direction == "outgoing" else _GROUPS[draft.listens],
+        patterns=patterns,
+    )
+
+
+def _of_profile(profile: Profile) -> _Claim:
+    where = f"{profile.title} as it still runs"
+    if isinstance(profile, OutgoingProfile):
+        return _Claim(profile.key, where, None, "senders", profile.senders)
+    listen = profile.settings.listen if isinstance(profile.settings, ListenerSettings) else None
+    return _Claim(profile.key, where, listen, _GROUPS[profile.listens], profile.owners)
+
+
+def _clash(one: str, other: str) -> bool:
+    """Whether two addresses are one, or one of them is every address of the machine at the other's port."""
+    host, _, port = one.rpartition(":")
+    other_host, _, other_port = other.rpartition(":")
+    everywhere = "[::]" if host.startswith("[") else "0.0.0.0"  # noqa: S104  # nothing is bound here
+    same_family = host.startswith("[") == other_host.startswith("[")
+    return one == other or (port == other_port and same_family and everywhere in (host, other_host))
+
+
+def check_owners(profiles: Profiles, owners: Iterable[tuple[str | None, bool, str | None]]) -> list[Mistake]:
+    """Check the profiles against the database's owners, each (mailbox, approved, tracking_rule).
+
+    Told are owners whom nobody serves, and owners whose own rule would lose mail at a listener that keeps it alone.
+    Owners without mailbox or approval are left out, since nothing of theirs is read.
+    """
+    mistakes = []
+    for mailbox, approved, rule in owners:
+        if mailbox is None or not approved:
+            continue
+        listener = profiles.listener_for(mailbox)
+        if listener is None and profiles.incoming_for(mailbox) is None and profiles.forward_for(mailbox) is None:
+            words = f"owner {mailbox}: no incoming profile serves this mailbox; add it to the owners of one"
+            mistakes.append(Mistake("", 0, words))
+        if listener is None or not isinstance(listener.settings, ListenerSettings):
+            continue
+        effective = rule or listener.tracking_rule
+        if effective != Rule.ALL and not listener.settings.keeps_original:
+            words = (
+                f'[incoming.{listener.name}] copy must be true, because owner {mailbox} has the rule "{effective}" and '
+                "what it ignores would be lost: say copy = true if the mail server keeps the original, or give the "
+                'owner the rule "all"'
+            )
+            mistakes.append(Mistake(listener.file, listener.line, words))
+    return mistakes

@@ -1,0 +1,155 @@
+"""Profiles as the rest of the router has them: values that never change, and which of them serves an address."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from router.model import Rule
+from router.profile.keys import Direction, Start
+from router.profile.patterns import Routes
+from transports import (
+    IncomingKind,
+    ListenerKind,
+    ListenerSettings,
+    MailboxKind,
+    MailboxSettings,
+    OutgoingKind,
+    RelaySettings,
+)
+from transports.base import Account, After, Finding, Listener, Relay
+
+Key = tuple[Direction, str]
+"""What a profile is known by: its direction and its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingProfile:
+    """Where mail comes from. `file` and `line` say where it is written, `tracking_rule` serves owners without one.
+
+    Profiles are equal that do the same, wherever they are written.
+
+    With the role `forward` it has no `owners`, but `forwarders`; a listener has the `address` that is forwarded to, and
+    without `authserv` nobody has to vouch for a forwarder.
+    """
+
+    name: str
+    kind: IncomingKind
+    owners: tuple[str, ...]
+    tracking_rule: Rule
+    start: Start
+    after: After
+    settings: MailboxSettings | ListenerSettings
+    file: str = field(compare=False)
+    line: int = field(compare=False)
+    authserv: str | None = None
+    role: Literal["mailbox", "forward"] = "mailbox"
+    forwarders: tuple[str, ...] = ()
+    address: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """What it is known by."""
+        return "incoming", self.name
+
+    @property
+    def title(self) -> str:
+        """The profile as TOML names it."""
+        return f"[incoming.{self.name}]"
+
+    @property
+    def forwards(self) -> bool:
+        """Whether what it brings was forwarded from the owners' own mailboxes."""
+        return self.role == "forward"
+
+    @property
+    def listens(self) -> bool:
+        """Whether mail is handed to it; otherwise it reads mailboxes."""
+        return isinstance(self.kind, ListenerKind)
+
+    def open(self, mailbox: str) -> Account:
+        """Make a reader of one mailbox, which connects when it is entered; only where it does not listen."""
+        assert isinstance(self.kind, MailboxKind)
+        return self.kind.open(self.settings, mailbox, self.after)
+
+    def listen(self) -> Listener:
+        """Make the listener, which binds when it is entered; only where it listens."""
+        assert isinstance(self.kind, ListenerKind)
+        return self.kind.open(self.settings)
+
+    def probe(self, mailbox: str | None) -> AsyncIterator[Finding]:
+        """Try everything that reading this mailbox needs, or listening. Never raises a TransportError.
+
+        Without a mailbox it ends before the login; for a listener it makes no difference.
+        """
+        if isinstance(self.kind, MailboxKind):
+            return self.kind.probe(self.settings, mailbox, self.after)
+        return self.kind.probe(self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingProfile:
+    """Where mail goes. Profiles are equal that do the same, wherever they are written."""
+
+    name: str
+    kind: OutgoingKind
+    senders: tuple[str, ...]
+    max_attempts: int
+    on_unknown: str
+    settings: RelaySettings
+    file: str = field(compare=False)
+    line: int = field(compare=False)
+
+    @property
+    def key(self) -> Key:
+        """What it is known by."""
+        return "outgoing", self.name
+
+    @property
+    def title(self) -> str:
+        """The profile as TOML names it."""
+        return f"[outgoing.{self.name}]"
+
+    def open(self) -> Relay:
+        """Make the relay, which connects when it first sends."""
+        return self.kind.open(self.settings)
+
+    def probe(self) -> AsyncIterator[Finding]:
+        """Try everything that sending needs, and send nothing. Never raises a TransportError."""
+        return self.kind.probe(self.settings)
+
+
+Profile = IncomingProfile | OutgoingProfile
+
+
+class Profiles:
+    """All profiles, and which of them serves an address: the one with the most exact pattern that matches it."""
+
+    def __init__(self, incoming: Iterable[IncomingProfile], outgoing: Iterable[OutgoingProfile]) -> None:
+        self.incoming = tuple(incoming)
+        self.outgoing = tuple(outgoing)
+        self._mailboxes = Routes((owner, one) for one in self.incoming if not one.listens for owner in one.owners)
+        self._listeners = Routes((owner, one) for one in self.incoming if one.listens for owner in one.owners)
+        self._forwards = Routes((pattern, one) for one in self.incoming for pattern in one.forwarders)
+        self._relays = Routes((sender, one) for one in self.outgoing for sender in one.senders)
+
+    @property
+    def by_key(self) -> Mapping[Key, Profile]:
+        """All of them, those of the incoming direction first."""
+        every: tuple[Profile, ...] = (*self.incoming, *self.outgoing)
+        return {profile.key: profile for profile in every}
+
+    def incoming_for(self, mailbox: str) -> IncomingProfile | None:
+        """Find the profile that reads an owner's mailbox."""
+        return self._mailboxes.find(mailbox)
+
+    def listener_for(self, address: str) -> IncomingProfile | None:
+        """Find the listener that takes an owner's mail. An owner may have it beside a mailbox that is read."""
+        return self._listeners.find(address)
+
+    def forward_for(self, address: str) -> IncomingProfile | None:
+        """Find a forward mailbox to which an owner may forward mail. An owner may have it beside all others."""
+        return self._forwards.find(address)
+
+    def outgoing_for(self, address: str) -> OutgoingProfile | None:
+        """Find the profile that carries what this address sends."""
+        return self._relays.find(address)
