@@ -12,12 +12,12 @@ from pydantic import Field, field_validator, model_validator
 
 from transports._listener import listener_kind
 from transports._listener.address import Address, Inet, Unix
-from transports._listener.conversation import Talk, one_line
+from transports._listener.conversation import Conversation, one_line
 from transports._listener.settings import MailListenerSettings
 from transports.base import Acceptance
 
 
-class LmtpTalk(Talk, LMTP):
+class LmtpConversation(Conversation, LMTP):
     """A conversation in LMTP."""
 
     @staticmethod
@@ -67,4 +67,4 @@ def _parse(listen: str, mode: int, group: str | None) -> Address:
     return Unix.parse(listen, mode, group) if listen.startswith("unix:") else Inet.parse(listen)
 
 
-INCOMING = listener_kind("lmtp", LmtpListenerSettings, LmtpTalk)
+INCOMING = listener_kind("lmtp", LmtpListenerSettings, LmtpConversation)

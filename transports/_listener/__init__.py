@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import TypeVar
 
 from transports._kinds import ListenerKind
-from transports._listener.conversation import Talk
+from transports._listener.conversation import Conversation
 from transports._listener.listener import MailListener, door_of
 from transports._listener.probe import probe_listener
 from transports._listener.settings import MailListenerSettings
@@ -19,7 +19,7 @@ from transports.base import Finding
 _Settings = TypeVar("_Settings", bound=MailListenerSettings)
 
 
-def listener_kind(name: str, settings: type[_Settings], protocol: type[Talk]) -> ListenerKind[_Settings]:
+def listener_kind(name: str, settings: type[_Settings], protocol: type[Conversation]) -> ListenerKind[_Settings]:
     """Make a kind of listener of what is its own: its settings, and what is spoken."""
 
     def open_listener(settings: _Settings) -> MailListener:

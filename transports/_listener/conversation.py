@@ -14,7 +14,7 @@ from typing import AnyStr, cast
 from uuid import uuid4
 
 from aiosmtpd.smtp import SMTP, Envelope, TLSSetupException
-from aiosmtpd.smtp import Session as Conversation
+from aiosmtpd.smtp import Session as SmtpSession
 
 from transports._listener.body import TOO_MUCH, Body
 from transports._listener.limits import Budget, Limits
@@ -48,10 +48,10 @@ class Service:
     limits: Limits
     budget: Budget
     hostname: str
-    talks: "set[Talk]"
+    conversations: "set[Conversation]"
 
 
-class Talk(SMTP):
+class Conversation(SMTP):
     """One connection. What SMTP and LMTP do not share is the answer to a message, and the greeting."""
 
     command_size_limit = _COMMAND
@@ -97,16 +97,16 @@ class Talk(SMTP):
         name = transport.get_extra_info("peername")
         self.peer = name[0] if isinstance(name, tuple) else ""
         if refusal := self._refusal():
-            door = cast("asyncio.WriteTransport", transport)
-            door.write(f"{refusal}\r\n".encode())
-            door.close()
+            writer = cast("asyncio.WriteTransport", transport)
+            writer.write(f"{refusal}\r\n".encode())
+            writer.close()
             return
         super().connection_made(transport)
-        self._service.talks.add(self)
+        self._service.conversations.add(self)
         self._session_end = self.loop.call_later(self._service.limits.max_session, self._end_session)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._service.talks.discard(self)
+        self._service.conversations.discard(self)
         if self._session_end is not None:
             self._session_end.cancel()
         if self.session is not None:
@@ -134,12 +134,14 @@ class Talk(SMTP):
             cast("asyncio.WriteTransport", self.transport).abort()
 
     def _refusal(self) -> str | None:
-        limits, talks = self._service.limits, self._service.talks
+        limits, conversations = self._service.limits, self._service.conversations
         if self.peer and not any(ip_address(self.peer) in network for network in limits.clients):
             return f"554 5.7.1 {NOT_A_CLIENT}"
-        of_client = sum(talk.peer == self.peer for talk in talks) if self.peer else 0
-        if len(talks) >= limits.max_connections or of_client >= limits.max_client_connections:
-            _log.warning("a connection was turned away: %d are open, %d of them this client's", len(talks), of_client)
+        of_client = sum(conversation.peer == self.peer for conversation in conversations) if self.peer else 0
+        if len(conversations) >= limits.max_connections or of_client >= limits.max_client_connections:
+            _log.warning(
+                "a connection was turned away: %d are open, %d of them this client's", len(conversations), of_client
+            )
             return f"421 4.7.0 {TOO_MANY}"
         return None
 
@@ -246,17 +248,17 @@ class _Handler:
         self._service = service
 
     async def handle_EHLO(  # noqa: N802  # aiosmtpd's name
-        self, _talk: Talk, conversation: Conversation, _envelope: Envelope, hostname: str, offers: list[str]
+        self, _conversation: Conversation, session: SmtpSession, _envelope: Envelope, hostname: str, offers: list[str]
     ) -> list[str]:
-        conversation.host_name = hostname
+        session.host_name = hostname
         name, *rest = [offer for offer in offers if not offer.startswith("250-AUTH")]
         return [name, "250-PIPELINING", *rest]
 
     async def handle_MAIL(  # noqa: N802  # aiosmtpd's name
-        self, _talk: Talk, conversation: Conversation, envelope: Envelope, sender: str, options: list[str]
+        self, _conversation: Conversation, session: SmtpSession, envelope: Envelope, sender: str, options: list[str]
     ) -> str:
         # Not before, as aiosmtpd would: it refuses LHLO, too, which tells that there is STARTTLS.
-        if self._service.limits.require_tls and conversation.ssl is None:
+        if self._service.limits.require_tls and session.ssl is None:
             return "530 5.7.0 Must issue a STARTTLS command first"
         if not sender.isprintable():
             return "553 5.1.7 This is no address"
@@ -268,7 +270,7 @@ class _Handler:
         return "250 2.1.0 OK"
 
     async def handle_RCPT(  # noqa: N802  # aiosmtpd's name
-        self, _talk: Talk, _conversation: Conversation, envelope: Envelope, recipient: str, options: list[str]
+        self, _conversation: Conversation, _session: SmtpSession, envelope: Envelope, recipient: str, options: list[str]
     ) -> str:
         if len(envelope.rcpt_tos) >= self._service.limits.max_recipients:
             return "452 4.5.3 Too many recipients"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from transports._listener.address import Address
-from transports._listener.conversation import Service, Talk
+from transports._listener.conversation import Conversation, Service
 from transports._listener.limits import Budget, Limits, limits_of
 from transports._listener.settings import MailListenerSettings
 from transports.base import Accept, Admit
@@ -21,11 +21,11 @@ class Door:
     """Where a listener stands, what is spoken there, and whom and how much it lets in."""
 
     address: Address
-    protocol: type[Talk]
+    protocol: type[Conversation]
     limits: Limits
 
 
-def door_of(settings: MailListenerSettings, protocol: type[Talk]) -> Door:
+def door_of(settings: MailListenerSettings, protocol: type[Conversation]) -> Door:
     """Put together what a listener needs. Raises Permanent if the certificate cannot be used."""
     return Door(settings.listen_address, protocol, limits_of(settings))
 
@@ -37,7 +37,7 @@ class MailListener:
         self._door = door
         self._bound = ExitStack()
         self._socket: socket.socket | None = None
-        self._talks: set[Talk] = set()
+        self._conversations: set[Conversation] = set()
         self.port = 0
         """Once it is bound at an address of the network, its port."""
 
@@ -49,15 +49,15 @@ class MailListener:
 
     async def __aexit__(self, *exc: object) -> None:
         self._bound.close()
-        for talk in list(self._talks):
-            talk.abort()
+        for conversation in list(self._conversations):
+            conversation.abort()
 
     async def serve(self, accept: Accept, admit: Admit) -> None:
         """Serve until canceled (see `Listener.serve`)."""
         assert self._socket is not None, "the listener is not open"
         limits, protocol = self._door.limits, self._door.protocol
         hostname = await asyncio.to_thread(socket.getfqdn)
-        service = Service(accept, admit, limits, Budget(limits.max_in_flight), hostname, self._talks)
+        service = Service(accept, admit, limits, Budget(limits.max_in_flight), hostname, self._conversations)
         server = await self._door.address.serve(lambda: protocol(service), self._socket)
         try:
             await asyncio.get_running_loop().create_future()
@@ -68,15 +68,17 @@ class MailListener:
     async def _say_goodbye(self) -> None:
         """Let messages finish that wait to be accepted, for a while; whoever gets no answer will deliver again."""
         going = "4.3.2 Going down, please come back later"
-        for talk in list(self._talks):
-            if talk.acceptance is None:
-                talk.goodbye(going)
+        for conversation in list(self._conversations):
+            if conversation.acceptance is None:
+                conversation.goodbye(going)
         try:
-            if waiting := [talk.acceptance for talk in self._talks if talk.acceptance is not None]:
+            if waiting := [
+                conversation.acceptance for conversation in self._conversations if conversation.acceptance is not None
+            ]:
                 await asyncio.wait(waiting, timeout=GRACE)
         finally:
-            for talk in list(self._talks):
-                if talk.acceptance is None:
-                    talk.goodbye(going)
+            for conversation in list(self._conversations):
+                if conversation.acceptance is None:
+                    conversation.goodbye(going)
                 else:
-                    talk.abort()
+                    conversation.abort()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from transports._listener.address import Unix
-from transports._listener.conversation import IDENT, NOT_A_CLIENT, TOO_MANY, Talk
+from transports._listener.conversation import IDENT, NOT_A_CLIENT, TOO_MANY, Conversation
 from transports._listener.listener import Door, MailListener, door_of
 from transports._listener.settings import MailListenerSettings
 from transports.base import Finding, TransportError
@@ -12,7 +12,7 @@ from transports.base import Finding, TransportError
 _BANNER_TIMEOUT = 5.0  # seconds
 
 
-async def probe_listener(settings: MailListenerSettings, protocol: type[Talk]) -> AsyncIterator[Finding]:
+async def probe_listener(settings: MailListenerSettings, protocol: type[Conversation]) -> AsyncIterator[Finding]:
     """See `ListenerKind.probe`."""
     try:
         door = door_of(settings, protocol)

@@ -9,10 +9,10 @@ A mail server hands copies to a listener: transports/_listener is what it has in
 
 from transports._kinds import RelayKind
 from transports._listener import listener_kind
-from transports.smtp.conversation import SmtpTalk
+from transports.smtp.conversation import SmtpConversation
 from transports.smtp.probe import probe_relay
 from transports.smtp.relay import SmtpRelay
 from transports.smtp.settings import SmtpListenerSettings, SmtpRelaySettings
 
-INCOMING = listener_kind("smtp", SmtpListenerSettings, SmtpTalk)
+INCOMING = listener_kind("smtp", SmtpListenerSettings, SmtpConversation)
 OUTGOING = RelayKind("smtp", settings=SmtpRelaySettings, open=SmtpRelay, probe=probe_relay)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from transports._listener.conversation import Talk, one_line
+from transports._listener.conversation import Conversation, one_line
 from transports.base import Acceptance
 
 
-class SmtpTalk(Talk):
+class SmtpConversation(Conversation):
     """A conversation in SMTP."""
 
     @staticmethod
