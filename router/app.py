@@ -12,7 +12,7 @@ import structlog
 
 from router.errors import DatabaseError
 from router.incoming.forward import Parsers
-from router.incoming.listener import Door
+from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import Share
 from router.incoming.read import read
 from router.outgoing.sender import Sender
@@ -98,7 +98,7 @@ async def serve(
     ]
     receiving += [
         asyncio.create_task(
-            Door(database, parsers, profiles, profile, profile.settings).run(), name=f"door {profile.name}"
+            ListenerIntake(database, parsers, profiles, profile, profile.settings).run(), name=f"listener {profile.name}"
         )
         for profile in profiles.incoming
         if isinstance(profile.settings, ListenerSettings)

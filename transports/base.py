@@ -268,7 +268,7 @@ class Mailbox(Protocol):
 
 
 class Listener(Protocol):
-    """An open door: mail is handed to us by a mail server."""
+    """Mail is handed to us by a mail server."""
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...

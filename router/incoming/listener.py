@@ -36,7 +36,7 @@ _WAITING = Acceptance(450, "4.2.1 The owner of this mailbox is not approved yet"
 _NOBODY = Acceptance(550, "5.1.1 Nobody here has this address")
 
 
-class Door:
+class ListenerIntake:
     """One listener of ours. The messages of many connections are committed together; one alone waits for nobody."""
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from transports._kinds import ListenerKind
 from transports._listener.conversation import Conversation
-from transports._listener.listener import MailListener, door_of
+from transports._listener.listener import MailListener, endpoint_of
 from transports._listener.probe import probe_listener
 from transports._listener.settings import MailListenerSettings
 from transports.base import Finding
@@ -23,7 +23,7 @@ def listener_kind(name: str, settings: type[_Settings], protocol: type[Conversat
     """Make a kind of listener of what is its own: its settings, and what is spoken."""
 
     def open_listener(settings: _Settings) -> MailListener:
-        return MailListener(door_of(settings, protocol))
+        return MailListener(endpoint_of(settings, protocol))
 
     def probe(settings: _Settings) -> AsyncIterator[Finding]:
         return probe_listener(settings, protocol)

@@ -17,7 +17,7 @@ GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Endpoint:
     """Where a listener stands, what is spoken there, and whom and how much it lets in."""
 
     address: Address
@@ -25,16 +25,16 @@ class Door:
     limits: Limits
 
 
-def door_of(settings: MailListenerSettings, protocol: type[Conversation]) -> Door:
+def endpoint_of(settings: MailListenerSettings, protocol: type[Conversation]) -> Endpoint:
     """Put together what a listener needs. Raises Permanent if the certificate cannot be used."""
-    return Door(settings.listen_address, protocol, limits_of(settings))
+    return Endpoint(settings.listen_address, protocol, limits_of(settings))
 
 
 class MailListener:
-    """Takes mail at a door: bound when it is entered, open while it serves."""
+    """Takes mail at an endpoint: bound when it is entered, open while it serves."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         self._bound = ExitStack()
         self._socket: socket.socket | None = None
         self._conversations: set[Conversation] = set()
@@ -42,7 +42,7 @@ class MailListener:
         """Once it is bound at an address of the network, its port."""
 
     async def __aenter__(self) -> Self:
-        self._socket = self._bound.enter_context(self._door.address.bound())
+        self._socket = self._bound.enter_context(self._endpoint.address.bound())
         name = self._socket.getsockname()
         self.port = name[1] if isinstance(name, tuple) else 0
         return self
@@ -55,10 +55,10 @@ class MailListener:
     async def serve(self, accept: Accept, admit: Admit) -> None:
         """Serve until canceled (see `Listener.serve`)."""
         assert self._socket is not None, "the listener is not open"
-        limits, protocol = self._door.limits, self._door.protocol
+        limits, protocol = self._endpoint.limits, self._endpoint.protocol
         hostname = await asyncio.to_thread(socket.getfqdn)
         service = Service(accept, admit, limits, Budget(limits.max_in_flight), hostname, self._conversations)
-        server = await self._door.address.serve(lambda: protocol(service), self._socket)
+        server = await self._endpoint.address.serve(lambda: protocol(service), self._socket)
         try:
             await asyncio.get_running_loop().create_future()
         finally:

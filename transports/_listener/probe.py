@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from transports._listener.address import Unix
 from transports._listener.conversation import IDENT, NOT_A_CLIENT, TOO_MANY, Conversation
-from transports._listener.listener import Door, MailListener, door_of
+from transports._listener.listener import Endpoint, MailListener, endpoint_of
 from transports._listener.settings import MailListenerSettings
 from transports.base import Finding, TransportError
 
@@ -15,27 +15,27 @@ _BANNER_TIMEOUT = 5.0  # seconds
 async def probe_listener(settings: MailListenerSettings, protocol: type[Conversation]) -> AsyncIterator[Finding]:
     """See `ListenerKind.probe`."""
     try:
-        door = door_of(settings, protocol)
+        endpoint = endpoint_of(settings, protocol)
     except TransportError as error:
         yield Finding("TLS", "failed", str(error), "are cert_file and key_file right, and may we read them?")
         return
-    yield await _bind(door)
-    yield _clients(door)
+    yield await _bind(endpoint)
+    yield _clients(endpoint)
 
 
-async def _bind(door: Door) -> Finding:
-    name = door.address.name
+async def _bind(endpoint: Endpoint) -> Finding:
+    name = endpoint.address.name
     try:
-        async with MailListener(door):
+        async with MailListener(endpoint):
             return Finding("address", "ok", f"{name} is free to listen at; no router does so now")
     except TransportError as error:
-        banner = await _banner(door)
+        banner = await _banner(endpoint)
         if any(words in banner for words in (IDENT, NOT_A_CLIENT, TOO_MANY)):
             return Finding("address", "ok", f"{name} is served: a router listens there")
         if banner:
             advice = 'choose another address for "listen", or end that program'
             return Finding("address", "failed", f"{error}; it says: {banner}", advice)
-        if isinstance(door.address, Unix):
+        if isinstance(endpoint.address, Unix):
             advice = "does the router's user own the folder, and is the profile's group one of its groups?"
         else:
             advice = (
@@ -44,11 +44,11 @@ async def _bind(door: Door) -> Finding:
         return Finding("address", "failed", str(error), advice)
 
 
-async def _banner(door: Door) -> str:
+async def _banner(endpoint: Endpoint) -> str:
     """Read what whoever listens there says first."""
     try:
         async with asyncio.timeout(_BANNER_TIMEOUT):
-            reader, writer = await door.address.connect()
+            reader, writer = await endpoint.address.connect()
             try:
                 return (await reader.readline()).decode(errors="replace").strip()
             finally:
@@ -57,8 +57,8 @@ async def _banner(door: Door) -> str:
         return ""
 
 
-def _clients(door: Door) -> Finding:
-    address, limits = door.address, door.limits
+def _clients(endpoint: Endpoint) -> Finding:
+    address, limits = endpoint.address, endpoint.limits
     if isinstance(address, Unix):
         group = address.group or "the router's group"
         who = {0o002: "every user of this machine", 0o020: f"the router's user and {group}"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import DatabaseAway
-from router.incoming.listener import Door
+from router.incoming.listener import ListenerIntake
 from router.incoming.read import read
 from router.profile import load
 from router.repository.database import Database
@@ -29,16 +29,16 @@ class Away(Database):
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
+def intake(tmp_path: Path) -> ListenerIntake:
     (tmp_path / "a.toml").write_text(PROFILE)
     profiles = load(tmp_path)
     (profile,) = profiles.incoming
     assert isinstance(profile.settings, ListenerSettings)
-    return Door(Away(""), Workers(read, limit=30, size=1), profiles, profile, profile.settings)
+    return ListenerIntake(Away(""), Workers(read, limit=30, size=1), profiles, profile, profile.settings)
 
 
-async def test_the_mail_server_is_to_try_later(door: Door) -> None:
+async def test_the_mail_server_is_to_try_later(intake: ListenerIntake) -> None:
     with pytest.raises(Temporary, match="the disk is full"):
-        await door.admit("ann@in.test")
+        await intake.admit("ann@in.test")
     with pytest.raises(Temporary, match="the disk is full"):
-        await door.accept(Received(Place("", "1"), b"", datetime.now(UTC), "", ("ann@in.test",)))
+        await intake.accept(Received(Place("", "1"), b"", datetime.now(UTC), "", ("ann@in.test",)))
