@@ -6,7 +6,7 @@ from collections.abc import Iterator
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
-def wire(content: bytes, size: int = 65536) -> Iterator[tuple[bytes, bool]]:
+def dot_stuffed_chunks(content: bytes, size: int = 65536) -> Iterator[tuple[bytes, bool]]:
     r"""Yield the content in chunks of about `size` bytes, and with each whether it is the last, which ends the data.
 
     Lines that begin with a dot get another (RFC 5321 §4.5.2). A bare CR or LF becomes CRLF (§2.3.8): to a server

@@ -18,7 +18,7 @@ from transports._net.auth import Auth
 from transports._net.tls import client_context, no_connection
 from transports._settings import Security
 from transports.base import Permanent, Temporary, Unauthorized, Unreachable
-from transports.smtp.chunks import wire
+from transports.smtp.chunks import dot_stuffed_chunks
 
 PORTS: dict[Security, int] = {"tls": 465, "starttls": 587, "none": 25}
 
@@ -220,7 +220,7 @@ class Session:
         assert self._writer is not None
         try:
             await asyncio.sleep(0)  # lets the task begin to listen before there is anything to reply to
-            for chunk, last in wire(content):
+            for chunk, last in dot_stuffed_chunks(content):
                 if reply.done():
                     return False
                 self._protocol.write(chunk)

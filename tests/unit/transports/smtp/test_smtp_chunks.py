@@ -1,11 +1,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transports.smtp.chunks import wire
+from transports.smtp.chunks import dot_stuffed_chunks
 
 
 def on_the_wire(content: bytes, size: int = 65536) -> bytes:
-    return b"".join(chunk for chunk, _ in wire(content, size))
+    return b"".join(chunk for chunk, _ in dot_stuffed_chunks(content, size))
 
 
 def test_lines_that_begin_with_a_dot_get_another() -> None:
@@ -44,5 +44,5 @@ def test_the_receiver_reads_the_same_lines(content: bytes) -> None:
 
 
 def test_only_the_last_chunk_ends_the_data() -> None:
-    chunks = list(wire(b"0123456789\r\n" * 3, size=12))
+    chunks = list(dot_stuffed_chunks(b"0123456789\r\n" * 3, size=12))
     assert [last for _, last in chunks] == [False, False, True]
