@@ -98,7 +98,8 @@ async def serve(
     ]
     receiving += [
         asyncio.create_task(
-            ListenerIntake(database, parsers, profiles, profile, profile.settings).run(), name=f"listener {profile.name}"
+            ListenerIntake(database, parsers, profiles, profile, profile.settings).run(),
+            name=f"listener {profile.name}",
         )
         for profile in profiles.incoming
         if isinstance(profile.settings, ListenerSettings)

@@ -24,8 +24,8 @@ Ports = Mapping[Security, int]
 """The protocol's own port for each kind of security."""
 
 
-class Reached(Protocol):
-    """A session that has not logged in yet."""
+class Connected(Protocol):
+    """A connection before the login."""
 
     @property
     def tls(self) -> ssl.SSLObject | ssl.SSLSocket | None:
@@ -33,23 +33,23 @@ class Reached(Protocol):
         ...
 
 
-Session = TypeVar("Session", bound=Reached)
+Connection = TypeVar("Connection", bound=Connected)
 
 
-async def find_way(
-    server: ServerSettings, usual: Ports, reach: Callable[[], Awaitable[Session]]
-) -> tuple[Sequence[Finding], Session | None]:
-    """Go to a server, step by step, up to the login. The session, if it was reached, is the caller's to end."""
+async def connect_in_steps(
+    server: ServerSettings, usual: Ports, connect: Callable[[], Awaitable[Connection]]
+) -> tuple[Sequence[Finding], Connection | None]:
+    """Go to a server, step by step, up to the login. The connection, if there is one, is the caller's to end."""
     port = server.port or usual[server.security]
     name = await _find_name(server, port)
     if name.state == "failed":
         return [name], None
     try:
-        session = await reach()
+        connection = await connect()
     except TransportError as error:
-        return [name, *no_way(error, server, port, usual)], None
+        return [name, *connection_findings(error, server, port, usual)], None
     answers = Finding("connection", "ok", f"{server.host}:{port} answers")
-    return [name, answers, found_tls(session.tls, server)], session
+    return [name, answers, found_tls(connection.tls, server)], connection
 
 
 async def _find_name(server: ServerSettings, port: int) -> Finding:
@@ -70,7 +70,7 @@ async def _find_name(server: ServerSettings, port: int) -> Finding:
     return Finding("name", "ok", f"{host} is {', '.join(addresses)}")
 
 
-def no_way(error: TransportError, server: ServerSettings, port: int, usual: Ports) -> Sequence[Finding]:
+def connection_findings(error: TransportError, server: ServerSettings, port: int, usual: Ports) -> Sequence[Finding]:
     """Tell what stood in the way to a server whose name was found, before the login."""
     cause = _cause(error)
     if isinstance(cause, ssl.SSLError):
@@ -87,7 +87,7 @@ def no_way(error: TransportError, server: ServerSettings, port: int, usual: Port
     return [Finding("connection", "failed", str(error), f"these are the server's own words; {_ports(usual)}")]
 
 
-def later(error: TransportError) -> str:
+def retry_advice(error: TransportError) -> str:
     """Advise what to do about a server's refusal: nothing, where it goes away by itself."""
     if not isinstance(error, Temporary) or isinstance(error, Unreachable):
         return ""

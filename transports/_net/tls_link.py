@@ -14,9 +14,10 @@ PIECE = 16 << 10
 
 
 class TlsLink(asyncio.Protocol, asyncio.Transport):
-    """The protocol of the network's transport, and the transport of `protocol`; `begin` is called when TLS stands.
+    """The protocol of the network's transport, and the transport of `protocol`.
 
-    What ends TLS is the reason of the loss that `protocol` is told, or of the failure of `standing`.
+    `begin` is called once the handshake is done. An error of TLS is the reason of the loss that `protocol` hears of, or
+    is raised by `handshake_done`.
     """
 
     def __init__(
@@ -32,14 +33,14 @@ class TlsLink(asyncio.Protocol, asyncio.Transport):
         self._protocol = protocol
         self._begin = begin
         self._network: asyncio.Transport | None = None
-        self._stands = asyncio.Event()
+        self._handshake_done = asyncio.Event()
         self._error: Exception | None = None
         self._is_lost = False
 
-    async def standing(self) -> None:
-        """Wait until TLS stands. Raises OSError with the reason if it does not; closes the connection if canceled."""
+    async def handshake_done(self) -> None:
+        """Wait until the handshake is done. Raises OSError where it fails; closes the connection if canceled."""
         try:
-            await self._stands.wait()
+            await self._handshake_done.wait()
         except BaseException:
             self.abort()
             raise
@@ -65,7 +66,7 @@ class TlsLink(asyncio.Protocol, asyncio.Transport):
         """Tell it on."""
         self._is_lost = True
         self._error = self._error or exc
-        self._stands.set()
+        self._handshake_done.set()
         self._protocol.connection_lost(self._error)
 
     # To the protocol
@@ -101,9 +102,9 @@ class TlsLink(asyncio.Protocol, asyncio.Transport):
 
     def _advance(self) -> None:
         try:
-            if not self._stands.is_set():
+            if not self._handshake_done.is_set():
                 self._tls.do_handshake()
-                self._stands.set()
+                self._handshake_done.set()
                 self._begin(self)
             while piece := self._tls.read(PIECE):
                 self._protocol.data_received(piece)

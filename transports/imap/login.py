@@ -70,7 +70,7 @@ async def _connect(settings: ImapSettings) -> ImapProtocol:
             else:
                 link = TlsLink(context, settings.host, protocol, protocol.connection_made)
                 await connect(lambda: link, settings.host, port)
-                await link.standing()
+                await link.handshake_done()
     except UnicodeError:
         raise Permanent(f"{settings.host!r} is no name of a server") from None
     except OSError as error:

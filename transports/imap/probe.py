@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from transports._folders import wanted_folders
 from transports._net.auth import fill
-from transports._net.probe import content, find_way, later, volume
+from transports._net.probe import connect_in_steps, content, retry_advice, volume
 from transports.base import After, Finding, Folder, TransportError, Unauthorized
 from transports.imap.decode import status, values
 from transports.imap.folders import find_folders, is_there
@@ -29,8 +29,8 @@ _NAMES_SHOWN = 20
 
 async def probe_mailbox(settings: ImapSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
     """See `MailboxKind.probe`."""
-    way, imap = await find_way(settings, PORTS, lambda: reach(settings))
-    for finding in way:
+    steps, imap = await connect_in_steps(settings, PORTS, lambda: reach(settings))
+    for finding in steps:
         yield finding
     if imap is None:
         return
@@ -66,7 +66,7 @@ async def _inside(imap: ImapProtocol, settings: ImapSettings, mailbox: str, afte
         whence = settings.auth.password.where(mailbox)
         yield Finding(step, "failed", str(error), f"the password is from {whence}: is it right, and the user name?")
     except TransportError as error:
-        yield Finding(step, "failed", str(error), later(error))
+        yield Finding(step, "failed", str(error), retry_advice(error))
 
 
 async def _log_in(imap: ImapProtocol, settings: ImapSettings, mailbox: str) -> Finding:

@@ -133,7 +133,7 @@ class ImapProtocol(ImapReceiver):
         link = TlsLink(context, host, self, self._go_on_in)
         network.set_protocol(link)
         link.connection_made(network)
-        await link.standing()
+        await link.handshake_done()
         self._check()
 
     async def close(self) -> None:

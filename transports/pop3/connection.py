@@ -178,7 +178,7 @@ class Connection:
             wire.utf8()
 
 
-async def reach(settings: Pop3Settings) -> Connection:
+async def connect(settings: Pop3Settings) -> Connection:
     """Return a connection that is ready for the login. Raises Unreachable, Temporary or Permanent."""
     connection = Connection(settings, await _connect(settings))
     try:

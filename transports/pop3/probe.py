@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from transports._net.auth import fill
-from transports._net.probe import content, find_way, later
+from transports._net.probe import connect_in_steps, content, retry_advice
 from transports.base import After, Finding, TransportError, Unauthorized
-from transports.pop3.connection import PORTS, Connection, reach
+from transports.pop3.connection import PORTS, Connection, connect
 from transports.pop3.settings import Pop3Settings
 
 _CAPABILITIES = ("UIDL", "TOP", "PIPELINING", "SASL", "RESP-CODES", "LOGIN-DELAY", "EXPIRE")
@@ -13,8 +13,8 @@ _CAPABILITIES = ("UIDL", "TOP", "PIPELINING", "SASL", "RESP-CODES", "LOGIN-DELAY
 
 async def probe_mailbox(settings: Pop3Settings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
     """See `MailboxKind.probe`."""
-    way, connection = await find_way(settings, PORTS, lambda: reach(settings))
-    for finding in way:
+    steps, connection = await connect_in_steps(settings, PORTS, lambda: connect(settings))
+    for finding in steps:
         yield finding
     if connection is None:
         return
@@ -48,7 +48,7 @@ async def _inside(connection: Connection, settings: Pop3Settings, mailbox: str, 
         whence = settings.auth.password.where(mailbox)
         yield Finding(step, "failed", str(error), f"the password is from {whence}: is it right, and the user name?")
     except TransportError as error:
-        yield Finding(step, "failed", str(error), later(error))
+        yield Finding(step, "failed", str(error), retry_advice(error))
 
 
 def _capabilities(offered: Mapping[str, Sequence[str]], settings: Pop3Settings) -> Iterator[Finding]:

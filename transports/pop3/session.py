@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from transports.base import After, Permanent, TransportError
-from transports.pop3.connection import Connection, reach
+from transports.pop3.connection import Connection, connect
 from transports.pop3.settings import Pop3Settings
 
 
@@ -59,7 +59,7 @@ class Sessions:
             raise Permanent("the mailbox is not open")
 
     async def _log_in(self) -> Connection:
-        connection = await reach(self._settings)
+        connection = await connect(self._settings)
         try:
             await connection.log_in(self._settings.auth, self.mailbox)
         except BaseException:

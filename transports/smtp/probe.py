@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from transports._net.auth import Auth
-from transports._net.probe import find_way
+from transports._net.probe import connect_in_steps
 from transports.base import Finding, TransportError, Unauthorized
 from transports.smtp.relay import server_of
 from transports.smtp.session import PORTS, Session
@@ -15,8 +15,8 @@ _EXTENSIONS = ("8bitmime", "smtputf8", "enhancedstatuscodes")
 async def probe_relay(settings: SmtpRelaySettings) -> AsyncIterator[Finding]:
     """See `RelayKind.probe`."""
     server = await server_of(settings)
-    way, session = await find_way(settings, PORTS, lambda: Session.reach(server))
-    for finding in way:
+    steps, session = await connect_in_steps(settings, PORTS, lambda: Session.connect(server))
+    for finding in steps:
         yield finding
     if session is None:
         return
@@ -33,7 +33,7 @@ async def _log_in(session: Session, auth: Auth | None) -> Finding:
     if auth is None:
         return Finding("login", "ok", "the profile has none: the relay has to trust this machine's address")
     try:
-        await session.enter()
+        await session.log_in()
     except Unauthorized as error:
         words = f"the login of {auth.user} is refused: {error}"
         return Finding(

@@ -61,12 +61,12 @@ class Session:
     @classmethod
     async def open(cls, server: Server) -> Self:
         """Connect, encrypt, log in. Raises Unreachable, Temporary, Permanent or Unauthorized in the server's words."""
-        session = await cls.reach(server)
-        await session.enter()
+        session = await cls.connect(server)
+        await session.log_in()
         return session
 
     @classmethod
-    async def reach(cls, server: Server) -> Self:
+    async def connect(cls, server: Server) -> Self:
         """Connect and encrypt, ready for the login."""
         port = server.port or PORTS[server.security]
         context = None if server.security == "none" else await asyncio.to_thread(client_context, server.ca_file)
@@ -80,16 +80,16 @@ class Session:
             tls_context=context,
         )
         session = cls(server, client, f"{server.host}:{port}")
-        await session._whole(session._connect())
+        await session._or_close(session._connect())
         return session
 
-    async def enter(self) -> None:
+    async def log_in(self) -> None:
         """Log in, where the settings say how."""
         if self._server.auth is not None:
-            await self._whole(self._login(self._server.auth))
+            await self._or_close(self._login(self._server.auth))
 
-    async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do it to its end, or end the connection."""
+    async def _or_close(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it to its end, or close the connection."""
         try:
             with _translated(self._peer):
                 await work

@@ -93,27 +93,27 @@ class _Transaction:
         if reply.code == 421 and served:
             raise Stale
         if not _positive(reply):
-            self._settle(self._waiting(), _negative(reply), *_words(reply))
+            self._settle(self._waiting(), _negative(reply), *_server_text(reply))
 
     async def _recipients(self) -> None:
         for at in self._waiting():
             reply = await self._session.command(f"RCPT TO:<{self._envelope.recipients[at]}>")
             if reply.code == 421:
-                code, words = _words(reply)
+                code, words = _server_text(reply)
                 raise Lost(words, code)
             if not _positive(reply):
-                self._settle([at], _negative(reply), *_words(reply))
+                self._settle([at], _negative(reply), *_server_text(reply))
 
     async def _content(self) -> None:
         reply = await self._session.command("DATA")
         if reply.code != 354:
-            self._settle(self._waiting(), _negative(reply), *_words(reply))
+            self._settle(self._waiting(), _negative(reply), *_server_text(reply))
             if _positive(reply):
                 self._session.abort()
             return
         reply = await self._session.content(self._envelope.content)
         state = _FINAL.get(reply.code // 100, "unknown")
-        self._settle(self._waiting(), state, *_words(reply))
+        self._settle(self._waiting(), state, *_server_text(reply))
         if state == "unknown":
             self._session.abort()
         self._session.rset_due = state != "accepted"
@@ -127,7 +127,7 @@ def _negative(reply: SMTPResponse) -> State:
     return "refused" if reply.code >= 500 else "deferred"
 
 
-def _words(reply: SMTPResponse) -> tuple[str, str]:
+def _server_text(reply: SMTPResponse) -> tuple[str, str]:
     """Split a reply into its enhanced status code (RFC 3463), or else its reply code, and the server's words."""
     lines = reply.message.encode("utf-8", "surrogateescape").decode("utf-8", "replace").splitlines()
     match = _ENHANCED.match(lines[0]) if lines else None

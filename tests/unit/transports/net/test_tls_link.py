@@ -51,7 +51,7 @@ async def test_everything_comes_through_in_small_pieces_and_the_end_is_told(tls:
         writer.close()
 
     async with linked(tls, serve) as (hearer, link):
-        await link.standing()
+        await link.handshake_done()
         assert link.get_extra_info("peercert")["subject"]
         assert link.get_extra_info("peername")[0] == "127.0.0.1"
         link.write(b"all of it\n")
@@ -69,7 +69,7 @@ async def test_broken_tls_is_the_reason_of_the_loss(tls: Tls) -> None:
         writer.transport.abort()
 
     async with linked(tls, serve) as (hearer, link):
-        await link.standing()
+        await link.handshake_done()
         link.write(b"go on\n")
         assert isinstance(await asyncio.wait_for(hearer.lost, 30), ssl.SSLError)
 
@@ -82,7 +82,7 @@ async def test_a_server_that_speaks_no_tls(tls: Tls) -> None:
 
     async with linked(tls, serve, speaks_tls=False) as (_, link):
         with pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
-            await asyncio.wait_for(link.standing(), 30)
+            await asyncio.wait_for(link.handshake_done(), 30)
 
 
 async def test_a_server_that_closes_while_tls_begins(tls: Tls) -> None:
@@ -91,7 +91,7 @@ async def test_a_server_that_closes_while_tls_begins(tls: Tls) -> None:
 
     async with linked(tls, serve, speaks_tls=False) as (_, link):
         with pytest.raises(ConnectionError):
-            await asyncio.wait_for(link.standing(), 30)
+            await asyncio.wait_for(link.handshake_done(), 30)
 
 
 async def test_giving_up_while_tls_begins_closes_the_connection(tls: Tls) -> None:
@@ -107,9 +107,9 @@ async def test_giving_up_while_tls_begins_closes_the_connection(tls: Tls) -> Non
         writer.close()
 
     async with linked(tls, serve, speaks_tls=False) as (_, link):
-        standing = asyncio.create_task(link.standing())
+        handshake_done = asyncio.create_task(link.handshake_done())
         await asyncio.sleep(0)
-        standing.cancel()
+        handshake_done.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await standing
+            await handshake_done
         await asyncio.wait_for(closed.wait(), 30)
