@@ -8,9 +8,10 @@ became, and moves the cursor. Only then is the copy settled on the mail server. 
 listeners are handed, before it answers 250. What comes to a forward mailbox is unwrapped as it is read
 (`pipeline.unwrap`), and `forward` finds whose the originals are: each is judged as if it lay in its owner's mailbox.
 
-Out. The CRM sets an email to `pending_send`, and a trigger queues it. `send` claims a batch (`repository.outbox`),
-composes it (`compose`), waits for a turn at its relay, commits that the attempt starts, hands it over, and records
-what became of each recipient; `retry` judges what that comes to, and when to try again.
+Out. The CRM sets an email to `pending_send`, and a trigger queues it. `outgoing.sender` claims a batch
+(`repository.outbox`). Each email of it is an `attempt`: it waits for a slot at its relay (`relays`), is composed
+(`compose`), the attempt's start is committed, the email is handed over, and what became of each recipient is recorded;
+`outcome` judges what that comes to, and when to try again.
 
 `app` puts it together; `cli` and `commands` are what an admin types; `demo` plays it on sample mail. `transports`
 knows mail and nothing of all this; `repository` alone knows SQL. docs/architecture.md draws it.

@@ -1,0 +1,181 @@
+"""One claimed email, from its slot at a relay to its recorded outcome: compose → start → hand over → record."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Literal
+from uuid import UUID
+
+import structlog
+
+from router.backoff import Backoff
+from router.errors import ContentRefused, DatabaseError, LeaseLost
+from router.group import Group
+from router.model import Outgoing, Result
+from router.outgoing.compose import compose, smtp_address
+from router.outgoing.outcome import judge
+from router.outgoing.relays import NoRelay, RelayPool, Relays
+from router.profile import OutgoingProfile
+from router.repository import outbox
+from router.repository.attachments import read_attachments
+from router.repository.database import Database
+from router.repository.outbox import Start
+from transports.base import Envelope, Outcome, Temporary, TransportError
+
+_log = structlog.get_logger(__name__)
+
+_NOBODY_CARRIES_IT = timedelta(minutes=1)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """How far one email has come: its relay has heard of it, by the profile `started`, and has answered (`ended`)."""
+
+    email: Outgoing
+    started: OutgoingProfile | None = None
+    ended: bool = False
+
+
+class Attempts:
+    """The attempts of one process. What several of them write at the same time is committed together.
+
+    While it is `stopping`, an email whose slot comes is given back.
+    """
+
+    def __init__(self, database: Database, relays: Relays, process_id: UUID) -> None:
+        self.stopping = False
+        self._database = database
+        self._relays = relays
+        self._process_id = process_id
+        self._writing: set[asyncio.Task[None]] = set()
+        self._starts: Group[Start, bool] = Group(self._start)
+        self._results: Group[Result, None] = Group(self._record)
+        self._dice = Random()  # noqa: S311  # spreads load, guards no secret
+
+    async def send(self, email: Outgoing) -> None:
+        """Send one claimed email, and record what it came to; whatever happens, the claim ends here or is recovered."""
+        attempt = _Attempt(email)
+        try:
+            async with self._relays.slot(email.mailbox) as pool:
+                outcomes = await self._attempt(attempt, pool)
+                attempt.ended = True
+                if outcomes is not None:
+                    # Before another gets the slot: a crash must not leave more unknown than there are connections.
+                    await self._shielded(self._finish(email, pool.profile, outcomes))
+        except NoRelay as error:
+            await self._give_back(email, str(error), _NOBODY_CARRIES_IT)
+        except asyncio.CancelledError:
+            # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
+            if attempt.started and not attempt.ended:
+                outcomes = _all(email, "unknown", "stopped before the answer")
+                await self._shielded(self._finish(email, attempt.started, outcomes))
+            elif not attempt.ended:
+                await self._shielded(self._give_back(email))
+            raise
+
+    async def wait_for_writes(self) -> None:
+        """Wait until everything is written that outlives the cancellation of its attempt."""
+        while self._writing:
+            await asyncio.wait(self._writing)
+
+    async def _attempt(self, attempt: _Attempt, pool: RelayPool) -> Sequence[Outcome] | None:
+        """Try once; None if the email was given back, or is another's now."""
+        email = attempt.email
+        if self.stopping:
+            await self._give_back(email)
+            return None
+        try:
+            outcomes = await self._hand_over(attempt, pool)
+        except LeaseLost as error:
+            _log.warning("an email was taken over by another process", email=str(email.id), reason=str(error))
+            return None
+        except (TransportError, DatabaseError) as error:
+            if attempt.started:
+                return _all(email, "deferred", str(error))
+            pause = pool.backoff.next(error.retry_after if isinstance(error, Temporary) else None)
+            if isinstance(error, TransportError):
+                await pool.health.fails(str(error), pause)
+            else:
+                _log.warning("an email cannot be sent now", email=str(email.id), reason=str(error))
+            await self._give_back(email, str(error), timedelta(seconds=pause))
+            return None
+        except Exception as error:  # noqa: BLE001  # a mistake of ours must not leave it without an outcome
+            _log.error("an email could not be handled, by a mistake of ours", email=str(email.id), exc_info=error)
+            words = f"a mistake of the router's own: {type(error).__name__}"
+            return _all(email, "unknown" if attempt.started else "refused", words)
+        pool.backoff.reset()
+        await pool.health.works()
+        return outcomes
+
+    async def _hand_over(self, attempt: _Attempt, pool: RelayPool) -> Sequence[Outcome]:
+        email = attempt.email
+        if not email.recipients:
+            return ()
+        try:
+            content = await self._compose(email)
+        except ContentRefused as error:
+            return _all(email, "refused", str(error))
+        addresses = {smtp_address(recipient): recipient for recipient in email.recipients}
+
+        async def begin() -> None:
+            profile = pool.profile
+            if not await self._starts.add(Start(email.attempt_id, profile.name, profile.on_unknown == "resend")):
+                raise LeaseLost("the claim is not ours any more")
+            attempt.started = profile
+
+        outcomes = await pool.relay.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
+        return [replace(outcome, recipient=addresses[outcome.recipient]) for outcome in outcomes]
+
+    async def _compose(self, email: Outgoing) -> bytes:
+        """Compose, with its attachments; ContentRefused where it cannot be: that must not block the others."""
+        if email.attached:
+            email = replace(email, attachments=await read_attachments(self._database, email.id))
+        try:
+            return await asyncio.to_thread(compose, email)
+        except Exception as error:
+            raise ContentRefused(f"it cannot be composed: {type(error).__name__}: {error}") from error
+
+    async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
+        result = judge(email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)
+        try:
+            await self._write_until_done(lambda: self._results.add(result))
+        except ContentRefused:  # perhaps of another's in the group
+            await self._write_until_done(lambda: outbox.record(self._database, [result]))
+        _log.info("sent" if result.status == "sent" else "not sent", status=result.status, email=str(result.email_id))
+
+    async def _give_back(self, email: Outgoing, reason: str | None = None, delay: timedelta = timedelta(0)) -> None:
+        await self._write_until_done(lambda: outbox.give_back(self._database, [email.attempt_id], reason, delay))
+
+    async def _write_until_done(self, write: Callable[[], Awaitable[object]]) -> None:
+        """Write what is known, again and again while the database is away: a known outcome is never lost."""
+        backoff = Backoff(longest=5)
+        while True:
+            try:
+                await write()
+            except ContentRefused:
+                raise
+            except DatabaseError as error:
+                _log.warning("an outcome cannot be recorded now", reason=str(error))
+                await asyncio.sleep(backoff.next())
+            else:
+                return
+
+    async def _shielded(self, work: Coroutine[None, None, None]) -> None:
+        """Do it to its end even if the task that waits for it is cancelled; then `wait_for_writes` waits for it."""
+        task = asyncio.create_task(work)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        await asyncio.shield(task)
+
+    async def _start(self, starts: Sequence[Start]) -> list[bool]:
+        return await outbox.start(self._database, self._process_id, starts)
+
+    async def _record(self, results: Sequence[Result]) -> list[None]:
+        await outbox.record(self._database, results)
+        return [None] * len(results)
+
+
+def _all(email: Outgoing, state: Literal["deferred", "refused", "unknown"], words: str) -> list[Outcome]:
+    return [Outcome(recipient, state, "", words) for recipient in email.recipients]
