@@ -22,7 +22,7 @@ from router.repository import outbox
 from router.repository.attachments import read_attachments
 from router.repository.database import Database
 from router.repository.outbox import Start
-from transports.base import Envelope, Outcome, Temporary, TransportError
+from transports.base import Envelope, Outcome, TransportError
 
 _log = structlog.get_logger(__name__)
 
@@ -94,10 +94,10 @@ class Attempts:
         except (TransportError, DatabaseError) as error:
             if attempt.started:
                 return _all(email, "deferred", str(error))
-            pause = pool.backoff.next(error.retry_after if isinstance(error, Temporary) else None)
             if isinstance(error, TransportError):
-                await pool.health.fails(str(error), pause)
+                pause = await pool.fails(error)
             else:
+                pause = pool.backoff.next()
                 _log.warning("an email cannot be sent now", email=str(email.id), reason=str(error))
             await self._give_back(email, str(error), timedelta(seconds=pause))
             return None
@@ -105,8 +105,7 @@ class Attempts:
             _log.error("an email could not be handled, by a mistake of ours", email=str(email.id), exc_info=error)
             words = f"a mistake of the router's own: {type(error).__name__}"
             return _all(email, "unknown" if attempt.started else "refused", words)
-        pool.backoff.reset()
-        await pool.health.works()
+        await pool.works()
         return outcomes
 
     async def _hand_over(self, attempt: _Attempt, pool: RelayPool) -> Sequence[Outcome]:
@@ -125,7 +124,7 @@ class Attempts:
                 raise LeaseLost("the claim is not ours any more")
             attempt.started = profile
 
-        outcomes = await pool.relay.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
+        outcomes = await pool.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
         return [replace(outcome, recipient=addresses[outcome.recipient]) for outcome in outcomes]
 
     async def _compose(self, email: Outgoing) -> bytes:

@@ -1,7 +1,12 @@
-"""The relays of the outgoing profiles: which of them carries an email, its slots, its back-off and its health."""
+"""The relays of the outgoing profiles: which of them carries an email, its slots, its back-off and its health.
+
+The profiles may change while email is under way. A relay whose settings stay the same keeps its connections. One that
+is not wanted any more (`retired`) is closed when the last email on it has its outcome; those that wait for a slot of it
+choose again at once.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -13,7 +18,7 @@ from router.health import Health
 from router.profile import OutgoingProfile, Profiles
 from router.repository import relays
 from router.repository.database import Database
-from transports.base import Relay
+from transports.base import Begin, Envelope, Outcome, Relay, Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 
@@ -25,47 +30,142 @@ class NoRelay(Exception):
 class RelayPool:
     """The relay of one outgoing profile: `slots` are its connections. It backs off as a whole while it is at fault."""
 
-    def __init__(self, profile: OutgoingProfile, relay: Relay, database: Database) -> None:
+    def __init__(self, profile: OutgoingProfile, database: Database, *, replaces: bool) -> None:
         self.profile = profile
-        self.relay = relay
-        self.slots = asyncio.Semaphore(profile.settings.connections)
+        self.slots = asyncio.Semaphore(self.connections)
         self.backoff = Backoff()
-        note = partial(relays.note_fault, database, profile.name)
-        self.health = Health("a relay cannot be used now", note, _log.bind(profile=profile.name))
+        self.health = Health(
+            "a relay cannot be used now",
+            partial(relays.note_fault, database, profile.name),
+            _log.bind(profile=profile.name),
+        )
+        self._replaces = replaces
+        self._relay: Relay | None = None
+        self._opening = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._retired = asyncio.Event()
+
+    @property
+    def connections(self) -> int:
+        """How many emails may be under way at once."""
+        return self.profile.settings.connections
+
+    async def run(self) -> None:
+        """Open the relay, and close it when it is retired and nothing is under way any more, or when cancelled."""
+        try:
+            if self._replaces:  # what was wrong with the relay before is not what is wrong with this one
+                await self.health.works()
+            try:
+                await self._open()
+            except TransportError as error:  # the next email tries again
+                await self.fails(error)
+            await self._retired.wait()
+            for _ in range(self.connections + 1):
+                await self.slots.acquire()
+        finally:
+            await self._stack.aclose()
+
+    def retire(self) -> None:
+        """Close the relay as soon as what is under way has its outcome. No email may choose it after this call."""
+        self._retired.set()
+        # One slot more goes through the hands of all that wait for one; each sees that it has to choose again.
+        self.slots.release()
+
+    async def send(self, envelope: Envelope, begin: Begin) -> Sequence[Outcome]:
+        """Hand over one message, over a slot that the caller holds. See `Relay.send`."""
+        relay = await self._open()
+        return await relay.send(envelope, begin)
+
+    async def fails(self, error: TransportError) -> float:
+        """Note why the relay cannot be used. Returns the seconds to wait before it is tried again."""
+        if self._retired.is_set():
+            return 0  # another relay has the next try, and the profile's name
+        pause = self.backoff.next(error.retry_after if isinstance(error, Temporary) else None)
+        await self.health.fails(str(error), pause)
+        return pause
+
+    async def works(self) -> None:
+        """Note that the relay has taken a message, or refused it for the message's own sake."""
+        self.backoff.reset()
+        if not self._retired.is_set():
+            await self.health.works()
+
+    async def _open(self) -> Relay:
+        async with self._opening:
+            if self._relay is None:
+                self._relay = await self._stack.enter_async_context(self.profile.open())
+            return self._relay
 
 
 class Relays:
-    """All relays of this process, open for as long as it is entered."""
+    """All relays of this process; none before the first `use`."""
 
-    def __init__(self, database: Database, profiles: Profiles) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._profiles = profiles
+        self._profiles = Profiles((), ())
         self._pools: dict[str, RelayPool] = {}
+        self._running: dict[RelayPool, asyncio.Task[None]] = {}  # those that are retired, too, until they have closed
 
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
-        """Open every relay, and close them in the end."""
-        async with AsyncExitStack() as stack:
-            for profile in self._profiles.outgoing:
-                relay = await stack.enter_async_context(profile.open())
-                self._pools[profile.name] = RelayPool(profile, relay, self._database)
-            try:
-                await relays.forget_others(self._database, list(self._pools))
-            except DatabaseError as error:
-                _log.debug("relays of before could not be forgotten", reason=str(error))
-            yield
+    def use(self, profiles: Profiles) -> None:
+        """Send through these profiles from now on. Relays open and close in the background."""
+        before, self._pools, self._profiles = self._pools, {}, profiles
+        for profile in profiles.outgoing:
+            pool = before.get(profile.name)
+            if pool is not None and pool.profile.settings == profile.settings:
+                del before[profile.name]
+                pool.profile = profile
+            else:
+                pool = self._start(profile, replaces=pool is not None)
+            self._pools[profile.name] = pool
+        for pool in before.values():
+            pool.retire()
+
+    async def forget_others(self) -> None:
+        """Forget what was wrong with the relays of profiles that there are no more."""
+        try:
+            await relays.forget_others(self._database, list(self._pools))
+        except DatabaseError as error:
+            _log.debug("relays that are gone could not be forgotten", reason=str(error))
+
+    def _start(self, profile: OutgoingProfile, *, replaces: bool) -> RelayPool:
+        pool = RelayPool(profile, self._database, replaces=replaces)
+        self._running[pool] = task = asyncio.create_task(pool.run(), name=f"relay {profile.name}")
+        task.add_done_callback(partial(self._closed, pool))
+        return pool
+
+    def _closed(self, pool: RelayPool, task: asyncio.Task[None]) -> None:
+        del self._running[pool]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a relay could not be opened or closed, by a mistake of ours", exc_info=error)
+
+    async def close(self) -> None:
+        """Close all relays, whatever is under way."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def room(self) -> int:
-        """How many emails may be claimed at once: as many as there are slots, and as many again that wait for one."""
-        return 2 * sum(pool.profile.settings.connections for pool in self._pools.values())
+        """How many emails may be claimed at once: as many as there are slots, and as many again that wait for one.
+
+        What still ends at a relay that is retired takes nobody's place.
+        """
+        slots = sum(pool.connections for pool in self._running)
+        return slots + sum(pool.connections for pool in self._pools.values())
 
     @asynccontextmanager
     async def slot(self, mailbox: str) -> AsyncIterator[RelayPool]:
         """Wait for a slot of the relay that carries what this mailbox sends. Raises NoRelay."""
+        while True:
+            pool = self._choose(mailbox)
+            async with pool.slots:
+                if pool is self._choose(mailbox):
+                    yield pool
+                    return
+
+    def _choose(self, mailbox: str) -> RelayPool:
         profile = self._profiles.outgoing_for(mailbox)
         if profile is None:
             raise NoRelay(f"no outgoing profile has {mailbox} among its senders")
-        pool = self._pools[profile.name]
-        async with pool.slots:
-            yield pool
+        return self._pools[profile.name]

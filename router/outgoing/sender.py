@@ -26,43 +26,60 @@ _POLL = 2.0  # seconds between looks for what is due; what is queued now is told
 
 
 class Sender:
-    """Sends for this process, through every outgoing profile."""
+    """Sends for this process, through every outgoing profile; runs once."""
 
     def __init__(self, database: Database, profiles: Profiles, process_id: UUID, lease: timedelta) -> None:
         self._database = database
         self._process_id = process_id
         self._lease = lease
-        self._relays = Relays(database, profiles)
+        self._profiles = profiles
+        self._running = False
+        self._relays = Relays(database)
         self._attempts = Attempts(database, self._relays, process_id)
         self._under_way: dict[UUID, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, grace: float) -> None:
         """Send until told to stop; then what is under way has `grace` seconds to end, and the rest is given back."""
-        async with self._relays.opened():
-            helpers = [
-                asyncio.create_task(self._listen(), name="listen for pending email"),
-                asyncio.create_task(self._recover(), name="take over from the dead"),
-            ]
-            claiming = asyncio.create_task(self._claim(), name="claim pending email")
-            stopped = asyncio.create_task(stop.wait())
-            try:
-                # None of them ends before it is told to; if one does, the process ends with it.
-                await asyncio.wait([stopped, claiming, *helpers], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                stopped.cancel()
-                self._attempts.stopping = True
-                self._wake.set()
-                for task in helpers:
-                    task.cancel()
-                # Not cancelled at once: what a claim has just committed must be known, to be given back.
-                await asyncio.wait([claiming], timeout=1)
-                claiming.cancel()
-                results = await asyncio.gather(claiming, *helpers, return_exceptions=True)
-                await self._end(grace)
-            for result in results:
-                if isinstance(result, Exception):
-                    raise result
+        self._running = True
+        self._relays.use(self._profiles)
+        helpers = [
+            asyncio.create_task(self._listen(), name="listen for pending email"),
+            asyncio.create_task(self._recover(), name="take over from the dead"),
+        ]
+        claiming = asyncio.create_task(self._claim(), name="claim pending email")
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            # None of them ends before it is told to; if one does, the process ends with it.
+            await asyncio.wait([stopped, claiming, *helpers], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            self._running = False
+            self._attempts.stopping = True
+            self._wake.set()
+            for task in helpers:
+                task.cancel()
+            # Not cancelled at once: what a claim has just committed must be known, to be given back.
+            await asyncio.wait([claiming], timeout=1)
+            claiming.cancel()
+            results = await asyncio.gather(claiming, *helpers, return_exceptions=True)
+            await self._end(grace)
+            await self._relays.close()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def update(self, profiles: Profiles) -> None:
+        """Send through these profiles from now on, and go on claiming meanwhile.
+
+        A relay whose settings stay the same keeps its connections. What is under way at one that has gone or changed
+        has its outcome there; what waits for a slot of it chooses again. This waits for the database only.
+        """
+        self._profiles = profiles
+        if self._running:
+            self._relays.use(profiles)
+            self._wake.set()
+            await self._relays.forget_others()
 
     async def _claim(self) -> None:
         backoff = Backoff()
@@ -107,6 +124,7 @@ class Sender:
             await asyncio.sleep(1)
 
     async def _recover(self) -> None:
+        await self._relays.forget_others()
         while True:
             try:
                 under_way = list(self._under_way)

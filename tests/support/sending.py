@@ -1,0 +1,50 @@
+"""The way out in the test's own process: a `Sender` on a real database, and relays of the test's own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from router.outgoing.sender import Sender
+from router.profile import OutgoingProfile, Profiles
+from router.repository import sources
+from router.repository.database import Database
+from transports.smtp.settings import SmtpRelaySettings
+
+
+def relay(
+    port: int, name: str = "relay", sender: str = "*@example.com", *, line: int = 1, **settings: Any
+) -> OutgoingProfile:
+    """An outgoing profile for a relay on loopback; the settings are those of SMTP, in clear text."""
+    return OutgoingProfile(
+        name=name,
+        kind="smtp",
+        senders=(sender,),
+        max_attempts=10,
+        on_unknown="hold",
+        settings=SmtpRelaySettings(host="127.0.0.1", port=port, security="none", **settings),
+        file="relays.toml",
+        line=line,
+    )
+
+
+def profiles(*outgoing: OutgoingProfile) -> Profiles:
+    """Profiles that only send."""
+    return Profiles((), outgoing)
+
+
+@asynccontextmanager
+async def sending(dsn: str, *outgoing: OutgoingProfile, grace: float = 3) -> AsyncIterator[Sender]:
+    """A sender that runs meanwhile, and is told to stop in the end."""
+    lease, process_id, stop = timedelta(seconds=5), uuid4(), asyncio.Event()
+    async with Database(dsn) as database:
+        await sources.beat(database, process_id)
+        sender = Sender(database, profiles(*outgoing), process_id, lease)
+        running = asyncio.create_task(sender.run(stop, grace))
+        try:
+            yield sender
+        finally:
+            stop.set()
+            await running

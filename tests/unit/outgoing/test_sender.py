@@ -1,0 +1,105 @@
+"""Sending goes on while the profiles change: nothing is lost, sent twice, or cut off."""
+
+import asyncio
+from dataclasses import replace
+from uuid import UUID
+
+from tests.servers.proxy import Proxy
+from tests.support.crm import Crm
+from tests.support.scripted_smtp import SILENCE, ScriptedSmtp
+from tests.support.sending import profiles, relay, sending
+
+ULLA, OTTO = "ulla@example.com", "otto@other.test"
+OTTOS = "*@other.test"
+
+
+async def attempts(crm: Crm, email_id: UUID) -> list[tuple[str, str]]:
+    rows = await crm.admin.fetch(
+        "SELECT profile, outcome FROM router.attempt WHERE email_id = $1 ORDER BY number", email_id
+    )
+    return [(row["profile"], row["outcome"]) for row in rows]
+
+
+async def test_what_is_under_way_while_its_profile_changes_is_finished_once_and_others_go_on(
+    crm: Crm, database: str
+) -> None:
+    for mailbox in (ULLA, OTTO):
+        await crm.owner(mailbox)
+    async with ScriptedSmtp() as old, ScriptedSmtp() as new, ScriptedSmtp() as others, Proxy(old.port) as proxy:
+        untouched = relay(others.port, "others", OTTOS, line=9)
+        async with sending(database, relay(proxy.port, connections=1), untouched) as sender:
+            await crm.wait_for_status(await crm.send(OTTO, "ann@kunde.test", "one"), "sent")
+            proxy.hold_after(b"\r\n.\r\n")
+            under_way = await crm.send(ULLA, "ann@kunde.test", "one")
+            await asyncio.wait_for(proxy.held.wait(), 20)
+            waiting = await crm.send(ULLA, "ann@kunde.test", "two")
+            await crm.wait_for_status(waiting, "sending")
+
+            await sender.update(profiles(relay(new.port, connections=1), replace(untouched, line=1)))
+            await crm.wait_for_status(waiting, "sent")
+            await crm.wait_for_status(await crm.send(OTTO, "ann@kunde.test", "two"), "sent")
+            assert (await crm.email(under_way))["status"] == "sending"
+
+            proxy.resume()
+            await crm.wait_for_status(under_way, "sent")
+            await asyncio.wait_for(old.ended[0].wait(), 20)
+        assert await attempts(crm, under_way) == await attempts(crm, waiting) == [("relay", "sent")]
+        assert [len(server.messages) for server in (old, new, others)] == [1, 1, 2]
+        assert [len(server.commands) for server in (old, new, others)] == [1, 1, 1]
+
+
+async def test_what_waits_for_a_relay_that_was_removed_goes_back_and_is_sent_when_one_is_added(
+    crm: Crm, database: str
+) -> None:
+    await crm.owner(ULLA)
+    async with ScriptedSmtp() as old, ScriptedSmtp() as new, Proxy(old.port) as proxy:
+        async with sending(database, relay(proxy.port, connections=1)) as sender:
+            proxy.hold_after(b"\r\n.\r\n")
+            under_way = await crm.send(ULLA, "ann@kunde.test", "one")
+            await asyncio.wait_for(proxy.held.wait(), 20)
+            waiting = await crm.send(ULLA, "ann@kunde.test", "two")
+            await crm.wait_for_status(waiting, "sending")
+            await sender.update(profiles())
+            email = await crm.wait_for_status(waiting, "pending_send")
+            assert email["status_reason"] == f"no outgoing profile has {ULLA} among its senders"
+            proxy.resume()
+            await crm.wait_for_status(under_way, "sent")
+            await asyncio.wait_for(old.ended[0].wait(), 20)
+
+            later = await crm.send(ULLA, "ann@kunde.test", "three")  # nobody claims it: there is no relay at all
+            await sender.update(profiles(relay(new.port)))
+            await crm.wait_for_status(later, "sent")
+            await crm.admin.execute("UPDATE router.outbox SET next_at = now()")  # a minute has passed
+            await crm.wait_for_status(waiting, "sent")
+        assert [len(server.messages) for server in (old, new)] == [1, 2]
+
+
+async def test_a_relay_that_hangs_and_is_removed_keeps_nobody_from_being_claimed(crm: Crm, database: str) -> None:
+    for mailbox in (ULLA, OTTO):
+        await crm.owner(mailbox)
+    async with ScriptedSmtp({".": SILENCE}) as silent, ScriptedSmtp() as good:
+        other = relay(good.port, "others", OTTOS, connections=1)
+        async with sending(database, relay(silent.port, connections=4), other, grace=0.1) as sender:
+            hanging = [await crm.send(ULLA, "ann@kunde.test", str(number)) for number in range(4)]
+            started = "SELECT count(*) FROM router.attempt WHERE started_at IS NOT NULL"
+            await crm.wait_for(4, started)
+            await sender.update(profiles(other))
+            await crm.wait_for_status(await crm.send(OTTO, "ann@kunde.test", "one"), "sent")
+        # The process ends, whatever hangs; what the relay has heard of is unknown.
+        rows = await crm.rows("SELECT status FROM crm.email WHERE id = ANY ($1)", hanging)
+        assert [row["status"] for row in rows] == ["unknown"] * 4
+        assert len(silent.messages) == 4
+
+
+async def test_the_faults_of_relays_that_were_removed_are_forgotten(crm: Crm, database: str) -> None:
+    await crm.owner(ULLA)
+    fault = "SELECT profile FROM router.relay"
+    async with ScriptedSmtp({"greeting": "554 5.7.1 Not you"}) as unwilling, ScriptedSmtp() as good:
+        async with sending(database, relay(unwilling.port)) as sender:
+            await crm.send(ULLA, "ann@kunde.test", "one")
+            await crm.wait_for("relay", fault)
+            await sender.update(profiles(relay(good.port, "others", OTTOS)))
+            await crm.wait_for(None, fault)
+            await sender.update(profiles())  # neither does it matter when it is told once more
+        await sender.update(profiles(relay(good.port)))  # nor after the end
+        assert good.commands == []
