@@ -11,6 +11,7 @@ from router.errors import Mistake, ProfileErrors
 from router.profile import draft as drafts
 from router.profile.check import Claims, check_names
 from router.profile.draft import Draft
+from router.profile.files import certificates, stamp
 from router.profile.keys import IncomingKeys, OutgoingKeys, Start
 from router.profile.profiles import IncomingProfile, Key, OutgoingProfile, Profile, Profiles
 from transports import ListenerKind, ListenerSettings, MailboxKind, MailboxSettings, RelayKind, RelaySettings
@@ -181,6 +182,7 @@ def _incoming(one: Draft) -> IncomingProfile:
         role=one.keys.role,
         forwarders=one.keys.forwarders,
         address=one.keys.address,
+        files=tuple(map(stamp, certificates(one.settings))),
     )
 
 
@@ -197,4 +199,5 @@ def _outgoing(one: Draft) -> OutgoingProfile:
         settings=one.settings,
         file=one.file,
         line=one.line,
+        files=tuple(map(stamp, certificates(one.settings))),
     )

@@ -1,10 +1,11 @@
 """Profiles as the rest of the router has them: values that never change, and which of them serves an address."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 from router.model import Rule
+from router.profile.files import Stamp
 from router.profile.keys import Direction, Start
 from router.profile.patterns import Routes
 from transports import (
@@ -26,7 +27,8 @@ Key = tuple[Direction, str]
 class IncomingProfile:
     """Where mail comes from. `file` and `line` say where it is written, `tracking_rule` serves owners without one.
 
-    Profiles are equal that do the same, wherever they are written.
+    Profiles are equal that do the same, wherever they are written. `files` tells the state of the certificates that it
+    names, so that renewed ones make another profile.
 
     With the role `forward` it has no `owners`, but `forwarders`; a listener has the `address` that is forwarded to, and
     without `authserv` nobody has to vouch for a forwarder.
@@ -45,6 +47,12 @@ class IncomingProfile:
     role: Literal["mailbox", "forward"] = "mailbox"
     forwarders: tuple[str, ...] = ()
     address: str | None = None
+    files: tuple[Stamp, ...] = ()
+
+    @property
+    def as_opened(self) -> Self:
+        """The profile without what may change while its connections stay: whose mail it brings."""
+        return replace(self, owners=())
 
     @property
     def key(self) -> Key:
@@ -88,7 +96,7 @@ class IncomingProfile:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingProfile:
-    """Where mail goes. Profiles are equal that do the same, wherever they are written."""
+    """Where mail goes. Profiles are equal that do the same, wherever they are written; `files` as of incoming ones."""
 
     name: str
     kind: OutgoingKind
@@ -98,6 +106,12 @@ class OutgoingProfile:
     settings: RelaySettings
     file: str = field(compare=False)
     line: int = field(compare=False)
+    files: tuple[Stamp, ...] = ()
+
+    @property
+    def as_opened(self) -> Self:
+        """The profile without what may change while its connections stay: whose mail it carries, how often it tries."""
+        return replace(self, senders=(), max_attempts=0, on_unknown="")
 
     @property
     def key(self) -> Key:
@@ -131,6 +145,10 @@ class Profiles:
         self._listeners = Routes((owner, one) for one in self.incoming if one.listens for owner in one.owners)
         self._forwards = Routes((pattern, one) for one in self.incoming for pattern in one.forwarders)
         self._relays = Routes((sender, one) for one in self.outgoing for sender in one.senders)
+
+    def __bool__(self) -> bool:
+        """Whether there is any profile."""
+        return bool(self.incoming or self.outgoing)
 
     @property
     def by_key(self) -> Mapping[Key, Profile]:
