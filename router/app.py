@@ -1,28 +1,32 @@
-"""The composition root: settings → database → profiles → tasks → orderly stop."""
+"""The composition root: settings → profiles, database → jobs → orderly stop."""
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
-from uuid import UUID, uuid4
+from functools import partial
+from uuid import uuid4
 
 import structlog
 
-from router.errors import DatabaseError
+from router.errors import DatabaseError, Mistake
+from router.health import Health
 from router.incoming.forward import Parsers
 from router.incoming.listener import ListenerIntake
-from router.incoming.mailboxes import Share
+from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.read import read
 from router.outgoing.sender import Sender
 from router.postgres.embedded import EmbeddedServer
-from router.profile import Profiles, check_owners
-from router.repository import sources
+from router.profile import IncomingProfile, check_owners
+from router.profile.store import Change, ProfileStore
+from router.repository import processes
 from router.repository.database import Database
 from router.repository.migrate import migrate
 from router.repository.owners import list_owners
 from router.settings import Settings
+from router.supervise import Job, Supervisor
 from router.workers.pool import Workers
 from transports import ListenerSettings
 
@@ -50,23 +54,22 @@ async def database_of(settings: Settings) -> AsyncIterator[Database]:
             yield database
 
 
-async def run(settings: Settings, profiles: Profiles) -> None:
+async def run(settings: Settings, store: ProfileStore) -> None:
     """Bring mail in and send mail out until SIGTERM or SIGINT."""
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         opening = asyncio.create_task(stack.enter_async_context(database_of(settings)), name="open the database")
-        told = asyncio.create_task(stop.wait())
+        stopped = asyncio.create_task(stop.wait())
         # A database that recovers, or that another process migrates, may take long: we can be stopped meanwhile.
-        await asyncio.wait([opening, told], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([opening, stopped], return_when=asyncio.FIRST_COMPLETED)
         if not opening.done():
             opening.cancel()
             await asyncio.wait([opening])
             return
-        told.cancel()
+        stopped.cancel()
         database = await opening
-        await _tell_owners(database, profiles)
         parsers = await stack.enter_async_context(parsers_of(settings))
-        await serve(database, parsers, profiles, timedelta(seconds=settings.lease), stop)
+        await serve(database, parsers, store, timedelta(seconds=settings.lease), stop)
 
 
 def parsers_of(settings: Settings) -> Parsers:
@@ -74,76 +77,119 @@ def parsers_of(settings: Settings) -> Parsers:
     return Workers(read, limit=settings.parse_timeout, size=settings.workers)
 
 
-async def _tell_owners(database: Database, profiles: Profiles) -> None:
-    """Say whose mail is not read; it is no reason not to serve the others."""
-    owners = await list_owners(database)
-    for mistake in check_owners(profiles, ((one.owner.mailbox, one.approved, one.owner.rule) for one in owners)):
-        _log.warning(str(mistake))
-    if waiting := sum(not one.approved for one in owners):
-        _log.warning("owners wait for approval, nothing of theirs is read or sent", owners=waiting)
-
-
 async def serve(
-    database: Database, parsers: Parsers, profiles: Profiles, lease: timedelta, stop: asyncio.Event
+    database: Database, parsers: Parsers, store: ProfileStore, lease: timedelta, stop: asyncio.Event
 ) -> None:
-    """Do all the work of one router process until told to stop.
-
-    A task that ends by a mistake of ours ends the process, so that whoever watches it starts it again.
-    """
-    process_id = uuid4()
-    await sources.beat(database, process_id)
-    beating = asyncio.create_task(_beat(database, process_id, lease), name="beat")
-    receiving = [
-        asyncio.create_task(Share(database, parsers, profiles, process_id, lease).run(), name="share of the sources"),
-    ]
-    receiving += [
-        asyncio.create_task(
-            ListenerIntake(database, parsers, profiles, profile, profile.settings).run(),
-            name=f"listener {profile.name}",
-        )
-        for profile in profiles.incoming
-        if isinstance(profile.settings, ListenerSettings)
-    ]
-    sending = asyncio.create_task(Sender(database, profiles, process_id, lease).run(stop, _GRACE), name="sender")
-    told = asyncio.create_task(stop.wait())
-    _log.info("running", incoming=len(profiles.incoming), outgoing=len(profiles.outgoing))
+    """Do all the work of one router process until told to stop; `lease` is how long it counts as alive unheard."""
+    router = Router(database, parsers, store, lease)
+    await router.start()
     try:
-        await asyncio.wait([told, beating, sending, *receiving], return_when=asyncio.FIRST_COMPLETED)
+        await stop.wait()
     finally:
+        await router.stop()
+
+
+class Router:
+    """One router process: its jobs, each of which a bug ends for itself alone, and what they go by."""
+
+    def __init__(self, database: Database, parsers: Parsers, store: ProfileStore, lease: timedelta) -> None:
+        self._database = database
+        self._parsers = parsers
+        self._store = store
+        self._lease = lease
+        self._process_id = uuid4()
+        self._jobs: Supervisor[str] = Supervisor()
+        self._heartbeat: Supervisor[str] = Supervisor()
+        self._mailboxes = MailboxAssignment(database, parsers, store.profiles, self._process_id, lease)
+        self._sender = Sender(database, store.profiles, self._process_id, lease)
+        self._stopping = asyncio.Event()
+        self._told: Collection[Mistake] = ()
+
+    async def start(self) -> None:
+        """Start all jobs. Raises DatabaseError where the database does not hear that this process lives."""
+        await processes.beat(self._database, self._process_id)
+        self._heartbeat.start("heartbeat", self._job("heartbeat", self._beat))
+        self._jobs.want(self._wanted())
+        profiles = self._store.profiles
+        _log.info("running", incoming=len(profiles.incoming), outgoing=len(profiles.outgoing))
+        await self._tell()
+
+    async def stop(self) -> None:
+        """Stop all jobs in order: what is being sent has some seconds to end, and then others may take over."""
         _log.info("stopping")
-        stop.set()
-        for task in (told, *receiving):
-            task.cancel()
-        results = await asyncio.gather(sending, *receiving, return_exceptions=True)
+        self._stopping.set()
+        await self._jobs.close()
         # Until here others must not think us dead, and take over what is just ending.
-        beating.cancel()
-        results += await asyncio.gather(beating, return_exceptions=True)
+        await self._heartbeat.close()
         with suppress(DatabaseError):
-            await sources.leave(database, process_id)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+            await processes.leave(self._database, self._process_id)
 
+    def _wanted(self) -> dict[str, Job]:
+        return {
+            "mailboxes": self._job("mailboxes", self._mailboxes.run),
+            "sender": self._job("sender", self._send),
+            "profiles": self._job("profiles", partial(self._store.watch, self._update)),
+            **{f"listener {one.name}": self._listener(one) for one in self._store.profiles.incoming if one.listens},
+        }
 
-async def _beat(database: Database, process_id: UUID, lease: timedelta) -> None:
-    """Say that this process lives, often enough that one lost word does no harm."""
-    while True:
-        await asyncio.sleep(lease.total_seconds() / 5)
+    def _listener(self, profile: IncomingProfile) -> Job:
+        settings = profile.settings
+        assert isinstance(settings, ListenerSettings)
+        intake = ListenerIntake(self._database, self._parsers, lambda: self._store.profiles, profile, settings)
+        return Job(intake.run, intake.health, made_of=profile.as_opened)
+
+    def _job(self, name: str, run: Callable[[], Awaitable[None]]) -> Job:
+        note = partial(processes.note_fault, self._database, self._process_id, name)
+        return Job(run, Health("a part of the router is at fault, and starts again", note, _log.bind(part=name)))
+
+    async def _update(self, change: Change) -> None:
+        """Go by the profiles as they are now: only what a change is about is started, stopped or tried again."""
+        self._mailboxes.update(self._store.profiles)
+        await self._sender.update(self._store.profiles)
+        self._jobs.want(self._wanted())
+        self._mailboxes.retry(change.secrets)
+        await self._tell()
+
+    async def _send(self) -> None:
+        # A sender runs once: one that ended by a bug is followed by another.
+        self._sender = Sender(self._database, self._store.profiles, self._process_id, self._lease)
+        await self._sender.run(self._stopping, _GRACE)
+
+    async def _tell(self) -> None:
+        """Say whose mail is not read; it is no reason not to serve the others."""
         try:
-            await sources.beat(database, process_id)
+            owners = await list_owners(self._database)
         except DatabaseError as error:
-            _log.warning("the database does not hear us", reason=str(error))
+            _log.debug("the owners are not known now", reason=str(error))
+            return
+        triples = ((one.owner.mailbox, one.approved, one.owner.rule) for one in owners)
+        mistakes = check_owners(self._store.profiles, triples)
+        for mistake in mistakes:
+            if mistake not in self._told:
+                _log.warning(str(mistake))
+        self._told = mistakes
+        if waiting := sum(not one.approved for one in owners):
+            _log.warning("owners wait for approval, nothing of theirs is read or sent", owners=waiting)
+
+    async def _beat(self) -> None:
+        """Say that this process lives, often enough that one lost word does no harm."""
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / 5)
+            try:
+                await processes.beat(self._database, self._process_id)
+            except DatabaseError as error:
+                _log.warning("the database does not hear us", reason=str(error))
 
 
 def stop_on_signals() -> asyncio.Event:
     """An event that SIGTERM and SIGINT set; a second one ends the process at once."""
     stop = asyncio.Event()
 
-    def told(number: signal.Signals) -> None:
+    def signaled(number: signal.Signals) -> None:
         if stop.is_set():
             os._exit(128 + number)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told, number)
+        asyncio.get_running_loop().add_signal_handler(number, signaled, number)
     return stop

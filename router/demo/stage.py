@@ -12,13 +12,13 @@ from shlex import quote
 from typing import Final
 from uuid import UUID
 
-from router import app, profile
+from router import app
 from router.demo import show
 from router.demo.capture import Capture
 from router.demo.play import Play, text_of
 from router.demo.scripts import may_fill, run_script
 from router.errors import RouterError
-from router.profile import Profiles
+from router.profile.store import ProfileStore
 from router.repository.database import Database
 from router.repository.migrate import migrate
 from router.settings import PREFIX, Settings
@@ -57,9 +57,9 @@ async def run(settings: Settings) -> None:
         sent = await asyncio.to_thread(_folder, home, "sent")
         async with Capture(sent) as capture, app.parsers_of(settings) as parsers:
             port = _free_port()
-            profiles = await asyncio.to_thread(_write_profiles, home, port, capture.port)
+            store = await _profiles(home, port, capture.port)
             lease = timedelta(seconds=settings.lease)
-            serving = asyncio.create_task(app.serve(database, parsers, profiles, lease, stop), name="router")
+            serving = asyncio.create_task(app.serve(database, parsers, store, lease, stop), name="router")
             play = Play(database, port, out).run(await _farewell(own, port, sent))
             playing = asyncio.create_task(play, name="play")
             await asyncio.wait([serving, playing], return_when=asyncio.FIRST_COMPLETED)
@@ -108,10 +108,10 @@ def _free_port() -> int:
     raise RouterError("no port is free at 127.0.0.1")
 
 
-def _write_profiles(home: Path, port: int, capture: int) -> Profiles:
+async def _profiles(home: Path, port: int, capture: int) -> ProfileStore:
     folder = _folder(home, "profiles")
-    (folder / "demo.toml").write_text(_PROFILES.format(port=port, capture=capture), "utf-8")
-    return profile.load(folder)
+    await asyncio.to_thread((folder / "demo.toml").write_text, _PROFILES.format(port=port, capture=capture), "utf-8")
+    return await ProfileStore.open(folder)
 
 
 async def _farewell(settings: Settings, port: int, sent: Path) -> str:

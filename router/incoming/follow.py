@@ -5,9 +5,11 @@ waits.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -26,41 +28,44 @@ from transports.base import Account, Permanent, Temporary, TransportError, Unaut
 
 _log = structlog.get_logger(__name__)
 
+FAULT: Final = "a mailbox is at fault, and tried again"
+"""The log's line for one that cannot be read."""
+
 _FOLDERS_LAST = 60.0  # seconds after which the server is asked again which folders there are
 
 
-class Turns:
+class Slots:
     """The connections of one profile: at most `size` at once, in the order of asking."""
 
     def __init__(self, size: int) -> None:
         self._free = asyncio.Semaphore(size)
-        self._asking = 0
-        self._asked = asyncio.Event()
+        self._waiting = 0
+        self._wanted = asyncio.Event()
 
     async def __aenter__(self) -> None:
         if not self._free.locked():
             await self._free.acquire()
             return
-        self._asking += 1
-        self._asked.set()
+        self._waiting += 1
+        self._wanted.set()
         try:
             await self._free.acquire()
         finally:
-            self._asking -= 1
-            if not self._asking:
-                self._asked.clear()
+            self._waiting -= 1
+            if not self._waiting:
+                self._wanted.clear()
 
     async def __aexit__(self, *exc: object) -> None:
         self._free.release()
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody waits for a connection."""
-        return self._asking > 0
+        """Whether another mailbox waits for a connection."""
+        return self._waiting > 0
 
     async def until_wanted(self) -> None:
-        """Return when somebody waits for a connection."""
-        await self._asked.wait()
+        """Return when another mailbox waits for a connection."""
+        await self._wanted.wait()
 
 
 class Pauses:
@@ -104,25 +109,33 @@ class Follower:
         settings: MailboxSettings,
         owner: Owner | None,
         lease: Lease,
-        turns: Turns,
+        slots: Slots,
+        health: Health,
     ) -> None:
+        """`health` is that of the mailbox as a whole, and of its first folder's source."""
         self._database = database
         self._parsers = parsers
         self._profile = profile
         self._settings = settings
         self.owner = owner
         self._lease = lease
-        self._turns = turns
+        self._slots = slots
+        self._health = health
         self._readers: dict[str, Reader] = {}
-        self._healths: dict[int, Health] = {}  # by source
+        self._healths: dict[int, Health] = {lease.source_id: health}  # by source
+        self._retry = asyncio.Event()
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
+
+    def retry(self) -> None:
+        """Try again now what failed: its cause may have ended, as when a password was put right."""
+        self._retry.set()
 
     async def run(self) -> None:
         """Follow until canceled or another process holds it. What fails is tried again, ever more slowly."""
         pauses = Pauses()
         while True:
             try:
-                async with self._turns, self._open() as account:
+                async with self._slots, self._open() as account:
                     await self._follow(account, pauses)
                 # Another mailbox has its turn; this one is looked at again as often as the profile polls.
                 await asyncio.sleep(self._settings.poll)
@@ -131,8 +144,14 @@ class Follower:
                 return
             except (TransportError, DatabaseError) as error:
                 pause = pauses.next(error)
-                await self._health(self._lease.source_id).fails(str(error), pause)
-                await asyncio.sleep(pause)
+                await self._health.fails(str(error), pause)
+                await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        self._retry.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._retry.wait()
 
     def _open(self) -> Account:
         return self._profile.open(self.owner.mailbox if self.owner else "")
@@ -140,23 +159,23 @@ class Follower:
     async def _follow(self, account: Account, pauses: Pauses) -> None:
         clock = asyncio.get_running_loop().time
         taken_at = clock()
-        await self._take_folders(account)
+        await self._claim_folders(account)
         while True:
             for name in [*await account.changed(), *await self._unsettled()]:
                 await self._read(account, name)
-            if self._turns.wanted or not await self._wait(account):
+            if self._slots.wanted or not await self._wait(account):
                 return
             # Only now has the connection proven that it lasts.
             pauses.reset()
             if clock() - taken_at > _FOLDERS_LAST:
                 taken_at = clock()
-                await self._take_folders(account)
+                await self._claim_folders(account)
 
-    async def _take_folders(self, account: Account) -> None:
+    async def _claim_folders(self, account: Account) -> None:
         """Learn which folders there are, and take those that are new."""
         folders = {folder.name: folder for folder in await account.folders()}
         wanted = {name: self._source_of(name) for name in folders}
-        leases = await sources.take_folders(self._database, self._lease, list(wanted.values()))
+        leases = await sources.claim_folders(self._database, self._lease, list(wanted.values()))
         self._readers = {
             name: self._readers.get(name)
             or Reader(self._database, self._parsers, self._profile, self.owner, folder, leases[wanted[name]])
@@ -174,7 +193,7 @@ class Follower:
     async def _read(self, account: Account, name: str) -> None:
         reader = self._readers[name]
         reader.owner = self.owner
-        health = self._health(reader.lease.source_id)
+        health = self._health_of(name, reader.lease.source_id)
         try:
             await reader.read(account.folder(name))
         except (Permanent, Temporary) as error:
@@ -202,7 +221,7 @@ class Follower:
         """Wait for news; False: another mailbox wants the connection, and this one is of no more use."""
         tasks = [
             asyncio.ensure_future(account.wait(self._settings.poll)),
-            asyncio.ensure_future(self._turns.until_wanted()),
+            asyncio.ensure_future(self._slots.until_wanted()),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -214,11 +233,8 @@ class Follower:
             task.result()
         return tasks[0] in done
 
-    def _health(self, source_id: int) -> Health:
-        """The health of one folder's source; that of the whole mailbox is its first folder's."""
+    def _health_of(self, folder: str, source_id: int) -> Health:
         if source_id not in self._healths:
-            folder = next((name for name, one in self._readers.items() if one.lease.source_id == source_id), None)
             note = partial(sources.note_fault, self._database, source_id)
-            log = self._log.bind(folder=folder) if folder else self._log
-            self._healths[source_id] = Health("a mailbox is at fault, and tried again", note, log)
+            self._healths[source_id] = Health(FAULT, note, self._log.bind(folder=folder))
         return self._healths[source_id]

@@ -1,7 +1,7 @@
 """The way in for a listener: what mail servers hand over is promoted, and only then answered."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -43,10 +43,11 @@ class ListenerIntake:
         self,
         database: Database,
         parsers: Parsers,
-        profiles: Profiles,
+        profiles: Callable[[], Profiles],
         profile: IncomingProfile,
         settings: ListenerSettings,
     ) -> None:
+        """`profiles` tells the current ones: they say whose mail this listener takes."""
         self._database = database
         self._parsers = parsers
         self._profiles = profiles
@@ -56,7 +57,7 @@ class ListenerIntake:
         self._group: Group[list[Copy], list[Decision]] = Group(self._promote, at_most=_MESSAGES)
         self._lookups: Group[Sequence[str], Mapping[str, ListedOwner]] = Group(self._find)
         self._log = _log.bind(profile=profile.name)
-        self._health = Health("cannot listen now", self._note, self._log)
+        self.health = Health("cannot listen now", self._note, self._log)
 
     async def run(self) -> None:
         """Serve until canceled. Where the address is taken (another process of ours, say), try until it is free."""
@@ -64,19 +65,19 @@ class ListenerIntake:
         while True:
             try:
                 source = Source(self._profile.name, "", "", None, "all")
-                self._source_id = (await sources.ensure(self._database, [source]))[source]
+                self._source_id = (await sources.register(self._database, [source]))[source]
                 async with self._profile.listen() as listener:
-                    await self._health.works()
+                    await self.health.works()
                     self._log.info("listening", address=self._settings.listen)
                     backoff.reset()
                     await listener.serve(self.accept, self.admit)
             except (TransportError, DatabaseError) as error:
                 pause = backoff.next()
                 if isinstance(error, TransportError) and await self._is_served():
-                    await self._health.works()
+                    await self.health.works()
                     self._log.debug("another process listens", reason=str(error))
                 else:
-                    await self._health.fails(str(error), pause)
+                    await self.health.fails(str(error), pause)
                 await asyncio.sleep(pause)
 
     async def _is_served(self) -> bool:
@@ -138,7 +139,7 @@ class ListenerIntake:
         served = {
             mailbox
             for mailbox in chain.from_iterable(groups)
-            if (listener := self._profiles.listener_for(mailbox)) is not None and listener.name == self._profile.name
+            if (listener := self._profiles().listener_for(mailbox)) is not None and listener.name == self._profile.name
         }
         return [await find_owners(self._database, list(served))] * len(groups)
 

@@ -1,18 +1,22 @@
 """Which mailboxes this process follows: its fair share of all that the profiles and the owners call for.
 
-Every process looks by itself, every few seconds: a new owner is served, one that was removed is let go, what a dead
-process held is taken over, and who has more than a fair share gives some back.
+Every process looks by itself, every few seconds and when the profiles change: a new owner is served, one that was
+removed is let go, what a dead process held is taken over, and a process with more than a fair share gives some back.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
 
 from router.errors import DatabaseError
-from router.incoming.follow import Follower, Turns, primary_source
+from router.health import Health
+from router.incoming.follow import FAULT, Follower, Slots, primary_source
 from router.incoming.forward import Parsers
 from router.model import Owner
 from router.profile import IncomingProfile, Profiles
@@ -20,57 +24,81 @@ from router.repository import sources
 from router.repository.database import Database
 from router.repository.owners import list_owners
 from router.repository.sources import Lease, Source
+from router.supervise import Job, Supervisor
 from transports import MailboxSettings
 
 _log = structlog.get_logger(__name__)
 
 
-class Share:
-    """The followers of this process, one task for each mailbox that it holds, by the source that stands for it."""
+@dataclass(slots=True)
+class _Held:
+    """A mailbox that this process holds. `owner` is as of the last look; `follower` is None before it first runs."""
+
+    profile: IncomingProfile
+    owner: Owner | None
+    lease: Lease
+    follower: Follower | None = None
+
+
+class MailboxAssignment:
+    """The followers of this process, one job for each mailbox that it holds, by the source that stands for it."""
 
     def __init__(
         self, database: Database, parsers: Parsers, profiles: Profiles, process_id: UUID, lease: timedelta
     ) -> None:
+        """`lease` is how long a process counts as alive after it was last seen."""
         self._database = database
         self._parsers = parsers
         self._profiles = profiles
         self._process_id = process_id
         self._lease = lease
-        self._followers: dict[int, tuple[Follower, Lease, asyncio.Task[None]]] = {}
-        self._turns: dict[str, Turns] = {}
+        self._held: dict[int, _Held] = {}
+        self._followers: Supervisor[int] = Supervisor()
+        self._slots: dict[str, tuple[int, Slots]] = {}
+        self._changed = asyncio.Event()
+
+    def update(self, profiles: Profiles) -> None:
+        """Go by these profiles from now on. Mailboxes whose profile stays the same keep their connections."""
+        self._profiles = profiles
+        self._changed.set()
+
+    def retry(self, profiles: Collection[str]) -> None:
+        """Let the mailboxes of these profiles try again now what failed."""
+        for held in self._held.values():
+            if held.profile.name in profiles and held.follower is not None:
+                held.follower.retry()
 
     async def run(self) -> None:
         """Look, and look again, until canceled; then every follower has ended."""
         try:
             while True:
+                self._changed.clear()
                 try:
                     await self._look()
                 except DatabaseError as error:
                     _log.warning("the sources cannot be looked at now", reason=str(error))
-                await asyncio.sleep(self._lease.total_seconds() / 5)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._lease.total_seconds() / 5):
+                        await self._changed.wait()
         finally:
-            await self._stop(list(self._followers))
+            self._held.clear()
+            await self._followers.close()
 
     async def _look(self) -> None:
         owners = [listed.owner for listed in await list_owners(self._database) if listed.approved]
         wanted = dict(self._wanted(owners))
-        ids = await sources.ensure(self._database, list(wanted))
-        by_id = {source_id: (source, *wanted[source]) for source, source_id in ids.items()}
-        held, fair = await sources.held(self._database, self._process_id, list(by_id), self._lease)
-        # Taken, and then the connection failed before we knew: free for all again.
-        await sources.release(
-            self._database, self._process_id, {id_: epoch for id_, epoch in held.items() if id_ not in self._followers}
-        )
-        # One that we were thought too dead to hold is another's now, and reading on would only be refused.
-        lost = [
-            source_id
-            for source_id, (_, lease, task) in self._followers.items()
-            if task.done() or held.get(source_id) != lease.epoch
-        ]
-        await self._let_go(lost)
-        for source_id, (follower, *_) in self._followers.items():
-            follower.owner = by_id[source_id][2]
-        await self._let_go(list(self._followers)[fair:])
+        ids = await sources.register(self._database, list(wanted))
+        by_id = {source_id: wanted[source] for source, source_id in ids.items()}
+        epochs, fair = await sources.held_by(self._database, self._process_id, list(by_id), self._lease)
+        await self._let_go(self._lost(by_id, epochs))
+        for source_id, held in self._held.items():
+            held.owner = by_id[source_id][1]
+            if held.follower is not None:
+                held.follower.owner = held.owner
+        await self._let_go(list(self._held)[fair:])
+        # Taken, and then the connection failed before we knew; or a follower took long to end: free for all again.
+        unused = {id_: epoch for id_, epoch in epochs.items() if id_ not in self._held}
+        await sources.release(self._database, self._process_id, _without(unused, self._followers.ending))
         for lease in await sources.acquire(self._database, self._process_id, list(by_id), self._lease):
             self._start(lease, *by_id[lease.source_id])
         listeners = {(profile.name, "") for profile in self._profiles.incoming if profile.listens}
@@ -90,23 +118,53 @@ class Share:
             wanted[primary_source(profile, profile.settings, owner)] = (profile, owner)
         return wanted
 
-    def _start(self, lease: Lease, source: Source, profile: IncomingProfile, owner: Owner | None) -> None:
+    def _lost(self, by_id: Mapping[int, tuple[IncomingProfile, Owner | None]], epochs: Mapping[int, int]) -> list[int]:
+        """Which held mailboxes are to be let go: another process holds them by now, or their profile has changed."""
+        return [
+            source_id
+            for source_id, held in self._held.items()
+            if source_id not in self._followers.running
+            or epochs.get(source_id) != held.lease.epoch
+            or by_id[source_id][0].as_opened != held.profile.as_opened
+        ]
+
+    def _start(self, lease: Lease, profile: IncomingProfile, owner: Owner | None) -> None:
+        held = self._held[lease.source_id] = _Held(profile, owner, lease)
+        log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
+        health = Health(FAULT, partial(sources.note_fault, self._database, lease.source_id), log)
+        self._followers.start(lease.source_id, Job(partial(self._follow, held, health), health))
+        if not lease.begun:
+            log.info("reading begins")
+
+    async def _follow(self, held: _Held, health: Health) -> None:
+        profile = held.profile
         assert isinstance(profile.settings, MailboxSettings)
-        turns = self._turns.setdefault(profile.name, Turns(profile.settings.at_once))
-        follower = Follower(self._database, self._parsers, profile, profile.settings, owner, lease, turns)
-        task = asyncio.create_task(follower.run(), name=f"{profile.name} {source.mailbox}")
-        self._followers[lease.source_id] = (follower, lease, task)
+        lease = held.lease
+        if held.follower is not None:
+            # It ended by a bug: the next goes on from what is stored, and not from what that one had in mind.
+            try:
+                lease = await sources.renew(self._database, held.lease)
+            except DatabaseError:
+                return  # the next look takes the mailbox again, or leaves it to its new holder
+        slots = self._slots_of(profile.name, profile.settings.at_once)
+        held.follower = Follower(
+            self._database, self._parsers, profile, profile.settings, held.owner, lease, slots, health
+        )
+        await held.follower.run()
 
-    async def _let_go(self, source_ids: Sequence[int]) -> None:
-        if source_ids:
-            epochs = {source_id: self._followers[source_id][1].epoch for source_id in source_ids}
-            await self._stop(source_ids)
-            await sources.release(self._database, self._process_id, epochs)
+    def _slots_of(self, profile: str, size: int) -> Slots:
+        """The connections of a profile, shared by its mailboxes; others when their number has changed."""
+        if profile not in self._slots or self._slots[profile][0] != size:
+            self._slots[profile] = size, Slots(size)
+        return self._slots[profile][1]
 
-    async def _stop(self, source_ids: Sequence[int]) -> None:
-        tasks = [self._followers.pop(source_id)[2] for source_id in source_ids]
-        for task in tasks:
-            task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, Exception):
-                _log.error("a follower ended by a mistake of ours", exc_info=result)
+    async def _let_go(self, source_ids: Collection[int]) -> None:
+        if not source_ids:
+            return
+        epochs = {source_id: self._held.pop(source_id).lease.epoch for source_id in source_ids}
+        ended = await self._followers.stop(source_ids)
+        await sources.release(self._database, self._process_id, {id_: epochs[id_] for id_ in ended})
+
+
+def _without(epochs: Mapping[int, int], source_ids: Collection[int]) -> Mapping[int, int]:
+    return {source_id: epoch for source_id, epoch in epochs.items() if source_id not in source_ids}

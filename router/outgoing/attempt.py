@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 import structlog
@@ -26,7 +26,8 @@ from transports.base import Envelope, Outcome, TransportError
 
 _log = structlog.get_logger(__name__)
 
-_NOBODY_CARRIES_IT = timedelta(minutes=1)
+UNROUTED: Final = timedelta(minutes=1)
+"""How long an email waits that no profile carries, unless the profiles change."""
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ class Attempts:
                     # Before another gets the slot: a crash must not leave more unknown than there are connections.
                     await self._shielded(self._finish(email, pool.profile, outcomes))
         except NoRelay as error:
-            await self._give_back(email, str(error), _NOBODY_CARRIES_IT)
+            await self._give_back(email, str(error), UNROUTED)
         except asyncio.CancelledError:
             # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
             if attempt.started and not attempt.ended:

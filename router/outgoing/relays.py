@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -21,6 +22,10 @@ from router.repository.database import Database
 from transports.base import Begin, Envelope, Outcome, Relay, Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
+
+
+NO_PROFILE: Final = "no outgoing profile has"
+"""How the reason begins for which an email waits until a profile carries it."""
 
 
 class NoRelay(Exception):
@@ -111,7 +116,7 @@ class Relays:
         before, self._pools, self._profiles = self._pools, {}, profiles
         for profile in profiles.outgoing:
             pool = before.get(profile.name)
-            if pool is not None and pool.profile.settings == profile.settings:
+            if pool is not None and pool.profile.as_opened == profile.as_opened:
                 del before[profile.name]
                 pool.profile = profile
             else:
@@ -167,5 +172,5 @@ class Relays:
     def _choose(self, mailbox: str) -> RelayPool:
         profile = self._profiles.outgoing_for(mailbox)
         if profile is None:
-            raise NoRelay(f"no outgoing profile has {mailbox} among its senders")
+            raise NoRelay(f"{NO_PROFILE} {mailbox} among its senders")
         return self._pools[profile.name]

@@ -14,8 +14,8 @@ import structlog
 
 from router.backoff import Backoff
 from router.errors import DatabaseError
-from router.outgoing.attempt import Attempts
-from router.outgoing.relays import Relays
+from router.outgoing.attempt import UNROUTED, Attempts
+from router.outgoing.relays import NO_PROFILE, Relays
 from router.profile import Profiles
 from router.repository import outbox, recovery
 from router.repository.database import Database
@@ -78,8 +78,12 @@ class Sender:
         self._profiles = profiles
         if self._running:
             self._relays.use(profiles)
-            self._wake.set()
             await self._relays.forget_others()
+            try:
+                await outbox.try_now(self._database, NO_PROFILE, UNROUTED)
+            except DatabaseError as error:
+                _log.debug("what no profile carried waits on", reason=str(error))
+            self._wake.set()
 
     async def _claim(self) -> None:
         backoff = Backoff()

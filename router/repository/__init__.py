@@ -1,6 +1,7 @@
 """What the router knows and remembers, in PostgreSQL: the only package that knows SQL.
 
 database    connections, transactions, notifications; foreign errors become ours
+processes   which router processes live, and what is wrong with their parts
 sources     what is read, by which process, up to where; what is still to be settled
 facts       what is known of a batch of messages, in a fixed number of queries
 inbox       promote: one batch, one transaction

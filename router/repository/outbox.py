@@ -326,3 +326,19 @@ async def give_back(
             [row["email_id"] for row in rows],
             storable(reason),
         )
+
+
+async def try_now(database: Database, reason: str, within: timedelta) -> int:
+    """Make due at once what was given back with this reason (its beginning), and is due `within` this time."""
+    async with database.connection() as connection:
+        done = await connection.execute(
+            """
+            UPDATE router.outbox AS o SET next_at = now()
+            FROM crm.email AS e
+            WHERE e.id = o.email_id AND o.process_id IS NULL AND o.next_at > now() AND o.next_at <= now() + $2
+                AND starts_with(e.status_reason, $1)
+            """,
+            reason,
+            within,
+        )
+    return int(done.rpartition(" ")[2])

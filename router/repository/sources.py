@@ -4,8 +4,6 @@ A process holds a source as long as the process is seen: `beat` says that it liv
 lease time is dead. `epoch` is the fencing token: it counts the holders, so one that was thought dead cannot commit.
 """
 
-import os
-import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -58,30 +56,7 @@ def _moment(begins_at: Literal["now", "all"] | datetime) -> str:
     return begins_at.isoformat() if isinstance(begins_at, datetime) else _BEGINS[begins_at]
 
 
-async def beat(database: Database, process_id: UUID) -> None:
-    """Say that this process lives."""
-    async with database.connection() as connection:
-        await connection.execute(
-            """
-            INSERT INTO router.process (id, host, pid) VALUES ($1, $2, $3)
-            ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp()
-            """,
-            process_id,
-            socket.gethostname(),
-            os.getpid(),
-        )
-
-
-async def leave(database: Database, process_id: UUID) -> None:
-    """Say that this process ends: what it holds is free at once, and who died a day ago is forgotten."""
-    async with database.transaction() as connection:
-        await connection.execute("UPDATE router.source SET process_id = NULL WHERE process_id = $1", process_id)
-        await connection.execute(
-            "DELETE FROM router.process WHERE id = $1 OR seen_at < now() - interval '1 day'", process_id
-        )
-
-
-async def ensure(database: Database, sources: Sequence[Source]) -> dict[Source, int]:
+async def register(database: Database, sources: Sequence[Source]) -> dict[Source, int]:
     """Make the rows of sources that are new, and return the id of each."""
     if not sources:
         return {}
@@ -154,12 +129,26 @@ def _lease(process_id: UUID, row: Record) -> Lease:
     return Lease(row["id"], process_id, row["epoch"], cursor, row["begun"], row["begins_at"])
 
 
-async def take_folders(database: Database, lease: Lease, folders: Sequence[Source]) -> dict[Source, Lease]:
+async def renew(database: Database, lease: Lease) -> Lease:
+    """Read a lease again, with the cursor as it stands now. Raises LeaseLost if it is not ours any more."""
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            f"SELECT {_LEASE_COLUMNS} FROM router.source AS s WHERE id = $1 AND process_id = $2 AND epoch = $3",  # noqa: S608  # a constant
+            lease.source_id,
+            lease.process_id,
+            lease.epoch,
+        )
+    if row is None:
+        raise LeaseLost(f"source {lease.source_id} is held by another process now")
+    return _lease(lease.process_id, row)
+
+
+async def claim_folders(database: Database, lease: Lease, folders: Sequence[Source]) -> dict[Source, Lease]:
     """Take the other folders of a mailbox of which we hold one: who holds that one reads them all, and no others.
 
     The lease of a folder that is ours already stays as it was. Raises LeaseLost where we hold the mailbox no more.
     """
-    ids = await ensure(database, folders)
+    ids = await register(database, folders)
     async with database.transaction() as connection:
         # Locked, so that nobody takes the mailbox before its folders are ours.
         ours = await connection.fetchval(
@@ -205,7 +194,7 @@ async def begin(database: Database, lease: Lease, cursor: Cursor) -> Lease:
     async with database.connection() as connection:
         begun = await connection.fetchrow(
             """
-            UPDATE router.source SET fault = NULL,
+            UPDATE router.source SET fault = NULL, fault_since = NULL, next_try_at = NULL,
                 cursor = CASE WHEN begins_at = 'infinity' THEN $4 ELSE cursor END,
                 begins_at = CASE WHEN begins_at = 'infinity' THEN now() - $5::interval ELSE begins_at END
             WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING cursor, begins_at
@@ -221,7 +210,7 @@ async def begin(database: Database, lease: Lease, cursor: Cursor) -> Lease:
     return replace(lease, cursor=Cursor(begun["cursor"]), begun=True, begins_at=begun["begins_at"])
 
 
-async def held(
+async def held_by(
     database: Database, process_id: UUID, wanted: Sequence[int], lease: timedelta
 ) -> tuple[dict[int, int], int]:
     """The epochs of the sources that this process holds, by their ids, and how many would be its fair share."""

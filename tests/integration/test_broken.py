@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from router import app, profile
+from router import app
+from router.profile.store import ProfileStore
 from router.repository.database import Database
 from router.workers.pool import Workers
 from tests.servers.dovecot import Dovecot
@@ -38,7 +39,8 @@ def serving(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
         stop = asyncio.Event()
         async with Database(database, patience=10) as ours, Workers(read_or_break, limit=1, size=2) as parsers:
             lease = timedelta(seconds=2)
-            task = asyncio.create_task(app.serve(ours, parsers, profile.load(tmp_path), lease, stop))
+            store = await ProfileStore.open(tmp_path)
+            task = asyncio.create_task(app.serve(ours, parsers, store, lease, stop))
             yield
             stop.set()
             await task

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from router import app, profile
+from router import app
 from router.incoming import follow
 from router.incoming.read import read
+from router.profile.store import ProfileStore
 from router.repository.database import Database
 from router.workers.pool import Workers
 from tests.servers.dovecot import Dovecot
@@ -164,7 +165,8 @@ async def test_a_folder_made_while_the_mailbox_is_followed_is_read_too(
     await crm.owner(mailbox, "all")
     stop = asyncio.Event()
     async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
-        serving = asyncio.create_task(app.serve(ours, parsers, profile.load(tmp_path), timedelta(seconds=10), stop))
+        store = await ProfileStore.open(tmp_path)
+        serving = asyncio.create_task(app.serve(ours, parsers, store, timedelta(seconds=10), stop))
         await crm.wait_for_sources(2)  # with Sent
         dovecot.append(mailbox, letter(contact, mailbox, "filed"), "Later")
         await crm.wait_for_emails(1)

@@ -9,7 +9,7 @@ import pytest
 
 from router.errors import DatabaseAway
 from router.model import Outgoing, Result
-from router.repository import outbox, recovery, sources
+from router.repository import outbox, processes, recovery, sources
 from router.repository.database import Database
 from router.repository.outbox import Start
 from router.repository.sources import Lease, Source
@@ -28,7 +28,7 @@ LONG, NO_TIME = timedelta(hours=1), timedelta(0)
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Database]:
     async with Database(database) as opened:
-        await sources.beat(opened, PROCESS)
+        await processes.beat(opened, PROCESS)
         yield opened
 
 
@@ -97,7 +97,7 @@ async def test_an_outcome_that_is_refused_takes_no_other_with_it(
 
 async def test_a_start_that_is_tried_again_begins_where_it_began(crm: Crm, pool: Database) -> None:
     source = Source("staff", MAILBOX, "INBOX", await crm.owner(MAILBOX), "now")
-    ids = await sources.ensure(pool, [source])
+    ids = await sources.register(pool, [source])
     (lease,) = await sources.acquire(pool, PROCESS, list(ids.values()), LONG)
     first = await sources.begin(pool, lease, Cursor("1:10"))
     assert (first.begun, first.cursor) == (True, "1:10")
@@ -107,9 +107,9 @@ async def test_a_start_that_is_tried_again_begins_where_it_began(crm: Crm, pool:
 async def test_a_process_too_slow_to_say_that_it_lives_does_not_take_from_itself(crm: Crm, pool: Database) -> None:
     owner_id = await crm.owner(MAILBOX)
     wanted = [Source("staff", MAILBOX, folder, owner_id, "all") for folder in ("INBOX", "Other")]
-    ids = list((await sources.ensure(pool, wanted)).values())
+    ids = list((await sources.register(pool, wanted)).values())
     other = uuid4()
-    await sources.beat(pool, other)
+    await processes.beat(pool, other)
     mine = await sources.acquire(pool, PROCESS, ids, LONG)
     assert len(mine) == 1
     await crm.admin.execute("UPDATE router.process SET seen_at = now() - interval '1 day'")
@@ -120,16 +120,16 @@ async def test_a_process_too_slow_to_say_that_it_lives_does_not_take_from_itself
 async def test_the_folders_of_a_mailbox_go_with_its_first(crm: Crm, pool: Database) -> None:
     owner_id = await crm.owner(MAILBOX)
     folders = [Source("staff", MAILBOX, folder, owner_id, "all") for folder in ("INBOX", "Other")]
-    first = list((await sources.ensure(pool, folders[:1])).values())
+    first = list((await sources.register(pool, folders[:1])).values())
     (lease,) = await sources.acquire(pool, PROCESS, first, LONG)
-    taken = await sources.take_folders(pool, lease, folders)
-    assert await sources.take_folders(pool, lease, folders) == taken  # nobody else had them between
+    taken = await sources.claim_folders(pool, lease, folders)
+    assert await sources.claim_folders(pool, lease, folders) == taken  # nobody else had them between
 
     await crm.admin.execute("UPDATE router.process SET seen_at = now() - interval '1 day'")
     other = uuid4()
-    await sources.beat(pool, other)
+    await processes.beat(pool, other)
     (others,) = await sources.acquire(pool, other, first, LONG)
-    retaken = await sources.take_folders(pool, others, folders)
+    retaken = await sources.claim_folders(pool, others, folders)
     assert [one.epoch for one in taken.values()] == [1, 1]
     assert [one.epoch for one in retaken.values()] == [2, 2]
 

@@ -33,7 +33,7 @@ from router.model import (
     normalize,
     uuid7,
 )
-from router.repository import inbox, outbox, sources
+from router.repository import inbox, outbox, processes, sources
 from router.repository.database import Connection, Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease, Source
@@ -109,9 +109,9 @@ class Crm:
 
     async def source(self, owner_id: UUID, mailbox: str) -> Lease:
         source = Source("staff", mailbox, "INBOX", owner_id, "all")
-        source_id = (await sources.ensure(self.database, [source]))[source]
+        source_id = (await sources.register(self.database, [source]))[source]
         process_id = uuid4()
-        await sources.beat(self.database, process_id)
+        await processes.beat(self.database, process_id)
         await self.execute(
             "UPDATE router.source SET process_id = $2, epoch = epoch + 1 WHERE id = $1", source_id, process_id
         )
@@ -264,7 +264,7 @@ async def test_one_who_lost_the_lease_commits_nothing(crm: Crm, recording: Recor
     owner_id = await crm.owner("ulla@example.com", "all")
     old = await crm.source(owner_id, "ulla@example.com")
     new_process = uuid4()
-    await sources.beat(recording, new_process)
+    await processes.beat(recording, new_process)
     await crm.execute("UPDATE router.process SET seen_at = now() - interval '1 hour' WHERE id = $1", old.process_id)
     (new,) = await sources.acquire(recording, new_process, [old.source_id], timedelta(seconds=10))
     with pytest.raises(LeaseLost):

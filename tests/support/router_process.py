@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.profiles import SECRETS
 
-_TOP = Path(__file__).parents[1]
+_TOP = Path(__file__).parents[2]
 _SETTING = re.compile("EMAIL_ROUTER_")
 
 
@@ -73,6 +73,11 @@ class RouterProcess:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+
+    @property
+    def profiles(self) -> Path:
+        """Its folder of profiles."""
+        return Path(self._environment["EMAIL_ROUTER_PROFILES"])
 
     @property
     def running(self) -> bool:

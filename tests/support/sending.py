@@ -9,8 +9,9 @@ from uuid import uuid4
 
 from router.outgoing.sender import Sender
 from router.profile import OutgoingProfile, Profiles
-from router.repository import sources
+from router.repository import processes
 from router.repository.database import Database
+from transports.smtp import OUTGOING
 from transports.smtp.settings import SmtpRelaySettings
 
 
@@ -20,7 +21,7 @@ def relay(
     """An outgoing profile for a relay on loopback; the settings are those of SMTP, in clear text."""
     return OutgoingProfile(
         name=name,
-        kind="smtp",
+        kind=OUTGOING,
         senders=(sender,),
         max_attempts=10,
         on_unknown="hold",
@@ -40,7 +41,7 @@ async def sending(dsn: str, *outgoing: OutgoingProfile, grace: float = 3) -> Asy
     """A sender that runs meanwhile, and is told to stop in the end."""
     lease, process_id, stop = timedelta(seconds=5), uuid4(), asyncio.Event()
     async with Database(dsn) as database:
-        await sources.beat(database, process_id)
+        await processes.beat(database, process_id)
         sender = Sender(database, profiles(*outgoing), process_id, lease)
         running = asyncio.create_task(sender.run(stop, grace))
         try:

@@ -1,18 +1,18 @@
-"""Mailboxes that take turns at the connections a server grants, and wait after a failure."""
+"""Mailboxes that take slots at the connections a server grants, and wait after a failure."""
 
 import asyncio
 
-from router.incoming.follow import Pauses, Turns
+from router.incoming.follow import Pauses, Slots
 from transports.base import Temporary, Unauthorized
 
 
 async def test_connections_go_round_in_the_order_of_asking() -> None:
-    turns = Turns(2)
+    slots = Slots(2)
     order: list[int] = []
     leave = [asyncio.Event() for _ in range(5)]
 
     async def work(number: int) -> None:
-        async with turns:
+        async with slots:
             order.append(number)
             await leave[number].wait()
 
@@ -21,30 +21,30 @@ async def test_connections_go_round_in_the_order_of_asking() -> None:
     for number in range(5):
         while number not in order:
             await asyncio.sleep(0)
-        assert turns.wanted == (len(order) < 5)
+        assert slots.wanted == (len(order) < 5)
         leave[number].set()
     await asyncio.gather(*tasks)
     assert order == [0, 1, 2, 3, 4]
-    assert not turns.wanted
+    assert not slots.wanted
 
 
 async def test_who_holds_a_connection_hears_when_another_asks_and_no_more_when_that_one_gave_up() -> None:
-    turns = Turns(1)
-    unheard = asyncio.create_task(turns.until_wanted())
+    slots = Slots(1)
+    unheard = asyncio.create_task(slots.until_wanted())
     await asyncio.sleep(0)
-    async with turns:
-        assert not turns.wanted
+    async with slots:
+        assert not slots.wanted
         await asyncio.sleep(0)
         assert not unheard.done()  # there was one free
         unheard.cancel()
-        heard = asyncio.create_task(turns.until_wanted())
-        other = asyncio.create_task(turns.__aenter__())
+        heard = asyncio.create_task(slots.until_wanted())
+        other = asyncio.create_task(slots.__aenter__())
         await heard
-        assert turns.wanted
+        assert slots.wanted
         other.cancel()
         await asyncio.gather(other, return_exceptions=True)
-        assert not turns.wanted
-    async with asyncio.timeout(1), turns:
+        assert not slots.wanted
+    async with asyncio.timeout(1), slots:
         pass
 
 

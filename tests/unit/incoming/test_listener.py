@@ -34,7 +34,7 @@ def intake(tmp_path: Path) -> ListenerIntake:
     profiles = load(tmp_path)
     (profile,) = profiles.incoming
     assert isinstance(profile.settings, ListenerSettings)
-    return ListenerIntake(Away(""), Workers(read, limit=30, size=1), profiles, profile, profile.settings)
+    return ListenerIntake(Away(""), Workers(read, limit=30, size=1), lambda: profiles, profile, profile.settings)
 
 
 async def test_the_mail_server_is_to_try_later(intake: ListenerIntake) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.model import Attachment, Mention, Message, Outgoing, Role, normalise
+from router.model import Attachment, Mention, Message, Outgoing, Role, normalize
 from router.outgoing.compose import compose, smtp_address
 from router.parse.message import parse
 
@@ -279,7 +279,7 @@ def shown(text: str) -> str:
 
 
 ADDRESS = st.from_regex(r"[a-z0-9][a-z0-9._+-]{0,20}[a-z0-9]@[a-zäöü]{1,20}\.example", fullmatch=True).filter(
-    lambda address: ".." not in address and normalise(address) == address
+    lambda address: ".." not in address and normalize(address) == address
 )
 ROLE: st.SearchStrategy[Role] = st.sampled_from(("to", "cc", "reply_to"))
 

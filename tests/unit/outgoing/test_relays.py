@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Self
+from typing import ClassVar, Self
 
 import pytest
 
@@ -12,8 +12,8 @@ from router.repository.database import Database
 from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import profiles, relay
 from transports.base import Envelope, Unreachable
+from transports.smtp import OUTGOING
 from transports.smtp.relay import SmtpRelay
-from transports.smtp.settings import SmtpRelaySettings
 
 ULLA = "ulla@example.com"
 FAULTS = "SELECT profile, fault FROM router.relay ORDER BY profile"
@@ -126,29 +126,24 @@ async def test_what_was_wrong_with_a_relay_is_forgotten_with_it(relays: Relays, 
             assert (await faults(pool)).keys() == {"same"}
 
 
-class Unopenable(SmtpRelaySettings):
+class Unopenable(SmtpRelay):
     """Cannot be opened as often as `failures` says."""
 
-    failures: list[str]
+    failures: ClassVar[list[str]] = []
 
-    def open(self) -> SmtpRelay:
-        return _Unopenable(self, None) if self.failures else super().open()
-
-
-class _Unopenable(SmtpRelay):
     async def __aenter__(self) -> Self:
-        assert isinstance(self._settings, Unopenable)
-        raise Unreachable(self._settings.failures.pop())
+        if self.failures:
+            raise Unreachable(self.failures.pop())
+        return await super().__aenter__()
 
 
 async def test_a_relay_that_cannot_be_opened_says_so_and_is_opened_when_it_can_be(
     relays: Relays, pool: Database
 ) -> None:
     async with ScriptedSmtp() as server:
-        settings = {"host": "127.0.0.1", "port": server.port, "security": "none"}
-        unopenable = Unopenable.model_validate(settings | {"failures": ["not yet", "not now"]})
+        Unopenable.failures = ["not yet", "not now"]
         good = relay(server.port, "good", "*@b.test")
-        relays.use(profiles(good, replace(relay(1, "bad"), settings=unopenable)))
+        relays.use(profiles(good, replace(relay(server.port, "bad"), kind=replace(OUTGOING, open=Unopenable))))
         await send_one(relays, "otto@b.test")
         while await faults(pool) != {"bad": "not now"}:
             await asyncio.sleep(0.01)
