@@ -174,7 +174,7 @@ class Router:
     async def _beat(self) -> None:
         """Say that this process lives, often enough that one lost word does no harm."""
         while True:
-            await asyncio.sleep(self._lease.total_seconds() / 5)
+            await asyncio.sleep(processes.beat_of(self._lease))
             try:
                 await processes.beat(self._database, self._process_id)
             except DatabaseError as error:

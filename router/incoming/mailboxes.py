@@ -20,7 +20,7 @@ from router.incoming.follow import FAULT, Follower, Slots, primary_source
 from router.incoming.forward import Parsers
 from router.model import Owner
 from router.profile import IncomingProfile, Profiles
-from router.repository import sources
+from router.repository import processes, sources
 from router.repository.database import Database
 from router.repository.owners import list_owners
 from router.repository.sources import Lease, Source
@@ -78,7 +78,7 @@ class MailboxAssignment:
                 except DatabaseError as error:
                     _log.warning("the sources cannot be looked at now", reason=str(error))
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._lease.total_seconds() / 5):
+                    async with asyncio.timeout(processes.beat_of(self._lease)):
                         await self._changed.wait()
         finally:
             self._held.clear()

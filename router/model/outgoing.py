@@ -10,6 +10,9 @@ from router.model.message import Attachment, Mention
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
     from transports.base import Outcome
 
+SendStatus = Literal["sent", "failed", "unknown", "pending_send"]
+"""What an attempt to send makes of an email."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -43,11 +46,15 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an attempt to send came to. `next_at` is set if it is to be tried again (`pending_send`)."""
+    """What an attempt to send came to. `next_at` is set if it is to be tried again (`pending_send`).
+
+    `relay_ids` are the Message-IDs that the relay may have given the email in place of its own.
+    """
 
     email_id: UUID
     attempt_id: UUID
-    status: Literal["sent", "failed", "unknown", "pending_send"]
+    status: SendStatus
     reason: str | None
     outcomes: "tuple[Outcome, ...]" = ()
     next_at: datetime | None = None
+    relay_ids: tuple[str, ...] = ()

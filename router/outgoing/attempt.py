@@ -9,13 +9,19 @@ from typing import Final, Literal
 from uuid import UUID
 
 import structlog
+from tenacity import (
+    RetryCallState,
+    retry,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    wait_random_exponential,
+)
 
-from router.backoff import Backoff
 from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
 from router.outgoing.compose import compose, smtp_address
-from router.outgoing.outcome import judge
+from router.outgoing.outcome import for_the_log, judge
 from router.outgoing.relays import NoRelay, RelayPool, Relays
 from router.profile import OutgoingProfile
 from router.repository import outbox
@@ -28,6 +34,21 @@ _log = structlog.get_logger(__name__)
 
 UNROUTED: Final = timedelta(minutes=1)
 """How long an email waits that no profile carries, unless the profiles change."""
+
+
+def _tell_waiting(state: RetryCallState) -> None:
+    assert state.outcome is not None
+    _log.warning("an outcome cannot be recorded now", reason=str(state.outcome.exception()))
+
+
+@retry(
+    retry=retry_if_exception_type(DatabaseError) & retry_if_not_exception_type(ContentRefused),
+    wait=wait_random_exponential(min=0.25, max=5),  # seconds
+    before_sleep=_tell_waiting,
+)
+async def _write_until_done(write: Callable[[], Awaitable[object]]) -> None:
+    """Write what is known, again and again while the database is away: a known outcome is never lost."""
+    await write()
 
 
 @dataclass(slots=True)
@@ -140,27 +161,13 @@ class Attempts:
     async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
         result = judge(email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)
         try:
-            await self._write_until_done(lambda: self._results.add(result))
+            await _write_until_done(lambda: self._results.add(result))
         except ContentRefused:  # perhaps of another's in the group
-            await self._write_until_done(lambda: outbox.record(self._database, [result]))
-        _log.info("sent" if result.status == "sent" else "not sent", status=result.status, email=str(result.email_id))
+            await _write_until_done(lambda: outbox.record(self._database, [result]))
+        _tell(result, profile)
 
     async def _give_back(self, email: Outgoing, reason: str | None = None, delay: timedelta = timedelta(0)) -> None:
-        await self._write_until_done(lambda: outbox.give_back(self._database, [email.attempt_id], reason, delay))
-
-    async def _write_until_done(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Write what is known, again and again while the database is away: a known outcome is never lost."""
-        backoff = Backoff(longest=5)
-        while True:
-            try:
-                await write()
-            except ContentRefused:
-                raise
-            except DatabaseError as error:
-                _log.warning("an outcome cannot be recorded now", reason=str(error))
-                await asyncio.sleep(backoff.next())
-            else:
-                return
+        await _write_until_done(lambda: outbox.give_back(self._database, [email.attempt_id], reason, delay))
 
     async def _shielded(self, work: Coroutine[None, None, None]) -> None:
         """Do it to its end even if the task that waits for it is cancelled; then `wait_for_writes` waits for it."""
@@ -175,6 +182,20 @@ class Attempts:
     async def _record(self, results: Sequence[Result]) -> list[None]:
         await outbox.record(self._database, results)
         return [None] * len(results)
+
+
+def _tell(result: Result, profile: OutgoingProfile) -> None:
+    """Log what became of an email; nothing personal is in it, the rest stands in the email's status_reason."""
+    log = _log.bind(email=str(result.email_id), profile=profile.name)
+    if lost := for_the_log(result.outcomes):
+        log = log.bind(recipients=lost)
+    match result.status:
+        case "sent":
+            log.info("sent", status="sent")
+        case "pending_send":
+            log.info("not sent yet", status="pending_send", next_try=str(result.next_at))
+        case "failed" | "unknown":
+            log.warning("not sent", status=result.status)
 
 
 def _all(email: Outgoing, state: Literal["deferred", "refused", "unknown"], words: str) -> list[Outcome]:

@@ -1,14 +1,18 @@
 """What an attempt came to, and when to try again. Pure: the clock and the dice are arguments."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from random import Random
 
 from router.model import Outgoing, Result
+from router.model.outgoing import SendStatus
+from router.outgoing.relay_reply import ids_of_reply
 from transports.base import Outcome
 
 _FIRST = timedelta(minutes=1)
 _LONGEST = timedelta(hours=4)
+_MOST_TOLD = 10
 
 
 def delay_after(attempt: int, dice: Random) -> timedelta:
@@ -24,16 +28,38 @@ def judge(email: Outgoing, outcomes: Sequence[Outcome], max_attempts: int, now: 
     """
     by_state = {state: [one for one in outcomes if one.state == state] for state in ("unknown", "deferred", "refused")}
     unknown, deferred, refused = by_state.values()
-    lost = refused
+    status: SendStatus
+    told, next_at = deferred + refused, None
     if unknown:
-        return Result(email.id, email.attempt_id, "unknown", _words(unknown), tuple(outcomes))
-    if deferred:
-        if email.attempt < max_attempts:
-            next_at = now + delay_after(email.attempt, dice)
-            return Result(email.id, email.attempt_id, "pending_send", _words(deferred), tuple(outcomes), next_at)
-        lost = deferred + refused
-    taken = len(outcomes) - len(lost) + email.taken
-    return Result(email.id, email.attempt_id, "sent" if taken else "failed", _words(lost), tuple(outcomes))
+        status, told = "unknown", unknown
+    elif deferred and email.attempt < max_attempts:
+        status, told, next_at = "pending_send", deferred, now + delay_after(email.attempt, dice)
+    else:
+        status = "sent" if len(outcomes) - len(told) + email.taken else "failed"
+    return Result(email.id, email.attempt_id, status, _words(told), tuple(outcomes), next_at, _relay_ids(outcomes))
+
+
+def for_the_log(outcomes: Sequence[Outcome]) -> list[str]:
+    """Tell of those that did not take an email: state, code and domain, and how many there are of each.
+
+    Neither addresses nor the server's words, which repeat them, belong in a log.
+    """
+    lost = Counter(
+        f"{one.state} {one.code} at {_domain(one)}" if one.code else f"{one.state}, no code, at {_domain(one)}"
+        for one in outcomes
+        if one.state != "accepted"
+    )
+    told = [f"{words} ({count})" if count > 1 else words for words, count in list(lost.items())[:_MOST_TOLD]]
+    return told if len(lost) <= _MOST_TOLD else [*told, f"and {len(lost) - _MOST_TOLD} more"]
+
+
+def _domain(outcome: Outcome) -> str:
+    return outcome.recipient.rpartition("@")[2]
+
+
+def _relay_ids(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    replies = dict.fromkeys(outcome.text for outcome in outcomes if outcome.state == "accepted")
+    return tuple(dict.fromkeys(id_ for reply in replies for id_ in ids_of_reply(reply)))
 
 
 def _words(outcomes: Sequence[Outcome]) -> str | None:

@@ -1,4 +1,6 @@
-"""What a relay's answer to a message tells of the Message-ID that it gives it (TRACKING T24).
+"""What a relay's reply to a message tells of the Message-ID that the relay gives it in place of ours.
+
+Answers name that id, so the email has to be found by it.
 
 250 2.6.0 <a1b2@mail.example.com> [InternalId=42] Queued mail for delivery          Exchange: the id itself
 250 Ok 010201932f6e1c7b-8f1d2c3b-11aa-22bb-33cc-000000                              Amazon SES: what is left of the @

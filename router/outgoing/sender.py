@@ -14,10 +14,11 @@ import structlog
 
 from router.backoff import Backoff
 from router.errors import DatabaseError
+from router.model.token import new_token
 from router.outgoing.attempt import UNROUTED, Attempts
 from router.outgoing.relays import NO_PROFILE, Relays
 from router.profile import Profiles
-from router.repository import outbox, recovery
+from router.repository import outbox, processes, recovery
 from router.repository.database import Database
 
 _log = structlog.get_logger(__name__)
@@ -90,8 +91,8 @@ class Sender:
         while not self._attempts.stopping:
             self._wake.clear()
             try:
-                free = self._relays.room - len(self._under_way)
-                claimed = await outbox.claim(self._database, self._process_id, free) if free > 0 else []
+                tokens = [new_token() for _ in range(self._relays.room - len(self._under_way))]
+                claimed = await outbox.claim(self._database, self._process_id, tokens) if tokens else []
                 backoff.reset()
             except DatabaseError as error:
                 _log.warning("nothing can be claimed now", reason=str(error))
@@ -137,7 +138,7 @@ class Sender:
                     self._wake.set()
             except DatabaseError as error:
                 _log.debug("nothing can be taken over now", reason=str(error))
-            await asyncio.sleep(self._lease.total_seconds() / 5)
+            await asyncio.sleep(processes.beat_of(self._lease))
 
     async def _end(self, grace: float) -> None:
         """Let those end that have started; those that wait for a slot are given back when it comes."""

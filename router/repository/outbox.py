@@ -15,8 +15,6 @@ from uuid import UUID, uuid4
 from asyncpg import Record
 
 from router.model import KEY_VERSION, Mention, Message, Outgoing, Result, message_id_hash
-from router.model.token import new_token
-from router.outgoing.relay_reply import ids_of_reply
 from router.repository.database import Connection, Database, storable
 
 OUTBOX_CHANNEL = "router_outbox"
@@ -31,11 +29,13 @@ class Start:
     resend: bool
 
 
-async def claim(database: Database, process_id: UUID, limit: int) -> list[Outgoing]:
-    """Claim at most `limit` emails that are due, a few of each owner, and read what composing needs but attachments.
+async def claim(database: Database, process_id: UUID, tokens: Sequence[str]) -> list[Outgoing]:
+    """Claim at most as many emails that are due as there are tokens, and read what composing needs but attachments.
 
-    Nothing is claimed for an owner who is not approved, while sending is stopped, or in a copy of the database.
+    A few of each owner are claimed; none of an owner who is not approved, while sending is stopped, or in a copy of the
+    database. A token is for an email that has none yet.
     """
+    limit = len(tokens)
     async with database.transaction() as connection:
         # From a random owner on, then from the first: fair, without remembering whose turn it is.
         attempts = await _claim_from(connection, process_id, uuid4(), limit)
@@ -53,7 +53,7 @@ async def claim(database: Database, process_id: UUID, limit: int) -> list[Outgoi
             [number for _, number in attempts.values()],
             process_id,
         )
-        return await _begin_sending(connection, attempts)
+        return await _begin_sending(connection, attempts, tokens)
 
 
 async def _claim_from(
@@ -93,7 +93,9 @@ async def _claim_from(
     return {row["email_id"]: (row["attempt_id"], row["attempts"]) for row in rows}
 
 
-async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[UUID, int]]) -> list[Outgoing]:
+async def _begin_sending(
+    connection: Connection, attempts: Mapping[UUID, tuple[UUID, int]], tokens: Sequence[str]
+) -> list[Outgoing]:
     """Set the status, give each email its Message-ID, token and date, and read it."""
     email_ids = list(attempts)
     emails = await connection.fetch(
@@ -115,9 +117,9 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
         RETURNING e.*, o.mailbox, EXISTS (SELECT FROM crm.attachment AS a WHERE a.email_id = e.id) AS attached
         """,
         email_ids,
-        [new_token() for _ in email_ids],
+        list(tokens[: len(email_ids)]),
     )
-    await _know_our_ids(connection, emails)
+    await _index_own_ids(connection, emails)
     parties = await connection.fetch(
         """
         SELECT DISTINCT ON (p.email_id, p.role, p.position) p.email_id, p.role, p.position, p.address, p.name,
@@ -162,11 +164,11 @@ async def _begin_sending(connection: Connection, attempts: Mapping[UUID, tuple[U
     ]
 
 
-async def _know_our_ids(connection: Connection, emails: Sequence[Record]) -> None:
+async def _index_own_ids(connection: Connection, emails: Sequence[Record]) -> None:
     """Let answers and the owner's own copy in the Sent folder find the email, from before it leaves."""
     hashes = {message_id_hash(email["message_id"]): email["id"] for email in emails}
     keys = {Message(message_id=email["message_id"], date=email["dated_at"]).key: email["id"] for email in emails}
-    await _name(connection, hashes)
+    await _index_ids(connection, hashes)
     await connection.execute(
         """
         INSERT INTO router.message (key, version, email_id)
@@ -207,7 +209,7 @@ async def record(database: Database, results: Sequence[Result]) -> None:
     """
     results = sorted(results, key=lambda result: result.email_id)
     async with database.transaction() as connection:
-        await _know_relays_ids(connection, results)  # first, as those do who bring answers in, so that nobody deadlocks
+        await _index_relay_ids(connection, results)  # first, as those do who bring answers in, so that nobody deadlocks
         ours = await connection.fetch(
             """
             UPDATE crm.email AS e SET status = w.status, status_reason = w.reason,
@@ -256,19 +258,14 @@ async def record(database: Database, results: Sequence[Result]) -> None:
             )
 
 
-async def _know_relays_ids(connection: Connection, results: Sequence[Result]) -> None:
-    """Let answers find the email also by the ids that a relay may have given it, as its reply tells."""
-    hashes = {
-        message_id_hash(message_id): result.email_id
-        for result in results
-        for text in {outcome.text for outcome in result.outcomes if outcome.state == "accepted"}
-        for message_id in ids_of_reply(text)
-    }
+async def _index_relay_ids(connection: Connection, results: Sequence[Result]) -> None:
+    """Let answers find the email also by the ids that a relay may have given it."""
+    hashes = {message_id_hash(message_id): result.email_id for result in results for message_id in result.relay_ids}
     if hashes:
-        await _name(connection, hashes)
+        await _index_ids(connection, hashes)
 
 
-async def _name(connection: Connection, hashes: Mapping[bytes, UUID]) -> None:
+async def _index_ids(connection: Connection, hashes: Mapping[bytes, UUID]) -> None:
     # Sorted, as everywhere, so that nobody deadlocks.
     await connection.execute(
         """

@@ -2,10 +2,18 @@
 
 import os
 import socket
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from router.repository.database import Database, storable
+
+
+def beat_of(lease: timedelta) -> float:
+    """Seconds between two beats of a process, and between its looks at what there is to do for it.
+
+    There are five in a lease, so that one which is lost does no harm.
+    """
+    return lease.total_seconds() / 5
 
 
 async def beat(database: Database, process_id: UUID) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from router.errors import DatabaseAway
 from router.model import Outgoing, Result
+from router.model.token import new_token
 from router.repository import outbox, processes, recovery, sources
 from router.repository.database import Database
 from router.repository.outbox import Start
@@ -35,7 +36,7 @@ async def pool(database: str) -> AsyncIterator[Database]:
 async def claimed(crm: Crm, pool: Database) -> Outgoing:
     await crm.owner(MAILBOX)
     await queue(crm, 1, [MAILBOX])
-    (email,) = await outbox.claim(pool, PROCESS, 10)
+    (email,) = await outbox.claim(pool, PROCESS, [new_token()])
     return email
 
 

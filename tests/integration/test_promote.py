@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,11 +29,12 @@ from router.model import (
     Message,
     RecipientReport,
     Report,
-    Result,
     Rule,
     normalize,
     uuid7,
 )
+from router.model.token import new_token
+from router.outgoing.outcome import judge
 from router.repository import inbox, outbox, processes, sources
 from router.repository.database import Connection, Database
 from router.repository.inbox import Batch
@@ -168,12 +170,12 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     for status in ("draft", "pending_send"):
         await _outgoing(crm, owner_id, status)
     process_id = lease.process_id
-    claimed = await outbox.claim(recording, process_id, 10)
+    claimed = await outbox.claim(recording, process_id, [new_token()])
     await outbox.start(recording, process_id, [outbox.Start(one.attempt_id, "relay", False) for one in claimed])
     await outbox.give_back(recording, [one.attempt_id for one in claimed])
-    (claimed_again,) = await outbox.claim(recording, process_id, 10)
+    (claimed_again,) = await outbox.claim(recording, process_id, [new_token()])
     taken = Outcome("karl@kunde.test", "accepted", "2.0.0", "250 2.6.0 <new@relay.test> taken")
-    await outbox.record(recording, [Result(claimed_again.id, claimed_again.attempt_id, "sent", None, (taken,))])
+    await outbox.record(recording, [judge(claimed_again, [taken], 10, datetime.now(UTC), Random(1))])
     assert await crm.value("SELECT status FROM crm.email WHERE direction = 'out' AND sent_at IS NOT NULL") == "sent"
     sent_id = await crm.value("SELECT message_id FROM crm.email WHERE status = 'sent'")
     refused = Report("bounce", (RecipientReport("karl@kunde.test", "bounce", "5.1.1"),), (sent_id,))

@@ -8,7 +8,7 @@ import pytest
 
 from router.backoff import Backoff
 from router.model import Outgoing
-from router.outgoing.outcome import delay_after, judge
+from router.outgoing.outcome import delay_after, for_the_log, judge
 from transports.base import Outcome
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -86,3 +86,28 @@ def test_backoff_grows_is_bounded_heeds_the_server_and_is_reset() -> None:
     assert backoff.next(at_least=30) == 30
     backoff.reset()
     assert backoff.next() <= 1
+
+
+def test_t24_the_ids_that_a_relay_gives_an_email_are_those_of_its_replies_to_who_took_it() -> None:
+    told = "250 2.6.0 <new@relay.test> taken"
+    outcomes = [Outcome(A, "accepted", "2.6.0", told), Outcome("b@kunde.test", "accepted", "2.6.0", told)]
+    outcomes.append(Outcome("c@kunde.test", "refused", "5.1.1", "not for <other@relay.test>"))
+    assert judge(EMAIL, outcomes, 10, NOW, Random(1)).relay_ids == ("new@relay.test",)
+    assert judge(EMAIL, outcomes[2:], 10, NOW, Random(1)).relay_ids == ()
+
+
+def test_a6_the_log_has_codes_and_domains_but_no_addresses_and_no_words() -> None:
+    outcomes = [
+        Outcome("a@kunde.test", "accepted", "2.0.0", "taken"),
+        Outcome("b@kunde.test", "refused", "5.1.1", "<b@kunde.test> is unknown"),
+        Outcome("c@kunde.test", "refused", "5.1.1", "<c@kunde.test> is unknown"),
+        Outcome("d@other.test", "deferred", "4.2.2", "full"),
+        Outcome("e@other.test", "unknown", "", "the connection was lost"),
+    ]
+    assert for_the_log(outcomes) == [
+        "refused 5.1.1 at kunde.test (2)",
+        "deferred 4.2.2 at other.test",
+        "unknown, no code, at other.test",
+    ]
+    many = [Outcome(f"a@{number}.test", "refused", "5.1.1", "") for number in range(300)]
+    assert for_the_log(many) == [*(f"refused 5.1.1 at {number}.test" for number in range(10)), "and 290 more"]

@@ -1,0 +1,127 @@
+"""One email from its slot to its recorded outcome, and what an admin is told of it."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from router.errors import ContentRefused, DatabaseAway
+from router.model.token import new_token
+from router.outgoing.attempt import Attempts
+from router.outgoing.relays import Relays
+from router.repository import outbox
+from router.repository.database import Database
+from tests.support.crm import Crm
+from tests.support.scripted_smtp import CLOSE, ScriptedSmtp
+from tests.support.sending import profiles, relay, sending
+
+ULLA = "ulla@example.com"
+
+
+async def line_of(crm: Crm, database: str, server: ScriptedSmtp, *recipients: str) -> dict[str, Any]:
+    """Send one email, and return what the log says of it in the end."""
+    await crm.owner(ULLA)
+    with capture_logs() as lines:
+        async with sending(database, relay(server.port)):
+            email_id = await crm.send(ULLA, recipients, "Secret Offer", "secret words")
+            await crm.wait_for(1, "SELECT count(*) FROM router.attempt WHERE finished_at IS NOT NULL")
+    assert not any(word in str(lines) for word in ("ecret", "@kunde.test", "@other.test", "nobody lives here"))
+    [line] = [line for line in lines if line.get("email") == str(email_id)]
+    return dict(line)
+
+
+@pytest.mark.parametrize(
+    ("reply", "level", "event", "told"),
+    [
+        ("550 5.1.1 nobody lives here", "warning", "not sent", "refused 5.1.1 at kunde.test"),
+        ("452 nobody lives here now", "info", "not sent yet", "deferred 452 at kunde.test"),
+    ],
+)
+async def test_a6_the_log_says_why_an_email_was_not_sent_and_to_which_domain(
+    crm: Crm, database: str, reply: str, level: str, event: str, told: str
+) -> None:
+    async with ScriptedSmtp({"RCPT": reply}) as server:
+        line = await line_of(crm, database, server, "ann@kunde.test")
+    assert (line["log_level"], line["event"], line["profile"]) == (level, event, "relay")
+    assert line["recipients"] == [told]
+    assert ("next_try" in line) == (event == "not sent yet")
+
+
+async def test_a6_the_log_says_what_is_unknown(crm: Crm, database: str) -> None:
+    async with ScriptedSmtp({".": CLOSE}) as server:
+        line = await line_of(crm, database, server, "ann@kunde.test", "bob@kunde.test")
+    assert (line["log_level"], line["event"], line["status"]) == ("warning", "not sent", "unknown")
+    assert line["recipients"] == ["unknown 4.4.2 at kunde.test (2)"]
+
+
+async def test_a6_the_log_says_who_did_not_get_what_was_sent(crm: Crm, database: str) -> None:
+    async with ScriptedSmtp({"RCPT TO:<bob@": "550 5.1.1 nobody lives here"}) as server:
+        line = await line_of(crm, database, server, "ann@kunde.test", "bob@other.test")
+    assert (line["log_level"], line["event"], line["status"]) == ("info", "sent", "sent")
+    assert line["recipients"] == ["refused 5.1.1 at other.test"]
+
+
+async def test_a6_what_all_have_taken_needs_no_more_words(crm: Crm, database: str) -> None:
+    async with ScriptedSmtp() as server:
+        line = await line_of(crm, database, server, "ann@kunde.test")
+    assert (line["event"], line["profile"]) == ("sent", "relay")
+    assert "recipients" not in line
+
+
+async def test_a16_the_log_says_once_that_a_relay_is_at_fault_and_once_that_it_works_again(
+    crm: Crm, database: str
+) -> None:
+    await crm.owner(ULLA)
+    greetings = ["421 4.3.2 closed for lunch"] * 3 + ["220 relay.test"]
+    with capture_logs() as lines:
+        async with ScriptedSmtp({"greeting": greetings}) as server, sending(database, relay(server.port)):
+            first = await crm.send(ULLA, "ann@kunde.test", "one")
+            await crm.wait_for_status(first, "sent")
+            await crm.wait_for_status(await crm.send(ULLA, "ann@kunde.test", "two"), "sent")
+            await crm.wait_for(0, "SELECT count(*) FROM router.relay")
+    told = [line for line in lines if line.get("profile") == "relay" and "email" not in line]
+    told = [line for line in told if line["log_level"] != "debug"]
+    assert [(line["log_level"], line["event"]) for line in told] == [
+        ("warning", "a relay cannot be used now"),
+        ("info", "works again"),
+    ]
+    assert "closed for lunch" in told[0]["reason"]
+    assert told[1]["after"] >= 0
+
+
+async def test_a_known_outcome_is_written_when_the_database_is_back(
+    crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await crm.owner(ULLA)
+    record = outbox.record
+    faults = [DatabaseAway("away"), ContentRefused("not in this group"), DatabaseAway("away again")]
+
+    async def failing(*arguments: Any) -> None:
+        if faults:
+            raise faults.pop(0)
+        await record(*arguments)
+
+    monkeypatch.setattr(outbox, "record", failing)
+    with capture_logs() as lines:
+        async with ScriptedSmtp() as server, sending(database, relay(server.port)):
+            await crm.wait_for_status(await crm.send(ULLA, "ann@kunde.test", "one"), "sent")
+    assert len(server.messages) == 1
+    waiting = [line["reason"] for line in lines if line["event"] == "an outcome cannot be recorded now"]
+    assert waiting == ["away", "away again"]
+
+
+async def test_what_gets_its_slot_when_the_process_stops_is_given_back(crm: Crm, database: str) -> None:
+    await crm.owner(ULLA)
+    email_id = await crm.send(ULLA, "ann@kunde.test", "one")
+    process_id = uuid4()
+    async with Database(database) as pool, ScriptedSmtp() as server:
+        relays = Relays(pool)
+        relays.use(profiles(relay(server.port)))
+        attempts = Attempts(pool, relays, process_id)
+        [email] = await outbox.claim(pool, process_id, [new_token()])
+        attempts.stopping = True
+        await attempts.send(email)
+        await relays.close()
+        assert server.commands == []
+    assert (await crm.email(email_id))["status"] == "pending_send"
