@@ -71,6 +71,8 @@ async def test_the_wrong_security_for_the_port(post: Post) -> None:
     error = await refusal(post.open(security=other, timeout=1))
     assert isinstance(error, Unreachable)
     assert HOST in str(error)
+    speaks = {"tls": "it begins in clear text", "starttls": "it speaks TLS from the start"}
+    assert speaks[other].removeprefix("it ") in str(error)
 
 
 @every_way("login", "told", fixture="own_post")

@@ -69,6 +69,17 @@ async def test_a_relay_that_cannot_prove_itself_is_unreachable(postfix: Postfix,
         await send({"port": port, "security": security}, Envelope(CRM, ("ann@example.com",), CONTENT))
 
 
+@pytest.mark.parametrize(
+    ("security", "words"),
+    [("starttls", 'it speaks TLS from the start at this port, so security = "tls"'), ("tls", "begins in clear text")],
+)
+async def test_the_wrong_security_for_the_port(postfix: Postfix, security: str, words: str) -> None:
+    port = postfix.smtps if security == "starttls" else postfix.submission
+    settings = {"port": port, "security": security, "timeout": 1}
+    with pytest.raises(Unreachable, match=words):
+        await send(settings, Envelope(CRM, ("ann@example.com",), CONTENT))
+
+
 async def test_every_recipient_has_an_outcome_and_one_connection_serves_all(
     postfix: Postfix, new_mailbox: Callable[[str], str]
 ) -> None:

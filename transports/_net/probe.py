@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
+from transports._net.tls import OTHER_NAME, SpeaksTls
 from transports._settings import Security, ServerSettings
 from transports.base import Finding, Temporary, TransportError, Unreachable
 
@@ -16,7 +17,6 @@ EXPIRES_SOON = timedelta(days=21)
 
 # X509_V_ERR_… (OpenSSL, x509_vfy.h)
 _EXPIRED = {10}
-_OTHER_NAME = {62, 64}
 
 _TOO_MANY = re.compile(r"\[LIMIT\]|connections", re.IGNORECASE)
 
@@ -78,6 +78,8 @@ def connection_findings(error: TransportError, server: ServerSettings, port: int
         advice = _ports(usual) if untrusted is None else _trust(untrusted, server, port)
         reached = Finding("connection", "ok", f"{server.host}:{port} answers")
         return [reached, Finding("TLS", "failed", str(error), advice)]
+    if isinstance(error, SpeaksTls):
+        return [Finding("connection", "failed", str(error), _ports(usual))]
     if isinstance(error, Unreachable):
         advice = f"does a mail server listen at port {port} of {server.host}, and no firewall stand between?"
         return [Finding("connection", "failed", str(error), f"{advice} {_ports(usual)}")]
@@ -148,7 +150,7 @@ def _issuer(certificate: Mapping[str, object]) -> str:
 def _trust(verify_code: int, server: ServerSettings, port: int) -> str:
     if verify_code in _EXPIRED:
         return f"renew the certificate of {server.host}"
-    if verify_code in _OTHER_NAME:
+    if verify_code in OTHER_NAME:
         return 'write as "host" a name that the certificate is for'
     if server.ca_file is not None:
         return f"{server.ca_file} (ca_file) does not hold the authority that the certificate of {server.host} is from"

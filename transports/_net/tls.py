@@ -1,11 +1,27 @@
 """TLS as a client: whom we trust, and what went wrong in words an admin can act on."""
 
+import asyncio
 import socket
 import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
 
+from transports._settings import ServerSettings
 from transports.base import Permanent, Unreachable
+
+OTHER_NAME = {62, 64}
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH (OpenSSL, x509_vfy.h)."""
+
+_NAMES_SHOWN = 10
+_LONGEST_NAME = 253  # characters (RFC 1035 §2.3.4)
+_TLS_ANSWERS = 5.0  # seconds
+
+
+class SpeaksTls(Unreachable):
+    """The server does not greet, since its port speaks TLS from the start."""
 
 
 def client_context(ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
@@ -22,12 +38,17 @@ def no_connection(peer: str, error: OSError) -> Unreachable:
     # What Python itself raises, not OpenSSL, lacks these.
     reason = getattr(error, "reason", None)
     match error:
+        case ssl.SSLCertVerificationError() if getattr(error, "verify_code", 0) in OTHER_NAME:
+            words = "; ".join(
+                [f"its certificate is for another name: {error.verify_message.rstrip('.')}", *_notes(error)]
+            )
         case ssl.SSLCertVerificationError():
             verdict = getattr(error, "verify_message", None) or error
             trusted = "ca_file says whom to trust; without it, the system does"
             words = f"its certificate cannot be trusted: {verdict} ({trusted})"
         case ssl.SSLError() if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
-            words = f"it does not speak TLS at this port: is port or security right? ({reason})"
+            fits = 'security = "starttls" fits such a port'
+            words = f"it does not speak TLS at this port, but begins in clear text: {fits} ({reason})"
         case ssl.SSLError():
             words = f"TLS failed: {reason or error}"
         case socket.gaierror():
@@ -39,6 +60,83 @@ def no_connection(peer: str, error: OSError) -> Unreachable:
     return Unreachable(f"cannot connect to {peer}: {words}")
 
 
+def timed_out(error: Unreachable) -> bool:
+    """Whether a time limit is the cause."""
+    return isinstance(error.__cause__, TimeoutError)
+
+
+@asynccontextmanager
+async def asking_for_tls(
+    settings: ServerSettings, port: int, silent: Callable[[Unreachable], bool] = timed_out
+) -> AsyncIterator[None]:
+    """Find out why a server was `silent` where it should greet in clear text.
+
+    Where its port speaks TLS from the start, SpeaksTls is raised in place of the error; it takes 5 seconds at most.
+    """
+    try:
+        yield
+    except Unreachable as error:
+        if settings.security == "tls" or not silent(error) or not await _speaks_tls(settings.host, port):
+            raise
+        words = f'{error}: it speaks TLS from the start at this port, so security = "tls" is needed'
+        raise SpeaksTls(words) from error.__cause__
+
+
+async def _speaks_tls(host: str, port: int) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Nothing is said over this connection, so it makes no difference who the server is.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_TLS_ANSWERS):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except OSError:
+        return False
+    writer.transport.abort()
+    return True
+
+
+class _TlsObject(ssl.SSLObject):
+    def do_handshake(self) -> None:
+        """See `ssl.SSLObject`."""
+        with _noting_names(self):
+            super().do_handshake()
+
+
+class _TlsSocket(ssl.SSLSocket):
+    def do_handshake(self, block: bool = False) -> None:  # as ssl.SSLSocket has it
+        """See `ssl.SSLSocket`."""
+        with _noting_names(self):
+            super().do_handshake(block)
+
+
+@contextmanager
+def _noting_names(tls: ssl.SSLObject | ssl.SSLSocket) -> Iterator[None]:
+    """Add the names that the server's certificate is for to the error of a handshake that fails because of them."""
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code in OTHER_NAME:
+            # Python shows no certificate of a handshake that failed but here, and only within itself.
+            with suppress(AttributeError, LookupError, TypeError, ValueError):
+                chain = tls._sslobj.get_unverified_chain()  # type: ignore[union-attr]  # noqa: SLF001
+                names = [_shown(kind, name) for kind, name in chain[0].get_info()["subjectAltName"]]
+                more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+                error.add_note(f"it is for {', '.join(names[:_NAMES_SHOWN])}{more}")
+        raise
+
+
+def _notes(error: BaseException) -> list[str]:
+    return list(getattr(error, "__notes__", ()))
+
+
+def _shown(kind: str, name: str) -> str:
+    """Make a name fit for a log: nobody vouches for the certificate that it is in."""
+    if kind == "IP Address":
+        return str(ip_address(name.strip()))
+    return "".join(character if character.isprintable() else "?" for character in name[:_LONGEST_NAME])
+
+
 @lru_cache(maxsize=32)
 def _client_context(
     ca_file: Path | None, cert_file: Path | None, key_file: Path | None, _changes: tuple[int, ...]
@@ -46,6 +144,7 @@ def _client_context(
     # One for all connections: reading the system's authorities takes tens of milliseconds, and keeping them memory.
     context = _trusting(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslobject_class, context.sslsocket_class = _TlsObject, _TlsSocket
     if cert_file is not None:
         _show(context, cert_file, key_file)
     return context

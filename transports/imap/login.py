@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from transports._net import sasl
 from transports._net.auth import fill
-from transports._net.tls import client_context, no_connection
+from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports._net.tls_link import TlsLink
 from transports.base import Permanent, Unauthorized, Unreachable
 from transports.imap.encode import quoted
@@ -38,7 +38,9 @@ async def reach(settings: ImapSettings) -> ImapProtocol:
     """Return a connection that is ready for the login: greeted, encrypted, its capabilities known."""
     protocol = await _connect(settings)
     try:
-        await protocol.greeting()
+        port = settings.port or PORTS[settings.security]
+        async with asking_for_tls(settings, port, lambda _: protocol.silent):
+            await protocol.greeting()
         if settings.security == "starttls":
             await _starttls(protocol, settings)
         await protocol.capability()

@@ -15,7 +15,7 @@ from typing import TypeVar
 from transports._net import sasl
 from transports._net.auth import Auth, fill
 from transports._net.blocking import in_thread
-from transports._net.tls import client_context, no_connection
+from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports._settings import Security
 from transports.base import After, Permanent, Unauthorized, Unreachable
 from transports.pop3.maildrop import Maildrop, look
@@ -182,7 +182,8 @@ async def connect(settings: Pop3Settings) -> Connection:
     """Return a connection that is ready for the login. Raises Unreachable, Temporary or Permanent."""
     connection = Connection(settings, await _connect(settings))
     try:
-        await connection.begin()
+        async with asking_for_tls(settings, settings.port or PORTS[settings.security]):
+            await connection.begin()
     except BaseException:
         connection.close()
         raise

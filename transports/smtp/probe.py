@@ -1,11 +1,12 @@
 """Probes a relay: everything up to the login, and QUIT; nothing is sent (RFC 5321)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from transports._net.auth import Auth
 from transports._net.probe import connect_in_steps
 from transports.base import Finding, TransportError, Unauthorized
-from transports.smtp.relay import server_of
+from transports.smtp.hello import own_name
 from transports.smtp.session import PORTS, Session
 from transports.smtp.settings import SmtpRelaySettings
 
@@ -14,8 +15,8 @@ _EXTENSIONS = ("8bitmime", "smtputf8", "enhancedstatuscodes")
 
 async def probe_relay(settings: SmtpRelaySettings) -> AsyncIterator[Finding]:
     """See `RelayKind.probe`."""
-    server = await server_of(settings)
-    steps, session = await connect_in_steps(settings, PORTS, lambda: Session.connect(server))
+    name = await asyncio.to_thread(own_name)
+    steps, session = await connect_in_steps(settings, PORTS, lambda: Session.connect(settings, name))
     for finding in steps:
         yield finding
     if session is None:

@@ -1,12 +1,12 @@
 """The pool of connections to one relay: kept for a while after a message, replaced when they turn out to be dead."""
 
 import asyncio
-import socket
 from collections.abc import Sequence
 from typing import Self
 
 from transports.base import Begin, Envelope, Outcome
-from transports.smtp.session import Server, Session
+from transports.smtp.hello import own_name
+from transports.smtp.session import Session
 from transports.smtp.settings import SmtpRelaySettings
 from transports.smtp.transaction import Stale, hand_over
 
@@ -26,14 +26,16 @@ class SmtpRelay:
         self._messages = messages
         self._slots = asyncio.Semaphore(settings.connections)
         self._kept: dict[Session, asyncio.TimerHandle] = {}
-        self._server: Server | None = None
+        self._name: str | None = None
+        self._is_open = False
 
     async def __aenter__(self) -> Self:
-        self._server = await server_of(self._settings)
+        self._name = await asyncio.to_thread(own_name)
+        self._is_open = True
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._server = None
+        self._is_open = False
         for session in list(self._kept):
             self._drop(session)
 
@@ -58,8 +60,8 @@ class SmtpRelay:
             return outcomes
 
     async def _open(self) -> Session:
-        assert self._server is not None, "the relay is not open"
-        return await Session.open(self._server)
+        assert self._is_open, "the relay is not open"
+        return await Session.open(self._settings, self._name)
 
     async def _kept_session(self) -> Session | None:
         """Take the connection that was used last, so that those not needed grow idle."""
@@ -78,7 +80,7 @@ class SmtpRelay:
     def _keep(self, session: Session) -> None:
         if not session.alive:
             session.abort()
-        elif self._server is None or session.messages >= self._messages:
+        elif not self._is_open or session.messages >= self._messages:
             session.hang_up()
         else:
             self._kept[session] = asyncio.get_running_loop().call_later(self._idle, self._drop, session)
@@ -86,24 +88,3 @@ class SmtpRelay:
     def _drop(self, session: Session) -> None:
         self._kept.pop(session).cancel()
         session.hang_up()
-
-
-async def server_of(settings: SmtpRelaySettings) -> Server:
-    """Put together all that a connection needs."""
-    return Server(
-        host=settings.host,
-        port=settings.port,
-        security=settings.security,
-        allow_clear=settings.allow_clear,
-        auth=settings.auth,
-        ca_file=settings.ca_file,
-        hello=await asyncio.to_thread(_own_name),
-        timeout=settings.timeout,
-        final_timeout=settings.final_timeout,
-    )
-
-
-def _own_name() -> str:
-    """Name this machine for EHLO, by an address literal where it has no name to show (RFC 5321 §4.1.4)."""
-    name = socket.getfqdn()
-    return name if name.isascii() and name.replace("-", "").replace(".", "").isalnum() else "[127.0.0.1]"

@@ -5,9 +5,7 @@ import base64
 import contextlib
 import ssl
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Self, cast
 
 import aiosmtplib
@@ -15,27 +13,14 @@ from aiosmtplib.response import SMTPResponse
 
 from transports._net import sasl
 from transports._net.auth import Auth
-from transports._net.tls import client_context, no_connection
+from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports._settings import Security
 from transports.base import Permanent, Temporary, Unauthorized, Unreachable
 from transports.smtp.chunks import dot_stuffed_chunks
+from transports.smtp.hello import literal
+from transports.smtp.settings import SmtpRelaySettings
 
 PORTS: dict[Security, int] = {"tls": 465, "starttls": 587, "none": 25}
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """The relay to connect to, and how; times in seconds."""
-
-    host: str
-    port: int | None
-    security: Security
-    allow_clear: bool
-    auth: Auth | None
-    ca_file: Path | None
-    hello: str
-    timeout: float
-    final_timeout: float
 
 
 class Lost(Exception):
@@ -50,43 +35,45 @@ class Lost(Exception):
 class Session:
     """A connection that is ready for a message: `messages` it was given, and whether one was left half said (RSET)."""
 
-    def __init__(self, server: Server, client: aiosmtplib.SMTP, peer: str) -> None:
+    def __init__(self, settings: SmtpRelaySettings, name: str | None, client: aiosmtplib.SMTP, peer: str) -> None:
         self.messages = 0
         self._peer = peer
-        self._server = server
+        self._settings = settings
+        self._name = name
         self._client = client
         self._writer: asyncio.StreamWriter | None = None
         self.rset_due = False
 
     @classmethod
-    async def open(cls, server: Server) -> Self:
+    async def open(cls, settings: SmtpRelaySettings, name: str | None) -> Self:
         """Connect, encrypt, log in. Raises Unreachable, Temporary, Permanent or Unauthorized in the server's words."""
-        session = await cls.connect(server)
+        session = await cls.connect(settings, name)
         await session.log_in()
         return session
 
     @classmethod
-    async def connect(cls, server: Server) -> Self:
-        """Connect and encrypt, ready for the login."""
-        port = server.port or PORTS[server.security]
-        context = None if server.security == "none" else await asyncio.to_thread(client_context, server.ca_file)
+    async def connect(cls, settings: SmtpRelaySettings, name: str | None) -> Self:
+        """Connect and encrypt, ready for the login. `name` is this machine's, for EHLO, unless the settings say one."""
+        port = settings.port or PORTS[settings.security]
+        context = None if settings.security == "none" else await asyncio.to_thread(client_context, settings.ca_file)
         client = aiosmtplib.SMTP(
-            hostname=server.host,
+            hostname=settings.host,
             port=port,
-            local_hostname=server.hello,
-            timeout=server.timeout,
-            use_tls=server.security == "tls",
+            local_hostname=settings.hello or name or "localhost",  # or connect() would look it up; _hello() says it
+            timeout=settings.timeout,
+            use_tls=settings.security == "tls",
             start_tls=False,  # not left to connect(): what fails then is to be told in words
             tls_context=context,
         )
-        session = cls(server, client, f"{server.host}:{port}")
-        await session._or_close(session._connect())
+        session = cls(settings, name, client, f"{settings.host}:{port}")
+        async with asking_for_tls(settings, port):
+            await session._or_close(session._connect())
         return session
 
     async def log_in(self) -> None:
         """Log in, where the settings say how."""
-        if self._server.auth is not None:
-            await self._or_close(self._login(self._server.auth))
+        if self._settings.auth is not None:
+            await self._or_close(self._login(self._settings.auth))
 
     async def _or_close(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it to its end, or close the connection."""
@@ -98,12 +85,12 @@ class Session:
             raise
 
     async def _connect(self) -> None:
-        client, server = self._client, self._server
+        client, settings = self._client, self._settings
         await client.connect()
         await self._hello()
-        if server.security == "starttls":
+        if settings.security == "starttls":
             if not client.supports_extension("starttls"):
-                raise Permanent(f"{server.host} does not offer STARTTLS")
+                raise Permanent(f"{settings.host} does not offer STARTTLS")
             await client.starttls()
             await self._hello()
         # Only a StreamWriter gives flow control by a public name; it lives as long as the connection does.
@@ -111,24 +98,28 @@ class Session:
         self._writer = asyncio.StreamWriter(transport, self._protocol, None, asyncio.get_running_loop())
 
     async def _hello(self) -> None:
+        local = self._client.get_transport_info("sockname")
+        hello = self._settings.hello or self._name or literal(local[0] if local else "127.0.0.1")
         try:
-            await self._client.ehlo()
+            await self._client.ehlo(hostname=hello)
         except aiosmtplib.SMTPHeloError as error:
             if error.code < 500:
                 raise
-            await self._client.helo()
+            await self._client.helo(hostname=hello)
 
     async def _login(self, auth: Auth) -> None:
-        client, server = self._client, self._server
+        client, settings = self._client, self._settings
         peer = client.get_transport_info("peername")
         encrypted = client.get_transport_info("sslcontext") is not None
-        if not encrypted and not server.allow_clear and not ip_address(peer[0]).is_loopback:
-            raise Permanent(f"the password would go to {server.host} in clear text: say allow_clear = true, or use TLS")
+        if not encrypted and not settings.allow_clear and not ip_address(peer[0]).is_loopback:
+            raise Permanent(
+                f"the password would go to {settings.host} in clear text: say allow_clear = true, or use TLS"
+            )
         offered = client.server_auth_methods
         method = next((name for name in ("plain", "login") if name in offered), None)
         if method is None:
             raise Permanent(
-                f"{server.host} offers no login that we speak (PLAIN, LOGIN): {' '.join(offered) or 'none'}"
+                f"{settings.host} offers no login that we speak (PLAIN, LOGIN): {' '.join(offered) or 'none'}"
             )
         password = await asyncio.to_thread(auth.password.reveal)
         # Only this one: three failures lock an account, so the others are not tried after it.
@@ -201,10 +192,10 @@ class Session:
         reply = asyncio.create_task(self._protocol.read_response())
         try:
             handed_over = await self._write(content, reply)
-            await asyncio.wait([reply], timeout=self._server.final_timeout)
+            await asyncio.wait([reply], timeout=self._settings.final_timeout)
             if not reply.done() or reply.exception() is not None:
                 failure = reply.exception() if reply.done() else None
-                why = _describe(failure) if failure else f"waited {self._server.final_timeout:g} seconds"
+                why = _describe(failure) if failure else f"waited {self._settings.final_timeout:g} seconds"
                 raise Lost(f"no answer came to the content of the message: {why}", handed_over=handed_over)
             if not handed_over and reply.result().code < 400:
                 raise Lost("the server answered before the end of the message")
@@ -225,12 +216,12 @@ class Session:
                     return False
                 self._protocol.write(chunk)
                 if not last:
-                    async with asyncio.timeout(self._server.timeout):
+                    async with asyncio.timeout(self._settings.timeout):
                         await self._writer.drain()
                     await asyncio.sleep(0)  # drain() does not yield while the peer keeps up
         except TimeoutError:
             if not reply.done():
-                raise Lost(f"the server read nothing more for {self._server.timeout:g} seconds") from None
+                raise Lost(f"the server read nothing more for {self._settings.timeout:g} seconds") from None
             return False
         except (aiosmtplib.SMTPException, OSError, Lost):
             return False  # the connection has ended: so has the wait for the reply

@@ -5,6 +5,8 @@ To write them anew after a change: UPDATE_DOCS=1 pytest tests/unit/profile/test_
 
 import json
 import os
+import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from router.profile.draft import COMMON
 from router.profile.keys import TRANSPORT, keys
 from tests.support.paths import ROOT
 from transports.base import After
+from transports.smtp.session import PORTS
+from transports.smtp.settings import SmtpRelaySettings
 
 PAGE = ROOT / "docs" / "profiles.md"
 
@@ -62,3 +66,14 @@ def test_the_page_tells_every_key(name: str) -> None:
 @pytest.mark.parametrize("name", tables())
 def test_every_key_is_described(name: str) -> None:
     assert not [key for key, field in tables()[name].items() if not field.description]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/profiles.md"])
+def test_the_first_relay_that_is_shown_fits_the_usual_submission_port(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    example = next(block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[outgoing." in block)
+    table = tomllib.loads(example)["outgoing"]["relay"]
+    settings = SmtpRelaySettings.model_validate(
+        {key: value for key, value in table.items() if key in SmtpRelaySettings.model_fields}
+    )
+    assert (settings.port or PORTS[settings.security]) == 587
