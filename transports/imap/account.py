@@ -214,9 +214,8 @@ class ImapAccount:
             self._views[folder].watch.dirty = True
 
     def _note_trouble(self, folder: str) -> None:
-        self._look_again(folder)
         if folder in self._views:
-            self._views[folder].watch.troubled = True
+            self._views[folder].watch.note_failure()
 
     def _gather(self) -> None:
         """Note to which folder the news belong that the connection tells of."""

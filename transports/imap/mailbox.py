@@ -78,8 +78,7 @@ class ImapMailbox:
                     if uid_of(one.place) in copies:
                         yield copies.pop(uid_of(one.place))
         except TransportError:
-            # What was listed was not had: it is to be listed again, when its time comes.
-            self.watch.dirty = self.watch.troubled = True
+            self.watch.note_failure()
             raise
 
     async def settle(self, done: Sequence[Settlement]) -> None:

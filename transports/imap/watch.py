@@ -2,26 +2,22 @@
 
 from collections.abc import Mapping
 
+from transports._attention import Attention
+
 HIGHEST_UID = (1 << 32) - 1
 
 
-class Watch:
+class Watch(Attention):
     """Compares UIDNEXT, as SELECT and STATUS tell it, with how far the folder has been listed.
 
     HIGHESTMODSEQ (RFC 7162) would stir whenever somebody reads a message, which never matters to us.
     """
 
     def __init__(self) -> None:
-        self.dirty = True
-        self.troubled = False
+        super().__init__()
         self._validity = ""
         self._listed_to = HIGHEST_UID
         self._told: tuple[str, int] | None = None
-
-    @property
-    def urgent(self) -> bool:
-        """Whether it is worth looking now. A folder that could not be read is tried again when its time comes."""
-        return self.dirty and not self.troubled
 
     def has_shown(self, seen: int) -> bool:
         """Whether there is nothing beyond this UID for all we know."""

@@ -54,14 +54,14 @@ class MaildirAccount:
     async def changed(self) -> Collection[str]:
         """Return which folders may hold something new. See `Account.changed`."""
         await self._look()
-        return [name for name, view in self._views.items() if view.dirty]
+        return [name for name, view in self._views.items() if view.attention.dirty]
 
     async def wait(self, timeout: float) -> None:
         """Return when something may be new. See `Account.wait`."""
         clock = asyncio.get_running_loop().time
         until = clock() + timeout
         self._joined.clear()
-        while not any(view.urgent for view in self._views.values()) and (left := until - clock()) > 0:
+        while not any(view.attention.urgent for view in self._views.values()) and (left := until - clock()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, LOOK)):
                     await self._joined.wait()
@@ -71,7 +71,7 @@ class MaildirAccount:
                 await self._look()
 
     async def _look(self) -> None:
-        quiet = [view for view in self._views.values() if not view.dirty]
+        quiet = [view for view in self._views.values() if not view.attention.dirty]
         for view in await self._disk.run(_stirring, quiet):
             await view.look()
 

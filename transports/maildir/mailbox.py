@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 
+from transports._attention import Attention
 from transports.base import (
     Cursor,
     CursorLost,
@@ -42,8 +43,7 @@ class MaildirMailbox:
         self._stamped_at = 0.0
         self._is_final = False
         self.name = name
-        self.dirty = True
-        self.troubled = False
+        self.attention = Attention()
 
     async def list(self, after: Cursor | None, limit: int) -> Listing:
         """List what came after the cursor. See `Mailbox.list`."""
@@ -57,11 +57,11 @@ class MaildirMailbox:
                 seen += "".join(token(one.place.id) for one in copies)
                 self._ahead, self._listed = self._ahead[len(copies) :], seen
                 # Whoever asks for the present is yet to list what comes after it.
-                self.dirty = bool(self._ahead) or not limit
+                self.attention.dirty = bool(self._ahead) or not limit
         except TransportError:
-            self._note_trouble()
+            self._note_failure()
             raise
-        self.troubled = False
+        self.attention.troubled = False
         return Listing(tuple(copies) if limit else (), Cursor(f"names:{seen}"), more=bool(self._ahead))
 
     async def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
@@ -77,8 +77,7 @@ class MaildirMailbox:
                 if not messages:
                     return
         except TransportError:
-            # What was listed was not had: it is to be listed again, when its time comes.
-            self._note_trouble()
+            self._note_failure()
             raise
 
     async def settle(self, done: Sequence[Settlement]) -> None:
@@ -88,11 +87,6 @@ class MaildirMailbox:
         if ours:
             await self._disk.run(self._files.settle, ours)
 
-    @property
-    def urgent(self) -> bool:
-        """Whether it is worth looking now. A folder that could not be read is tried again when its time comes."""
-        return self.dirty and not self.troubled
-
     def stirs(self) -> bool:
         """Whether it was changed since it was listed to its end, in whatever way. Blocks."""
         return not self._is_final or self._files.stamp() != self._stamp
@@ -100,14 +94,14 @@ class MaildirMailbox:
     async def look(self) -> None:
         """Find out whether something has come since it was listed to its end."""
         async with self._lock:
-            if self.dirty:
+            if self.attention.dirty:
                 return
             try:
                 self._listed = await self._scan(self._listed)
             except Permanent:
-                self._note_trouble()
+                self._note_failure()
                 return
-            self.dirty = bool(self._ahead)
+            self.attention.dirty = bool(self._ahead)
 
     async def _scan(self, seen: str) -> str:
         """Read the folder, and return what of `seen` is still there."""
@@ -118,8 +112,8 @@ class MaildirMailbox:
         self._ahead = scan.copies
         return scan.kept
 
-    def _note_trouble(self) -> None:
-        self.dirty = self.troubled = True
+    def _note_failure(self) -> None:
+        self.attention.note_failure()
         self._ahead = ()
 
 

@@ -48,14 +48,14 @@ class Pop3Account:
         box = self._box
         if box is None:
             return []
-        if not box.dirty:
+        if not box.attention.dirty:
             await box.look()
-        return [INBOX.name] if box.dirty else []
+        return [INBOX.name] if box.attention.dirty else []
 
     async def wait(self, timeout: float) -> None:
         """End the session, so that others may have the maildrop, and wait. See `Account.wait`."""
         self._sessions.require_open()
-        if self._box is not None and self._box.urgent:
+        if self._box is not None and self._box.attention.urgent:
             return
         await self._sessions.end()
         await asyncio.sleep(timeout)

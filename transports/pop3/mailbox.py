@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
+from transports._attention import Attention
 from transports.base import (
     Action,
     Cursor,
@@ -31,10 +32,7 @@ CAN: frozenset[Action] = frozenset(["keep", "delete"])
 
 
 class Pop3Mailbox:
-    """See `Mailbox`. A place is a UIDL; the cursor is the set of those that were shown.
-
-    `dirty`: there may be what was not shown. `troubled`: reading failed, so it is tried again only when it is time.
-    """
+    """See `Mailbox`. A place is a UIDL; the cursor is the set of those that were shown."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -42,18 +40,12 @@ class Pop3Mailbox:
         self._cut: Cursor | None = None
         self._times: dict[str, datetime] = {}
         self._untimed: dict[str, datetime] = {}
-        self.dirty = True
-        self.troubled = False
-
-    @property
-    def urgent(self) -> bool:
-        """Whether it is worth looking now."""
-        return self.dirty and not self.troubled
+        self.attention = Attention()
 
     async def look(self) -> None:
         """Note whether the session shows what was not shown to the reader."""
         async with self._sessions.exclusive() as connection:
-            self.dirty = not self._shown.issuperset(map(mark, connection.maildrop.numbers))
+            self.attention.dirty = not self._shown.issuperset(map(mark, connection.maildrop.numbers))
 
     async def list(self, after: Cursor | None, limit: int) -> Listing:
         """List what came after the cursor. See `Mailbox.list`."""
@@ -65,9 +57,9 @@ class Pop3Mailbox:
                 connection.stale = True
                 listing = await self._list(connection, behind, limit)
         except TransportError:
-            self.troubled = True
+            self.attention.troubled = True
             raise
-        self.troubled = False
+        self.attention.troubled = False
         return listing
 
     async def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
@@ -83,8 +75,7 @@ class Pop3Mailbox:
                         yield self._received(id_, contents.pop(id_))
                 ids = ids[len(group) :]
         except TransportError:
-            # What was listed was not had: it is to be listed again, when its time comes.
-            self.dirty = self.troubled = True
+            self.attention.note_failure()
             raise
 
     async def settle(self, done: Sequence[Settlement]) -> None:
@@ -119,7 +110,7 @@ class Pop3Mailbox:
         after = cursor([*behind.intersection(marks.values()), *(marks[id_] for id_ in shown)])
         self._cut = after if more else None
         if not more:
-            self._shown, self.dirty = frozenset(marks.values()), False
+            self._shown, self.attention.dirty = frozenset(marks.values()), False
         return Listing(tuple(copies), after, more)
 
     def _received(self, id_: str, content: Content) -> Received:

@@ -209,8 +209,8 @@ async def test_where_no_file_can_be_read_none_is_given_up(
         with pytest.raises(error, match=os.strerror(number)):
             await fetched(box, places)
         # It is to be listed again, but not at once.
-        assert box.dirty
-        assert not box.urgent
+        assert box.attention.dirty
+        assert not box.attention.urgent
         refused.clear()
         assert await subjects(box) == ["1.a", "2.b"]
 
