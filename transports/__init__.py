@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 
+from transports._batches import batches
 from transports._kinds import IncomingKind, ListenerKind, MailboxKind, OutgoingKind, RelayKind
 from transports._net.auth import Secret, is_of_mailbox
 from transports._settings import ListenerSettings, MailboxSettings, RelaySettings, Settings
@@ -26,6 +27,7 @@ __all__ = [
     "Secret",
     "Settings",
     "Transport",
+    "batches",
     "is_of_mailbox",
     "kinds",
     "load",

@@ -4,7 +4,7 @@ A batch is what is there, and a lone message waits for nobody.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,6 +20,7 @@ from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
+from transports import batches
 from transports.base import (
     Cursor,
     CursorLost,
@@ -35,7 +36,7 @@ from transports.base import (
 
 _log = structlog.get_logger(__name__)
 
-_COPIES = 100  # the most that one transaction holds
+_COPIES = 100  # the most that one transaction holds, and one listing
 _SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 _BYTES = 8 * 1024 * 1024  # of message contents in one portion, unless one alone is larger; two are held in memory
 
@@ -100,7 +101,7 @@ class Reader:
             # The server tells whole seconds.
             begins_at = self.lease.begins_at.replace(microsecond=0)
             copies = [listed for listed in listing.copies if listed.received_at >= begins_at]
-            portions = list(_cut(copies)) or [[]]
+            portions = list(batches(copies, lambda listed: listed.size, _COPIES, _BYTES)) or [[]]
             for number, portion in enumerate(portions, 1):
                 # The cursor moves over all of them only with the last, so that nothing between is passed over.
                 is_last = number == len(portions)
@@ -175,16 +176,3 @@ async def _one_ahead(portions: AsyncIterator[_Portion]) -> AsyncGenerator[_Porti
     finally:
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)
-
-
-def _cut(listed: Sequence[Listed]) -> Iterator[list[Listed]]:
-    portion: list[Listed] = []
-    size = 0
-    for one in listed:
-        if portion and size + one.size > _BYTES:
-            yield portion
-            portion, size = [], 0
-        portion.append(one)
-        size += one.size
-    if portion:
-        yield portion

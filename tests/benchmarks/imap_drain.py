@@ -17,7 +17,7 @@ from typing import Any
 import aioimaplib
 import uvloop
 
-import transports.imap.fetch
+import transports.imap.mailbox
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
 from tests.servers.tls import Tls, make_tls
 from transports.base import After
@@ -45,7 +45,7 @@ def fill(server: Dovecot) -> int:
 
 
 async def ours(server: Dovecot, tls: Tls, step: int) -> float:
-    transports.imap.fetch.FETCH_UIDS = step
+    transports.imap.mailbox.FETCH_UIDS = step
     auth = {"user": "{mailbox}", "password": {"env": "IMAP_BENCHMARK_PASSWORD"}}
     settings = ImapSettings.model_validate({"host": HOST, "port": server.imaps, "ca_file": tls.ca_file, "auth": auth})
     async with ImapAccount(settings, MAILBOX, After("keep")) as account:

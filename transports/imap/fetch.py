@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from transports.base import Listed, Part, Place, Received
@@ -11,11 +11,7 @@ from transports.imap.position import is_valid
 from transports.imap.protocol import ImapProtocol
 from transports.imap.request import uid_set
 
-FETCH_UIDS = 200
-FETCH_BYTES = 4 << 20
-"""What one FETCH of contents asks for at most; a larger message is fetched alone."""
-
-__all__ = ["LITERAL_LIMIT", "contents", "describe", "faulty", "groups", "search", "uid_of", "uids_of"]
+__all__ = ["LITERAL_LIMIT", "contents", "describe", "faulty", "search", "uid_of", "uids_of"]
 
 
 async def search(imap: ImapProtocol, *criteria: str) -> Sequence[int]:
@@ -76,20 +72,6 @@ async def contents(imap: ImapProtocol, group: Sequence[Listed], part: Part) -> d
 def faulty(place: Place, words: str) -> Received:
     """Make the copy that could not be had."""
     return Received(place, b"", datetime.now(UTC), fault=f"the server did not give it up: {words}")
-
-
-def groups(described: Iterable[Listed]) -> Iterator[Sequence[Listed]]:
-    """Cut into what is fetched at once: not too many, and not too large together."""
-    group: list[Listed] = []
-    total = 0
-    for one in described:
-        if group and (len(group) == FETCH_UIDS or total + one.size > FETCH_BYTES):
-            yield group
-            group, total = [], 0
-        group.append(one)
-        total += one.size
-    if group:
-        yield group
 
 
 def uid_of(place: Place) -> int:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from transports._batches import batches
 from transports.base import (
     After,
     Cursor,
@@ -19,7 +20,7 @@ from transports.base import (
     Settlement,
     TransportError,
 )
-from transports.imap.fetch import LITERAL_LIMIT, describe, faulty, groups, search, uid_of, uids_of
+from transports.imap.fetch import LITERAL_LIMIT, describe, faulty, search, uid_of, uids_of
 from transports.imap.poison import fetch_in_spite
 from transports.imap.position import Opening, Position, valid_in
 from transports.imap.settle import settle_group
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 SET_UIDS = 500
 """UIDs in one command that brings no content, as servers limit the length of a line (RFC 7162 §4)."""
+
+FETCH_UIDS = 200
+FETCH_BYTES = 4 << 20
+"""What one FETCH of contents asks for at most; a larger message is fetched alone."""
 
 KNOWN_AHEAD = 50_000
 """How many UIDs beyond a listing are remembered for the next, so that a full folder is not searched every time."""
@@ -67,7 +72,7 @@ class ImapMailbox:
         try:
             async with self._account.turn(self.name) as imap:
                 described = await self._described(imap, uids_of(places, self._valid(imap)))
-            for group in groups(described):
+            for group in batches(described, lambda listed: listed.size, FETCH_UIDS, FETCH_BYTES):
                 if group[0].size > LITERAL_LIMIT:
                     yield faulty(group[0].place, f"{group[0].size} bytes are more than can be read")
                     continue

@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from transports._attention import Attention
+from transports._batches import batches
 from transports.base import (
     Action,
     Cursor,
@@ -68,7 +70,7 @@ class Pop3Mailbox:
         try:
             while ids:
                 async with self._sessions.exclusive() as connection:
-                    group = _first_group(connection.maildrop, ids)
+                    group = next(batches(ids, partial(_size_in, connection.maildrop), FETCH_MESSAGES, FETCH_BYTES))
                 contents = await read_isolating(self._sessions, group, part, self._times)
                 for id_ in group:
                     if id_ in contents:
@@ -125,11 +127,6 @@ class Pop3Mailbox:
         return told or self._untimed.setdefault(id_, datetime.now(UTC))
 
 
-def _first_group(maildrop: Maildrop, ids: Sequence[str]) -> Sequence[str]:
-    """Cut off what is read in one go: at least one."""
-    total = 0
-    for count, id_ in enumerate(ids[:FETCH_MESSAGES]):
-        total += maildrop.sizes[maildrop.numbers[id_][0]] if id_ in maildrop.numbers else 0
-        if count and total > FETCH_BYTES:
-            return ids[:count]
-    return ids[:FETCH_MESSAGES]
+def _size_in(maildrop: Maildrop, id_: str) -> int:
+    """Return the size in bytes; 0 for what is gone."""
+    return maildrop.sizes[maildrop.numbers[id_][0]] if id_ in maildrop.numbers else 0
