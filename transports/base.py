@@ -85,8 +85,8 @@ class Received:
     """One copy of a message as it was read or handed over, byte for byte.
 
     `content` is only the header block if only the headers were asked for. `sender` and `recipients` are the SMTP
-    envelope, known only to listeners. `fault` is set, and `content` empty, where the server could not give the message
-    up: its words.
+    envelope, known only to listeners. `fault` is set, and `content` empty, where the message could not be fetched: the
+    bare cause, in the server's words or the disk's.
     """
 
     place: Place

@@ -43,7 +43,7 @@ async def read_messages(
         reading, fault = _NOTHING, None
         match readings.get(id(received)):
             case None:
-                fault = f"the server could not give the message up: {received.fault}"
+                fault = f"the message could not be fetched: {received.fault}"
             case Fault(words):
                 fault = f"it could not be read: {words}"
             case Reading() as found:

@@ -33,7 +33,7 @@ async def read_forwards(
     opened: list[tuple[Unwrapped, str | None]] = []
     for one in received:
         if one.fault is not None:
-            opened.append((Unwrapped(), f"the server could not give the message up: {one.fault}"))
+            opened.append((Unwrapped(), f"the message could not be fetched: {one.fault}"))
             continue
         match next(answers):
             case Fault(words):

@@ -69,9 +69,9 @@ async def contents(imap: ImapProtocol, group: Sequence[Listed], part: Part) -> d
     return copies
 
 
-def faulty(place: Place, words: str) -> Received:
-    """Make the copy that could not be had."""
-    return Received(place, b"", datetime.now(UTC), fault=f"the server did not give it up: {words}")
+def faulty(place: Place, cause: str) -> Received:
+    """Make the copy that could not be fetched."""
+    return Received(place, b"", datetime.now(UTC), fault=cause)
 
 
 def uid_of(place: Place) -> int:

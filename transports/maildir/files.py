@@ -205,8 +205,8 @@ def _headers(file: BufferedReader) -> bytes:
     return bytes(raw)
 
 
-def _faulty(place: Place, words: str) -> Received:
-    return Received(place, b"", datetime.now(UTC), fault=f"the file cannot be read: {words}")
+def _faulty(place: Place, cause: str) -> Received:
+    return Received(place, b"", datetime.now(UTC), fault=cause)
 
 
 def _time(state: os.stat_result) -> datetime:

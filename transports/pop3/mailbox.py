@@ -118,7 +118,7 @@ class Pop3Mailbox:
     def _received(self, id_: str, content: Content) -> Received:
         at = self._time_of(id_, content)
         if isinstance(content, Refused):
-            return Received(Place("", id_), b"", at, fault=f"the server did not give it up: {content}")
+            return Received(Place("", id_), b"", at, fault=str(content))
         return Received(Place("", id_), content, at)
 
     def _time_of(self, id_: str, content: Content) -> datetime:

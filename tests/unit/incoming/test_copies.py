@@ -1,0 +1,49 @@
+"""What becomes of messages that a transport could not fetch."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.incoming import forward
+from router.incoming.copies import Addressee, read_messages
+from router.incoming.read import read
+from router.model import Owner, uuid7
+from router.profile import IncomingProfile, load
+from router.repository.database import Database
+from router.workers.pool import Workers
+from transports.base import Place, Received
+
+PROFILE = """
+[incoming.staff]
+transport = "maildir"
+path = "/var/mail/{mailbox}"
+owners = ["*@in.test"]
+"""
+PLACE = Place("", "1")
+UNFETCHED = Received(PLACE, b"", datetime.now(UTC), fault="[SERVERBUG] the disk is torn")
+TOLD = "the message could not be fetched: [SERVERBUG] the disk is torn"
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> IncomingProfile:
+    (tmp_path / "a.toml").write_text(PROFILE)
+    (profile,) = load(tmp_path).incoming
+    return profile
+
+
+async def test_a_dead_letter_says_once_that_a_message_could_not_be_fetched(profile: IncomingProfile) -> None:
+    addressee = Addressee(Owner(uuid7(), "ann@in.test"), UNFETCHED, PLACE)
+    (copy,) = await read_messages(Workers(read, limit=30, size=1), [addressee], 1, profile)
+    assert copy.fault == TOLD
+
+
+async def test_so_it_does_in_a_forward_mailbox(profile: IncomingProfile, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody(_database: Database, _named: Sequence[str]) -> dict[str, Any]:
+        return {}
+
+    monkeypatch.setattr(forward, "approved_owners", nobody)
+    (copy,) = await forward.read_forwards(Database(""), Workers(read, limit=30, size=1), [UNFETCHED], 1, profile)
+    assert copy.fault == TOLD
