@@ -1,33 +1,21 @@
-"""Whose fault it is that a FETCH costs the connection: the message's, or the server's and the network's.
+"""Fetches messages so that a poison message stops no other message, and no sound message is given up.
 
-Dovecot drops it where a file is torn, and some servers fall silent; such a message must not stop its folder. But a
-network that loses large packets, or a server in trouble, does the same to messages that are sound, and those must not
-be given up. So one that costs the connection alone, and twice, is faulty only if the server gives up others, asked
-right after it: any other where the server hung up, one that fills a packet as well where it fell silent. If it does
-not, the folder is tried again later. Where there is no other to ask, a server that hung up is taken at its word, and
-silence is borne until the message has lain there for some hours; so none stops its folder for ever.
+See transports/_poison.py. A FETCH that costs the connection is repeated over a new connection, one message at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from transports.base import Listed, Part, Received, Temporary, Unreachable
+from transports._poison import FULL_PACKETS, OTHERS, PATIENCE, least_bytes, unproven
+from transports.base import Listed, Part, Received, Unreachable
 from transports.imap.decode import fetched
 from transports.imap.fetch import contents, faulty, search, uid_of
 
 if TYPE_CHECKING:
     from transports.imap.account import ImapAccount
-
-FULL_PACKETS = 16 << 10
-"""Bytes that cannot be sent without packets of full size, jumbo frames (9,000 bytes) included."""
-
-OTHERS = 3
-"""How many others are asked for, as they may be faulty too."""
-
-PATIENCE = timedelta(hours=4)
 
 
 async def fetch_in_spite(account: ImapAccount, folder: str, group: Sequence[Listed], part: Part) -> dict[int, Received]:
@@ -51,15 +39,12 @@ async def fetch_in_spite(account: ImapAccount, folder: str, group: Sequence[List
         await _reconnect(account, folder)
     (one,) = group
     if not await _is_at_fault(account, folder, one, silent=silent):
-        raise Temporary(
-            f"message {one.place.id} of {folder} ({one.size} bytes) does not come, nor does another like it: {words}; "
-            "does the network lose large packets (MTU), or is the server in trouble?"
-        )
+        raise unproven(f"message {one.place.id} of {folder} ({one.size} bytes)", words)
     return {uid_of(one.place): faulty(one.place, words)}
 
 
 async def _is_at_fault(account: ImapAccount, folder: str, one: Listed, *, silent: bool) -> bool:
-    least = min(one.size, FULL_PACKETS) if silent else 0
+    least = least_bytes(one.size, silent=silent)
     alike = await search(account.imap, *(("LARGER", str(least - 1)) if least > 1 else ("ALL",)))
     others = sorted(set(alike) - {uid_of(one.place)}, reverse=True)
     for uid in others[:OTHERS]:

@@ -1,18 +1,15 @@
 """Reads messages so that a poison message stops no other message, and no sound message is given up.
 
-A message fails in one of three ways: the server refuses it, drops the connection, or does not answer. It is then read
-again, alone, in a new session, since it may be gone by now, or readable after all. If it fails again:
-
-- A lasting refusal is believed: it is a poison message.
-- Everything else may be a server in trouble, or a network that loses large packets. It is a poison message only if the
-  server gives up another message (after silence: one that fills a packet as well), or if it has lain in the mailbox
-  for PATIENCE. Otherwise Temporary is raised, and the mailbox is tried again later.
+See transports/_poison.py. What the server refuses, what costs the connection and what is not answered is read again,
+alone, in a new session, since it may be gone by now, or readable after all. A lasting refusal (-ERR) is believed;
+everything else takes proof.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from transports.base import Part, Temporary, Unreachable
+from transports._poison import OTHERS, PATIENCE, least_bytes, unproven
+from transports.base import Part, Unreachable
 from transports.pop3.connection import Silent
 from transports.pop3.contents import heads, wholes
 from transports.pop3.reply import Refused
@@ -20,14 +17,6 @@ from transports.pop3.session import Sessions
 
 Content = bytes | Refused
 """A message, or why the server does not give it up."""
-
-FULL_PACKETS = 16 << 10
-"""Bytes that cannot be sent without packets of full size, jumbo frames (9,000 bytes) included."""
-
-OTHERS = 3
-"""How many others are asked for, as they may be faulty too."""
-
-PATIENCE = timedelta(days=1)
 
 
 async def read_isolating(
@@ -57,17 +46,14 @@ async def _read_alone(sessions: Sessions, id_: str, part: Part, times: Mapping[s
         answer, silent = Refused(str(lost)), isinstance(lost, Silent)
     waited = datetime.now(UTC) - times.get(id_, datetime.now(UTC))
     if waited < PATIENCE and not await _is_poison(sessions, id_, silent=silent):
-        raise Temporary(
-            f"a message of {sessions.mailbox} does not come, nor does another like it: {answer}; "
-            "does the network lose large packets (MTU), or is the server in trouble?"
-        )
+        raise unproven(f"a message of {sessions.mailbox}", answer)
     return {id_: answer}
 
 
 async def _is_poison(sessions: Sessions, id_: str, *, silent: bool) -> bool:
     async with sessions.exclusive() as connection:
         sizes = {other: connection.maildrop.sizes[numbers[0]] for other, numbers in connection.maildrop.numbers.items()}
-    least = min(sizes.pop(id_, 0), FULL_PACKETS) if silent else 0
+    least = least_bytes(sizes.pop(id_, 0), silent=silent)
     others = sorted((size, other) for other, size in sizes.items() if size >= least)[:OTHERS]
     for _, other in others:
         try:
