@@ -1,5 +1,6 @@
 """Reads one TOML file into drafts: each profile as far as it can be understood, and all that is wrong with it."""
 
+import functools
 import os
 import re
 import tomllib
@@ -18,7 +19,8 @@ from router.model import Rule
 from router.profile.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
 from router.profile.lines import KeyPath, key_lines
 from router.profile.role import check_role
-from router.profile.words import explain, suggest, unknown
+from router.profile.syntax import explain_syntax
+from router.profile.words import explain, loose, suggest, unknown
 from transports import (
     IncomingKind,
     ListenerKind,
@@ -38,11 +40,6 @@ SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 COMMON: Mapping[Direction, type[IncomingKeys | OutgoingKeys]] = {"incoming": IncomingKeys, "outgoing": OutgoingKeys}
-
-_SYNTAX = {
-    "Illegal character '\\n'": "a quote is opened and not closed in its line",
-    "Cannot overwrite a value": "this key is written twice",
-}
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +103,8 @@ def read(file: str, content: bytes) -> tuple[list[Draft], list[Mistake]]:
         document = tomllib.loads(text)
         lines = key_lines(text)
     except tomllib.TOMLDecodeError as error:
-        return [], [_syntax(file, text, str(error))]
+        line, words = explain_syntax(text, str(error), _known())
+        return [], [Mistake(file, line, words)]
     except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
         return [], [Mistake(file, 0, "the file holds a number or a nesting that is too large to be read")]
     drafts: list[Draft] = []
@@ -127,18 +125,16 @@ def read(file: str, content: bytes) -> tuple[list[Draft], list[Mistake]]:
     return drafts, mistakes
 
 
-def _syntax(file: str, text: str, words: str) -> Mistake:
-    place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", words)
-    line = int(place[1]) if place and place[1] else text.rstrip().count("\n") + 1
-    what = words[: place.start()] if place else words
-    column = f" (column {place[2]})" if place and place[2] else " (end of the file)"
-    if what in _SYNTAX:
-        return Mistake(file, line, _SYNTAX[what] + column)
-    twice = re.fullmatch(r"Cannot declare \((.*?),?\) twice", what)
-    if twice:
-        table = ".".join(re.findall(r"'([^']*)'", twice[1]))
-        return Mistake(file, line, f"[{table}] is written twice in this file")
-    return Mistake(file, line, f"this is not TOML: {what[:1].lower()}{what[1:]}{column}")
+@functools.cache
+def _known() -> Mapping[str, FieldInfo]:
+    """Every key that a profile of some kind may have, by the last part of its name."""
+    found = {"transport": TRANSPORT}
+    for kind in map(transports.load, transports.kinds()):
+        for model in (kind.incoming and kind.incoming.settings, kind.outgoing and kind.outgoing.settings):
+            found |= keys(model) if model else {}
+    for common in COMMON.values():
+        found |= keys(common)
+    return {key.rpartition(".")[2]: field for key, field in found.items()}
 
 
 def _stranger(key: str, value: Any) -> str:
@@ -198,10 +194,15 @@ def _kind(draft: Draft) -> Kind | None:
 def _validate(
     draft: Draft, model: type[SomeSettings], table: Mapping[str, Any], known: Mapping[str, FieldInfo]
 ) -> SomeSettings | None:
+    found = list(loose(table, keys(model)))
+    settings: SomeSettings | None = None
     try:
-        return model.model_validate(table)
+        settings = model.model_validate(table)
     except ValidationError as error:
-        found = list(explain(error, known))
+        told = list(explain(error, known))
+        found = told + [(path, words) for path, words in found if path not in dict(told)]
+    if not found:
+        return settings
     wrong = {path[0] for path, _ in found if path}
     try:
         # What several keys are together is looked at only where each is right by itself: look again without the others.

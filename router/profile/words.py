@@ -3,6 +3,8 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationError
@@ -11,14 +13,21 @@ from pydantic_core import ErrorDetails
 
 from router.profile.lines import KeyPath
 
+SCALARS: Final[Mapping[type[bool | int | float], str]] = {
+    bool: "must be true or false",
+    int: "must be a whole number",
+    float: "must be a number",
+}
+"""What a value must be that stands without quotes, by its type."""
+
 _WORDS = {
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "int_from_float": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
+    "bool_parsing": SCALARS[bool],
+    "bool_type": SCALARS[bool],
+    "float_parsing": SCALARS[float],
+    "float_type": SCALARS[float],
+    "int_from_float": SCALARS[int],
+    "int_parsing": SCALARS[int],
+    "int_type": SCALARS[int],
     "ip_any_network": 'must be a network, such as "172.18.0.0/16"',
     "model_type": "must be a table, such as { key = value }",
     "path_type": "must be a path in quotes",
@@ -48,6 +57,39 @@ def explain(error: ValidationError, known: Mapping[str, FieldInfo]) -> Iterator[
             continue  # pydantic counts only the members that are right
         words = unknown(key, known) if fault["type"] == "extra_forbidden" else _words(fault, key, known)
         yield path, words
+
+
+def loose(table: Mapping[str, Any], known: Mapping[str, FieldInfo]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what pydantic takes for a number or a truth though it is none: "993" and 1 for true."""
+    for key, field in known.items():
+        path = tuple(key.split("."))
+        value: Any = table
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        kind = scalar_of(field)
+        if kind is None or value is None or type(value) in (kind, int if kind is float else kind):
+            continue
+        yield path, f"{key} {SCALARS[kind]}" + (", without quotes" if isinstance(value, str) else "")
+
+
+def scalar_of(field: FieldInfo) -> type[bool | int | float] | None:
+    """The type of a value that stands without quotes; None for all others."""
+    types = types_of(field)
+    return next((kind for kind in SCALARS if kind in types and str not in types), None)
+
+
+def types_of(field: FieldInfo) -> set[Any]:
+    """The types that a value may have: the members of a union, without what they hold."""
+
+    def members(annotation: Any) -> Iterator[Any]:
+        origin = get_origin(annotation)
+        if origin in (Union, UnionType):
+            for member in get_args(annotation):
+                yield from members(member)
+        else:
+            yield origin or annotation
+
+    return set(members(field.annotation))
 
 
 def dotted(path: KeyPath) -> str:

@@ -3,15 +3,17 @@
 import os
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from transports._settings import Settings
 from transports.base import Permanent
 
-_OF_MAILBOX = re.compile(r"\{(?:mailbox|mailbox_ascii|local|domain)\}")
+_PLACEHOLDERS = ("{mailbox}", "{mailbox_ascii}", "{local}", "{domain}")
+_OF_MAILBOX = re.compile("|".join(map(re.escape, _PLACEHOLDERS)))
 
 
 def fill(text: str, mailbox: str) -> str:
@@ -33,9 +35,22 @@ def _of_mailbox(mailbox: str) -> Mapping[str, str]:
     return {"{mailbox}": mailbox, "{mailbox_ascii}": in_ascii, "{local}": local, "{domain}": domain}
 
 
+def _known_placeholders(text: str) -> str:
+    for word in re.findall(r"\{\w*\}", text):
+        if not is_of_mailbox(word):
+            meant = get_close_matches(word.lower(), _PLACEHOLDERS, n=1)
+            hint = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(_PLACEHOLDERS)}"
+            raise ValueError(f"unknown placeholder {word}; {hint}")
+    return text
+
+
 def is_of_mailbox(text: str) -> bool:
     """Whether it differs from mailbox to mailbox."""
     return _OF_MAILBOX.search(text) is not None
+
+
+OfMailbox = Annotated[str, AfterValidator(_known_placeholders)]
+"""Text in which `{mailbox}` and the like are filled in; what else looks like a placeholder is refused."""
 
 
 class Secret(Settings):
@@ -43,6 +58,11 @@ class Secret(Settings):
 
     env: str | None = Field(None, description="name of an environment variable that holds the secret")
     file: Path | None = Field(None, description="file that holds the secret; `{mailbox}` stands for the mailbox")
+
+    @field_validator("file")
+    @classmethod
+    def _has_known_placeholders(cls, file: Path | None) -> Path | None:
+        return file if file is None else Path(_known_placeholders(str(file)))
 
     @model_validator(mode="before")
     @classmethod
@@ -87,5 +107,5 @@ class Secret(Settings):
 class Auth(Settings):
     """How to log in; `{mailbox}` in `user` stands for the mailbox's address (`{mailbox}*master` for a master user)."""
 
-    user: str = Field(description="login name; `{mailbox}` stands for the mailbox's address")
+    user: OfMailbox = Field(description="login name; `{mailbox}` stands for the mailbox's address")
     password: Secret = Field(description="reference to the password")

@@ -5,14 +5,14 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from transports._net.auth import Auth
+from transports._net.auth import Auth, OfMailbox
 from transports._settings import MailboxServerSettings
 
 
 class ImapAuth(Auth):
     """How to log in: as the mailbox itself, or as a master user in its name."""
 
-    act_as: str | None = Field(
+    act_as: OfMailbox | None = Field(
         None,
         min_length=1,
         description="in whose name `user` comes (SASL's authorization identity): `{mailbox}` for a master user",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from transports._net.auth import fill_path
+from transports._net.auth import OfMailbox, fill_path
 from transports._settings import MailboxSettings
 
 _AT_ONCE = 500
@@ -13,7 +13,7 @@ _AT_ONCE = 500
 class MaildirSettings(MailboxSettings):
     """Folders of mailboxes on disk."""
 
-    path: str = Field(
+    path: OfMailbox = Field(
         description="folder of the mailbox, the one that `new` and `cur` are in: `/var/mail/{mailbox}/Maildir`; "
         "`{mailbox}`, `{local}` and `{domain}` stand for the mailbox's address"
     )

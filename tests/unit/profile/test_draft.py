@@ -62,3 +62,40 @@ def test_whatever_is_written_becomes_settings_or_mistakes(direction: Direction, 
             assert SECRET not in mistake.text or mistake.text.split()[1] in QUOTED
 
     write()
+
+
+WHOLE = f"""[incoming.staff]
+transport = "imap"  # the staff
+host = "mail.example.com"
+port = 993
+auth = {{ user = "{{mailbox}}*crm", password = {{ env = "{SECRET}" }} }}
+owners = [
+  "*@example.com",
+  "boss@example.org",
+]
+
+[outgoing.relay]
+transport = "smtp"
+host = "smtp.example.com"
+auth.password = {{ file = "{SECRET}" }}
+copy = true
+stranger = "{SECRET}"
+"""
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(0, len(WHOLE) - 1), min_size=1, max_size=8), st.sampled_from(["", '"', "'", "=", "\n"]))
+def test_whatever_is_lost_from_a_file_is_told_without_its_secrets(lost: set[int], instead: str) -> None:
+    text = "".join(instead if index in lost else character for index, character in enumerate(WHOLE))
+    drafts, strays = read("a.toml", text.encode())
+    for mistake in [*strays, *(mistake for draft in drafts for mistake in draft.mistakes)]:
+        assert 0 <= mistake.line <= text.count("\n") + 1
+    assert SECRET not in "".join(map(str, strays))
+
+
+@pytest.mark.parametrize("line", WHOLE.splitlines())
+def test_a_secret_without_quotes_is_not_told(line: str) -> None:
+    text = WHOLE.replace(line, line.replace('"', ""))
+    _, strays = read("a.toml", text.encode())
+    assert SECRET not in "".join(map(str, strays))
+    assert ('"' not in line) == (not strays)
