@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from transports._batches import batches
 from transports._kinds import IncomingKind, ListenerKind, MailboxKind, OutgoingKind, RelayKind
 from transports._net.auth import Secret, is_of_mailbox
-from transports._settings import ListenerSettings, MailboxSettings, RelaySettings, Settings
+from transports._settings import ListenerSettings, MailboxSettings, RelaySettings, ServerSettings, Settings
 
 __all__ = [
     "IncomingKind",
@@ -25,6 +25,7 @@ __all__ = [
     "RelayKind",
     "RelaySettings",
     "Secret",
+    "ServerSettings",
     "Settings",
     "Transport",
     "batches",

@@ -2,9 +2,10 @@
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -24,12 +25,26 @@ Security = Literal["tls", "starttls", "none"]
 class ServerSettings(Settings):
     """What every connection to a server needs."""
 
+    ports: ClassVar[Mapping[Security, int]]
+    """The protocol's own ports, by `security`."""
     host: str = Field(min_length=1, description="name or address of the server")
     port: int | None = Field(None, ge=1, le=65535, description="port; by default the protocol's own for `security`")
     security: Security = Field("tls", description="tls | starttls | none; `none` needs `allow_clear` beyond loopback")
     allow_clear: bool = Field(False, description="say true to let passwords and mail go in clear text beyond loopback")
     ca_file: Path | None = Field(None, description="certificate authorities to trust instead of the system's (PEM)")
     timeout: float = Field(30, gt=0, le=600, description="seconds to wait for the server's answer")
+
+    @property
+    def effective_port(self) -> int:
+        """The port that is connected to."""
+        return self.port or self.ports[self.security]
+
+    @property
+    def server(self) -> str:
+        """Say in words where the server is, and how the connection is secured: "mail.example.com:993 with tls"."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        security = "in clear text" if self.security == "none" else f"with {self.security}"
+        return f"{host}:{self.effective_port} {security}"
 
     @field_validator("host")
     @classmethod
@@ -70,7 +85,7 @@ class MailboxSettings(Settings, ABC):
     @property
     @abstractmethod
     def where(self) -> str:
-        """Say in words what is read, and where: "INBOX, Sales at mail.example.com"."""
+        """Say in words what is read, and where: "INBOX, Sales at mail.example.com:993 with tls"."""
 
 
 class MailboxServerSettings(ServerSettings, MailboxSettings, ABC):
@@ -93,6 +108,11 @@ class ListenerSettings(Settings):
     keeps_original: bool = Field(
         False, alias="copy", description="true: what we are given is a copy, the mail server keeps the original"
     )
+
+    @property
+    def where(self) -> str:
+        """Say in words where it listens, and how a connection is secured: "127.0.0.1:2525 with starttls required"."""
+        return self.listen
 
 
 class RelaySettings(ServerSettings):

@@ -58,6 +58,11 @@ class LmtpListenerSettings(MailListenerSettings):
         return self
 
     @property
+    def where(self) -> str:
+        """Where it listens; a Unix socket needs no TLS."""
+        return self.listen if self.listen.startswith("unix:") else super().where
+
+    @property
     def listen_address(self) -> Address:
         """Where it listens."""
         return _parse(self.listen, int(self.mode, 8), self.group)

@@ -10,10 +10,11 @@ import transports
 from router import profile
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import ProfileErrors
-from router.profile import IncomingProfile, OutgoingProfile, Profiles
+from router.profile import OutgoingProfile, Profile, Profiles
 from router.profile.schema import schema
 from router.settings import Settings
-from transports import MailboxSettings
+from transports import MailboxSettings, ServerSettings
+from transports import Settings as ModelSettings
 
 
 def check(folder: Path | None, *, as_json: bool) -> None:
@@ -24,22 +25,33 @@ def check(folder: Path | None, *, as_json: bool) -> None:
 
     place = carry_out(work)
     try:
-        profiles = profile.load(place)
+        reading = profile.read_folder(place)
+        profiles, mistakes, notes = reading.profiles, reading.mistakes, reading.notes
     except ProfileErrors as error:
-        if as_json:
-            say_json({"ok": False, "folder": place, "mistakes": list(map(asdict, error.mistakes)), "profiles": []})
-        else:
-            # They are what was asked for, so they go where a pipe reads them.
-            say(str(error))
-            complain(_count(len(error.mistakes), "mistake"))
-        raise typer.Exit(1) from None
-    found: list[IncomingProfile | OutgoingProfile] = [*profiles.incoming, *profiles.outgoing]
+        profiles, mistakes, notes = Profiles((), ()), error.mistakes, ()
+    found = [] if mistakes else list(profiles.by_key.values())
     if as_json:
-        say_json({"ok": True, "folder": place, "mistakes": [], "profiles": list(map(_described, found))})
-        return
-    for one in found:
-        say(f"{one.file}:{one.line}: {_told(one)}")
-    say(f"{_count(len(found), 'profile')} in {place}, no mistakes{_missing(profiles)}")
+        say_json(
+            {
+                "ok": not mistakes,
+                "folder": place,
+                "mistakes": list(map(asdict, mistakes)),
+                "notes": list(map(asdict, notes)),
+                "profiles": list(map(_described, found)),
+            }
+        )
+    else:
+        # They are what was asked for, so they go where a pipe reads them.
+        for line in [*mistakes, *(f"{one.file}:{one.line}: {_told(one)}" for one in found)]:
+            say(str(line))
+        for note in notes:
+            complain(str(note))
+        if mistakes:
+            complain(_count(len(mistakes), "mistake"))
+        else:
+            say(f"{_count(len(found), 'profile')} in {place}, no mistakes{_missing(profiles)}")
+    if mistakes:
+        raise typer.Exit(1)
 
 
 def example(kind: str) -> None:
@@ -54,33 +66,34 @@ def print_schema() -> None:
     say_json(schema())
 
 
-def _told(one: IncomingProfile | OutgoingProfile) -> str:
+def _told(one: Profile) -> str:
     if isinstance(one, OutgoingProfile):
         return (
-            f"[outgoing.{one.name}] {one.kind.name} sends for {', '.join(one.senders)} through {one.settings.host}, "
+            f"{one.title} {one.kind.name} sends for {', '.join(one.senders)} through {one.settings.server}, "
             f"{_count(one.settings.connections, 'connection')}"
         )
+    role = " (role forward)" if one.forwards else ""
     whom = f"what {', '.join(one.forwarders)} forward" if one.forwards else ", ".join(one.owners)
     if isinstance(one.settings, MailboxSettings):
         does = f"reads {one.settings.where} for {whom}, beginning with {one.start}, after {one.after}"
     else:
-        does = f"listens at {one.settings.listen} for {whom}"
-    return f"[incoming.{one.name}] {one.kind.name} {does}, rule {one.tracking_rule}"
+        does = f"listens at {one.settings.where} for {whom}"
+    return f"{one.title} {one.kind.name}{role} {does}, rule {one.tracking_rule}"
 
 
-def _described(one: IncomingProfile | OutgoingProfile) -> dict[str, Any]:
+def _described(one: Profile) -> dict[str, Any]:
     common = {"name": one.name, "transport": one.kind.name, "file": one.file, "line": one.line}
     if isinstance(one, OutgoingProfile):
         return {
             "direction": "outgoing",
             **common,
             "senders": one.senders,
-            "host": one.settings.host,
+            **_server(one.settings),
             "connections": one.settings.connections,
             "max_attempts": one.max_attempts,
             "on_unknown": one.on_unknown,
         }
-    whom = {"role": one.role, "forwarders": one.forwarders} if one.forwards else {"owners": one.owners}
+    whom = {"role": one.role, "forwarders" if one.forwards else "owners": one.forwarders or one.owners}
     serves = {
         "direction": "incoming",
         **common,
@@ -89,8 +102,14 @@ def _described(one: IncomingProfile | OutgoingProfile) -> dict[str, Any]:
         "start": one.start,
     }
     if isinstance(one.settings, MailboxSettings):
-        return {**serves, "after": str(one.after), "reads": one.settings.where}
+        return {**serves, **_server(one.settings), "after": str(one.after), "reads": one.settings.where}
     return {**serves, "listen": one.settings.listen}
+
+
+def _server(settings: ModelSettings) -> dict[str, Any]:
+    if not isinstance(settings, ServerSettings):
+        return {}
+    return {"host": settings.host, "port": settings.effective_port, "security": settings.security}
 
 
 def _missing(profiles: Profiles) -> str:

@@ -150,9 +150,9 @@ def _server(subject: Subject) -> str:
         case MailboxSettings():
             where = settings.where
         case ListenerSettings():
-            where = settings.listen
+            where = settings.where
         case _:
-            where = settings.host
+            where = settings.server
     return f" ({kind} {where})"
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 import transports
 from router.profile.check import check_owners
 from router.profile.folder import Reading, load, read_folder
-from router.profile.profiles import IncomingProfile, Key, OutgoingProfile, Profiles
+from router.profile.profiles import IncomingProfile, Key, OutgoingProfile, Profile, Profiles
 
 __all__ = [
     "IncomingProfile",
     "Key",
     "OutgoingProfile",
+    "Profile",
     "Profiles",
     "Reading",
     "check_owners",

@@ -207,21 +207,21 @@ rule = "known"
         + relay(2526)
     )
     staff = (
-        "a.toml:8: [incoming.staff] imap reads INBOX at mail.example.com for *@example.com, beginning with 2026-01-31, "
-        "after keep, rule known"
+        "a.toml:8: [incoming.staff] imap reads INBOX at mail.example.com:993 with tls for *@example.com, "
+        "beginning with 2026-01-31, after keep, rule known"
     )
     assert cli("check").splitlines() == [
-        "a.toml:2: [incoming.copies] smtp listens at 127.0.0.1:2525 for *@in.test, rule replies",
+        "a.toml:2: [incoming.copies] smtp listens at 127.0.0.1:2525 in clear text for *@in.test, rule replies",
         staff,
-        "a.toml:16: [outgoing.relay] smtp sends for *@in.test through 127.0.0.1, 4 connections",
+        "a.toml:16: [outgoing.relay] smtp sends for *@in.test through 127.0.0.1:2526 in clear text, 4 connections",
         f"3 profiles in {cli.profiles}, no mistakes",
     ]
     told = cli.json("check")
     assert (told["ok"], told["mistakes"]) == (True, [])
     assert told["profiles"][1] == {
         "direction": "incoming", "name": "staff", "transport": "imap", "file": "a.toml", "line": 8,
-        "owners": ["*@example.com"], "rule": "known", "start": "2026-01-31", "after": "keep",
-        "reads": "INBOX at mail.example.com",
+        "role": "mailbox", "owners": ["*@example.com"], "rule": "known", "start": "2026-01-31", "after": "keep",
+        "host": "mail.example.com", "port": 993, "security": "tls", "reads": "INBOX at mail.example.com:993 with tls",
     }  # fmt: skip
     assert [one["name"] for one in told["profiles"]] == ["copies", "staff", "relay"]
     assert "hush" not in json.dumps(told)
@@ -240,11 +240,46 @@ authserv = "mail.example.com"
 after = "delete"
 """)
     assert cli("check").splitlines()[0] == (
-        "a.toml:2: [incoming.sink] imap reads INBOX at mail.example.com for what *@example.com forward, "
-        "beginning with all, after delete, rule replies"
+        "a.toml:2: [incoming.sink] imap (role forward) reads INBOX at mail.example.com:993 with tls for what "
+        "*@example.com forward, beginning with all, after delete, rule replies"
     )
     [told] = cli.json("check")["profiles"]
     assert (told["role"], told["forwarders"], "owners" in told) == ("forward", ["*@example.com"], False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ('security = "starttls"', "INBOX at mail.example.com:143 with starttls"),
+        ('security = "none"\nallow_clear = true', "INBOX at mail.example.com:143 in clear text"),
+        ('port = 9993\nfolders = ["INBOX", "Sales"]', "INBOX, Sales at mail.example.com:9993 with tls"),
+    ],
+)
+def test_check_tells_server_port_security_and_folders(tmp_path: Path, keys: str, where: str) -> None:
+    cli = Cli(tmp_path, STAFF_PASSWORD="hush")
+    cli.profile(f"""
+[incoming.staff]
+transport = "imap"
+host = "mail.example.com"
+auth = {{ user = "{{mailbox}}", password = {{ env = "STAFF_PASSWORD" }} }}
+owners = ["*@example.com"]
+{keys}
+""")
+    assert f"imap reads {where} for *@example.com" in cli("check").splitlines()[0]
+    assert cli.json("check")["profiles"][0]["reads"] == where
+
+
+def test_check_notes_files_that_look_like_profiles_and_are_no_mistake(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    cli.profile(listener(2525), "in.toml")
+    cli.profile("[incoming.staff]", "staff.conf")
+    cli.profile("[incoming.old]", "old.toml.bak")
+    words = 'not read: the name of a profile file ends in ".toml"'
+    done = cli.both("check")
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [f"old.toml.bak: {words}", f"staff.conf: {words}"]
+    told = cli.json("check")
+    assert (told["ok"], [note["file"] for note in told["notes"]]) == (True, ["old.toml.bak", "staff.conf"])
 
 
 def test_check_tells_every_mistake_by_file_and_line(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_everything_works(trial: Trial, incoming: Profile, outgoing: Profile, do
     dovecot.append(mailbox, MESSAGE, folder="Kunden")
     profiles = incoming(folders=["INBOX", "Kunden"], after="move:Done") + outgoing()
     said = trial(profiles, "--owner", mailbox)
-    assert f"[incoming.staff] {mailbox} (imap INBOX, Kunden at {HOST})" in said
+    assert f"[incoming.staff] {mailbox} (imap INBOX, Kunden at {HOST}:{dovecot.imaps} with tls)" in said
     assert f"{HOST}:{dovecot.imaps} answers" in said
     assert "TLSv1.3; the certificate is from CRM email router test authority, valid until 20" in said
     assert f"login         as {mailbox}" in said

@@ -56,6 +56,13 @@ class MailListenerSettings(ListenerSettings, ABC):
         return self
 
     @property
+    def where(self) -> str:
+        """Where it listens, and whether with TLS."""
+        if self.cert_file is None:
+            return f"{self.listen} in clear text"
+        return f"{self.listen} with starttls {'required' if self.require_tls else 'offered'}"
+
+    @property
     @abstractmethod
     def listen_address(self) -> Address:
         """Where it listens: `listen`, read."""

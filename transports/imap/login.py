@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from transports._net import sasl
 from transports._net.auth import fill
@@ -15,12 +13,9 @@ from transports._net.tls_link import TlsLink
 from transports.base import Permanent, Unauthorized, Unreachable
 from transports.imap.encode import quoted
 from transports.imap.protocol import FOREIGN, ImapProtocol
+from transports.imap.settings import ImapAuth, ImapSettings
 
-if TYPE_CHECKING:
-    from transports._settings import Security
-    from transports.imap.settings import ImapAuth, ImapSettings
-
-PORTS: Mapping[Security, int] = {"tls": 993, "starttls": 143, "none": 143}
+PORTS = ImapSettings.ports
 
 
 async def log_in(settings: ImapSettings, mailbox: str) -> ImapProtocol:
@@ -60,7 +55,7 @@ async def enter(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:
 
 async def _connect(settings: ImapSettings) -> ImapProtocol:
     tls = settings.security == "tls"
-    port = settings.port or PORTS[settings.security]
+    port = settings.effective_port
     peer = f"{settings.host}:{port}"
     protocol = ImapProtocol(peer, settings.timeout)
     connect = asyncio.get_running_loop().create_connection

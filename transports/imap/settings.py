@@ -1,12 +1,13 @@
 """The keys of an IMAP profile."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from transports._net.auth import Auth, OfMailbox
-from transports._settings import MailboxServerSettings
+from transports._settings import MailboxServerSettings, Security
 
 
 class ImapAuth(Auth):
@@ -22,6 +23,7 @@ class ImapAuth(Auth):
 class ImapSettings(MailboxServerSettings):
     """Folders of mailboxes on an IMAP server."""
 
+    ports: ClassVar[Mapping[Security, int]] = {"tls": 993, "starttls": 143, "none": 143}
     auth: ImapAuth = Field(description="how to log in")
     folders: tuple[str, ...] = Field(
         ("INBOX",), min_length=1, description='folders to read; "*" is all but Junk, Trash, Drafts and All Mail'
@@ -47,4 +49,4 @@ class ImapSettings(MailboxServerSettings):
     @property
     def where(self) -> str:
         """Folders and server."""
-        return f"{', '.join(self.folders)} at {self.host}"
+        return f"{', '.join(self.folders)} at {self.server}"

@@ -16,14 +16,13 @@ from transports._net import sasl
 from transports._net.auth import Auth, fill
 from transports._net.blocking import in_thread
 from transports._net.tls import asking_for_tls, client_context, no_connection
-from transports._settings import Security
 from transports.base import After, Permanent, Unauthorized, Unreachable
 from transports.pop3.maildrop import Maildrop, look
 from transports.pop3.reply import Refused, as_refusal
 from transports.pop3.settings import Pop3Settings
 from transports.pop3.wire import Wire
 
-PORTS: Mapping[Security, int] = {"tls": 995, "starttls": 110, "none": 110}
+PORTS = Pop3Settings.ports
 
 FOREIGN = (OSError, EOFError, poplib.error_proto, ValueError, Refused)
 """What poplib, the socket and TLS raise, and the server's refusals."""
@@ -192,7 +191,7 @@ async def connect(settings: Pop3Settings) -> Connection:
 
 async def _connect(settings: Pop3Settings) -> socket.socket:
     loop = asyncio.get_running_loop()
-    port = settings.port or PORTS[settings.security]
+    port = settings.effective_port
     try:
         async with asyncio.timeout(settings.timeout):
             error: OSError | None = None
@@ -219,7 +218,7 @@ async def _connect(settings: Pop3Settings) -> socket.socket:
 
 
 def _peer(settings: Pop3Settings) -> str:
-    return f"{settings.host}:{settings.port or PORTS[settings.security]}"
+    return f"{settings.host}:{settings.effective_port}"
 
 
 def _reason(error: BaseException) -> str:

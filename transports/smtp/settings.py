@@ -1,17 +1,21 @@
 """The keys of SMTP profiles, of relays and of listeners."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field, field_validator
 
 from transports._listener.address import Address, Inet
 from transports._listener.settings import MailListenerSettings
 from transports._net.auth import Auth, is_of_mailbox
-from transports._settings import RelaySettings
+from transports._settings import RelaySettings, Security
 from transports.smtp.hello import is_hello
 
 
 class SmtpRelaySettings(RelaySettings):
     """A relay; its port is by default 465 for tls, 587 for starttls and 25 for none."""
 
+    ports: ClassVar[Mapping[Security, int]] = {"tls": 465, "starttls": 587, "none": 25}
     auth: Auth | None = Field(None, description="login at the relay (PLAIN or LOGIN); none where it trusts our address")
     hello: str | None = Field(
         None,

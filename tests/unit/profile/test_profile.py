@@ -97,7 +97,7 @@ def test_what_is_said_is_kept(profiles: Profiles) -> None:
     sales = named(profiles, "sales")
     assert (sales.tracking_rule, sales.start, sales.after) == (Rule.ALL, date(2026, 1, 31), After("move", "Done"))
     assert isinstance(sales.settings, MailboxSettings)
-    assert sales.settings.where == "INBOX, Sales at mail.example.com"
+    assert sales.settings.where == "INBOX, Sales at mail.example.com:993 with tls"
     relay = profiles.outgoing[0]
     assert (relay.max_attempts, relay.on_unknown) == (3, "resend")
     assert isinstance(relay.settings, RelaySettings)
