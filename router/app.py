@@ -18,13 +18,16 @@ from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.read import read
 from router.outgoing.sender import Sender
+from router.postgres.dsn import writable
 from router.postgres.embedded import EmbeddedServer
 from router.profile import IncomingProfile, check_owners
 from router.profile.store import Change, ProfileStore
 from router.repository import processes
+from router.repository.connect import accepts_sessions
 from router.repository.database import Database
 from router.repository.migrate import migrate
 from router.repository.owners import list_owners
+from router.repository.schema import check_schema
 from router.settings import Settings
 from router.supervise import Job, Supervisor
 from router.workers.pool import Workers
@@ -36,19 +39,36 @@ _GRACE = 3.0  # seconds that sends under way have to end; with the database's ow
 
 
 @asynccontextmanager
-async def dsn_of(settings: Settings) -> AsyncIterator[str]:
-    """The database that the environment names, or else the embedded one, for as long as it is needed."""
+async def dsn_of(settings: Settings, *, create: bool = False) -> AsyncIterator[str]:
+    """The database that the environment names, or else the embedded one, for as long as it is needed.
+
+    With `create` a new embedded one is made where there is none; otherwise that is an EmbeddedError.
+    """
     if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        yield writable(settings.database_url.get_secret_value())
         return
-    async with EmbeddedServer(settings.data, settings.postgres, listen=settings.postgres_listen) as server:
+    async with EmbeddedServer(
+        settings.data,
+        settings.postgres,
+        accepts_sessions=accepts_sessions,
+        listen=settings.postgres_listen,
+        create=create,
+    ) as server:
         yield server.dsn
 
 
 @asynccontextmanager
 async def database_of(settings: Settings) -> AsyncIterator[Database]:
-    """The database, with its schema brought up to date."""
-    async with dsn_of(settings) as dsn:
+    """The database as it is; MigrationError, with what is to be done, where its schema is not this program's."""
+    async with dsn_of(settings) as dsn, Database(dsn, patience=settings.lease) as database:
+        await check_schema(database)
+        yield database
+
+
+@asynccontextmanager
+async def migrated_database_of(settings: Settings) -> AsyncIterator[Database]:
+    """The database, made where there is none, with its schema brought up to date."""
+    async with dsn_of(settings, create=True) as dsn:
         await migrate(dsn)
         async with Database(dsn, patience=settings.lease) as database:
             yield database
@@ -58,7 +78,9 @@ async def run(settings: Settings, store: ProfileStore) -> None:
     """Bring mail in and send mail out until SIGTERM or SIGINT."""
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
-        opening = asyncio.create_task(stack.enter_async_context(database_of(settings)), name="open the database")
+        opening = asyncio.create_task(
+            stack.enter_async_context(migrated_database_of(settings)), name="open the database"
+        )
         stopped = asyncio.create_task(stop.wait())
         # A database that recovers, or that another process migrates, may take long: we can be stopped meanwhile.
         await asyncio.wait([opening, stopped], return_when=asyncio.FIRST_COMPLETED)

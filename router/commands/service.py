@@ -37,7 +37,7 @@ def migrate(*, as_json: bool) -> None:
     """Bring the schema up to date and say what was applied."""
 
     async def work(settings: Settings) -> list[str]:
-        async with app.dsn_of(settings) as dsn:
+        async with app.dsn_of(settings, create=True) as dsn:
             return await bring_up_to_date(dsn)
 
     applied = carry_out(work)

@@ -9,7 +9,8 @@ import typer
 
 from router import app
 from router.commands.terminal import carry_out
-from router.postgres.psql import find_psql, without_password
+from router.postgres.dsn import without_password
+from router.postgres.psql import find_psql
 from router.settings import Settings
 
 

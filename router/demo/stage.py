@@ -53,7 +53,7 @@ async def run(settings: Settings) -> None:
     own = settings.model_copy(update={"data": home, "postgres_listen": None})
     if settings.database_url is None:
         out.print(f"Starting a PostgreSQL of the demo's own in {home}", soft_wrap=True)
-    async with app.dsn_of(own) as dsn, _database(dsn) as database:
+    async with app.dsn_of(own, create=True) as dsn, _database(dsn) as database:
         sent = await asyncio.to_thread(_folder, home, "sent")
         async with Capture(sent) as capture, app.parsers_of(settings) as parsers:
             port = _free_port()

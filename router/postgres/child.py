@@ -17,7 +17,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up now: a forked chil
 
 
 @dataclass(frozen=True)
-class Account:
+class SystemUser:
     """The operating system's user that PostgreSQL runs as."""
 
     name: str
@@ -26,7 +26,7 @@ class Account:
 
     @classmethod
     def of(cls, uid: int) -> Self:
-        """Look up the account with this uid; KeyError if /etc/passwd has no name for it."""
+        """Look up the user with this uid; KeyError if /etc/passwd has no name for it."""
         entry = pwd.getpwuid(uid)
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
@@ -42,7 +42,7 @@ class Child:
     def __init__(
         self,
         command: Sequence[Path | str],
-        account: Account,
+        user: SystemUser,
         lock: int,
         output: int,
         *,
@@ -54,12 +54,12 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            cwd="/",  # ours may be one that the account cannot enter
+            cwd="/",  # ours may be one that the user cannot enter
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
             umask=0o077,
             pass_fds=(lock,),
             start_new_session=True,  # Ctrl-C at the terminal is for us; we stop the server in order
-            preexec_fn=_before_exec(account, os.getpid(), death),  # noqa: PLW1509  see there
+            preexec_fn=_before_exec(user, os.getpid(), death),  # noqa: PLW1509  see there
         )
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
@@ -95,7 +95,7 @@ class Child:
         self._ended.set()
 
 
-def _before_exec(account: Account, parent: int, death: signal.Signals) -> Callable[[], None]:
+def _before_exec(user: SystemUser, parent: int, death: signal.Signals) -> Callable[[], None]:
     """Make what the child does between fork and exec.
 
     A preexec_fn, because the death signal must be set after the change of user, which clears it, and before exec.
@@ -106,8 +106,8 @@ def _before_exec(account: Account, parent: int, death: signal.Signals) -> Callab
     def before_exec() -> None:
         if drop:
             os.setgroups([])
-            os.setgid(account.gid)
-            os.setuid(account.uid)
+            os.setgid(user.gid)
+            os.setuid(user.uid)
         if _prctl(_PR_SET_PDEATHSIG, int(death), 0, 0, 0) != 0 or os.getppid() != parent:
             os._exit(1)  # the parent died before the signal was set
 

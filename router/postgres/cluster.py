@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 from router.errors import EmbeddedError
 from router.postgres.binaries import Binaries
-from router.postgres.child import Account
+from router.postgres.child import SystemUser
 
 DATABASE: Final = "email_router"  # and the name of the role that owns it
 SUPERUSER: Final = "postgres"
@@ -55,7 +55,7 @@ _SETTINGS: Final = {
 
 
 class Cluster:
-    """The folder, and the account that PostgreSQL has there. Nothing is made before `prepare`."""
+    """The folder, and the system user that PostgreSQL runs as there. Nothing is made before `prepare`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.expanduser().absolute()
@@ -76,6 +76,13 @@ class Cluster:
         """Return a URL that asyncpg and the PostgreSQL programs alike understand."""
         query = urlencode({"host": self.socket_folder, "port": 5432, "user": user}, quote_via=percent, safe="/")
         return f"postgresql:///{database}?{query}"
+
+    def is_made(self) -> bool:
+        """Whether there is a cluster here, or something that we may not look at."""
+        try:
+            return (self.data / "PG_VERSION").exists()
+        except OSError:
+            return True
 
     def prepare(self) -> None:
         """Make the folder, if it is not there: closed to others; but root's is open, for PostgreSQL is another user.
@@ -111,7 +118,7 @@ class Cluster:
             return None
         return lock
 
-    def account(self) -> Account:
+    def system_user(self) -> SystemUser:
         """Whom PostgreSQL runs as: ourselves, or for root the owner of the data, else email-router, else nobody."""
         uid = os.geteuid()
         owner = self.data.stat().st_uid if self.data.exists() else None
@@ -119,30 +126,30 @@ class Cluster:
             if uid != 0:
                 if owner not in (None, uid):
                     raise EmbeddedError(f"{self.data} belongs to {_name(owner or 0)}: run as that user, or as root")
-                return Account.of(uid)
+                return SystemUser.of(uid)
             if owner:
-                return Account.of(owner)
+                return SystemUser.of(owner)
         except KeyError as error:
             raise EmbeddedError(
                 f"user id {uid or owner} has no name in /etc/passwd, and PostgreSQL needs one: add a line for it"
             ) from error
         for name in ("email-router", "nobody"):
             with suppress(KeyError):
-                return Account.of(pwd.getpwnam(name).pw_uid)
+                return SystemUser.of(pwd.getpwnam(name).pw_uid)
         raise EmbeddedError("PostgreSQL does not run as root: add a user named email-router (useradd --system)")
 
-    def open_to(self, account: Account) -> None:
-        """Refuse a folder that the account cannot enter, by the name of what bars the way."""
-        blocked = barrier(self.folder, account)
+    def open_to(self, user: SystemUser) -> None:
+        """Refuse a folder that the user cannot enter, by the name of what bars the way."""
+        blocked = barrier(self.folder, user)
         if blocked is not None:
             raise EmbeddedError(
-                f"PostgreSQL runs as the user {account.name}, who cannot enter {blocked}: open that folder with "
+                f"PostgreSQL runs as the user {user.name}, who cannot enter {blocked}: open that folder with "
                 f"chmod o+x, or choose a data folder elsewhere with EMAIL_ROUTER_DATA (it is {self.folder})"
             )
 
     # The rest is for whoever holds the lock.
 
-    def begin(self, account: Account) -> Path | None:
+    def begin(self, user: SystemUser) -> Path | None:
         """Where initdb is to work: beside the cluster's folder, so that a half made one is never taken for whole."""
         if (self.data / "PG_VERSION").exists():
             return None
@@ -153,7 +160,7 @@ class Cluster:
         fresh = self.data.with_name("postgres.new")
         if fresh.exists():
             shutil.rmtree(fresh)
-        _own(fresh, account)
+        _own(fresh, user)
         return fresh
 
     def complete(self, fresh: Path) -> None:
@@ -163,7 +170,7 @@ class Cluster:
         os.fsync(folder)
         os.close(folder)
 
-    def check_major(self, binaries: Binaries, account: Account) -> None:
+    def check_major(self, binaries: Binaries, user: SystemUser) -> None:
         """Refuse data of another major version, with the commands that carry it over."""
         major = (self.data / "PG_VERSION").read_text().strip()
         if major != str(binaries.major):
@@ -171,12 +178,12 @@ class Cluster:
                 f"{self.data} was written by PostgreSQL {major}, and the programs in {binaries.folder} are "
                 f"{binaries.version}. Either name those of PostgreSQL {major} in EMAIL_ROUTER_POSTGRES, or stop every "
                 "router, put their folder for OLD, and carry the data over:\n"
-                + _carry_over(self, major, binaries, account)
+                + _carry_over(self, major, binaries, user)
             )
 
-    def configure(self, account: Account, settings: Mapping[str, str], listen: str | None) -> None:
+    def configure(self, user: SystemUser, settings: Mapping[str, str], listen: str | None) -> None:
         """Write the settings anew. An admin's own belong into postgresql.auto.conf: ALTER SYSTEM."""
-        _own(self.socket_folder, account)
+        _own(self.socket_folder, user)
         merged = {
             **_SETTINGS,
             "unix_socket_directories": str(self.socket_folder),
@@ -185,14 +192,14 @@ class Cluster:
             **settings,
         }
         lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in merged.items()]
-        self._write("postgresql.conf", "".join(lines), account)
+        self._write("postgresql.conf", "".join(lines), user)
         network = f"host {DATABASE} all all scram-sha-256\n" if listen else ""
-        self._write("pg_hba.conf", f"local all all peer map=router\n{network}", account)
-        names = dict.fromkeys((account.name, Account.of(os.geteuid()).name, "root"))
+        self._write("pg_hba.conf", f"local all all peer map=router\n{network}", user)
+        names = dict.fromkeys((user.name, SystemUser.of(os.geteuid()).name, "root"))
         self._write(
             "pg_ident.conf",
             "".join(f'router "{name}" {role}\n' for name in names for role in (DATABASE, SUPERUSER)),
-            account,
+            user,
         )
 
     def clear(self) -> None:
@@ -225,34 +232,34 @@ class Cluster:
         full = "No space left on device" in words or shutil.disk_usage(self.folder).free < _FULL
         return (": no space is left on its disk\n" if full else ":\n") + words
 
-    def _write(self, name: str, text: str, account: Account) -> None:
-        """Replace a file. The folder is the account's, so root must not follow what it may have put there."""
+    def _write(self, name: str, text: str, user: SystemUser) -> None:
+        """Replace a file. The folder is the user's, so root must not follow what it may have put there."""
         path = self.data / f"{name}.new"
         path.unlink(missing_ok=True)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(file, "w") as stream:
             stream.write("# Written by the router at each start; use ALTER SYSTEM for settings of your own.\n" + text)
             if os.geteuid() == 0:
-                os.fchown(file, account.uid, account.gid)
+                os.fchown(file, user.uid, user.gid)
         path.replace(self.data / name)
 
 
-def barrier(folder: Path, account: Account) -> Path | None:
-    """Find the first folder on the way to this one, or itself, that the account cannot enter by its mode."""
-    if account.uid == os.geteuid():
+def barrier(folder: Path, user: SystemUser) -> Path | None:
+    """Find the first folder on the way to this one, or itself, that the user cannot enter by its mode."""
+    if user.uid == os.geteuid():
         return None
     for step in (*reversed(folder.parents), folder):
         state = step.stat()
-        bit = 0o100 if state.st_uid == account.uid else 0o010 if state.st_gid == account.gid else 0o001
+        bit = 0o100 if state.st_uid == user.uid else 0o010 if state.st_gid == user.gid else 0o001
         if not state.st_mode & bit:
             return step
     return None
 
 
-def _own(folder: Path, account: Account) -> None:
+def _own(folder: Path, user: SystemUser) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() == 0:
-        os.chown(folder, account.uid, account.gid, follow_symlinks=False)
+        os.chown(folder, user.uid, user.gid, follow_symlinks=False)
 
 
 def _name(uid: int) -> str:
@@ -275,9 +282,9 @@ def initdb_options(major: int) -> list[str]:
     ]
 
 
-def _carry_over(cluster: Cluster, major: str, new: Binaries, account: Account) -> str:
-    become = f"runuser -u {account.name} -- " if os.geteuid() == 0 else ""
-    owner = f" -o {account.name}" if os.geteuid() == 0 else ""
+def _carry_over(cluster: Cluster, major: str, new: Binaries, user: SystemUser) -> str:
+    become = f"runuser -u {user.name} -- " if os.geteuid() == 0 else ""
+    owner = f" -o {user.name}" if os.geteuid() == 0 else ""
     data, aside = quote(str(cluster.data)), quote(f"{cluster.data}-{major}")
     dump, host = quote(f"{cluster.folder}/dump.sql"), quote(str(cluster.socket_folder))
     programs = quote(str(new.folder))

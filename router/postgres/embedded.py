@@ -9,32 +9,36 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import asyncpg
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
 
-from router.errors import EmbeddedError
+from router.backoff import Backoff
+from router.errors import DatabaseError, EmbeddedError
 from router.postgres import binaries as programs
-from router.postgres.child import Account, Child
+from router.postgres.child import Child, SystemUser
 from router.postgres.cluster import DATABASE, SUPERUSER, Cluster, barrier, initdb_options
 
 _log = structlog.get_logger(__name__)
 
 _POLL = 0.2  # seconds between two looks at the lock
 _PROGRESS = 5.0  # seconds between two words about a long start
+_STABLE = 60.0  # seconds after which a server that ends is started again without a long pause
 _FAST, _IMMEDIATE, _KILLED = 5.0, 2.0, 0.5  # seconds after SIGINT, SIGQUIT, SIGKILL: the whole stop is below 8
 
 
 class EmbeddedServer:
     """`async with EmbeddedServer(folder) as server`: a server that answers at `server.dsn`, ours or another's.
 
-    `binaries` is a folder to prefer over the wheel's, `settings` go before our own, and at the address `listen` roles
-    that have a password may log in by TCP, port 5432. EmbeddedError says why there is no server.
+    `accepts_sessions` tells of a DSN whether a session can be opened there now; its DatabaseError says that waiting is
+    no use. `binaries` is a folder to prefer over the wheel's, `settings` go before our own, and at the address `listen`
+    roles that have a password may log in by TCP, port 5432. Without `create` there has to be a database in the folder.
+    EmbeddedError says why there is no server.
     Use it in a thread that lives as long as the server is to: the kernel stops the server when that thread ends.
     """
 
@@ -44,9 +48,13 @@ class EmbeddedServer:
         binaries: Path | None = None,
         settings: Mapping[str, str] | None = None,
         *,
+        accepts_sessions: Callable[[str], Awaitable[bool]],
         listen: str | None = None,
+        create: bool = True,
     ) -> None:
         self._cluster = Cluster(folder)
+        self._accepts_sessions = accepts_sessions
+        self._create = create
         self._binaries = binaries
         self._settings = settings or {}
         self._listen = listen
@@ -65,6 +73,11 @@ class EmbeddedServer:
         return self._cluster.dsn(SUPERUSER, database)
 
     async def __aenter__(self) -> Self:
+        if not self._create and not self._cluster.is_made():
+            raise EmbeddedError(
+                f'there is no database in {self._cluster.folder}: "email-router run" or "email-router migrate" makes '
+                "one; EMAIL_ROUTER_DATA names another folder, EMAIL_ROUTER_DATABASE_URL a PostgreSQL elsewhere"
+            )
         self._cluster.prepare()
         self._task = asyncio.create_task(self._supervise(), name="embedded PostgreSQL")
         ready = asyncio.create_task(self._ready.wait())
@@ -85,7 +98,7 @@ class EmbeddedServer:
         await self._stop()
 
     async def _supervise(self) -> None:
-        pause = 0.0
+        backoff = Backoff(first=0.1, longest=30.0)
         while True:
             began = time.monotonic()
             try:
@@ -94,9 +107,9 @@ class EmbeddedServer:
                 if not self._ready.is_set():
                     raise error if isinstance(error, EmbeddedError) else EmbeddedError(str(error)) from error
                 _log.error("the embedded PostgreSQL cannot be started", reason=str(error))
-            # Tried again at once when it had been up for a while, ever more slowly when it had not.
-            pause = 0.0 if time.monotonic() - began > 60 else min(30.0, pause * 2 + 0.1)
-            await asyncio.sleep(pause)
+            if time.monotonic() - began > _STABLE:
+                backoff.reset()
+            await asyncio.sleep(backoff.next())
 
     async def _start_or_join(self) -> None:
         """Return when the server is gone: it ended, or whoever started it did."""
@@ -133,23 +146,23 @@ class EmbeddedServer:
 
     async def _start(self, lock: int) -> Child:
         cluster = self._cluster
-        account = cluster.account()
-        cluster.open_to(account)
+        user = cluster.system_user()
+        cluster.open_to(user)
         found = programs.find(self._binaries)
-        blocked = barrier(found.folder, account)
+        blocked = barrier(found.folder, user)
         if blocked is not None:
             found = programs.copied(found, cluster.folder, blocked=blocked)
         cluster.bound_log()
-        fresh = cluster.begin(account)
+        fresh = cluster.begin(user)
         if fresh is not None:
-            await self._init(fresh, found, account, lock)
-        cluster.check_major(found, account)
-        cluster.configure(account, self._settings, self._listen)
+            await self._init(fresh, found, user, lock)
+        cluster.check_major(found, user)
+        cluster.configure(user, self._settings, self._listen)
         cluster.clear()
-        self._child = self._spawn([found.folder / "postgres", "-D", cluster.data], account, lock, signal.SIGINT)
+        self._child = self._spawn([found.folder / "postgres", "-D", cluster.data], user, lock, signal.SIGINT)
         return self._child
 
-    async def _init(self, fresh: Path, found: programs.Binaries, account: Account, lock: int) -> None:
+    async def _init(self, fresh: Path, found: programs.Binaries, user: SystemUser, lock: int) -> None:
         _log.info("making a new database", folder=str(self._cluster.folder), version=found.version)
         initdb: list[Path | str] = [found.folder / "initdb", "-D", fresh, *initdb_options(found.major)]
         # Single-user mode: the cluster appears under its name with role and database, or not at all.
@@ -164,7 +177,7 @@ class EmbeddedServer:
         ]
         create = f"CREATE ROLE {DATABASE} LOGIN CREATEROLE\nCREATE DATABASE {DATABASE} OWNER {DATABASE}\n"
         for command, text in ((initdb, ""), (single, create)):
-            child = self._spawn(command, account, lock, signal.SIGKILL, text)
+            child = self._spawn(command, user, lock, signal.SIGKILL, text)
             try:
                 status = await child.wait()
             except asyncio.CancelledError:
@@ -175,22 +188,27 @@ class EmbeddedServer:
         self._cluster.complete(fresh)
 
     def _spawn(
-        self, command: list[Path | str], account: Account, lock: int, death: signal.Signals, text: str = ""
+        self, command: list[Path | str], user: SystemUser, lock: int, death: signal.Signals, text: str = ""
     ) -> Child:
         output = self._cluster.open_log()
         try:
-            return Child(command, account, lock, output, death=death, text=text)
+            return Child(command, user, lock, output, death=death, text=text)
         finally:
             os.close(output)
 
     async def _until_ready(self, child: Child | None) -> None:
         """Wait until a session can be opened, as long as it takes: recovery after a crash takes half a minute."""
         began = said = time.monotonic()
-        while not await self._connects():
+
+        async def ready() -> bool:
             if child is not None and not child.running:
                 raise EmbeddedError(
                     f"PostgreSQL in {self._cluster.folder} ended while starting{self._cluster.why_ended()}"
                 )
+            return await self._accepts_sessions(self.dsn)
+
+        def tell(_: RetryCallState) -> None:
+            nonlocal said
             if time.monotonic() - said > _PROGRESS:
                 said = time.monotonic()
                 _log.info(
@@ -199,27 +217,22 @@ class EmbeddedServer:
                     started_by="this process" if child else "another process",
                     log=str(self._cluster.log),
                 )
-            await asyncio.sleep(0.03)
-        self._ready.set()
 
-    async def _connects(self) -> bool:
+        waiting = AsyncRetrying(
+            retry=retry_if_result(lambda ready: not ready),
+            wait=wait_exponential(multiplier=0.02, max=0.3),
+            before_sleep=tell,
+        )
         try:
-            connection = await asyncpg.connect(self.dsn, timeout=10)
-        except asyncpg.TooManyConnectionsError:
-            return True
-        except asyncpg.InvalidAuthorizationSpecificationError as error:
+            await waiting(ready)
+        except EmbeddedError:
+            raise
+        except DatabaseError as error:
             raise EmbeddedError(
                 f"the PostgreSQL in {self._cluster.folder} does not let this user in ({error}): run as root, or as the "
                 "user who started it"
             ) from error
-        except PermissionError as error:
-            raise EmbeddedError(
-                f"{self._cluster.socket} belongs to another user: run as root, or as the user who started it"
-            ) from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return False
-        await connection.close()
-        return True
+        self._ready.set()
 
     async def _answers(self) -> bool:
         with suppress(OSError):

@@ -20,6 +20,7 @@ import asyncpg
 import uvloop
 
 from router.postgres.embedded import EmbeddedServer
+from router.repository.connect import accepts_sessions
 from router.repository.migrate import migrate
 from tests.servers.ports import free_port
 from tests.support.scripted_smtp import ScriptedSmtp
@@ -114,7 +115,7 @@ async def send(crm: "asyncpg.Connection[asyncpg.Record]", count: int) -> float:
 async def measure(folder: Path, count: int) -> None:
     """Print messages a second, in and out."""
     listener = free_port()
-    async with EmbeddedServer(folder / "data") as server, ScriptedSmtp() as relay:
+    async with EmbeddedServer(folder / "data", accepts_sessions=accepts_sessions) as server, ScriptedSmtp() as relay:
         await migrate(server.dsn)
         crm = await asyncpg.connect(server.dsn)
         await crm.execute(

@@ -13,6 +13,7 @@ from pathlib import Path
 import asyncpg
 
 from router.postgres.embedded import EmbeddedServer
+from router.repository.connect import accepts_sessions
 from router.repository.migrate import migrate
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
 from tests.servers.tls import Tls, make_tls
@@ -102,7 +103,9 @@ async def staged(name: str) -> AsyncIterator[Stage]:
         tls = make_tls(folder)
         dovecot = await asyncio.to_thread(Dovecot, tls)
         try:
-            async with EmbeddedServer(folder / "data", settings={"max_connections": "200"}) as server:
+            async with EmbeddedServer(
+                folder / "data", settings={"max_connections": "200"}, accepts_sessions=accepts_sessions
+            ) as server:
                 await migrate(server.dsn)
                 yield Stage(dovecot, tls, server, folder, count(1))
         finally:

@@ -14,6 +14,7 @@ import uvloop
 
 from router.errors import RouterError
 from router.postgres.embedded import EmbeddedServer
+from router.repository.connect import accepts_sessions
 
 
 def say(**what: object) -> None:
@@ -23,7 +24,7 @@ def say(**what: object) -> None:
 
 async def main(folder: Path, binaries: Path) -> None:
     try:
-        async with EmbeddedServer(folder, binaries, {"fsync": "off"}) as server:
+        async with EmbeddedServer(folder, binaries, {"fsync": "off"}, accepts_sessions=accepts_sessions) as server:
             say(ready=server.dsn, pid=server.pid)
             await asyncio.to_thread(sys.stdin.read)
     except RouterError as error:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from router.errors import EmbeddedError
 from router.postgres import binaries as programs
 from router.postgres import cluster as clusters
 from router.postgres import embedded
-from router.postgres.child import Account
+from router.postgres.child import SystemUser
 from router.postgres.cluster import Cluster, barrier
-from router.postgres.embedded import EmbeddedServer
+from router.repository.connect import accepts_sessions
 
+EmbeddedServer = partial(embedded.EmbeddedServer, accepts_sessions=accepts_sessions)
 ROOT = os.geteuid() == 0
 FAST = {"fsync": "off"}
-ORDINARY = Account.of(1 if ROOT else os.geteuid())  # daemon, on every Linux
+ORDINARY = SystemUser.of(1 if ROOT else os.geteuid())  # daemon, on every Linux
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def place() -> Iterator[Path]:
 def binaries() -> Iterator[Path]:
     """PostgreSQL's programs where every user can run them."""
     found = programs.find()
-    if (blocked := barrier(found.folder, Account("nobody", 65534, 65534))) is None:
+    if (blocked := barrier(found.folder, SystemUser("nobody", 65534, 65534))) is None:
         yield found.folder
         return
     home = Path(tempfile.mkdtemp(prefix="pg-"))
@@ -112,8 +114,8 @@ def lock_is_free(folder: Path) -> bool:
     return True
 
 
-def as_user(account: Account) -> dict[str, Any]:
-    return {"user": account.uid, "group": account.gid, "extra_groups": []} if ROOT else {}
+def as_user(user: SystemUser) -> dict[str, Any]:
+    return {"user": user.uid, "group": user.gid, "extra_groups": []} if ROOT else {}
 
 
 def owner(pid: int) -> int:
@@ -280,14 +282,14 @@ async def test_after_kill_9_of_the_server_it_is_started_again(data: Path, binari
 
 
 async def test_a_stale_pid_file_is_removed_and_whose_number_it_has_survives(data: Path, binaries: Path) -> None:
-    account = Cluster(data).account()
-    bystander = await asyncio.create_subprocess_exec("sleep", "600", **as_user(account))
+    user = Cluster(data).system_user()
+    bystander = await asyncio.create_subprocess_exec("sleep", "600", **as_user(user))
     try:
         text = f"{bystander.pid}\n{data}/postgres\n1700000000\n5432\n{data}/run\n\n\nready\n"
         for path in (data / "postgres/postmaster.pid", data / "run/.s.PGSQL.5432.lock"):
             path.write_text(text)
             if ROOT:
-                os.chown(path, account.uid, account.gid)
+                os.chown(path, user.uid, user.gid)
         async with EmbeddedServer(data, binaries, FAST) as server:
             assert server.pid not in (None, bystander.pid)
             assert await query(server.dsn, "SELECT 1") == 1
@@ -355,7 +357,7 @@ async def test_another_user_is_told_who_may(data: Path, binaries: Path) -> None:
 async def test_a_server_started_by_hand_is_joined_and_left_alone(data: Path, binaries: Path) -> None:
     async with EmbeddedServer(data, binaries, FAST):
         pass
-    become = as_user(Cluster(data).account())
+    become = as_user(Cluster(data).system_user())
 
     def pg_ctl(*command: str) -> None:
         subprocess.run(
@@ -445,7 +447,7 @@ async def test_programs_that_are_not_there(place: Path) -> None:
 def test_a_folder_that_postgresql_cannot_enter_is_named(place: Path) -> None:
     (place / "closed").mkdir(mode=0o700)
     (place / "closed/d").mkdir()
-    stranger = Account("stranger", 12345, 12345)
+    stranger = SystemUser("stranger", 12345, 12345)
     with pytest.raises(EmbeddedError, match=rf"stranger, who cannot enter {place}/closed: .* EMAIL_ROUTER_DATA"):
         Cluster(place / "closed/d").open_to(stranger)
     (place / "closed").chmod(0o711)
@@ -505,4 +507,4 @@ async def test_the_log_is_bounded(data: Path, binaries: Path, monkeypatch: pytes
 def test_a_user_without_a_name_is_told_what_to_do(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     with pytest.raises(EmbeddedError, match="user id 54321 has no name in /etc/passwd"):
-        Cluster(place).account()
+        Cluster(place).system_user()

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from router.postgres.embedded import EmbeddedServer
+from router.repository.connect import accepts_sessions
 from router.repository.migrate import migrate
 
 # Nothing here has to survive a power cut.
@@ -25,7 +26,7 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded PostgreSQL")
-        self._server = EmbeddedServer(folder, settings=_FAST)
+        self._server = EmbeddedServer(folder, settings=_FAST, accepts_sessions=accepts_sessions)
         self._numbers = itertools.count(1)
 
     def __enter__(self) -> Self:

@@ -1,0 +1,59 @@
+"""What asyncpg and the socket raise, as errors of ours that say whether to try again. Errors of asyncpg end here."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import asyncpg
+
+from router.errors import ContentRefused, DatabaseAway, DatabaseError
+
+_OF_THE_SYSTEM: Final = ("08", "25", "40", "53", "55", "57", "58")
+_OF_THE_CONTENT: Final = ("22", "23")
+
+# What an admin has to know first; the server's own words follow.
+_CAUSES: Final = {
+    "25006": "the database can only be read",
+    "53100": "the disk of the database is full",
+    "53200": "the database is out of memory",
+    "53300": "the database has no connection left",
+}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what asyncpg and the socket raise into errors of ours that say whether to try again."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:
+        raise fault_of(error) from error
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise DatabaseAway(f"no connection to the database: {words_of(error)}") from error
+
+
+def fault_of(error: Exception) -> DatabaseError:
+    """Choose the error of ours that tells what to do next."""
+    if isinstance(error, asyncpg.PostgresError):
+        words, state = words_of(error), error.sqlstate or ""
+        if state.startswith(_OF_THE_SYSTEM):
+            return DatabaseAway(words)
+        return ContentRefused(words) if state.startswith(_OF_THE_CONTENT) else DatabaseError(words)
+    if isinstance(error, asyncpg.DataError | UnicodeEncodeError | OverflowError):
+        return ContentRefused(str(error))
+    # A socket that belongs to another user, or an option that asyncpg does not know, stays as it is.
+    never = isinstance(error, PermissionError | asyncpg.ClientConfigurationError)
+    return DatabaseError(words_of(error)) if never else DatabaseAway(words_of(error))
+
+
+def words_of(error: Exception) -> str:
+    """Say what is wrong in the server's own words, or the system's; without the address, which is said beside it."""
+    if isinstance(error, asyncpg.PostgresError):
+        words = f"{error} (SQLSTATE {error.sqlstate})"
+        cause = _CAUSES.get(error.sqlstate or "")
+        return f"{cause}: {words}" if cause else words
+    if isinstance(error, TimeoutError) and not error.errno:
+        return "no answer"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+    return str(error) or type(error).__name__
