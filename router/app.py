@@ -10,8 +10,9 @@ from functools import partial
 from uuid import uuid4
 
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from router.errors import DatabaseError, Mistake
+from router.errors import DatabaseAway, DatabaseError, Mistake
 from router.health import Health
 from router.incoming.forward import Parsers
 from router.incoming.listener import ListenerIntake
@@ -35,6 +36,7 @@ from transports import ListenerSettings
 
 _log = structlog.get_logger(__name__)
 
+_STARTS_WITHIN = 30.0  # seconds that a database may be away when we start
 _GRACE = 3.0  # seconds that sends under way have to end; with the database's own, the whole stop is within 8
 
 
@@ -68,10 +70,23 @@ async def database_of(settings: Settings) -> AsyncIterator[Database]:
 @asynccontextmanager
 async def migrated_database_of(settings: Settings) -> AsyncIterator[Database]:
     """The database, made where there is none, with its schema brought up to date."""
+    # A PostgreSQL that starts together with us, or fails over, is there in a moment.
+    patient = AsyncRetrying(
+        stop=stop_after_delay(_STARTS_WITHIN),
+        wait=wait_exponential(multiplier=0.5, max=5),
+        retry=retry_if_exception_type(DatabaseAway),
+        before_sleep=_tell_away,
+        reraise=True,
+    )
     async with dsn_of(settings, create=True) as dsn:
-        await migrate(dsn)
+        await patient(migrate, dsn)
         async with Database(dsn, patience=settings.lease) as database:
             yield database
+
+
+def _tell_away(state: RetryCallState) -> None:
+    reason = str(state.outcome.exception()) if state.outcome else ""
+    _log.warning("the database is away, and tried again", reason=reason, pause=round(state.upcoming_sleep, 1))
 
 
 async def run(settings: Settings, store: ProfileStore) -> None:

@@ -1,4 +1,9 @@
-"""Growing pauses between tries of what goes on for as long as the process lives."""
+"""Growing pauses between tries of what goes on for as long as the process lives.
+
+`Backoff` is for a loop that alternates between working and failing: a connection that is kept, lost and opened again,
+which begins with short pauses once it has worked for a while. One call that is repeated until it succeeds, as when
+something is connected to, started or refreshed, is tenacity's.
+"""
 
 from random import Random
 

@@ -137,7 +137,11 @@ def status(as_json: Json = False) -> None:
 
 @app.command()
 def migrate(as_json: Json = False) -> None:
-    """Bring the schema of the database up to date; run does so too."""
+    """Bring the schema of the database up to date; run does so too.
+
+    Makes the router's own database where there is none. Tells what it applied. Where the CRM holds for five minutes
+    what a migration has to lock, it gives up, names who holds it, and leaves the schema as it was before that one.
+    """
     from router.commands import service
 
     service.migrate(as_json=as_json)
@@ -155,15 +159,23 @@ def sql(
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="PSQL-ARGUMENTS", help="Passed to psql.", show_default=False)
     ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE",
+            help="With the rights of this role, such as your CRM's; before the arguments of psql.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Open psql on the database: email-router sql -c "select 1".
 
-    Reads SQL from stdin as psql does. Starts the router's own PostgreSQL if no other process has. The help of psql:
-    email-router sql -- --help.
+    Reads SQL from stdin as psql does, and stops at the first error. Starts the router's own PostgreSQL if no other
+    process has. The help of psql: email-router sql -- --help.
     """
     from router.commands import sql as shell
 
-    shell.open_psql(arguments or ())
+    shell.open_psql(arguments or (), role)
 
 
 @app.command()

@@ -1,6 +1,9 @@
 """What the process is told by its environment; docs/environment.md is made from it."""
 
 import os
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -10,6 +13,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from router.errors import SettingsError
 
 PREFIX: Final = "EMAIL_ROUTER_"
+
+# Kubernetes and Docker make variables of their own for a service named `email-router`, or `email-router-…`.
+_OF_A_SERVICE: Final = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_LINK: Final = re.compile("(tcp|udp|sctp)://")
 
 _MOST_WORKERS: Final = 4  # by default: more of them than one process has other work for
 
@@ -100,16 +109,39 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls) -> Self:
-        """Read the environment; SettingsError has one line for each mistake."""
+        """Read the environment; SettingsError has one line for each mistake, unknown variables with our prefix too."""
+        mistakes = list(_unknown(os.environ))
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
-            raise SettingsError(_line(mistake["loc"], mistake["msg"]) for mistake in error.errors()) from None
+            raise SettingsError(
+                [*(_line(mistake["loc"], mistake["msg"]) for mistake in error.errors()), *mistakes]
+            ) from None
+        if mistakes:
+            raise SettingsError(mistakes)
+        return settings
 
 
 def _line(where: tuple[int | str, ...], message: str) -> str:
     variable = PREFIX + str(where[0]).upper() if where else PREFIX
     return f"{variable}: {message.removeprefix('Value error, ').removeprefix('Input ')}"
+
+
+def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
+    """Tell of every variable that begins as ours do and is none: a misspelled one would be ignored in silence."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for variable, value in sorted(environment.items()):
+        name = variable.upper().removeprefix(PREFIX)
+        if not variable.upper().startswith(PREFIX) or PREFIX + name in known or not value:
+            continue
+        if _OF_A_SERVICE.fullmatch(name) or _LINK.match(value):
+            continue
+        meant = get_close_matches(PREFIX + name, known, n=1, cutoff=0.85)
+        yield f"{variable}: there is no such variable" + (
+            f"; did you mean {meant[0]}?"
+            if meant
+            else f"; names that begin with {PREFIX} are the router's own, so a secret of a profile needs another"
+        )
 
 
 def table() -> str:

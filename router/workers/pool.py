@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from router.backoff import Backoff
 from router.workers.worker import LENGTH
 
 Answer = TypeVar("Answer")
@@ -109,14 +109,19 @@ class Workers(Generic[Answer, *Arguments]):
 
     async def _start(self) -> "_Worker":
         """Start a worker; where that fails, mail waits, since it is no fault of any message."""
-        backoff = Backoff()
-        while True:
-            try:
-                return await _Worker.start(self._function, self._limit)
-            except OSError as error:
-                pause = backoff.next()
-                _log.error("no worker can be started, so no mail is read", reason=str(error), pause=round(pause, 1))
-                await asyncio.sleep(pause)
+
+        def tell(state: RetryCallState) -> None:
+            reason = str(state.outcome.exception()) if state.outcome else ""
+            _log.error(
+                "no worker can be started, so no mail is read", reason=reason, pause=round(state.upcoming_sleep, 1)
+            )
+
+        starting = AsyncRetrying(
+            retry=retry_if_exception_type(OSError),
+            wait=wait_random_exponential(multiplier=0.5, max=60),
+            before_sleep=tell,
+        )
+        return await starting(_Worker.start, self._function, self._limit)
 
     def _words(self, status: int) -> str:
         if status == -signal.SIGALRM:

@@ -195,7 +195,7 @@ async def test_an_invitation_of_before_names_its_organizer(empty: str, tmp_path:
                 ('c', 'in', 'received', NULL),
                 ('d', 'out', 'draft', '{"organiser": "of the CRM itself"}')"""
         )
-        assert await migrate(connection)
+        assert await migrate(empty)
         found = await connection.fetch("SELECT calendar::text FROM crm.email ORDER BY subject")
     finally:
         await connection.close()
