@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from router.errors import DatabaseAway, DatabaseError, Mistake
 from router.health import Health
-from router.incoming.forward import Parsers
+from router.incoming.copies import Parsers
 from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.read import read
@@ -199,8 +199,7 @@ class Router:
         except DatabaseError as error:
             _log.debug("the owners are not known now", reason=str(error))
             return
-        triples = ((one.owner.mailbox, one.approved, one.owner.rule) for one in owners)
-        mistakes = check_owners(self._store.profiles, triples)
+        mistakes = check_owners(self._store.profiles, owners)
         for mistake in mistakes:
             if mistake not in self._told:
                 _log.warning(str(mistake))

@@ -124,15 +124,30 @@ def try_profiles(
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
+def status(
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only the sources and relays of this profile.", show_default=False),
+    ] = None,
+    mailbox: Annotated[
+        str | None,
+        typer.Option("--mailbox", "--owner", metavar="ADDRESS", help="Only this owner's mailbox.", show_default=False),
+    ] = None,
+    faults: Annotated[bool, typer.Option("--faults", help="Print only what is at fault, each in a line.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show what runs, what is wrong, and what became of the mail.
 
-    Whether sending is on, the processes, what waits in the outbox, the owners that are not approved, and each source
-    with its fault and how many copies were promoted, duplicate, ignored, held and dead.
+    Whether sending is on, the processes and the profiles they serve, what waits in the outbox, failed or is unknown,
+    the owners that are not approved, and each source with its fault and how many copies were promoted, duplicate,
+    ignored, held and dead.
+
+    Exit status 1 if something keeps mail from coming in or going out: no process runs, or a profile, source or relay
+    is at fault. That sending was stopped, or that email waits for a person, is no fault.
     """
     from router.commands import status as shown
 
-    shown.show(as_json=as_json)
+    shown.show(profile, mailbox, only_faults=faults, as_json=as_json)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 RouterError                 words for an admin: what is wrong, and what to do about it
 ├── SettingsError           the environment: one line for each mistake, naming its variable
 ├── ProfileErrors           the profiles: one line for each mistake, with its file and line
+├── UnknownName             what was asked about is not there; the words name what is
 └── DatabaseError           the database cannot be used
     ├── EmbeddedError       the embedded PostgreSQL cannot be started or joined
     ├── MigrationError      the schema is not one that this program can work with
@@ -52,6 +53,10 @@ class ProfileErrors(RouterError):
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(sorted(set(mistakes)))
         super().__init__("\n".join(map(str, self.mistakes)))
+
+
+class UnknownName(RouterError):
+    """What was asked about is not there; the words name what is."""
 
 
 class DatabaseError(RouterError):

@@ -1,39 +1,23 @@
 """`explain`: what is read of a message file, and what would become of it. Nothing is stored."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import typer
 
 from router import app, profile
-from router.classify import classify
 from router.commands.terminal import carry_out, complain, say, say_json
-from router.decide import decide_batch
-from router.errors import DatabaseError, ProfileErrors
-from router.incoming.forward import trust_of
-from router.model import Attachment, Classification, Copy, Decision, Message, Rule, Unwrapped, normalize, uuid7
-from router.parse.headers import raw_text
-from router.parse.message import parse
-from router.profile import IncomingProfile
-from router.repository import inbox
-from router.repository.owners import approved_owners
+from router.errors import ProfileErrors, UnknownName
+from router.model import Attachment, Classification, Rule, Unwrapped
+from router.operations import explain as operation
+from router.operations.explain import Explained
+from router.profile import IncomingProfile, Profiles
 from router.settings import Settings
-from router.unwrap import unwrap
-from transports.base import Place
 
 _SHOWN_LINES = 12
-
-
-@dataclass(frozen=True, slots=True)
-class _Explained:
-    message: Message
-    classification: Classification
-    decision: Decision | None = None
 
 
 def explain(
@@ -49,39 +33,33 @@ def explain(
 
     `forward` names a profile: shown is what was forwarded to it in these files.
     """
+    wanted_rule = _rule(rule)
     contents = dict(_contents(files))
-    forwards: dict[str, Unwrapped] = {}
-    if forward is None:
-        messages = {name: parse(content) for name, content in contents.items()}
-    else:
-        trust = trust_of(_profile(forward))
-        forwards = {name: unwrap(content, trust) for name, content in contents.items()}
-        messages = {
-            f"{name} ({number} of {len(unwrapped.originals)})": original.message
-            for name, unwrapped in forwards.items()
-            for number, original in enumerate(unwrapped.originals, 1)
-        }
-    if owner is None or not messages:
-        found = [_Explained(message, classify(message, None if forward else authserv)) for message in messages.values()]
-    else:
-        wanted = _rule(rule)
 
-        async def work(settings: Settings) -> list[_Explained]:
-            serving = _serving(settings, normalize(owner))
-            # Nobody vouches for what was forwarded.
-            believed = None if forward else authserv or (serving.authserv if serving else None)
-            default = serving.tracking_rule if serving else Rule.REPLIES
-            return await _decide(settings, normalize(owner), wanted, default, believed, list(messages.values()))
+    async def work(settings: Settings) -> tuple[Mapping[str, Unwrapped], list[Explained]]:
+        sink = _sink(settings, forward) if forward else None
+        mailbox = operation.mailbox_of(_profiles(settings), owner, wanted_rule) if owner else None
+        outer: Mapping[str, Unwrapped] = {}
+        async with app.parsers_of(settings) as parsers:
+            if sink:
+                outer, messages = await operation.read_forwards(parsers, contents, sink)
+            else:
+                believed = authserv or (mailbox.authserv if mailbox else None)
+                messages = await operation.read_messages(parsers, contents, believed)
+        if mailbox and messages:
+            async with app.database_of(settings) as database:
+                messages = await operation.decide(database, messages, mailbox)
+        return outer, messages
 
-        found = carry_out(work)
+    outer, messages = carry_out(work)
     if as_json:
-        envelopes = [{"file": name, "forward": _envelope(unwrapped)} for name, unwrapped in forwards.items()]
-        say_json(envelopes + [_document(name, one) for name, one in zip(messages, found, strict=True)])
+        envelopes = [{"file": name, "forward": _envelope(unwrapped)} for name, unwrapped in outer.items()]
+        say_json(envelopes + [_document(one) for one in messages])
     else:
-        for name, unwrapped in forwards.items():
+        for name, unwrapped in outer.items():
             _show_forward(name, unwrapped)
-        for name, one in zip(messages, found, strict=True):
-            _show(name, one)
+        for one in messages:
+            _show(one)
     if len(contents) < len(files):
         raise typer.Exit(1)
 
@@ -94,16 +72,19 @@ def _contents(files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
             complain(f"{file}: {error.strerror}")
 
 
-def _profile(name: str) -> IncomingProfile:
-    async def work(settings: Settings) -> profile.Profiles:
-        return profile.load(settings.profiles)
+def _sink(settings: Settings, name: str) -> IncomingProfile:
+    try:
+        return operation.forward_profile(profile.load(settings.profiles), name)
+    except UnknownName as error:
+        raise typer.BadParameter(str(error), param_hint="--forward") from None
 
-    there = [one for one in carry_out(work).incoming if one.forwards]
-    for one in there:
-        if one.name == name:
-            return one
-    known = ", ".join(one.name for one in there) or "none"
-    raise typer.BadParameter(f'no profile {name!r} has role = "forward"; there are: {known}', param_hint="--forward")
+
+def _profiles(settings: Settings) -> Profiles:
+    """Read the profiles, if they can be read: who serves a mailbox only changes what is taken for granted."""
+    try:
+        return profile.load(settings.profiles)
+    except ProfileErrors:
+        return Profiles((), ())
 
 
 def _envelope(unwrapped: Unwrapped) -> dict[str, Any]:
@@ -129,58 +110,13 @@ def _rule(rule: str | None) -> Rule | None:
         raise typer.BadParameter(f"{rule!r} is none of {', '.join(Rule)}", param_hint="--rule") from None
 
 
-async def _decide(
-    settings: Settings,
-    mailbox: str,
-    rule: Rule | None,
-    default: Rule,
-    authserv: str | None,
-    messages: Sequence[Message],
-) -> list[_Explained]:
-    async with app.database_of(settings) as database:
-        owner = (await approved_owners(database, [mailbox])).get(mailbox)
-        if owner is None:
-            raise DatabaseError(
-                f'{mailbox} is no approved owner\'s mailbox: "email-router owners list" tells which are'
-            )
-        copies = [_copy(owner.id, rule or owner.rule or default, message, authserv) for message in messages]
-        decisions = await inbox.rehearse(database, copies, decide_batch, {owner.id: rule} if rule else {})
-    return [
-        _Explained(copy.message, copy.classification, decision)
-        for copy, decision in zip(copies, decisions, strict=True)
-    ]
-
-
-def _serving(settings: Settings, mailbox: str) -> IncomingProfile | None:
-    """The profile that serves the mailbox; None where there is none, or the profiles cannot be read."""
-    try:
-        profiles = profile.load(settings.profiles)
-    except ProfileErrors:
-        return None
-    return profiles.incoming_for(mailbox) or profiles.listener_for(mailbox) or profiles.forward_for(mailbox)
-
-
-def _copy(owner_id: UUID, rule: Rule, message: Message, authserv: str | None) -> Copy:
-    copy_id = uuid7()
-    return Copy(
-        copy_id,
-        0,
-        Place("", str(copy_id)),
-        owner_id,
-        rule,
-        datetime.now(UTC),
-        message,
-        b"",
-        classification=classify(message, authserv),
-    )
-
-
-def _document(file: str, explained: _Explained) -> dict[str, Any]:
-    message, decision = explained.message, explained.decision
+def _document(explained: Explained) -> dict[str, Any]:
+    message, decision = explained.reading.message, explained.decision
     document = asdict(message) | {
-        "file": file,
-        "headers": [(name, raw_text(value)) for name, value in message.headers],
-        "classification": asdict(explained.classification),
+        "file": explained.name,
+        "fault": explained.fault,
+        "headers": explained.headers,
+        "classification": asdict(explained.reading.classification),
         "attachments": [
             asdict(attachment) | {"content": None, "size": len(attachment.content)}
             for attachment in message.attachments
@@ -197,9 +133,10 @@ def _document(file: str, explained: _Explained) -> dict[str, Any]:
     return document
 
 
-def _show(file: str, explained: _Explained) -> None:
-    message, decision = explained.message, explained.decision
-    say(file)
+def _show(explained: Explained) -> None:
+    message, decision = explained.reading.message, explained.decision
+    say(explained.name)
+    _row("fault", explained.fault or "")
     for role in ("from", "reply_to", "to", "cc", "bcc"):
         people = [f"{one.name} <{one.address}>" if one.name else one.address for one in message.of(role)]
         _row(role.replace("_", "-"), ", ".join(people))
@@ -211,8 +148,8 @@ def _show(file: str, explained: _Explained) -> None:
     if message.html is not None:
         _row("html", f"{len(message.html)} characters")
     for attachment in message.attachments:
-        _row("attached", _told(attachment))
-    for words in _kinds(explained.classification):
+        _row("attached", _described(attachment))
+    for words in _kinds(explained.reading.classification):
         _row("kind", words)
     for defect in message.defects:
         _row("defect", defect)
@@ -248,6 +185,6 @@ def _row(what: str, words: str) -> None:
         say(f"  {what:<10}  {words}")
 
 
-def _told(attachment: Attachment) -> str:
+def _described(attachment: Attachment) -> str:
     inline = ", inline" if attachment.inline else ""
     return f"{attachment.filename} ({attachment.media_type}, {len(attachment.content)} bytes{inline})"

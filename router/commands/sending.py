@@ -1,9 +1,10 @@
 """`sending stop` and `sending start`."""
 
 from router import app
-from router.commands.status import told_sending
+from router.commands.status import sending_words
 from router.commands.terminal import carry_out, say
-from router.repository.sending import Sending, read_sending, set_sending
+from router.operations import sending as operation
+from router.operations.sending import Sending
 from router.settings import Settings
 
 
@@ -12,7 +13,6 @@ def switch(*, on: bool, reason: str | None) -> None:
 
     async def work(settings: Settings) -> Sending:
         async with app.database_of(settings) as database:
-            await set_sending(database, on=on, reason=reason)
-            return await read_sending(database)
+            return await operation.switch(database, on=on, reason=reason)
 
-    say(f"sending is {told_sending(carry_out(work))}")
+    say(f"sending is {sending_words(carry_out(work))}")

@@ -1,13 +1,15 @@
 """`run`, `demo` and `migrate`."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from router import app
 from router import demo as play
 from router.commands.terminal import carry_out, say, say_json
 from router.errors import ProfileErrors
+from router.operations import schema
 from router.profile.store import ProfileStore
-from router.repository.migrate import migrate as bring_up_to_date
 from router.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -36,9 +38,9 @@ def demo() -> None:
 def migrate(*, as_json: bool) -> None:
     """Bring the schema up to date and say what was applied."""
 
-    async def work(settings: Settings) -> list[str]:
+    async def work(settings: Settings) -> Sequence[str]:
         async with app.dsn_of(settings, create=True) as dsn:
-            return await bring_up_to_date(dsn)
+            return await schema.migrate(dsn)
 
     applied = carry_out(work)
     if as_json:

@@ -1,50 +1,46 @@
 """`status`."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
+
+import typer
 
 from router import app
 from router.commands.terminal import carry_out, say, say_json, say_table
+from router.commands.words import duration, moment, since
 from router.model import Disposition
-from router.repository.owners import ListedOwner, list_owners
-from router.repository.sending import Sending
-from router.repository.status import OutboxStatus, Process, SourceStatus, Status, read_status
+from router.operations import status as operation
+from router.operations.status import Fault, Only, Report, Sending, SourceStatus, Status, class_of_reasons
 from router.settings import Settings
 
+_INDENT = " " * 12
 
-def show(*, as_json: bool) -> None:
-    """Say how everything is."""
 
-    async def work(settings: Settings) -> tuple[Status, list[ListedOwner]]:
+def show(profile: str | None, mailbox: str | None, *, only_faults: bool, as_json: bool) -> None:
+    """Say how everything is, or only what is wrong; status 1 if something is."""
+
+    async def work(settings: Settings) -> Report:
         async with app.database_of(settings) as database:
-            return await read_status(database, timedelta(seconds=settings.lease)), await list_owners(database)
+            lease = timedelta(seconds=settings.lease)
+            return await operation.read(database, lease, settings.profiles, Only(profile, mailbox))
 
-    status, owners = carry_out(work)
-    waiting = [one.owner.mailbox for one in owners if not one.approved]
+    report = carry_out(work)
     if as_json:
-        told = {"approved": len(owners) - len(waiting), "not_approved": waiting}
-        say_json({**asdict(status), "owners": told})
-        return
-    say(f"sending     {told_sending(status.sending)}")
-    say(f"processes   {_told_processes(status.processes)}")
-    say(f"outbox      {_told_outbox(status.outbox)}")
-    for one in status.relays:
-        say(f"relay       {one.profile} cannot be used since {one.fault_since:%Y-%m-%d %H:%M} UTC: {one.fault}")
-    if status.unknown:
-        say(
-            f"unknown     {status.unknown}: the relay had them and never answered; look whether they arrived, then set "
-            "crm.email.status to sent, failed or pending_send"
-        )
-    say(f"owners      {_told_owners(len(owners) - len(waiting), waiting)}")
-    say(f"sources     {_told_sources(status.sources)}")
-    if any(one.served for one in status.sources):
-        say()
-        _say_sources(status)
+        say_json(_document(report))
+    elif only_faults:
+        for fault in report.faults:
+            say(fault_line(fault, report.status.now))
+    else:
+        _say_all(report)
+    if report.faults:
+        raise typer.Exit(1)
 
 
-def told_sending(sending: Sending) -> str:
+def sending_words(sending: Sending) -> str:
     """Put into words whether the router sends, and how to change that."""
     if sending.on:
         return "on" + (f": {sending.reason}" if sending.reason else "")
@@ -53,34 +49,129 @@ def told_sending(sending: Sending) -> str:
             'off: this database is a copy, on another PostgreSQL than the one it comes from; "email-router sending '
             'start" makes it the one that sends'
         )
-    since = f"{sending.changed_at:%Y-%m-%d %H:%M} UTC"
-    return f'off since {since}: {sending.reason or "stopped by an admin"}; "email-router sending start" starts it'
+    reason = sending.reason or "stopped by an admin"
+    return f'off since {moment(sending.changed_at)}: {reason}; "email-router sending start" starts it'
 
 
-def _told_processes(processes: tuple[Process, ...]) -> str:
-    alive = [f"{one.host} (pid {one.pid}, since {one.started_at:%Y-%m-%d %H:%M} UTC)" for one in processes if one.alive]
-    dead = len(processes) - len(alive)
-    words = ", ".join(alive) if alive else 'none is running: "email-router run" starts one'
-    return words + (f"; {dead} ended without a word" if dead else "")
+def fault_line(fault: Fault, now: datetime) -> str:
+    """Put a fault into a line: what it is of, since when, when it is tried next, and the words."""
+    times = []
+    if fault.since is not None:
+        times.append(since(fault.since, now))
+    if fault.next_try_at is not None:
+        left = fault.next_try_at - now
+        times.append(f"next try in {duration(left)}" if left > timedelta() else "being tried again")
+    head = " ".join(filter(None, (fault.part, fault.name)))
+    return f"at fault    {head}: {', '.join(times)}{': ' if times else ''}{fault.words}"
 
 
-def _told_outbox(outbox: OutboxStatus) -> str:
+def _document(report: Report) -> dict[str, Any]:
+    document = asdict(report.status)
+    unknown = document.pop("unknown")
+    failed = [{**one, "reason": class_of_reasons(one["code"])} for one in document.pop("failed")]
+    return {
+        "ok": not report.faults,
+        "faults": [asdict(one) for one in report.faults],
+        **document,
+        "unknown": unknown["count"],
+        "unknown_since": unknown["since"],
+        "unknown_emails": unknown["email_ids"],
+        "failed": failed,
+        "owners": {"approved": report.approved, "not_approved": report.not_approved},
+        "profiles": [
+            {**asdict(one.profile), "fault": one.fault, "note": one.note, "served_by": one.served_by}
+            for one in report.profiles
+        ],
+    }
+
+
+def _say_all(report: Report) -> None:
+    status = report.status
+    say(f"sending     {sending_words(status.sending)}")
+    say(f"processes   {_processes(status)}")
+    say(f"profiles    {_profiles(report)}")
+    say(f"outbox      {_outbox(status)}")
+    for relay in status.relays:
+        again = f", next try {moment(relay.next_try_at)}" if relay.next_try_at else ""
+        say(f"relay       {relay.profile} cannot be used since {moment(relay.fault_since)}{again}: {relay.fault}")
+    if status.unknown.count:
+        _say_unknown(status)
+    if status.failed:
+        _say_failed(status)
+    say(f"owners      {_owners(report.approved, report.not_approved)}")
+    say(f"sources     {_sources(status.sources)}")
+    if any(one.served for one in status.sources):
+        say()
+        _say_sources(status)
+    faults = [one for one in report.faults if one.part not in ("router", "relay")]
+    if faults:
+        say()
+    for fault in faults:
+        say(fault_line(fault, status.now))
+
+
+def _processes(status: Status) -> str:
+    alive = [one for one in status.processes if one.alive]
+    words = [f"{one.host} (pid {one.pid}, since {moment(one.started_at)})" for one in alive]
+    dead = len(status.processes) - len(alive)
+    said = ", ".join(words) if words else 'none is running: "email-router run" starts one'
+    return said + (f"; {dead} ended without a word" if dead else "")
+
+
+def _profiles(report: Report) -> str:
+    """Name the profiles; what is not as the folder has it, each in a line."""
+    names = [one.profile.name for one in report.profiles]
+    notes = [f"\n{_INDENT}{one.profile.title}: {one.note}" for one in report.profiles if one.note is not None]
+    running = any(one.served_by for one in report.profiles)
+    said = ", ".join(names) or "none"
+    return said + ("" if running or not names else "; as the folder has them, since no process says") + "".join(notes)
+
+
+def _outbox(status: Status) -> str:
+    outbox = status.outbox
     words = f"{outbox.due} due, {outbox.later} later, {outbox.sending} being sent"
-    return words + (f"; {outbox.not_approved} of an owner who is not approved" if outbox.not_approved else "")
+    if outbox.not_approved:
+        words += f"; {outbox.not_approved} of an owner who is not approved"
+    if status.oldest_due is not None and status.now - status.oldest_due > timedelta(minutes=1):
+        words += f"; the oldest is due {since(status.oldest_due, status.now)}"
+    return words
 
 
-def _told_owners(approved: int, waiting: list[str]) -> str:
+def _say_unknown(status: Status) -> None:
+    unknown = status.unknown
+    say(
+        f"unknown     {unknown.count}: the relay had them and never answered; look whether they arrived, then set "
+        "crm.email.status to sent, failed or pending_send"
+    )
+    assert unknown.since is not None
+    say(f"{_INDENT}{since(unknown.since, status.now)}: {_some(unknown.email_ids, unknown.count)}")
+
+
+def _say_failed(status: Status) -> None:
+    total = sum(one.count for one in status.failed)
+    say(f"failed      {total} in the last day; crm.email.status_reason and crm.delivery tell each one's reason")
+    for one in status.failed:
+        say(f"{_INDENT}{one.count} for {class_of_reasons(one.code)}: {_some(one.email_ids, one.count)}")
+
+
+def _some(email_ids: Sequence[UUID], total: int) -> str:
+    shown = list(email_ids[:5])
+    return " ".join(map(str, shown)) + (f" and {total - len(shown)} more" if total > len(shown) else "")
+
+
+def _owners(approved: int, waiting: Sequence[str]) -> str:
     words = f"{approved} approved"
     if not waiting:
         return words
     some = " ".join(waiting[:5]) + (" …" if len(waiting) > 5 else "")
     return (
         f"{words}, {len(waiting)} not: nothing of theirs is read or sent before you approve them\n"
-        f"            email-router owners approve {some}"
+        f"{_INDENT}email-router owners approve {some}"
     )
 
 
-def _told_sources(sources: tuple[SourceStatus, ...]) -> str:
+def _sources(sources: Iterable[SourceStatus]) -> str:
+    sources = list(sources)
     served = [one for one in sources if one.served]
     faulty = sum(one.fault is not None for one in served)
     total = Counter[Disposition]()
@@ -94,31 +185,22 @@ def _told_sources(sources: tuple[SourceStatus, ...]) -> str:
 
 
 def _say_sources(status: Status) -> None:
-    readers = {one.id: f"{one.host}:{one.pid}" for one in status.processes if one.alive}
+    readers = {one.id: one.title for one in status.processes if one.alive}
     say_table(
-        ["profile", "mailbox", "folder", "read by", *Disposition],
+        ["profile", "mailbox", "folder", "read by", *Disposition, "last mail"],
         [
             (
                 one.profile,
-                _mailbox(one),
+                one.place,
                 one.folder,
                 _reader(one, readers),
                 *(one.dispositions[disposition] for disposition in Disposition),
+                moment(one.last_at) if one.last_at else "never",
             )
             for one in status.sources
             if one.served
         ],
     )
-    faulty = [one for one in status.sources if one.fault is not None]
-    if faulty:
-        say()
-    for one in faulty:
-        whose = " ".join(filter(None, (one.profile, _mailbox(one), one.folder)))
-        say(f"at fault    {whose}: {one.fault}")
-
-
-def _mailbox(source: SourceStatus) -> str:
-    return source.mailbox or ("(forward mailbox)" if source.folder else "(listener)")
 
 
 def _reader(source: SourceStatus, readers: dict[UUID, str]) -> str:

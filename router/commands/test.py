@@ -9,23 +9,10 @@ import typer
 
 from router import app, profile
 from router.commands.terminal import Progress, carry_out, complain, say, say_json, say_marked
-from router.errors import DatabaseError, ProfileErrors
-from router.operations.probe import (
-    Candidate,
-    Probed,
-    Profile,
-    Subject,
-    every,
-    named,
-    needs_owners,
-    of_mailboxes,
-    of_owners,
-    probe,
-)
-from router.operations.probe import unserved as without_profile
+from router.errors import ProfileErrors, UnknownName
+from router.operations.probe import Probed, Profile, Subject, choose, plan, probe
 from router.profile import Profiles
 from router.profile.patterns import parse
-from router.repository.owners import list_owners
 from router.settings import Settings
 from transports import ListenerSettings, MailboxSettings
 from transports.base import Finding
@@ -41,7 +28,7 @@ def test(name: str | None, owners: Sequence[str], *, as_json: bool) -> None:
     async def work(settings: Settings) -> tuple[list[Probed], Sequence[str]]:
         profiles = _load(settings, as_json=as_json)
         chosen = _chosen(profiles, name)
-        subjects, unserved = await _subjects(settings, profiles, chosen, mailboxes)
+        subjects, unserved = await plan(profiles, chosen, mailboxes, lambda: app.database_of(settings))
         report = _Report(len(subjects), silent=as_json)
         with report.progress:
             async for one in probe(subjects):
@@ -72,33 +59,11 @@ def _load(settings: Settings, *, as_json: bool) -> Profiles:
         raise typer.Exit(1) from None
 
 
-async def _subjects(
-    settings: Settings, profiles: Profiles, chosen: Sequence[Profile] | None, mailboxes: Sequence[str]
-) -> tuple[list[Subject], Sequence[str]]:
-    """Find out what to try, and for whom nothing can be tried."""
-    if mailboxes:
-        unserved = [] if chosen else without_profile(profiles, map(Candidate, mailboxes))
-        return of_mailboxes(profiles, chosen, mailboxes), unserved
-    everything = chosen or every(profiles)
-    owners: list[Candidate] = []
-    fault = None
-    if needs_owners(everything):
-        try:
-            async with app.database_of(settings) as database:
-                listed = await list_owners(database)
-            owners = [Candidate(one.owner.mailbox, one.approved, one.owner.rule) for one in listed]
-        except DatabaseError as error:
-            fault = str(error)
-    return of_owners(profiles, everything, owners, fault), [] if chosen else without_profile(profiles, owners)
-
-
 def _chosen(profiles: Profiles, name: str | None) -> Sequence[Profile] | None:
-    if name is None:
-        return None
-    if not (chosen := named(profiles, name)):
-        there = ", ".join(dict.fromkeys(one.name for one in every(profiles)))
-        raise typer.BadParameter(f"there is no profile {name!r}; there are {there}", param_hint="PROFILE")
-    return chosen
+    try:
+        return None if name is None else choose(profiles, name)
+    except UnknownName as error:
+        raise typer.BadParameter(str(error), param_hint="PROFILE") from None
 
 
 def _address(owner: str) -> str:

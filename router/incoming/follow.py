@@ -16,7 +16,7 @@ import structlog
 from router.backoff import Backoff
 from router.errors import DatabaseError, LeaseLost
 from router.health import Health
-from router.incoming.forward import Parsers
+from router.incoming.copies import Parsers
 from router.incoming.reader import Reader
 from router.model import Owner
 from router.profile import IncomingProfile

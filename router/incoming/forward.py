@@ -1,19 +1,16 @@
 """What a forward mailbox brings: each original becomes a copy in the mailbox that it was forwarded from."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
+from router.incoming.copies import NOTHING, Addressee, Parsers, make_copy, why_unread
 from router.incoming.read import Reading
-from router.model import Copy, Disposition, Forward, Message, Owner, Unwrapped, uuid7
+from router.model import Copy, Disposition, Forward, Owner, Unwrapped
 from router.profile import IncomingProfile
 from router.repository.database import Database
 from router.repository.owners import approved_owners
 from router.unwrap import Trust
-from router.workers.pool import Fault, Workers
 from transports.base import Place, Received
-
-Parsers = Workers[Reading | Unwrapped, bytes, Sequence[str], str | Trust | None]
-"""Processes that apply `pipeline.read`."""
 
 _NOBODY = "who forwarded it has no approved owner's mailbox"
 _NOBODY_NAMED = "nobody whom the journal report names is an approved owner"
@@ -32,16 +29,9 @@ async def read_forwards(
     answers = iter(await parsers.map([(one.content, (), trust_of(profile)) for one in whole]))
     opened: list[tuple[Unwrapped, str | None]] = []
     for one in received:
-        if one.fault is not None:
-            opened.append((Unwrapped(), f"the message could not be fetched: {one.fault}"))
-            continue
-        match next(answers):
-            case Fault(words):
-                opened.append((Unwrapped(), f"it could not be read: {words}"))
-            case Unwrapped() as unwrapped:
-                opened.append((unwrapped, None))
-            case _:
-                raise AssertionError("a forward mailbox's mail is unwrapped")
+        answer = next(answers) if one.fault is None else None
+        unwrapped = answer if isinstance(answer, Unwrapped) else Unwrapped()
+        opened.append((unwrapped, why_unread(one, answer)))
     named = {address for unwrapped, _ in opened for address in (*unwrapped.mailboxes, unwrapped.sender)}
     owners = await approved_owners(database, sorted(named))
     return [
@@ -60,39 +50,19 @@ def copies_of(
     profile: IncomingProfile,
 ) -> Iterator[Copy]:
     """Yield a copy of each original for each owner to whom it came; `owners` by mailbox."""
-    common: dict[str, Any] = {
-        "source_id": source_id,
-        "default_rule": profile.tracking_rule,
-        "received_at": received.received_at,
-    }
     whose = _whose(unwrapped, owners)
     if unwrapped.form is None or not whose:
-        yield Copy(
-            id=uuid7(),
-            place=received.place,
-            owner_id=None,
-            message=Message(),
-            content=received.content,
-            fault=fault,
-            foregone=None if fault else _foregone(unwrapped),
-            **common,
-        )
+        foregone = None if fault else _foregone(unwrapped)
+        nobody = Addressee(None, received, received.place)
+        yield make_copy(nobody, NOTHING, source_id, profile.tracking_rule, fault=fault, foregone=foregone)
         return
     forward = Forward(received.place, unwrapped.form, unwrapped.forwarder, unwrapped.message_id, unwrapped.date)
     arrived = [(original, owner, sent) for original in unwrapped.originals for owner, sent in whose]
     for number, (original, owner, sent) in enumerate(arrived, 1):
-        yield Copy(
-            id=uuid7(),
-            place=Place(received.place.validity, f"{received.place.id}:{number}"),
-            owner_id=owner.id,
-            message=original.message,
-            content=original.content,
-            sent=sent,
-            classification=original.classification,
-            key=original.key,
-            forward=forward,
-            **common,
-        )
+        place = Place(received.place.validity, f"{received.place.id}:{number}")
+        addressee = Addressee(owner, replace(received, content=original.content), place, sent)
+        reading = Reading(original.message, original.classification, original.key)
+        yield make_copy(addressee, reading, source_id, profile.tracking_rule, forward=forward)
 
 
 def _whose(unwrapped: Unwrapped, owners: Mapping[str, Owner]) -> list[tuple[Owner, bool]]:

@@ -13,8 +13,8 @@ from router.backoff import Backoff
 from router.errors import DatabaseError
 from router.group import Group
 from router.health import Health
-from router.incoming.copies import Addressee, read_messages
-from router.incoming.forward import Parsers, read_forwards
+from router.incoming.copies import Addressee, Parsers, read_messages
+from router.incoming.forward import read_forwards
 from router.incoming.promote import promote_batch, tell
 from router.model import Copy, Decision, normalize
 from router.model.token import untag

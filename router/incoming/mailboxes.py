@@ -16,8 +16,8 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
+from router.incoming.copies import Parsers
 from router.incoming.follow import FAULT, Follower, Slots, primary_source
-from router.incoming.forward import Parsers
 from router.model import Owner
 from router.profile import IncomingProfile, Profiles
 from router.repository import processes, sources

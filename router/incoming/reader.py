@@ -11,8 +11,8 @@ from datetime import timedelta
 
 import structlog
 
-from router.incoming.copies import Addressee, read_messages
-from router.incoming.forward import Parsers, read_forwards
+from router.incoming.copies import Addressee, Parsers, read_messages
+from router.incoming.forward import read_forwards
 from router.incoming.promote import promote_batch, tell
 from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile

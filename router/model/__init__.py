@@ -13,6 +13,7 @@ from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
+from router.model.served import ServedProfile
 from router.model.tracking import Disposition, Rule
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Result",
     "Role",
     "Rule",
+    "ServedProfile",
     "ThreadEmail",
     "Unwrapped",
     "Verdict",

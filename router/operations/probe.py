@@ -1,17 +1,24 @@
 """Probes profiles for real: which connections that are, and all of them, several at once. Nothing is changed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from router.errors import DatabaseError, UnknownName
 from router.model import Rule
 from router.profile import IncomingProfile, OutgoingProfile, Profiles, check_owners
+from router.repository.database import Database
+from router.repository.owners import list_owners
 from transports import MailboxSettings
 from transports.base import Finding
 
 AT_ONCE = 8
 
 Profile = IncomingProfile | OutgoingProfile
+
+OpenDatabase = Callable[[], AbstractAsyncContextManager[Database]]
+"""Opens the database for as long as it is needed; raises DatabaseError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +66,36 @@ def every(profiles: Profiles) -> Sequence[Profile]:
     return [*profiles.incoming, *profiles.outgoing]
 
 
-def named(profiles: Profiles, name: str) -> Sequence[Profile]:
-    """Find profiles by name, `staff` or `incoming.staff`: there may be one in each direction."""
-    return [one for one in every(profiles) if name in (one.name, f"{Subject(one).direction}.{one.name}")]
+def choose(profiles: Profiles, name: str) -> Sequence[Profile]:
+    """Find profiles by name, `staff` or `incoming.staff`: there may be one in each direction. Raises UnknownName."""
+    chosen = [one for one in every(profiles) if name in (one.name, f"{Subject(one).direction}.{one.name}")]
+    if not chosen:
+        there = ", ".join(dict.fromkeys(one.name for one in every(profiles)))
+        raise UnknownName(f"there is no profile {name!r}; there are {there}")
+    return chosen
+
+
+async def plan(
+    profiles: Profiles, chosen: Sequence[Profile] | None, mailboxes: Sequence[str], open_database: OpenDatabase
+) -> tuple[list[Subject], Sequence[str]]:
+    """List what to try of all profiles, or of the chosen ones, and which owners nobody serves.
+
+    For these mailboxes or, where there are none, for all approved owners; then the database is asked for them.
+    """
+    if mailboxes:
+        notes = [] if chosen else unserved(profiles, map(Candidate, mailboxes))
+        return of_mailboxes(profiles, chosen, mailboxes), notes
+    everything = chosen or every(profiles)
+    owners: list[Candidate] = []
+    fault = None
+    if needs_owners(everything):
+        try:
+            async with open_database() as database:
+                listed = await list_owners(database)
+            owners = [Candidate(one.mailbox, one.approved, one.rule) for one in listed]
+        except DatabaseError as error:
+            fault = str(error)
+    return of_owners(profiles, everything, owners, fault), [] if chosen else unserved(profiles, owners)
 
 
 def needs_owners(chosen: Iterable[Profile]) -> bool:
@@ -107,16 +141,11 @@ def of_mailboxes(profiles: Profiles, chosen: Sequence[Profile] | None, mailboxes
     """List what to try for these mailboxes: by the chosen profiles, or by those that serve them."""
     subjects: list[Subject] = []
     for mailbox in mailboxes:
-        routes = (
-            profiles.incoming_for(mailbox),
-            profiles.listener_for(mailbox),
-            profiles.forward_for(mailbox),
-            profiles.outgoing_for(mailbox),
-        )
-        for one in chosen or [route for route in routes if route is not None]:
+        routes = profiles.routes_of(mailbox)
+        for one in chosen or routes.all:
             if not _logs_in_for_owners(one):
                 subjects.append(_alone(one))
-            elif routes[0] is one:
+            elif routes.reads is one:
                 subjects.append(Subject(one, mailbox))
             else:
                 words = f"{mailbox} is not an owner that this profile serves"
@@ -127,8 +156,7 @@ def of_mailboxes(profiles: Profiles, chosen: Sequence[Profile] | None, mailboxes
 
 def unserved(profiles: Profiles, owners: Iterable[Candidate]) -> Sequence[str]:
     """Tell which owners are served by nobody, or not as their rule needs."""
-    mistakes = check_owners(profiles, ((owner.mailbox, owner.approved, owner.rule) for owner in owners))
-    return [str(mistake) for mistake in mistakes]
+    return [str(mistake) for mistake in check_owners(profiles, owners)]
 
 
 async def probe(subjects: Sequence[Subject]) -> AsyncIterator[Probed]:

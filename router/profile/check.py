@@ -1,16 +1,14 @@
-"""What profiles may not do together, and what they may not do to the owners in the database."""
+"""What profiles may not do together."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from router.errors import Mistake
-from router.model import Rule
 from router.profile.draft import Draft
 from router.profile.keys import OutgoingKeys
 from router.profile.lines import KeyPath
 from router.profile.patterns import exactness, overlap
-from router.profile.profiles import Key, OutgoingProfile, Profile, Profiles
+from router.profile.profiles import Key, OutgoingProfile, Profile
 from transports import ListenerSettings
 
 _GROUPS = {False: "owners of mailboxes", True: "owners at listeners"}
@@ -117,30 +115,3 @@ def _clash(one: str, other: str) -> bool:
     everywhere = "[::]" if host.startswith("[") else "0.0.0.0"  # noqa: S104  # nothing is bound here
     same_family = host.startswith("[") == other_host.startswith("[")
     return one == other or (port == other_port and same_family and everywhere in (host, other_host))
-
-
-def check_owners(profiles: Profiles, owners: Iterable[tuple[str | None, bool, str | None]]) -> list[Mistake]:
-    """Check the profiles against the database's owners, each (mailbox, approved, tracking_rule).
-
-    Told are owners whom nobody serves, and owners whose own rule would lose mail at a listener that keeps it alone.
-    Owners without mailbox or approval are left out, since nothing of theirs is read.
-    """
-    mistakes = []
-    for mailbox, approved, rule in owners:
-        if mailbox is None or not approved:
-            continue
-        listener = profiles.listener_for(mailbox)
-        if listener is None and profiles.incoming_for(mailbox) is None and profiles.forward_for(mailbox) is None:
-            words = f"owner {mailbox}: no incoming profile serves this mailbox; add it to the owners of one"
-            mistakes.append(Mistake("", 0, words))
-        if listener is None or not isinstance(listener.settings, ListenerSettings):
-            continue
-        effective = rule or listener.tracking_rule
-        if effective != Rule.ALL and not listener.settings.keeps_original:
-            words = (
-                f'[incoming.{listener.name}] copy must be true, because owner {mailbox} has the rule "{effective}" and '
-                "what it ignores would be lost: say copy = true if the mail server keeps the original, or give the "
-                'owner the rule "all"'
-            )
-            mistakes.append(Mistake(listener.file, listener.line, words))
-    return mistakes

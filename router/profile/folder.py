@@ -32,6 +32,7 @@ class Reading:
     broken      the mistakes of each profile that cannot run as it is written
     kept        profiles that ran, and are broken now or no longer found in an unclear file: they stay as they were
     unclear     files that may hold profiles which could not be found there, such as one that is not TOML
+    drafts      all that was found, sound or not
     """
 
     profiles: Profiles
@@ -40,6 +41,7 @@ class Reading:
     broken: Mapping[Key, tuple[Mistake, ...]]
     kept: frozenset[Key]
     unclear: frozenset[str]
+    drafts: tuple[Draft, ...]
 
 
 def load(folder: Path) -> Profiles:
@@ -76,7 +78,9 @@ def read_folder(folder: Path, running: Profiles = _NONE) -> Reading:
     for draft in found:
         if draft.mistakes:
             broken[draft.key] = (*broken.get(draft.key, ()), *draft.mistakes)
-    return Reading(profiles, tuple(sorted(mistakes)), tuple(notes), MappingProxyType(broken), kept, unclear)
+    return Reading(
+        profiles, tuple(sorted(mistakes)), tuple(notes), MappingProxyType(broken), kept, unclear, tuple(found)
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -115,7 +119,7 @@ def _choose(found: Sequence[Draft], unclear: frozenset[str], running: Profiles) 
     Returned with them are the keys of those that are kept as they were.
     """
     old = running.by_key
-    sound = {draft: _profile(draft) for draft in found if not draft.mistakes}
+    sound = {draft: profile_of(draft) for draft in found if not draft.mistakes}
 
     def rank(draft: Draft) -> int:
         if draft not in sound:
@@ -153,7 +157,8 @@ def _agree(candidates: Sequence[Draft], old: Mapping[Key, Profile], kept: set[Ke
     return claims, chosen
 
 
-def _profile(draft: Draft) -> Profile:
+def profile_of(draft: Draft) -> Profile:
+    """Make the profile of a draft whose keys and settings are understood, whatever else is wrong with it."""
     return _incoming(draft) if draft.direction == "incoming" else _outgoing(draft)
 
 

@@ -46,7 +46,7 @@ def overlap(one: str, other: str) -> bool:
     return False
 
 
-class Routes(Generic[T]):
+class PatternTable(Generic[T]):
     """Finds what an address belongs to, by the most exact pattern that matches it."""
 
     def __init__(self, entries: Iterable[tuple[str, T]]) -> None:

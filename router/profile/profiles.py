@@ -7,7 +7,7 @@ from typing import Literal, Self
 from router.model import Rule
 from router.profile.files import Stamp
 from router.profile.keys import Direction, Start
-from router.profile.patterns import Routes
+from router.profile.routes import Routes, RouteTable
 from transports import (
     IncomingKind,
     ListenerKind,
@@ -73,6 +73,11 @@ class IncomingProfile:
     def listens(self) -> bool:
         """Whether mail is handed to it; otherwise it reads mailboxes."""
         return isinstance(self.kind, ListenerKind)
+
+    @property
+    def keeps_original(self) -> bool:
+        """Whether mail that the rule ignores exists elsewhere: only a listener can be handed the last copy."""
+        return not isinstance(self.settings, ListenerSettings) or self.settings.keeps_original
 
     def open(self, mailbox: str) -> Account:
         """Make a reader of one mailbox, which connects when it is entered; only where it does not listen."""
@@ -141,10 +146,7 @@ class Profiles:
     def __init__(self, incoming: Iterable[IncomingProfile], outgoing: Iterable[OutgoingProfile]) -> None:
         self.incoming = tuple(incoming)
         self.outgoing = tuple(outgoing)
-        self._mailboxes = Routes((owner, one) for one in self.incoming if not one.listens for owner in one.owners)
-        self._listeners = Routes((owner, one) for one in self.incoming if one.listens for owner in one.owners)
-        self._forwards = Routes((pattern, one) for one in self.incoming for pattern in one.forwarders)
-        self._relays = Routes((sender, one) for one in self.outgoing for sender in one.senders)
+        self._table = RouteTable(self.incoming, self.outgoing)
 
     def __bool__(self) -> bool:
         """Whether there is any profile."""
@@ -156,18 +158,22 @@ class Profiles:
         every: tuple[Profile, ...] = (*self.incoming, *self.outgoing)
         return {profile.key: profile for profile in every}
 
+    def routes_of(self, mailbox: str) -> Routes[IncomingProfile, OutgoingProfile]:
+        """Find all the profiles that serve a mailbox."""
+        return self._table.find(mailbox)
+
     def incoming_for(self, mailbox: str) -> IncomingProfile | None:
         """Find the profile that reads an owner's mailbox."""
-        return self._mailboxes.find(mailbox)
+        return self._table.reads.find(mailbox)
 
     def listener_for(self, address: str) -> IncomingProfile | None:
         """Find the listener that takes an owner's mail. An owner may have it beside a mailbox that is read."""
-        return self._listeners.find(address)
+        return self._table.listens.find(address)
 
     def forward_for(self, address: str) -> IncomingProfile | None:
         """Find a forward mailbox to which an owner may forward mail. An owner may have it beside all others."""
-        return self._forwards.find(address)
+        return self._table.forwards.find(address)
 
     def outgoing_for(self, address: str) -> OutgoingProfile | None:
         """Find the profile that carries what this address sends."""
-        return self._relays.find(address)
+        return self._table.sends.find(address)

@@ -5,7 +5,7 @@ wrong is told. A folder that lost something is read once more after a moment, si
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +45,17 @@ class Change:
 
 
 class ProfileStore:
-    """The current profiles of a folder; `mistakes` are why others are not used, or an old form is."""
+    """The current profiles of a folder; `mistakes` are why others are not used, or an old form is.
+
+    `faults` says of each profile that keeps its old form why; `notes` are of files that are not read.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.profiles = Profiles((), ())
         self.mistakes: tuple[Mistake, ...] = ()
         self.notes: tuple[Mistake, ...] = ()
+        self.faults: Mapping[Key, str] = {}
         self._stamps: dict[Path, Stamp] = {}
 
     @classmethod
@@ -79,6 +83,7 @@ class ProfileStore:
         replaced = [one for one in self.profiles.by_key.values() if self._is_replaced(secrets(one.settings), stamps)]
         change = _change(self, reading, replaced)
         self.profiles, self.mistakes, self.notes = reading.profiles, reading.mistakes, reading.notes
+        self.faults = {key: _why_kept(reading, reading.profiles.by_key[key]) for key in reading.kept}
         # Those from before the reading, so that what changed meanwhile is seen at the next look; the others are new.
         self._stamps = await asyncio.to_thread(self._read_stamps) | stamps
         return change
@@ -114,7 +119,13 @@ def _read_folder(folder: Path, running: Profiles) -> Reading:
         return read_folder(folder, running)
     except ProfileErrors as error:
         # It may be a mount that comes back: what runs goes on.
-        return Reading(running, error.mistakes, (), {}, frozenset(running.by_key), frozenset())
+        return Reading(running, error.mistakes, (), {}, frozenset(running.by_key), frozenset(), ())
+
+
+def _why_kept(reading: Reading, profile: Profile) -> str:
+    """Say why a profile keeps its old form: its own mistakes, or those of the file in which it was."""
+    own = reading.broken.get(profile.key) or [one for one in reading.mistakes if one.file == profile.file]
+    return "; ".join(map(str, own or reading.mistakes))
 
 
 def _change(store: ProfileStore, reading: Reading, replaced: Iterable[Profile]) -> Change:

@@ -9,6 +9,7 @@ outbox      claim, start, record: how an email is sent once
 recovery    what processes that died had claimed
 sending     whether the router may send at all
 owners      whose mail is tracked, and in whose name is sent
-embedded    the PostgreSQL that runs when no other is named
+processes   the processes that share the database, and what each of them serves
+status      what an admin wants to know at a glance
 migrate     the schema, from migrations/*.sql
 """

@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -79,6 +80,7 @@ async def _promote(
     ]
     await _write_emails(connection, new, stored)
     await _write_decisions(connection, new, batch)
+    overtaken = await _mark_duplicates(connection, new)
     receipts = await _write_receipts(connection, new)
     await _write_events(connection, new, receipts)
     await write_reports(
@@ -89,6 +91,7 @@ async def _promote(
             if decision.report and decision.email and decision.email.correlated_id
         ],
     )
+    await _count(connection, new, overtaken)
     return decisions
 
 
@@ -224,27 +227,31 @@ async def _write_decisions(connection: Connection, new: Sequence[Decided], batch
         )
 
 
-async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> list[tuple[UUID, UUID]]:
-    """Note who received what, and return the email and the owner of each receipt that is new.
-
-    Copies that were ignored before the mail became the CRM's are duplicates now (T09b).
-    """
+async def _mark_duplicates(connection: Connection, new: Sequence[Decided]) -> Counter[int]:
+    """Make duplicates of copies that were ignored before their mail became the CRM's; how many, by their source."""
     promoted = [(copy, decision.email_id) for copy, decision in new if decision.disposition is Disposition.PROMOTED]
-    if promoted:
-        await connection.execute(
-            """
-            UPDATE router.decision AS d
-            SET disposition = 'duplicate', email_id = w.email_id,
-                reasons = d.reasons || 'another copy made it the CRM''s since'::text,
-                -- A listener's copy was settled by 250, a forward is settled whatever its copies are.
-                settled_at = CASE WHEN s.folder = '' OR d.outer_place IS NOT NULL THEN d.settled_at END
-            FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
-            WHERE d.key = w.key AND d.disposition IN ('ignored', 'held') AND d.disposition = 'ignored'
-                AND d.rule <> 'none' AND s.id = d.source_id
-            """,
-            [copy.key for copy, _ in promoted],
-            [email_id for _, email_id in promoted],
-        )
+    if not promoted:
+        return Counter()
+    rows = await connection.fetch(
+        """
+        UPDATE router.decision AS d
+        SET disposition = 'duplicate', email_id = w.email_id,
+            reasons = d.reasons || 'another copy made it the CRM''s since'::text,
+            -- A listener's copy was settled by 250, a forward is settled whatever its copies are.
+            settled_at = CASE WHEN s.folder = '' OR d.outer_place IS NOT NULL THEN d.settled_at END
+        FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
+        WHERE d.key = w.key AND d.disposition IN ('ignored', 'held') AND d.disposition = 'ignored'
+            AND d.rule <> 'none' AND s.id = d.source_id
+        RETURNING d.source_id
+        """,
+        [copy.key for copy, _ in promoted],
+        [email_id for _, email_id in promoted],
+    )
+    return Counter(row["source_id"] for row in rows)
+
+
+async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> list[tuple[UUID, UUID]]:
+    """Note who received what, and return the email and the owner of each receipt that is new."""
     # An email that was erased since has decisions still, but no receipts.
     rows = await connection.fetch(
         """
@@ -284,3 +291,32 @@ async def _write_events(connection: Connection, new: Sequence[Decided], receipts
             [kind for kind, _ in told],
             [email_id for _, email_id in told],
         )
+
+
+async def _count(connection: Connection, new: Sequence[Decided], overtaken: Counter[int]) -> None:
+    """Count what the sources' copies became. The last of the transaction, and sorted, so that nobody deadlocks."""
+    counts: dict[int, Counter[Disposition]] = {}
+    for copy, decision in new:
+        counts.setdefault(copy.source_id, Counter())[decision.disposition] += 1
+    decided = set(counts)
+    for source_id, number in overtaken.items():
+        changed = {Disposition.DUPLICATE: number, Disposition.IGNORED: -number}
+        counts.setdefault(source_id, Counter()).update(changed)
+    if not counts:
+        return
+    source_ids = sorted(counts)
+    await connection.execute(
+        """
+        INSERT INTO router.source_count AS c (source_id, promoted, duplicate, ignored, held, dead, last_at)
+        SELECT source_id, promoted, duplicate, ignored, held, dead, CASE WHEN decided THEN now() END
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::boolean[])
+            AS w (source_id, promoted, duplicate, ignored, held, dead, decided)
+        ON CONFLICT (source_id) DO UPDATE SET
+            promoted = c.promoted + excluded.promoted, duplicate = c.duplicate + excluded.duplicate,
+            ignored = c.ignored + excluded.ignored, held = c.held + excluded.held, dead = c.dead + excluded.dead,
+            last_at = coalesce(excluded.last_at, c.last_at)
+        """,
+        source_ids,
+        *([counts[source_id][disposition] for source_id in source_ids] for disposition in Disposition),
+        [source_id in decided for source_id in source_ids],
+    )

@@ -24,6 +24,16 @@ class ListedOwner:
     name: str
     approved: bool
 
+    @property
+    def mailbox(self) -> str:
+        """The owner's address."""
+        return self.owner.mailbox
+
+    @property
+    def rule(self) -> Rule | None:
+        """The owner's own tracking rule; None: the profile's default."""
+        return self.owner.rule
+
 
 @dataclass(frozen=True, slots=True)
 class WithoutMailbox:

@@ -1,11 +1,41 @@
-"""Router processes: that they live, and what is wrong with their parts."""
+"""The router processes that share the database: that they live, what each serves, and what is wrong with its parts."""
 
 import os
 import socket
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from router.repository.database import Database, storable
+from pydantic import TypeAdapter
+
+from router.model import ServedProfile
+from router.repository.database import Connection, Database, storable
+
+# A process of another version may say more of a profile than this one knows: that is passed over.
+_PROFILES = TypeAdapter(tuple[ServedProfile, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A router process; one that is not alive was killed within the last day, and what it held is free.
+
+    `clock_ahead`: seconds by which its clock was ahead of the database's when it was last seen.
+    """
+
+    id: UUID
+    host: str
+    pid: int
+    started_at: datetime
+    seen_at: datetime
+    alive: bool
+    clock_ahead: float | None
+    profiles: tuple[ServedProfile, ...]
+
+    @property
+    def title(self) -> str:
+        """Where it runs: host and process number."""
+        return f"{self.host}:{self.pid}"
 
 
 def beat_of(lease: timedelta) -> float:
@@ -21,12 +51,14 @@ async def beat(database: Database, process_id: UUID) -> None:
     async with database.connection() as connection:
         await connection.execute(
             """
-            INSERT INTO router.process (id, host, pid) VALUES ($1, $2, $3)
-            ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp()
+            INSERT INTO router.process (id, host, pid, clock_ahead)
+            VALUES ($1, $2, $3, extract(epoch FROM $4::timestamptz - clock_timestamp()))
+            ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), clock_ahead = excluded.clock_ahead
             """,
             process_id,
             socket.gethostname(),
             os.getpid(),
+            datetime.now(UTC),
         )
 
 
@@ -60,4 +92,33 @@ async def note_fault(
             part,
             storable(fault),
             next_try_at,
+        )
+
+
+async def list_processes(database: Database, lease: timedelta) -> tuple[Process, ...]:
+    """List the processes, the oldest first; one that was not seen for the lease time is dead."""
+    async with database.connection() as connection:
+        return await processes_of(connection, lease)
+
+
+async def processes_of(connection: Connection, lease: timedelta) -> tuple[Process, ...]:
+    """The same, over a connection that is at hand."""
+    rows = await connection.fetch(
+        """
+        SELECT id, host, pid, started_at, seen_at, seen_at > clock_timestamp() - $1::interval AS alive, clock_ahead,
+            profiles
+        FROM router.process ORDER BY started_at, id
+        """,
+        lease,
+    )
+    return tuple(Process(**{**row, "profiles": _PROFILES.validate_json(row["profiles"])}) for row in rows)
+
+
+async def note_profiles(database: Database, process_id: UUID, profiles: Sequence[ServedProfile]) -> None:
+    """Say what a process serves from now on, and why a newer form of a profile is not in use."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE router.process SET profiles = $2::jsonb WHERE id = $1",
+            process_id,
+            storable(_PROFILES.dump_json(tuple(profiles)).decode()),
         )

@@ -1,4 +1,4 @@
-"""What an admin wants to know at a glance. Asked for by people, seldom: nothing here locks or writes."""
+"""What an admin wants to know at a glance. Nothing here locks or writes, and nothing reads a table that grows."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,19 +6,10 @@ from uuid import UUID
 
 from router.model import Disposition
 from router.repository.database import Connection, Database
+from router.repository.processes import Process, processes_of
 from router.repository.sending import Sending, sending_of
 
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A router process; one that is not alive was killed within the last day, and what it held is free."""
-
-    id: UUID
-    host: str
-    pid: int
-    started_at: datetime
-    seen_at: datetime
-    alive: bool
+_SOME = 20  # ids of emails that are named; all of them are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +18,7 @@ class SourceStatus:
 
     A listener has no mailbox and no folder. `process_id` is that of an alive process, None where nobody reads it.
     `served` is False where nobody is to: the mailbox is no approved owner's, or is read now without this folder.
+    `fault_since` and `next_try_at` are set while it is at fault; `last_at` is when its last copy was decided on.
     """
 
     profile: str
@@ -37,8 +29,21 @@ class SourceStatus:
     served: bool
     begun: bool
     fault: str | None
+    fault_since: datetime | None
+    next_try_at: datetime | None
+    last_at: datetime | None
     seen: int
     dispositions: dict[Disposition, int]
+
+    @property
+    def title(self) -> str:
+        """Profile, mailbox and folder, as far as it has them."""
+        return " ".join(filter(None, (self.profile, self.place, self.folder)))
+
+    @property
+    def place(self) -> str:
+        """The mailbox, or what it is in place of one."""
+        return self.mailbox or ("(forward mailbox)" if self.folder else "(listener)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +70,40 @@ class OutboxStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """All of it, of one moment. `unknown`: emails that wait for a person to say whether they arrived."""
+class Unknown:
+    """Emails that wait for a person to say whether they arrived: their number, the oldest few, and since when."""
 
+    count: int
+    since: datetime | None
+    email_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Emails that failed within the last day for one class of reasons, and the latest few of them.
+
+    `code` is the class and subject of the enhanced status code, such as "5.1" (RFC 3463), or the first digit of the
+    reply code; empty where no relay was asked.
+    """
+
+    code: str
+    count: int
+    email_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it, of one moment. `oldest_due` is since when the outbox' oldest email could be sent, if one could."""
+
+    now: datetime
     sending: Sending
     processes: tuple[Process, ...]
     sources: tuple[SourceStatus, ...]
     relays: tuple[RelayFault, ...]
     outbox: OutboxStatus
-    unknown: int
+    oldest_due: datetime | None
+    unknown: Unknown
+    failed: tuple[Failed, ...]
 
 
 async def read_status(database: Database, lease: timedelta) -> Status:
@@ -81,29 +111,21 @@ async def read_status(database: Database, lease: timedelta) -> Status:
     async with database.transaction() as connection:
         # One moment for all the numbers, so that they agree.
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        outbox, oldest_due = await _outbox(connection)
         return Status(
+            now=await connection.fetchval("SELECT now()"),
             sending=await sending_of(connection),
-            processes=await _processes(connection, lease),
+            processes=await processes_of(connection, lease),
             sources=await _sources(connection, lease),
             relays=await _relays(connection),
-            outbox=await _outbox(connection),
+            outbox=outbox,
+            oldest_due=oldest_due,
             unknown=await _unknown(connection),
+            failed=await _failed(connection),
         )
 
 
-async def _processes(connection: Connection, lease: timedelta) -> tuple[Process, ...]:
-    rows = await connection.fetch(
-        """
-        SELECT id, host, pid, started_at, seen_at, seen_at > clock_timestamp() - $1::interval AS alive
-        FROM router.process ORDER BY started_at, id
-        """,
-        lease,
-    )
-    return tuple(Process(**row) for row in rows)
-
-
 async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStatus, ...]:
-    """Count by reading router.decision once, half a second for a million copies (measured on two busy cores)."""
     rows = await connection.fetch(
         """
         SELECT s.profile, s.mailbox, s.folder, r.name AS owner, p.id AS process_id, s.begins_at < 'infinity' AS begun,
@@ -111,22 +133,14 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
             (s.mailbox = '' OR o.approved IS TRUE) AND (p.id IS NOT NULL) = bool_or(p.id IS NOT NULL) OVER (
                 PARTITION BY s.mailbox, CASE s.mailbox WHEN '' THEN s.profile END
             ) AS served,
-            s.fault, coalesce(d.seen, 0) AS seen, coalesce(d.promoted, 0) AS promoted,
-            coalesce(d.duplicate, 0) AS duplicate, coalesce(d.ignored, 0) AS ignored, coalesce(d.held, 0) AS held,
-            coalesce(d.dead, 0) AS dead
+            s.fault, s.fault_since, s.next_try_at, c.last_at,
+            coalesce(c.promoted, 0) AS promoted, coalesce(c.duplicate, 0) AS duplicate,
+            coalesce(c.ignored, 0) AS ignored, coalesce(c.held, 0) AS held, coalesce(c.dead, 0) AS dead
         FROM router.source AS s
         LEFT JOIN router.process AS p ON p.id = s.process_id AND p.seen_at > clock_timestamp() - $1::interval
         LEFT JOIN crm.record AS r ON r.id = s.owner_id
         LEFT JOIN crm.owner AS o ON o.mailbox = s.mailbox
-        LEFT JOIN (
-            SELECT source_id, count(*) AS seen,
-                count(*) FILTER (WHERE disposition = 'promoted') AS promoted,
-                count(*) FILTER (WHERE disposition = 'duplicate') AS duplicate,
-                count(*) FILTER (WHERE disposition = 'ignored') AS ignored,
-                count(*) FILTER (WHERE disposition = 'held') AS held,
-                count(*) FILTER (WHERE disposition = 'dead') AS dead
-            FROM router.decision GROUP BY source_id
-        ) AS d ON d.source_id = s.id
+        LEFT JOIN router.source_count AS c ON c.source_id = s.id
         ORDER BY s.profile, s.mailbox, s.folder
         """,
         lease,
@@ -141,7 +155,10 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
             served=row["served"],
             begun=row["begun"],
             fault=row["fault"],
-            seen=row["seen"],
+            fault_since=row["fault_since"],
+            next_try_at=row["next_try_at"],
+            last_at=row["last_at"],
+            seen=sum(row[disposition.value] for disposition in Disposition),
             dispositions={disposition: row[disposition.value] for disposition in Disposition},
         )
         for row in rows
@@ -153,28 +170,54 @@ async def _relays(connection: Connection) -> tuple[RelayFault, ...]:
     return tuple(RelayFault(**row) for row in rows)
 
 
-async def _outbox(connection: Connection) -> OutboxStatus:
+async def _outbox(connection: Connection) -> tuple[OutboxStatus, datetime | None]:
+    """Count the outbox, which holds only what is pending, and is narrow."""
     row = await connection.fetchrow(
         """
         SELECT
             count(*) FILTER (WHERE q.process_id IS NULL AND q.next_at <= now()) AS due,
             count(*) FILTER (WHERE q.process_id IS NULL AND q.next_at > now()) AS later,
             count(*) FILTER (WHERE q.process_id IS NOT NULL) AS sending,
-            count(*) FILTER (WHERE q.process_id IS NULL AND o.approved IS NOT TRUE) AS not_approved
+            count(*) FILTER (WHERE q.process_id IS NULL AND o.approved IS NOT TRUE) AS not_approved,
+            min(q.next_at) FILTER (WHERE q.process_id IS NULL AND q.next_at <= now() AND o.approved) AS oldest_due
         FROM router.outbox AS q LEFT JOIN crm.owner AS o ON o.record_id = q.owner_id
         """
     )
     assert row is not None
-    return OutboxStatus(**row)
+    counts = dict(row)
+    oldest_due = counts.pop("oldest_due")
+    return OutboxStatus(**counts), oldest_due
 
 
-async def _unknown(connection: Connection) -> int:
-    # By way of the attempts, which are narrow: crm.email is wide and has no index on its status.
-    number: int = await connection.fetchval(
+async def _unknown(connection: Connection) -> Unknown:
+    row = await connection.fetchrow(
         """
-        SELECT count(*) FROM (
-            SELECT DISTINCT email_id FROM router.attempt WHERE finished_at IS NULL OR outcome LIKE 'unknown%'
-        ) AS a JOIN crm.email AS e ON e.id = a.email_id WHERE e.status = 'unknown'
-        """
+        SELECT count(*), min(since) AS since,
+            array(SELECT email_id FROM router.unsent WHERE status = 'unknown' ORDER BY since LIMIT $1) AS email_ids
+        FROM router.unsent WHERE status = 'unknown'
+        """,
+        _SOME,
     )
-    return number
+    assert row is not None
+    return Unknown(row["count"], row["since"], tuple(row["email_ids"]))
+
+
+async def _failed(connection: Connection) -> tuple[Failed, ...]:
+    rows = await connection.fetch(
+        """
+        SELECT f.code, count(*), (array_agg(f.email_id ORDER BY f.since DESC))[:$1] AS email_ids
+        FROM (
+            SELECT u.email_id, u.since, coalesce((
+                SELECT CASE WHEN d.code ~ '^[245]\\.[0-9]+\\.' THEN substring(d.code FROM '^[245]\\.[0-9]+')
+                    ELSE left(d.code, 1) END
+                FROM crm.delivery AS d
+                -- A refusal tells more than what was only deferred until it was given up.
+                WHERE d.email_id = u.email_id AND d.state <> 'accepted' ORDER BY d.code DESC LIMIT 1
+            ), '') AS code
+            FROM router.unsent AS u WHERE u.status = 'failed' AND u.since > now() - interval '1 day'
+        ) AS f
+        GROUP BY f.code ORDER BY count(*) DESC, f.code
+        """,
+        _SOME,
+    )
+    return tuple(Failed(row["code"], row["count"], tuple(row["email_ids"])) for row in rows)

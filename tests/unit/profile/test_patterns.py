@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.profile.patterns import Routes, exactness, overlap, parse
+from router.profile.patterns import PatternTable, exactness, overlap, parse
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_an_address_is_more_exact_than_any_glob_and_a_longer_glob_than_a_shorter
 
 def test_the_most_exact_pattern_finds_whatever_the_order() -> None:
     entries = [("*@*", 1), ("a@x.example", 2), ("*@x.example", 3), ("a*@x.example", 4)]
-    for routes in (Routes(entries), Routes(reversed(entries))):
+    for routes in (PatternTable(entries), PatternTable(reversed(entries))):
         assert routes.find("A@X.example") == 2
         assert routes.find("ab@x.example") == 4
         assert routes.find("b@x.example") == 3
@@ -45,7 +45,7 @@ def test_the_most_exact_pattern_finds_whatever_the_order() -> None:
 
 
 def test_a_dot_is_a_dot_and_the_whole_address_is_meant() -> None:
-    routes = Routes([("*@x.example", 1)])
+    routes = PatternTable([("*@x.example", 1)])
     assert routes.find("a@xyexample") is None
     assert routes.find("a@x.example.org") is None
 
@@ -57,5 +57,5 @@ short = st.text("ab*", max_size=4)
 @given(short, short)
 def test_patterns_overlap_exactly_where_one_text_matches_both(one: str, other: str) -> None:
     texts = ["".join(letters) for length in range(9) for letters in product("ab", repeat=length)]
-    first, second = Routes([(one, 1)]), Routes([(other, 1)])
+    first, second = PatternTable([(one, 1)]), PatternTable([(other, 1)])
     assert overlap(one, other) == any(first.find(text) and second.find(text) for text in texts)

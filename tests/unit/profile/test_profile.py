@@ -14,6 +14,14 @@ from router.profile.schema import schema
 from transports import ListenerSettings, MailboxSettings, RelaySettings
 from transports.base import After
 
+
+@dataclasses.dataclass(frozen=True)
+class AnOwner:
+    mailbox: str | None
+    rule: Rule | None = None
+    approved: bool = True
+
+
 IMAP = """
 transport = "imap"
 host = "mail.example.com"
@@ -149,6 +157,17 @@ def test_listeners_and_relays_are_found_by_their_own_patterns(profiles: Profiles
     assert profiles.outgoing_for("anna@other.example") is None
 
 
+def test_all_profiles_that_serve_a_mailbox_are_found_at_once(profiles: Profiles) -> None:
+    routes = profiles.routes_of("Queue@example.com")
+    assert (routes.reads, routes.listens, routes.forwards, routes.sends) == (
+        profiles.incoming_for("queue@example.com"), profiles.listener_for("queue@example.com"), None,
+        profiles.outgoing_for("queue@example.com"),
+    )  # fmt: skip
+    assert [one.name for one in routes.incoming] == ["staff", "queue"]
+    assert [one.name for one in routes.all] == ["staff", "queue", "relay"]
+    assert profiles.routes_of("nobody@nowhere.example").all == []
+
+
 def test_a_profile_does_not_change(profiles: Profiles) -> None:
     for profile in (*profiles.incoming, *profiles.outgoing):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -215,11 +234,11 @@ def test_a_secret_in_a_file_is_looked_for_and_not_kept(tmp_path: Path) -> None:
 
 
 def test_owners_whom_nobody_serves_are_told(profiles: Profiles) -> None:
-    owners: list[tuple[str | None, bool, str | None]] = [
-        ("anna@example.com", True, None),
-        ("anna@other.example", True, None),
-        ("new@other.example", False, None),
-        (None, True, None),
+    owners = [
+        AnOwner("anna@example.com"),
+        AnOwner("anna@other.example"),
+        AnOwner("new@other.example", approved=False),
+        AnOwner(None),
     ]
     words = "owner anna@other.example: no incoming profile serves this mailbox; add it to the owners of one"
     assert check_owners(profiles, owners) == [Mistake("", 0, words)]
@@ -237,7 +256,7 @@ def test_a_forward_mailbox_serves_its_forwarders_beside_all_others(tmp_path: Pat
         assert (serving.name if serving else None) == reader
         assert profiles.forward_for(mailbox) is found
     assert profiles.forward_for("a@other.example") is None
-    assert check_owners(profiles, [("other@b.example", True, None)]) == []
+    assert check_owners(profiles, [AnOwner("other@b.example")]) == []
     later = read(tmp_path, a=sink + "start = 2026-01-31\n")
     assert later.incoming[0].start == date(2026, 1, 31)
 
@@ -250,13 +269,13 @@ def test_a_listener_that_forwards_needs_no_copy_elsewhere(tmp_path: Path) -> Non
 
 
 def test_an_owner_whose_rule_ignores_mail_needs_a_listener_that_gets_copies(profiles: Profiles) -> None:
-    assert check_owners(profiles, [("queue@example.com", True, None), ("anna@example.com", True, "none")]) == []
+    assert check_owners(profiles, [AnOwner("queue@example.com"), AnOwner("anna@example.com", Rule.NONE)]) == []
     words = (
         '[incoming.queue] copy must be true, because owner queue@example.com has the rule "known" and what it ignores '
         "would be lost: say copy = true if the mail server keeps the original, or give the owner the rule "
         '"all"'
     )
-    assert check_owners(profiles, [("queue@example.com", True, "known")]) == [Mistake("b.toml", 8, words)]
+    assert check_owners(profiles, [AnOwner("queue@example.com", Rule.KNOWN)]) == [Mistake("b.toml", 8, words)]
 
 
 @pytest.mark.parametrize("kind", transports.kinds())

@@ -1,0 +1,42 @@
+"""A profile as a running process serves it, in a form that other processes can read."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from router.model.tracking import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class ServedProfile:
+    """What a profile does, for whom, and where it is written.
+
+    `form` is the same for two profiles that say the same, and empty where the profile could not be understood. `role`,
+    `tracking_rule`, `owners` and `forwarders` are those of an incoming profile, `senders` those of an outgoing one.
+    `keeps_original` is False for a listener that may be handed the last copy of a mail. `fault`: why this form, or the
+    newer one that its file holds, is not in use.
+    """
+
+    direction: Literal["incoming", "outgoing"]
+    name: str
+    kind: str
+    file: str
+    line: int
+    role: Literal["mailbox", "forward"] | None = None
+    owners: tuple[str, ...] = ()
+    forwarders: tuple[str, ...] = ()
+    senders: tuple[str, ...] = ()
+    listens: bool = False
+    keeps_original: bool = True
+    tracking_rule: Rule | None = None
+    form: str = ""
+    fault: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from other profiles: direction and name."""
+        return self.direction, self.name
+
+    @property
+    def title(self) -> str:
+        """The profile as TOML names it."""
+        return f"[{self.direction}.{self.name}]"

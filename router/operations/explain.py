@@ -1,0 +1,123 @@
+"""What is read of messages, and what would become of them in a mailbox. Nothing is stored.
+
+Messages are read as the router reads them: in processes of their own, with its limits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from router.decide import decide_batch
+from router.errors import DatabaseError, UnknownName
+from router.incoming.copies import NOTHING, Addressee, Parsers, make_copy, why_unread
+from router.incoming.forward import trust_of
+from router.incoming.read import Reading
+from router.model import Decision, Rule, Unwrapped, normalize
+from router.parse.headers import raw_text
+from router.profile import IncomingProfile, Profiles
+from router.repository import inbox
+from router.repository.database import Database
+from router.repository.owners import approved_owners
+from transports.base import Place, Received
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What was read of one message, by the name of its file, and its decision where a mailbox was named.
+
+    `fault` says why nothing was read.
+    """
+
+    name: str
+    reading: Reading
+    fault: str | None = None
+    decision: Decision | None = None
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """The headers as text: lower-case name and value."""
+        return [(name, raw_text(value)) for name, value in self.reading.message.headers]
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """The mailbox in which messages are judged.
+
+    `rule` is taken in place of the owner's own, `default_rule` where the owner has none. `authserv` names the server
+    whose Authentication-Results are believed.
+    """
+
+    address: str
+    rule: Rule | None
+    default_rule: Rule
+    authserv: str | None
+
+
+def mailbox_of(profiles: Profiles, address: str, rule: Rule | None = None) -> Mailbox:
+    """Describe a mailbox as the profiles serve it: what its first incoming profile says holds."""
+    serving = next(iter(profiles.routes_of(address).incoming), None)
+    if serving is None:
+        return Mailbox(normalize(address), rule, Rule.REPLIES, None)
+    return Mailbox(normalize(address), rule, serving.tracking_rule, serving.authserv)
+
+
+def forward_profile(profiles: Profiles, name: str) -> IncomingProfile:
+    """Find a profile whose role is forward. Raises UnknownName."""
+    found = {one.name: one for one in profiles.incoming if one.forwards}
+    if name not in found:
+        known = ", ".join(found) or "none"
+        raise UnknownName(f'no profile {name!r} has role = "forward"; there are: {known}')
+    return found[name]
+
+
+async def read_messages(parsers: Parsers, contents: Mapping[str, bytes], authserv: str | None) -> list[Explained]:
+    """Read messages, given by name; the Authentication-Results of `authserv` are believed."""
+    answers = await parsers.map([(content, (), authserv) for content in contents.values()])
+    return [
+        Explained(name, answer if isinstance(answer, Reading) else NOTHING, why_unread(_received(content), answer))
+        for (name, content), answer in zip(contents.items(), answers, strict=True)
+    ]
+
+
+async def read_forwards(
+    parsers: Parsers, contents: Mapping[str, bytes], forward: IncomingProfile
+) -> tuple[Mapping[str, Unwrapped], list[Explained]]:
+    """Read mail that came to a forward mailbox, given by name: each outer mail, and the originals of all of them."""
+    answers = await parsers.map([(content, (), trust_of(forward)) for content in contents.values()])
+    outer = {
+        name: answer if isinstance(answer, Unwrapped) else Unwrapped(held=why_unread(_received(content), answer))
+        for (name, content), answer in zip(contents.items(), answers, strict=True)
+    }
+    originals = [
+        Explained(
+            f"{name} ({number} of {len(unwrapped.originals)})",
+            Reading(original.message, original.classification, original.key),
+        )
+        for name, unwrapped in outer.items()
+        for number, original in enumerate(unwrapped.originals, 1)
+    ]
+    return outer, originals
+
+
+async def decide(database: Database, messages: Sequence[Explained], mailbox: Mailbox) -> list[Explained]:
+    """Decide as if the messages had arrived in this mailbox, one after the other.
+
+    Raises DatabaseError where it is no approved owner's.
+    """
+    owner = (await approved_owners(database, [mailbox.address])).get(mailbox.address)
+    if owner is None:
+        raise DatabaseError(
+            f'{mailbox.address} is no approved owner\'s mailbox: "email-router owners list" tells which are'
+        )
+    rule = mailbox.rule or owner.rule or mailbox.default_rule
+    copies = []
+    for number, one in enumerate(messages):
+        received = _received(b"", number)
+        copies.append(make_copy(Addressee(owner, received, received.place), one.reading, 0, rule, fault=one.fault))
+    rules = {owner.id: mailbox.rule} if mailbox.rule else {}
+    decisions = await inbox.rehearse(database, copies, decide_batch, rules)
+    return [replace(one, decision=decision) for one, decision in zip(messages, decisions, strict=True)]
+
+
+def _received(content: bytes, number: int = 0) -> Received:
+    return Received(Place("", str(number)), content, datetime.now(UTC))

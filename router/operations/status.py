@@ -1,0 +1,141 @@
+"""How everything is: what runs, what waits, what became of the mail, and what is wrong."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from router.errors import Mistake
+from router.model import normalize
+from router.operations import served
+from router.operations.served import ProfileState
+from router.repository import status
+from router.repository.database import Database
+from router.repository.owners import list_owners
+from router.repository.processes import Process
+from router.repository.sending import Sending
+from router.repository.status import Failed, OutboxStatus, RelayFault, SourceStatus, Status, Unknown
+
+__all__ = [
+    "Failed",
+    "Fault",
+    "Only",
+    "OutboxStatus",
+    "Process",
+    "ProfileState",
+    "RelayFault",
+    "Report",
+    "Sending",
+    "SourceStatus",
+    "Status",
+    "Unknown",
+    "class_of_reasons",
+    "read",
+]
+
+_SUBJECTS = {
+    "1": "a wrong address",
+    "2": "the recipient's mailbox",
+    "3": "the recipient's mail system",
+    "4": "network or routing",
+    "5": "the mail protocol",
+    "6": "the content",
+    "7": "policy or security",
+}
+"""Subject digits of enhanced status codes (RFC 3463 §3.2 to §3.8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that keeps mail from coming in or going out until somebody or something changes.
+
+    `name` is the profile's, with mailbox and folder for a source; empty for the router as a whole.
+    """
+
+    part: Literal["router", "profile", "source", "relay"]
+    name: str
+    words: str
+    since: datetime | None = None
+    next_try_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """What is asked for: sources and relays of this profile, sources of this mailbox; all of them without."""
+
+    profile: str | None = None
+    mailbox: str | None = None
+
+    def wants(self, profile: str, mailbox: str | None = None) -> bool:
+        """Whether something of this profile, and of this mailbox if it is of one, is asked for."""
+        if self.profile is not None and self.profile.rpartition(".")[2] != profile:
+            return False
+        return self.mailbox is None or (mailbox is not None and normalize(self.mailbox) == mailbox)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The status, the owners by approval, what is served by whom, and what is wrong with any of it."""
+
+    status: Status
+    approved: int
+    not_approved: Sequence[str]
+    profiles: Sequence[ProfileState]
+    faults: Sequence[Fault]
+
+
+async def read(database: Database, lease: timedelta, folder: Path, only: Only | None = None) -> Report:
+    """Read the status. `lease` is the time after which a silent process is dead, `folder` that of the profiles."""
+    only = only or Only()
+    whole = await status.read_status(database, lease)
+    owners = await list_owners(database)
+    serving = served.compare(whole.processes, folder)
+    routes = serving.profiles.routes_of(only.mailbox) if only.mailbox else None
+    states = [
+        one
+        for one in serving.states
+        if only.wants(one.profile.name, only.mailbox) and (routes is None or one.profile in routes.all)
+    ]
+    carried = {one.profile.name for one in states if one.profile.direction == "outgoing"}
+    found = replace(
+        whole,
+        sources=tuple(one for one in whole.sources if only.wants(one.profile, one.mailbox)),
+        # What is wrong with a relay that nobody uses any more is of the past.
+        relays=tuple(one for one in whole.relays if one.profile in carried or not serving.running),
+    )
+    return Report(
+        status=found,
+        approved=sum(one.approved for one in owners),
+        not_approved=[one.mailbox for one in owners if not one.approved],
+        profiles=states,
+        faults=_faults(found, states, serving.strays if only == Only() else ()),
+    )
+
+
+def class_of_reasons(code: str) -> str:
+    """Put the class of `Failed.code` into words: "a wrong address (5.1)"."""
+    if not code:
+        return "no relay was asked"
+    subject = _SUBJECTS.get(code.partition(".")[2])
+    gave_up = "given up after repeated tries" if code.startswith("4") else ""
+    if subject is None:
+        return gave_up or f"refused ({code})"
+    return f"{subject} ({code}{', ' + gave_up if gave_up else ''})"
+
+
+def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mistake]) -> list[Fault]:
+    faults = []
+    if not any(one.alive for one in found.processes):
+        words = 'no router process runs, so nothing is read or sent: "email-router run" starts one'
+        seen = max((one.seen_at for one in found.processes), default=None)
+        faults.append(Fault("router", "", words, seen))
+    faults += [Fault("profile", one.file, str(one)) for one in strays]
+    faults += [Fault("profile", one.profile.title, one.fault) for one in states if one.fault is not None]
+    faults += [Fault("relay", one.profile, one.fault, one.fault_since, one.next_try_at) for one in found.relays]
+    faults += [
+        Fault("source", one.title, one.fault, one.fault_since, one.next_try_at)
+        for one in found.sources
+        if one.fault is not None
+    ]
+    return faults

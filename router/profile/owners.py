@@ -1,0 +1,67 @@
+"""Checks the profiles against the owners that the database has."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from router.errors import Mistake
+from router.model import Rule
+from router.profile.routes import Incoming, Outgoing, Routes
+
+
+class Listener(Incoming, Protocol):
+    """What has to be known of a profile that may be a listener."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def file(self) -> str: ...  # noqa: D102
+    @property
+    def line(self) -> int: ...  # noqa: D102
+    @property
+    def tracking_rule(self) -> Rule | None: ...  # noqa: D102
+    @property
+    def keeps_original(self) -> bool: ...  # noqa: D102
+
+
+class Serving(Protocol):
+    """Profiles that can be asked who serves a mailbox."""
+
+    def routes_of(self, mailbox: str) -> Routes[Listener, Outgoing]: ...  # noqa: D102
+
+
+class Owner(Protocol):
+    """An owner, as far as profiles are concerned; `mailbox` is None where nobody has named it yet."""
+
+    @property
+    def mailbox(self) -> str | None: ...  # noqa: D102
+    @property
+    def approved(self) -> bool: ...  # noqa: D102
+    @property
+    def rule(self) -> Rule | None: ...  # noqa: D102
+
+
+def check_owners(profiles: Serving, owners: Iterable[Owner]) -> list[Mistake]:
+    """Find owners whom no incoming profile serves, and those whose rule would lose mail at a listener.
+
+    Owners without mailbox or approval are left out, since nothing of theirs is read.
+    """
+    mistakes = []
+    for owner in owners:
+        if owner.mailbox is None or not owner.approved:
+            continue
+        routes = profiles.routes_of(owner.mailbox)
+        if not routes.incoming:
+            words = f"owner {owner.mailbox}: no incoming profile serves this mailbox; add it to the owners of one"
+            mistakes.append(Mistake("", 0, words))
+        listener = routes.listens
+        if listener is None or listener.keeps_original:
+            continue
+        effective = owner.rule or listener.tracking_rule
+        if effective != Rule.ALL:
+            words = (
+                f"[incoming.{listener.name}] copy must be true, because owner {owner.mailbox} has the rule "
+                f'"{effective}" and what it ignores would be lost: say copy = true if the mail server keeps the '
+                'original, or give the owner the rule "all"'
+            )
+            mistakes.append(Mistake(listener.file, listener.line, words))
+    return mistakes

@@ -1,0 +1,106 @@
+"""Profiles as values that travel between processes: what one serves, and what the folder holds."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from router.errors import Mistake
+from router.model import ServedProfile
+from router.profile.draft import Draft
+from router.profile.folder import profile_of, read_folder
+from router.profile.keys import IncomingKeys, OutgoingKeys
+from router.profile.profiles import OutgoingProfile, Profile
+from router.profile.routes import Routes, RouteTable
+
+
+class ServedProfiles:
+    """Served profiles that can be asked who serves a mailbox."""
+
+    def __init__(self, profiles: Iterable[ServedProfile]) -> None:
+        self.all = tuple(profiles)
+        incoming = [one for one in self.all if one.direction == "incoming"]
+        self._table = RouteTable(incoming, [one for one in self.all if one.direction == "outgoing"])
+
+    def routes_of(self, mailbox: str) -> Routes[ServedProfile, ServedProfile]:
+        """Find all the profiles that serve a mailbox."""
+        return self._table.find(mailbox)
+
+
+def served(profile: Profile, fault: str | None = None) -> ServedProfile:
+    """Describe a profile that is served; `fault` says why the newer form in its file is not in use."""
+    if isinstance(profile, OutgoingProfile):
+        return ServedProfile(
+            direction="outgoing",
+            name=profile.name,
+            kind=profile.kind.name,
+            file=profile.file,
+            line=profile.line,
+            senders=profile.senders,
+            form=_form(profile),
+            fault=fault,
+        )
+    return ServedProfile(
+        direction="incoming",
+        name=profile.name,
+        kind=profile.kind.name,
+        file=profile.file,
+        line=profile.line,
+        role=profile.role,
+        owners=profile.owners,
+        forwarders=profile.forwarders,
+        listens=profile.listens,
+        keeps_original=profile.keeps_original,
+        tracking_rule=profile.tracking_rule,
+        form=_form(profile),
+        fault=fault,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenProfile:
+    """A profile as its file says it, as far as that can be understood, and what is wrong with it here.
+
+    A secret that this process cannot read is a mistake, too, and hides nothing else.
+    """
+
+    profile: ServedProfile
+    mistakes: tuple[Mistake, ...] = ()
+
+
+def read_written(folder: Path) -> tuple[list[WrittenProfile], list[Mistake]]:
+    """Read what the folder's profiles would serve, and the mistakes that belong to none of them.
+
+    Raises ProfileErrors where the folder cannot be read.
+    """
+    reading = read_folder(folder)
+    written = [WrittenProfile(_of_draft(draft), tuple(sorted(draft.mistakes))) for draft in reading.drafts]
+    of_profiles = {mistake for one in written for mistake in one.mistakes}
+    return written, [mistake for mistake in reading.mistakes if mistake not in of_profiles]
+
+
+def _of_draft(draft: Draft) -> ServedProfile:
+    if draft.kind is not None and draft.keys is not None and draft.settings is not None:
+        return served(profile_of(draft))
+    incoming = draft.keys if isinstance(draft.keys, IncomingKeys) else None
+    return ServedProfile(
+        direction=draft.direction,
+        name=draft.name,
+        kind=draft.kind.name if draft.kind else "",
+        file=draft.file,
+        line=draft.line,
+        role=incoming.role if incoming else None,
+        owners=incoming.owners if incoming else (),
+        forwarders=incoming.forwarders if incoming else (),
+        senders=draft.keys.senders if isinstance(draft.keys, OutgoingKeys) else (),
+        listens=draft.listens,
+        tracking_rule=incoming.rule if incoming else None,
+    )
+
+
+def _form(profile: Profile) -> str:
+    """Tell two forms of a profile apart; where in which file it stands, and on which machine, makes no difference."""
+    apart = {"kind", "files"}
+    said = [getattr(profile, one.name) for one in fields(profile) if one.compare and one.name not in apart]
+    # Secrets are references in settings, so no secret is hashed.
+    return hashlib.sha256(repr((profile.kind.name, said)).encode()).hexdigest()[:8]
