@@ -151,6 +151,19 @@ def status(
 
 
 @app.command()
+def doctor(as_json: Json = False) -> None:
+    """Ask everything at once: what is wrong, and what to do about it.
+
+    Database, clocks, disk, processes, profiles and secrets, owners whom nobody serves, what is at fault and when it is
+    tried next, what waits and why, and each server as test asks it. The worst comes first, each with a cure. Nothing
+    is changed anywhere. Exit status 1 if something does not work; a warning is none.
+    """
+    from router.commands import doctor as commands
+
+    commands.examine(as_json=as_json)
+
+
+@app.command()
 def migrate(as_json: Json = False) -> None:
     """Bring the schema of the database up to date; run does so too.
 

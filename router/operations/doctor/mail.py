@@ -1,0 +1,151 @@
+"""Checks of the router's own work: processes, profiles, owners, what is at fault, what waits and why."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+from router.model import Disposition
+from router.operations.doctor.patient import Patient
+from router.operations.status import class_of_reasons
+from router.profile import check_owners
+from router.repository.server import list_unsettled
+from transports.base import Finding
+
+_SOME = 5
+_LATE = timedelta(minutes=5)  # by which mail that is due should have left
+_SETTLED_LATE = timedelta(hours=1)  # after a copy's own time to be settled
+
+
+async def processes(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether the router runs."""
+    status = (await patient.report()).status
+    alive = [one.title for one in status.processes if one.alive]
+    if not alive:
+        seen = max((one.seen_at for one in status.processes), default=None)
+        last = f"; the last was seen {seen:%Y-%m-%d %H:%M:%S} UTC" if seen else ""
+        yield Finding("", "failed", f"no router process runs, so nothing is read or sent{last}", "email-router run")
+        return
+    yield Finding("", "ok", f"{len(alive)} running: {', '.join(alive)}")
+    if dead := [one.title for one in status.processes if not one.alive]:
+        words = f"{len(dead)} ended without a word within the last day: {_some(dead)}"
+        yield Finding("", "warning", words, "look why in the log of what starts it; what they held is taken over")
+
+
+async def profiles(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether the profiles are right, and in use as they are written."""
+    served = await patient.served()
+    for mistake in served.mistakes:
+        yield Finding("", "failed", str(mistake), 'correct it; "email-router check" reads the file again')
+    told = [str(mistake) for mistake in served.mistakes]
+    for state in served.states:
+        title = state.profile.title
+        if state.fault is not None and not any(words in state.fault for words in told):
+            yield Finding("", "failed", f"{title}: {state.fault}", "correct it: its earlier form is in use meanwhile")
+        elif state.note is not None:
+            cure = 'wait two seconds; if it stays so, look into the log of "email-router run"'
+            yield Finding("", "warning", f"{title}: {state.note}", cure)
+    if not served.mistakes:
+        names = [one.name for one in served.profiles.all]
+        yield Finding("", "ok", f"{len(names)}, no mistakes: {_some(names)}")
+
+
+async def sending(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether sending is on."""
+    sending = (await patient.report()).status.sending
+    if sending.copied:
+        words = "this database is a copy of another, so nothing is sent"
+        yield Finding("", "warning", words, "email-router sending start, if it replaces the other")
+    elif not sending.on:
+        since = f"{sending.changed_at:%Y-%m-%d %H:%M} UTC"
+        words = f"sending is off since {since}: {sending.reason or 'stopped by an admin'}"
+        yield Finding("", "warning", words, "email-router sending start")
+    else:
+        yield Finding("", "ok", "on")
+
+
+async def owners(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether every owner is approved, and served both ways."""
+    listed = await patient.owners()
+    served = (await patient.served()).profiles
+    if not listed:
+        words = "there are none, so nobody's mail is read or sent"
+        yield Finding("", "warning", words, "the CRM names them, by rows in crm.owner (docs/database.md)")
+        return
+    if waiting := [one.mailbox for one in listed if not one.approved]:
+        words = f"{len(waiting)} not approved: nothing of theirs is read or sent"
+        yield Finding("", "warning", words, f"email-router owners approve {_some(waiting)}")
+    for mistake in check_owners(served, listed)[:_SOME]:
+        yield Finding("", "failed", str(mistake), 'see "owners" in docs/profiles.md')
+    approved = [one.mailbox for one in listed if one.approved]
+    sends = any(one.direction == "outgoing" for one in served.all)
+    if sends and (carried := [one for one in approved if served.routes_of(one).sends is None]):
+        words = f"no outgoing profile carries what {_some(carried)} send: it waits for ever"
+        yield Finding("", "failed", words, 'add them to the "senders" of an outgoing profile')
+    elif not sends:
+        yield Finding("", "ok", "no outgoing profile: nothing is sent")
+    yield Finding("", "ok", f"{len(approved)} approved")
+
+
+async def faults(patient: Patient) -> AsyncIterator[Finding]:
+    """What is at fault now, since when, and when it is tried next."""
+    report = await patient.report()
+    found = [one for one in report.faults if one.part in ("source", "relay")]
+    for one in found:
+        since = f" since {one.since:%Y-%m-%d %H:%M:%S} UTC" if one.since else ""
+        again = f", next try {one.next_try_at:%H:%M:%S} UTC" if one.next_try_at else ""
+        words = f"{one.part} {one.name}{since}{again}: {one.words}"
+        yield Finding("", "failed", words, f"email-router test {one.name.partition(' ')[0]}")
+    if not found:
+        yield Finding("", "ok", "no source and no relay is at fault")
+
+
+async def waiting(patient: Patient) -> AsyncIterator[Finding]:
+    """What waits, and for what."""
+    report = await patient.report()
+    status = report.status
+    late = status.oldest_due is not None and status.now - status.oldest_due > _LATE
+    if late and status.sending.on and not status.sending.copied:
+        words = f"{status.outbox.due} pending emails are due, the oldest since {status.oldest_due:%Y-%m-%d %H:%M} UTC"
+        cure = "see what is said of processes, relays and senders; crm.email.status_reason tells more"
+        yield Finding("", "failed", words, cure)
+    if status.outbox.not_approved:
+        words = f"{status.outbox.not_approved} pending emails wait for the approval of their owner"
+        yield Finding("", "warning", words, f"email-router owners approve {_some(report.not_approved)}")
+    if status.unknown.count:
+        ids = _some([str(one) for one in status.unknown.email_ids], status.unknown.count)
+        words = f"the outcome of {status.unknown.count} emails is unknown: the relay never answered ({ids})"
+        cure = "look whether they arrived, then set crm.email.status to sent, failed or pending_send"
+        yield Finding("", "warning", words, cure)
+    for failed in status.failed:
+        ids = _some([str(one) for one in failed.email_ids], failed.count)
+        words = f"{failed.count} emails failed within the last day for {class_of_reasons(failed.code)} ({ids})"
+        yield Finding("", "warning", words, "crm.email.status_reason and crm.delivery tell each one's reason")
+    for disposition, cure in (
+        (Disposition.HELD, "their reasons stand in router.decision; a person has to look at them"),
+        (Disposition.DEAD, "they could not be read or stored; their reasons stand in router.decision"),
+    ):
+        number = sum(one.dispositions[disposition] for one in status.sources)
+        if number:
+            yield Finding("", "warning", f"{number} copies of mail are {disposition}", cure)
+    async for finding in _unsettled(patient):
+        yield finding
+    outbox = status.outbox
+    yield Finding("", "ok", f"{outbox.due} emails due, {outbox.later} later, {outbox.sending} being sent")
+
+
+async def _unsettled(patient: Patient) -> AsyncIterator[Finding]:
+    """Copies of which the mail server should have been told."""
+    now = (await patient.report()).status.now
+    days = {one.name: one.after.days for one in (await patient.reading()).profiles.incoming}
+    late = [
+        " ".join(filter(None, (one.profile, one.mailbox, one.folder)))
+        for one in await list_unsettled(patient.need_database())
+        if now - one.since > timedelta(days=days.get(one.profile, 0)) + _SETTLED_LATE
+    ]
+    if late:
+        words = f'what "after" says was not done for an hour in {_some(late)}'
+        yield Finding("", "warning", words, "see whether the mail server lets the router write to these folders")
+
+
+def _some(names: Sequence[str], total: int | None = None) -> str:
+    more = (total or len(names)) - _SOME
+    return " ".join(names[:_SOME]) + (f" and {more} more" if more > 0 else "")
