@@ -424,7 +424,7 @@ async def test_move_by_copy_where_move_is_not_offered(dovecot: Dovecot, mailbox:
 
     async with opened() as box:
         listing = await box.list(None, 1)
-        box._account.imap.capabilities.discard("MOVE")
+        box._account.imap.known.capabilities.discard("MOVE")
         await box.settle([Settlement(listing.copies[0].place, After("move", "Elsewhere"))])
     assert dovecot.count(mailbox) == 0
     assert dovecot.count(mailbox, "Elsewhere") == 1
@@ -435,7 +435,7 @@ async def test_delete_only_marks_where_uidplus_is_not_offered(dovecot: Dovecot, 
 
     async with opened() as box:
         listing = await box.list(None, 1)
-        box._account.imap.capabilities.discard("UIDPLUS")
+        box._account.imap.known.capabilities.discard("UIDPLUS")
         await box.settle([Settlement(listing.copies[0].place, After("delete"))])
     assert dovecot.flags(mailbox) == {1: {"\\Deleted"}}
 

@@ -94,7 +94,7 @@ async def test_mail_in_any_folder_ends_the_waiting(
     for folder in said.values():
         dovecot.append(mailbox, BODY, folder)
     async with opened(folders=["*"], poll=poll) as account:
-        account.imap.capabilities -= set(lacking)
+        account.imap.known.capabilities -= set(lacking)
         views = {folder.name: account.folder(folder.name) for folder in await account.folders()}
         assert list(views) == list(await account.changed()) == list(said)
         cursors = {name: await drained(view) for name, view in views.items()}

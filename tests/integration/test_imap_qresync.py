@@ -30,9 +30,9 @@ async def test_opening_with_news_costs_a_round_trip_less(
 ) -> None:
     async def listed(after: Cursor | None, *, qresync: bool = True) -> tuple[list[str], Cursor, int]:
         async with ImapAccount(settings, mailbox, After("keep")) as account:
-            assert "QRESYNC" in account.imap.enabled
+            assert "QRESYNC" in account.imap.known.enabled
             if not qresync:
-                account.imap.enabled.discard("QRESYNC")
+                account.imap.known.enabled.discard("QRESYNC")
             before = account.imap.tagnum
             listing = await account.folder("INBOX").list(after, 10)
             return [one.place.id for one in listing.copies], listing.cursor, account.imap.tagnum - before

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Self
 
 from transports._folders import wanted_folders
 from transports.base import After, Folder, Missing, Permanent, TransportError
+from transports.imap.connection import ImapConnection
 from transports.imap.decode import Response, status
 from transports.imap.encode import seen_name
 from transports.imap.folders import find_folders, is_there
 from transports.imap.login import log_in
 from transports.imap.mailbox import ImapMailbox
 from transports.imap.position import Opening, Position
-from transports.imap.protocol import ImapProtocol
 from transports.imap.reply import Reply
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ImapAccount:
     def __init__(self, settings: ImapSettings, mailbox: str, after: After) -> None:
         self._settings = settings
         self._after = after
-        self._connection: ImapProtocol | None = None
+        self._connection: ImapConnection | None = None
         self._lock = asyncio.Lock()
         self._selected: str | None = None
         self._looked = False
@@ -91,7 +91,7 @@ class ImapAccount:
                 if self._urgent():
                     return
                 pause = min(left, self._pause(), RENEW_IDLE)
-                if "IDLE" in imap.capabilities:
+                if "IDLE" in imap.known.capabilities:
                     await imap.idle_for(pause)
                 else:
                     await imap.rest(pause)
@@ -103,14 +103,14 @@ class ImapAccount:
     # For its folders
 
     @property
-    def imap(self) -> ImapProtocol:
+    def imap(self) -> ImapConnection:
         """The connection, for whoever has the turn."""
         if self._connection is None:
             raise Permanent("the mailbox is not open")
         return self._connection
 
     @asynccontextmanager
-    async def turn(self, folder: str | None = None) -> AsyncIterator[ImapProtocol]:
+    async def turn(self, folder: str | None = None) -> AsyncIterator[ImapConnection]:
         """Have the connection for oneself, with this folder selected."""
         with self.imap.wanted():
             await self._lock.acquire()
@@ -140,20 +140,22 @@ class ImapAccount:
         imap = self.imap
         self._gather()
         self._selected = None
-        resync = [after.resync] if after is not None and "QRESYNC" in imap.enabled else []
+        resync = [after.resync] if after is not None and "QRESYNC" in imap.known.enabled else []
         reply = await imap.select(imap.named(folder), *resync)
         if reply.result == "BAD" and resync:
             # It is offered and not understood: do without.
-            imap.enabled.discard("QRESYNC")
+            imap.known.enabled.discard("QRESYNC")
             reply = await imap.select(imap.named(folder))
         if not reply.ok:
             self._note_trouble(folder)
             raise await self._refusal(folder, reply)
-        if not imap.validity.isdigit():
+        if not imap.known.validity.isdigit():
             self._note_trouble(folder)
             raise Permanent(f"{imap.peer} gives the folder {folder} no UIDVALIDITY, so its UIDs mean nothing")
         self._selected, self._looked = folder, False
-        told = {code: number for code in ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ") if (number := imap.number(code))}
+        told = {
+            code: number for code in ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ") if (number := imap.known.number(code))
+        }
         if folder in self._views:
             self._views[folder].watch.hear(told)
         return Opening.read(told, reply.data)
@@ -165,11 +167,11 @@ class ImapAccount:
         a folder without messages. Only SELECT tells.
         """
         imap = self.imap
-        if self._selected is not None and not imap.exists:
+        if self._selected is not None and not imap.known.exists:
             return await self.select(self._selected, after)
         reply = (await imap.run("NOOP")).require(f"{imap.peer} refuses NOOP")
         warned = any(response[0][:5].upper() == b"* NO " for response in reply.data)
-        if self._selected is not None and (warned or not imap.exists):
+        if self._selected is not None and (warned or not imap.known.exists):
             return await self.select(self._selected, after)
         return None
 
@@ -219,8 +221,8 @@ class ImapAccount:
 
     def _gather(self) -> None:
         """Note to which folder the news belong that the connection tells of."""
-        if self.imap.news.is_set():
-            self.imap.news.clear()
+        if self.imap.known.news:
+            self.imap.known.news = False
             if self._selected is not None:
                 self._look_again(self._selected)
 
@@ -229,14 +231,14 @@ class ImapAccount:
         told = status(response)
         if told is None:
             return False
-        view = self._views.get(seen_name(told[0], utf8="UTF8=ACCEPT" in self.imap.enabled))
+        view = self._views.get(seen_name(told[0], utf8=self.imap.known.utf8))
         # What is selected tells by EXISTS, and STATUS may lie about it (RFC 3501 §6.3.10).
         if view is None or view.name == self._selected or "UIDNEXT" not in told[1]:
             return False
         self._heard.add(view.name)
         return view.watch.hear(told[1]) and view.watch.urgent
 
-    async def _look(self, imap: ImapProtocol) -> None:
+    async def _look(self, imap: ImapConnection) -> None:
         try:
             await self.refresh()
         except Permanent:
@@ -249,7 +251,7 @@ class ImapAccount:
             return
         self._looked_at = _clock()
         self._heard.clear()
-        if imap.capabilities >= {"LIST-EXTENDED", "LIST-STATUS"}:
+        if imap.known.capabilities >= {"LIST-EXTENDED", "LIST-STATUS"}:
             await imap.run("LIST", '""', f"({' '.join(others.values())})", "RETURN", "(STATUS (UIDNEXT UIDVALIDITY))")
         else:
             for name in others.values():
@@ -258,17 +260,17 @@ class ImapAccount:
         for name in others.keys() - self._heard:
             self._look_again(name)
 
-    async def _ask_to_be_notified(self, imap: ImapProtocol) -> None:
+    async def _ask_to_be_notified(self, imap: ImapConnection) -> None:
         # Of one folder IDLE tells alone.
         watched = frozenset(self._views)
-        if "NOTIFY" not in imap.capabilities or len(watched) < 2 or watched == self._notified:
+        if "NOTIFY" not in imap.known.capabilities or len(watched) < 2 or watched == self._notified:
             return
         self._notified = watched
         names = " ".join(imap.named(name) for name in sorted(watched))
         events = "(MessageNew MessageExpunge)"
         reply = await imap.run("NOTIFY", "SET", f"(selected {events})", f"(mailboxes ({names}) {events})")
         if not reply.ok:
-            imap.capabilities.discard("NOTIFY")
+            imap.known.capabilities.discard("NOTIFY")
 
     async def _refusal(self, folder: str, reply: Reply) -> TransportError:
         if reply.code == "NONEXISTENT" or (not reply.passing and not await is_there(self.imap, folder)):

@@ -1,7 +1,11 @@
-"""Names of folders, as people see them and as IMAP says them: modified UTF-7 (RFC 3501 §5.1.3) or UTF-8 (RFC 6855)."""
+"""What we say to an IMAP server, in its syntax. No I/O.
+
+Names of folders are as people see them, and as IMAP says them: in modified UTF-7 (RFC 3501 §5.1.3) or UTF-8 (RFC 6855).
+"""
 
 import binascii
 import unicodedata
+from collections.abc import Iterable
 
 from transports import _utf7
 from transports.base import Permanent
@@ -10,6 +14,17 @@ from transports.base import Permanent
 def quoted(text: str) -> str:
     """Return a quoted string (RFC 3501 §9)."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def uid_set(uids: Iterable[int]) -> str:
+    """Return the shortest sequence set (RFC 3501 §9): `1:3,7`."""
+    spans: list[list[int]] = []
+    for uid in sorted(set(uids)):
+        if spans and spans[-1][1] == uid - 1:
+            spans[-1][1] = uid
+        else:
+            spans.append([uid, uid])
+    return ",".join(str(first) if first == last else f"{first}:{last}" for first, last in spans)
 
 
 def folder_name(name: str, *, utf8: bool = False) -> str:

@@ -6,21 +6,21 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from transports.base import Listed, Part, Place, Received
+from transports.imap.connection import ImapConnection
 from transports.imap.decode import LITERAL_LIMIT, fetched, internal_date, number, searched
+from transports.imap.encode import uid_set
 from transports.imap.position import is_valid
-from transports.imap.protocol import ImapProtocol
-from transports.imap.request import uid_set
 
 __all__ = ["LITERAL_LIMIT", "contents", "describe", "faulty", "search", "uid_of", "uids_of"]
 
 
-async def search(imap: ImapProtocol, *criteria: str) -> Sequence[int]:
+async def search(imap: ImapConnection, *criteria: str) -> Sequence[int]:
     """Return the UIDs of the messages that meet the criteria (RFC 3501 §6.4.4)."""
     reply = (await imap.run("SEARCH", *criteria, uid=True)).require(f"{imap.peer} refuses SEARCH")
     return [uid for response in reply.data for uid in searched(response)]
 
 
-async def describe(imap: ImapProtocol, uids: Sequence[int], validity: str) -> Sequence[Listed]:
+async def describe(imap: ImapConnection, uids: Sequence[int], validity: str) -> Sequence[Listed]:
     """Return size and date of each that is there, in this order; `validity` is that of their places."""
     if not uids:
         return []
@@ -40,13 +40,13 @@ async def describe(imap: ImapProtocol, uids: Sequence[int], validity: str) -> Se
     return [found[uid] for uid in uids if uid in found]
 
 
-async def contents(imap: ImapProtocol, group: Sequence[Listed], part: Part) -> dict[int, Received]:
+async def contents(imap: ImapConnection, group: Sequence[Listed], part: Part) -> dict[int, Received]:
     """Fetch what is there of the group, by UID. Under another UIDVALIDITY these are other messages: none is returned.
 
     Shorter than RFC822.SIZE is no fault: it is only an estimate on some servers (Exchange), and a literal is whole, as
     whatever is left of one that was announced too short is no IMAP.
     """
-    wanted = {uid_of(one.place): one for one in group if is_valid(one.place, imap.validity)}
+    wanted = {uid_of(one.place): one for one in group if is_valid(one.place, imap.known.validity)}
     if not wanted:
         return {}
     item = "BODY[]" if part == "whole" else "BODY[HEADER]"
@@ -85,7 +85,7 @@ def uids_of(places: Iterable[Place], validity: str) -> Sequence[int]:
     return [int(uid) for uid in valid if uid.isascii() and uid.isdecimal()]
 
 
-async def _present_among(imap: ImapProtocol, uids: Sequence[int]) -> Sequence[int]:
+async def _present_among(imap: ImapConnection, uids: Sequence[int]) -> Sequence[int]:
     """Return which of them are still there."""
     if not uids:
         return []

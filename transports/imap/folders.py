@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from transports._folders import usual_use
 from transports.base import Folder, FolderUse
+from transports.imap.connection import ImapConnection
 from transports.imap.decode import Response, Value, values
 from transports.imap.encode import seen_name
-from transports.imap.protocol import ImapProtocol
 
 _USES: dict[str, FolderUse] = {
     "\\sent": "sent",
@@ -39,23 +39,23 @@ class Found:
         return not self.attributes & {"\\noselect", "\\nonexistent"}
 
 
-async def find_folders(imap: ImapProtocol) -> Sequence[Folder]:
+async def find_folders(imap: ImapConnection) -> Sequence[Folder]:
     """Return the folders of the mailbox's own that can be selected, INBOX first."""
     # Servers that know RFC 6154 need not tell uses without being asked to.
-    asked = imap.capabilities >= {"SPECIAL-USE", "LIST-EXTENDED"}
+    asked = imap.known.capabilities >= {"SPECIAL-USE", "LIST-EXTENDED"}
     reply = await imap.run("LIST", '""', '"*"', *(("RETURN", "(SPECIAL-USE)") if asked else ()))
     reply.require(f"{imap.peer} does not list the folders")
-    utf8 = "UTF8=ACCEPT" in imap.enabled
+    utf8 = imap.known.utf8
     found = [folder for response in reply.data if (folder := listed(response, utf8=utf8)) and folder.selectable]
     foreign = await _foreign_prefixes(imap)
     own = {folder.name: folder for folder in found if folder.name == "INBOX" or not foreign(folder.name)}
     return _with_uses(sorted(own.values(), key=lambda folder: (folder.name != "INBOX", folder.name)))
 
 
-async def is_there(imap: ImapProtocol, name: str) -> bool:
+async def is_there(imap: ImapConnection, name: str) -> bool:
     """Whether the folder exists and can be selected."""
     reply = await imap.run("LIST", '""', imap.named(name))
-    utf8 = "UTF8=ACCEPT" in imap.enabled
+    utf8 = imap.known.utf8
     found = (listed(response, utf8=utf8) for response in reply.data)
     return not reply.ok or any(folder.name == name and folder.selectable for folder in found if folder)
 
@@ -69,8 +69,8 @@ def listed(response: Response, *, utf8: bool) -> Found | None:
     return None
 
 
-async def _foreign_prefixes(imap: ImapProtocol) -> "_Foreign":
-    if "NAMESPACE" not in imap.capabilities:
+async def _foreign_prefixes(imap: ImapConnection) -> "_Foreign":
+    if "NAMESPACE" not in imap.known.capabilities:
         return _Foreign([], [])
     reply = await imap.run("NAMESPACE")
     for response in reply.data:

@@ -11,14 +11,14 @@ from transports._net.auth import fill
 from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports._net.tls_link import TlsLink
 from transports.base import Permanent, Unauthorized, Unreachable
+from transports.imap.connection import FOREIGN, ImapConnection
 from transports.imap.encode import quoted
-from transports.imap.protocol import FOREIGN, ImapProtocol
 from transports.imap.settings import ImapAuth, ImapSettings
 
 PORTS = ImapSettings.ports
 
 
-async def log_in(settings: ImapSettings, mailbox: str) -> ImapProtocol:
+async def log_in(settings: ImapSettings, mailbox: str) -> ImapConnection:
     """Return a connection that is logged in. Raises Unreachable, Unauthorized, Temporary or Permanent."""
     protocol = await reach(settings)
     try:
@@ -29,7 +29,7 @@ async def log_in(settings: ImapSettings, mailbox: str) -> ImapProtocol:
     return protocol
 
 
-async def reach(settings: ImapSettings) -> ImapProtocol:
+async def reach(settings: ImapSettings) -> ImapConnection:
     """Return a connection that is ready for the login: greeted, encrypted, its capabilities known."""
     protocol = await _connect(settings)
     try:
@@ -45,7 +45,7 @@ async def reach(settings: ImapSettings) -> ImapProtocol:
     return protocol
 
 
-async def enter(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:
+async def enter(protocol: ImapConnection, auth: ImapAuth, mailbox: str) -> None:
     """Log in, unless the server wants no login."""
     if protocol.state == "NONAUTH":
         await _authenticate(protocol, auth, mailbox)
@@ -53,11 +53,11 @@ async def enter(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:
     await _enable(protocol)
 
 
-async def _connect(settings: ImapSettings) -> ImapProtocol:
+async def _connect(settings: ImapSettings) -> ImapConnection:
     tls = settings.security == "tls"
     port = settings.effective_port
     peer = f"{settings.host}:{port}"
-    protocol = ImapProtocol(peer, settings.timeout)
+    protocol = ImapConnection(peer, settings.timeout)
     connect = asyncio.get_running_loop().create_connection
     context = await _context(settings) if tls else None
     try:
@@ -82,12 +82,12 @@ async def _context(settings: ImapSettings) -> ssl.SSLContext:
     return await asyncio.to_thread(client_context, settings.ca_file, settings.client_cert, settings.client_key)
 
 
-async def _starttls(protocol: ImapProtocol, settings: ImapSettings) -> None:
+async def _starttls(protocol: ImapConnection, settings: ImapSettings) -> None:
     # A greeting of PREAUTH would leave the session in clear (RFC 9051 §7.1.4).
     if protocol.state != "NONAUTH":
         raise Unreachable(f"{protocol.peer} greets without a login, which leaves no place for STARTTLS")
     await protocol.capability()
-    if "STARTTLS" not in protocol.capabilities:
+    if "STARTTLS" not in protocol.known.capabilities:
         raise Permanent(f'{protocol.peer} does not offer STARTTLS: is port or security ("tls") right?')
     context = await _context(settings)
     try:
@@ -99,13 +99,13 @@ async def _starttls(protocol: ImapProtocol, settings: ImapSettings) -> None:
         raise Unreachable(f"TLS with {protocol.peer} failed: {str(error) or type(error).__name__}") from None
 
 
-async def _authenticate(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) -> None:
+async def _authenticate(protocol: ImapConnection, auth: ImapAuth, mailbox: str) -> None:
     user = fill(auth.user, mailbox)
     act_as = fill(auth.act_as or "", mailbox)
     password = auth.password.reveal(mailbox)
-    offered = protocol.capabilities
+    offered = protocol.known.capabilities
     # What was offered before the login is stale after it.
-    protocol.capabilities = set()
+    protocol.known.capabilities = set()
     if "AUTH=PLAIN" in offered:
         # Unlike LOGIN it carries any character, and in whose name we come (RFC 4616).
         (response,) = sasl.plain(user, password, act_as).responses
@@ -124,13 +124,13 @@ async def _authenticate(protocol: ImapProtocol, auth: ImapAuth, mailbox: str) ->
     protocol.state = "AUTH"
 
 
-async def _enable(protocol: ImapProtocol) -> None:
+async def _enable(protocol: ImapConnection) -> None:
     """Ask for what a server does only for those who can bear it (RFC 5161), in one command.
 
     Without UTF8=ACCEPT it gives messages with UTF-8 headers changed, or not at all (RFC 6855 §3, RFC 6858). CONDSTORE
     makes it count changes, which tells a folder that went back; QRESYNC makes SELECT name what is new (RFC 7162).
     """
-    offered = protocol.capabilities
+    offered = protocol.known.capabilities
     names = {"UTF8=ACCEPT": "UTF8=ACCEPT", "UTF8=ONLY": "UTF8=ACCEPT", "CONDSTORE": "CONDSTORE", "QRESYNC": "QRESYNC"}
     wanted = dict.fromkeys(name for capability, name in names.items() if capability in offered)
     if "ENABLE" in offered and wanted:

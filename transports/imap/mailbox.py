@@ -28,7 +28,7 @@ from transports.imap.watch import HIGHEST_UID, Watch
 
 if TYPE_CHECKING:
     from transports.imap.account import ImapAccount
-    from transports.imap.protocol import ImapProtocol
+    from transports.imap.connection import ImapConnection
 
 SET_UIDS = 500
 """UIDs in one command that brings no content, as servers limit the length of a line (RFC 7162 §4)."""
@@ -100,7 +100,7 @@ class ImapMailbox:
 
     # Listing
 
-    async def _list(self, imap: ImapProtocol, after: Cursor | None, limit: int) -> Listing:
+    async def _list(self, imap: ImapConnection, after: Cursor | None, limit: int) -> Listing:
         position = None if after is None else Position.read(after)
         # Only now does the server show what has come, and whether the folder was replaced.
         opening = await self._account.look_into(self.name, position)
@@ -108,7 +108,7 @@ class ImapMailbox:
             await self._check(imap, position, opening)
         self._forget_others(imap)
         seen = position.uid if position else 0
-        if self.watch.has_shown(seen) and not imap.news.is_set():
+        if self.watch.has_shown(seen) and not imap.known.news:
             return Listing((), after or self._cursor(imap, seen))
         ahead = await self._uids_after(imap, seen, limit, opening)
         uids, more = ahead[:limit], len(ahead) > limit
@@ -116,43 +116,43 @@ class ImapMailbox:
         last = uids[-1] if uids else seen
         self._known = {uid_of(listed.place): listed for listed in copies}
         if not more:
-            self.watch.is_listed(imap.validity, last)
+            self.watch.is_listed(imap.known.validity, last)
         if copies:
             self._account.note_busy()
         cursor = after if after is not None and not uids else self._cursor(imap, last)
         return Listing(tuple(copies), cursor, more)
 
-    async def _present(self, imap: ImapProtocol) -> Cursor:
+    async def _present(self, imap: ImapConnection) -> Cursor:
         # Selected anew, since UIDNEXT is told only then; a server need not even tell it.
         await self._account.select(self.name)
-        upcoming = imap.number("UIDNEXT")
+        upcoming = imap.known.number("UIDNEXT")
         return self._cursor(imap, upcoming - 1 if upcoming else max(await search(imap, "UID", "*"), default=0))
 
-    async def _check(self, imap: ImapProtocol, position: Position | None, opening: Opening | None) -> None:
+    async def _check(self, imap: ImapConnection, position: Position | None, opening: Opening | None) -> None:
         """Raise CursorLost if the position means nothing any more; else its generation is that of the places."""
         whose = f"{self.name} of {self._account.mailbox}"
         if position is None:
             raise CursorLost(f"the cursor of the folder {whose} cannot be read")
         self._generation = position.generation
-        if position.validity != imap.validity:
+        if position.validity != imap.known.validity:
             self._generation += 1
             raise CursorLost(f"the folder {whose} was made anew on the server (UIDVALIDITY)")
         if opening and await _went_back(imap, position, opening):
             self._generation += 1
             raise CursorLost(f"the folder {whose} went back on the server, as one restored from a backup does")
 
-    def _valid(self, imap: ImapProtocol) -> str:
-        return valid_in(imap.validity, self._generation)
+    def _valid(self, imap: ImapConnection) -> str:
+        return valid_in(imap.known.validity, self._generation)
 
-    def _cursor(self, imap: ImapProtocol, uid: int) -> Cursor:
-        return Position(imap.validity, uid, imap.number("HIGHESTMODSEQ"), self._generation).cursor
+    def _cursor(self, imap: ImapConnection, uid: int) -> Cursor:
+        return Position(imap.known.validity, uid, imap.known.number("HIGHESTMODSEQ"), self._generation).cursor
 
-    def _forget_others(self, imap: ImapProtocol) -> None:
+    def _forget_others(self, imap: ImapConnection) -> None:
         """Forget what is known of UIDs that are other messages now."""
         if self._validity != self._valid(imap):
             self._validity, self._ahead_of, self._known = self._valid(imap), HIGHEST_UID, {}
 
-    async def _uids_after(self, imap: ImapProtocol, seen: int, limit: int, opening: Opening | None) -> Sequence[int]:
+    async def _uids_after(self, imap: ImapConnection, seen: int, limit: int, opening: Opening | None) -> Sequence[int]:
         """Return, in order, more than `limit` UIDs beyond `seen`, or all there are."""
         ahead = self._ahead[bisect_right(self._ahead, seen) :] if seen >= self._ahead_of else ()
         if len(ahead) <= limit:
@@ -161,7 +161,7 @@ class ImapMailbox:
             self._ahead, self._ahead_of = ahead[: max(KNOWN_AHEAD, limit + 1)], seen
         return ahead
 
-    async def _described(self, imap: ImapProtocol, uids: Sequence[int]) -> Iterable[Listed]:
+    async def _described(self, imap: ImapConnection, uids: Sequence[int]) -> Iterable[Listed]:
         known = self._known if self._validity == self._valid(imap) else {}
         found = {uid: known[uid] for uid in uids if uid in known}
         for chunk in _chunks([uid for uid in uids if uid not in found], SET_UIDS):
@@ -169,16 +169,16 @@ class ImapMailbox:
         return [found[uid] for uid in uids if uid in found]
 
 
-async def _went_back(imap: ImapProtocol, position: Position, opening: Opening) -> bool:
+async def _went_back(imap: ImapConnection, position: Position, opening: Opening) -> bool:
     if 0 < opening.modseq < position.modseq:
         return True
     # A server may be wrong about UIDNEXT; about what is there it is not.
     return 0 < opening.uidnext <= position.uid and max(await search(imap, "UID", "*"), default=0) < opening.uidnext
 
 
-async def _searched_beyond(imap: ImapProtocol, uid: int) -> Sequence[int]:
+async def _searched_beyond(imap: ImapConnection, uid: int) -> Sequence[int]:
     # What comes from now on is news again.
-    imap.news.clear()
+    imap.known.news = False
     # "n:*" always names the last message, even where its UID is below n (RFC 3501 §6.4.8).
     return sorted(one for one in await search(imap, "UID", f"{min(uid + 1, HIGHEST_UID)}:*") if one > uid)
 

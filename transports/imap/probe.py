@@ -10,10 +10,10 @@ from transports._folders import wanted_folders
 from transports._net.auth import fill
 from transports._net.probe import connect_in_steps, content, retry_advice, volume
 from transports.base import After, Finding, Folder, TransportError, Unauthorized
+from transports.imap.connection import ImapConnection
 from transports.imap.decode import status, values
 from transports.imap.folders import find_folders, is_there
 from transports.imap.login import PORTS, enter, reach
-from transports.imap.protocol import ImapProtocol
 from transports.imap.settle import KEYWORD
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ async def probe_mailbox(settings: ImapSettings, mailbox: str | None, after: Afte
         await imap.close()
 
 
-async def _inside(imap: ImapProtocol, settings: ImapSettings, mailbox: str, after: After) -> AsyncIterator[Finding]:
+async def _inside(imap: ImapConnection, settings: ImapSettings, mailbox: str, after: After) -> AsyncIterator[Finding]:
     step = "login"
     try:
         yield await _log_in(imap, settings, mailbox)
@@ -69,7 +69,7 @@ async def _inside(imap: ImapProtocol, settings: ImapSettings, mailbox: str, afte
         yield Finding(step, "failed", str(error), retry_advice(error))
 
 
-async def _log_in(imap: ImapProtocol, settings: ImapSettings, mailbox: str) -> Finding:
+async def _log_in(imap: ImapConnection, settings: ImapSettings, mailbox: str) -> Finding:
     if imap.state != "NONAUTH":
         return Finding("login", "ok", "the server wants none (PREAUTH)")
     auth = settings.auth
@@ -78,12 +78,12 @@ async def _log_in(imap: ImapProtocol, settings: ImapSettings, mailbox: str) -> F
     return Finding("login", "ok", f"as {fill(auth.user, mailbox)}{whom}")
 
 
-def _capabilities(imap: ImapProtocol, settings: ImapSettings) -> Finding:
-    offered = ", ".join(name for name in _CAPABILITIES if name in imap.capabilities) or "none that matter"
-    if "IDLE" not in imap.capabilities:
+def _capabilities(imap: ImapConnection, settings: ImapSettings) -> Finding:
+    offered = ", ".join(name for name in _CAPABILITIES if name in imap.known.capabilities) or "none that matter"
+    if "IDLE" not in imap.known.capabilities:
         words = f"{offered}; without IDLE new mail is seen only every {settings.poll:g} seconds"
         return Finding("capabilities", "warning", words, 'a smaller "poll" sees it sooner')
-    if "SPECIAL-USE" not in imap.capabilities and ("*" in settings.folders or settings.sent):
+    if "SPECIAL-USE" not in imap.known.capabilities and ("*" in settings.folders or settings.sent):
         words = f"{offered}; without SPECIAL-USE, Sent, Junk, Trash and Drafts are told only by their names"
         return Finding("capabilities", "warning", words, 'name the "folders" to read, if theirs are unusual')
     return Finding("capabilities", "ok", offered)
@@ -92,12 +92,12 @@ def _capabilities(imap: ImapProtocol, settings: ImapSettings) -> Finding:
 class _Folders:
     """What is in the folders that are read; `flags` are those that all of them have."""
 
-    def __init__(self, imap: ImapProtocol, there: Sequence[Folder]) -> None:
+    def __init__(self, imap: ImapConnection, there: Sequence[Folder]) -> None:
         self._imap = imap
         self._names = [folder.name for folder in there]
         self._sent = any(folder.use == "sent" for folder in there)
         self._items = "MESSAGES"
-        if imap.capabilities & {"STATUS=SIZE", "IMAP4REV2"}:
+        if imap.known.capabilities & {"STATUS=SIZE", "IMAP4REV2"}:
             self._items += " SIZE"  # RFC 8438
         self._read: dict[str, tuple[int, int | None]] = {}
         self.flags: set[str] | None = None
@@ -116,13 +116,13 @@ class _Folders:
         if not opened.ok:
             advice = "may this user read the folder?"
             return Finding("folders", "failed", f'the folder "{name}" cannot be opened: {opened.words}', advice)
-        if not self._imap.validity.isdigit():
+        if not self._imap.known.validity.isdigit():
             return Finding("folders", "failed", f'the folder "{name}" has no UIDVALIDITY, so its UIDs mean nothing')
         told = next((one[1] for response in counted.data if (one := status(response)) is not None), {})
-        self._read[name] = (told.get("MESSAGES", self._imap.exists), told.get("SIZE"))
+        self._read[name] = (told.get("MESSAGES", self._imap.known.exists), told.get("SIZE"))
         flags = {flag for response in opened.data for flag in _flags(values(response, _FLAGS))}
         self.flags = flags if self.flags is None else self.flags & flags
-        self.permanent |= set(self._imap.codes.get("PERMANENTFLAGS", "").strip("()").lower().split())
+        self.permanent |= set(self._imap.known.codes.get("PERMANENTFLAGS", "").strip("()").lower().split())
         return None
 
     def told(self, settings: ImapSettings) -> Iterator[Finding]:
@@ -139,9 +139,9 @@ class _Folders:
             yield Finding("folders", "ok", words)
 
 
-async def _quota(imap: ImapProtocol) -> Finding | None:
+async def _quota(imap: ImapConnection) -> Finding | None:
     """Tell how full the mailbox is (RFC 9208), where it has a limit."""
-    if not any(name.startswith("QUOTA") for name in imap.capabilities):
+    if not any(name.startswith("QUOTA") for name in imap.known.capabilities):
         return None
     reply = await imap.run("GETQUOTAROOT", '"INBOX"')
     for response in reply.data:
@@ -154,12 +154,12 @@ async def _quota(imap: ImapProtocol) -> Finding | None:
     return None
 
 
-def _after(imap: ImapProtocol, after: After, there: Collection[Folder], folders: _Folders) -> Finding | None:
+def _after(imap: ImapConnection, after: After, there: Collection[Folder], folders: _Folders) -> Finding | None:
     match after.action:
         case "keyword":
             return _keyword(after.argument, folders)
-        case "delete" | "move" if not imap.capabilities & {"UIDPLUS", "IMAP4REV2"} and (
-            after.action == "delete" or "MOVE" not in imap.capabilities
+        case "delete" | "move" if not imap.known.capabilities & {"UIDPLUS", "IMAP4REV2"} and (
+            after.action == "delete" or "MOVE" not in imap.known.capabilities
         ):
             words = f"{after}: without UIDPLUS, messages are only marked as deleted, and stay"
             return Finding("after", "warning", words, 'after = "seen" or "keyword:NAME" changes less')

@@ -54,7 +54,7 @@ class Reply:
         return self
 
 
-def words_of(line: bytes) -> str:
+def server_text(line: bytes) -> str:
     """Return the server's own words in the line that ends a reply, without the seconds that Dovecot puts after them."""
     return _TIMING.sub("", line.decode(errors="replace"))
 

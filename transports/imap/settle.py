@@ -4,14 +4,14 @@ import re
 from collections.abc import Sequence
 
 from transports.base import After, Permanent
-from transports.imap.protocol import ImapProtocol
+from transports.imap.connection import ImapConnection
+from transports.imap.encode import uid_set
 from transports.imap.reply import Reply
-from transports.imap.request import uid_set
 
 KEYWORD = re.compile(r"[^\x00-\x20\x7f-\uffff(){%*\"\\\]]+")
 
 
-async def settle_group(imap: ImapProtocol, after: After, uids: Sequence[int]) -> None:
+async def settle_group(imap: ImapConnection, after: After, uids: Sequence[int]) -> None:
     """Do the same to all these messages of the selected folder. UIDs that are gone are no error."""
     messages = uid_set(uids)
     match after.action:
@@ -27,30 +27,30 @@ async def settle_group(imap: ImapProtocol, after: After, uids: Sequence[int]) ->
             await _delete(imap, messages)
 
 
-def _checked_keyword(imap: ImapProtocol, keyword: str) -> str:
+def _checked_keyword(imap: ImapConnection, keyword: str) -> str:
     if not KEYWORD.fullmatch(keyword):
         raise Permanent(f"{keyword!r} is no keyword that IMAP can set")
-    permanent = imap.codes.get("PERMANENTFLAGS", "\\*").strip("()").split()
+    permanent = imap.known.codes.get("PERMANENTFLAGS", "\\*").strip("()").split()
     if "\\*" not in permanent and keyword.lower() not in (flag.lower() for flag in permanent):
         raise Permanent(f"{imap.peer} keeps no keywords in this folder, only {' '.join(permanent) or 'nothing'}")
     return keyword
 
 
-async def _flag(imap: ImapProtocol, messages: str, flag: str) -> None:
+async def _flag(imap: ImapConnection, messages: str, flag: str) -> None:
     reply = await _do(imap, "STORE", messages, f"+FLAGS.SILENT ({flag})")
     reply.require(f"{imap.peer} does not set the flag {flag}")
 
 
-async def _delete(imap: ImapProtocol, messages: str) -> None:
+async def _delete(imap: ImapConnection, messages: str) -> None:
     await _flag(imap, messages, "\\Deleted")
     # A plain EXPUNGE would also remove what others have marked.
-    if "UIDPLUS" in imap.capabilities:
+    if "UIDPLUS" in imap.known.capabilities:
         reply = await imap.run("EXPUNGE", messages, uid=True)
         reply.require(f"{imap.peer} does not expunge")
 
 
-async def _move(imap: ImapProtocol, messages: str, folder: str) -> None:
-    moves = "MOVE" in imap.capabilities
+async def _move(imap: ImapConnection, messages: str, folder: str) -> None:
+    moves = "MOVE" in imap.known.capabilities
     command = "MOVE" if moves else "COPY"
     reply = await _do(imap, command, messages, imap.named(folder))
     if not reply.ok and reply.code == "TRYCREATE":
@@ -63,7 +63,7 @@ async def _move(imap: ImapProtocol, messages: str, folder: str) -> None:
         await _delete(imap, messages)
 
 
-async def _do(imap: ImapProtocol, command: str, messages: str, argument: str) -> Reply:
+async def _do(imap: ImapConnection, command: str, messages: str, argument: str) -> Reply:
     """Run a command on messages, once more where the server only now finds out that others have removed some."""
     reply = await imap.run(command, messages, argument, uid=True)
     if not reply.ok and reply.code == "EXPUNGEISSUED":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.transports.imap.test_imap_odd_servers import opened, opened_inbox
+from tests.unit.transports.imap.test_odd_servers import opened, opened_inbox
 from transports.base import After, Cursor, CursorLost, Place, Settlement
 from transports.imap.decode import vanished
 from transports.imap.position import ASKED_UIDS, Opening, Position

@@ -1,4 +1,4 @@
-"""The IMAP protocol against a server that says, byte by byte, what the test wants."""
+"""A connection to a server that says, byte by byte, what the test wants."""
 
 import asyncio
 import ssl
@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from transports.base import Permanent, Unreachable
+from transports.imap.connection import ImapConnection
 from transports.imap.decode import Splitter, fetched, searched
-from transports.imap.protocol import ImapProtocol
 
 
 class Script:
@@ -36,7 +36,7 @@ class Script:
 
 
 @asynccontextmanager
-async def talk(script: Callable[[Script], Awaitable[None]], timeout: float = 20) -> AsyncIterator[ImapProtocol]:
+async def talk(script: Callable[[Script], Awaitable[None]], timeout: float = 20) -> AsyncIterator[ImapConnection]:
     """Connect to a server that follows the script; fails if the script does."""
     served: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -53,7 +53,7 @@ async def talk(script: Callable[[Script], Awaitable[None]], timeout: float = 20)
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     _, protocol = await asyncio.get_running_loop().create_connection(
-        lambda: ImapProtocol("server", timeout), "127.0.0.1", port
+        lambda: ImapConnection("server", timeout), "127.0.0.1", port
     )
     try:
         await protocol.greeting()
@@ -229,15 +229,15 @@ async def test_unsolicited_responses_during_a_command() -> None:
 
     async with talk(script) as imap:
         await imap.select("INBOX")
-        assert (imap.exists, imap.news.is_set()) == (3, False)
-        assert (imap.codes["UIDVALIDITY"], imap.codes["UIDNEXT"]) == ("17", "9")
+        assert (imap.known.exists, imap.known.news) == (3, False)
+        assert (imap.known.codes["UIDVALIDITY"], imap.known.codes["UIDNEXT"]) == ("17", "9")
         await imap.run("FETCH", "1", "(UID)", uid=True)
-        assert (imap.exists, imap.news.is_set()) == (4, True)
-        imap.news.clear()
+        assert (imap.known.exists, imap.known.news) == (4, True)
+        imap.known.news = False
         await imap.run("NOOP")
-        assert imap.exists == 0
+        assert imap.known.exists == 0
         await imap.run("NOOP")
-        assert imap.news.is_set()
+        assert imap.known.news
 
 
 async def test_idle_ends_at_news_and_for_another_command() -> None:
@@ -260,8 +260,8 @@ async def test_idle_ends_at_news_and_for_another_command() -> None:
     async with talk(script) as imap:
         await imap.select("INBOX")
         await imap.idle_for(600)
-        assert imap.news.is_set()
-        imap.news.clear()
+        assert imap.known.news
+        imap.known.news = False
         second = asyncio.create_task(imap.idle_for(600))
         await idling.wait()
         await imap.run("NOOP")
@@ -287,7 +287,7 @@ async def test_idle_refused_is_not_offered_any_more() -> None:
 
     async with talk(script) as imap:
         await imap.idle_for(600)
-        assert imap.capabilities == {"IMAP4REV1"}
+        assert imap.known.capabilities == {"IMAP4REV1"}
 
 
 async def test_challenges_are_answered_and_one_too_many_is_cancelled() -> None:
@@ -314,8 +314,8 @@ async def test_what_comes_with_the_answer_to_starttls_is_thrown_away() -> None:
     async with talk(script) as imap:
         with pytest.raises(OSError):  # noqa: PT011  # TLS cannot begin here; which error that is does not matter
             await imap.starttls(ssl.create_default_context(), "localhost")
-        assert imap.capabilities == set()
-        assert imap.codes == {}
+        assert imap.known.capabilities == set()
+        assert imap.known.codes == {}
 
 
 async def test_answer_to_nothing_ends_the_connection() -> None:

@@ -25,9 +25,8 @@ from transports.base import (
 )
 from transports.imap.account import ImapAccount
 from transports.imap.decode import Splitter, Value, internal_date
-from transports.imap.encode import folder_name
+from transports.imap.encode import folder_name, uid_set
 from transports.imap.mailbox import ImapMailbox
-from transports.imap.request import uid_set
 from transports.imap.settings import ImapSettings
 
 LOGIN = {"LOGIN": ["OK done"], "SELECT": ["* 3 EXISTS", "* OK [UIDVALIDITY 7] ok", "* OK [UIDNEXT 4] ok", "OK done"]}
@@ -136,7 +135,7 @@ async def test_refused_login(answer: str, kind: type[TransportError], words: str
 async def test_login_is_quoted_and_capabilities_are_read_anew() -> None:
     async with opened({"LOGIN": ["OK [CAPABILITY IMAP4rev1 MOVE] done"]}, "IDLE") as (account, server):
         assert server.heard[1] == 'LOGIN "a@in.test" "pass\\"word"'
-        assert account.imap.capabilities == {"IMAP4REV1", "MOVE"}
+        assert account.imap.known.capabilities == {"IMAP4REV1", "MOVE"}
 
 
 @pytest.mark.parametrize("initial", ["", "SASL-IR"])

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.scripted_imap import in_time, session
 from transports.base import TransportError, Unreachable
-from transports.imap.protocol import ImapProtocol
+from transports.imap.connection import ImapConnection
 
 
 class _Login(aioimaplib.Command):
@@ -100,13 +100,13 @@ async def test_raised_where_tls_begins(error: BaseException) -> None:
     async def begin(*_: object) -> None:
         raise error
 
-    with mock.patch.object(ImapProtocol, "starttls", begin), pytest.raises(TransportError):
+    with mock.patch.object(ImapConnection, "starttls", begin), pytest.raises(TransportError):
         await session(iter(()), security="starttls")
 
 
 @pytest.mark.parametrize("error", FOREIGN, ids=name)
 async def test_told_as_the_reason_of_a_loss(error: Exception) -> None:
-    protocol = ImapProtocol("server", 20)
+    protocol = ImapConnection("server", 20)
     protocol.connection_made(asyncio.Transport())
     with mock.patch.object(asyncio.Transport, "abort"), mock.patch.object(asyncio.Transport, "write"):
         pending = [asyncio.create_task(work) for work in (protocol.run("NOOP"), protocol.idle_for(600))]
