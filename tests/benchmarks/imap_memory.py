@@ -81,7 +81,7 @@ async def waiting(accounts: Sequence[ImapAccount]) -> AsyncIterator[None]:
     # What has come ends the waiting; no wait is cancelled, as that would end the connection.
     for account in accounts:
         account.folder("INBOX").watch.dirty = True
-        account.imap._wake.set()
+        account._session.connection._wake.set()
     await asyncio.gather(*tasks)
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import uvloop
@@ -32,6 +33,8 @@ from transports.imap.settings import ImapSettings
 
 Open = Callable[..., AbstractAsyncContextManager[ImapMailbox]]
 
+_accounts: WeakKeyDictionary[ImapMailbox, ImapAccount] = WeakKeyDictionary()
+
 
 def message(subject: str, size: int = 0) -> bytes:
     return f"From: a@out.test\r\nSubject: {subject}\r\n\r\n{'x' * 70}\r\n".encode() + b"y" * size + b"\r\n"
@@ -56,13 +59,15 @@ def opened(settings: Callable[..., ImapSettings], mailbox: str) -> Open:
     @asynccontextmanager
     async def make(folder: str = "INBOX", **changes: Any) -> AsyncIterator[ImapMailbox]:
         async with ImapAccount(settings(**changes), mailbox, After("keep")) as account:
-            yield account.folder(folder)
+            box = account.folder(folder)
+            _accounts[box] = account
+            yield box
 
     return make
 
 
 def wait(box: ImapMailbox, timeout: float) -> Coroutine[Any, Any, None]:
-    return box._account.wait(timeout)
+    return _accounts[box].wait(timeout)
 
 
 @pytest.fixture
@@ -424,7 +429,7 @@ async def test_move_by_copy_where_move_is_not_offered(dovecot: Dovecot, mailbox:
 
     async with opened() as box:
         listing = await box.list(None, 1)
-        box._account.imap.known.capabilities.discard("MOVE")
+        box._session.connection.known.capabilities.discard("MOVE")
         await box.settle([Settlement(listing.copies[0].place, After("move", "Elsewhere"))])
     assert dovecot.count(mailbox) == 0
     assert dovecot.count(mailbox, "Elsewhere") == 1
@@ -435,7 +440,7 @@ async def test_delete_only_marks_where_uidplus_is_not_offered(dovecot: Dovecot, 
 
     async with opened() as box:
         listing = await box.list(None, 1)
-        box._account.imap.known.capabilities.discard("UIDPLUS")
+        box._session.connection.known.capabilities.discard("UIDPLUS")
         await box.settle([Settlement(listing.copies[0].place, After("delete"))])
     assert dovecot.flags(mailbox) == {1: {"\\Deleted"}}
 

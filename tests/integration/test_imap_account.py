@@ -94,7 +94,7 @@ async def test_mail_in_any_folder_ends_the_waiting(
     for folder in said.values():
         dovecot.append(mailbox, BODY, folder)
     async with opened(folders=["*"], poll=poll) as account:
-        account.imap.known.capabilities -= set(lacking)
+        account._session.connection.known.capabilities -= set(lacking)
         views = {folder.name: account.folder(folder.name) for folder in await account.folders()}
         assert list(views) == list(await account.changed()) == list(said)
         cursors = {name: await drained(view) for name, view in views.items()}
@@ -119,9 +119,9 @@ async def test_many_folders_cost_one_command(dovecot: Dovecot, mailbox: str, ope
         for folder in await account.folders():
             await drained(account.folder(folder.name))
         account._looked_at = float("-inf")
-        before = account.imap.tagnum
+        before = account._session.connection.tagnum
         assert await account.changed() == []
-        assert account.imap.tagnum - before == 2
+        assert account._session.connection.tagnum - before == 2
 
 
 async def test_views_at_once_never_mix(dovecot: Dovecot, mailbox: str, opened: Open) -> None:
@@ -168,7 +168,7 @@ async def test_all_views_know_that_the_connection_is_lost(opened: Open) -> None:
             await drained(view)
         waiting = asyncio.create_task(account.wait(600))
         await asyncio.sleep(0)
-        account.imap.abort("a test")
+        account._session.connection.abort("a test")
         with pytest.raises(Unreachable, match="a test"):
             await asyncio.wait_for(waiting, 30)
         for view in views:

@@ -30,12 +30,12 @@ async def test_opening_with_news_costs_a_round_trip_less(
 ) -> None:
     async def listed(after: Cursor | None, *, qresync: bool = True) -> tuple[list[str], Cursor, int]:
         async with ImapAccount(settings, mailbox, After("keep")) as account:
-            assert "QRESYNC" in account.imap.known.enabled
+            assert "QRESYNC" in account._session.connection.known.enabled
             if not qresync:
-                account.imap.known.enabled.discard("QRESYNC")
-            before = account.imap.tagnum
+                account._session.connection.known.enabled.discard("QRESYNC")
+            before = account._session.connection.tagnum
             listing = await account.folder("INBOX").list(after, 10)
-            return [one.place.id for one in listing.copies], listing.cursor, account.imap.tagnum - before
+            return [one.place.id for one in listing.copies], listing.cursor, account._session.connection.tagnum - before
 
     server.append(mailbox, BODY)
     _, cursor, _ = await listed(None)

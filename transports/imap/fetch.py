@@ -1,7 +1,5 @@
 """Describing and fetching messages of the selected folder, such that one the server cannot read spoils no other."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """From nothing to a session: connect, TLS, login (RFC 3501 §6.1 and §6.2, RFC 8314)."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import ssl

@@ -1,11 +1,8 @@
 """One folder of an account, by UIDs only (RFC 3501, 9051). Reading marks nothing: BODY.PEEK."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from transports._batches import batches
 from transports.base import (
@@ -20,15 +17,13 @@ from transports.base import (
     Settlement,
     TransportError,
 )
+from transports.imap.connection import ImapConnection
 from transports.imap.fetch import LITERAL_LIMIT, describe, faulty, search, uid_of, uids_of
 from transports.imap.poison import fetch_in_spite
 from transports.imap.position import Opening, Position, valid_in
+from transports.imap.session import ImapSession
 from transports.imap.settle import settle_group
 from transports.imap.watch import HIGHEST_UID, Watch
-
-if TYPE_CHECKING:
-    from transports.imap.account import ImapAccount
-    from transports.imap.connection import ImapConnection
 
 SET_UIDS = 500
 """UIDs in one command that brings no content, as servers limit the length of a line (RFC 7162 §4)."""
@@ -44,20 +39,20 @@ KNOWN_AHEAD = 50_000
 class ImapMailbox:
     """See `Mailbox`. The cursor is a `Position`; which generation of places is valid, a view learns from it."""
 
-    def __init__(self, account: ImapAccount, name: str) -> None:
-        self._account = account
+    def __init__(self, session: ImapSession, name: str) -> None:
+        self._session = session
         self._validity = ""
         self._generation = 0
         self._ahead: Sequence[int] = ()
         self._ahead_of = HIGHEST_UID
         self._known: dict[int, Listed] = {}
         self.name = name
-        self.watch = Watch()
+        self.watch = session.watches.setdefault(name, Watch())
 
     async def list(self, after: Cursor | None, limit: int) -> Listing:
         """List what came after the cursor. See `Mailbox.list`."""
         try:
-            async with self._account.turn() as imap:
+            async with self._session.exclusive() as imap:
                 listing = await self._list(imap, after, limit) if limit else Listing((), await self._present(imap))
         except CursorLost:
             raise
@@ -70,15 +65,15 @@ class ImapMailbox:
     async def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
         """Yield the copies at these places. See `Mailbox.fetch`."""
         try:
-            async with self._account.turn(self.name) as imap:
+            async with self._session.exclusive(self.name) as imap:
                 described = await self._described(imap, uids_of(places, self._valid(imap)))
             for group in batches(described, lambda listed: listed.size, FETCH_UIDS, FETCH_BYTES):
                 if group[0].size > LITERAL_LIMIT:
                     yield faulty(group[0].place, f"{group[0].size} bytes are more than can be read")
                     continue
                 # A turn for each group, since what the reader does between them may be long.
-                async with self._account.turn(self.name):
-                    copies = await fetch_in_spite(self._account, self.name, group, part)
+                async with self._session.exclusive(self.name):
+                    copies = await fetch_in_spite(self._session, self.name, group, part)
                 for one in group:
                     if uid_of(one.place) in copies:
                         yield copies.pop(uid_of(one.place))
@@ -93,7 +88,7 @@ class ImapMailbox:
             # Moved to where it lies it would come anew, and be moved again, for ever.
             if not settlement.after.moves_to(self.name):
                 by_action[settlement.after].append(settlement.place)
-        async with self._account.turn(self.name) as imap:
+        async with self._session.exclusive(self.name) as imap:
             for after, places in by_action.items():
                 for uids in _chunks(uids_of(places, self._valid(imap)), SET_UIDS):
                     await settle_group(imap, after, uids)
@@ -103,7 +98,7 @@ class ImapMailbox:
     async def _list(self, imap: ImapConnection, after: Cursor | None, limit: int) -> Listing:
         position = None if after is None else Position.read(after)
         # Only now does the server show what has come, and whether the folder was replaced.
-        opening = await self._account.look_into(self.name, position)
+        opening = await self._session.look_into(self.name, position)
         if after is not None:
             await self._check(imap, position, opening)
         self._forget_others(imap)
@@ -118,19 +113,19 @@ class ImapMailbox:
         if not more:
             self.watch.is_listed(imap.known.validity, last)
         if copies:
-            self._account.note_busy()
+            self._session.note_mail()
         cursor = after if after is not None and not uids else self._cursor(imap, last)
         return Listing(tuple(copies), cursor, more)
 
     async def _present(self, imap: ImapConnection) -> Cursor:
         # Selected anew, since UIDNEXT is told only then; a server need not even tell it.
-        await self._account.select(self.name)
+        await self._session.select(self.name)
         upcoming = imap.known.number("UIDNEXT")
         return self._cursor(imap, upcoming - 1 if upcoming else max(await search(imap, "UID", "*"), default=0))
 
     async def _check(self, imap: ImapConnection, position: Position | None, opening: Opening | None) -> None:
         """Raise CursorLost if the position means nothing any more; else its generation is that of the places."""
-        whose = f"{self.name} of {self._account.mailbox}"
+        whose = f"{self.name} of {self._session.mailbox}"
         if position is None:
             raise CursorLost(f"the cursor of the folder {whose} cannot be read")
         self._generation = position.generation

@@ -1,10 +1,7 @@
 r"""Probes a mailbox, by EXAMINE, LIST and STATUS: nothing is selected, so that not even \Recent is lost."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from transports._folders import wanted_folders
 from transports._net.auth import fill
@@ -14,10 +11,8 @@ from transports.imap.connection import ImapConnection
 from transports.imap.decode import status, values
 from transports.imap.folders import find_folders, is_there
 from transports.imap.login import PORTS, enter, reach
+from transports.imap.settings import ImapSettings
 from transports.imap.settle import KEYWORD
-
-if TYPE_CHECKING:
-    from transports.imap.settings import ImapSettings
 
 NEARLY_FULL = 0.95
 

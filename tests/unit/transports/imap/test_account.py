@@ -175,7 +175,7 @@ async def test_client_certificate_is_shown(tls: Tls, tmp_path: Path) -> None:
     try:
         shown = {"client_cert": tls.certificate, "client_key": tls.key}
         async with ImapAccount(settings_for(server, tls, **shown), "a@in.test", After("keep")) as account:
-            assert account.imap.state == "AUTH"
+            assert account._session.connection.state == "AUTH"
         with pytest.raises(Unreachable):
             async with ImapAccount(settings_for(server, tls), "a@in.test", After("keep")):
                 pass

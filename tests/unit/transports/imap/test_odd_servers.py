@@ -135,7 +135,7 @@ async def test_refused_login(answer: str, kind: type[TransportError], words: str
 async def test_login_is_quoted_and_capabilities_are_read_anew() -> None:
     async with opened({"LOGIN": ["OK [CAPABILITY IMAP4rev1 MOVE] done"]}, "IDLE") as (account, server):
         assert server.heard[1] == 'LOGIN "a@in.test" "pass\\"word"'
-        assert account.imap.known.capabilities == {"IMAP4REV1", "MOVE"}
+        assert account._session.connection.known.capabilities == {"IMAP4REV1", "MOVE"}
 
 
 @pytest.mark.parametrize("initial", ["", "SASL-IR"])
@@ -276,13 +276,14 @@ async def test_answers_in_another_order_and_messages_that_vanish_between_them() 
             "OK done",
         ],
     }
-    async with opened_inbox(answers) as (box, _):
+    async with opened(answers) as (account, _):
+        box = account.folder("INBOX")
         listing = await box.list(None, 9)
         assert [(listed.place.id, listed.size) for listed in listing.copies] == [("2", 2), ("3", 3)]
         copies = [copy async for copy in box.fetch([listed.place for listed in listing.copies], "whole")]
         assert [(copy.place.id, copy.content) for copy in copies] == [("2", b"2"), ("3", b"3")]
         # What came meanwhile is not forgotten.
-        assert "INBOX" in await box._account.changed()
+        assert "INBOX" in await account.changed()
 
 
 @pytest.mark.parametrize(
@@ -304,17 +305,18 @@ async def test_refusals_of_any_command_are_told(command: str, answer: str, kind:
         "UID FETCH 1 (UID BODY": ["* 1 FETCH (UID 1 BODY[] {1}\r\nx)", "OK done"],
         "UID STORE": ["OK done"],
     }
-    async with opened_inbox(answers) as (box, server):
+    async with opened(answers) as (account, server):
         server.answers[command] = [answer]
         with pytest.raises(kind, match=re.escape(answer.split(" ", 1)[1])):
-            await read_and_settle(box)
+            await read_and_settle(account)
 
 
-async def read_and_settle(box: ImapMailbox) -> None:
+async def read_and_settle(account: ImapAccount) -> None:
+    box = account.folder("INBOX")
     listing = await box.list(None, 9)
     [copy] = [copy async for copy in box.fetch([listed.place for listed in listing.copies], "whole")]
     await box.settle([Settlement(copy.place, After("seen"))])
-    await box._account.changed()
+    await account.changed()
 
 
 async def test_no_to_everything_is_an_error_of_ours() -> None:
@@ -347,7 +349,7 @@ async def test_a_line_without_end_ends_at_the_limit_and_another_connection_works
             await account.folder("INBOX").list(None, 9)
         with pytest.raises(Unreachable):
             await account.wait(1)
-        await account.connect()
+        await account._session.connect()
         assert (await account.folder("INBOX").list(None, 0)).cursor == "7:3"
 
 

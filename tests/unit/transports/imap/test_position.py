@@ -78,9 +78,9 @@ async def test_nothing_new_is_told_by_select_alone() -> None:
 
 async def test_qresync_that_is_not_understood_is_done_without() -> None:
     answers = {"SELECT": select(4), 'SELECT "INBOX" (': ["BAD what?"]} | ENABLE
-    async with opened_inbox(answers, OFFERED) as (box, server):
-        assert (await box.list(CURSOR, 9)).copies == ()
-        await box._account.select("INBOX", Position("7", 3))
+    async with opened(answers, OFFERED) as (account, server):
+        assert (await account.folder("INBOX").list(CURSOR, 9)).copies == ()
+        await account._session.select("INBOX", Position("7", 3))
         assert [line for line in server.heard if "QRESYNC (" in line] == ['SELECT "INBOX" (QRESYNC (7 1 4:503))']
 
 
@@ -88,10 +88,11 @@ async def test_what_comes_while_the_news_of_select_are_listed_is_not_forgotten()
     told = "* 3 FETCH (UID 4 FLAGS () MODSEQ (30))"
     later = {"UID FETCH 4 (UID": ["* 4 EXISTS", *described(4)], "UID FETCH 5 (UID": described(5)}
     answers = {"SELECT": select(5, 30, told), "UID SEARCH UID 5:*": ["* SEARCH 5", OK]} | ENABLE | later
-    async with opened_inbox(answers, OFFERED) as (box, _):
+    async with opened(answers, OFFERED) as (account, _):
+        box = account.folder("INBOX")
         listing = await box.list(CURSOR, 9)
         assert [listed.place.id for listed in listing.copies] == ["4"]
-        assert await box._account.changed() == ["INBOX"]
+        assert await account.changed() == ["INBOX"]
         assert [listed.place.id for listed in (await box.list(listing.cursor, 9)).copies] == ["5"]
 
 
