@@ -19,6 +19,7 @@ from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.read import read
 from router.outgoing.sender import Sender
+from router.postgres.disk import watch_disk
 from router.postgres.dsn import writable
 from router.postgres.embedded import EmbeddedServer
 from router.profile import IncomingProfile, check_owners
@@ -35,6 +36,9 @@ from router.workers.pool import Workers
 from transports import ListenerSettings
 
 _log = structlog.get_logger(__name__)
+
+Watch = Callable[[Health], Awaitable[None]]
+"""Looks after something until cancelled, and tells its health."""
 
 _STARTS_WITHIN = 30.0  # seconds that a database may be away when we start
 _GRACE = 3.0  # seconds that sends under way have to end; with the database's own, the whole stop is within 8
@@ -106,7 +110,8 @@ async def run(settings: Settings, store: ProfileStore) -> None:
         stopped.cancel()
         database = await opening
         parsers = await stack.enter_async_context(parsers_of(settings))
-        await serve(database, parsers, store, timedelta(seconds=settings.lease), stop)
+        watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None
+        await serve(database, parsers, store, timedelta(seconds=settings.lease), stop, watch)
 
 
 def parsers_of(settings: Settings) -> Parsers:
@@ -115,10 +120,18 @@ def parsers_of(settings: Settings) -> Parsers:
 
 
 async def serve(
-    database: Database, parsers: Parsers, store: ProfileStore, lease: timedelta, stop: asyncio.Event
+    database: Database,
+    parsers: Parsers,
+    store: ProfileStore,
+    lease: timedelta,
+    stop: asyncio.Event,
+    watch: Watch | None = None,
 ) -> None:
-    """Do all the work of one router process until told to stop; `lease` is how long it counts as alive unheard."""
-    router = Router(database, parsers, store, lease)
+    """Do all the work of one router process until told to stop; `lease` is how long it counts as alive unheard.
+
+    `watch` looks after the disk of the database, where it is ours.
+    """
+    router = Router(database, parsers, store, lease, watch)
     await router.start()
     try:
         await stop.wait()
@@ -129,11 +142,14 @@ async def serve(
 class Router:
     """One router process: its jobs, each of which a bug ends for itself alone, and what they go by."""
 
-    def __init__(self, database: Database, parsers: Parsers, store: ProfileStore, lease: timedelta) -> None:
+    def __init__(
+        self, database: Database, parsers: Parsers, store: ProfileStore, lease: timedelta, watch: Watch | None = None
+    ) -> None:
         self._database = database
         self._parsers = parsers
         self._store = store
         self._lease = lease
+        self._watch = watch
         self._process_id = uuid4()
         self._jobs: Supervisor[str] = Supervisor()
         self._heartbeat: Supervisor[str] = Supervisor()
@@ -166,6 +182,7 @@ class Router:
             "mailboxes": self._job("mailboxes", self._mailboxes.run),
             "sender": self._job("sender", self._send),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
+            **({"disk": self._disk(self._watch)} if self._watch else {}),
             **{f"listener {one.name}": self._listener(one) for one in self._store.profiles.incoming if one.listens},
         }
 
@@ -174,6 +191,11 @@ class Router:
         assert isinstance(settings, ListenerSettings)
         intake = ListenerIntake(self._database, self._parsers, lambda: self._store.profiles, profile, settings)
         return Job(intake.run, intake.health, made_of=profile.as_opened)
+
+    def _disk(self, watch: Watch) -> Job:
+        note = partial(processes.note_fault, self._database, self._process_id, "disk")
+        health = Health("the disk of the database fills up", note, _log)
+        return Job(partial(watch, health), health)
 
     def _job(self, name: str, run: Callable[[], Awaitable[None]]) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, name)

@@ -71,6 +71,13 @@ class Settings(BaseSettings):
         description="Address at which the router's own PostgreSQL also listens, port 5432, for a CRM that is not on "
         "this machine; `0.0.0.0` for all. Roles need a password there, and what they say is not encrypted.",
     )
+    disk_warning: int = Field(
+        default=90,
+        ge=1,
+        le=100,
+        description="Percent of the data folder's disk that may be used before the router warns, in its log and in "
+        "`email-router status`. The disk of a PostgreSQL elsewhere is not known.",
+    )
     lease: float = Field(
         default=10,
         ge=1,

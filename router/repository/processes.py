@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -17,10 +17,20 @@ _PROFILES = TypeAdapter(tuple[ServedProfile, ...])
 
 
 @dataclass(frozen=True, slots=True)
+class PartFault:
+    """What is wrong with a part of a process, such as its sender or its disk; `next_try`: when it starts again."""
+
+    fault: str
+    since: datetime
+    next_try: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """A router process; one that is not alive was killed within the last day, and what it held is free.
 
-    `clock_ahead`: seconds by which its clock was ahead of the database's when it was last seen.
+    `faults` are those of its parts, by their names. `clock_ahead`: the seconds by which its clock was ahead of
+    the database's when it was last seen.
     """
 
     id: UUID
@@ -31,6 +41,7 @@ class Process:
     alive: bool
     clock_ahead: float | None
     profiles: tuple[ServedProfile, ...]
+    faults: Mapping[str, PartFault]
 
     @property
     def title(self) -> str:
@@ -95,6 +106,9 @@ async def note_fault(
         )
 
 
+_FAULTS = TypeAdapter(dict[str, PartFault])
+
+
 async def list_processes(database: Database, lease: timedelta) -> tuple[Process, ...]:
     """List the processes, the oldest first; one that was not seen for the lease time is dead."""
     async with database.connection() as connection:
@@ -106,12 +120,21 @@ async def processes_of(connection: Connection, lease: timedelta) -> tuple[Proces
     rows = await connection.fetch(
         """
         SELECT id, host, pid, started_at, seen_at, seen_at > clock_timestamp() - $1::interval AS alive, clock_ahead,
-            profiles
+            profiles, faults
         FROM router.process ORDER BY started_at, id
         """,
         lease,
     )
-    return tuple(Process(**{**row, "profiles": _PROFILES.validate_json(row["profiles"])}) for row in rows)
+    return tuple(
+        Process(
+            **{
+                **row,
+                "profiles": _PROFILES.validate_json(row["profiles"]),
+                "faults": _FAULTS.validate_json(row["faults"]),
+            }
+        )
+        for row in rows
+    )
 
 
 async def note_profiles(database: Database, process_id: UUID, profiles: Sequence[ServedProfile]) -> None:

@@ -84,6 +84,47 @@ def test_tells_every_mistake_at_once_by_its_variable(environment: pytest.MonkeyP
     assert str(caught.value) == "\n".join(caught.value.mistakes)
 
 
+def test_an_unknown_variable_is_a_mistake_with_a_suggestion(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("EMAIL_ROUTER_DATABSE_URL", "postgresql://crm:secret@db/crm")
+    environment.setenv("EMAIL_ROUTER_RELAY_PASSWORD", "secret")
+    environment.setenv("EMAIL_ROUTER_WORKERS", "none")
+    environment.setenv("email_router_lease", "3")  # names may be in lower case
+    with pytest.raises(SettingsError) as caught:
+        Settings.read()
+    assert caught.value.mistakes == (
+        "EMAIL_ROUTER_WORKERS: should be a valid integer, unable to parse string as an integer",
+        "EMAIL_ROUTER_DATABSE_URL: there is no such variable; did you mean EMAIL_ROUTER_DATABASE_URL?",
+        (
+            "EMAIL_ROUTER_RELAY_PASSWORD: there is no such variable; names that begin with EMAIL_ROUTER_ are the "
+            "router's own, so a secret of a profile needs another"
+        ),
+    )
+    environment.delenv("EMAIL_ROUTER_WORKERS")
+    with pytest.raises(SettingsError, match="did you mean EMAIL_ROUTER_DATABASE_URL"):
+        Settings.read()
+
+
+def test_what_kubernetes_and_docker_say_of_a_service_of_our_name_is_no_mistake(environment: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "2525",
+        "SERVICE_PORT_LMTP": "2525",
+        "PORT": "tcp://10.0.0.1:2525",
+        "PORT_2525_TCP": "tcp://10.0.0.1:2525",
+        "PORT_2525_TCP_PROTO": "tcp",
+        "PORT_2525_TCP_PORT": "2525",
+        "PORT_2525_TCP_ADDR": "10.0.0.1",
+        "LMTP_SERVICE_HOST": "10.0.0.2",
+        "LMTP_PORT_24_TCP_ADDR": "10.0.0.2",
+        "UNKNOWN": "",  # an empty variable counts as none
+    }.items():
+        environment.setenv(f"EMAIL_ROUTER_{name}", value)
+    assert Settings.read().database_url is None
+    environment.setenv("EMAIL_ROUTER_PORT", "2525")
+    with pytest.raises(SettingsError, match="EMAIL_ROUTER_PORT: there is no such variable"):
+        Settings.read()
+
+
 def test_a_lease_that_is_not_a_number(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("EMAIL_ROUTER_LEASE", "soon")
     with pytest.raises(SettingsError, match=r"^EMAIL_ROUTER_LEASE: should be a valid number"):
