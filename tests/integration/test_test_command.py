@@ -471,7 +471,7 @@ def test_a_pop3_mailbox(trial: Trial, incoming: Profile, dovecot: Dovecot, mailb
     dovecot.append(mailbox, MESSAGE)
     keys: dict[str, Any] = {"transport": "pop3", "port": dovecot.pop3, "security": "starttls", "after": "delete"}
     said = trial(incoming(**keys), "--owner", mailbox)
-    assert f"[incoming.staff] {mailbox} (pop3 INBOX at {HOST})" in said
+    assert f"[incoming.staff] {mailbox} (pop3 INBOX at {HOST}:{dovecot.pop3} with starttls)" in said
     assert "TLSv1.3; the certificate is from CRM email router test authority, valid until 20" in said
     assert "UIDL, TOP, PIPELINING, SASL PLAIN" in said
     assert "INBOX: 1 message, " in said
