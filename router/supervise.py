@@ -104,6 +104,10 @@ class Supervisor(Generic[Key]):
         """Run a job until it returns or is cancelled; a bug is told, and the job starts again, ever more slowly."""
         if before:
             await asyncio.wait(before)
+        with job.health:
+            await self._run(job)
+
+    async def _run(self, job: Job) -> None:
         backoff = Backoff(first=1.0, longest=LONGEST_PAUSE)
         clock = asyncio.get_running_loop().time
         while True:

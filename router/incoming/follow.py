@@ -5,7 +5,7 @@ waits.
 """
 
 import asyncio
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
@@ -123,6 +123,7 @@ class Follower:
         self._health = health
         self._readers: dict[str, Reader] = {}
         self._healths: dict[int, Health] = {lease.source_id: health}  # by source
+        self._folders = ExitStack()
         self._retry = asyncio.Event()
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
 
@@ -132,6 +133,10 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until canceled or another process holds it. What fails is tried again, ever more slowly."""
+        with self._folders:
+            await self._run()
+
+    async def _run(self) -> None:
         pauses = Pauses()
         while True:
             try:
@@ -236,5 +241,6 @@ class Follower:
     def _health_of(self, folder: str, source_id: int) -> Health:
         if source_id not in self._healths:
             note = partial(sources.note_fault, self._database, source_id)
-            self._healths[source_id] = Health(FAULT, note, self._log.bind(folder=folder))
+            health = Health(FAULT, note, self._log.bind(folder=folder), kind="folder", profile=self._profile.name)
+            self._healths[source_id] = self._folders.enter_context(health)
         return self._healths[source_id]

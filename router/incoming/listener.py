@@ -15,7 +15,7 @@ from router.group import Group
 from router.health import Health
 from router.incoming.copies import Addressee, Parsers, read_messages
 from router.incoming.forward import read_forwards
-from router.incoming.promote import promote_batch, tell
+from router.incoming.promote import promote_and_tell
 from router.model import Copy, Decision, normalize
 from router.model.token import untag
 from router.profile import IncomingProfile, Profiles
@@ -57,7 +57,7 @@ class ListenerIntake:
         self._group: Group[list[Copy], list[Decision]] = Group(self._promote, at_most=_MESSAGES)
         self._lookups: Group[Sequence[str], Mapping[str, ListedOwner]] = Group(self._find)
         self._log = _log.bind(profile=profile.name)
-        self.health = Health("cannot listen now", self._note, self._log)
+        self.health = Health("cannot listen now", self._note, self._log, kind="listener", profile=profile.name)
 
     async def run(self) -> None:
         """Serve until canceled. Where the address is taken (another process of ours, say), try until it is free."""
@@ -145,8 +145,8 @@ class ListenerIntake:
 
     async def _promote(self, groups: Sequence[list[Copy]]) -> list[list[Decision]]:
         copies = [copy for group in groups for copy in group]
-        decisions = await promote_batch(self._database, Batch(copies, keeps=True))
-        tell(self._log, decisions)
+        batch = Batch(copies, keeps=True)
+        decisions = await promote_and_tell(self._database, batch, self._profile.name, self._log)
         rest = iter(decisions)
         return [[next(rest) for _ in group] for group in groups]
 

@@ -131,7 +131,8 @@ class MailboxAssignment:
     def _start(self, lease: Lease, profile: IncomingProfile, owner: Owner | None) -> None:
         held = self._held[lease.source_id] = _Held(profile, owner, lease)
         log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
-        health = Health(FAULT, partial(sources.note_fault, self._database, lease.source_id), log)
+        note = partial(sources.note_fault, self._database, lease.source_id)
+        health = Health(FAULT, note, log, kind="mailbox", profile=profile.name)
         self._followers.start(lease.source_id, Job(partial(self._follow, held, health), health))
         if not lease.begun:
             log.info("reading begins")

@@ -4,17 +4,33 @@ Faults of a message halve its batch until it is alone, and it becomes a dead let
 everything as it was, to be tried again.
 """
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import replace
+from time import perf_counter
 
 import structlog
 
+from router import metrics
 from router.decide import decide_batch
 from router.errors import ContentRefused, DatabaseError, whereabouts
 from router.model import Copy, Decision, Disposition, Message
 from router.repository import inbox
 from router.repository.database import Database
 from router.repository.inbox import Batch
+
+
+async def promote_and_tell(
+    database: Database, batch: Batch, profile: str, log: structlog.BoundLogger
+) -> list[Decision]:
+    """Promote a batch of an incoming profile as `promote_batch` does, and tell log and metrics what became of it."""
+    began = perf_counter()
+    decisions = await promote_batch(database, batch)
+    if decisions:
+        metrics.batch_ended(profile, batch.copies, decisions, perf_counter() - began)
+        counts = Counter(decision.disposition for decision in decisions)
+        # Numbers, never contents.
+        log.info("received", **{one.value: counts[one] for one in Disposition if counts[one]})
+    return decisions
 
 
 async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
@@ -61,12 +77,3 @@ def _fault_of_message(error: Exception) -> str:
     if isinstance(error, DatabaseError):
         raise error
     return f"it could not be judged: {whereabouts(error)}"
-
-
-def tell(log: structlog.BoundLogger, decisions: Sequence[Decision]) -> None:
-    """Log what became of a batch: numbers, never contents."""
-    counts = {disposition.value: 0 for disposition in Disposition}
-    for decision in decisions:
-        counts[decision.disposition] += 1
-    if decisions:
-        log.info("received", **{name: count for name, count in counts.items() if count})

@@ -13,7 +13,7 @@ import structlog
 
 from router.incoming.copies import Addressee, Parsers, read_messages
 from router.incoming.forward import read_forwards
-from router.incoming.promote import promote_batch, tell
+from router.incoming.promote import promote_and_tell
 from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile
 from router.repository import sources
@@ -123,10 +123,9 @@ class Reader:
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies, forwards = portion.copies, self._profile.forwards
         batch = Batch(copies, self.lease, portion.cursor, settles=self._settles, keeps=forwards)
-        decisions = await promote_batch(self._database, batch)
+        decisions = await promote_and_tell(self._database, batch, self._profile.name, self._log)
         if portion.cursor is not None:
             self.lease = replace(self.lease, cursor=portion.cursor)
-        tell(self._log, decisions)
         if not self._settles:
             return
         if forwards:

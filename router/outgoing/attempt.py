@@ -17,6 +17,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from router import metrics
 from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
@@ -185,7 +186,8 @@ class Attempts:
 
 
 def _tell(result: Result, profile: OutgoingProfile) -> None:
-    """Log what became of an email; nothing personal is in it, the rest stands in the email's status_reason."""
+    """Tell log and metrics what became of an email; nothing personal is in it, the rest is in its status_reason."""
+    metrics.attempt_ended(profile.name, result)
     log = _log.bind(email=str(result.email_id), profile=profile.name)
     if lost := for_the_log(result.outcomes):
         log = log.bind(recipients=lost)

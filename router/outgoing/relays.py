@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from router import metrics
 from router.backoff import Backoff
 from router.errors import DatabaseError
 from router.health import Health
@@ -43,6 +44,8 @@ class RelayPool:
             "a relay cannot be used now",
             partial(relays.note_fault, database, profile.name),
             _log.bind(profile=profile.name),
+            kind="relay",
+            profile=profile.name,
         )
         self._replaces = replaces
         self._relay: Relay | None = None
@@ -57,22 +60,24 @@ class RelayPool:
 
     async def run(self) -> None:
         """Open the relay, and close it when it is retired and nothing is under way any more, or when cancelled."""
-        try:
-            if self._replaces:  # what was wrong with the relay before is not what is wrong with this one
-                await self.health.works()
+        with self.health:
             try:
-                await self._open()
-            except TransportError as error:  # the next email tries again
-                await self.fails(error)
-            await self._retired.wait()
-            for _ in range(self.connections + 1):
-                await self.slots.acquire()
-        finally:
-            await self._stack.aclose()
+                if self._replaces:  # what was wrong with the relay before is not what is wrong with this one
+                    await self.health.works()
+                try:
+                    await self._open()
+                except TransportError as error:  # the next email tries again
+                    await self.fails(error)
+                await self._retired.wait()
+                for _ in range(self.connections + 1):
+                    await self.slots.acquire()
+            finally:
+                await self._stack.aclose()
 
     def retire(self) -> None:
         """Close the relay as soon as what is under way has its outcome. No email may choose it after this call."""
         self._retired.set()
+        self.health.close()
         # One slot more goes through the hands of all that wait for one; each sees that it has to choose again.
         self.slots.release()
 
@@ -122,6 +127,7 @@ class Relays:
             else:
                 pool = self._start(profile, replaces=pool is not None)
             self._pools[profile.name] = pool
+            metrics.relay_opened(profile.name, pool.connections)
         for pool in before.values():
             pool.retire()
 
@@ -166,7 +172,8 @@ class Relays:
             pool = self._choose(mailbox)
             async with pool.slots:
                 if pool is self._choose(mailbox):
-                    yield pool
+                    with metrics.relay_in_use(pool.profile.name):
+                        yield pool
                     return
 
     def _choose(self, mailbox: str) -> RelayPool:

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import Self
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from router import metrics
 from router.errors import DatabaseAway
 from router.repository.connect import KEEPALIVE, Server
 from router.repository.faults import translated
@@ -48,6 +50,7 @@ class Database:
                     **KEEPALIVE,
                 },
             )
+        metrics.database_opened(self._connections)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -61,8 +64,16 @@ class Database:
     async def connection(self) -> AsyncIterator["Connection"]:
         """Lend a connection; raises DatabaseAway, ContentRefused or DatabaseError."""
         with translated():
+            asked = perf_counter()
             async with self._pool.acquire() as connection:
-                yield connection
+                metrics.database_waited(perf_counter() - asked)
+                with metrics.database_in_use():
+                    yield connection
+
+    async def ping(self) -> None:
+        """Ask for an answer, and no more; raises as `connection` does."""
+        async with self.connection() as connection:
+            await connection.execute("SELECT 1")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["Connection"]:

@@ -18,6 +18,7 @@ from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from router import metrics
 from router.workers.worker import LENGTH
 
 Answer = TypeVar("Answer")
@@ -48,6 +49,7 @@ class Workers(Generic[Answer, *Arguments]):
         self._limit = limit
         self._size = size
         self._turns = asyncio.Semaphore(size)
+        metrics.workers_opened(size)
         self._idle: list[_Worker] = []  # the last used is used next, so that few are needed where there is little to do
         self._tasks: set[asyncio.Task[list[Answer | Fault]]] = set()
 
@@ -88,23 +90,26 @@ class Workers(Generic[Answer, *Arguments]):
         answers: list[Answer | Fault] = []
         lost = -1  # the number of the piece that last lost a worker
         async with self._turns:
-            while len(answers) < len(pieces):
-                worker = self._idle.pop() if self._idle else await self._start()
-                try:
-                    await worker.answer(pieces[len(answers) :], answers)
-                except EOFError:
-                    status = await worker.ended()
-                    words = self._words(status)
-                    _log.warning("a worker was lost", reason=words)
-                    # Killed from outside, it is not the message's fault: so each has a second try.
-                    again, lost = lost == len(answers), len(answers)
-                    if again or status == -signal.SIGALRM:
-                        answers.append(Fault(words))
-                except BaseException:
-                    await worker.kill()
-                    raise
-                else:
-                    self._idle.append(worker)
+            with metrics.worker_busy():
+                while len(answers) < len(pieces):
+                    worker = self._idle.pop() if self._idle else await self._start()
+                    try:
+                        await worker.answer(pieces[len(answers) :], answers)
+                    except EOFError:
+                        status = await worker.ended()
+                        words = self._words(status)
+                        _log.warning("a worker was lost", reason=words)
+                        metrics.worker_lost()
+                        # Killed from outside, it is not the message's fault: so each has a second try.
+                        again, lost = lost == len(answers), len(answers)
+                        if again or status == -signal.SIGALRM:
+                            answers.append(Fault(words))
+                            metrics.piece_ended("given_up")
+                    except BaseException:
+                        await worker.kill()
+                        raise
+                    else:
+                        self._idle.append(worker)
         return answers
 
     async def _start(self) -> "_Worker":
@@ -181,6 +186,7 @@ class _Worker:
         for _ in pieces:
             answer, words = await self._answers.next()
             answers.append(answer if words is None else Fault(words))
+            metrics.piece_ended("answered" if words is None else "failed")
 
     async def ended(self) -> int:
         """Wait for its end, which has begun, and return its exit status, or minus the signal that ended it."""

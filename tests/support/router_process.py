@@ -118,6 +118,7 @@ async def new_router(database: str, tmp_path: Path) -> AsyncIterator[NewRouter]:
             "EMAIL_ROUTER_DATA": str(folder / "data"),
             "EMAIL_ROUTER_LEASE": str(lease),
             "EMAIL_ROUTER_LOG_FORMAT": "json",
+            "EMAIL_ROUTER_CONSOLE": "off",
         }
         router = RouterProcess(inherited | settings | SECRETS | environment, folder / "log")
         started.append(router)

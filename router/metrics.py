@@ -1,0 +1,298 @@
+"""The numbers of this process, for Prometheus; docs/metrics.md lists them.
+
+They count what this process did since it started, and are fed where it becomes known: what a batch became, what an
+attempt became. Nothing is computed when they are asked for. Labels are names of profiles and words of our own, never
+addresses: ten thousand mailboxes make no more series than one.
+"""
+
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from typing import Final, Literal, get_args
+
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from router import __version__
+from router.health import Part, parts, parts_at_fault
+from router.model import Copy, Decision, Disposition, Result
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+
+_ATTEMPT_OUTCOMES: Final = {"sent": "sent", "failed": "failed", "unknown": "unknown", "pending_send": "deferred"}
+_RECIPIENT_OUTCOMES: Final = ("accepted", "deferred", "refused", "unknown")
+
+PieceOutcome = Literal["answered", "failed", "given_up"]
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it without types
+
+_registry: Final = CollectorRegistry()
+
+# --- Incoming --------------------------------------------------------------------------------------------------------
+
+_copies: Final = Counter(
+    "email_router_copies_total",
+    "Copies of messages that were decided, by disposition.",
+    ["profile", "disposition"],
+    registry=_registry,
+)
+_copy_bytes: Final = Counter(
+    "email_router_copy_bytes_total",
+    "Size of the copies that were decided, as fetched or received.",
+    ["profile"],
+    registry=_registry,
+)
+_arrival_to_commit: Final = Histogram(
+    "email_router_arrival_to_commit_seconds",
+    "From a copy's arrival on the mail server, which many servers tell in whole seconds, to the commit of its "
+    "disposition; without duplicates, which may have been read before.",
+    ["profile"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86400),
+    registry=_registry,
+)
+_batch_copies: Final = Histogram(
+    "email_router_batch_copies",
+    "Copies in one batch, which is one transaction if nothing is wrong with it.",
+    buckets=(1, 2, 5, 10, 25, 50, 100),
+    registry=_registry,
+)
+_batch_seconds: Final = Histogram(
+    "email_router_batch_seconds",
+    "From the beginning of a batch's transaction to its commit, halving included where a message is at fault.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=_registry,
+)
+
+# --- Outgoing --------------------------------------------------------------------------------------------------------
+
+_attempts: Final = Counter(
+    "email_router_attempts_total",
+    "Attempts to send an email that ended, by outcome: sent, deferred (tried again), failed, unknown.",
+    ["profile", "outcome"],
+    registry=_registry,
+)
+_recipients: Final = Counter(
+    "email_router_recipients_total",
+    "Recipients in these attempts, by the relay's answer: accepted, deferred, refused, unknown.",
+    ["profile", "outcome"],
+    registry=_registry,
+)
+_relay_connections: Final = Gauge(
+    "email_router_relay_connections_in_use",
+    "Connections to the relay that carry an email now.",
+    ["profile"],
+    registry=_registry,
+)
+_relay_limit: Final = Gauge(
+    "email_router_relay_connections_limit",
+    "The most connections to the relay that this process uses.",
+    ["profile"],
+    registry=_registry,
+)
+_outbox_due: Final = Gauge(
+    "email_router_outbox_due",
+    "Emails of approved owners that are due and that no process is sending, counted up to 10000; the same in every "
+    "process, and renewed every 15 seconds.",
+    registry=_registry,
+)
+_outbox_oldest: Final = Gauge(
+    "email_router_outbox_oldest_due_seconds",
+    "How long the first of these emails has been due; 0 where there is none.",
+    registry=_registry,
+)
+
+# --- This process ----------------------------------------------------------------------------------------------------
+
+_pieces: Final = Counter(
+    "email_router_worker_pieces_total",
+    "Messages that the worker processes read, by outcome: answered, failed (by a mistake of the router's), given_up.",
+    ["outcome"],
+    registry=_registry,
+)
+_workers_lost: Final = Counter(
+    "email_router_workers_lost_total",
+    "Worker processes that ended in the middle of their work, and were replaced.",
+    registry=_registry,
+)
+_workers_busy: Final = Gauge("email_router_workers_busy", "Worker processes that are reading now.", registry=_registry)
+_workers_limit: Final = Gauge("email_router_workers_limit", "The most worker processes there are.", registry=_registry)
+_database_connections: Final = Gauge(
+    "email_router_database_connections_in_use", "Connections to the database in use now.", registry=_registry
+)
+_database_limit: Final = Gauge(
+    "email_router_database_connections_limit", "The most connections to the database.", registry=_registry
+)
+_database_wait: Final = Histogram(
+    "email_router_database_connection_wait_seconds",
+    "Wait for a free connection to the database.",
+    buckets=(0.001, 0.01, 0.1, 1, 10),
+    registry=_registry,
+)
+for _outcome in get_args(PieceOutcome):
+    _pieces.labels(_outcome)
+Info("email_router_build", "The version of the router, and of Python.", registry=_registry).info(
+    {"version": __version__, "python": platform.python_version()}
+)
+ProcessCollector(registry=_registry)
+
+# --- What is counted by profile --------------------------------------------------------------------------------------
+
+_OF_INCOMING: Final[tuple[MetricWrapperBase, ...]] = (_copies, _copy_bytes, _arrival_to_commit)
+_OF_OUTGOING: Final[tuple[MetricWrapperBase, ...]] = (_attempts, _recipients, _relay_connections, _relay_limit)
+
+_incoming: Final[set[str]] = set()
+_outgoing: Final[set[str]] = set()
+_OF_THE_PROCESS: Final[Sequence[Part]] = [("console", ""), ("job", "")]
+_served = _OF_THE_PROCESS
+
+
+class _Health(Collector):
+    """What router.health counts, for the profiles that are served."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield both families; of every part, so that there is a zero where all is well."""
+        mailboxes = GaugeMetricFamily(
+            "email_router_mailboxes", "Mailboxes that this process reads.", labels=["profile"]
+        )
+        faults = GaugeMetricFamily(
+            "email_router_faults",
+            "Parts of this process that do not work now, by kind: mailbox, folder, listener, relay, console, job (of "
+            "the router's own, by a bug).",
+            labels=["kind", "profile"],
+        )
+        counted, at_fault = parts(), parts_at_fault()
+        for kind, profile in _served:
+            faults.add_metric([kind, profile], at_fault.get((kind, profile), 0))
+            if kind == "mailbox":
+                mailboxes.add_metric([profile], counted.get((kind, profile), 0))
+        yield from (mailboxes, faults)
+
+
+_registry.register(_Health())
+
+
+def serve(parts_of_profiles: Sequence[Part]) -> None:
+    """Tell the mailbox, listener and relay profiles that are served from now on, whenever they change.
+
+    Each begins with zeros. What was counted for any other is removed, and what still comes of it is not counted.
+    """
+    _keep(_incoming, {name for kind, name in parts_of_profiles if kind != "relay"}, _OF_INCOMING)
+    _keep(_outgoing, {name for kind, name in parts_of_profiles if kind == "relay"}, _OF_OUTGOING)
+    folders: list[Part] = [("folder", name) for kind, name in parts_of_profiles if kind == "mailbox"]
+    global _served  # noqa: PLW0603  # replaced as a whole, since another thread may be reading it
+    _served = [*_OF_THE_PROCESS, *parts_of_profiles, *folders]
+    for name in _incoming:
+        for disposition in Disposition:
+            _copies.labels(name, disposition.value)
+        _copy_bytes.labels(name)
+        _arrival_to_commit.labels(name)
+    for name in _outgoing:
+        for outcome in _ATTEMPT_OUTCOMES.values():
+            _attempts.labels(name, outcome)
+        for state in _RECIPIENT_OUTCOMES:
+            _recipients.labels(name, state)
+        _relay_connections.labels(name)
+
+
+def _keep(served: set[str], wanted: set[str], metrics: Sequence[MetricWrapperBase]) -> None:
+    for name in served - wanted:
+        for metric in metrics:
+            metric.remove_by_labels({"profile": name})
+    served.clear()
+    served.update(wanted)
+
+
+# --- What feeds them -------------------------------------------------------------------------------------------------
+
+
+def batch_ended(profile: str, copies: Sequence[Copy], decisions: Sequence[Decision], seconds: float) -> None:
+    """Count what became of a batch of an incoming profile; one decision per copy, `seconds` until the commit."""
+    _batch_copies.observe(len(copies))
+    _batch_seconds.observe(seconds)
+    if profile not in _incoming:
+        return
+    now = datetime.now(UTC)
+    for copy, decision in zip(copies, decisions, strict=True):
+        _copies.labels(profile, decision.disposition.value).inc()
+        _copy_bytes.labels(profile).inc(len(copy.content))
+        if decision.disposition is not Disposition.DUPLICATE:
+            _arrival_to_commit.labels(profile).observe(max(0.0, (now - copy.received_at).total_seconds()))
+
+
+def attempt_ended(profile: str, result: Result) -> None:
+    """Count what an attempt through an outgoing profile came to, once it is recorded."""
+    if profile not in _outgoing:
+        return
+    _attempts.labels(profile, _ATTEMPT_OUTCOMES[result.status]).inc()
+    for outcome in result.outcomes:
+        _recipients.labels(profile, outcome.state).inc()
+
+
+def relay_opened(profile: str, connections: int) -> None:
+    """Tell how many connections an outgoing profile may use."""
+    if profile in _outgoing:
+        _relay_limit.labels(profile).set(connections)
+
+
+def relay_in_use(profile: str) -> AbstractContextManager[None]:
+    """While it is entered, one more connection of an outgoing profile carries an email."""
+    return _relay_connections.labels(profile).track_inprogress() if profile in _outgoing else nullcontext()
+
+
+def outbox_sampled(due: int, oldest: float) -> None:
+    """Tell how many emails are due, and for how many seconds the first of them has been."""
+    _outbox_due.set(due)
+    _outbox_oldest.set(oldest)
+
+
+def workers_opened(size: int) -> None:
+    """Tell how many worker processes there may be."""
+    _workers_limit.set(size)
+
+
+def worker_busy() -> AbstractContextManager[None]:
+    """While it is entered, one more worker process is busy."""
+    return _workers_busy.track_inprogress()
+
+
+def piece_ended(outcome: PieceOutcome) -> None:
+    """Count what became of a message that a worker process was to read."""
+    _pieces.labels(outcome).inc()
+
+
+def worker_lost() -> None:
+    """Count a worker process that ended in the middle of its work."""
+    _workers_lost.inc()
+
+
+def database_opened(connections: int) -> None:
+    """Tell how many connections to the database there may be."""
+    _database_limit.set(connections)
+
+
+def database_waited(seconds: float) -> None:
+    """Count a wait for a free connection to the database."""
+    _database_wait.observe(seconds)
+
+
+def database_in_use() -> AbstractContextManager[None]:
+    """While it is entered, one more connection to the database is in use."""
+    return _database_connections.track_inprogress()
+
+
+def exposition() -> bytes:
+    """All of it, in Prometheus' text format 0.0.4 (CONTENT_TYPE). Takes milliseconds: call it in a thread."""
+    return generate_latest(_registry)

@@ -1,0 +1,272 @@
+"""The metrics: their names and types, the page that lists them, and that they are gone with their profile."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import structlog
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from router import metrics
+from router.health import Health, Part, parts, parts_at_fault
+from router.model import Copy, Decision, Disposition, Message, Result, Rule
+from tests.servers.promtool import promtool
+from tests.support.console import Series, parse, value
+from tests.support.paths import ROOT
+from transports.base import Outcome, Place
+
+PAGE = ROOT / "docs/metrics.md"
+SERVED: list[Part] = [("mailbox", "staff"), ("listener", "copies"), ("relay", "mx")]
+LABELS = {"profile", "disposition", "outcome", "kind", "le", "version", "python"}
+SERIES = {
+    'up{job="email-router"}': "0x40",
+    'email_router_faults{kind="relay",profile="mx"}': "1x40",
+    'email_router_faults{kind="mailbox",profile="staff"}': "0x40",
+    "email_router_outbox_oldest_due_seconds": "0+60x40",
+    'email_router_attempts_total{profile="mx",outcome="sent"}': "0+1x40",
+    'email_router_attempts_total{profile="mx",outcome="unknown"}': "0x35 1x5",
+    'email_router_copies_total{profile="staff",disposition="dead"}': "0x35 1x5",
+    'email_router_copies_total{profile="copies",disposition="dead"}': "1x40",
+    'email_router_arrival_to_commit_seconds_bucket{profile="staff",le="60"}': "0x40",
+    'email_router_arrival_to_commit_seconds_bucket{profile="staff",le="300"}': "0+10x40",
+    'email_router_arrival_to_commit_seconds_bucket{profile="staff",le="+Inf"}': "0+10x40",
+    'email_router_database_connection_wait_seconds_bucket{le="1"}': "0x40",
+    'email_router_database_connection_wait_seconds_bucket{le="10"}': "0+10x40",
+    'email_router_database_connection_wait_seconds_bucket{le="+Inf"}': "0+10x40",
+}
+FIRED = {
+    "EmailRouterDown": "{job: email-router}",
+    "EmailRouterFault": "{kind: relay, profile: mx}",
+    "EmailRouterMailDoesNotLeave": "{}",
+    "EmailRouterOutcomeUnknown": "{profile: mx}",
+    "EmailRouterDeadLetter": "{profile: staff}",
+    "EmailRouterSlow": "{}",
+    "EmailRouterDatabaseBusy": "{}",
+}
+PROCESS = re.compile(r"process_\w+")
+
+
+@pytest.fixture(autouse=True)
+def served() -> Iterator[None]:
+    metrics.serve(SERVED)
+    metrics.relay_opened("mx", 4)
+    yield
+    metrics.serve([])
+
+
+def numbers() -> Series:
+    return parse(metrics.exposition().decode())
+
+
+def families() -> list[Metric]:
+    return list(text_string_to_metric_families(metrics.exposition().decode()))
+
+
+def copy(number: int, age: timedelta = timedelta(seconds=2)) -> Copy:
+    return Copy(
+        id=uuid4(),
+        source_id=1,
+        place=Place("1", str(number)),
+        owner_id=uuid4(),
+        default_rule=Rule.ALL,
+        received_at=datetime.now(UTC) - age,
+        message=Message(),
+        content=b"x" * 100,
+    )
+
+
+def decision(disposition: Disposition) -> Decision:
+    return Decision(disposition, Rule.ALL, ())
+
+
+def result(status: str, *states: str) -> Result:
+    outcomes = tuple(Outcome(f"{number}@in.test", state, "", "") for number, state in enumerate(states))  # type: ignore[arg-type]  # words
+    return Result(uuid4(), uuid4(), status, None, outcomes)  # type: ignore[arg-type]  # likewise
+
+
+# --- Names -----------------------------------------------------------------------------------------------------------
+
+
+def test_prometheus_own_tool_finds_nothing_to_complain_about() -> None:
+    assert promtool("check", "metrics", stdin=metrics.exposition().decode()) == ""
+
+
+def test_names_and_labels_follow_the_conventions() -> None:
+    for family in families():
+        assert family.documentation, family.name
+        assert re.fullmatch(r"email_router_[a-z_]+|process_[a-z_]+", family.name)
+        assert not re.search(r"_(milliseconds|minutes|hours|kilobytes|ms|kb)\b", family.name)
+        for sample in family.samples:
+            assert set(sample.labels) <= LABELS, sample
+            if family.type == "counter":
+                assert sample.name == f"{family.name}_total"
+            elif family.type == "histogram":
+                assert sample.name.removeprefix(family.name) in ("_bucket", "_count", "_sum")
+
+
+def test_the_page_lists_them_all_and_no_other() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    rows = []
+    for family in families():
+        if PROCESS.fullmatch(family.name):
+            continue
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        shown = ", ".join(f"`{label}`" for label in sorted(labels))
+        rows.append(f"| `{name}` | {family.type} | {shown} | {family.documentation} |")
+    assert "\n".join(rows) == "\n".join(re.findall(r"^\| `email_router_.*\|$", page, re.MULTILINE))
+
+
+def test_the_page_names_what_the_process_has() -> None:
+    named = {sample.name for family in families() for sample in family.samples if PROCESS.fullmatch(sample.name)}
+    assert named
+    assert set(PROCESS.findall(PAGE.read_text(encoding="utf-8"))) == named
+
+
+def test_the_rules_of_the_page_speak_of_metrics_that_there_are_and_fire(tmp_path: Path) -> None:
+    *_, rules = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert rules.count("alert:") == 7
+    named = set(re.findall(r"email_router_\w+", rules))
+    assert named <= {name for name, _ in numbers()}
+    (tmp_path / "rules.yml").write_text(rules)
+    said = promtool("check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "rules.yml"))
+    assert "7 rules found" in said
+    fired = "".join(
+        f"      - {{alertname: {name}, eval_time: 40m, exp_alerts: [{{exp_labels: {labels}}}]}}\n"
+        for name, labels in FIRED.items()
+    )
+    (tmp_path / "test.yml").write_text(
+        "rule_files: [rules.yml]\ntests:\n  - interval: 1m\n    input_series:\n"
+        + "".join(f"      - {{series: '{series}', values: '{values}'}}\n" for series, values in SERIES.items())
+        + f"    alert_rule_test:\n{fired}"
+    )
+    # Their words are not compared.
+    rules = re.sub(r"^        annotations:\n.*\n", "", rules, flags=re.MULTILINE)
+    (tmp_path / "rules.yml").write_text(rules)
+    promtool("test", "rules", str(tmp_path / "test.yml"))
+
+
+# --- What becomes of a batch and of an attempt -----------------------------------------------------------------------
+
+
+def test_a_batch_is_counted_by_what_became_of_its_copies() -> None:
+    before = numbers()
+    copies = [copy(1), copy(2), copy(3, timedelta(days=400)), copy(4, timedelta(seconds=-5))]
+    became = [Disposition.PROMOTED, Disposition.IGNORED, Disposition.DUPLICATE, Disposition.PROMOTED]
+    metrics.batch_ended("staff", copies, [decision(one) for one in became], 0.02)
+    after = numbers()
+
+    def more(name: str, **labels: str) -> float:
+        return value(after, name, **labels) - value(before, name, **labels)
+
+    assert [
+        more("email_router_copies_total", profile="staff", disposition=one)
+        for one in ("promoted", "duplicate", "ignored", "held", "dead")
+    ] == [2, 1, 1, 0, 0]
+    assert more("email_router_copy_bytes_total", profile="staff") == 400
+    # A duplicate may have been read years ago; a mail server's clock may be ahead of ours.
+    assert more("email_router_arrival_to_commit_seconds_count", profile="staff") == 3
+    assert more("email_router_arrival_to_commit_seconds_bucket", profile="staff", le="0.05") == 1
+    assert more("email_router_arrival_to_commit_seconds_bucket", profile="staff", le="5.0") == 3
+    assert more("email_router_batch_copies_bucket", le="2.0") == 0
+    assert more("email_router_batch_copies_bucket", le="5.0") == 1
+    assert more("email_router_batch_seconds_count") == 1
+
+
+def test_an_attempt_is_counted_with_its_recipients() -> None:
+    metrics.attempt_ended("mx", result("sent", "accepted", "accepted", "refused"))
+    metrics.attempt_ended("mx", result("pending_send", "deferred"))
+    metrics.attempt_ended("mx", result("failed"))
+    after = numbers()
+    assert {
+        outcome: value(after, "email_router_attempts_total", profile="mx", outcome=outcome)
+        for outcome in ("sent", "deferred", "failed", "unknown")
+    } == {"sent": 1, "deferred": 1, "failed": 1, "unknown": 0}
+    assert {
+        outcome: value(after, "email_router_recipients_total", profile="mx", outcome=outcome)
+        for outcome in ("accepted", "deferred", "refused", "unknown")
+    } == {"accepted": 2, "deferred": 1, "refused": 1, "unknown": 0}
+
+
+# --- Profiles come and go --------------------------------------------------------------------------------------------
+
+
+def of_profile(series: Series, profile: str) -> set[str]:
+    return {name for name, labels in series if ("profile", profile) in labels}
+
+
+def test_what_is_counted_by_profile_is_there_at_once_and_gone_with_it() -> None:
+    metrics.batch_ended("staff", [copy(1)], [decision(Disposition.PROMOTED)], 0.1)
+    assert of_profile(numbers(), "staff") == {
+        "email_router_copies_total",
+        "email_router_copy_bytes_total",
+        "email_router_arrival_to_commit_seconds_bucket",
+        "email_router_arrival_to_commit_seconds_count",
+        "email_router_arrival_to_commit_seconds_sum",
+        "email_router_mailboxes",
+        "email_router_faults",
+    }
+    assert len(of_profile(numbers(), "mx")) == 5
+    metrics.serve([part for part in SERVED if part[1] == "copies"])
+    with metrics.relay_in_use("mx"):
+        # The last of them end after their profile has gone: nothing may come back.
+        metrics.attempt_ended("mx", result("sent", "accepted"))
+        metrics.relay_opened("mx", 4)
+        metrics.batch_ended("staff", [copy(2)], [decision(Disposition.PROMOTED)], 0.1)
+    assert {profile for profile in ("staff", "copies", "mx") if of_profile(numbers(), profile)} == {"copies"}
+    metrics.serve(SERVED)
+    assert value(numbers(), "email_router_copies_total", profile="staff", disposition="promoted") == 0
+
+
+def test_a_connection_that_outlives_its_profile_takes_nothing_from_the_next_of_that_name() -> None:
+    with metrics.relay_in_use("mx"):
+        assert value(numbers(), "email_router_relay_connections_in_use", profile="mx") == 1
+        metrics.serve([])
+        metrics.serve(SERVED)
+    assert value(numbers(), "email_router_relay_connections_in_use", profile="mx") == 0
+
+
+# --- Faults ----------------------------------------------------------------------------------------------------------
+
+
+async def test_faults_are_counted_by_kind_and_profile_until_they_are_over_or_let_go() -> None:
+    async def note(*_: object) -> None:
+        pass
+
+    async def faults() -> float:
+        return value(numbers(), "email_router_faults", kind="mailbox", profile="staff")
+
+    def mailbox() -> Health:
+        return Health("at fault", note, structlog.get_logger(), kind="mailbox", profile="staff")
+
+    one, other = mailbox(), mailbox()
+    await other.fails("refused before it counts")
+    assert value(numbers(), "email_router_mailboxes", profile="staff") == 0
+    for _ in range(2):
+        one.__enter__()
+    assert await faults() == 0
+    other.__enter__()
+    assert await faults() == 1
+    await other.works()
+    assert value(numbers(), "email_router_mailboxes", profile="staff") == 2
+    assert await faults() == 0
+    await one.fails("refused")
+    await one.fails("still refused")
+    await other.fails("refused")
+    assert await faults() == 2
+    await one.works()
+    await one.works()
+    assert await faults() == 1
+    assert value(numbers(), "email_router_faults", kind="folder", profile="staff") == 0
+    for _ in range(2):
+        other.close()
+    await other.fails("a word that comes late")
+    await other.works()
+    assert await faults() == 0
+    assert value(numbers(), "email_router_mailboxes", profile="staff") == 1
+    one.close()
+    assert (parts()["mailbox", "staff"], parts_at_fault()["mailbox", "staff"]) == (0, 0)
