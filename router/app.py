@@ -18,6 +18,7 @@ from router.incoming.copies import Parsers
 from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.read import read
+from router.operations.ready import Readiness, sample_queue
 from router.outgoing.sender import Sender
 from router.postgres.disk import watch_disk
 from router.postgres.dsn import writable
@@ -32,6 +33,7 @@ from router.repository.owners import list_owners
 from router.repository.schema import check_schema
 from router.settings import Settings
 from router.supervise import Job, Supervisor
+from router.web.server import Console
 from router.workers.pool import Workers
 from transports import ListenerSettings
 
@@ -93,10 +95,25 @@ def _tell_away(state: RetryCallState) -> None:
     _log.warning("the database is away, and tried again", reason=reason, pause=round(state.upcoming_sleep, 1))
 
 
+@asynccontextmanager
+async def console_of(settings: Settings, readiness: Readiness) -> AsyncIterator[None]:
+    """Serve the console meanwhile, unless it is off; whatever happens to it, mail goes on."""
+    jobs: Supervisor[str] = Supervisor()
+    if settings.console_address is not None:
+        console = Console(settings.console_address, readiness.reasons)
+        jobs.start("console", Job(console.run, console.health))
+    try:
+        yield
+    finally:
+        await jobs.close()
+
+
 async def run(settings: Settings, store: ProfileStore) -> None:
     """Bring mail in and send mail out until SIGTERM or SIGINT."""
     stop = stop_on_signals()
+    readiness = Readiness()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(console_of(settings, readiness))
         opening = asyncio.create_task(
             stack.enter_async_context(migrated_database_of(settings)), name="open the database"
         )
@@ -108,10 +125,11 @@ async def run(settings: Settings, store: ProfileStore) -> None:
             await asyncio.wait([opening])
             return
         stopped.cancel()
-        database = await opening
+        readiness.database = database = await opening
         parsers = await stack.enter_async_context(parsers_of(settings))
         watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None
-        await serve(database, parsers, store, timedelta(seconds=settings.lease), stop, watch)
+        lease = timedelta(seconds=settings.lease)
+        await serve(database, parsers, store, lease, stop, readiness=readiness, watch=watch)
 
 
 def parsers_of(settings: Settings) -> Parsers:
@@ -125,13 +143,15 @@ async def serve(
     store: ProfileStore,
     lease: timedelta,
     stop: asyncio.Event,
+    *,
+    readiness: Readiness | None = None,
     watch: Watch | None = None,
 ) -> None:
     """Do all the work of one router process until told to stop; `lease` is how long it counts as alive unheard.
 
     `watch` looks after the disk of the database, where it is ours.
     """
-    router = Router(database, parsers, store, lease, watch)
+    router = Router(database, parsers, store, lease, readiness or Readiness(), watch)
     await router.start()
     try:
         await stop.wait()
@@ -143,12 +163,19 @@ class Router:
     """One router process: its jobs, each of which a bug ends for itself alone, and what they go by."""
 
     def __init__(
-        self, database: Database, parsers: Parsers, store: ProfileStore, lease: timedelta, watch: Watch | None = None
+        self,
+        database: Database,
+        parsers: Parsers,
+        store: ProfileStore,
+        lease: timedelta,
+        readiness: Readiness,
+        watch: Watch | None,
     ) -> None:
         self._database = database
         self._parsers = parsers
         self._store = store
         self._lease = lease
+        self._readiness = readiness
         self._watch = watch
         self._process_id = uuid4()
         self._jobs: Supervisor[str] = Supervisor()
@@ -162,8 +189,9 @@ class Router:
         """Start all jobs. Raises DatabaseError where the database does not hear that this process lives."""
         await processes.beat(self._database, self._process_id)
         self._heartbeat.start("heartbeat", self._job("heartbeat", self._beat))
-        self._jobs.want(self._wanted())
         profiles = self._store.profiles
+        self._readiness.serve(profiles)
+        self._jobs.want(self._wanted())
         _log.info("running", incoming=len(profiles.incoming), outgoing=len(profiles.outgoing))
         await self._tell()
 
@@ -181,6 +209,7 @@ class Router:
         return {
             "mailboxes": self._job("mailboxes", self._mailboxes.run),
             "sender": self._job("sender", self._send),
+            "metrics": self._job("metrics", partial(sample_queue, self._database)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
             **({"disk": self._disk(self._watch)} if self._watch else {}),
             **{f"listener {one.name}": self._listener(one) for one in self._store.profiles.incoming if one.listens},
@@ -203,6 +232,7 @@ class Router:
 
     async def _update(self, change: Change) -> None:
         """Go by the profiles as they are now: only what a change is about is started, stopped or tried again."""
+        self._readiness.serve(self._store.profiles)
         self._mailboxes.update(self._store.profiles)
         await self._sender.update(self._store.profiles)
         self._jobs.want(self._wanted())

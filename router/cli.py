@@ -69,6 +69,17 @@ def run(
 
 
 @app.command()
+def healthz() -> None:
+    """Ask the router of this machine whether it lives; for health checks.
+
+    It asks for /healthz at EMAIL_ROUTER_CONSOLE; where that is off there is nothing to ask, and the status is 0.
+    """
+    from router.commands import healthz as commands
+
+    commands.ask()
+
+
+@app.command()
 def demo() -> None:
     """Show everything with a sample CRM and sample mail.
 

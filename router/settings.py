@@ -3,7 +3,9 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -34,6 +36,34 @@ def _folder(for_root: str, variable: str, otherwise: str) -> Path:
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleAddress:
+    """Where the console is served: an IPv4 or IPv6 address, and a port from 1 on."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "127.0.0.1:8025" or "[::1]:8025". Raises ValueError, in an admin's words."""
+        host, _, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        try:
+            address = IPv6Address(host[1:-1]) if bracketed else IPv4Address(host)
+            number = int(port) if port.isascii() and port.isdigit() else 0
+        except ValueError:
+            address, number = None, 0
+        if address is None or not 0 < number < 65536:
+            raise ValueError(
+                f"{text!r} is no address to listen at: write 127.0.0.1:8025, [::1]:8025, 0.0.0.0:8025 for all IPv4 "
+                "addresses of this machine, or off"
+            )
+        return cls(str(address), number)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Settings(BaseSettings):
@@ -97,6 +127,11 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds that reading one message may take; one that takes longer is a dead letter.",
     )
+    console: str = Field(
+        default="127.0.0.1:8025",
+        description="Address and port at which it answers HTTP: `/healthz`, `/readyz`, `/metrics`; `[::1]:8025` for "
+        "IPv6, `0.0.0.0:8025` for other machines too, `off` for nobody. It asks for no password.",
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info", description="The least that is logged: `debug`, `info`, `warning` or `error`."
     )
@@ -113,6 +148,16 @@ class Settings(BaseSettings):
         if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("it has to begin with postgresql://")
         return value
+
+    @field_validator("console")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return "off" if value.lower() == "off" else str(ConsoleAddress.parse(value))
+
+    @property
+    def console_address(self) -> ConsoleAddress | None:
+        """Where the console is served; None: nowhere."""
+        return None if self.console == "off" else ConsoleAddress.parse(self.console)
 
     @classmethod
     def read(cls) -> Self:

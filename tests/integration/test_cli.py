@@ -38,6 +38,7 @@ class Cli:
             "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
             "EMAIL_ROUTER_PROFILES": str(self.profiles),
             "EMAIL_ROUTER_DATA": str(folder / "data"),
+            "EMAIL_ROUTER_CONSOLE": "off",
             **environment,
         }
 

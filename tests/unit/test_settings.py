@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import SettingsError
-from router.settings import Settings, table
+from router.settings import ConsoleAddress, Settings, table
 from tests.support.paths import ROOT
 
 ENVIRONMENT_PAGE = ROOT / "docs/environment.md"
@@ -61,6 +61,45 @@ def test_reads_every_variable(environment: pytest.MonkeyPatch) -> None:
     assert settings.postgres_listen == "127.0.0.1"
     assert (settings.lease, settings.log_level, settings.log_format) == (2.5, "debug", "json")
     assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8025", ConsoleAddress("127.0.0.1", 8025)),
+        ("0.0.0.0:80", ConsoleAddress("0.0.0.0", 80)),
+        ("[::1]:8025", ConsoleAddress("::1", 8025)),
+        ("[0:0::1]:65535", ConsoleAddress("::1", 65535)),
+        ("off", None),
+        ("OFF", None),
+    ],
+)
+def test_the_console_has_an_address_or_is_off(
+    environment: pytest.MonkeyPatch, text: str, address: ConsoleAddress | None
+) -> None:
+    environment.setenv("EMAIL_ROUTER_CONSOLE", text)
+    settings = Settings.read()
+    assert settings.console_address == address
+    assert settings.console == ("off" if address is None else str(address))
+
+
+def test_the_console_is_for_this_machine_by_default() -> None:
+    assert Settings.read().console_address == ConsoleAddress("127.0.0.1", 8025)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["8025", ":8025", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:+80", "::1:8025",
+     "[::1]", "[127.0.0.1]:8025", "localhost:8025", "on", "no", "127.0.0.1:80²5", "unix:/run/console"],
+)  # fmt: skip
+def test_a_console_elsewhere_is_a_mistake_in_clear_words(environment: pytest.MonkeyPatch, text: str) -> None:
+    environment.setenv("EMAIL_ROUTER_CONSOLE", text)
+    with pytest.raises(SettingsError) as caught:
+        Settings.read()
+    assert str(caught.value) == (
+        f"EMAIL_ROUTER_CONSOLE: {text!r} is no address to listen at: write 127.0.0.1:8025, [::1]:8025, "
+        "0.0.0.0:8025 for all IPv4 addresses of this machine, or off"
+    )
 
 
 def test_an_empty_variable_is_as_if_it_were_not_there(environment: pytest.MonkeyPatch) -> None:

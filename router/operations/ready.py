@@ -1,0 +1,74 @@
+"""Whether this process can do its work now, and the numbers that have to be looked up for it."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from router import metrics
+from router.errors import DatabaseError
+from router.health import Part, parts, parts_at_fault
+from router.profile import Profiles
+from router.repository.database import Database
+from router.repository.queue import read_queue
+
+_log = structlog.get_logger(__name__)
+
+_PATIENCE: Final = 2.0  # seconds that the database may take to answer
+_EVERY: Final = 15.0  # seconds from one look at the queue to the next; Prometheus rarely asks more often
+
+
+class Readiness:
+    """What this process can work with: in the beginning no database and no profiles."""
+
+    def __init__(self) -> None:
+        self.database: Database | None = None
+        self._parts: Sequence[Part] = ()
+
+    def serve(self, profiles: Profiles) -> None:
+        """Tell which profiles are served from now on. Call it before anything of a new one runs."""
+        self._parts = [
+            *(("listener" if profile.listens else "mailbox", profile.name) for profile in profiles.incoming),
+            *(("relay", profile.name) for profile in profiles.outgoing),
+        ]
+        metrics.serve(self._parts)
+
+    async def reasons(self) -> Sequence[str]:
+        """Why it cannot do its work, in an admin's words; none if the database answers and a profile works.
+
+        A profile works unless all of it is at fault: its listener, its relay, or each mailbox that this process reads.
+        """
+        return [*await self._of_the_database(), *self._of_the_profiles()]
+
+    async def _of_the_database(self) -> Sequence[str]:
+        if self.database is None:
+            return ["the database is not open yet"]
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self.database.ping()
+        except (DatabaseError, TimeoutError) as error:
+            # Whoever asks may be no admin: names and addresses are for the log.
+            _log.debug("not ready", reason=str(error) or f"no answer within {_PATIENCE:g} s")
+            return ["the database does not answer"]
+        return []
+
+    def _of_the_profiles(self) -> Sequence[str]:
+        if not self._parts:
+            return ["no profile is served yet"]
+        here, at_fault = parts(), parts_at_fault()
+        if any(at_fault.get(part, 0) == 0 or at_fault[part] < here[part] for part in self._parts):
+            return []
+        return [f"profile {name}: every {kind} of it is at fault" for kind, name in self._parts]
+
+
+async def sample_queue(database: Database) -> None:
+    """Keep the metrics of the outbox up to date, until canceled."""
+    while True:
+        try:
+            queue = await read_queue(database)
+        except DatabaseError as error:
+            _log.debug("the outbox cannot be looked at now", reason=str(error))
+        else:
+            metrics.outbox_sampled(queue.due, queue.oldest)
+        await asyncio.sleep(_EVERY)

@@ -1,0 +1,56 @@
+"""What is served: whether this process lives, whether it is ready, and its numbers.
+
+    /healthz    200 while the event loop runs, also while the router waits for a profile or its database
+    /readyz     200 if it can do its work, else 503 with the reasons
+    /metrics    for Prometheus
+
+However many ask at once, each answer is made once for all of them: nobody can keep the database or a thread busy.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from router import __version__, metrics
+from router.group import Group
+
+Reasons = Callable[[], Awaitable[Sequence[str]]]
+"""Why this process cannot do its work, in words; empty if it can. Ends within a few seconds, and raises nothing."""
+
+Answer = TypeVar("Answer")
+
+_FRESH: Final = {"Cache-Control": "no-store"}
+
+
+def console_app(reasons: Reasons) -> Starlette:
+    """Make the application; `reasons` answers for /readyz."""
+    asked: Group[None, Sequence[str]] = Group(_once(reasons))
+    scraped: Group[None, bytes] = Group(_once(lambda: asyncio.to_thread(metrics.exposition)))
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "alive", "version": __version__}, headers=_FRESH)
+
+    async def readyz(_: Request) -> Response:
+        why_not = await asked.add(None)
+        if why_not:
+            return JSONResponse({"status": "not ready", "reasons": list(why_not)}, 503, headers=_FRESH)
+        return JSONResponse({"status": "ready"}, headers=_FRESH)
+
+    async def numbers(_: Request) -> Response:
+        return Response(await scraped.add(None), headers={"Content-Type": metrics.CONTENT_TYPE, **_FRESH})
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", numbers)])
+
+
+def _once(make: Callable[[], Awaitable[Answer]]) -> Callable[[Sequence[None]], Awaitable[Sequence[Answer]]]:
+    """Make one answer for all who ask at once."""
+
+    async def flush(askers: Sequence[None]) -> Sequence[Answer]:
+        return [await make()] * len(askers)
+
+    return flush

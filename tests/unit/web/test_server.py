@@ -1,0 +1,307 @@
+"""The console's server: its answers, and that neither a taken address nor a client can do harm."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing, suppress
+
+import pytest
+from structlog.testing import capture_logs
+
+from router import __version__, metrics
+from router.health import parts, parts_at_fault
+from router.settings import ConsoleAddress
+from router.web import server
+from router.web.ask import is_alive
+from router.web.server import Console
+from tests.servers.ports import free_port
+from tests.support.console import get, parse, value, wait_for
+
+Reasons = Callable[[], Awaitable[Sequence[str]]]
+
+
+@asynccontextmanager
+async def console(port: int, *reasons: str, host: str = "127.0.0.1") -> AsyncIterator["asyncio.Task[None]"]:
+    """A console that gives these reasons why it is not ready, once it answers."""
+
+    async def answer() -> Sequence[str]:
+        return reasons
+
+    async with serving(port, answer, host) as task:
+        await wait_for(port, "/healthz", 200, host=host)
+        yield task
+
+
+@asynccontextmanager
+async def serving(port: int, reasons: Reasons, host: str = "127.0.0.1") -> AsyncIterator["asyncio.Task[None]"]:
+    served = Console(ConsoleAddress(host, port), reasons)
+
+    async def run() -> None:
+        with served.health:
+            await served.run()
+
+    task = asyncio.create_task(run())
+    try:
+        yield task
+    finally:
+        await end(task)
+
+
+async def end(task: "asyncio.Task[None]") -> None:
+    """Stop it, and expect that it takes no longer than a second."""
+    task.cancel()
+    async with asyncio.timeout(1):
+        await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+# --- Answers ---------------------------------------------------------------------------------------------------------
+
+
+async def test_it_says_that_it_lives_whether_ready_or_not() -> None:
+    port = free_port()
+    async with console(port, "the database does not answer"):
+        answer = await get(port, "/healthz")
+        assert (answer.status, answer.json) == (200, {"status": "alive", "version": __version__})
+        assert answer.headers["cache-control"] == "no-store"
+        assert await is_alive(ConsoleAddress("127.0.0.1", port))
+        assert await is_alive(ConsoleAddress("0.0.0.0", port))
+
+
+async def test_it_is_ready_or_says_why_not() -> None:
+    port = free_port()
+    async with console(port):
+        assert (await get(port, "/readyz"))[::2] == (200, '{"status":"ready"}')
+    async with console(port, "no profile is served yet"):
+        answer = await get(port, "/readyz")
+        assert answer.status == 503
+        assert answer.json == {"status": "not ready", "reasons": ["no profile is served yet"]}
+
+
+async def test_prometheus_can_read_its_numbers() -> None:
+    port = free_port()
+    async with console(port):
+        answer = await get(port, "/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert value(parse(answer.body), "email_router_faults", kind="console", profile="") == 0
+
+
+async def test_nothing_else_is_there() -> None:
+    port = free_port()
+    async with console(port):
+        assert (await get(port, "/")).status == 404
+        assert (await get(port, "/metrics/../etc")).status == 404
+        assert (await get(port, "/healthz", method="POST")).status == 405
+        head = await get(port, "/healthz", method="HEAD")
+        assert (head.status, head.body) == (200, "")
+        assert "server" not in head.headers
+
+
+async def test_ipv6() -> None:
+    port = free_port()
+    async with console(port, host="::1"):
+        assert await is_alive(ConsoleAddress("::1", port))
+        assert await is_alive(ConsoleAddress("::", port))
+
+
+async def test_however_many_ask_at_once_the_work_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    port, asked, go_on = free_port(), 0, asyncio.Event()
+
+    async def slow() -> Sequence[str]:
+        nonlocal asked
+        asked += 1
+        await go_on.wait()
+        return []
+
+    made = 0
+
+    def exposition() -> bytes:
+        nonlocal made
+        made += 1
+        time.sleep(0.2)  # in a thread
+        return b"x 1\n"
+
+    monkeypatch.setattr(metrics, "exposition", exposition)
+    async with serving(port, slow):
+        await wait_for(port, "/healthz", 200)
+        askers = [asyncio.create_task(get(port, "/readyz")) for _ in range(10)]
+        await until(lambda: asked)
+        # Whoever only wants to know that it lives waits for none of it.
+        assert (await get(port, "/healthz")).status == 200
+        scraped = await asyncio.gather(*(get(port, "/metrics") for _ in range(10)))
+        go_on.set()
+        assert {one.status for one in [*await asyncio.gather(*askers), *scraped]} == {200}
+    assert asked <= 2
+    assert made <= 3
+
+
+# --- The address -----------------------------------------------------------------------------------------------------
+
+
+async def test_another_program_at_its_address_is_a_fault_until_it_is_gone() -> None:
+    port = free_port()
+    taken = socket.create_server(("127.0.0.1", port))
+    with capture_logs() as lines:
+        async with serving(port, no_reasons):
+            await until(lambda: parts_at_fault().get(("console", "")))
+            taken.close()
+            await wait_for(port, "/healthz", 200)
+            assert parts_at_fault()["console", ""] == 0
+    assert parts()["console", ""] == 0
+    (warning,) = [line for line in lines if line["log_level"] == "warning"]
+    assert warning["event"] == "the console cannot be served now"
+    assert warning["reason"] == (
+        f"cannot listen at 127.0.0.1:{port}: another program listens there; EMAIL_ROUTER_CONSOLE names another "
+        "address, or off"
+    )
+    assert [line["event"] for line in lines if line["log_level"] == "info"] == ["works again", "the console is served"]
+
+
+async def test_another_router_at_its_address_is_none_and_is_followed_by_this_one() -> None:
+    port = free_port()
+    with capture_logs() as lines:
+        async with console(port) as first, serving(port, no_reasons):
+            await until(lambda: any(line["event"] == "another router serves the console" for line in lines))
+            await end(first)
+            await until(lambda: [line["event"] for line in lines].count("the console is served") == 2)
+            assert (await get(port, "/healthz")).status == 200
+            assert parts_at_fault().get(("console", ""), 0) == 0
+    assert {line["log_level"] for line in lines} == {"info"}
+    assert [line["event"] for line in lines].count("another router serves the console") == 1
+
+
+async def test_an_address_that_is_not_this_machines_is_a_fault() -> None:
+    with capture_logs() as lines:
+        async with serving(free_port(), no_reasons, "192.0.2.1"):
+            await until(lambda: parts_at_fault().get(("console", "")))
+    (warning,) = [line for line in lines if line["log_level"] == "warning"]
+    assert "cannot listen at 192.0.2.1:" in warning["reason"]
+    assert "assign requested address" in warning["reason"]
+
+
+async def test_what_answers_otherwise_or_not_at_all_is_no_router(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.web.ask._PATIENCE", 0.2)
+    port = free_port()
+    answers = {
+        "silence": None,
+        "nothing": b"",
+        "another": b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"status":"up"}',
+        "refusal": b'HTTP/1.1 503 No\r\nContent-Length: 18\r\n\r\n{"status":"alive"}',
+        "endless": b"x" * 200_000,
+    }
+    for answer in answers.values():
+
+        async def serve(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes | None = answer
+        ) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            if answer is None:
+                await reader.read()
+            else:
+                writer.write(answer)
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", port):
+            assert not await is_alive(ConsoleAddress("127.0.0.1", port))
+    with pytest.raises(ConnectionRefusedError):
+        await is_alive(ConsoleAddress("127.0.0.1", free_port()))
+
+
+# --- Clients ---------------------------------------------------------------------------------------------------------
+
+
+async def no_reasons() -> Sequence[str]:
+    return []
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHo", b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_a_client_that_dawdles_does_not_delay_the_end(sent: bytes) -> None:
+    port, asked = free_port(), asyncio.Event()
+
+    async def hangs() -> Sequence[str]:
+        asked.set()
+        await asyncio.sleep(60)
+        return []
+
+    async with serving(port, hangs) as task:
+        await wait_for(port, "/healthz", 200)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            writer.write(sent)
+            if sent.endswith(b"\r\n\r\n"):
+                await asked.wait()
+            await end(task)
+            assert await hung_up(reader)
+
+
+async def test_a_client_that_takes_no_answer_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setattr(metrics, "exposition", lambda: b"x" * 20_000_000)
+    async with console(port) as task:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await asyncio.to_thread(client.recv, 10)
+            await end(task)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHo", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_who_takes_too_long_to_ask_or_to_listen_is_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(server, "_PATIENCE", 0.1)
+    monkeypatch.setattr(metrics, "exposition", lambda: b"x" * 20_000_000)
+    port = free_port()
+    async with console(port):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(sent)
+            client.settimeout(20)
+            assert await asyncio.to_thread(received, client) < 20_000_000
+        assert (await get(port, "/healthz")).status == 200
+
+
+def received(client: socket.socket) -> int:
+    """How many bytes come until the other side hangs up, for a client that begins to read when it is too late."""
+    time.sleep(0.5)
+    count = 0
+    with suppress(ConnectionError):
+        while more := client.recv(1_000_000):
+            count += len(more)
+    return count
+
+
+async def hung_up(reader: asyncio.StreamReader) -> bool:
+    """Whether the other side hangs up, and has said nothing."""
+    with suppress(ConnectionError):
+        return not await reader.read()
+    return True
+
+
+async def test_too_many_clients_are_turned_away_and_open_no_more_files() -> None:
+    port = free_port()
+    async with console(port):
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(server._MOST)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await hung_up(reader)
+        writer.close()
+        for _, one in clients:
+            one.close()
+        await wait_for(port, "/healthz", 200)
+
+
+async def test_a_mistake_of_ours_is_one_answer_and_no_more() -> None:
+    port = free_port()
+
+    async def breaks() -> Sequence[str]:
+        raise RuntimeError("a mistake")
+
+    async with serving(port, breaks):
+        await wait_for(port, "/healthz", 200)
+        assert (await get(port, "/readyz")).status == 500
+        assert (await get(port, "/healthz")).status == 200
