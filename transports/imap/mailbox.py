@@ -19,7 +19,7 @@ from transports.base import (
 )
 from transports.imap.connection import ImapConnection
 from transports.imap.fetch import LITERAL_LIMIT, describe, faulty, search, uid_of, uids_of
-from transports.imap.poison import fetch_in_spite
+from transports.imap.poison import fetch_isolating
 from transports.imap.position import Opening, Position, valid_in
 from transports.imap.session import ImapSession
 from transports.imap.settle import settle_group
@@ -73,7 +73,7 @@ class ImapMailbox:
                     continue
                 # A turn for each group, since what the reader does between them may be long.
                 async with self._session.exclusive(self.name):
-                    copies = await fetch_in_spite(self._session, self.name, group, part)
+                    copies = await fetch_isolating(self._session, self.name, group, part)
                 for one in group:
                     if uid_of(one.place) in copies:
                         yield copies.pop(uid_of(one.place))

@@ -13,10 +13,12 @@ from transports.imap.fetch import contents, faulty, search, uid_of
 from transports.imap.session import ImapSession
 
 
-async def fetch_in_spite(session: ImapSession, folder: str, group: Sequence[Listed], part: Part) -> dict[int, Received]:
-    """Fetch, by UID, even if one of them costs the connection. Raises Temporary if it seems to be no fault of its own.
+async def fetch_isolating(
+    session: ImapSession, folder: str, group: Sequence[Listed], part: Part
+) -> dict[int, Received]:
+    """Fetch the messages by UID; a poison message is a copy with a fault, and one that is gone is left out.
 
-    What is gone is left out.
+    Raises Temporary for a message that does not come though nothing proves that it is poison.
     """
     try:
         return await contents(session.connection, group, part)
@@ -25,7 +27,7 @@ async def fetch_in_spite(session: ImapSession, folder: str, group: Sequence[List
     if len(group) > 1:
         copies: dict[int, Received] = {}
         for one in group:
-            copies |= await fetch_in_spite(session, folder, [one], part)
+            copies |= await fetch_isolating(session, folder, [one], part)
         return copies
     try:
         return await contents(session.connection, group, part)
@@ -33,25 +35,25 @@ async def fetch_in_spite(session: ImapSession, folder: str, group: Sequence[List
         words, silent = str(lost), session.connection.silent
         await _reconnect(session, folder)
     (one,) = group
-    if not await _is_at_fault(session, folder, one, silent=silent):
+    if not await _is_poison(session, folder, one, silent=silent):
         raise unproven(f"message {one.place.id} of {folder} ({one.size} bytes)", words)
     return {uid_of(one.place): faulty(one.place, words)}
 
 
-async def _is_at_fault(session: ImapSession, folder: str, one: Listed, *, silent: bool) -> bool:
+async def _is_poison(session: ImapSession, folder: str, one: Listed, *, silent: bool) -> bool:
     least = least_bytes(one.size, silent=silent)
     alike = await search(session.connection, *(("LARGER", str(least - 1)) if least > 1 else ("ALL",)))
     others = sorted(set(alike) - {uid_of(one.place)}, reverse=True)
     for uid in others[:OTHERS]:
         try:
-            if await _begins(session, uid):
+            if await _gives_up(session, uid):
                 return True
         except Unreachable:
             await _reconnect(session, folder)
     return not others and (not silent or datetime.now(UTC) - one.received_at > PATIENCE)
 
 
-async def _begins(session: ImapSession, uid: int) -> bool:
+async def _gives_up(session: ImapSession, uid: int) -> bool:
     """Whether the server gives up the beginning of a message."""
     reply = await session.connection.run("FETCH", str(uid), f"(UID BODY.PEEK[]<0.{FULL_PACKETS}>)", uid=True)
     return any(isinstance((fetched(response) or {}).get(b"BODY[]<0>"), bytes) for response in reply.data)
