@@ -13,58 +13,55 @@ from transports.imap.connection import FOREIGN, ImapConnection
 from transports.imap.encode import quoted
 from transports.imap.settings import ImapAuth, ImapSettings
 
-PORTS = ImapSettings.ports
 
-
-async def log_in(settings: ImapSettings, mailbox: str) -> ImapConnection:
+async def connect_and_log_in(settings: ImapSettings, mailbox: str) -> ImapConnection:
     """Return a connection that is logged in. Raises Unreachable, Unauthorized, Temporary or Permanent."""
-    protocol = await reach(settings)
+    imap = await connect(settings)
     try:
-        await enter(protocol, settings.auth, mailbox)
+        await log_in(imap, settings.auth, mailbox)
     except BaseException:
-        protocol.abort("not logged in")
+        imap.abort("not logged in")
         raise
-    return protocol
+    return imap
 
 
-async def reach(settings: ImapSettings) -> ImapConnection:
+async def connect(settings: ImapSettings) -> ImapConnection:
     """Return a connection that is ready for the login: greeted, encrypted, its capabilities known."""
-    protocol = await _connect(settings)
+    imap = await _open_link(settings)
     try:
-        port = settings.port or PORTS[settings.security]
-        async with asking_for_tls(settings, port, lambda _: protocol.silent):
-            await protocol.greeting()
+        async with asking_for_tls(settings, settings.effective_port, lambda _: imap.silent):
+            await imap.greeting()
         if settings.security == "starttls":
-            await _starttls(protocol, settings)
-        await protocol.capability()
+            await _starttls(imap, settings)
+        await imap.capability()
     except BaseException:
-        protocol.abort("not greeted")
+        imap.abort("not greeted")
         raise
-    return protocol
+    return imap
 
 
-async def enter(protocol: ImapConnection, auth: ImapAuth, mailbox: str) -> None:
-    """Log in, unless the server wants no login."""
-    if protocol.state == "NONAUTH":
-        await _authenticate(protocol, auth, mailbox)
-        await protocol.capability()
-    await _enable(protocol)
+async def log_in(imap: ImapConnection, auth: ImapAuth, mailbox: str) -> None:
+    """Log in, unless the server wants no login, and ask for what needs to be enabled."""
+    if imap.state == "NONAUTH":
+        await _authenticate(imap, auth, mailbox)
+        await imap.capability()
+    await _enable(imap)
 
 
-async def _connect(settings: ImapSettings) -> ImapConnection:
+async def _open_link(settings: ImapSettings) -> ImapConnection:
     tls = settings.security == "tls"
     port = settings.effective_port
     peer = f"{settings.host}:{port}"
-    protocol = ImapConnection(peer, settings.timeout)
-    connect = asyncio.get_running_loop().create_connection
+    imap = ImapConnection(peer, settings.timeout)
+    create = asyncio.get_running_loop().create_connection
     context = await _context(settings) if tls else None
     try:
         async with asyncio.timeout(settings.timeout):
             if context is None:
-                await connect(lambda: protocol, settings.host, port)
+                await create(lambda: imap, settings.host, port)
             else:
-                link = TlsLink(context, settings.host, protocol, protocol.connection_made)
-                await connect(lambda: link, settings.host, port)
+                link = TlsLink(context, settings.host, imap, imap.connection_made)
+                await create(lambda: link, settings.host, port)
                 await link.handshake_done()
     except UnicodeError:
         raise Permanent(f"{settings.host!r} is no name of a server") from None
@@ -72,7 +69,7 @@ async def _connect(settings: ImapSettings) -> ImapConnection:
         raise no_connection(peer, error) from error
     except FOREIGN as error:
         raise Unreachable(f"cannot connect to {peer}: {str(error) or type(error).__name__}") from None
-    return protocol
+    return imap
 
 
 async def _context(settings: ImapSettings) -> ssl.SSLContext:
@@ -80,56 +77,56 @@ async def _context(settings: ImapSettings) -> ssl.SSLContext:
     return await asyncio.to_thread(client_context, settings.ca_file, settings.client_cert, settings.client_key)
 
 
-async def _starttls(protocol: ImapConnection, settings: ImapSettings) -> None:
+async def _starttls(imap: ImapConnection, settings: ImapSettings) -> None:
     # A greeting of PREAUTH would leave the session in clear (RFC 9051 §7.1.4).
-    if protocol.state != "NONAUTH":
-        raise Unreachable(f"{protocol.peer} greets without a login, which leaves no place for STARTTLS")
-    await protocol.capability()
-    if "STARTTLS" not in protocol.known.capabilities:
-        raise Permanent(f'{protocol.peer} does not offer STARTTLS: is port or security ("tls") right?')
+    if imap.state != "NONAUTH":
+        raise Unreachable(f"{imap.peer} greets without a login, which leaves no place for STARTTLS")
+    await imap.capability()
+    if "STARTTLS" not in imap.known.capabilities:
+        raise Permanent(f'{imap.peer} does not offer STARTTLS: is port or security ("tls") right?')
     context = await _context(settings)
     try:
         async with asyncio.timeout(settings.timeout):
-            await protocol.starttls(context, settings.host)
+            await imap.starttls(context, settings.host)
     except OSError as error:
-        raise no_connection(protocol.peer, error) from error
+        raise no_connection(imap.peer, error) from error
     except FOREIGN as error:
-        raise Unreachable(f"TLS with {protocol.peer} failed: {str(error) or type(error).__name__}") from None
+        raise Unreachable(f"TLS with {imap.peer} failed: {str(error) or type(error).__name__}") from None
 
 
-async def _authenticate(protocol: ImapConnection, auth: ImapAuth, mailbox: str) -> None:
+async def _authenticate(imap: ImapConnection, auth: ImapAuth, mailbox: str) -> None:
     user = fill(auth.user, mailbox)
     act_as = fill(auth.act_as or "", mailbox)
     password = auth.password.reveal(mailbox)
-    offered = protocol.known.capabilities
+    offered = imap.known.capabilities
     # What was offered before the login is stale after it.
-    protocol.known.capabilities = set()
+    imap.known.capabilities = set()
     if "AUTH=PLAIN" in offered:
-        # Unlike LOGIN it carries any character, and in whose name we come (RFC 4616).
+        # PLAIN carries any character, and the identity to act as (RFC 4616); LOGIN does neither.
         (response,) = sasl.plain(user, password, act_as).responses
         token = base64.b64encode(response).decode()
         at_once = (token,) if "SASL-IR" in offered else ()
-        reply = await protocol.run("AUTHENTICATE", "PLAIN", *at_once, answers=() if at_once else (token,))
+        reply = await imap.run("AUTHENTICATE", "PLAIN", *at_once, answers=() if at_once else (token,))
     elif act_as:
-        raise Permanent(f"{protocol.peer} does not offer AUTH=PLAIN, which auth.act_as needs")
+        raise Permanent(f"{imap.peer} does not offer AUTH=PLAIN, which auth.act_as needs")
     elif "LOGINDISABLED" in offered:
-        raise Permanent(f'{protocol.peer} accepts no password in clear: security = "starttls" or "tls" is needed')
+        raise Permanent(f'{imap.peer} accepts no password in clear: security = "starttls" or "tls" is needed')
     else:
-        reply = await protocol.run("LOGIN", quoted(user), quoted(password))
+        reply = await imap.run("LOGIN", quoted(user), quoted(password))
     if not reply.ok:
         whom = f"{user} for {act_as}" if act_as else user
-        raise reply.without(password).refusal(f"{protocol.peer} refuses the login of {whom}", Unauthorized)
-    protocol.state = "AUTH"
+        raise reply.without(password).refusal(f"{imap.peer} refuses the login of {whom}", Unauthorized)
+    imap.state = "AUTH"
 
 
-async def _enable(protocol: ImapConnection) -> None:
+async def _enable(imap: ImapConnection) -> None:
     """Ask for what a server does only for those who can bear it (RFC 5161), in one command.
 
     Without UTF8=ACCEPT it gives messages with UTF-8 headers changed, or not at all (RFC 6855 §3, RFC 6858). CONDSTORE
     makes it count changes, which tells a folder that went back; QRESYNC makes SELECT name what is new (RFC 7162).
     """
-    offered = protocol.known.capabilities
+    offered = imap.known.capabilities
     names = {"UTF8=ACCEPT": "UTF8=ACCEPT", "UTF8=ONLY": "UTF8=ACCEPT", "CONDSTORE": "CONDSTORE", "QRESYNC": "QRESYNC"}
     wanted = dict.fromkeys(name for capability, name in names.items() if capability in offered)
     if "ENABLE" in offered and wanted:
-        await protocol.run("ENABLE", *wanted)
+        await imap.run("ENABLE", *wanted)

@@ -10,7 +10,7 @@ from transports.base import After, Finding, Folder, TransportError, Unauthorized
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import status, values
 from transports.imap.folders import find_folders, is_there
-from transports.imap.login import PORTS, enter, reach
+from transports.imap.login import connect, log_in
 from transports.imap.settings import ImapSettings
 from transports.imap.settle import KEYWORD
 
@@ -24,7 +24,7 @@ _NAMES_SHOWN = 20
 
 async def probe_mailbox(settings: ImapSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
     """See `MailboxKind.probe`."""
-    steps, imap = await connect_in_steps(settings, PORTS, lambda: reach(settings))
+    steps, imap = await connect_in_steps(settings, settings.ports, lambda: connect(settings))
     for finding in steps:
         yield finding
     if imap is None:
@@ -40,7 +40,7 @@ async def probe_mailbox(settings: ImapSettings, mailbox: str | None, after: Afte
 async def _inside(imap: ImapConnection, settings: ImapSettings, mailbox: str, after: After) -> AsyncIterator[Finding]:
     step = "login"
     try:
-        yield await _log_in(imap, settings, mailbox)
+        yield await _found_login(imap, settings, mailbox)
         step = "capabilities"
         yield _capabilities(imap, settings)
         step = "folders"
@@ -64,11 +64,11 @@ async def _inside(imap: ImapConnection, settings: ImapSettings, mailbox: str, af
         yield Finding(step, "failed", str(error), retry_advice(error))
 
 
-async def _log_in(imap: ImapConnection, settings: ImapSettings, mailbox: str) -> Finding:
+async def _found_login(imap: ImapConnection, settings: ImapSettings, mailbox: str) -> Finding:
     if imap.state != "NONAUTH":
         return Finding("login", "ok", "the server wants none (PREAUTH)")
     auth = settings.auth
-    await enter(imap, auth, mailbox)
+    await log_in(imap, auth, mailbox)
     whom = f" in the name of {fill(auth.act_as, mailbox)}" if auth.act_as else ""
     return Finding("login", "ok", f"as {fill(auth.user, mailbox)}{whom}")
 

@@ -12,7 +12,7 @@ from transports.imap.connection import ImapConnection
 from transports.imap.decode import Response, status
 from transports.imap.encode import seen_name
 from transports.imap.folders import is_there
-from transports.imap.login import log_in
+from transports.imap.login import connect_and_log_in
 from transports.imap.position import Opening, Position
 from transports.imap.reply import Reply
 from transports.imap.settings import ImapSettings
@@ -53,7 +53,7 @@ class ImapSession:
 
     async def connect(self) -> None:
         """Connect and log in, also in place of a connection that is lost."""
-        self._connection = await log_in(self._settings, self.mailbox)
+        self._connection = await connect_and_log_in(self._settings, self.mailbox)
         self._connection.on_status = self._take_status
         self.selected = None
 
