@@ -103,7 +103,8 @@ def _say_all(report: Report) -> None:
     if any(one.served for one in status.sources):
         say()
         _say_sources(status)
-    faults = [one for one in report.faults if one.part not in ("router", "relay")]
+    # The others have a line of their own above.
+    faults = [one for one in report.faults if one.part != "relay" and one.name]
     if faults:
         say()
     for fault in faults:

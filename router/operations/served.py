@@ -35,7 +35,8 @@ class Served:
     """What is served. `running`: alive processes say so; otherwise it is what the folder's profiles would serve.
 
     `mistakes` are those of the folder, unless a running process is content with the profile: it knows better than a
-    shell that lacks its secrets. `strays` are those of them that belong to no profile.
+    shell that lacks its secrets. `strays` are those of them that are of a file,
+    and of no profile in it.
     """
 
     profiles: ServedProfiles
@@ -70,6 +71,8 @@ def compare(processes: Iterable[Process], folder: Path, here: str | None = None)
         found, strays = read_written(folder) if compared else ([], [])
     except ProfileErrors:
         found, strays = [], []
+    # That there is no profile at all says only that this shell looks elsewhere.
+    strays = [one for one in strays if one.file != str(folder)]
     written = {one.profile.key: one for one in found}
     # A process that serves this very form found nothing wrong with it: what is wrong is only here.
     wrong = [one for one in found if one.profile.form not in served.get(one.profile.key, {})]
@@ -90,13 +93,13 @@ def _of_folder(folder: Path) -> Served:
     try:
         found, strays = read_written(folder)
     except ProfileErrors as error:
-        return Served(ServedProfiles(()), running=False, states=(), mistakes=error.mistakes, strays=error.mistakes)
+        return Served(ServedProfiles(()), running=False, states=(), mistakes=error.mistakes, strays=())
     return Served(
         ServedProfiles(one.profile for one in found),
         running=False,
         states=tuple(ProfileState(one.profile, {}, _words(one.mistakes)) for one in found),
         mistakes=tuple(sorted([*strays, *(mistake for one in found for mistake in one.mistakes)])),
-        strays=tuple(strays),
+        strays=tuple(one for one in strays if one.file != str(folder)),
     )
 
 

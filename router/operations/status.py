@@ -67,11 +67,13 @@ class Only:
     profile: str | None = None
     mailbox: str | None = None
 
-    def wants(self, profile: str, mailbox: str | None = None) -> bool:
-        """Whether something of this profile, and of this mailbox if it is of one, is asked for."""
-        if self.profile is not None and self.profile.rpartition(".")[2] != profile:
-            return False
-        return self.mailbox is None or (mailbox is not None and normalize(self.mailbox) == mailbox)
+    def wants(self, profile: str, mailbox: str) -> bool:
+        """Whether a source of this profile and this mailbox (normalized) is asked for."""
+        return self.wants_profile(profile) and (self.mailbox is None or normalize(self.mailbox) == mailbox)
+
+    def wants_profile(self, profile: str) -> bool:
+        """Whether a profile of this name is asked for, as `staff` or `incoming.staff`."""
+        return self.profile is None or self.profile.rpartition(".")[2] == profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +97,18 @@ async def read(database: Database, lease: timedelta, folder: Path, only: Only | 
     states = [
         one
         for one in serving.states
-        if only.wants(one.profile.name, only.mailbox) and (routes is None or one.profile in routes.all)
+        if only.wants_profile(one.profile.name) and (routes is None or one.profile in routes.all)
     ]
     carried = {one.profile.name for one in states if one.profile.direction == "outgoing"}
     found = replace(
         whole,
         sources=tuple(one for one in whole.sources if only.wants(one.profile, one.mailbox)),
         # What is wrong with a relay that nobody uses any more is of the past.
-        relays=tuple(one for one in whole.relays if one.profile in carried or not serving.running),
+        relays=tuple(
+            one
+            for one in whole.relays
+            if one.profile in carried or (not serving.running and not only.mailbox and only.wants_profile(one.profile))
+        ),
     )
     return Report(
         status=found,

@@ -114,7 +114,8 @@ async def _advance(connection: Connection, lease: Lease, cursor: Cursor | None) 
     """Move the cursor. It comes first: it locks the source, so that one who lost the lease is turned away at once."""
     held = await connection.fetchval(
         """
-        UPDATE router.source SET cursor = coalesce($4, cursor), fault = NULL
+        UPDATE router.source
+        SET cursor = coalesce($4, cursor), fault = NULL, fault_since = NULL, next_try_at = NULL
         WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING id
         """,
         lease.source_id,

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -143,5 +143,5 @@ async def note_profiles(database: Database, process_id: UUID, profiles: Sequence
         await connection.execute(
             "UPDATE router.process SET profiles = $2::jsonb WHERE id = $1",
             process_id,
-            storable(_PROFILES.dump_json(tuple(profiles)).decode()),
+            _PROFILES.dump_json(tuple(replace(one, fault=storable(one.fault)) for one in profiles)).decode(),
         )

@@ -128,7 +128,9 @@ async def read_status(database: Database, lease: timedelta) -> Status:
 async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStatus, ...]:
     rows = await connection.fetch(
         """
-        SELECT s.profile, s.mailbox, s.folder, r.name AS owner, p.id AS process_id, s.begins_at < 'infinity' AS begun,
+        SELECT s.profile, s.mailbox, s.folder, p.id AS process_id, s.begins_at < 'infinity' AS begun,
+            -- One look for each: there are far more records than owners.
+            (SELECT r.name FROM crm.record AS r WHERE r.id = s.owner_id) AS owner,
             -- A mailbox is read by one profile, and all its folders by one process.
             (s.mailbox = '' OR o.approved IS TRUE) AND (p.id IS NOT NULL) = bool_or(p.id IS NOT NULL) OVER (
                 PARTITION BY s.mailbox, CASE s.mailbox WHEN '' THEN s.profile END
@@ -138,7 +140,6 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
             coalesce(c.ignored, 0) AS ignored, coalesce(c.held, 0) AS held, coalesce(c.dead, 0) AS dead
         FROM router.source AS s
         LEFT JOIN router.process AS p ON p.id = s.process_id AND p.seen_at > clock_timestamp() - $1::interval
-        LEFT JOIN crm.record AS r ON r.id = s.owner_id
         LEFT JOIN crm.owner AS o ON o.mailbox = s.mailbox
         LEFT JOIN router.source_count AS c ON c.source_id = s.id
         ORDER BY s.profile, s.mailbox, s.folder

@@ -452,8 +452,66 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert re.search(
         r"^at fault    source staff cid@in\.test INBOX: .*no \N{REPLACEMENT CHARACTER}\[31mway$", shown, re.MULTILINE
     )
+    ids = [str(row["id"]) for row in await admin.fetch("SELECT id FROM crm.email WHERE status = 'unknown'")]
+    assert told["unknown_emails"] == ids
+    assert re.search(rf"^ +since 2.* UTC \(\d+ s\): {ids[0]}$", shown, re.MULTILINE)
+    assert [(one["part"], one["name"]) for one in told["faults"]] == [
+        ("relay", "mx"),
+        ("source", "staff cid@in.test INBOX"),
+    ]
+    assert cli("status", "--mailbox", "cid@in.test", "--faults", status=1).startswith("at fault    source staff cid@")
+    cli("status", "--mailbox", "ann@in.test")
+    cli("status", "--profile", "copies", "--faults")
     assert "Gone" not in shown
     assert "bob@in.test  " not in shown
+
+
+MAILBOXES = """
+[incoming.staff]
+transport = "imap"
+host = "127.0.0.1"
+port = 1
+security = "none"
+auth = { user = "{mailbox}", password = { env = "PASSWORD" } }
+owners = ["*@in.test"]
+"""
+
+
+async def test_a_secret_that_the_shell_lacks_is_no_fault_of_the_owner(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await make_owner(admin, "ann@in.test", "Ann", approved=True)
+    cli.profile(MAILBOXES)
+    listed = ["ann@in.test", "Ann", "yes", "default", "(replies)", "staff", "nobody"]
+    alone = cli.both("owners", "list")  # nobody runs: the folder tells, as far as it can be read
+    assert alone.stdout.splitlines()[1].split() == listed
+    assert "the environment variable PASSWORD is not set" in alone.stderr
+    cli.environment["PASSWORD"] = "hush"
+    with cli.running() as router:
+        router.until("running")
+        del cli.environment["PASSWORD"]
+        assert cli("owners", "list").splitlines()[1].split() == listed
+        assert (
+            cli("owners", "set", "ann@in.test", "--rule", "default") == "ann@in.test has the rule default (replies)\n"
+        )
+        [state] = cli.json("status", status=1)["profiles"]
+        assert (state["fault"], state["note"], state["owners"]) == (None, None, ["*@in.test"])
+
+
+async def test_status_tells_what_is_not_in_use_as_it_is_written(cli: Cli) -> None:
+    port = free_port()
+    cli.profile(listener(port), "a.toml")
+    with cli.running() as router:
+        router.until("listening")
+        assert cli("status", "--faults") == ""
+        assert "\nprofiles    copies\n" in cli("status")
+        (served,) = cli.json("status")["profiles"][0]["served_by"].values()
+        assert served == [f"{socket.gethostname()}:{router.process.pid}"]
+        cli.profile(listener(port).replace("[incoming", "[incomng"), "b.toml")
+        broken = cli("status", "--faults", status=1)
+        assert broken.startswith("at fault    profile b.toml: b.toml:2: ")
+        assert [one["part"] for one in cli.json("status", status=1)["faults"]] == ["profile"]
+        assert cli("status", "--profile", "copies", "--faults") == ""
 
 
 def test_status_tells_why_a_listener_does_not_listen(cli: Cli) -> None:

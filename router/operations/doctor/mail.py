@@ -88,14 +88,15 @@ async def owners(patient: Patient) -> AsyncIterator[Finding]:
 async def faults(patient: Patient) -> AsyncIterator[Finding]:
     """What is at fault now, since when, and when it is tried next."""
     report = await patient.report()
-    found = [one for one in report.faults if one.part in ("source", "relay")]
+    found = [one for one in report.faults if one.part != "profile" and one.name]
     for one in found:
         since = f" since {one.since:%Y-%m-%d %H:%M:%S} UTC" if one.since else ""
         again = f", next try {one.next_try_at:%H:%M:%S} UTC" if one.next_try_at else ""
         words = f"{one.part} {one.name}{since}{again}: {one.words}"
-        yield Finding("", "failed", words, f"email-router test {one.name.partition(' ')[0]}")
+        tries = f"email-router test {one.name.partition(' ')[0]}"
+        yield Finding("", "failed", words, "look into the log of that process" if one.part == "router" else tries)
     if not found:
-        yield Finding("", "ok", "no source and no relay is at fault")
+        yield Finding("", "ok", "no part of the router, no source and no relay is at fault")
 
 
 async def waiting(patient: Patient) -> AsyncIterator[Finding]:

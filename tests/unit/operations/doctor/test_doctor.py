@@ -1,0 +1,132 @@
+"""Each check stands alone: one that fails, breaks or hangs is a finding, and the others are made."""
+
+import asyncio
+import shutil
+from collections import namedtuple
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.errors import DatabaseError
+from router.operations import doctor
+from router.operations.doctor import Check, machine
+from router.operations.doctor.patient import Patient
+from router.repository.database import Database
+from router.settings import Settings
+from transports.base import Finding
+
+_Usage = namedtuple("_Usage", ["total", "used", "free"])  # noqa: PYI024  # as shutil's own
+GB = 1024**3
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path / "data", profiles=tmp_path / "profiles", database_url=None)
+
+
+@asynccontextmanager
+async def nowhere() -> AsyncIterator[Database]:
+    raise DatabaseError("cannot connect to 127.0.0.1:5432")
+    yield
+
+
+async def sound(_: Patient) -> AsyncIterator[Finding]:
+    yield Finding("", "ok", "fine")
+
+
+async def doubtful(_: Patient) -> AsyncIterator[Finding]:
+    yield Finding("", "warning", "so so")
+
+
+async def broken(_: Patient) -> AsyncIterator[Finding]:
+    yield Finding("", "ok", "said before it broke")
+    raise ZeroDivisionError("private words")
+
+
+async def refused(_: Patient) -> AsyncIterator[Finding]:
+    raise DatabaseError("permission denied")
+    yield
+
+
+async def hangs(_: Patient) -> AsyncIterator[Finding]:
+    yield Finding("", "ok", "said before it hung")
+    await asyncio.Event().wait()
+
+
+async def needs(patient: Patient) -> AsyncIterator[Finding]:
+    patient.need_database()
+    yield Finding("", "failed", "never said")
+
+
+async def test_none_stops_another_and_the_worst_comes_first(settings: Settings) -> None:
+    checks = [
+        Check("sound", sound),
+        Check("doubtful", doubtful),
+        Check("broken", broken),
+        Check("refused", refused),
+        Check("hangs", hangs, limit=0.05),
+        Check("needs", needs),
+    ]
+    found = await doctor.examine(settings, nowhere, checks)
+    where = f"ZeroDivisionError in broken, line {broken.__code__.co_firstlineno + 2}"
+    assert [(one.step, one.state, one.words) for one in found] == [
+        ("broken", "failed", f"this check broke by a mistake of the router: {where}"),
+        ("refused", "failed", "permission denied"),
+        ("hangs", "failed", "this check did not end within 0.05 s"),
+        ("doubtful", "warning", "so so"),
+        ("sound", "ok", "fine"),
+        ("broken", "ok", "said before it broke"),
+        ("hangs", "ok", "said before it hung"),
+    ]
+
+
+async def test_without_a_database_the_rest_is_asked(settings: Settings) -> None:
+    settings.profiles.mkdir()
+    (settings.profiles / "a.toml").write_text("nonsense")
+    found = await doctor.examine(settings, nowhere)
+    failed = {one.step: one for one in found if one.state == "failed"}
+    assert set(failed) == {"database", "profiles"}
+    assert failed["database"].words == "cannot connect to 127.0.0.1:5432"
+    assert failed["profiles"].words.startswith("a.toml:1: ")
+    assert all(one.advice for one in failed.values())
+    assert {one.step for one in found if one.state == "ok"} == {"disk", "servers"}
+
+
+async def test_a_database_that_never_answers_is_a_finding(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def silent() -> AsyncIterator[Database]:
+        await asyncio.Event().wait()
+        yield Database("")
+
+    monkeypatch.setattr(doctor, "_OPENING", 0.05)
+    found = await doctor.examine(settings, silent, [Check("database", machine.database), Check("sound", sound)])
+    assert [one.words for one in found] == ["the database did not answer within 0.05 s", "fine"]
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "state"),
+    [
+        (100, 50, "ok"),
+        (4000, 40, "ok"),
+        (100, 3, "warning"),
+        (20, 1.5, "warning"),
+        (100, 0.4, "failed"),
+        (10, 0, "failed"),
+    ],
+)
+async def test_the_disk(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, total: int, free: float, state: str
+) -> None:
+    asked: list[Any] = []
+
+    def usage(folder: Path) -> _Usage:
+        asked.append(folder)
+        return _Usage(total * GB, 0, int(free * GB))
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    [found] = [one async for one in machine.disk(Patient(settings))]
+    assert (found.state, bool(found.advice)) == (state, state != "ok")
+    assert asked == [settings.data.parent]  # there is no data folder yet
