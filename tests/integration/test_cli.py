@@ -23,6 +23,7 @@ from router.repository.migrate import _LOCK as MIGRATION_LOCK
 from tests.servers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
+DATABASE_PAGE = (ROOT / "docs/database.md").read_text(encoding="utf-8")
 PATIENCE = 60.0  # seconds that a command may take on a machine that is busy; a hang is what this is to find
 
 
@@ -127,6 +128,12 @@ async def make_owner(
     return record_id
 
 
+async def make_older(admin: "asyncpg.Connection[asyncpg.Record]") -> int:
+    """Let the database seem to lack the last migration, and return how many it has had."""
+    at: int = await admin.fetchval("DELETE FROM router.migration WHERE version > 8 RETURNING (SELECT 8)")
+    return at
+
+
 def listener(port: int, owners: str = "*@in.test") -> str:
     return f"""
 [incoming.copies]
@@ -180,11 +187,75 @@ def test_a_wrong_environment_is_said_in_words(tmp_path: Path) -> None:
         assert "hush" not in done.stdout + done.stderr
 
 
+def test_a_misspelled_variable_is_no_reason_to_serve_another_database(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, EMAIL_ROUTER_DATABSE_URL="postgresql://ann:hush@db/crm")
+    done = cli.both("run")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "EMAIL_ROUTER_DATABSE_URL: there is no such variable; did you mean EMAIL_ROUTER_DATABASE_URL?\n"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"],
+        ["owners", "list"],
+        ["owners", "approve", "ann@in.test"],
+        ["owners", "set", "ann@in.test", "--rule", "all"],
+        ["sending", "stop"],
+        ["explain", "--owner", "ann@in.test", "-"],
+        ["sql", "-c", "select 1"],
+    ],
+)
+def test_only_run_demo_and_migrate_make_a_database(command: list[str]) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="er-"))
+    try:
+        done = Cli(folder).both(*command, stdin="Subject: x\n\nx")
+        assert done.returncode == 1
+        assert f'there is no database in {folder}/data: "email-router run" or "email-router migrate" makes one' in (
+            done.stderr
+        )
+        assert not (folder / "data").exists()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"],
+        ["owners", "list"],
+        ["owners", "approve", "ann@in.test"],
+        ["owners", "set", "ann@in.test", "--rule", "all"],
+        ["sending", "stop"],
+        ["explain", "--owner", "ann@in.test", "-"],
+    ],
+)
+async def test_only_run_and_migrate_change_the_schema(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]", command: list[str]
+) -> None:
+    await make_older(admin)
+    done = cli.both(*command, stdin="Subject: x\n\nx")
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r'the database has schema 8, this program needs \d+: run "email-router migrate", or start the new version\n',
+        done.stderr,
+    )
+    assert await admin.fetchval("SELECT max(version) FROM router.migration") == 8
+    await admin.execute("INSERT INTO router.migration SELECT n, 'newer', '' FROM generate_series(9, 99) AS n")
+    done = cli.both(*command, stdin="Subject: x\n\nx")
+    assert done.returncode == 1
+    assert "was migrated by a newer version; install that one\n" in done.stderr
+
+
 def test_a_database_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
     cli = Cli(tmp_path, EMAIL_ROUTER_DATABASE_URL=f"postgresql://ann:hush@127.0.0.1:{free_port()}/crm")
     done = cli.both("status")
     assert done.returncode == 1
     assert done.stderr.startswith("cannot connect to the database: ")
+    assert re.fullmatch(r"cannot connect to the database: 127\.0\.0\.1:\d+: Connection refused\n", done.stderr)
     assert "hush" not in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -345,6 +416,37 @@ def test_psql_is_opened_on_the_database(cli: Cli) -> None:
     assert "PostgreSQL interactive terminal" in cli("sql", "--", "--help")
 
 
+async def test_a_script_stops_at_its_first_error(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+    script = "SET ROLE nobody_of_this_name;\nINSERT INTO crm.record (kind, name) VALUES ('user', 'x');\n"
+    done = cli.both("sql", stdin=script)
+    assert done.returncode == 1
+    assert 'role "nobody_of_this_name" does not exist' in done.stderr
+    assert cli.both("sql", "-c", "SELECT nonsense", "-c", script.splitlines()[1]).returncode == 1
+    assert await admin.fetchval("SELECT count(*) FROM crm.record") == 0
+
+
+async def test_sql_with_the_rights_of_the_crms_role(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+    [make] = re.findall(
+        r"^email-router sql -c \"(CREATE ROLE .*)\" \\\n +-c \"(GRANT .*)\"$", DATABASE_PAGE, re.MULTILINE
+    )
+    role = f"crm_{os.getpid()}"  # roles are the whole server's, which other tests share
+    commands = [line.replace("my_crm", role) for line in make]
+    try:
+        cli("sql", "-c", commands[0])
+        done = cli.both("sql", "--role", role, "-c", "SELECT current_user")
+        assert done.returncode == 1
+        assert f'email-router sql -c "GRANT {role} TO CURRENT_USER"' in done.stderr
+        cli("sql", "-qc", commands[1])
+        assert cli("sql", "--role", role, "-Atc", "SELECT current_user") == f"{role}\n"
+        assert cli("sql", "-qAtc", f"SET ROLE {role}", "-c", "SELECT current_user") == f"{role}\n"
+        assert cli("sql", "--role", role, "-qAt", stdin="RESET ROLE; SELECT current_user;") == f"{role}\n"
+        denied = cli.both("sql", "--role", role, "-c", "UPDATE crm.owner SET approved = true")
+        assert denied.returncode == 1
+        assert "permission denied for table owner" in denied.stderr
+    finally:
+        await admin.execute(f"DROP ROLE IF EXISTS {role}")
+
+
 def test_a_password_is_not_among_the_arguments_of_psql(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
@@ -358,7 +460,8 @@ def test_a_password_is_not_among_the_arguments_of_psql(tmp_path: Path) -> None:
     cli = Cli(tmp_path, EMAIL_ROUTER_DATABASE_URL=url, EMAIL_ROUTER_POSTGRES=str(programs))
     # grep's status is the script's: it found nothing.
     assert cli("sql", "-c", "select 1", status=1).splitlines() == [
-        "--dbname=postgresql://ann@a:5432,b:5433/crm?sslmode=require", "-c", "select 1", "se/cret", "0",
+        "--dbname=postgresql://ann@a:5432,b:5433/crm?sslmode=require&target_session_attrs=read-write",
+        "--set=ON_ERROR_STOP=1", "-c", "select 1", "se/cret", "0",
     ]  # fmt: skip
 
 
@@ -671,9 +774,10 @@ async def test_it_can_be_stopped_while_it_waits_for_the_database(
     cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     cli.profile(listener(free_port()))
+    await make_older(admin)
     await admin.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
     with cli.running() as router:
-        await until_it_waits(admin, router)
+        router.until("another process migrates the database: waiting")
         router.process.terminate()
         assert router.ends(within=8) == 0
 
@@ -681,9 +785,11 @@ async def test_it_can_be_stopped_while_it_waits_for_the_database(
 async def test_ctrl_c_ends_a_short_command_without_a_traceback(
     cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
+    await make_older(admin)
     await admin.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
-    with cli.running("status") as command:
-        await until_it_waits(admin, command)
+    cli.environment["EMAIL_ROUTER_LOG_LEVEL"] = "warning"  # so that it is logged as JSON
+    with cli.running("migrate") as command:
+        command.until("another process migrates the database: waiting")
         command.process.send_signal(signal.SIGINT)
         assert command.ends() == 128 + signal.SIGINT
         assert command.process.stderr is not None

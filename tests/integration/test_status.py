@@ -14,6 +14,7 @@ import pytest
 
 from router.incoming.promote import promote_batch
 from router.model import Copy, Disposition, Mention, Message, Outgoing, Result, Rule, ServedProfile, uuid7
+from router.model.token import new_token
 from router.operations import status as operation
 from router.operations.status import Only
 from router.repository import outbox, processes, recovery, relays, sources
@@ -42,7 +43,7 @@ async def router(database: str) -> Any:
 
 async def make_source(router: Database, owner_id: UUID | None, mailbox: str, folder: str = "INBOX") -> int:
     source = Source("staff", mailbox, folder, owner_id, "all")
-    return (await sources.ensure(router, [source]))[source]
+    return (await sources.register(router, [source]))[source]
 
 
 def message(number: int, **changes: Any) -> Message:
@@ -129,7 +130,7 @@ async def test_counting_deadlocks_nobody(crm: Crm, router: Database) -> None:
 
 async def claimed(crm: Crm, router: Database, process_id: UUID) -> Outgoing:
     email_id = await crm.send("ann@in.test", "karl@kunde.test", "An offer", "Dear Karl")
-    [email] = await outbox.claim(router, process_id, 10)
+    [email] = await outbox.claim(router, process_id, [new_token()])
     assert email.id == email_id
     return email
 

@@ -29,7 +29,7 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def process(profiles: Sequence[ServedProfile], pid: int = 1, host: str = "here", *, alive: bool = True) -> Process:
-    return Process(uuid4(), host, pid, NOW, NOW, alive, 0.0, tuple(profiles))
+    return Process(uuid4(), host, pid, NOW, NOW, alive, 0.0, tuple(profiles), {})
 
 
 def write(folder: Path, text: str = STAFF) -> ServedProfile:
