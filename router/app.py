@@ -24,6 +24,7 @@ from router.postgres.disk import watch_disk
 from router.postgres.dsn import writable
 from router.postgres.embedded import EmbeddedServer
 from router.profile import IncomingProfile, check_owners
+from router.profile.served import served
 from router.profile.store import Change, ProfileStore
 from router.repository import processes
 from router.repository.connect import accepts_sessions
@@ -184,6 +185,7 @@ class Router:
         self._sender = Sender(database, store.profiles, self._process_id, lease)
         self._stopping = asyncio.Event()
         self._told: Collection[Mistake] = ()
+        self._heard = False
 
     async def start(self) -> None:
         """Start all jobs. Raises DatabaseError where the database does not hear that this process lives."""
@@ -232,11 +234,12 @@ class Router:
 
     async def _update(self, change: Change) -> None:
         """Go by the profiles as they are now: only what a change is about is started, stopped or tried again."""
-        self._readiness.serve(self._store.profiles)
-        self._mailboxes.update(self._store.profiles)
-        await self._sender.update(self._store.profiles)
-        self._jobs.want(self._wanted())
+        profiles = self._store.profiles
+        self._readiness.serve(profiles)
+        self._mailboxes.update(profiles)
         self._mailboxes.retry(change.secrets)
+        self._jobs.want(self._wanted())
+        await self._sender.update(profiles, change.secrets)
         await self._tell()
 
     async def _send(self) -> None:
@@ -245,12 +248,15 @@ class Router:
         await self._sender.run(self._stopping, _GRACE)
 
     async def _tell(self) -> None:
-        """Say whose mail is not read; it is no reason not to serve the others."""
+        """Say what is served, what is not and why, and whose mail is not read; heard or not, it stops nothing."""
+        self._heard = False
         try:
+            await self._note_profiles()
             owners = await list_owners(self._database)
         except DatabaseError as error:
-            _log.debug("the owners are not known now", reason=str(error))
+            _log.debug("what is served cannot be told now", reason=str(error))
             return
+        self._heard = True
         mistakes = check_owners(self._store.profiles, owners)
         for mistake in mistakes:
             if mistake not in self._told:
@@ -259,12 +265,22 @@ class Router:
         if waiting := sum(not one.approved for one in owners):
             _log.warning("owners wait for approval, nothing of theirs is read or sent", owners=waiting)
 
+    async def _note_profiles(self) -> None:
+        store = self._store
+        told = [served(one, store.faults.get(one.key)) for one in store.profiles.by_key.values()]
+        await processes.note_profiles(self._database, self._process_id, told)
+        # Those of profiles in use are told with them.
+        others = [one for one in map(str, store.mistakes) if not any(one in fault for fault in store.faults.values())]
+        await processes.note_fault(self._database, self._process_id, "profile folder", "; ".join(others) or None)
+
     async def _beat(self) -> None:
         """Say that this process lives, often enough that one lost word does no harm."""
         while True:
             await asyncio.sleep(processes.beat_of(self._lease))
             try:
                 await processes.beat(self._database, self._process_id)
+                if not self._heard:
+                    await self._tell()
             except DatabaseError as error:
                 _log.warning("the database does not hear us", reason=str(error))
 

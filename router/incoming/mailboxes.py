@@ -19,7 +19,7 @@ from router.health import Health
 from router.incoming.copies import Parsers
 from router.incoming.follow import FAULT, Follower, Slots, primary_source
 from router.model import Owner
-from router.profile import IncomingProfile, Profiles
+from router.profile import IncomingProfile, Key, Profiles
 from router.repository import processes, sources
 from router.repository.database import Database
 from router.repository.owners import list_owners
@@ -62,10 +62,10 @@ class MailboxAssignment:
         self._profiles = profiles
         self._changed.set()
 
-    def retry(self, profiles: Collection[str]) -> None:
+    def retry(self, keys: Collection[Key]) -> None:
         """Let the mailboxes of these profiles try again now what failed."""
         for held in self._held.values():
-            if held.profile.name in profiles and held.follower is not None:
+            if held.profile.key in keys and held.follower is not None:
                 held.follower.retry()
 
     async def run(self) -> None:

@@ -33,7 +33,7 @@ from transports.base import Envelope, Outcome, TransportError
 
 _log = structlog.get_logger(__name__)
 
-UNROUTED: Final = timedelta(minutes=1)
+_UNROUTED: Final = timedelta(minutes=1)
 """How long an email waits that no profile carries, unless the profiles change."""
 
 
@@ -88,7 +88,7 @@ class Attempts:
                     # Before another gets the slot: a crash must not leave more unknown than there are connections.
                     await self._shielded(self._finish(email, pool.profile, outcomes))
         except NoRelay as error:
-            await self._give_back(email, str(error), UNROUTED)
+            await self._give_back(email, str(error), _UNROUTED)
         except asyncio.CancelledError:
             # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
             if attempt.started and not attempt.ended:

@@ -6,7 +6,7 @@ choose again at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
@@ -17,7 +17,7 @@ from router import metrics
 from router.backoff import Backoff
 from router.errors import DatabaseError
 from router.health import Health
-from router.profile import OutgoingProfile, Profiles
+from router.profile import Key, OutgoingProfile, Profiles
 from router.repository import relays
 from router.repository.database import Database
 from transports.base import Begin, Envelope, Outcome, Relay, Temporary, TransportError
@@ -116,8 +116,12 @@ class Relays:
         self._pools: dict[str, RelayPool] = {}
         self._running: dict[RelayPool, asyncio.Task[None]] = {}  # those that are retired, too, until they have closed
 
-    def use(self, profiles: Profiles) -> None:
-        """Send through these profiles from now on. Relays open and close in the background."""
+    def use(self, profiles: Profiles, retry: Collection[Key] = ()) -> Sequence[str]:
+        """Send through these profiles from now on. Relays open and close in the background.
+
+        Returns what was wrong with the relays that are not used any more, and with those of the profiles to `retry`,
+        which are used again at once: email that waits for these reasons has nothing to wait for.
+        """
         before, self._pools, self._profiles = self._pools, {}, profiles
         for profile in profiles.outgoing:
             pool = before.get(profile.name)
@@ -130,6 +134,10 @@ class Relays:
             metrics.relay_opened(profile.name, pool.connections)
         for pool in before.values():
             pool.retire()
+        again = [pool for pool in self._pools.values() if pool.profile.key in retry]
+        for pool in again:
+            pool.backoff.reset()
+        return [pool.health.fault for pool in (*before.values(), *again) if pool.health.fault is not None]
 
     async def forget_others(self) -> None:
         """Forget what was wrong with the relays of profiles that there are no more."""

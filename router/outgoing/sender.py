@@ -5,6 +5,7 @@ for a slot at its relay, composes the email, commits that the attempt starts, ha
 """
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -15,9 +16,9 @@ import structlog
 from router.backoff import Backoff
 from router.errors import DatabaseError
 from router.model.token import new_token
-from router.outgoing.attempt import UNROUTED, Attempts
+from router.outgoing.attempt import Attempts
 from router.outgoing.relays import NO_PROFILE, Relays
-from router.profile import Profiles
+from router.profile import Key, Profiles
 from router.repository import outbox, processes, recovery
 from router.repository.database import Database
 
@@ -70,21 +71,23 @@ class Sender:
             if isinstance(result, Exception):
                 raise result
 
-    async def update(self, profiles: Profiles) -> None:
-        """Send through these profiles from now on, and go on claiming meanwhile.
+    async def update(self, profiles: Profiles, retry: Collection[Key] = ()) -> None:
+        """Send through these profiles from now on, and go on claiming meanwhile; `retry` those that were at fault.
 
         A relay whose settings stay the same keeps its connections. What is under way at one that has gone or changed
-        has its outcome there; what waits for a slot of it chooses again. This waits for the database only.
+        has its outcome there; what waits for a slot of it chooses again, and what waited since a relay was at fault, or
+        since no profile carried it, is due now. This waits for the database only.
         """
         self._profiles = profiles
-        if self._running:
-            self._relays.use(profiles)
-            await self._relays.forget_others()
-            try:
-                await outbox.try_now(self._database, NO_PROFILE, UNROUTED)
-            except DatabaseError as error:
-                _log.debug("what no profile carried waits on", reason=str(error))
-            self._wake.set()
+        if not self._running:
+            return
+        faults = self._relays.use(profiles, retry)
+        await self._relays.forget_others()
+        try:
+            await outbox.try_now(self._database, [NO_PROFILE, *faults])
+        except DatabaseError as error:
+            _log.debug("what waits for a relay waits on", reason=str(error))
+        self._wake.set()
 
     async def _claim(self) -> None:
         backoff = Backoff()

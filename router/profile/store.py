@@ -28,15 +28,15 @@ _sleep = asyncio.sleep
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What differs from before: names as in TOML, such as `incoming.staff`, and mistakes that came and went.
+    """What differs from before: profiles by direction and name, and mistakes that came and went.
 
-    `secrets` are the names of profiles of which a secret was replaced.
+    `secrets` are the profiles of which a secret was replaced.
     """
 
-    added: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
+    added: tuple[Key, ...] = ()
+    changed: tuple[Key, ...] = ()
+    removed: tuple[Key, ...] = ()
+    secrets: tuple[Key, ...] = ()
     broken: tuple[Mistake, ...] = ()
     mended: tuple[Mistake, ...] = ()
 
@@ -131,25 +131,25 @@ def _why_kept(reading: Reading, profile: Profile) -> str:
 def _change(store: ProfileStore, reading: Reading, replaced: Iterable[Profile]) -> Change:
     old, new = store.profiles.by_key, reading.profiles.by_key
     return Change(
-        added=_names(new.keys() - old.keys()),
-        changed=_names(key for key in old.keys() & new.keys() if old[key] != new[key]),
-        removed=_names(old.keys() - new.keys()),
-        secrets=_names(one.key for one in replaced),
+        added=tuple(sorted(new.keys() - old.keys())),
+        changed=tuple(sorted(key for key in old.keys() & new.keys() if old[key] != new[key])),
+        removed=tuple(sorted(old.keys() - new.keys())),
+        secrets=tuple(sorted(one.key for one in replaced)),
         broken=tuple(one for one in reading.mistakes if one not in store.mistakes),
         mended=tuple(one for one in store.mistakes if one not in reading.mistakes),
     )
 
 
-def _names(keys: Iterable[Key]) -> tuple[str, ...]:
-    return tuple(f"{direction}.{name}" for direction, name in sorted(keys))
-
-
 def _log_change(change: Change) -> None:
-    for event in ("added", "changed", "removed"):
-        for name in getattr(change, event):
-            _log.info(f"profile {event}", profile=name)
-    for name in change.secrets:
-        _log.info("a secret was replaced", profile=name)
+    events = {
+        "profile added": change.added,
+        "profile changed": change.changed,
+        "profile removed": change.removed,
+        "a secret was replaced": change.secrets,
+    }
+    for event, keys in events.items():
+        for direction, name in keys:
+            _log.info(event, profile=f"{direction}.{name}")
     _log_mistakes(change)
 
 

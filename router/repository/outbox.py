@@ -325,17 +325,15 @@ async def give_back(
         )
 
 
-async def try_now(database: Database, reason: str, within: timedelta) -> int:
-    """Make due at once what was given back with this reason (its beginning), and is due `within` this time."""
+async def try_now(database: Database, reasons: Sequence[str]) -> None:
+    """Make due at once what was given back for one of these reasons (their beginnings)."""
     async with database.connection() as connection:
-        done = await connection.execute(
+        await connection.execute(
             """
             UPDATE router.outbox AS o SET next_at = now()
             FROM crm.email AS e
-            WHERE e.id = o.email_id AND o.process_id IS NULL AND o.next_at > now() AND o.next_at <= now() + $2
-                AND starts_with(e.status_reason, $1)
+            WHERE e.id = o.email_id AND o.process_id IS NULL AND o.next_at > now()
+                AND EXISTS (SELECT FROM unnest($1::text[]) AS r (reason) WHERE starts_with(e.status_reason, r.reason))
             """,
-            reason,
-            within,
+            [storable(reason) for reason in reasons],
         )
-    return int(done.rpartition(" ")[2])

@@ -45,12 +45,12 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
 async def test_a_file_that_is_added_changed_and_removed_is_told(watched: Watched, tmp_path: Path) -> None:
     one = watched.store.profiles.outgoing[0]
     (tmp_path / "three.toml").write_text(relay("three", "*@c.example"))
-    assert await watched.next() == Change(added=("outgoing.three",))
+    assert await watched.next() == Change(added=(("outgoing", "three"),))
     assert watched.names == ["one", "three", "two"]
     (tmp_path / "two.toml").write_text(relay("two", "*@d.example"))
-    assert await watched.next() == Change(changed=("outgoing.two",))
+    assert await watched.next() == Change(changed=(("outgoing", "two"),))
     (tmp_path / "three.toml").unlink()
-    assert await watched.next() == Change(removed=("outgoing.three",))
+    assert await watched.next() == Change(removed=(("outgoing", "three"),))
     assert watched.store.profiles.outgoing[0] == one
     assert watched.store.profiles.outgoing_for("ann@d.example") == watched.store.profiles.outgoing[1]
 
@@ -71,14 +71,14 @@ async def test_a_broken_profile_keeps_its_old_form_until_it_is_mended(
     assert watched.store.profiles.outgoing_for("bob@b.example") == before
     (tmp_path / "two.toml").write_text(relay("two", "*@b.example", connections=7))
     mended = await watched.next()
-    assert (mended.changed, mended.mended) == (("outgoing.two",), change.broken)
+    assert (mended.changed, mended.mended) == ((("outgoing", "two"),), change.broken)
     assert not watched.store.mistakes
 
 
 async def test_a_line_that_only_moves_is_no_change(watched: Watched, tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_text("# a comment\n" + relay("one"))
     (tmp_path / "three.toml").write_text(relay("three", "*@c.example"))
-    assert await watched.next() == Change(added=("outgoing.three",))
+    assert await watched.next() == Change(added=(("outgoing", "three"),))
 
 
 async def test_a_new_rival_is_refused_and_the_profile_in_use_stays(watched: Watched, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_a_file_that_is_replaced_in_two_steps_is_never_gone(
 
     monkeypatch.setattr(stores, "_sleep", put_back)
     (tmp_path / "two.toml").unlink()
-    assert await watched.next() == Change(changed=("outgoing.two",))
+    assert await watched.next() == Change(changed=(("outgoing", "two"),))
     assert steps == [stores.SECOND_LOOK]
 
 
@@ -126,19 +126,19 @@ async def test_a_secret_that_is_replaced_is_told_and_one_that_was_missing_makes_
     assert (await watched.next()).broken
     folder.mkdir()
     (folder / "password").write_text("one")
-    assert (await watched.next()).added == ("outgoing.three",)
+    assert (await watched.next()).added == (("outgoing", "three"),)
     (folder / "new").write_text("two")
     (folder / "new").rename(folder / "password")
-    assert await watched.next() == Change(secrets=("outgoing.three",))
+    assert await watched.next() == Change(secrets=(("outgoing", "three"),))
 
 
 async def test_a_certificate_that_is_renewed_changes_its_profile(watched: Watched, tmp_path: Path) -> None:
     certificate = tmp_path.with_name(f"{tmp_path.name}-ca.pem")
     certificate.write_text("old")
     (tmp_path / "three.toml").write_text(relay("three", "*@c.example", ca_file=str(certificate)))
-    assert (await watched.next()).added == ("outgoing.three",)
+    assert (await watched.next()).added == (("outgoing", "three"),)
     certificate.write_text("renewed")
-    assert await watched.next() == Change(changed=("outgoing.three",))
+    assert await watched.next() == Change(changed=(("outgoing", "three"),))
 
 
 async def test_a_folder_of_links_that_is_switched_as_a_whole_is_seen(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ async def test_a_folder_of_links_that_is_switched_as_a_whole_is_seen(tmp_path: P
     watching = asyncio.create_task(found.store.watch(found.changes.put))
     (tmp_path / "..new").symlink_to("..2")
     (tmp_path / "..new").replace(tmp_path / "..data")
-    assert await found.next() == Change(changed=("outgoing.one",))
+    assert await found.next() == Change(changed=(("outgoing", "one"),))
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
 
