@@ -31,18 +31,20 @@ async def probe_mailbox(settings: ImapSettings, mailbox: str | None, after: Afte
         return
     try:
         if mailbox is not None:
-            async for finding in _inside(imap, settings, mailbox, after):
+            async for finding in _probe_inside(imap, settings, mailbox, after):
                 yield finding
     finally:
         await imap.close()
 
 
-async def _inside(imap: ImapConnection, settings: ImapSettings, mailbox: str, after: After) -> AsyncIterator[Finding]:
+async def _probe_inside(
+    imap: ImapConnection, settings: ImapSettings, mailbox: str, after: After
+) -> AsyncIterator[Finding]:
     step = "login"
     try:
-        yield await _found_login(imap, settings, mailbox)
+        yield await _probe_login(imap, settings, mailbox)
         step = "capabilities"
-        yield _capabilities(imap, settings)
+        yield _probe_capabilities(imap, settings)
         step = "folders"
         there = await find_folders(imap)
         wanted = wanted_folders(there, settings.folders, after, sent=settings.sent)
@@ -50,12 +52,12 @@ async def _inside(imap: ImapConnection, settings: ImapSettings, mailbox: str, af
         for folder in wanted:
             if (wrong := await folders.look_into(folder.name)) is not None:
                 yield wrong
-        for finding in folders.told(settings):
+        for finding in folders.findings(settings):
             yield finding
-        if (quota := await _quota(imap)) is not None:
+        if (quota := await _probe_quota(imap)) is not None:
             yield quota
         step = "after"
-        if (judged := _after(imap, after, there, folders)) is not None:
+        if (judged := _probe_after(imap, after, there, folders)) is not None:
             yield judged
     except Unauthorized as error:
         whence = settings.auth.password.where(mailbox)
@@ -64,7 +66,7 @@ async def _inside(imap: ImapConnection, settings: ImapSettings, mailbox: str, af
         yield Finding(step, "failed", str(error), retry_advice(error))
 
 
-async def _found_login(imap: ImapConnection, settings: ImapSettings, mailbox: str) -> Finding:
+async def _probe_login(imap: ImapConnection, settings: ImapSettings, mailbox: str) -> Finding:
     if imap.state != "NONAUTH":
         return Finding("login", "ok", "the server wants none (PREAUTH)")
     auth = settings.auth
@@ -73,7 +75,7 @@ async def _found_login(imap: ImapConnection, settings: ImapSettings, mailbox: st
     return Finding("login", "ok", f"as {fill(auth.user, mailbox)}{whom}")
 
 
-def _capabilities(imap: ImapConnection, settings: ImapSettings) -> Finding:
+def _probe_capabilities(imap: ImapConnection, settings: ImapSettings) -> Finding:
     offered = ", ".join(name for name in _CAPABILITIES if name in imap.known.capabilities) or "none that matter"
     if "IDLE" not in imap.known.capabilities:
         words = f"{offered}; without IDLE new mail is seen only every {settings.poll:g} seconds"
@@ -85,7 +87,10 @@ def _capabilities(imap: ImapConnection, settings: ImapSettings) -> Finding:
 
 
 class _Folders:
-    """What is in the folders that are read; `flags` are those that all of them have."""
+    """What is in the folders that are read.
+
+    `flags` are those that all folders have, `permanent` those that some folder keeps (PERMANENTFLAGS); in lower case.
+    """
 
     def __init__(self, imap: ImapConnection, there: Sequence[Folder]) -> None:
         self._imap = imap
@@ -120,8 +125,8 @@ class _Folders:
         self.permanent |= set(self._imap.known.codes.get("PERMANENTFLAGS", "").strip("()").lower().split())
         return None
 
-    def told(self, settings: ImapSettings) -> Iterator[Finding]:
-        """Tell what was counted."""
+    def findings(self, settings: ImapSettings) -> Iterator[Finding]:
+        """Yield what was counted."""
         if settings.sent and not self._sent:
             words = "there is no Sent folder, as far as the server tells"
             yield Finding("folders", "warning", words, 'name it in "folders", if there is one')
@@ -134,7 +139,7 @@ class _Folders:
             yield Finding("folders", "ok", words)
 
 
-async def _quota(imap: ImapConnection) -> Finding | None:
+async def _probe_quota(imap: ImapConnection) -> Finding | None:
     """Tell how full the mailbox is (RFC 9208), where it has a limit."""
     if not any(name.startswith("QUOTA") for name in imap.known.capabilities):
         return None
@@ -149,10 +154,10 @@ async def _quota(imap: ImapConnection) -> Finding | None:
     return None
 
 
-def _after(imap: ImapConnection, after: After, there: Collection[Folder], folders: _Folders) -> Finding | None:
+def _probe_after(imap: ImapConnection, after: After, there: Collection[Folder], folders: _Folders) -> Finding | None:
     match after.action:
         case "keyword":
-            return _keyword(after.argument, folders)
+            return _probe_keyword(after.argument, folders)
         case "delete" | "move" if not imap.known.capabilities & {"UIDPLUS", "IMAP4REV2"} and (
             after.action == "delete" or "MOVE" not in imap.known.capabilities
         ):
@@ -165,7 +170,7 @@ def _after(imap: ImapConnection, after: After, there: Collection[Folder], folder
     return Finding("after", "ok", f"{after} can be done")
 
 
-def _keyword(keyword: str, folders: _Folders) -> Finding:
+def _probe_keyword(keyword: str, folders: _Folders) -> Finding:
     if not KEYWORD.fullmatch(keyword):
         return Finding("after", "failed", f"{keyword!r} is no keyword that IMAP can set", "use letters, digits and -")
     if keyword.lower() in (folders.flags or set()) | folders.permanent or "\\*" in folders.permanent:

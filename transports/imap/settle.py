@@ -37,7 +37,7 @@ def _checked_keyword(imap: ImapConnection, keyword: str) -> str:
 
 
 async def _flag(imap: ImapConnection, messages: str, flag: str) -> None:
-    reply = await _do(imap, "STORE", messages, f"+FLAGS.SILENT ({flag})")
+    reply = await _run_again_if_expunged(imap, "STORE", messages, f"+FLAGS.SILENT ({flag})")
     reply.require(f"{imap.peer} does not set the flag {flag}")
 
 
@@ -52,10 +52,10 @@ async def _delete(imap: ImapConnection, messages: str) -> None:
 async def _move(imap: ImapConnection, messages: str, folder: str) -> None:
     moves = "MOVE" in imap.known.capabilities
     command = "MOVE" if moves else "COPY"
-    reply = await _do(imap, command, messages, imap.named(folder))
+    reply = await _run_again_if_expunged(imap, command, messages, imap.named(folder))
     if not reply.ok and reply.code == "TRYCREATE":
         created = await imap.run("CREATE", imap.named(folder))
-        reply = await _do(imap, command, messages, imap.named(folder))
+        reply = await _run_again_if_expunged(imap, command, messages, imap.named(folder))
         if not reply.ok and not created.ok:
             created.require(f"{imap.peer} does not make the folder {folder}")
     reply.require(f"{imap.peer} does not move to the folder {folder}")
@@ -63,8 +63,8 @@ async def _move(imap: ImapConnection, messages: str, folder: str) -> None:
         await _delete(imap, messages)
 
 
-async def _do(imap: ImapConnection, command: str, messages: str, argument: str) -> Reply:
-    """Run a command on messages, once more where the server only now finds out that others have removed some."""
+async def _run_again_if_expunged(imap: ImapConnection, command: str, messages: str, argument: str) -> Reply:
+    """Run a command on messages; once more if the server finds only now that others have expunged some (RFC 5530)."""
     reply = await imap.run(command, messages, argument, uid=True)
     if not reply.ok and reply.code == "EXPUNGEISSUED":
         reply = await imap.run(command, messages, argument, uid=True)

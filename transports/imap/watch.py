@@ -10,14 +10,14 @@ HIGHEST_UID = (1 << 32) - 1
 class Watch(Attention):
     """Compares UIDNEXT, as SELECT and STATUS tell it, with how far the folder has been listed.
 
-    HIGHESTMODSEQ (RFC 7162) would stir whenever somebody reads a message, which never matters to us.
+    HIGHESTMODSEQ (RFC 7162) is not compared: it also grows when somebody reads a message, which never matters to us.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._validity = ""
         self._listed_to = HIGHEST_UID
-        self._told: tuple[str, int] | None = None
+        self._last_heard: tuple[str, int] | None = None
 
     def has_shown(self, seen: int) -> bool:
         """Whether there is nothing beyond this UID for all we know."""
@@ -29,17 +29,17 @@ class Watch(Attention):
         self.dirty = False
 
     def hear(self, status: Mapping[str, int]) -> bool:
-        """Take what STATUS or SELECT tell; True if there may be something new."""
+        """Take the numbers that STATUS or SELECT tell; True if there may be something new."""
         if "UIDNEXT" not in status:
             self.dirty = True
             return True
-        told = (str(status.get("UIDVALIDITY", self._validity)), status["UIDNEXT"])
-        # Told before: what lay between is gone by now, or shown.
-        if told != self._told:
-            self._told = told
+        heard = (str(status.get("UIDVALIDITY", self._validity)), status["UIDNEXT"])
+        # The same as last time: messages that came since then were shown, or are gone again.
+        if heard != self._last_heard:
+            self._last_heard = heard
             self.troubled = False
-            # Less than was listed: the folder went back, and listing it will tell.
-            if told[0] != self._validity or told[1] != self._listed_to + 1:
+            # Also where UIDNEXT is lower than what was listed: the folder went back, and listing it will tell.
+            if heard[0] != self._validity or heard[1] != self._listed_to + 1:
                 self.dirty = True
                 return True
         return False
