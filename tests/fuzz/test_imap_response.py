@@ -21,7 +21,7 @@ from transports.imap.decode import (
     vanished,
 )
 from transports.imap.encode import folder_name, seen_name
-from transports.imap.folders import listed
+from transports.imap.folders import listed_folder
 from transports.imap.reply import backoff, response_code
 
 _WORDS = [
@@ -84,8 +84,8 @@ def test_noise_is_read_the_same_however_it_is_cut_and_breaks_no_reader(stream: b
         searched(response)
         vanished(response)
         status(response)
-        listed(response, utf8=False)
-        listed(response, utf8=True)
+        listed_folder(response, utf8=False)
+        listed_folder(response, utf8=True)
         words = response[0].decode(errors="replace")
         response_code(words)
         backoff(words)
@@ -139,6 +139,6 @@ def test_names_come_back(name: str, utf8: bool) -> None:  # hypothesis gives it
     except Permanent:
         return
     (response,) = Splitter().feed(b"* LIST () NIL " + quoted.encode() + b"\r\n")
-    found = listed(response, utf8=utf8)
+    found = listed_folder(response, utf8=utf8)
     assert found is not None
     assert found.name == ("INBOX" if name.upper() == "INBOX" else name)

@@ -26,7 +26,7 @@ _NAMESPACE = re.compile(rb"\* NAMESPACE ", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ListedFolder:
     """One folder as LIST tells it."""
 
     name: str
@@ -46,7 +46,7 @@ async def find_folders(imap: ImapConnection) -> Sequence[Folder]:
     reply = await imap.run("LIST", '""', '"*"', *(("RETURN", "(SPECIAL-USE)") if asked else ()))
     reply.require(f"{imap.peer} does not list the folders")
     utf8 = imap.known.utf8
-    found = [folder for response in reply.data if (folder := listed(response, utf8=utf8)) and folder.selectable]
+    found = [folder for response in reply.data if (folder := listed_folder(response, utf8=utf8)) and folder.selectable]
     foreign = await _foreign_prefixes(imap)
     own = {folder.name: folder for folder in found if folder.name == "INBOX" or not foreign(folder.name)}
     return _with_uses(sorted(own.values(), key=lambda folder: (folder.name != "INBOX", folder.name)))
@@ -56,16 +56,16 @@ async def is_there(imap: ImapConnection, name: str) -> bool:
     """Whether the folder exists and can be selected."""
     reply = await imap.run("LIST", '""', imap.named(name))
     utf8 = imap.known.utf8
-    found = (listed(response, utf8=utf8) for response in reply.data)
+    found = (listed_folder(response, utf8=utf8) for response in reply.data)
     return not reply.ok or any(folder.name == name and folder.selectable for folder in found if folder)
 
 
-def listed(response: Response, *, utf8: bool) -> Found | None:
+def listed_folder(response: Response, *, utf8: bool) -> ListedFolder | None:
     """Read a LIST response; None if it is another, or cannot be read."""
     match values(response, _LIST):
         case [list(attributes), bytes() | None as separator, bytes(name), *_]:
             flags = frozenset(flag.decode(errors="replace").lower() for flag in attributes if isinstance(flag, bytes))
-            return Found(seen_name(name, utf8=utf8), flags, (separator or b"").decode(errors="replace"))
+            return ListedFolder(seen_name(name, utf8=utf8), flags, (separator or b"").decode(errors="replace"))
     return None
 
 
@@ -102,12 +102,12 @@ def _prefixes(namespaces: Value) -> Sequence[str]:
     ]
 
 
-def _with_uses(found: Sequence[Found]) -> Sequence[Folder]:
+def _with_uses(found: Sequence[ListedFolder]) -> Sequence[Folder]:
     told = {use for folder in found for flag, use in _USES.items() if flag in folder.attributes}
     return [Folder(folder.name, _use(folder, told)) for folder in found]
 
 
-def _use(folder: Found, told: set[FolderUse]) -> FolderUse:
+def _use(folder: ListedFolder, told: set[FolderUse]) -> FolderUse:
     if folder.name == "INBOX":
         return "inbox"
     for flag, use in _USES.items():
