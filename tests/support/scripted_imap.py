@@ -86,6 +86,9 @@ class ErringServer(asyncio.Transport):
 
     close = abort
 
+    def is_closing(self) -> bool:
+        return not self._open
+
 
 async def session(faults: Iterator[Fault | None], connect: Any = None, **changes: Any) -> list[Received]:
     """Read every folder, settle all ways, and wait: what a session can be asked for. Return the copies read."""
