@@ -3,13 +3,10 @@
 import asyncio
 import smtplib
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
 from tests.servers.dovecot import Dovecot
@@ -93,24 +90,6 @@ async def test_each_recipient_is_answered_by_itself(
     assert await crm.dispositions() == {"promoted": 3, "duplicate": 6}
 
 
-@asynccontextmanager
-async def away(postgres: Postgres, database: str) -> AsyncIterator[None]:
-    """Take the database away from every router meanwhile."""
-    name = urlsplit(database).path.removeprefix("/")
-    admin = await asyncpg.connect(postgres.server.superuser_dsn("postgres"))
-    try:
-        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await admin.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE datname = $1 AND application_name LIKE 'email-router%'",
-            name,
-        )
-        yield
-    finally:
-        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        await admin.close()
-
-
 async def test_all_arrives_once_after_the_database_was_away(
     crm: Crm, new_router: NewRouter, postfix: Postfix, route: Route, postgres: Postgres, database: str
 ) -> None:
@@ -125,7 +104,7 @@ async def test_all_arrives_once_after_the_database_was_away(
         delivery = asyncio.create_task(asyncio.to_thread(hand_over, postfix, range(start, middle), mailboxes))
         wanted = start + dice.randrange(1, middle - start)
         await crm.wait_for(True, "SELECT count(*) >= $1 FROM crm.email", wanted)
-        async with away(postgres, database):
+        async with postgres.away(database):
             await delivery
             await asyncio.to_thread(hand_over, postfix, range(middle, end), mailboxes)
             while "451 4.3.0 Please try again later" not in postfix.log()[logged:]:

@@ -5,9 +5,11 @@ import itertools
 import shutil
 import tempfile
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -59,6 +61,23 @@ class Postgres:
 
     def drop(self, name: str) -> None:
         self._run(self._admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+
+    @asynccontextmanager
+    async def away(self, dsn: str) -> AsyncIterator[None]:
+        """Take a database away from every router meanwhile."""
+        name = urlsplit(dsn).path.removeprefix("/")
+        admin = await asyncpg.connect(self._server.superuser_dsn("postgres"))
+        try:
+            await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = $1 AND application_name LIKE 'email-router%'",
+                name,
+            )
+            yield
+        finally:
+            await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            await admin.close()
 
     def dsn(self, database: str) -> str:
         return self._server.dsn.replace("/email_router?", f"/{database}?")

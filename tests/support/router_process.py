@@ -27,6 +27,12 @@ class RouterProcess:
 
     async def start(self, *says: str) -> None:
         """Return once it says that it is running, and each of `says` (regular expressions) too."""
+        begins = await self.launch()
+        for words in (r"\brunning\b", *says):
+            await self.wait_for_log(words, begins)
+
+    async def launch(self, *options: str) -> int:
+        """Start it with these options and wait for nothing; returns how long its log is by now, in bytes."""
         begins = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -34,6 +40,7 @@ class RouterProcess:
                 "-m",
                 "router",
                 "run",
+                *options,
                 cwd=_TOP,
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -41,8 +48,7 @@ class RouterProcess:
                 stderr=log,
                 start_new_session=True,
             )
-        for words in (r"\brunning\b", *says):
-            await self.wait_for_log(words, begins)
+        return begins
 
     @property
     def pid(self) -> int:
