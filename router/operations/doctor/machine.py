@@ -1,20 +1,19 @@
 """Checks of what the router stands on: database, clocks, disk."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Final
 
 from router.operations.doctor.patient import Patient
+from router.postgres.disk import read_disk
 from router.repository.server import read_clock, read_server
 from transports.base import Finding
 
 _CLOCK_WARNING = 5.0  # seconds of difference
 _CLOCK_FAILED = 60.0  # certificates, tokens and dates of mail are wrong by then
 _MB = 1024 * 1024
-_DISK_WARNING = (0.10, 5000 * _MB)  # less is free than this share of the disk, and than these bytes
-_DISK_FAILED = (0.02, 500 * _MB)
+_DISK_FAILED = 98  # percent used
 _CONNECTIONS_WARNING = 0.85  # share of max_connections in use
 
 
@@ -64,21 +63,14 @@ async def disk(patient: Patient) -> AsyncIterator[Finding]:
     """Whether the embedded database has room; another database's disk cannot be seen from here."""
     if patient.settings.database_url is not None:
         return
-    folder = patient.settings.data
-    total, free = await asyncio.to_thread(_space, folder)
-    words = f"{free / _MB:,.0f} MB of {total / _MB:,.0f} MB are free where the data folder is ({folder})"
-    cure = "make room, or move the folder (EMAIL_ROUTER_DATA): without room no mail is taken in"
-    if free < min(_DISK_FAILED[0] * total, _DISK_FAILED[1]):
-        yield Finding("", "failed", words, cure)
-    elif free < min(_DISK_WARNING[0] * total, _DISK_WARNING[1]):
-        yield Finding("", "warning", words, cure)
-    else:
+    settings = patient.settings
+    found = await asyncio.to_thread(read_disk, settings.data, settings.disk_warning)
+    if found is None:
+        return  # there is no data folder yet, which the check of the database tells
+    words = f"{found.used_percent}% used, {found.free / _MB:,.0f} MB free where the data folder is ({found.folder})"
+    if found.fault is None:
         yield Finding("", "ok", words)
-
-
-def _space(folder: Path) -> tuple[int, int]:
-    """Bytes of the file system that holds the folder, or would hold it: all, and those that are free."""
-    while not folder.exists():
-        folder = folder.parent
-    usage = shutil.disk_usage(folder)
-    return usage.total, usage.free
+        return
+    cure = "make room, or move the folder (EMAIL_ROUTER_DATA): without room no mail is taken in"
+    state: Final = "failed" if found.used_percent >= _DISK_FAILED else "warning"
+    yield Finding("", state, f"{found.fault} ({words})", cure)
