@@ -18,8 +18,8 @@ def arrive(state: State, facts: Facts) -> State:
         return state.decide(Disposition.IGNORED, "decided before: this place keeps its disposition")
     if copy.fault is not None:
         return state.decide(Disposition.DEAD, copy.fault)
-    if copy.foregone is not None:
-        return state.decide(*copy.foregone)
+    if copy.predecided is not None:
+        return state.decide(*copy.predecided)
     if copy.forward is not None:
         return state.because(_FORMS[copy.forward.form])
     return state

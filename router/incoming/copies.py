@@ -65,7 +65,7 @@ def make_copy(
     fault: str | None = None,
     headers_only: bool = False,
     forward: Forward | None = None,
-    foregone: tuple[Disposition, str] | None = None,
+    predecided: tuple[Disposition, str] | None = None,
 ) -> Copy:
     """Make the copy of what was read; `default_rule` is that of an owner who has none."""
     received = addressee.received
@@ -84,7 +84,7 @@ def make_copy(
         classification=reading.classification,
         key=reading.key,
         forward=forward,
-        foregone=foregone,
+        predecided=predecided,
     )
 
 

@@ -52,9 +52,9 @@ def copies_of(
     """Yield a copy of each original for each owner to whom it came; `owners` by mailbox."""
     whose = _whose(unwrapped, owners)
     if unwrapped.form is None or not whose:
-        foregone = None if fault else _foregone(unwrapped)
+        predecided = None if fault else _predecided(unwrapped)
         nobody = Addressee(None, received, received.place)
-        yield make_copy(nobody, NOTHING, source_id, profile.tracking_rule, fault=fault, foregone=foregone)
+        yield make_copy(nobody, NOTHING, source_id, profile.tracking_rule, fault=fault, predecided=predecided)
         return
     forward = Forward(received.place, unwrapped.form, unwrapped.forwarder, unwrapped.message_id, unwrapped.date)
     arrived = [(original, owner, sent) for original in unwrapped.originals for owner, sent in whose]
@@ -72,7 +72,7 @@ def _whose(unwrapped: Unwrapped, owners: Mapping[str, Owner]) -> list[tuple[Owne
     return list((received if sender is None else {sender.id: (sender, True)} | received).values())
 
 
-def _foregone(unwrapped: Unwrapped) -> tuple[Disposition, str]:
+def _predecided(unwrapped: Unwrapped) -> tuple[Disposition, str]:
     if unwrapped.held is not None:
         return Disposition.HELD, unwrapped.held
     if unwrapped.form == "journal":

@@ -43,7 +43,7 @@ async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
         return await inbox.promote(database, batch, decide_batch)
     except Exception as error:  # noqa: BLE001  # a step's own bug must not stop a mailbox
         fault = _fault_of_message(error)
-    places = list(dict.fromkeys(copy.lies_at for copy in batch.copies))
+    places = list(dict.fromkeys(copy.outer_place for copy in batch.copies))
     if len(places) <= 1:
         lone = len(batch.copies) == 1
         copies = batch.copies if lone else [await _tried(database, copy) for copy in batch.copies]
@@ -51,8 +51,8 @@ async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
             copies = [_dead(copy, fault) for copy in copies]
         return await inbox.promote(database, replace(batch, copies=copies), decide_batch)
     first_half = set(places[: len(places) // 2])
-    first = [copy for copy in batch.copies if copy.lies_at in first_half]
-    second = [copy for copy in batch.copies if copy.lies_at not in first_half]
+    first = [copy for copy in batch.copies if copy.outer_place in first_half]
+    second = [copy for copy in batch.copies if copy.outer_place not in first_half]
     decisions = await promote_batch(database, replace(batch, copies=first, cursor=None))
     return decisions + await promote_batch(database, replace(batch, copies=second))
 

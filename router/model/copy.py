@@ -29,7 +29,7 @@ class Copy:
 
     `fault`: why there is no message to judge, in words. `sent`: it lies in the owner's Sent folder.
     `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies. `forward` is set if it came by
-    a forward mailbox. `foregone`: its disposition is clear before any judgment, and why; then it may have no owner.
+    a forward mailbox. `predecided`: its disposition is clear before any judgment, and why; then it may have no owner.
     """
 
     id: UUID
@@ -46,7 +46,7 @@ class Copy:
     classification: Classification = field(default_factory=Classification)
     key: bytes = b""
     forward: Forward | None = None
-    foregone: tuple[Disposition, str] | None = None
+    predecided: tuple[Disposition, str] | None = None
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -55,9 +55,9 @@ class Copy:
     @property
     def judged(self) -> bool:
         """Whether it is judged by what it says: the server gave it up, and it is somebody's."""
-        return self.fault is None and self.foregone is None
+        return self.fault is None and self.predecided is None
 
     @property
-    def lies_at(self) -> "Place":
+    def outer_place(self) -> "Place":
         """Where the mail server has it: a forward can hold several copies in one place."""
         return self.forward.place if self.forward else self.place

@@ -177,7 +177,7 @@ async def _write_emails(
 
 async def _write_decisions(connection: Connection, new: Sequence[Decided], batch: Batch) -> None:
     # Where several copies lie in one place, it stays as long as one of them does.
-    staying = {copy.lies_at for copy, decision in new if decision.disposition not in batch.settles}
+    staying = {copy.outer_place for copy, decision in new if decision.disposition not in batch.settles}
     await connection.execute(
         """
         INSERT INTO router.decision
@@ -200,7 +200,7 @@ async def _write_decisions(connection: Connection, new: Sequence[Decided], batch
         [decision.rule for _, decision in new],
         ["\x1f".join(decision.reasons) for _, decision in new],
         [copy.received_at for copy, _ in new],
-        [copy.lies_at in staying for copy, _ in new],
+        [copy.outer_place in staying for copy, _ in new],
         [copy.forward and copy.forward.place.id for copy, _ in new],
         # The outer envelope, like all that tells of a mail, is not kept of what the rule ignores.
         [as_envelope(copy.forward) if decision.email_id else None for copy, decision in new],
