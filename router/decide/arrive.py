@@ -21,5 +21,5 @@ def arrive(state: State, facts: Facts) -> State:
     if copy.predecided is not None:
         return state.decide(*copy.predecided)
     if copy.forward is not None:
-        return state.because(_FORMS[copy.forward.form])
+        return state.noting(_FORMS[copy.forward.form])
     return state

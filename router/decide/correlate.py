@@ -7,6 +7,7 @@ header is as if it were not there; the token is for a person.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from router.decide.state import State
 from router.model import Copy, Facts, Message, Method, ThreadEmail
@@ -23,12 +24,12 @@ def correlate(state: State, facts: Facts) -> State:
     if is_forward(message.subject):
         return _suggest(state, facts)
     for method, email in _named_by_ids(state.copy, facts):
-        state = state.because(f"answers a CRM email, by {method}", correlated=email, method=method)
+        state = state.answering(email, method, f"answers a CRM email, by {method}")
         if message.sender not in email.participants and not state.copy.sent:
-            state = state.because("the sender is new on the thread", flags=(*state.flags, NEW_ON_THREAD))
+            state = state.noting("the sender is new on the thread", flags=(NEW_ON_THREAD,))
         return state
     for email in _claimed(state, facts):
-        return state.because("answers a CRM email, by private-header", correlated=email, method="private-header")
+        return state.answering(email, "private-header", "answers a CRM email, by private-header")
     return _by_token(state, facts)
 
 
@@ -66,14 +67,14 @@ def _by_token(state: State, facts: Facts) -> State:
         return state
     mine = [email for email in named if state.copy.sent or message.sender in email.participants]
     if not mine:
-        return state.because("has the token of a CRM email that the sender was never on", stranger=True)
-    state = state.because("answers a CRM email, by token", correlated=mine[0], method="token")
+        return replace(state.noting("has the token of a CRM email that the sender was never on"), stranger=True)
+    state = state.answering(mine[0], "token", "answers a CRM email, by token")
     others = (f"another candidate by token: email {email.id}" for email in named if email is not mine[0])
-    return state.because(*others)
+    return state.noting(*others)
 
 
 def _suggest(state: State, facts: Facts) -> State:
     emails = [email for _, email in _named_by_ids(state.copy, facts)]
     emails += _named_by_tokens(state.copy.message, facts)
     ids = dict.fromkeys(email.id for email in emails)
-    return state.because(*(f"a forward is not an answer; suggested: email {id_}" for id_ in list(ids)[:5]))
+    return state.noting(*(f"a forward is not an answer; suggested: email {id_}" for id_ in list(ids)[:5]))

@@ -8,11 +8,11 @@ def mark(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step tak
     """Flag what is automatic, what it reports, what went to many, and what is only as somebody quoted it."""
     kind = state.copy.classification
     if kind.automatic:
-        state = state.because(f"automatic, so no answer: {kind.automatic}", flags=(*state.flags, "automatic"))
+        state = state.noting(f"automatic, so no answer: {kind.automatic}", flags=("automatic",))
     if kind.report:
-        state = state.because(flags=(*state.flags, kind.report.kind))
+        state = state.noting(flags=(kind.report.kind,))
     if kind.bulk:
-        state = state.because(flags=(*state.flags, kind.bulk))
+        state = state.noting(flags=(kind.bulk,))
     if state.copy.forward and state.copy.forward.form == "inline":
-        state = state.because(flags=(*state.flags, "forwarded-inline"))
+        state = state.noting(flags=("forwarded-inline",))
     return state

@@ -1,5 +1,6 @@
 """The email activity that a message becomes."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from router.decide.state import State
@@ -39,4 +40,4 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
     )
     report = copy.classification.report if state.method == "report" else None
     decision = Decision(Disposition.PROMOTED, state.rule, state.reasons, email.id, email, state.parties, report)
-    return state.because(decision=decision)
+    return replace(state, decision=decision)

@@ -15,7 +15,7 @@ def reported(state: State, facts: Facts) -> State:
         return state
     email = _email_of(report, facts)
     if email is not None:
-        return state.because(f"a report on a CRM email: {report.kind}", correlated=email, method="report")
+        return state.answering(email, "report", f"a report on a CRM email: {report.kind}")
     if report.kind == "complaint":
         return state  # it may be on mail that we know by nothing but its recipient: a person may want to see it
     return state.decide(Disposition.IGNORED, f"a report on mail that the CRM never sent: {report.kind}")

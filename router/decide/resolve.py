@@ -12,6 +12,7 @@ several it is chosen in this order:
 Inactive records count only where no active one has the address. More than 100 records for one address are none.
 """
 
+from dataclasses import replace
 from uuid import UUID
 
 from router.decide.state import State
@@ -39,7 +40,7 @@ def resolve(state: State, facts: Facts) -> State:
     reasons = (
         [f"{crowded} of the addresses belong to more than {MOST_RECORDS} records: left unresolved"] if crowded else []
     )
-    return state.because(*reasons, parties=tuple(parties))
+    return replace(state.noting(*reasons), parties=tuple(parties))
 
 
 def records_of(address: str, facts: Facts) -> list[Record]:

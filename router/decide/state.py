@@ -1,7 +1,7 @@
 """What the steps know of one copy so far: each step returns a new state, with the reasons for what it added."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 from uuid import UUID
 
 from router.model import Copy, Decision, Disposition, Method, Party, Rule, ThreadEmail
@@ -24,9 +24,13 @@ class State:
     parties: tuple[Party, ...] = ()
     decision: Decision | None = None
 
-    def because(self, *reasons: str, **changes: Any) -> Self:
-        """Add reasons, and what follows from them."""
-        return replace(self, reasons=(*self.reasons, *reasons), **changes)
+    def noting(self, *reasons: str, flags: tuple[str, ...] = ()) -> Self:
+        """Add reasons and flags."""
+        return replace(self, reasons=(*self.reasons, *reasons), flags=(*self.flags, *flags))
+
+    def answering(self, email: ThreadEmail, method: Method, reason: str) -> Self:
+        """Link the message to the CRM email that it answers or reports on."""
+        return replace(self.noting(reason), correlated=email, method=method)
 
     def decide(self, disposition: Disposition, *reasons: str, email_id: UUID | None = None) -> Self:
         """End the way without an email of our own."""

@@ -57,7 +57,7 @@ def track(state: State, facts: Facts) -> State:
         return state.decide(Disposition.IGNORED, "internal" if internal else _said(_UNWANTED, state))
     if state.stranger:
         return state.decide(Disposition.HELD, "held for review, since the sender was never on that thread")
-    return state.because(_said(_WANTED, state))
+    return state.noting(_said(_WANTED, state))
 
 
 def _said(reasons: Mapping[Rule, str], state: State) -> str:

@@ -21,7 +21,7 @@ def trust(state: State, facts: Facts) -> State:
     words = f"our server says that it is not from the domain in From: {_told(verdict)}"
     if any(facts.records.get(mention.address) for mention in state.copy.message.of("from")):
         return state.decide(Disposition.HELD, words, "held for review, since the sender is known to the CRM")
-    return state.because(words, flags=(*state.flags, NOT_THE_SENDER))
+    return state.noting(words, flags=(NOT_THE_SENDER,))
 
 
 def _told(verdict: Verdict) -> str:
