@@ -19,11 +19,15 @@ STABLE: Final = 60.0
 LONGEST_PAUSE: Final = 300.0
 """Seconds between two starts of a job that ends by the same bug again and again."""
 
+CALM: Final = 5.0
+"""Seconds that a job runs after a bug until the bug counts as over."""
+
 PATIENCE: Final = 5.0
 """Seconds that `stop` waits for jobs to end; one that takes longer ends by itself."""
 
 _log = structlog.get_logger(__name__)
 _sleep = asyncio.sleep
+_BUG: Final = "a bug of the router's own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class Supervisor(Generic[Key]):
         clock = asyncio.get_running_loop().time
         while True:
             started = clock()
+            healing = asyncio.create_task(_heal(job.health, job.health.fault), name="heal")
             try:
                 await job.run()
             except (Exception, asyncio.CancelledError) as error:  # a bug of one job must not end the others
@@ -121,10 +126,21 @@ class Supervisor(Generic[Key]):
                     backoff.reset()
                 pause = backoff.next()
                 _log.error("a bug of the router's own, and it starts again", exc_info=error, pause=round(pause, 1))
-                await job.health.fails(f"a bug of the router's own: {whereabouts(error)}", pause)
+                await job.health.fails(f"{_BUG}: {whereabouts(error)}", pause)
                 await _sleep(pause)
             else:
                 return
+            finally:
+                healing.cancel()
+
+
+async def _heal(health: Health, fault: str | None) -> None:
+    """Tell that a bug is over, once the job has run for a while after it; another fault is not ours to end."""
+    if fault is None or not fault.startswith(_BUG):
+        return
+    await _sleep(CALM)
+    if health.fault == fault:
+        await health.works()
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -97,7 +97,7 @@ async def note_fault(
                     'next_try', $4::timestamptz
                 ))
             END
-            WHERE id = $1 AND ($3 IS NOT NULL OR faults ? $2::text)
+            WHERE id = $1 AND ($3::text IS NOT NULL OR faults ? $2::text)
             """,
             process_id,
             part,

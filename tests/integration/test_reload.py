@@ -2,24 +2,31 @@
 
 import asyncio
 import itertools
+import shutil
 import smtplib
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from tests.servers.dovecot import Dovecot
+from tests.servers.dovecot import PASSWORD, Dovecot
 from tests.servers.ports import free_port
+from tests.servers.postfix import Postfix
 from tests.servers.proxy import Proxy
+from tests.servers.tls import make_tls
 from tests.support.crm import Crm
 from tests.support.letters import letter
 from tests.support.profiles import MASTER
 from tests.support.router_process import NewRouter, RouterProcess
 from tests.support.traffic import Capture
 
+LOGIN = f'{{ user = "{MASTER["user"]}", password = {{ env = "MASTER_PASSWORD" }} }}'
 
-def reads(name: str, port: int, mailbox: str, **keys: object) -> str:
+
+def reads(name: str, port: int, mailbox: str, auth: str = LOGIN, **keys: object) -> str:
     more = "\n".join(f"{key} = {value}" for key, value in keys.items())
     return f"""
 [incoming.{name}]
@@ -27,7 +34,7 @@ transport = "imap"
 host = "127.0.0.1"
 port = {port}
 security = "none"
-auth = {{ user = "{MASTER["user"]}", password = {{ env = "MASTER_PASSWORD" }} }}
+auth = {auth}
 owners = ["{mailbox}"]
 poll = 60
 {more}
@@ -44,7 +51,7 @@ rule = "all"
 """
 
 
-def sends(name: str, port: int, *senders: str, **keys: object) -> str:
+def sends(name: str, port: int, *senders: str, security: str = "none", **keys: object) -> str:
     more = "\n".join(f"{key} = {value}" for key, value in keys.items())
     patterns = ", ".join(f'"{sender}"' for sender in senders)
     return f"""
@@ -52,7 +59,7 @@ def sends(name: str, port: int, *senders: str, **keys: object) -> str:
 transport = "smtp"
 host = "127.0.0.1"
 port = {port}
-security = "none"
+security = "{security}"
 senders = [{patterns}]
 {more}
 """
@@ -230,3 +237,67 @@ async def test_while_mail_flows_both_ways_a_change_restarts_only_what_it_is_abou
         }
         assert {mailbox for mailbox, epoch in epochs.items() if now[mailbox] != epoch} == {ben}
         assert to_ben.connections == 2
+
+
+async def test_a_password_that_is_put_right_is_used_at_once_in_and_out(
+    crm: Crm, new_router: NewRouter, dovecot: Dovecot, postfix: Postfix, ca_file: Path, mailbox: str, tmp_path: Path
+) -> None:
+    """Without a word to the router, it would try again only after minutes: a refused login is not repeated often."""
+    password = tmp_path / "secrets" / "password"
+    password.parent.mkdir()
+    password.write_text("wrong")
+    await crm.owner(mailbox, "all")
+    auth = f'{{ user = "{mailbox}", password = {{ file = "{password}" }} }}'
+    out = sends("ann", postfix.smtp, mailbox, security="starttls", ca_file=f'"{ca_file}"', auth=auth)
+    router = await new_router(reads("ann", dovecot.imap, mailbox, auth) + out)
+    email = await crm.send(mailbox, "karl@kunde.test", "An offer", "hello")
+    await crm.wait_for(1, "SELECT count(*) FROM router.source WHERE fault IS NOT NULL AND next_try_at > now() + '20 s'")
+    await crm.wait_for(1, "SELECT count(*) FROM router.relay WHERE next_try_at > now()")
+    await change(router, "a secret was replaced", lambda: password.write_text(PASSWORD))
+    await crm.wait_for_sources(1)
+    await crm.wait_for_status(email, "sent")
+    await crm.wait_for(0, "SELECT count(*) FROM router.relay")
+
+
+async def test_one_broken_profile_stops_neither_the_start_nor_the_others(
+    crm: Crm, new_router: NewRouter, dovecot: Dovecot, mailbox: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    router = await new_router(
+        reads("ann", dovecot.imap, mailbox) + reads("ben", dovecot.imap, "ben@in.test", pol=1),
+        says=(r'a profile is broken.*\[incoming\.ben\] unknown key \\"pol\\"',),
+    )
+    await crm.wait_for_sources(1)
+    fault = "SELECT faults #>> '{profile folder,fault}' LIKE '%pol%' FROM router.process"
+    await crm.wait_for(True, fault)
+    (router.profiles / "all.toml").write_text(reads("ann", dovecot.imap, mailbox))
+    await crm.wait_for(None, fault)
+
+
+async def test_a_certificate_of_a_listener_is_renewed_without_a_restart(
+    crm: Crm, new_router: NewRouter, mailbox: str, tmp_path: Path
+) -> None:
+    await crm.owner(mailbox, "all")
+    port, folder = free_port(), tmp_path / "certificate"
+    folder.mkdir()
+    first, second = make_tls(folder), make_tls(tmp_path)
+    served, key = folder / "served.pem", folder / "served.key"
+    shutil.copy(first.certificate, served)
+    shutil.copy(first.key, key)
+    router = await new_router(
+        listens(port, mailbox) + f'cert_file = "{served}"\nkey_file = "{key}"\n', says=("listening",)
+    )
+
+    def renew() -> None:
+        shutil.copy(second.key, key)
+        shutil.copy(second.certificate, served)
+
+    def certificate() -> str:
+        with smtplib.SMTP("127.0.0.1", port) as smtp:
+            smtp.starttls(context=ssl._create_unverified_context())
+            assert isinstance(smtp.sock, ssl.SSLSocket)
+            return ssl.DER_cert_to_PEM_cert(smtp.sock.getpeercert(binary_form=True) or b"")
+
+    assert certificate().strip() in first.certificate.read_text()
+    await change(router, "profile changed(.|\n)*listening", renew)
+    assert certificate().strip() in second.certificate.read_text()

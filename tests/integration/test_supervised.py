@@ -1,0 +1,100 @@
+"""A bug of the router's own ends nothing but what it is in: it is told, and started again."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from router import app, supervise
+from router.incoming.follow import Follower
+from router.incoming.mailboxes import MailboxAssignment
+from router.incoming.read import read
+from router.profile.store import ProfileStore
+from router.repository.database import Database
+from router.workers.pool import Workers
+from tests.servers.dovecot import Dovecot
+from tests.support.crm import Crm
+from tests.support.letters import letter
+from tests.support.profiles import SECRETS, Profile
+
+LEASE = timedelta(seconds=2)
+
+
+@pytest.fixture
+async def store(tmp_path: Path, incoming: Profile, monkeypatch: pytest.MonkeyPatch) -> ProfileStore:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "all.toml").write_text(incoming(poll=1))
+    return await ProfileStore.open(tmp_path)
+
+
+async def test_a_follower_that_ends_by_a_bug_is_told_and_starts_again_and_others_go_on(
+    crm: Crm,
+    database: str,
+    store: ProfileStore,
+    dovecot: Dovecot,
+    mailbox: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken, follow = f"broken-{mailbox}", Follower._follow
+    breaking = asyncio.Event()
+    breaking.set()
+
+    async def follow_or_break(self: Follower, *arguments: object) -> None:
+        if self.owner is not None and self.owner.mailbox == broken and breaking.is_set():
+            raise ZeroDivisionError("private mail")
+        await follow(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Follower, "_follow", follow_or_break)
+    monkeypatch.setattr(supervise, "LONGEST_PAUSE", 2.0)
+    await crm.owner(mailbox, "all")
+    await crm.owner(broken, "all")
+    stop = asyncio.Event()
+    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
+        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        fault = "SELECT fault FROM router.source WHERE mailbox = $1 AND next_try_at > fault_since"
+        words = "a bug of the router's own: ZeroDivisionError in follow_or_break, line "
+        await crm.wait_for(True, f"SELECT starts_with(({fault}), $2)", broken, words)
+        await crm.wait_for_sources(1)
+        dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox, "one"))
+        await crm.wait_for_emails(1)
+        # It stays the process's own meanwhile, and is not taken anew at each look.
+        assert await crm.admin.fetchval("SELECT epoch FROM router.source WHERE mailbox = $1", broken) == 1
+        breaking.clear()
+        await crm.wait_for_sources(2)
+        dovecot.deliver(broken, letter("karl@kunde.test", broken, "two"))
+        await crm.wait_for_emails(2)
+        stop.set()
+        await serving
+
+
+async def test_a_part_of_the_process_that_ends_by_a_bug_is_told_in_its_row_and_starts_again(
+    crm: Crm,
+    database: str,
+    store: ProfileStore,
+    dovecot: Dovecot,
+    mailbox: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look, failures = MailboxAssignment._look, [ZeroDivisionError("private mail")]
+
+    async def look_or_break(self: MailboxAssignment) -> None:
+        if failures:
+            raise failures.pop()
+        await look(self)
+
+    monkeypatch.setattr(MailboxAssignment, "_look", look_or_break)
+    await crm.owner(mailbox, "all")
+    stop = asyncio.Event()
+    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
+        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        words = "a bug of the router's own: ZeroDivisionError in look_or_break, line "
+        told = "SELECT starts_with(faults #>> '{mailboxes,fault}', $1) FROM router.process"
+        await crm.wait_for(True, told, words)
+        await crm.wait_for_sources(1)
+        dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox, "one"))
+        await crm.wait_for_emails(1)
+        await crm.wait_for(None, "SELECT faults -> 'mailboxes' FROM router.process")
+        stop.set()
+        await serving
