@@ -1,6 +1,6 @@
 """IMAP: the folders of one mailbox over one connection (RFC 3501, 9051).
 
-    settings → login → account ─┬─ watch     which folders may have something new
+    settings → login → session ─┬─ account   which folders there are, and which may have something new
                                 └─ mailbox   list → fetch → settle, by UIDs only
 
 Reading marks nothing; what a person has read makes no difference. A connection that is lost stays lost: everything

@@ -1,15 +1,13 @@
-"""Describing and fetching messages of the selected folder, such that one the server cannot read spoils no other."""
+"""Describes and fetches messages of the selected folder; one that the server cannot read spoils no other."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from transports.base import Listed, Part, Place, Received
 from transports.imap.connection import ImapConnection
-from transports.imap.decode import LITERAL_LIMIT, fetched, internal_date, number, searched
+from transports.imap.decode import fetched, internal_date, number, searched
 from transports.imap.encode import uid_set
 from transports.imap.position import is_valid
-
-__all__ = ["LITERAL_LIMIT", "contents", "describe", "faulty", "search", "uid_of", "uids_of"]
 
 
 async def search(imap: ImapConnection, *criteria: str) -> Sequence[int]:
@@ -19,7 +17,7 @@ async def search(imap: ImapConnection, *criteria: str) -> Sequence[int]:
 
 
 async def describe(imap: ImapConnection, uids: Sequence[int], validity: str) -> Sequence[Listed]:
-    """Return size and date of each that is there, in this order; `validity` is that of their places."""
+    """Return size (bytes) and date of each that is there, in this order; `validity` is that of their places."""
     if not uids:
         return []
     reply = await imap.run("FETCH", uid_set(uids), "(UID RFC822.SIZE INTERNALDATE)", uid=True)
@@ -41,8 +39,8 @@ async def describe(imap: ImapConnection, uids: Sequence[int], validity: str) -> 
 async def contents(imap: ImapConnection, group: Sequence[Listed], part: Part) -> dict[int, Received]:
     """Fetch what is there of the group, by UID. Under another UIDVALIDITY these are other messages: none is returned.
 
-    Shorter than RFC822.SIZE is no fault: it is only an estimate on some servers (Exchange), and a literal is whole, as
-    whatever is left of one that was announced too short is no IMAP.
+    A content shorter than RFC822.SIZE is no fault: on some servers (Exchange) that is only an estimate. A literal is
+    whole, since the rest of one that was announced too short would be no IMAP, and end the connection.
     """
     wanted = {uid_of(one.place): one for one in group if is_valid(one.place, imap.known.validity)}
     if not wanted:
@@ -84,7 +82,7 @@ def uids_of(places: Iterable[Place], validity: str) -> Sequence[int]:
 
 
 async def _present_among(imap: ImapConnection, uids: Sequence[int]) -> Sequence[int]:
-    """Return which of them are still there."""
+    """Return which of these UIDs are still there."""
     if not uids:
         return []
     (await imap.run("NOOP")).require(f"{imap.peer} refuses NOOP")

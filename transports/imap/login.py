@@ -1,4 +1,4 @@
-"""From nothing to a session: connect, TLS, login (RFC 3501 §6.1 and §6.2, RFC 8314)."""
+"""The way to a connection that is logged in: TCP, TLS, login (RFC 3501 §6.1 and §6.2, RFC 8314)."""
 
 import asyncio
 import base64
@@ -120,7 +120,7 @@ async def _authenticate(imap: ImapConnection, auth: ImapAuth, mailbox: str) -> N
 
 
 async def _enable(imap: ImapConnection) -> None:
-    """Ask for what a server does only for those who can bear it (RFC 5161), in one command.
+    """Enable what a server does only for clients that ask for it (RFC 5161), in one command.
 
     Without UTF8=ACCEPT it gives messages with UTF-8 headers changed, or not at all (RFC 6855 §3, RFC 6858). CONDSTORE
     makes it count changes, which tells a folder that went back; QRESYNC makes SELECT name what is new (RFC 7162).

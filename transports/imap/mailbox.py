@@ -18,7 +18,8 @@ from transports.base import (
     TransportError,
 )
 from transports.imap.connection import ImapConnection
-from transports.imap.fetch import LITERAL_LIMIT, describe, faulty, search, uid_of, uids_of
+from transports.imap.decode import LITERAL_LIMIT
+from transports.imap.fetch import describe, faulty, search, uid_of, uids_of
 from transports.imap.poison import fetch_isolating
 from transports.imap.position import Opening, Position, valid_in
 from transports.imap.session import ImapSession
@@ -37,7 +38,7 @@ KNOWN_AHEAD = 50_000
 
 
 class ImapMailbox:
-    """See `Mailbox`. The cursor is a `Position`; which generation of places is valid, a view learns from it."""
+    """See `Mailbox`. The cursor is a `Position`, which also tells which generation of places is valid."""
 
     def __init__(self, session: ImapSession, name: str) -> None:
         self._session = session
@@ -71,7 +72,7 @@ class ImapMailbox:
                 if group[0].size > LITERAL_LIMIT:
                     yield faulty(group[0].place, f"{group[0].size} bytes are more than can be read")
                     continue
-                # A turn for each group, since what the reader does between them may be long.
+                # The session is free between two groups, since the reader may take long over one.
                 async with self._session.exclusive(self.name):
                     copies = await fetch_isolating(self._session, self.name, group, part)
                 for one in group:
@@ -85,7 +86,7 @@ class ImapMailbox:
         """Flag, move or delete. Places that are valid no more are passed over: they are other messages now."""
         by_action: dict[After, list[Place]] = defaultdict(list)
         for settlement in done:
-            # Moved to where it lies it would come anew, and be moved again, for ever.
+            # A message that is moved to its own folder would come anew, and be moved again, for ever.
             if not settlement.after.moves_to(self.name):
                 by_action[settlement.after].append(settlement.place)
         async with self._session.exclusive(self.name) as imap:

@@ -46,15 +46,15 @@ async def _is_poison(session: ImapSession, folder: str, one: Listed, *, silent: 
     others = sorted(set(alike) - {uid_of(one.place)}, reverse=True)
     for uid in others[:OTHERS]:
         try:
-            if await _gives_up(session, uid):
+            if await _delivers(session, uid):
                 return True
         except Unreachable:
             await _reconnect(session, folder)
     return not others and (not silent or datetime.now(UTC) - one.received_at > PATIENCE)
 
 
-async def _gives_up(session: ImapSession, uid: int) -> bool:
-    """Whether the server gives up the beginning of a message."""
+async def _delivers(session: ImapSession, uid: int) -> bool:
+    """Whether the beginning of a message comes."""
     reply = await session.connection.run("FETCH", str(uid), f"(UID BODY.PEEK[]<0.{FULL_PACKETS}>)", uid=True)
     return any(isinstance((fetched(response) or {}).get(b"BODY[]<0>"), bytes) for response in reply.data)
 

@@ -1,9 +1,9 @@
 """Where the reading of a folder stands, and what SELECT says about it.
 
-A folder that is restored from a backup may keep its UIDVALIDITY and go back all the same: messages that come then get
-UIDs that others had, at or below the cursor. UIDNEXT and HIGHESTMODSEQ (RFC 7162 §3.1.2.1) only ever grow in one that
-was not, so what is lower than the cursor knows it betrays it. A new generation of places begins whenever a cursor is
-lost, so that no UID is taken for the message that had it before.
+A folder that is restored from a backup may keep its UIDVALIDITY and go back all the same: messages that come later get
+UIDs at or below the cursor, which other messages had before. In all other folders UIDNEXT and HIGHESTMODSEQ (RFC 7162
+§3.1.2.1) only ever grow; so a folder went back if one of them is lower than the cursor says. A new generation of places
+begins whenever a cursor is lost, so that no UID is taken for the message that had it before.
 """
 
 import re

@@ -1,6 +1,6 @@
 """One connection to a mailbox, shared by its folders: each has it alone for a while, with itself selected.
 
-The commands of two folders so never mix. UIDVALIDITY is read at each SELECT, and places of another are not found.
+So the commands of two folders never mix. UIDVALIDITY is read at each SELECT; places of another one are passed over.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class ImapSession:
 
     @property
     def connection(self) -> ImapConnection:
-        """The connection, for who has it alone. Raises Permanent if the session is not open."""
+        """The connection, for use within `exclusive`. Raises Permanent if the session is not open."""
         if self._connection is None:
             raise Permanent("the mailbox is not open")
         return self._connection
@@ -68,7 +68,10 @@ class ImapSession:
 
     @asynccontextmanager
     async def exclusive(self, folder: str | None = None) -> AsyncIterator[ImapConnection]:
-        """Have the connection alone, with this folder selected."""
+        """Have the connection alone, with this folder selected. Raises what `select` raises.
+
+        An IDLE that is under way ends at once; what else the connection is used for is waited for, one user at a time.
+        """
         with self.connection.wanted():
             await self._lock.acquire()
         try:

@@ -1,8 +1,10 @@
 """What a connection knows of its server, its login and the selected folder. No I/O: it is fed responses.
 
-CONNECTED ─▶ NONAUTH ─▶ AUTH ◀─▶ SELECTED      the greeting, the login, SELECT (RFC 3501 §3)
-    └────────────────────▲                     a greeting of PREAUTH
-    └─────────┴─────────┴─────────┴─▶ LOGOUT   BYE, or the end of the connection
+    CONNECTED ─▶ NONAUTH ─▶ AUTH ◀─▶ SELECTED     the greeting, the login, SELECT (RFC 3501 §3)
+        └────────────────────▲                    a greeting of PREAUTH
+        └─────────┴──────────┴─────────┴─▶ LOGOUT BYE, or the end of the connection
+
+The commands that lead to AUTH and SELECTED set the stage themselves; the server tells all else.
 """
 
 import re
@@ -17,10 +19,10 @@ _FOLDER_CODES = ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ", "PERMANENTFLAGS")
 
 
 class State:
-    """`stage` is one of those drawn above; only commands lead to AUTH and SELECTED, all else is told by the server.
+    """`stage` is one of those above; `capabilities` and `enabled` (RFC 5161) are in upper case.
 
     `codes` holds the last value of response codes such as UIDVALIDITY, `exists` how many messages the selected folder
-    has, and `news` is set when they have become more; who looks clears it.
+    has. `news` is set when they have become more; the reader of it clears it.
     """
 
     def __init__(self) -> None:
