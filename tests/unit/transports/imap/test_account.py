@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.servers.tls import Tls
-from tests.unit.transports.imap.test_odd_servers import LOGIN, opened
+from tests.support.answering_imap import LOGIN, opened
 from transports.base import After, Folder, Missing, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.imap import account as imap_account
 from transports.imap.account import ImapAccount

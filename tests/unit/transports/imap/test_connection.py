@@ -9,7 +9,7 @@ import pytest
 
 from transports.base import Permanent, Unreachable
 from transports.imap.connection import ImapConnection
-from transports.imap.decode import Splitter, fetched, searched
+from transports.imap.decode import fetched, searched
 
 
 class Script:
@@ -108,21 +108,6 @@ async def test_unbalanced_parentheses_spoil_only_their_own_response() -> None:
     async with talk(script) as imap:
         reply = await imap.run("FETCH", "1:3", "(UID)", uid=True)
         assert [fetched(response) for response in reply.data] == [None, None, {b"UID": b"3"}]
-
-
-def test_every_cut_of_the_stream_gives_the_same_responses() -> None:
-    stream = b"* 1 FETCH (UID 7 BODY[] {4}\r\n\r\n) X {0}\r\n Y ~{2}\r\nab)\r\n* SEARCH 1 2\r\nA1 OK {3}\r\n"
-    expected = [
-        (b"* 1 FETCH (UID 7 BODY[] ", b"\r\n) ", b"X ", b"", b" Y ", b"ab", b")"),
-        (b"* SEARCH 1 2",),
-        (b"A1 OK {3}",),
-    ]
-    assert list(Splitter().feed(stream)) == expected
-    for size in range(1, 12):
-        splitter = Splitter()
-        pieces = (stream[start : start + size] for start in range(0, len(stream), size))
-        assert [response for piece in pieces for response in splitter.feed(piece)] == expected
-    assert searched(expected[1]) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.unit.transports.imap.test_odd_servers import opened
+from tests.support.answering_imap import opened
 from transports.base import Place, Received, Temporary, Unreachable
 
 OK = "OK done"

@@ -2,9 +2,8 @@
 
 import pytest
 
-from tests.unit.transports.imap.test_odd_servers import opened, opened_inbox
+from tests.support.answering_imap import opened, opened_inbox
 from transports.base import After, Cursor, CursorLost, Place, Settlement
-from transports.imap.decode import vanished
 from transports.imap.position import ASKED_UIDS, Opening, Position
 
 OK = "OK done"
@@ -202,11 +201,3 @@ def test_an_opening_that_tells_too_little() -> None:
     assert Opening(9, 0, some, []).beyond(3) == [4, 5, 6, 7, 8]
     assert Opening(10, 0, some, []).beyond(3) is None
     assert Opening(4 + ASKED_UIDS + 1, 0, frozenset(range(4 + ASKED_UIDS + 1)), []).beyond(3) is None
-
-
-def test_vanished() -> None:
-    assert vanished((b"* VANISHED 5,9:7,1",)) == [range(5, 6), range(7, 10), range(1, 2)]
-    assert vanished((b"* vanished (EARLIER) 4:6",)) == [range(4, 7)]
-    assert vanished((b"* VANISHED 1:*,x,3",)) == [range(3, 4)]
-    assert vanished((b"* VANISHED " + b"9" * 5000,)) == []
-    assert vanished((b"* SEARCH 4 5",)) == vanished((b"* VANISHED",)) == []
