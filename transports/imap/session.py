@@ -62,6 +62,7 @@ class ImapSession:
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        connection.on_status = None
         if abort:
             connection.abort("closed")
         await connection.close()

@@ -123,6 +123,16 @@ async def test_notify_refused_is_not_asked_for_again() -> None:
         assert await account.changed() == ["Box"]
 
 
+async def test_what_the_server_tells_of_a_folder_after_the_goodbye_breaks_nothing() -> None:
+    broken: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+    answers = {"LOGOUT": ['* STATUS "Box" (UIDNEXT 5 UIDVALIDITY 7)', "* BYE", "OK bye"]}
+    async with opened(answers) as (account, server):
+        account.folder("Box")
+    assert server.heard[-1] == "LOGOUT"
+    assert broken == []
+
+
 async def test_idle_is_renewed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < imap_account.RENEW_IDLE < 29 * 60
     monkeypatch.setattr(imap_account, "RENEW_IDLE", 0.01)
