@@ -315,21 +315,21 @@ class ImapConnection(IMAP4ClientProtocol):
         if self._exchange is not None:
             self._exchange.take(response)
         self.known.take(response)
-        kind, _, words = response[0][2:].partition(b" ")
         if self.known.stage == LOGOUT:
-            self._take_goodbye(words, is_greeting=is_greeting)
+            self._take_goodbye(response, is_greeting=is_greeting)
             return
         if is_greeting:
             self._greeted.set()
-        is_new = kind.upper() == b"STATUS" and self.on_status is not None and self.on_status(response)
-        if is_new or self.known.news:
+        is_status = response[0][2:9].upper() == b"STATUS "
+        if (is_status and self.on_status is not None and self.on_status(response)) or self.known.news:
             self._wake.set()
 
-    def _take_goodbye(self, words: bytes, *, is_greeting: bool) -> None:
+    def _take_goodbye(self, response: Response, *, is_greeting: bool) -> None:
+        words = _readable(response[0][2:].partition(b" ")[2])
         if is_greeting:
-            self.abort(f"the server turns us away: {_readable(words)}")
+            self.abort(f"the server turns us away: {words}")
         elif self._exchange is None or self._exchange.name != "LOGOUT":
-            self.abort(f"the server closed the connection: {_readable(words)}")
+            self.abort(f"the server closed the connection: {words}")
 
     def _take_continuation(self) -> None:
         exchange = self._exchange

@@ -9,7 +9,7 @@ import pytest
 
 from transports.base import Permanent, Unreachable
 from transports.imap.connection import ImapConnection
-from transports.imap.decode import fetched, searched
+from transports.imap.decode import Response, fetched, searched
 
 
 class Script:
@@ -223,6 +223,27 @@ async def test_unsolicited_responses_during_a_command() -> None:
         assert imap.known.exists == 0
         await imap.run("NOOP")
         assert imap.known.news
+
+
+async def test_every_status_is_heard_also_while_there_is_news() -> None:
+    async def script(server: Script) -> None:
+        await server.hears("SELECT")
+        await server.says(b"* 0 EXISTS\r\nTAG OK done\r\n")
+        await server.hears("NOOP")
+        await server.says(b"* 1 EXISTS\r\n* STATUS Box (UIDNEXT 5)\r\n* status Other (UIDNEXT 6)\r\nTAG OK done\r\n")
+
+    heard: list[bytes] = []
+
+    def note(response: Response) -> bool:
+        heard.append(response[0])
+        return False
+
+    async with talk(script) as imap:
+        imap.on_status = note
+        await imap.select("INBOX")
+        await imap.run("NOOP")
+        assert imap.known.news
+        assert heard == [b"* STATUS Box (UIDNEXT 5)", b"* status Other (UIDNEXT 6)"]
 
 
 async def test_idle_ends_at_news_and_for_another_command() -> None:
