@@ -60,7 +60,7 @@ def explain(
             _show_forward(name, unwrapped)
         for one in messages:
             _show(one)
-    if len(contents) < len(files):
+    if len(contents) < len(files) or any(one.fault for one in messages):
         raise typer.Exit(1)
 
 
