@@ -66,3 +66,6 @@ WHERE a.claimed_at > now() - interval '1 hour' AND e.status IN ('failed', 'unkno
 ORDER BY e.id, a.claimed_at DESC
 ON CONFLICT DO NOTHING;
 DELETE FROM router.unsent AS u USING crm.email AS e WHERE e.id = u.email_id AND e.status <> u.status;
+
+-- The status needs it no more; and with it, each attempt that ended wrote all indexes of its table anew (no HOT update).
+DROP INDEX IF EXISTS router.attempt_unknown;
