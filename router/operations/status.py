@@ -136,14 +136,18 @@ def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mist
         words = 'no router process runs, so nothing is read or sent: "email-router run" starts one'
         seen = max((one.seen_at for one in found.processes), default=None)
         faults.append(Fault("router", "", words, seen))
+    of_profiles = [Fault("profile", one.file, str(one)) for one in strays]
+    of_profiles += [Fault("profile", one.profile.title, one.fault) for one in states if one.fault is not None]
+    told = "\n".join(one.words for one in of_profiles)
     faults += [
         Fault("router", f"{one.title} {part}", wrong.fault, wrong.since, wrong.next_try)
         for one in found.processes
         if one.alive
         for part, wrong in sorted(one.faults.items())
+        # A process of this machine finds wrong with the profiles what we do.
+        if not all(words in told for words in wrong.fault.split("; "))
     ]
-    faults += [Fault("profile", one.file, str(one)) for one in strays]
-    faults += [Fault("profile", one.profile.title, one.fault) for one in states if one.fault is not None]
+    faults += of_profiles
     faults += [Fault("relay", one.profile, one.fault, one.fault_since, one.next_try_at) for one in found.relays]
     faults += [
         Fault("source", one.title, one.fault, one.fault_since, one.next_try_at)

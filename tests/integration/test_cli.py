@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -601,7 +602,7 @@ async def test_a_secret_that_the_shell_lacks_is_no_fault_of_the_owner(
         assert (state["fault"], state["note"], state["owners"]) == (None, None, ["*@in.test"])
 
 
-async def test_status_tells_what_is_not_in_use_as_it_is_written(cli: Cli) -> None:
+def test_status_tells_what_is_not_in_use_as_it_is_written(cli: Cli) -> None:
     port = free_port()
     cli.profile(listener(port), "a.toml")
     with cli.running() as router:
@@ -615,6 +616,19 @@ async def test_status_tells_what_is_not_in_use_as_it_is_written(cli: Cli) -> Non
         assert broken.startswith("at fault    profile b.toml: b.toml:2: ")
         assert [one["part"] for one in cli.json("status", status=1)["faults"]] == ["profile"]
         assert cli("status", "--profile", "copies", "--faults") == ""
+        (cli.profiles / "b.toml").unlink()
+        # A broken form of what runs: the earlier one is still served.
+        before = cli.json("status")["profiles"][0]["form"]
+        cli.profile(listener(port).replace("copy", "cpoy"), "a.toml")
+        assert cli("status", "--faults", status=1).count("at fault    ") == 1
+        [state] = cli.json("status", status=1)["profiles"]
+        assert "a.toml:6: [incoming.copies]" in state["fault"]
+        assert (state["form"], list(state["served_by"])) == (before, [before])
+        # Another form is in use within seconds.
+        cli.profile(listener(port, "a*@in.test"), "a.toml")
+        while list(cli.json("status")["profiles"][0]["served_by"]) == [before]:
+            time.sleep(0.1)
+        assert cli.json("status")["profiles"][0]["owners"] == ["a*@in.test"]
 
 
 def test_status_tells_why_a_listener_does_not_listen(cli: Cli) -> None:
