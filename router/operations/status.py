@@ -132,7 +132,8 @@ def class_of_reasons(code: str) -> str:
 
 def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mistake]) -> list[Fault]:
     faults = []
-    if not any(one.alive for one in found.processes):
+    running = any(one.alive for one in found.processes)
+    if not running:
         words = 'no router process runs, so nothing is read or sent: "email-router run" starts one'
         seen = max((one.seen_at for one in found.processes), default=None)
         faults.append(Fault("router", "", words, seen))
@@ -148,9 +149,13 @@ def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mist
         if not all(words in told for words in wrong.fault.split("; "))
     ]
     faults += of_profiles
-    faults += [Fault("relay", one.profile, one.fault, one.fault_since, one.next_try_at) for one in found.relays]
+    # Where nobody runs, nobody tries again.
     faults += [
-        Fault("source", one.title, one.fault, one.fault_since, one.next_try_at)
+        Fault("relay", one.profile, one.fault, one.fault_since, one.next_try_at if running else None)
+        for one in found.relays
+    ]
+    faults += [
+        Fault("source", one.title, one.fault, one.fault_since, one.next_try_at if running else None)
         for one in found.sources
         if one.fault is not None
     ]

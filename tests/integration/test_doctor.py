@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -208,3 +209,15 @@ async def test_without_a_database_the_servers_are_asked_all_the_same(
     [owners] = said["servers"]
     assert "the owners are not known" in owners
     assert found["profiles"] == [("ok", "2, no mistakes: staff relay", "")]
+
+
+async def test_a_server_that_is_silent_hides_no_other(
+    doctor: Doctor, crm: Crm, incoming: Profile, outgoing: Profile, mailbox: str
+) -> None:
+    await crm.owner(mailbox)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        found = await doctor(incoming() + outgoing(port=port, timeout=1), 1)
+    [said] = wrong(found)["servers"]
+    assert said.startswith("failed: [outgoing.relay]: connection: ")
+    assert ("ok", "2 connections tried", "") in found["servers"]

@@ -254,6 +254,8 @@ async def test_faults_have_since_and_next_try_and_can_be_asked_for_alone(
     await crm.admin.execute("UPDATE router.process SET seen_at = now() - interval '1 hour'")
     report = await operation.read(router, LEASE, tmp_path, Only("other"))
     assert [(one.part, one.since is not None) for one in report.faults] == [("router", True)]
+    report = await operation.read(router, LEASE, tmp_path)
+    assert {one.next_try_at for one in report.faults} == {None}  # nobody tries
 
 
 async def test_a_process_of_another_version_may_say_more(crm: Crm, router: Database) -> None:
