@@ -1,7 +1,9 @@
 """The console of a real router: what it tells in good times and bad, and that its numbers are those of the database."""
 
 import asyncio
+import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -50,17 +52,21 @@ def profiles_of(router: RouterProcess) -> Path:
     return router.log_file.parent / "profiles" / "all.toml"
 
 
-async def healthz(console: str) -> tuple[int, str]:
-    """What the command says, and its exit status."""
+async def image_is_healthy(console: str, folder: Path) -> tuple[int, str]:
+    """The exit status of the image's health check, and what it says; it must not begin a database."""
+    (check,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    program, *arguments = json.loads(check)
+    assert program == "email-router"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("EMAIL_ROUTER_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", "healthz",
+        sys.executable, "-m", "router", *arguments,
         cwd=ROOT,
-        env=inherited | {"EMAIL_ROUTER_CONSOLE": console},
+        env=inherited | {"EMAIL_ROUTER_CONSOLE": console, "EMAIL_ROUTER_DATA": str(folder / "healthz")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate()
+    assert not (folder / "healthz").exists()
     assert process.returncode is not None
     return process.returncode, said.decode().strip()
 
@@ -150,7 +156,7 @@ async def test_a_profile_that_is_removed_takes_its_numbers_along(
 
 
 async def test_it_lives_and_says_what_it_waits_for(
-    crm: Crm, new_router: NewRouter, postgres: Postgres, database: str
+    crm: Crm, new_router: NewRouter, postgres: Postgres, database: str, tmp_path: Path
 ) -> None:
     await crm.owner("ulla@in.test")
     port = free_port()
@@ -160,11 +166,12 @@ async def test_it_lives_and_says_what_it_waits_for(
         answer = await wait_for(port, "/readyz", 503)
         assert answer.json["reasons"] == ["the database does not answer"]
         assert (await get(port, "/healthz")).status == 200
-        assert await healthz(f"127.0.0.1:{port}") == (0, "alive")
+        assert await image_is_healthy(f"127.0.0.1:{port}", tmp_path) == (0, "alive")
     await wait_for(port, "/readyz", 200)
 
     await router.stop()
-    assert await healthz(f"127.0.0.1:{port}") == (1, f"no router answers at http://127.0.0.1:{port}/healthz")
+    no_answer = f"no router answers at http://127.0.0.1:{port}/healthz"
+    assert await image_is_healthy(f"127.0.0.1:{port}", tmp_path) == (1, no_answer)
     aside = profiles_of(router).rename(profiles_of(router).with_suffix(".aside"))
     async with postgres.away(database):
         await router.launch("--wait")
@@ -175,7 +182,7 @@ async def test_it_lives_and_says_what_it_waits_for(
     async with asyncio.timeout(20):
         while (await get(port, "/readyz")).json["reasons"] != ["no profile is served yet"]:
             await asyncio.sleep(0.05)
-    assert (await get(port, "/healthz")).status == 200
+    assert await image_is_healthy(f"0.0.0.0:{port}", tmp_path) == (0, "alive")
     aside.rename(profiles_of(router))
     await wait_for(port, "/readyz", 200)
 
@@ -224,7 +231,9 @@ async def test_clients_that_dawdle_do_not_delay_the_end_of_the_router(crm: Crm, 
         writer.close()
 
 
-async def test_two_routers_of_a_machine_and_one_without_a_console(crm: Crm, new_router: NewRouter) -> None:
+async def test_two_routers_of_a_machine_and_one_without_a_console(
+    crm: Crm, new_router: NewRouter, tmp_path: Path
+) -> None:
     await crm.owner("ulla@in.test")
     port = free_port()
     console = f"127.0.0.1:{port}"
@@ -237,7 +246,7 @@ async def test_two_routers_of_a_machine_and_one_without_a_console(crm: Crm, new_
     await wait_for(port, "/readyz", 200)
     assert second.log().count("another router serves the console") == 1
     assert "console" not in silent.log()
-    assert await healthz("off") == (0, "the console is off: nothing to ask")
+    assert await image_is_healthy("off", tmp_path) == (0, "the console is off: nothing to ask")
 
 
 # --- The queue -------------------------------------------------------------------------------------------------------
