@@ -99,7 +99,6 @@ class Console:
             await asyncio.wait([serving], timeout=0.5)
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
-            server.hang_up()
 
 
 async def _not_noted(_fault: str | None, _next_try: datetime | None) -> None:

@@ -1,6 +1,7 @@
 """The console's server: its answers, and that neither a taken address nor a client can do harm."""
 
 import asyncio
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -49,9 +50,9 @@ async def serving(port: int, reasons: Reasons, host: str = "127.0.0.1") -> Async
 
 
 async def end(task: "asyncio.Task[None]") -> None:
-    """Stop it, and expect that it takes no longer than a second."""
+    """Stop it, and expect that it takes about half a second; the machine may be busy."""
     task.cancel()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(3):
         await asyncio.wait([task])
     assert task.cancelled()
 
@@ -91,6 +92,12 @@ async def test_prometheus_can_read_its_numbers() -> None:
         answer = await get(port, "/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert value(parse(answer.body), "email_router_faults", kind="console", profile="") == 0
+
+
+async def test_signals_are_left_to_the_router() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    async with console(free_port()):
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 async def test_nothing_else_is_there() -> None:
@@ -222,7 +229,8 @@ async def no_reasons() -> Sequence[str]:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHo", b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"])
-async def test_a_client_that_dawdles_does_not_delay_the_end(sent: bytes) -> None:
+async def test_a_client_that_dawdles_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(server, "_PATIENCE", 600)
     port, asked = free_port(), asyncio.Event()
 
     async def hangs() -> Sequence[str]:
@@ -238,7 +246,8 @@ async def test_a_client_that_dawdles_does_not_delay_the_end(sent: bytes) -> None
             if sent.endswith(b"\r\n\r\n"):
                 await asked.wait()
             await end(task)
-            assert await hung_up(reader)
+            async with asyncio.timeout(20):
+                assert await hung_up(reader)
 
 
 async def test_a_client_that_takes_no_answer_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,12 +292,14 @@ async def hung_up(reader: asyncio.StreamReader) -> bool:
     return True
 
 
-async def test_too_many_clients_are_turned_away_and_open_no_more_files() -> None:
+async def test_too_many_clients_are_turned_away_and_open_no_more_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_PATIENCE", 600)  # none of them has been here too long
     port = free_port()
     async with console(port):
         clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(server._MOST)]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await hung_up(reader)
+        async with asyncio.timeout(20):
+            assert await hung_up(reader)
         writer.close()
         for _, one in clients:
             one.close()
