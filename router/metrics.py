@@ -224,12 +224,14 @@ def batch_ended(profile: str, copies: Sequence[Copy], decisions: Sequence[Decisi
     _batch_seconds.observe(seconds)
     if profile not in _incoming:
         return
-    now = datetime.now(UTC)
+    for disposition in Disposition:
+        if count := sum(decision.disposition is disposition for decision in decisions):
+            _copies.labels(profile, disposition.value).inc(count)
+    _copy_bytes.labels(profile).inc(sum(len(copy.content) for copy in copies))
+    arrival_to_commit, now = _arrival_to_commit.labels(profile), datetime.now(UTC)
     for copy, decision in zip(copies, decisions, strict=True):
-        _copies.labels(profile, decision.disposition.value).inc()
-        _copy_bytes.labels(profile).inc(len(copy.content))
         if decision.disposition is not Disposition.DUPLICATE:
-            _arrival_to_commit.labels(profile).observe(max(0.0, (now - copy.received_at).total_seconds()))
+            arrival_to_commit.observe(max(0.0, (now - copy.received_at).total_seconds()))
 
 
 def attempt_ended(profile: str, result: Result) -> None:
