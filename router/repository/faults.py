@@ -47,9 +47,13 @@ def fault_of(error: Exception) -> DatabaseError:
 
 
 def words_of(error: Exception) -> str:
-    """Say what is wrong in the server's own words, or the system's; without the address, which is said beside it."""
+    """Say what is wrong in the server's own words, or the system's; without the address, which is said beside it.
+
+    Without PostgreSQL's DETAIL, too: it quotes rows, and rows are private mail. asyncpg quotes a value that it refuses.
+    """
     if isinstance(error, asyncpg.PostgresError):
-        words = f"{error} (SQLSTATE {error.sqlstate})"
+        message = getattr(error, "message", None) or str(error).partition(":")[0]
+        words = f"{message} (SQLSTATE {error.sqlstate})"
         cause = _CAUSES.get(error.sqlstate or "")
         return f"{cause}: {words}" if cause else words
     if isinstance(error, TimeoutError) and not error.errno:

@@ -28,7 +28,7 @@ from tenacity import (
 from router.errors import MigrationError
 from router.postgres.binaries import OLDEST
 from router.repository.connect import KEEPALIVE, Server
-from router.repository.faults import translated
+from router.repository.faults import translated, words_of
 from router.repository.schema import MIGRATIONS, Migration, missing_migrations, read_migrations
 
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -117,7 +117,7 @@ class _Applying:
         except _BLOCKED as error:
             raise MigrationError(
                 f"migration {self._file} gave way for {_TRIES_FOR / 60:.0f} minutes, since what it has to lock is held "
-                f"by {self._blockers}: end that, and try again ({error}, SQLSTATE {error.sqlstate})"
+                f"by {self._blockers}: end that, and try again ({words_of(error)})"
             ) from error
         _log.info("migrated", migration=str(self._file))
 
@@ -195,7 +195,7 @@ async def _run(connection: _Connection, what: str, sql: str, above: int = 0) -> 
     except asyncpg.PostgresError as error:
         # `position` counts characters of the whole script from 1; many errors have none.
         line = f", line {above + sql.count(chr(10), 0, int(error.position)) + 1}" if error.position else ""
-        raise MigrationError(f"{what}{line}: {error} (SQLSTATE {error.sqlstate})") from error
+        raise MigrationError(f"{what}{line}: {words_of(error)}") from error
 
 
 async def _check_server(connection: _Connection) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
 from router.errors import DatabaseError, MigrationError
 from router.model import message_id_hash
+from router.repository import migrate as migrating
 from router.repository.migrate import _LOCK, migrate
 from router.repository.schema import MIGRATIONS
 from tests.support.databases import Postgres
@@ -138,6 +140,118 @@ async def test_says_which_right_is_missing(postgres: Postgres, empty: str, folde
     with pytest.raises(MigrationError, match="making the schema router: permission denied"):
         await migrate(empty, folder)
     await admin.close()
+
+
+async def test_a_schema_that_is_up_to_date_needs_no_right_to_change_it(
+    postgres: Postgres, empty: str, folder: Path
+) -> None:
+    await migrate(empty, folder)
+    name = empty.partition("///")[2].partition("?")[0]
+    admin = await asyncpg.connect(postgres.server.superuser_dsn(name))
+    await admin.execute(f"ALTER DATABASE {name} OWNER TO postgres")
+    assert await migrate(empty, folder) == []
+    await admin.execute("SELECT pg_advisory_lock($1)", _LOCK)  # nor does it wait for another who migrates
+    assert await asyncio.wait_for(migrate(empty, folder), 30) == []
+    await admin.close()
+
+
+async def waits_for_a_lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Return once some session of this database waits for a lock on a table."""
+    query = """SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+        WHERE NOT l.granted AND l.locktype = 'relation' AND d.datname = current_database()"""
+    async with asyncio.timeout(30):
+        while not await connection.fetchval(query):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_migration_that_waits_for_a_lock_gives_way_and_is_tried_again(empty: str, folder: Path) -> None:
+    await migrate(empty, folder)
+    (folder / "0003_wider.sql").write_text("ALTER TABLE router.a ADD COLUMN m int")
+    holder = await asyncpg.connect(empty, server_settings={"application_name": "a CRM"})
+    other = await asyncpg.connect(empty)
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("SELECT FROM router.a")
+    with structlog.testing.capture_logs() as log:
+        task = asyncio.create_task(migrate(empty, folder))
+        await waits_for_a_lock(other)
+        # Whoever comes now waits behind the migration, and no longer than it does.
+        async with asyncio.timeout(10):
+            assert await other.fetchval("SELECT count(*) FROM router.a") == 2
+        assert not task.done()
+        async with asyncio.timeout(30):
+            while not log:
+                await asyncio.sleep(0.02)
+        await transaction.rollback()
+        assert await asyncio.wait_for(task, 60) == ["0003_wider"]
+    told = next(line for line in log if line["log_level"] == "warning")
+    assert told["event"] == "a migration gives way and is tried again: what it has to lock is held"
+    assert told["migration"] == "0003_wider"
+    assert (
+        f"PostgreSQL process {holder.get_server_pid()} (email_router, a CRM, idle in transaction, since 2"
+        in (told["held_by"])
+    )
+    await holder.close()
+    await other.close()
+
+
+async def test_a_migration_that_never_gets_its_lock_ends_and_names_who_holds_it(
+    empty: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrating, "_GIVES_WAY", "400ms")
+    monkeypatch.setattr(migrating, "_LOOK", 0.05)
+    monkeypatch.setattr(migrating, "_TRIES_FOR", 1.0)
+    await migrate(empty, folder)
+    (folder / "0003_wider.sql").write_text("ALTER TABLE router.a ADD COLUMN m int")
+    holder = await asyncpg.connect(empty)
+    async with holder.transaction():
+        await holder.execute("SELECT FROM router.a")
+        with pytest.raises(
+            MigrationError,
+            match=rf"migration 0003_wider gave way for .*, since what it has to lock is held by PostgreSQL process "
+            rf"{holder.get_server_pid()} .*: end that, and try again .*SQLSTATE 55P03",
+        ):
+            await migrate(empty, folder)
+    await holder.close()
+    assert await migrate(empty, folder) == ["0003_wider"]
+
+
+CONCURRENTLY = """\
+-- no transaction
+DROP INDEX CONCURRENTLY IF EXISTS router.a_n;
+
+CREATE UNIQUE INDEX CONCURRENTLY a_n
+    ON router.a (n);
+"""
+
+
+async def test_without_a_transaction_an_index_is_made_while_others_write(empty: str, folder: Path) -> None:
+    await migrate(empty, folder)
+    (folder / "0003_index.sql").write_text(CONCURRENTLY)
+    connection = await asyncpg.connect(empty)
+    await connection.execute("INSERT INTO router.a VALUES (1)")
+    # What is broken off leaves an index that is not valid.
+    with pytest.raises(
+        MigrationError, match=r"migration 0003_index: could not create unique index .*\(SQLSTATE 23505\)"
+    ):
+        await migrate(empty, folder)
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('router.a_n')"
+    assert await connection.fetchval(valid) is False
+    await connection.execute("DELETE FROM router.a WHERE ctid = (SELECT max(ctid) FROM router.a)")
+    # The second who migrates waits for the first, which waits for all sessions with a snapshot: not for that one.
+    applied = await asyncio.wait_for(asyncio.gather(migrate(empty, folder), migrate(empty, folder)), 60)
+    assert sorted(applied) == [[], ["0003_index"]]
+    assert await connection.fetchval(valid) is True
+    await connection.close()
+
+
+async def test_without_a_transaction_a_fault_has_its_line_too(empty: str, folder: Path) -> None:
+    (folder / "0003_index.sql").write_text(CONCURRENTLY.replace("    ON router.a", "    ON router.none"))
+    with pytest.raises(MigrationError, match=r'migration 0003_index: relation "router\.none" does not exist'):
+        await migrate(empty, folder)
+    (folder / "0003_index.sql").write_text(CONCURRENTLY.replace("    ON router.a", "    UPON router.a"))
+    with pytest.raises(MigrationError, match=r'migration 0003_index, line 5: syntax error at or near "UPON"'):
+        await migrate(empty, folder)
 
 
 async def test_says_that_the_database_cannot_be_reached(postgres: Postgres, folder: Path) -> None:
