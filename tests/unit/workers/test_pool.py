@@ -5,10 +5,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from router.incoming.read import read
+from router.workers import pool
 from router.workers.pool import Fault, Workers
 from tests.support.paths import ROOT
 from tests.support.pieces import work
@@ -183,3 +186,23 @@ def test_a_worker_starts_fast_since_it_loads_little() -> None:
     ).stdout.split()
     assert read.__module__ in loaded
     assert not {"pydantic", "asyncio", "asyncpg", "structlog"} & set(loaded)
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again_and_told(
+    workers: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = pool._Worker.start
+    refusals = iter([OSError(11, "Resource temporarily unavailable"), OSError(24, "Too many open files")])
+
+    async def refused(*arguments: Any) -> pool._Worker:
+        for error in refusals:
+            raise error
+        return await start(*arguments)
+
+    monkeypatch.setattr(pool._Worker, "start", refused)
+    with structlog.testing.capture_logs() as log:
+        assert given(await workers.map([("say", "x")])) == ["x"]
+    assert [(line["event"], line["reason"]) for line in log] == [
+        ("no worker can be started, so no mail is read", "[Errno 11] Resource temporarily unavailable"),
+        ("no worker can be started, so no mail is read", "[Errno 24] Too many open files"),
+    ]
