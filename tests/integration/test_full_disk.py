@@ -30,10 +30,11 @@ async def test_a_full_disk_is_told_by_status_and_no_mail_is_lost(
     await crm.wait_for(1, "SELECT count(*) FROM router.source WHERE fault IS NOT NULL")
     async with Database(database) as opened:
         report = await status.read(opened, timedelta(seconds=10), tmp_path)
-    assert [one.words for one in report.faults if one.part == "source"] == [
+    [words] = [one.words for one in report.faults if one.part == "source"]
+    assert words == (
         'the disk of the database is full: could not extend file "base/5/16397": No space left on device '
         "(SQLSTATE 53100)"
-    ]
+    )
     await crm.admin.execute("DROP TRIGGER full_disk ON crm.email")
     await crm.wait_for_emails(1)
     await crm.wait_for(0, "SELECT count(*) FROM router.source WHERE fault IS NOT NULL")

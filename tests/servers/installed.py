@@ -43,8 +43,8 @@ def _sudo_without_password() -> bool:
 
 
 def missing(what: str) -> NoReturn:
-    """Skip if `EMAIL_ROUTER_TESTS_WITHOUT_SERVERS=1`, which continuous integration must not use; else fail."""
+    """Skip if `TESTS_WITHOUT_SERVERS=1`, which continuous integration must not use; else fail."""
     words = f"{what}: run tests/install-servers"
-    if os.environ.get("EMAIL_ROUTER_TESTS_WITHOUT_SERVERS") == "1" and os.environ.get("CI") != "true":
+    if os.environ.get("TESTS_WITHOUT_SERVERS") == "1" and os.environ.get("CI") != "true":
         pytest.skip(words)
     pytest.fail(words, pytrace=False)
