@@ -5,7 +5,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from router.errors import LeaseLost
@@ -176,35 +176,29 @@ async def _write_emails(
 
 
 async def _write_decisions(connection: Connection, new: Sequence[Decided], batch: Batch) -> None:
-    # Where several copies lie in one place, it stays as long as one of them does.
+    if not new:
+        return
+    # A place that holds several copies is left to be settled only if all of them are to be; else nothing is to be done.
     staying = {copy.outer_place for copy, decision in new if decision.disposition not in batch.settles}
-    await connection.execute(
-        """
-        INSERT INTO router.decision
-            (source_id, validity, place, owner_id, key, email_id, disposition, rule, reasons, received_at, settled_at,
-            outer_place, forward)
-        SELECT source_id, validity, place, owner_id, key, email_id, disposition, rule,
-            string_to_array(reasons, E'\\x1f'), received_at, CASE WHEN settled THEN now() END, outer_place, forward
-        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::uuid[], $7::text[], $8::text[],
-                $9::text[], $10::timestamptz[], $11::boolean[], $12::text[], $13::jsonb[])
-            AS d (source_id, validity, place, owner_id, key, email_id, disposition, rule, reasons, received_at, settled,
-                outer_place, forward)
-        """,
-        [copy.source_id for copy, _ in new],
-        [copy.place.validity for copy, _ in new],
-        [copy.place.id for copy, _ in new],
-        [copy.owner_id for copy, _ in new],
-        [copy.key if copy.judged else None for copy, _ in new],
-        [decision.email_id for _, decision in new],
-        [decision.disposition for _, decision in new],
-        [decision.rule for _, decision in new],
-        ["\x1f".join(decision.reasons) for _, decision in new],
-        [copy.received_at for copy, _ in new],
-        [copy.outer_place in staying for copy, _ in new],
-        [copy.forward and copy.forward.place.id for copy, _ in new],
-        # The outer envelope, like all that tells of a mail, is not kept of what the rule ignores.
-        [as_envelope(copy.forward) if decision.email_id else None for copy, decision in new],
-    )
+    now = datetime.now(UTC)
+    await connection.copy_records_to_table(
+        "decision",
+        schema_name="router",
+        columns=[
+            "source_id", "validity", "place", "owner_id", "key", "email_id", "disposition", "rule", "reasons",
+            "received_at", "settled_at", "outer_place", "forward",
+        ],
+        records=[
+            (
+                copy.source_id, copy.place.validity, copy.place.id, copy.owner_id, copy.key if copy.judged else None,
+                decision.email_id, decision.disposition, decision.rule, decision.reasons, copy.received_at,
+                now if copy.outer_place in staying else None, copy.forward.place.id if copy.forward else None,
+                # The outer envelope, like all that tells of a mail, is not kept of what the rule ignores.
+                as_envelope(copy.forward) if decision.email_id else None,
+            )
+            for copy, decision in new
+        ],
+    )  # fmt: skip
     kept = [
         copy
         for copy, decision in new
@@ -241,8 +235,7 @@ async def _mark_duplicates(connection: Connection, new: Sequence[Decided]) -> Co
             -- A listener's copy was settled by 250, a forward is settled whatever its copies are.
             settled_at = CASE WHEN s.folder = '' OR d.outer_place IS NOT NULL THEN d.settled_at END
         FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
-        WHERE d.key = w.key AND d.disposition IN ('ignored', 'held') AND d.disposition = 'ignored'
-            AND d.rule <> 'none' AND s.id = d.source_id
+        WHERE d.key = w.key AND d.disposition = 'ignored' AND d.rule <> 'none' AND s.id = d.source_id
         RETURNING d.source_id
         """,
         [copy.key for copy, _ in promoted],

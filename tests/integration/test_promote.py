@@ -207,6 +207,8 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
                 await connection.execute("DEALLOCATE hot")
     bad = {query: plan for query, plan in plans.items() if re.search(r"Seq Scan on (?!installation|single)", plan)}
     assert not bad, "\n\n".join(f"{query}\n{plan}" for query, plan in bad.items())
+    (overtaken,) = (plan for query, plan in plans.items() if "another copy made it" in query)
+    assert "decision_refused" in overtaken
 
 
 async def test_what_is_to_be_settled_is_found_by_an_index_however_much_is_not_due(crm: Crm) -> None:
@@ -283,7 +285,7 @@ async def test_t97_a_message_that_breaks_a_step_is_dead_and_its_neighbors_are_pr
     lease = await crm.source(owner_id, "ulla@example.com")
 
     def breaking(batch: Sequence[Copy], facts: Facts) -> list[Decision]:
-        if any(copy.message.subject == "Number 5" for copy in batch):
+        if any(copy.judged and copy.message.subject == "Number 5" for copy in batch):
             raise ValueError("the secret words of number 5")
         return decide_batch(batch, facts)
 
@@ -297,6 +299,16 @@ async def test_t97_a_message_that_breaks_a_step_is_dead_and_its_neighbors_are_pr
     assert "secret" not in dead["reasons"][0]
     assert await crm.value("SELECT cursor FROM router.source") == "1:12"
     assert await crm.value("SELECT count(*) FROM router.kept_content") == 1  # the owner's rule is all
+
+
+async def test_a_reason_is_kept_whole_whatever_is_in_it(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    [odd] = copies(lease, owner_id, [message(1)])
+    odd = replace(odd, reading=reading(odd.message, Classification('Auto-Submitted: a\x1fb, "{c}"\n')))
+    [decision] = await promote_batch(recording, Batch([odd], lease))
+    assert any("\x1f" in reason for reason in decision.reasons)
+    assert await crm.value("SELECT reasons FROM router.decision") == list(decision.reasons)
 
 
 async def test_what_postgresql_cannot_hold_is_a_dead_letter(crm: Crm, recording: Recording) -> None:
