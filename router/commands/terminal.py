@@ -15,20 +15,23 @@ from rich.text import Text
 
 from router import log
 from router.errors import RouterError
+from router.log import Level
 from router.settings import Settings
 
 Result = TypeVar("Result")
 
 
-def carry_out(work: Callable[[Settings], Coroutine[Any, Any, Result]], *, serves: bool = False) -> Result:
+def carry_out(
+    work: Callable[[Settings], Coroutine[Any, Any, Result]], *, serves: bool = False, least: Level = "warning"
+) -> Result:
     """Do a command's work. What an admin can put right is said in words, and ends with status 1.
 
-    A command that does not serve logs only warnings, unless the environment names a level.
+    A command that does not serve logs what is at least as grave as `least`, unless the environment names a level.
     """
     try:
         settings = Settings.read()
         told = serves or "log_level" in settings.model_fields_set
-        log.configure(settings.log_level if told else "warning", settings.log_format if told else "console")
+        log.configure(settings.log_level if told else least, settings.log_format if told else "console")
         return uvloop.run(work(settings))
     except RouterError as error:
         complain(str(error))

@@ -9,6 +9,7 @@ play        what happens, in order
 sample      a sample message, and how it is handed in
 capture     the SMTP server that takes what the CRM sends
 show        the account in print
+farewell    how to go on: commands to copy, and the scripts that they run
 """
 
 from router.demo.stage import run

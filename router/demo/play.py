@@ -7,11 +7,11 @@ from pathlib import Path
 from uuid import UUID
 
 import aiosmtplib
-from rich.console import Console
 
 from router.demo import sample, show
 from router.demo.sample import Sample
 from router.demo.scripts import run_script
+from router.demo.show import Out
 from router.errors import RouterError
 from router.model.token import subject_with_token
 from router.repository import history as account
@@ -30,7 +30,7 @@ _LOOK = 0.5  # seconds between two looks for what came later
 class Play:
     """One performance, on a database whose router serves already."""
 
-    def __init__(self, database: Database, port: int, out: Console) -> None:
+    def __init__(self, database: Database, port: int, out: Out) -> None:
         self._database = database
         self._port = port
         self._out = out
@@ -104,15 +104,15 @@ class Play:
             await asyncio.sleep(0.05)
 
     async def _follow(self, decision: int, position: Position) -> None:
-        """Tell of each later copy and each later email, one line each."""
+        """Tell of each later copy and each later email."""
         while True:
             # One listener commits its decisions one after another, so that none appears behind a newer one.
             for copy in await account.copies_after(self._database, decision):
                 decision = copy.id
-                self._out.print(show.line_in(copy, _now()), soft_wrap=True)
+                self._out.tell(show.later_in(copy), _now())
             emails, position = await account.sent_since(self._database, position)
             for email in emails:
-                self._out.print(show.line_out(email, _now()), soft_wrap=True)
+                self._out.tell(show.later_out(email), _now())
             await asyncio.sleep(_LOOK)
 
 

@@ -1,8 +1,9 @@
-"""The account in print: tables that fit in 100 columns, and one line for what comes later."""
+"""The account in print: tables that fit in 100 columns, and what comes later."""
 
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from io import TextIOWrapper
 
@@ -29,12 +30,39 @@ _STYLES = {
 }
 
 
-class _Out(Console):
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What became of a message after the account was printed."""
+
+    way: str
+    subject: str
+    became: str
+    why: str
+
+
+class Out(Console):
     """A console that is as wide as the terminal, but no wider than reads well; 100 columns into a file."""
 
     def __init__(self) -> None:
         super().__init__(highlight=False, markup=False, emoji=False)
+        self.limit = self.width if self.is_terminal else None
+        """Columns of the terminal; None for a file, whose lines may be of any length."""
         self.width = min(self.width, WIDTH) if self.is_terminal else WIDTH
+
+    def tell(self, later: Later, at: datetime) -> None:
+        """Print what came later: in one line into a file, in lines as wide as the table's on a terminal."""
+        time, became = Text(f"{at:%H:%M:%S}", style="dim"), _word(later.became)
+        if self.limit is None:
+            message = "  ".join(filter(None, (later.way, later.subject)))
+            why = f": {later.why}" if later.why else ""
+            self.print(time, Text(f" {message} "), Text.assemble(became, why), soft_wrap=True)
+            return
+        grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        grid.add_column(width=8)
+        grid.add_column(width=9)
+        grid.add_column(ratio=1, overflow="fold")
+        grid.add_row(time, became, "\n".join(filter(None, (later.subject, later.way, later.why))))
+        self.print(grid)
 
     def on_broken_pipe(self) -> None:
         """End in order when whoever read us is gone (`… demo | head`). Rich would leave in the middle of it all."""
@@ -44,11 +72,11 @@ class _Out(Console):
         raise RouterError("nobody reads any more what the demo tells")
 
 
-def console() -> Console:
+def console() -> Out:
     """Make the console. What its encoding does not have is replaced."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    return _Out()
+    return Out()
 
 
 def table_in(told: Iterable[tuple[Sample, Sequence[CopyAccount], bool]]) -> Table:
@@ -94,27 +122,17 @@ def table_out(emails: Iterable[tuple[SentAccount, bool]]) -> Table:
     return table
 
 
-def line_in(copy: CopyAccount, at: datetime) -> Text:
-    """Tell in one line what became of a copy that came in later. Of what was ignored, there is no more to tell."""
-    line = Text(f"{at:%H:%M:%S}  ", style="dim")
-    known = f"{copy.sender or 'nobody'} → {copy.mailbox}  {copy.subject}" if copy.email_id else f"→ {copy.mailbox}"
-    line.append(known, style="default not dim")
-    line.append("  ")
-    line.append(str(copy.disposition), style=_style(copy.disposition))
+def later_in(copy: CopyAccount) -> Later:
+    """Tell what became of a copy that came in later. Of what was ignored, there is no more to tell."""
+    way = f"{copy.sender or 'nobody'} → {copy.mailbox}" if copy.email_id else f"→ {copy.mailbox}"
     why = "; ".join((*copy.reasons, *_in_crm(copy)))
-    line.append(f": {why}", style="default not dim")
-    return line
+    return Later(way, (copy.subject or "") if copy.email_id else "", str(copy.disposition), why)
 
 
-def line_out(email: SentAccount, at: datetime) -> Text:
-    """Tell in one line what became of an email that the CRM sent later."""
-    line = Text(f"{at:%H:%M:%S}  ", style="dim")
-    recipients = ", ".join(one.address for one in email.deliveries)
-    line.append(f"{email.sender} → {recipients}  {email.subject}  ", style="default not dim")
-    line.append(email.status, style=_style(email.status))
-    words = _words(email)
-    line.append(f": {words}" if words else "", style="default not dim")
-    return line
+def later_out(email: SentAccount) -> Later:
+    """Tell what became of an email that the CRM sent later."""
+    way = f"{email.sender} → {', '.join(one.address for one in email.deliveries)}"
+    return Later(way, email.subject, email.status, _words(email))
 
 
 def _table(title: str, *, known: bool) -> Table:

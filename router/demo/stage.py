@@ -1,19 +1,18 @@
 """What the demo needs around it: database, profiles, capture server; the router beside the play; an orderly stop."""
 
 import asyncio
-import shutil
+import fcntl
 import socket
-import sys
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from shlex import quote
 from typing import Final
 from uuid import UUID
 
 from router import app
-from router.demo import show
+from router.demo import farewell, show
 from router.demo.capture import Capture
 from router.demo.play import Play, text_of
 from router.demo.scripts import may_fill, run_script
@@ -56,16 +55,17 @@ async def run(settings: Settings) -> None:
     async with app.dsn_of(own, create=True) as dsn, _database(dsn) as database:
         sent = await asyncio.to_thread(_folder, home, "sent")
         async with Capture(sent) as capture, app.parsers_of(settings) as parsers:
-            port = _free_port()
-            store = await _profiles(home, port, capture.port)
-            lease = timedelta(seconds=settings.lease)
-            serving = asyncio.create_task(app.serve(database, parsers, store, lease, stop), name="router")
-            play = Play(database, port, out).run(await _farewell(own, port, sent))
-            playing = asyncio.create_task(play, name="play")
-            await asyncio.wait([serving, playing], return_when=asyncio.FIRST_COMPLETED)
-            stop.set()
-            playing.cancel()
-            results = await asyncio.gather(serving, playing, return_exceptions=True)
+            with ExitStack() as held:
+                port = choose_port(held)
+                store = await _profiles(home, port, capture.port)
+                lease = timedelta(seconds=settings.lease)
+                serving = asyncio.create_task(app.serve(database, parsers, store, lease, stop), name="router")
+                play = Play(database, port, out).run(await _farewell(own, port, out.limit))
+                playing = asyncio.create_task(play, name="play")
+                await asyncio.wait([serving, playing], return_when=asyncio.FIRST_COMPLETED)
+                stop.set()
+                playing.cancel()
+                results = await asyncio.gather(serving, playing, return_exceptions=True)
     for result in results:
         if isinstance(result, Exception):
             raise result
@@ -96,16 +96,21 @@ def _folder(home: Path, name: str) -> Path:
     return home / name
 
 
-def _free_port() -> int:
-    """Choose 2525, or any port that is free."""
-    for port in (_PORT, 0):
-        try:
-            with socket.create_server(("127.0.0.1", port)) as probe:
-                found: int = probe.getsockname()[1]
-                return found
-        except OSError:
-            continue
-    raise RouterError("no port is free at 127.0.0.1")
+def choose_port(held: ExitStack) -> int:
+    """Choose 2525 or else any port that is free, which no other demo chooses before `held` is closed."""
+    try:
+        lock = held.enter_context((Path(tempfile.gettempdir()) / f"email-router-demo-{_PORT}.lock").open("a"))
+        # The router listens only later: another demo that starts now would find the port free as well.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _free_port(_PORT)
+    except OSError:
+        return _free_port(0)
+
+
+def _free_port(wanted: int) -> int:
+    with socket.create_server(("127.0.0.1", wanted)) as probe:
+        found: int = probe.getsockname()[1]
+        return found
 
 
 async def _profiles(home: Path, port: int, capture: int) -> ProfileStore:
@@ -114,33 +119,12 @@ async def _profiles(home: Path, port: int, capture: int) -> ProfileStore:
     return await ProfileStore.open(folder)
 
 
-async def _farewell(settings: Settings, port: int, sent: Path) -> str:
-    """Tell how to go on: every command works as it is pasted."""
-    script = sent.parent / "queue-email.sql"
-    if not script.exists():  # it is there to be changed
-        await asyncio.to_thread(script.write_text, await text_of("queue-email.sql"), "utf-8")
+async def _farewell(settings: Settings, port: int, width: int | None) -> str:
+    """Tell how to go on."""
+    for name in farewell.SCRIPTS:
+        script = settings.data / name
+        if not script.exists():  # it is there to be changed
+            await asyncio.to_thread(script.write_text, await text_of(name), "utf-8")
     taken = "" if port == _PORT else f" (port {_PORT} is taken)"
-    python = (
-        f'import smtplib; smtplib.SMTP("127.0.0.1", {port}).sendmail("lena@kestrel.example", "anna@velo.example", '
-        '"From: lena@kestrel.example\\nTo: anna@velo.example\\nSubject: Hello\\n\\nMail of my own")'
-    )
-    # The password of a database that was named is not printed: whoever named it has it in the environment.
-    where = f"{PREFIX}DATA={quote(str(settings.data))} " if settings.database_url is None else ""
-    lines = [
-        f"The router listens at 127.0.0.1:{port}{taken}, until Ctrl-C. What comes now is told here.",
-        "",
-        f"  send it mail    swaks --server 127.0.0.1:{port} --from lena@kestrel.example --to anna@velo.example",
-        f"  or by Python    {quote(sys.executable)} -c {quote(python)}",
-        f"  queue an email  {where}{_program()} sql < {quote(str(script))}",
-        f"  what was sent   {sent}/*.eml",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _program() -> str:
-    """How this program was called, so that it can be called so again from any folder."""
-    called = Path(sys.argv[0])
-    if called.name == "email-router" and (found := shutil.which(called)):
-        return quote(str(Path(found).absolute()))
-    return f"{quote(sys.executable)} -m router"
+    told = f"The router listens at 127.0.0.1:{port}{taken}, until Ctrl-C.\nWhat comes now is told here."
+    return f"{told} In another terminal:\n\n{farewell.listing(list(farewell.commands(settings, port)), width)}\n"

@@ -1,16 +1,21 @@
 """`email-router demo`, as a newcomer uses it: what it prints is compared with what the database holds."""
 
+import codecs
+import fcntl
 import os
+import pty
 import re
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
@@ -19,6 +24,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from router.demo.stage import choose_port
 from router.parse.message import parse
 from router.postgres.cluster import Cluster
 
@@ -44,11 +50,14 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 class Demo:
     """A demo that runs; `said` is all that it printed so far."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", stdout: int | None = None) -> None:
         self.process = process
         self.said = ""
-        assert process.stdout is not None
-        self._stdout = process.stdout.fileno()
+        if stdout is None:
+            assert process.stdout is not None
+            stdout = process.stdout.fileno()
+        self._stdout = stdout
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         deadline = time.monotonic() + PATIENCE
@@ -57,8 +66,12 @@ class Demo:
                 raise TimeoutError(f"{pattern!r} was not said:\n{self.said}")
             if not (more := os.read(self._stdout, 65536)):
                 raise EOFError(f"ended without {pattern!r}:\n{self.said}")
-            self.said += more.decode()
+            self.said += self.shown(self._decoder.decode(more))
         return found
+
+    def shown(self, text: str) -> str:
+        """Return what of a piece of text is to be read."""
+        return text
 
     def stop(self, number: signal.Signals) -> None:
         """Stop it in order; it must say so, and nothing else."""
@@ -93,6 +106,30 @@ class Demo:
 
 
 @contextmanager
+def on_terminal(folder: Path, columns: int) -> Iterator[Demo]:
+    """A demo on a terminal of this many columns; what it says is without colors."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "router", "demo"],
+        stdin=its,
+        stdout=its,
+        stderr=subprocess.PIPE,
+        env={
+            name: value for name, value in environment(folder, NO_COLOR="1").items() if name not in ("COLUMNS", "LINES")
+        },
+    )
+    os.close(its)
+    try:
+        yield Terminal(process, ours)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=PATIENCE)
+        os.close(ours)
+
+
+@contextmanager
 def demo(folder: Path, **more: str) -> Iterator[Demo]:
     process = subprocess.Popen(
         [sys.executable, "-m", "router", "demo"],
@@ -109,9 +146,30 @@ def demo(folder: Path, **more: str) -> Iterator[Demo]:
         process.communicate(timeout=PATIENCE)
 
 
-def paste(command: str) -> None:
-    """Run a command as it was printed, in a shell whose environment names no other data."""
-    subprocess.run(command, shell=True, check=True, timeout=PATIENCE, env=environment(Path("/nowhere")))
+class Terminal(Demo):
+    """A demo on a terminal."""
+
+    def shown(self, text: str) -> str:
+        """Leave out what only steers the terminal."""
+        return re.sub("\x1b\\[[0-9;]*m|\r", "", text)
+
+    def command(self, label: str) -> str:
+        """The lines of a command, as they would be copied."""
+        return self.wait_for(rf"(?m)^  {label}\n((?:    .+\n)+)")[1]
+
+
+def paste(command: str) -> str:
+    """Run a command as it was printed, in a shell whose environment names no other data; returns what it prints."""
+    done = subprocess.run(
+        command,
+        shell=True,
+        check=True,
+        timeout=PATIENCE,
+        env=environment(Path("/nowhere")),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout
 
 
 async def query(folder: Path, sql: str, *arguments: object) -> list[dict[str, Any]]:
@@ -217,14 +275,14 @@ async def test_each_fate_is_in_the_database_and_in_the_account(folder: Path) -> 
 async def test_what_it_tells_to_try_works_and_a_second_start_changes_nothing(folder: Path) -> None:
     with demo(folder) as running:
         running.wait_for("what was sent")
-        paste(running.command("or by Python"))
+        paste(running.command("send it mail"))
         running.wait_for(r"lena@kestrel\.example → anna@velo\.example  Hello  promoted: the sender is a contact")
         paste(running.command("queue an email"))
         running.wait_for(r"anna@velo\.example → lena@kestrel\.example, you@.*  Hello from SQL  sent: accepted")
         assert len(list((folder / "demo/sent").glob("*Hello-from-SQL*.eml"))) == 1
         assert str(folder / "demo/sent") in running.command("what was sent")
         # Of what is ignored, the account cannot tell more than that.
-        paste(running.command("or by Python").replace("anna@", "ben@").replace("lena@", "jon@"))
+        paste(running.command("send it mail").replace("anna@", "ben@").replace("lena@", "jon@"))
         running.wait_for(r"\d  → ben@velo\.example  ignored: answers no CRM email; not in the CRM\n")
         counts = await query(folder, COUNTS)
         running.stop(signal.SIGINT)
@@ -235,6 +293,40 @@ async def test_what_it_tells_to_try_works_and_a_second_start_changes_nothing(fol
         assert await query(folder, COUNTS) == counts
         assert [became for became, _, _ in again.rows] == [became for became, _, _ in running.rows]
         again.stop(signal.SIGTERM)
+
+
+async def test_its_data_can_be_looked_at(folder: Path) -> None:
+    with demo(folder) as running:
+        running.wait_for("what was sent")
+        data = paste(running.command("look at its data"))
+        for line in ("Offer: 40 touring bikes", "marta@newcomer.example", "answers no CRM email"):
+            assert line in data
+        assert paste(running.command("see how it is")).startswith("sending     on")
+        assert re.search(r"anna@velo\.example .*demo", paste(running.command("see who is served")))
+        others = running.command("any other command")
+        assert "[incoming.demo]" in paste(f"{others}\n{sys.executable} -m router check")
+        assert "Offer" in paste(running.command("what was sent"))
+        running.stop(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+async def test_on_a_terminal_no_line_is_cut_inside_a_word(folder: Path, columns: int) -> None:
+    with on_terminal(folder, columns) as running:
+        running.wait_for(r"what was sent\n.*\n")
+        for line in running.said.splitlines()[1:]:
+            # A path may be longer than the terminal is wide: nothing can be done about it.
+            assert len(line.rstrip()) <= columns or len(line.split()) <= 3, line
+        for label in ("look at its data", "see how it is", "see who is served"):
+            assert paste(running.command(label))
+        mail = running.command("send it mail")
+        paste(mail)
+        running.wait_for(
+            r"promoted   Hello\s*\n +lena@kestrel\.example → anna@velo\.example\s*\n +the sender is a contact"
+        )
+        paste(mail.replace("anna@", "ben@").replace("lena@", "jon@"))
+        running.wait_for(r"ignored    → ben@velo\.example\s*\n {21}answers no CRM email; not in the CRM")
+        assert all(len(line) <= columns for line in running.said.partition(" promoted   Hello")[2].splitlines())
+        running.stop(signal.SIGTERM)
 
 
 async def test_one_that_was_killed_half_way_goes_on_where_it_was(folder: Path) -> None:
@@ -271,11 +363,16 @@ async def test_two_at_once_share_the_data_and_take_each_a_port(folder: Path) -> 
             assert running.port != other.port
             for one in (running, other):  # a test beside this one may have the usual port
                 assert ("(port 2525 is taken)" in one.said) == (one.port != 2525)
-            paste(other.command("or by Python"))
+            paste(other.command("send it mail"))
             for one in (running, other):
                 one.wait_for(r"anna@velo\.example  Hello  promoted")
             other.stop(signal.SIGTERM)
         running.stop(signal.SIGTERM)
+
+
+def test_two_that_start_at_once_choose_different_ports() -> None:
+    with ExitStack() as one, ExitStack() as other:
+        assert choose_port(one) != choose_port(other)
 
 
 def test_one_whose_reader_is_gone_ends_in_order(folder: Path) -> None:
