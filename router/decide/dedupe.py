@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from router.decide.resolve import INTERNAL, records_of
+from router.decide.rules import INTERNAL
 from router.decide.state import State
 from router.model import Copy, Disposition, Facts, Rule
 
@@ -34,6 +34,6 @@ def _by_private_header(copy: Copy, facts: Facts) -> UUID | None:
     named: list[UUID | None] = []
     if copy.sent:
         named += [email.id for claim in message.claims if (email := facts.email_of_id(claim))]
-    if any(record.kind in INTERNAL for record in records_of(message.sender or "", facts)):
+    if any(record.kind in INTERNAL for record in facts.records_of(message.sender or "")):
         named += [facts.emails_by_key.get(key) for key in message.claimed_keys]
     return next((email_id for email_id in named if email_id), None)

@@ -16,10 +16,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from router.decide.state import State
-from router.model import Facts, Mention, Party, Record
-
-MOST_RECORDS = 100
-INTERNAL = frozenset({"user", "queue"})
+from router.model import MOST_RECORDS, Facts, Mention, Party, Record
 
 _ORDER = {"contact": 0, "lead": 1, "account": 2, "user": 4, "queue": 5}
 _OTHER_KINDS = 3
@@ -31,7 +28,7 @@ def resolve(state: State, facts: Facts) -> State:
     mentions = message.mentions if message.sender else (Mention("from", 0, ""), *message.mentions)
     parties: list[Party] = []
     for mention in mentions:
-        records = records_of(mention.address, facts)
+        records = facts.records_of(mention.address)
         if mention.role == "from":
             records = sorted(records, key=lambda record: _preference(record, state.copy.owner_id))[:1]
         linked: list[UUID | None] = [record.id for record in records] or [None]
@@ -41,14 +38,6 @@ def resolve(state: State, facts: Facts) -> State:
         [f"{crowded} of the addresses belong to more than {MOST_RECORDS} records: left unresolved"] if crowded else []
     )
     return replace(state.noting(*reasons), parties=tuple(parties))
-
-
-def records_of(address: str, facts: Facts) -> list[Record]:
-    """Name the records an address stands for: the active ones, or else the inactive; none if there are too many."""
-    records = facts.records.get(address, ())
-    if not address or len(records) > MOST_RECORDS:
-        return []
-    return [record for record in records if record.active] or list(records)
 
 
 def _preference(record: Record, owner_id: UUID | None) -> tuple[bool, int, float, UUID]:

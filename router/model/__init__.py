@@ -8,7 +8,7 @@ whose mailbox, which rule ───┘
 from router.model.classification import CalendarEvent, Classification, RecipientReport, Report, ReportKind, Verdict
 from router.model.copy import Copy, Owner
 from router.model.decision import Decision, Email, Method, Party
-from router.model.facts import Facts, Record, ThreadEmail
+from router.model.facts import MOST_RECORDS, Facts, Record, ThreadEmail
 from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
@@ -18,6 +18,7 @@ from router.model.tracking import Disposition, Rule
 
 __all__ = [
     "KEY_VERSION",
+    "MOST_RECORDS",
     "Attachment",
     "CalendarEvent",
     "Classification",

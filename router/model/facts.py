@@ -1,5 +1,6 @@
 """What is known when a batch is decided."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from router.model.tracking import Disposition, Rule
 
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
     from transports.base import Place
+
+MOST_RECORDS = 100
+"""Records that one address may belong to; of an address with more, nobody can tell whose it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,13 @@ class Facts:
         hashes = (message_id_hash(message_id), local_id_hash(message_id))
         ids = (self.emails_by_message_id.get(hashed) for hashed in hashes)
         return next((email for id_ in ids if id_ and (email := self.emails.get(id_))), None)
+
+    def records_of(self, address: str) -> Sequence[Record]:
+        """Find the records an address stands for: the active ones, or else the inactive; none if there are too many."""
+        records = self.records.get(address, ())
+        if not address or len(records) > MOST_RECORDS:
+            return ()
+        return [record for record in records if record.active] or records
 
     def automatic_on(self, email_id: UUID, message: Message) -> int:
         """Count the automatic emails of the sender's domain that came within an hour on the thread of an email."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from router.model import (
     KEY_VERSION,
+    MOST_RECORDS,
     Copy,
     Disposition,
     Facts,
@@ -20,9 +21,6 @@ from router.model import (
 )
 from router.repository.database import Connection
 from transports.base import Place
-
-# One more than may be linked, so that "too many" can be told from "just enough" (TRACKING T52).
-_RECORDS_OF_ONE_ADDRESS = 101
 
 
 def ids_of(copy: Copy) -> list[str]:
@@ -177,7 +175,7 @@ async def _read_records(connection: Connection, copies: Sequence[Copy]) -> dict[
         ) AS r
         """,
         list({mention.address for copy in copies for mention in copy.message.mentions}),
-        _RECORDS_OF_ONE_ADDRESS,
+        MOST_RECORDS + 1,  # so that "too many" differs from "just enough" (T52)
     )
     records: dict[str, list[Record]] = {}
     for row in rows:
