@@ -14,7 +14,6 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from router.errors import DatabaseAway, DatabaseError, Mistake
 from router.health import Health
-from router.incoming.copies import Parsers
 from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.read import read
@@ -34,6 +33,7 @@ from router.repository.owners import list_owners
 from router.repository.schema import check_schema
 from router.settings import Settings
 from router.supervise import Job, Supervisor
+from router.unwrap import unwrap
 from router.web.server import Console
 from router.workers.pool import Workers
 from transports import ListenerSettings
@@ -133,14 +133,14 @@ async def run(settings: Settings, store: ProfileStore) -> None:
         await serve(database, parsers, store, lease, stop, readiness=readiness, watch=watch)
 
 
-def parsers_of(settings: Settings) -> Parsers:
+def parsers_of(settings: Settings) -> Workers:
     """The processes that read messages, none of them started yet."""
-    return Workers(read, limit=settings.parse_timeout, size=settings.workers)
+    return Workers(read, unwrap, limit=settings.parse_timeout, size=settings.workers)
 
 
 async def serve(
     database: Database,
-    parsers: Parsers,
+    parsers: Workers,
     store: ProfileStore,
     lease: timedelta,
     stop: asyncio.Event,
@@ -166,7 +166,7 @@ class Router:
     def __init__(
         self,
         database: Database,
-        parsers: Parsers,
+        parsers: Workers,
         store: ProfileStore,
         lease: timedelta,
         readiness: Readiness,

@@ -111,12 +111,12 @@ def _rule(rule: str | None) -> Rule | None:
 
 
 def _document(explained: Explained) -> dict[str, Any]:
-    message, decision = explained.reading.message, explained.decision
+    message, decision = explained.message, explained.decision
     document = asdict(message) | {
         "file": explained.name,
         "fault": explained.fault,
         "headers": explained.headers,
-        "classification": asdict(explained.reading.classification),
+        "classification": asdict(explained.classification),
         "attachments": [
             asdict(attachment) | {"content": None, "size": len(attachment.content)}
             for attachment in message.attachments
@@ -134,7 +134,7 @@ def _document(explained: Explained) -> dict[str, Any]:
 
 
 def _show(explained: Explained) -> None:
-    message, decision = explained.reading.message, explained.decision
+    message, decision = explained.message, explained.decision
     say(explained.name)
     _row("fault", explained.fault or "")
     for role in ("from", "reply_to", "to", "cc", "bcc"):
@@ -149,7 +149,7 @@ def _show(explained: Explained) -> None:
         _row("html", f"{len(message.html)} characters")
     for attachment in message.attachments:
         _row("attached", _described(attachment))
-    for words in _kinds(explained.reading.classification):
+    for words in _kinds(explained.classification):
         _row("kind", words)
     for defect in message.defects:
         _row("defect", defect)

@@ -1,7 +1,7 @@
 """Whether a copy can be judged at all: once only, if there is a message to judge, and if it is somebody's."""
 
 from router.decide.state import State
-from router.model import Disposition, Facts, Form
+from router.model import Disposition, Facts, Form, Predecided, Unreadable
 
 _FORMS: dict[Form, str] = {
     "attached": "forwarded as an attachment",
@@ -16,10 +16,11 @@ def arrive(state: State, facts: Facts) -> State:
     copy = state.copy
     if (copy.source_id, copy.place) in facts.decided:
         return state.decide(Disposition.IGNORED, "decided before: this place keeps its disposition")
-    if copy.fault is not None:
-        return state.decide(Disposition.DEAD, copy.fault)
-    if copy.predecided is not None:
-        return state.decide(*copy.predecided)
+    match copy.reading:
+        case Unreadable(fault):
+            return state.decide(Disposition.DEAD, fault)
+        case Predecided(disposition, reason):
+            return state.decide(disposition, reason)
     if copy.forward is not None:
         return state.noting(_FORMS[copy.forward.form])
     return state

@@ -1,20 +1,17 @@
 """Readings become copies: one of each message for each owner in whose mailbox it lies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
 
-from router.incoming.read import Reading
-from router.model import Classification, Copy, Disposition, Forward, Message, Owner, Rule, Unwrapped, uuid7
+from router.incoming.read import read
+from router.model import Copy, Forward, Owner, Predecided, Reading, Rule, Unreadable, uuid7
 from router.profile import IncomingProfile
-from router.unwrap import Trust
 from router.workers.pool import Fault, Workers
 from transports.base import Part, Place, Received
 
-Parsers = Workers[Reading | Unwrapped, bytes, Sequence[str], str | Trust | None]
-"""Processes that apply `incoming.read.read`."""
-
-NOTHING = Reading(Message(), Classification(), b"")
-"""What is read where nothing could be read."""
+Answer = TypeVar("Answer")
+Arguments = TypeVarTuple("Arguments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,68 +25,63 @@ class Addressee:
 
 
 async def read_messages(
-    parsers: Parsers,
+    workers: Workers,
     addressees: Sequence[Addressee],
     source_id: int,
     profile: IncomingProfile,
     part: Part = "whole",
 ) -> list[Copy]:
-    """Read the messages, each once however many owners it is for; one copy per addressee."""
-    whole = {id(one.received): one.received for one in addressees if one.received.fault is None}
-    answers = await parsers.map(
-        [(received.content, received.recipients, profile.authserv) for received in whole.values()]
+    """Read the messages, each once however many owners it is for; one copy per addressee, in their order."""
+    distinct = {id(one.received): one.received for one in addressees}
+    readings = await read_each(
+        workers, read, list(distinct.values()), lambda one: (one.content, one.recipients, profile.authserv)
     )
-    readings = dict(zip(whole, answers, strict=True))
-    copies = []
-    for one in addressees:
-        answer = readings.get(id(one.received))
-        copies.append(
-            make_copy(
-                one,
-                answer if isinstance(answer, Reading) else NOTHING,
-                source_id,
-                profile.tracking_rule,
-                fault=why_unread(one.received, answer),
-                headers_only=part == "headers",
-            )
-        )
-    return copies
+    of_received = dict(zip(distinct, readings, strict=True))
+    return [
+        make_copy(one, of_received[id(one.received)], source_id, profile.tracking_rule, headers_only=part == "headers")
+        for one in addressees
+    ]
+
+
+async def read_each(
+    workers: Workers,
+    function: Callable[[*Arguments], Answer],
+    received: Sequence[Received],
+    arguments: Callable[[Received], tuple[*Arguments]],
+) -> list[Answer | Unreadable]:
+    """Apply a function to all that was received; one answer for each, in their order, or why it cannot be read."""
+    answers = iter(await workers.map(function, [arguments(one) for one in received if one.fault is None]))
+    found: list[Answer | Unreadable] = []
+    for one in received:
+        if one.fault is not None:
+            found.append(Unreadable(f"the message could not be fetched: {one.fault}"))
+        elif isinstance(answer := next(answers), Fault):
+            found.append(Unreadable(f"it could not be read: {answer.words}"))
+        else:
+            found.append(answer)
+    return found
 
 
 def make_copy(
     addressee: Addressee,
-    reading: Reading,
+    reading: Reading | Unreadable | Predecided,
     source_id: int,
     default_rule: Rule,
     *,
-    fault: str | None = None,
     headers_only: bool = False,
     forward: Forward | None = None,
-    predecided: tuple[Disposition, str] | None = None,
 ) -> Copy:
     """Make the copy of what was read; `default_rule` is that of an owner who has none."""
-    received = addressee.received
     return Copy(
         id=uuid7(),
         source_id=source_id,
         place=addressee.place,
         owner_id=addressee.owner.id if addressee.owner else None,
         default_rule=default_rule,
-        received_at=received.received_at,
-        message=reading.message,
-        content=received.content,
-        fault=fault,
+        received_at=addressee.received.received_at,
+        reading=reading,
+        content=addressee.received.content,
         sent=addressee.sent,
         headers_only=headers_only,
-        classification=reading.classification,
-        key=reading.key,
         forward=forward,
-        predecided=predecided,
     )
-
-
-def why_unread(received: Received, answer: object) -> str | None:
-    """Say why something received has no message to judge; `answer` is what the parsers made of it. None: it has."""
-    if received.fault is not None:
-        return f"the message could not be fetched: {received.fault}"
-    return f"it could not be read: {answer.words}" if isinstance(answer, Fault) else None

@@ -16,13 +16,13 @@ import structlog
 from router.backoff import Backoff
 from router.errors import DatabaseError, LeaseLost
 from router.health import Health
-from router.incoming.copies import Parsers
 from router.incoming.reader import Reader
 from router.model import Owner
 from router.profile import IncomingProfile
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.sources import Lease, Source
+from router.workers.pool import Workers
 from transports import MailboxSettings
 from transports.base import Account, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 
@@ -104,7 +104,7 @@ class Follower:
     def __init__(
         self,
         database: Database,
-        parsers: Parsers,
+        workers: Workers,
         profile: IncomingProfile,
         settings: MailboxSettings,
         owner: Owner | None,
@@ -114,7 +114,7 @@ class Follower:
     ) -> None:
         """`health` is that of the mailbox as a whole, and of its first folder's source."""
         self._database = database
-        self._parsers = parsers
+        self._workers = workers
         self._profile = profile
         self._settings = settings
         self.owner = owner
@@ -183,7 +183,7 @@ class Follower:
         leases = await sources.claim_folders(self._database, self._lease, list(wanted.values()))
         self._readers = {
             name: self._readers.get(name)
-            or Reader(self._database, self._parsers, self._profile, self.owner, folder, leases[wanted[name]])
+            or Reader(self._database, self._workers, self._profile, self.owner, folder, leases[wanted[name]])
             for name, folder in folders.items()
         }
         for name in folders:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from router.incoming.copies import NOTHING, Addressee, Parsers, make_copy, why_unread
-from router.incoming.read import Reading
-from router.model import Copy, Disposition, Forward, Owner, Unwrapped
+from router.incoming.copies import Addressee, make_copy, read_each
+from router.model import Copy, Disposition, Forward, Owner, Predecided, Unreadable, Unwrapped
 from router.profile import IncomingProfile
 from router.repository.database import Database
 from router.repository.owners import approved_owners
-from router.unwrap import Trust
+from router.unwrap import Trust, unwrap
+from router.workers.pool import Workers
 from transports.base import Place, Received
 
 _NOBODY = "who forwarded it has no approved owner's mailbox"
@@ -22,47 +22,47 @@ def trust_of(profile: IncomingProfile) -> Trust:
 
 
 async def read_forwards(
-    database: Database, parsers: Parsers, received: Sequence[Received], source_id: int, profile: IncomingProfile
+    database: Database, workers: Workers, received: Sequence[Received], source_id: int, profile: IncomingProfile
 ) -> list[Copy]:
-    """Unwrap the mails and find whose the originals are. What nothing came of is one copy too, and nobody's."""
-    whole = [one for one in received if one.fault is None]
-    answers = iter(await parsers.map([(one.content, (), trust_of(profile)) for one in whole]))
-    opened: list[tuple[Unwrapped, str | None]] = []
-    for one in received:
-        answer = next(answers) if one.fault is None else None
-        unwrapped = answer if isinstance(answer, Unwrapped) else Unwrapped()
-        opened.append((unwrapped, why_unread(one, answer)))
-    named = {address for unwrapped, _ in opened for address in (*unwrapped.mailboxes, unwrapped.sender)}
+    """Unwrap the mails and find whose the originals are. A mail of which nothing came is one copy, and nobody's."""
+    trust = trust_of(profile)
+    opened = await read_each(workers, unwrap, received, lambda one: (one.content, trust))
+    named = {
+        address
+        for unwrapped in opened
+        if isinstance(unwrapped, Unwrapped)
+        for address in (*unwrapped.mailboxes, unwrapped.sender)
+    }
     owners = await approved_owners(database, sorted(named))
     return [
         copy
-        for one, (unwrapped, fault) in zip(received, opened, strict=True)
-        for copy in copies_of(one, unwrapped, fault, owners, source_id, profile)
+        for one, unwrapped in zip(received, opened, strict=True)
+        for copy in copies_of(one, unwrapped, owners, source_id, profile)
     ]
 
 
 def copies_of(
     received: Received,
-    unwrapped: Unwrapped,
-    fault: str | None,
+    unwrapped: Unwrapped | Unreadable,
     owners: Mapping[str, Owner],
     source_id: int,
     profile: IncomingProfile,
 ) -> Iterator[Copy]:
     """Yield a copy of each original for each owner to whom it came; `owners` by mailbox."""
+    nobody = Addressee(None, received, received.place)
+    if isinstance(unwrapped, Unreadable):
+        yield make_copy(nobody, unwrapped, source_id, profile.tracking_rule)
+        return
     whose = _whose(unwrapped, owners)
     if unwrapped.form is None or not whose:
-        predecided = None if fault else _predecided(unwrapped)
-        nobody = Addressee(None, received, received.place)
-        yield make_copy(nobody, NOTHING, source_id, profile.tracking_rule, fault=fault, predecided=predecided)
+        yield make_copy(nobody, _predecided(unwrapped), source_id, profile.tracking_rule)
         return
     forward = Forward(received.place, unwrapped.form, unwrapped.forwarder, unwrapped.message_id, unwrapped.date)
     arrived = [(original, owner, sent) for original in unwrapped.originals for owner, sent in whose]
     for number, (original, owner, sent) in enumerate(arrived, 1):
         place = Place(received.place.validity, f"{received.place.id}:{number}")
         addressee = Addressee(owner, replace(received, content=original.content), place, sent)
-        reading = Reading(original.message, original.classification, original.key)
-        yield make_copy(addressee, reading, source_id, profile.tracking_rule, forward=forward)
+        yield make_copy(addressee, original.reading, source_id, profile.tracking_rule, forward=forward)
 
 
 def _whose(unwrapped: Unwrapped, owners: Mapping[str, Owner]) -> list[tuple[Owner, bool]]:
@@ -72,10 +72,10 @@ def _whose(unwrapped: Unwrapped, owners: Mapping[str, Owner]) -> list[tuple[Owne
     return list((received if sender is None else {sender.id: (sender, True)} | received).values())
 
 
-def _predecided(unwrapped: Unwrapped) -> tuple[Disposition, str]:
+def _predecided(unwrapped: Unwrapped) -> Predecided:
     if unwrapped.held is not None:
-        return Disposition.HELD, unwrapped.held
+        return Predecided(Disposition.HELD, unwrapped.held)
     if unwrapped.form == "journal":
         # A journal holds everybody's mail: that of people who are no owners is none of ours, and is not kept.
-        return Disposition.IGNORED, _NOBODY_NAMED
-    return Disposition.HELD, _NOBODY
+        return Predecided(Disposition.IGNORED, _NOBODY_NAMED)
+    return Predecided(Disposition.HELD, _NOBODY)

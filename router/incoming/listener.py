@@ -13,7 +13,7 @@ from router.backoff import Backoff
 from router.errors import DatabaseError
 from router.group import Group
 from router.health import Health
-from router.incoming.copies import Addressee, Parsers, read_messages
+from router.incoming.copies import Addressee, read_messages
 from router.incoming.forward import read_forwards
 from router.incoming.promote import promote_and_tell
 from router.model import Copy, Decision, normalize
@@ -24,6 +24,7 @@ from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.owners import ListedOwner, find_owners
 from router.repository.sources import Source
+from router.workers.pool import Workers
 from transports import ListenerSettings
 from transports.base import Acceptance, Received, Temporary, TransportError
 
@@ -42,14 +43,14 @@ class ListenerIntake:
     def __init__(
         self,
         database: Database,
-        parsers: Parsers,
+        workers: Workers,
         profiles: Callable[[], Profiles],
         profile: IncomingProfile,
         settings: ListenerSettings,
     ) -> None:
         """`profiles` tells the current ones: they say whose mail this listener takes."""
         self._database = database
-        self._parsers = parsers
+        self._workers = workers
         self._profiles = profiles
         self._profile = profile
         self._settings = settings
@@ -115,7 +116,7 @@ class ListenerIntake:
             for number, recipient in enumerate(received.recipients)
             if (found := owners.get(_mailbox_of(recipient))) is not None and found.approved
         }
-        copies = await read_messages(self._parsers, list(addressees.values()), self._source_id, self._profile)
+        copies = await read_messages(self._workers, list(addressees.values()), self._source_id, self._profile)
         decisions = dict(zip(addressees, await self._group.add(copies), strict=True)) if copies else {}
         return [
             Acceptance(250, f"2.0.0 {decisions[recipient].disposition}")
@@ -125,7 +126,7 @@ class ListenerIntake:
         ]
 
     async def _accept_forward(self, received: Received) -> list[Acceptance]:
-        copies = await read_forwards(self._database, self._parsers, [received], self._source_id, self._profile)
+        copies = await read_forwards(self._database, self._workers, [received], self._source_id, self._profile)
         decisions = await self._group.add(copies)
         accepted = Acceptance(250, f"2.0.0 {', '.join(decision.disposition for decision in decisions[:10])}")
         return [

@@ -16,7 +16,6 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.incoming.copies import Parsers
 from router.incoming.follow import FAULT, Follower, Slots, primary_source
 from router.model import Owner
 from router.profile import IncomingProfile, Key, Profiles
@@ -25,6 +24,7 @@ from router.repository.database import Database
 from router.repository.owners import list_owners
 from router.repository.sources import Lease, Source
 from router.supervise import Job, Supervisor
+from router.workers.pool import Workers
 from transports import MailboxSettings
 
 _log = structlog.get_logger(__name__)
@@ -44,11 +44,11 @@ class MailboxAssignment:
     """The followers of this process, one job for each mailbox that it holds, by the source that stands for it."""
 
     def __init__(
-        self, database: Database, parsers: Parsers, profiles: Profiles, process_id: UUID, lease: timedelta
+        self, database: Database, workers: Workers, profiles: Profiles, process_id: UUID, lease: timedelta
     ) -> None:
         """`lease` is how long a process counts as alive after it was last seen."""
         self._database = database
-        self._parsers = parsers
+        self._workers = workers
         self._profiles = profiles
         self._process_id = process_id
         self._lease = lease
@@ -149,7 +149,7 @@ class MailboxAssignment:
                 return  # the next look takes the mailbox again, or leaves it to its new holder
         slots = self._slots_of(profile.name, profile.settings.at_once)
         held.follower = Follower(
-            self._database, self._parsers, profile, profile.settings, held.owner, lease, slots, health
+            self._database, self._workers, profile, profile.settings, held.owner, lease, slots, health
         )
         await held.follower.run()
 

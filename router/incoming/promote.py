@@ -13,7 +13,7 @@ import structlog
 from router import metrics
 from router.decide import decide_batch
 from router.errors import ContentRefused, DatabaseError, whereabouts
-from router.model import Copy, Decision, Disposition, Message
+from router.model import Copy, Decision, Disposition, Unreadable
 from router.repository import inbox
 from router.repository.database import Database
 from router.repository.inbox import Batch
@@ -47,7 +47,7 @@ async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
     if len(places) <= 1:
         lone = len(batch.copies) == 1
         copies = batch.copies if lone else [await _tried(database, copy) for copy in batch.copies]
-        if all(copy.fault is None for copy in copies):
+        if not any(isinstance(copy.reading, Unreadable) for copy in copies):
             copies = [_dead(copy, fault) for copy in copies]
         return await inbox.promote(database, replace(batch, copies=copies), decide_batch)
     first_half = set(places[: len(places) // 2])
@@ -67,7 +67,7 @@ async def _tried(database: Database, copy: Copy) -> Copy:
 
 
 def _dead(copy: Copy, fault: str) -> Copy:
-    return replace(copy, message=Message(), fault=fault)
+    return replace(copy, reading=Unreadable(fault))
 
 
 def _fault_of_message(error: Exception) -> str:

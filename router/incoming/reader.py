@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import structlog
 
-from router.incoming.copies import Addressee, Parsers, read_messages
+from router.incoming.copies import Addressee, read_messages
 from router.incoming.forward import read_forwards
 from router.incoming.promote import promote_and_tell
 from router.model import Copy, Disposition, Owner, Rule
@@ -20,6 +20,7 @@ from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
+from router.workers.pool import Workers
 from transports import batches
 from transports.base import (
     Cursor,
@@ -50,14 +51,14 @@ class Reader:
     def __init__(
         self,
         database: Database,
-        parsers: Parsers,
+        workers: Workers,
         profile: IncomingProfile,
         owner: Owner | None,
         folder: Folder,
         lease: Lease,
     ) -> None:
         self._database = database
-        self._parsers = parsers
+        self._workers = workers
         self._profile = profile
         self.owner = owner
         self._sent = folder.use == "sent"
@@ -113,12 +114,12 @@ class Reader:
             return []
         if self.owner is None:
             forwards = [one async for one in mailbox.fetch([one.place for one in listed], "whole")]
-            return await read_forwards(self._database, self._parsers, forwards, self.lease.source_id, self._profile)
+            return await read_forwards(self._database, self._workers, forwards, self.lease.source_id, self._profile)
         rule = self.owner.rule or self._profile.tracking_rule
         part: Part = "headers" if rule is Rule.NONE else "whole"
         received = [one async for one in mailbox.fetch([one.place for one in listed], part)]
         addressees = [Addressee(self.owner, one, one.place, sent=self._sent) for one in received]
-        return await read_messages(self._parsers, addressees, self.lease.source_id, self._profile, part)
+        return await read_messages(self._workers, addressees, self.lease.source_id, self._profile, part)
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies, forwards = portion.copies, self._profile.forwards

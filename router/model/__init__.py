@@ -13,6 +13,7 @@ from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
+from router.model.reading import Predecided, Reading, Unreadable
 from router.model.served import ServedProfile
 from router.model.tracking import Disposition, Rule
 
@@ -37,6 +38,8 @@ __all__ = [
     "Outgoing",
     "Owner",
     "Party",
+    "Predecided",
+    "Reading",
     "RecipientReport",
     "Record",
     "Report",
@@ -46,6 +49,7 @@ __all__ = [
     "Rule",
     "ServedProfile",
     "ThreadEmail",
+    "Unreadable",
     "Unwrapped",
     "Verdict",
     "local_id_hash",

@@ -1,6 +1,6 @@
 """One copy of a message, in one owner's mailbox."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -8,7 +8,8 @@ from uuid import UUID
 from router.model.classification import Classification
 from router.model.forward import Forward
 from router.model.message import Message
-from router.model.tracking import Disposition, Rule
+from router.model.reading import Predecided, Reading, Unreadable
+from router.model.tracking import Rule
 
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
     from transports.base import Place
@@ -27,9 +28,9 @@ class Owner:
 class Copy:
     """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
 
-    `fault`: why there is no message to judge, in words. `sent`: it lies in the owner's Sent folder.
-    `headers_only`: the owner's rule was `none` when it was fetched, so it has no bodies. `forward` is set if it came by
-    a forward mailbox. `predecided`: its disposition is clear before any judgment, and why; then it may have no owner.
+    `owner_id` is None only for mail of a forward mailbox of which nothing came. `content` is the message as bytes, as
+    far as it was fetched. `sent`: the copy lies in the owner's Sent folder. `headers_only`: the owner's rule was `none`
+    when the copy was fetched, so it has no bodies. `forward` is set if the copy came by a forward mailbox.
     """
 
     id: UUID
@@ -38,26 +39,38 @@ class Copy:
     owner_id: UUID | None
     default_rule: Rule
     received_at: datetime
-    message: Message
+    reading: Reading | Unreadable | Predecided
     content: bytes
-    fault: str | None = None
     sent: bool = False
     headers_only: bool = False
-    classification: Classification = field(default_factory=Classification)
-    key: bytes = b""
     forward: Forward | None = None
-    predecided: tuple[Disposition, str] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.key:
-            object.__setattr__(self, "key", self.message.key)
 
     @property
     def judged(self) -> bool:
-        """Whether it is judged by what it says: the server gave it up, and it is somebody's."""
-        return self.fault is None and self.predecided is None
+        """Whether the copy is judged by what it says. Only then has it `message`, `classification` and `key`."""
+        return isinstance(self.reading, Reading)
+
+    @property
+    def message(self) -> Message:
+        """The message of a judged copy."""
+        return self._read().message
+
+    @property
+    def classification(self) -> Classification:
+        """The kind of a judged copy's message."""
+        return self._read().classification
+
+    @property
+    def key(self) -> bytes:
+        """The key of a judged copy's message (32 bytes)."""
+        return self._read().key
 
     @property
     def outer_place(self) -> "Place":
-        """Where the mail server has it: a forward can hold several copies in one place."""
+        """The place in which the mail server has it: a forward can hold several copies in one place."""
         return self.forward.place if self.forward else self.place
+
+    def _read(self) -> Reading:
+        if not isinstance(self.reading, Reading):
+            raise TypeError("there is no message in this copy")
+        return self.reading

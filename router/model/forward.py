@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from router.model.classification import Classification
-from router.model.message import Message
+from router.model.reading import Reading
 
 if TYPE_CHECKING:
     from transports.base import Place
@@ -31,12 +30,10 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A mail that was forwarded, as it was read, with its key. `content` is its own, without what was around it."""
+    """A mail that was forwarded. `content` is its bytes without what was around it; none if it stood in a text."""
 
-    message: Message
     content: bytes
-    classification: Classification
-    key: bytes
+    reading: Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,34 +9,47 @@ from datetime import UTC, datetime
 
 from router.decide import decide_batch
 from router.errors import DatabaseError, UnknownName
-from router.incoming.copies import NOTHING, Addressee, Parsers, make_copy, why_unread
+from router.incoming.copies import Addressee, make_copy, read_each
 from router.incoming.forward import trust_of
-from router.incoming.read import Reading
-from router.model import Decision, Rule, Unwrapped, normalize
+from router.incoming.read import read
+from router.model import Classification, Decision, Message, Reading, Rule, Unreadable, Unwrapped, normalize
 from router.parse.headers import raw_text
 from router.profile import IncomingProfile, Profiles
 from router.repository import inbox
 from router.repository.database import Database
 from router.repository.owners import approved_owners
+from router.unwrap import unwrap
+from router.workers.pool import Workers
 from transports.base import Place, Received
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What was read of one message, by the name of its file, and its decision where a mailbox was named.
-
-    `fault` says why nothing was read.
-    """
+    """What was read of one message, by the name of its file, and its decision where a mailbox was named."""
 
     name: str
-    reading: Reading
-    fault: str | None = None
+    reading: Reading | Unreadable
     decision: Decision | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """Say why nothing was read; then message and classification are empty."""
+        return self.reading.fault if isinstance(self.reading, Unreadable) else None
+
+    @property
+    def message(self) -> Message:
+        """The message as it was read."""
+        return Message() if isinstance(self.reading, Unreadable) else self.reading.message
+
+    @property
+    def classification(self) -> Classification:
+        """The kind of the message."""
+        return Classification() if isinstance(self.reading, Unreadable) else self.reading.classification
 
     @property
     def headers(self) -> Sequence[tuple[str, str]]:
         """The headers as text: lower-case name and value."""
-        return [(name, raw_text(value)) for name, value in self.reading.message.headers]
+        return [(name, raw_text(value)) for name, value in self.message.headers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +83,25 @@ def forward_profile(profiles: Profiles, name: str) -> IncomingProfile:
     return found[name]
 
 
-async def read_messages(parsers: Parsers, contents: Mapping[str, bytes], authserv: str | None) -> list[Explained]:
+async def read_messages(workers: Workers, contents: Mapping[str, bytes], authserv: str | None) -> list[Explained]:
     """Read messages, given by name; the Authentication-Results of `authserv` are believed."""
-    answers = await parsers.map([(content, (), authserv) for content in contents.values()])
-    return [
-        Explained(name, answer if isinstance(answer, Reading) else NOTHING, why_unread(_received(content), answer))
-        for (name, content), answer in zip(contents.items(), answers, strict=True)
-    ]
+    received = [_received(content) for content in contents.values()]
+    readings = await read_each(workers, read, received, lambda one: (one.content, (), authserv))
+    return [Explained(name, reading) for name, reading in zip(contents, readings, strict=True)]
 
 
 async def read_forwards(
-    parsers: Parsers, contents: Mapping[str, bytes], forward: IncomingProfile
+    workers: Workers, contents: Mapping[str, bytes], forward: IncomingProfile
 ) -> tuple[Mapping[str, Unwrapped], list[Explained]]:
     """Read mail that came to a forward mailbox, given by name: each outer mail, and the originals of all of them."""
-    answers = await parsers.map([(content, (), trust_of(forward)) for content in contents.values()])
+    received = [_received(content) for content in contents.values()]
+    opened = await read_each(workers, unwrap, received, lambda one: (one.content, trust_of(forward)))
     outer = {
-        name: answer if isinstance(answer, Unwrapped) else Unwrapped(held=why_unread(_received(content), answer))
-        for (name, content), answer in zip(contents.items(), answers, strict=True)
+        name: Unwrapped(held=one.fault) if isinstance(one, Unreadable) else one
+        for name, one in zip(contents, opened, strict=True)
     }
     originals = [
-        Explained(
-            f"{name} ({number} of {len(unwrapped.originals)})",
-            Reading(original.message, original.classification, original.key),
-        )
+        Explained(f"{name} ({number} of {len(unwrapped.originals)})", original.reading)
         for name, unwrapped in outer.items()
         for number, original in enumerate(unwrapped.originals, 1)
     ]
@@ -113,7 +122,7 @@ async def decide(database: Database, messages: Sequence[Explained], mailbox: Mai
     copies = []
     for number, one in enumerate(messages):
         received = _received(b"", number)
-        copies.append(make_copy(Addressee(owner, received, received.place), one.reading, 0, rule, fault=one.fault))
+        copies.append(make_copy(Addressee(owner, received, received.place), one.reading, 0, rule))
     rules = {owner.id: mailbox.rule} if mailbox.rule else {}
     decisions = await inbox.rehearse(database, copies, decide_batch, rules)
     return [replace(one, decision=decision) for one, decision in zip(messages, decisions, strict=True)]

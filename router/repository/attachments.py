@@ -30,7 +30,7 @@ class Stored:
 
 def prepare(copies: Sequence[Copy]) -> dict[UUID, list[Stored]]:
     """Hash and compress, by the copies' ids; for a thread, before a transaction: PostgreSQL's compression is slow."""
-    return {copy.id: [_stored(attachment) for attachment in copy.message.attachments] for copy in copies}
+    return {copy.id: [_stored(attachment) for attachment in copy.message.attachments] for copy in copies if copy.judged}
 
 
 def _stored(attachment: Attachment) -> Stored:

@@ -7,7 +7,7 @@ is looked for in an original: what was forwarded to the forwarder is part of it.
 from collections.abc import Callable
 
 from router.classify import classify
-from router.model import Message, Original, Unwrapped
+from router.model import Message, Original, Reading, Unwrapped
 from router.parse.message import parse
 from router.unwrap.attached import find_attached
 from router.unwrap.found import Found
@@ -54,7 +54,7 @@ def _read(original: bytes | Message) -> Original:
     message = original if isinstance(original, Message) else parse(original)
     content = b"" if isinstance(original, Message) else original
     # Whatever Authentication-Results it has, its sender may have written: nobody vouches for it.
-    return Original(message, content, classify(message), message.key)
+    return Original(content, Reading(message, classify(message), message.key))
 
 
 def _guarded(form: Callable[[Message, bytes], Found | None], outer: Message, content: bytes) -> Found | None:

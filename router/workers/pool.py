@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar, TypeVarTuple
+from typing import Any, Self, TypeVar, TypeVarTuple
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
@@ -23,6 +23,7 @@ from router.workers.worker import LENGTH
 
 Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
+_Call = tuple[Callable[..., object], tuple[object, ...]]
 
 _log = structlog.get_logger(__name__)
 
@@ -37,21 +38,22 @@ class Fault:
     words: str
 
 
-class Workers(Generic[Answer, *Arguments]):
-    """Applies `function`, which must be at the top of a module, in at most `size` processes, started when needed.
+class Workers:
+    """Applies functions in at most `size` processes, started when needed.
 
-    A piece that takes longer than `limit` seconds, or ends its process twice, is answered with a fault; the process is
+    `functions` are those that `map` is for; each stands at the top of a module, which a process loads when it starts. A
+    piece that takes longer than `limit` seconds, or ends its process twice, is answered with a fault; the process is
     replaced, and no other piece is lost. Who has much to do takes turns with those who have little.
     """
 
-    def __init__(self, function: Callable[[*Arguments], Answer], *, limit: float, size: int) -> None:
-        self._function = function
+    def __init__(self, *functions: Callable[..., object], limit: float, size: int) -> None:
+        self._functions = functions
         self._limit = limit
         self._size = size
         self._turns = asyncio.Semaphore(size)
         metrics.workers_opened(size)
         self._idle: list[_Worker] = []  # the last used is used next, so that few are needed where there is little to do
-        self._tasks: set[asyncio.Task[list[Answer | Fault]]] = set()
+        self._tasks: set[asyncio.Task[list[Any]]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,10 +64,12 @@ class Workers(Generic[Answer, *Arguments]):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(worker.kill() for worker in self._idle))
 
-    async def map(self, pieces: Sequence[tuple[*Arguments]]) -> list[Answer | Fault]:
-        """Apply the function to the arguments of each piece; one answer or fault for each, in their order."""
+    async def map(
+        self, function: Callable[[*Arguments], Answer], pieces: Sequence[tuple[*Arguments]]
+    ) -> list[Answer | Fault]:
+        """Apply a function to the arguments of each piece; one answer or fault for each, in their order."""
         answers: dict[int, list[Answer | Fault]] = {}
-        shares = self._shares(pieces)
+        shares = self._shares([(function, piece) for piece in pieces])
 
         async def take_turns() -> None:
             for number, share in shares:
@@ -74,20 +78,20 @@ class Workers(Generic[Answer, *Arguments]):
         await asyncio.gather(*(take_turns() for _ in range(min(self._size, len(pieces)))))
         return [answer for _, of_share in sorted(answers.items()) for answer in of_share]
 
-    def _shares(self, pieces: Sequence[tuple[*Arguments]]) -> Iterator[tuple[int, Sequence[tuple[*Arguments]]]]:
+    def _shares(self, pieces: Sequence[_Call]) -> Iterator[tuple[int, Sequence[_Call]]]:
         """Cut the pieces so that all workers have some until the end."""
         length = max(1, min(_MOST_PIECES, len(pieces) // (2 * self._size)))
         return ((start, pieces[start : start + length]) for start in range(0, len(pieces), length))
 
-    async def _apart(self, pieces: Sequence[tuple[*Arguments]]) -> list[Answer | Fault]:
+    async def _apart(self, pieces: Sequence[_Call]) -> list[Any]:
         """Do it in a task of its own: whoever is canceled while it waits leaves no worker in mid-answer."""
         task = asyncio.create_task(self._do(pieces))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
-    async def _do(self, pieces: Sequence[tuple[*Arguments]]) -> list[Answer | Fault]:
-        answers: list[Answer | Fault] = []
+    async def _do(self, pieces: Sequence[_Call]) -> list[Any]:
+        answers: list[Any] = []
         lost = -1  # the number of the piece that last lost a worker
         async with self._turns:
             with metrics.worker_busy():
@@ -126,7 +130,7 @@ class Workers(Generic[Answer, *Arguments]):
             wait=wait_random_exponential(multiplier=0.5, max=60),
             before_sleep=tell,
         )
-        return await starting(_Worker.start, self._function, self._limit)
+        return await starting(_Worker.start, self._functions, self._limit)
 
     def _words(self, status: int) -> str:
         if status == -signal.SIGALRM:
@@ -146,7 +150,7 @@ class _Worker:
         self._answers = answers
 
     @classmethod
-    async def start(cls, function: Callable[..., object], limit: float) -> Self:
+    async def start(cls, functions: Sequence[Callable[..., object]], limit: float) -> Self:
         """Start one, and return it once it is ready: what is wrong with the installation is no piece's fault.
 
         Raises OSError where there can be none now.
@@ -168,7 +172,7 @@ class _Worker:
             raise
         worker = cls(process, transport, answers)
         try:
-            transport.write(pickle.dumps(function))
+            transport.write(pickle.dumps(functions))
             await answers.next()
         except EOFError:
             status = await worker.ended()
@@ -178,7 +182,7 @@ class _Worker:
             raise
         return worker
 
-    async def answer(self, pieces: Sequence[tuple[object, ...]], answers: "list[Answer | Fault]") -> None:
+    async def answer(self, pieces: Sequence[_Call], answers: list[Any]) -> None:
         """Add the answer for each piece as it comes. Raises EOFError when the process ends before the last."""
         if self._transport.is_closing():
             raise EOFError

@@ -1,6 +1,6 @@
 """A worker: a process that does one piece of work after another for the router, and ends with it.
 
-    router ──▶ the function, then its arguments for each piece, pickled
+    router ──▶ the functions, then (function, arguments) for each piece, pickled
     router ◀── None when it is ready, then (answer, fault) for each piece, pickled, each behind its length
 
 It is the kernel that ends it, whatever it is doing, in whichever language: when a piece takes longer than the limit
@@ -35,18 +35,18 @@ def main() -> None:
     _tie_to(router)
     pieces, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
-    function = pickle.load(pieces)  # noqa: S301  from our router
+    pickle.load(pieces)  # noqa: S301  from our router; loads the modules that the functions are in
     _send(answers, pickle.dumps(None))
     while True:
         try:
-            piece = pickle.load(pieces)  # noqa: S301
+            function, arguments = pickle.load(pieces)  # noqa: S301
         except EOFError:
             return
         signal.setitimer(signal.ITIMER_REAL, limit)
-        answer = _do(function, piece)
+        answer = _do(function, arguments)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(answers, answer)
-        del piece, answer  # a large message is not kept until the next comes
+        del arguments, answer  # a large message is not kept until the next comes
 
 
 def _tie_to(router: int) -> None:
@@ -68,9 +68,9 @@ def _send(answers: BinaryIO, answer: bytes) -> None:
     answers.flush()
 
 
-def _do(function: Callable[..., object], piece: Sequence[Any]) -> bytes:
+def _do(function: Callable[..., object], arguments: Sequence[Any]) -> bytes:
     try:
-        return pickle.dumps((function(*piece), None), pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((function(*arguments), None), pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # noqa: BLE001  # a bug in what is done must not end who does it
         return pickle.dumps((None, whereabouts(error)))
 

@@ -78,7 +78,7 @@ def read(raw: bytes) -> Message:
         shown = [token for token in tokens(sanitize(message.html).html) if not isinstance(token, str)]
         assert not {"script", "form", "base"} & {tag.name for tag in shown}
     for original in unwrap(raw, Trust(("*@*",), None)).originals:
-        for text in texts(original.message):
+        for text in texts(original.reading.message):
             text.encode()
             assert "\0" not in text
     return message

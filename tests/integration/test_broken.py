@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from router import app
+from router.incoming import copies
 from router.profile.store import ProfileStore
 from router.repository.database import Database
 from router.workers.pool import Workers
@@ -31,16 +32,17 @@ ENDED = "it could not be read: the process that did it ended (Segmentation fault
 def serving(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serving:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(copies, "read", read_or_break)
 
     @asynccontextmanager
     async def serving(profiles: str) -> AsyncIterator[None]:
         """A router whose processes hang and crash where a message's subject says so."""
         (tmp_path / "all.toml").write_text(profiles)
         stop = asyncio.Event()
-        async with Database(database, patience=10) as ours, Workers(read_or_break, limit=1, size=2) as parsers:
+        async with Database(database, patience=10) as ours, Workers(read_or_break, limit=1, size=2) as workers:
             lease = timedelta(seconds=2)
             store = await ProfileStore.open(tmp_path)
-            task = asyncio.create_task(app.serve(ours, parsers, store, lease, stop))
+            task = asyncio.create_task(app.serve(ours, workers, store, lease, stop))
             yield
             stop.set()
             await task

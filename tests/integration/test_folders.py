@@ -164,9 +164,9 @@ async def test_a_folder_made_while_the_mailbox_is_followed_is_read_too(
     (tmp_path / "all.toml").write_text(incoming(folders=["*"], poll=1))
     await crm.owner(mailbox, "all")
     stop = asyncio.Event()
-    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
+    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as workers:
         store = await ProfileStore.open(tmp_path)
-        serving = asyncio.create_task(app.serve(ours, parsers, store, timedelta(seconds=10), stop))
+        serving = asyncio.create_task(app.serve(ours, workers, store, timedelta(seconds=10), stop))
         await crm.wait_for_sources(2)  # with Sent
         dovecot.append(mailbox, letter(contact, mailbox, "filed"), "Later")
         await crm.wait_for_emails(1)

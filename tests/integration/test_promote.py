@@ -39,6 +39,7 @@ from router.repository import inbox, outbox, processes, sources
 from router.repository.database import Connection, Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease, Source
+from tests.support.build import reading
 from transports.base import Cursor, Outcome, Place
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -140,7 +141,7 @@ def message(number: int, sender: str = "karl@kunde.test", **changes: Any) -> Mes
 
 def copies(lease: Lease, owner_id: UUID, messages: Sequence[Message], first_uid: int = 1) -> list[Copy]:
     return [
-        Copy(uuid7(), lease.source_id, Place("1", str(uid)), owner_id, Rule.REPLIES, NOW, one, b"raw")
+        Copy(uuid7(), lease.source_id, Place("1", str(uid)), owner_id, Rule.REPLIES, NOW, reading(one), b"raw")
         for uid, one in enumerate(messages, first_uid)
     ]
 
@@ -180,11 +181,11 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     sent_id = await crm.value("SELECT message_id FROM crm.email WHERE status = 'sent'")
     refused = Report("bounce", (RecipientReport("karl@kunde.test", "bounce", "5.1.1"),), (sent_id,))
     [bounce] = copies(lease, owner_id, [message(2)], 2)
-    bounce = replace(bounce, classification=Classification("a report", refused))
+    bounce = replace(bounce, reading=reading(bounce.message, Classification("a report", refused)))
     await inbox.promote(recording, Batch([bounce], lease, Cursor("1:2")), decide_batch)
     assert await crm.value("SELECT state FROM crm.delivery WHERE code = '5.1.1'") == "refused"
     [away] = copies(lease, owner_id, [message(3, in_reply_to=("new@relay.test",))], 3)
-    away = replace(away, classification=Classification("Auto-Submitted: auto-replied"))
+    away = replace(away, reading=reading(away.message, Classification("Auto-Submitted: auto-replied")))
     await inbox.promote(recording, Batch([away], lease, Cursor("1:3")), decide_batch)
     assert (
         await crm.value("SELECT correlation_method FROM crm.email WHERE message_id = '3@kunde.test'") == "in-reply-to"

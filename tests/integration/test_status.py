@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from router.incoming.promote import promote_batch
-from router.model import Copy, Disposition, Mention, Message, Outgoing, Result, Rule, ServedProfile, uuid7
+from router.model import Copy, Disposition, Mention, Message, Outgoing, Result, Rule, ServedProfile, Unreadable, uuid7
 from router.model.token import new_token
 from router.operations import status as operation
 from router.operations.status import Only
@@ -22,6 +22,7 @@ from router.repository.database import Connection, Database
 from router.repository.inbox import Batch
 from router.repository.sources import Source
 from router.repository.status import read_status
+from tests.support.build import reading
 from tests.support.crm import Crm
 from transports.base import Cursor, Outcome, Place
 
@@ -59,7 +60,7 @@ def message(number: int, **changes: Any) -> Message:
 
 def copies(source_id: int, owner_id: UUID, messages: Sequence[Message], first: int = 1) -> list[Copy]:
     return [
-        Copy(uuid7(), source_id, Place("1", str(uid)), owner_id, Rule.REPLIES, NOW, one, b"raw")
+        Copy(uuid7(), source_id, Place("1", str(uid)), owner_id, Rule.REPLIES, NOW, reading(one), b"raw")
         for uid, one in enumerate(messages, first)
     ]
 
@@ -78,7 +79,7 @@ async def test_counters_follow_every_disposition(crm: Crm, router: Database) -> 
     first, second = await make_source(router, ann, "ann@in.test"), await make_source(router, bob, "bob@in.test")
     await promote_batch(router, Batch(copies(first, ann, [message(n) for n in range(4)])))
     [broken] = copies(first, ann, [message(9)], 9)
-    await promote_batch(router, Batch([replace(broken, fault="it could not be read")]))
+    await promote_batch(router, Batch([replace(broken, reading=Unreadable("it could not be read"))]))
     await agree(crm)
     # Bob's rule promotes what Ann's ignored: her copies become duplicates, in her source's count, too.
     await promote_batch(router, Batch(copies(second, bob, [message(n) for n in range(3)])))

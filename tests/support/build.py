@@ -5,7 +5,19 @@ from uuid import UUID, uuid4
 
 from router.classify import classify
 from router.decide import decide
-from router.model import Copy, Decision, Facts, Record, Rule, ThreadEmail, message_id_hash
+from router.model import (
+    Classification,
+    Copy,
+    Decision,
+    Facts,
+    Message,
+    Reading,
+    Record,
+    Rule,
+    ThreadEmail,
+    Unreadable,
+    message_id_hash,
+)
 from router.parse.message import parse
 from transports.base import Place
 
@@ -27,6 +39,11 @@ def mail(body: str = "Hello", **headers: str) -> bytes:
     return "\r\n".join([*lines, "", body]).encode()
 
 
+def reading(message: Message, classification: Classification | None = None) -> Reading:
+    """What reading a message came to; of no particular kind unless told."""
+    return Reading(message, classification or Classification(), message.key)
+
+
 def copy(
     raw: bytes | None = None,
     rule: Rule = Rule.ALL,
@@ -37,10 +54,9 @@ def copy(
     authserv: str | None = None,
 ) -> Copy:
     raw = mail() if raw is None else raw
-    place = Place("1", uuid4().hex)
     message = parse(raw)
-    kind = classify(message, authserv)
-    return Copy(uuid4(), 1, place, owner, rule, NOW, message, raw, fault, sent=sent, classification=kind)
+    found = Unreadable(fault) if fault else reading(message, classify(message, authserv))
+    return Copy(uuid4(), 1, Place("1", uuid4().hex), owner, rule, NOW, found, raw, sent=sent)
 
 
 def record(kind: str, *, active: bool = True, owner: UUID | None = None, age: int = 0) -> Record:

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from router.incoming.read import Reading, read
-from router.model import Unwrapped
-from router.unwrap import Trust
+from router.incoming.read import read
+from router.model import Reading
 
 
 def work(what: str, argument: str) -> tuple[str, int]:
@@ -51,10 +50,10 @@ WAYS: Mapping[str, Callable[[str], object]] = {
 }
 
 
-def read_or_break(content: bytes, recipients: Sequence[str], believed: str | Trust | None) -> Reading | Unwrapped:
+def read_or_break(content: bytes, recipients: Sequence[str], authserv: str | None) -> Reading:
     """Read a message as the router does, but for those whose subjects say otherwise."""
     if b"\nSubject: hang" in content:
         time.sleep(3600)
     if b"\nSubject: crash" in content:
         crash()
-    return read(content, recipients, believed)
+    return read(content, recipients, authserv)

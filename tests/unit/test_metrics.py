@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from router import metrics
 from router.health import Health, Part, parts, parts_at_fault
-from router.model import Copy, Decision, Disposition, Message, Result, Rule
+from router.model import Copy, Decision, Disposition, Result, Rule, Unreadable
 from tests.servers.promtool import promtool
 from tests.support.console import Series, parse, value
 from tests.support.paths import ROOT
@@ -74,7 +74,7 @@ def copy(number: int, age: timedelta = timedelta(seconds=2)) -> Copy:
         owner_id=uuid4(),
         default_rule=Rule.ALL,
         received_at=datetime.now(UTC) - age,
-        message=Message(),
+        reading=Unreadable("it could not be read"),
         content=b"x" * 100,
     )
 

@@ -10,7 +10,7 @@ import pytest
 from router.incoming import forward
 from router.incoming.copies import Addressee, read_messages
 from router.incoming.read import read
-from router.model import Owner, uuid7
+from router.model import Owner, Unreadable, uuid7
 from router.profile import IncomingProfile, load
 from router.repository.database import Database
 from router.workers.pool import Workers
@@ -37,7 +37,7 @@ def profile(tmp_path: Path) -> IncomingProfile:
 async def test_a_dead_letter_says_once_that_a_message_could_not_be_fetched(profile: IncomingProfile) -> None:
     addressee = Addressee(Owner(uuid7(), "ann@in.test"), UNFETCHED, PLACE)
     (copy,) = await read_messages(Workers(read, limit=30, size=1), [addressee], 1, profile)
-    assert copy.fault == TOLD
+    assert copy.reading == Unreadable(TOLD)
 
 
 async def test_so_it_does_in_a_forward_mailbox(profile: IncomingProfile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,4 +46,4 @@ async def test_so_it_does_in_a_forward_mailbox(profile: IncomingProfile, monkeyp
 
     monkeypatch.setattr(forward, "approved_owners", nobody)
     (copy,) = await forward.read_forwards(Database(""), Workers(read, limit=30, size=1), [UNFETCHED], 1, profile)
-    assert copy.fault == TOLD
+    assert copy.reading == Unreadable(TOLD)

@@ -18,7 +18,7 @@ INNER = letter("karl@kunde.test", ULLA, "inner", Message_ID="<inner@kunde.test>"
 
 
 def subjects(unwrapped: Unwrapped) -> list[str]:
-    return [original.message.subject for original in unwrapped.originals]
+    return [original.reading.message.subject for original in unwrapped.originals]
 
 
 def test_t85_the_original_is_read_whole_and_the_outer_envelope_is_kept_beside_it() -> None:
@@ -28,8 +28,8 @@ def test_t85_the_original_is_read_whole_and_the_outer_envelope_is_kept_beside_it
     assert (found.message_id, found.date and found.date.isoformat()) == ("outer@in.test", "2026-11-21T10:00:00+01:00")
     [original] = found.originals
     assert original.content == INNER
-    assert original.message.message_id == "inner@kunde.test"
-    assert (original.message.sender, original.message.text) == ("karl@kunde.test", "Hello.\n")
+    assert original.reading.message.message_id == "inner@kunde.test"
+    assert (original.reading.message.sender, original.reading.message.text) == ("karl@kunde.test", "Hello.\n")
 
 
 def test_t86_several_are_found_in_their_order() -> None:
@@ -69,7 +69,7 @@ def test_t87_base64_is_not_allowed_for_a_message_and_yet_people_use_it() -> None
 def test_t88_authentication_results_within_the_forwarded_mail_never_count() -> None:
     vouching = b"Authentication-Results: mail.in.test; dmarc=pass header.from=in.test\r\n"
     found = unwrap(forwarding(ULLA, [vouching + INNER]), ANYBODY)
-    assert found.originals[0].classification.verdict is None
+    assert found.originals[0].reading.classification.verdict is None
     assert unwrap(forwarding(ULLA, [vouching + INNER]), Trust(("*@in.test",), "mail.in.test")).held
 
 
@@ -121,7 +121,7 @@ def test_t90_a_journal_report_without_its_original_is_held() -> None:
 def test_t91_what_is_forwarded_within_is_part_of_the_original() -> None:
     found = unwrap(forwarding(ULLA, [forwarding("karl@kunde.test", [INNER])]), ANYBODY)
     assert subjects(found) == ["Fwd: see there"]
-    assert [one.media_type for one in found.originals[0].message.attachments] == ["message/rfc822"]
+    assert [one.media_type for one in found.originals[0].reading.message.attachments] == ["message/rfc822"]
 
 
 def test_a_mail_without_a_forward_says_so() -> None:

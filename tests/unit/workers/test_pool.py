@@ -16,11 +16,9 @@ from router.workers.pool import Fault, Workers
 from tests.support.paths import ROOT
 from tests.support.pieces import work
 
-Pool = Workers[tuple[str, int], str, str]
-
 
 @pytest.fixture
-async def workers() -> AsyncIterator[Pool]:
+async def workers() -> AsyncIterator[Workers]:
     async with Workers(work, limit=1, size=2) as workers:
         yield workers
 
@@ -47,16 +45,16 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_answers_come_in_order_from_as_many_processes_as_are_allowed(workers: Pool) -> None:
-    answers = await workers.map([("say", str(number)) for number in range(100)])
+async def test_answers_come_in_order_from_as_many_processes_as_are_allowed(workers: Workers) -> None:
+    answers = await workers.map(work, [("say", str(number)) for number in range(100)])
     assert given(answers) == [str(number) for number in range(100)]
     assert len(processes(answers)) == 2
     assert os.getpid() not in processes(answers)
-    assert await workers.map([]) == []
+    assert await workers.map(work, []) == []
 
 
-async def test_one_piece_after_another_needs_one_process(workers: Pool) -> None:
-    assert len({pid for _ in range(5) for pid in processes(await workers.map([("say", "x")]))}) == 1
+async def test_one_piece_after_another_needs_one_process(workers: Workers) -> None:
+    assert len({pid for _ in range(5) for pid in processes(await workers.map(work, [("say", "x")]))}) == 1
 
 
 @pytest.mark.parametrize(
@@ -70,49 +68,49 @@ async def test_one_piece_after_another_needs_one_process(workers: Pool) -> None:
     ],
 )
 async def test_t96_what_cannot_be_done_is_a_fault_and_its_neighbors_are_done(
-    workers: Pool, tmp_path: Path, what: str, words: str
+    workers: Workers, tmp_path: Path, what: str, words: str
 ) -> None:
     argument = str(tmp_path / "private")
     pieces = [("say", "first"), (what, argument), ("say", "between"), (what, argument), *[("say", "after")] * 40]
-    answers = given(await workers.map(pieces))
+    answers = given(await workers.map(work, pieces))
     assert [answers[0], answers[2], *answers[4:]] == ["first", "between", *["after"] * 40]
     assert [answer[: len(words)] for answer in (answers[1], answers[3])] == [words] * 2
     assert argument not in str(answers)  # it may be of a private message
-    assert given(await workers.map([("say", "next")])) == ["next"]
+    assert given(await workers.map(work, [("say", "next")])) == ["next"]
 
 
-async def test_a_process_killed_from_outside_is_no_fault_of_its_piece(workers: Pool, tmp_path: Path) -> None:
+async def test_a_process_killed_from_outside_is_no_fault_of_its_piece(workers: Workers, tmp_path: Path) -> None:
     once = str(tmp_path / "once")
-    assert given(await workers.map([("crash once", once), ("say", "after")])) == [once, "after"]
+    assert given(await workers.map(work, [("crash once", once), ("say", "after")])) == [once, "after"]
     # So is one that is killed while it has nothing to do.
-    for pid in processes(await workers.map([("say", "x")])):
+    for pid in processes(await workers.map(work, [("say", "x")])):
         os.kill(pid, signal.SIGKILL)
-    assert given(await workers.map([("say", "x")])) == ["x"]
+    assert given(await workers.map(work, [("say", "x")])) == ["x"]
 
 
-async def test_the_one_that_ends_its_process_is_blamed_and_not_the_one_before(workers: Pool) -> None:
-    answers = given(await workers.map([("say", "x"), ("crash", "")] * 50))
+async def test_the_one_that_ends_its_process_is_blamed_and_not_the_one_before(workers: Workers) -> None:
+    answers = given(await workers.map(work, [("say", "x"), ("crash", "")] * 50))
     assert [answer for answer in answers[::2] if answer != "x"] == []
     assert [answer for answer in answers[1::2] if not answer.startswith("the process")] == []
 
 
-async def test_what_a_library_prints_is_no_answer(workers: Pool) -> None:
-    assert given(await workers.map([("print", "hello"), ("say", "x")])) == ["hello", "x"]
+async def test_what_a_library_prints_is_no_answer(workers: Workers) -> None:
+    assert given(await workers.map(work, [("print", "hello"), ("say", "x")])) == ["hello", "x"]
 
 
-async def test_signals_for_all_processes_of_a_service_leave_the_workers_to_the_router(workers: Pool) -> None:
-    [pid] = processes(await workers.map([("say", "x")]))
+async def test_signals_for_all_processes_of_a_service_leave_the_workers_to_the_router(workers: Workers) -> None:
+    [pid] = processes(await workers.map(work, [("say", "x")]))
     os.kill(pid, signal.SIGTERM)
     os.kill(pid, signal.SIGINT)
-    assert processes(await workers.map([("say", "x")])) == {pid}
+    assert processes(await workers.map(work, [("say", "x")])) == {pid}
     assert os.getsid(pid) == pid
 
 
 async def test_who_has_little_to_do_does_not_wait_for_all_that_others_have() -> None:
     done: list[str] = []
 
-    async def has(name: str, workers: Pool, count: int) -> None:
-        await workers.map([("say", name)] * count)
+    async def has(name: str, workers: Workers, count: int) -> None:
+        await workers.map(work, [("say", name)] * count)
         done.append(name)
 
     async with Workers(work, limit=30, size=1) as workers:
@@ -123,13 +121,13 @@ async def test_who_has_little_to_do_does_not_wait_for_all_that_others_have() -> 
 async def test_who_no_longer_waits_for_an_answer_costs_no_process(tmp_path: Path) -> None:
     running = tmp_path / "running"
     async with Workers(work, limit=30, size=1) as workers:
-        asking = asyncio.create_task(workers.map([("hang", str(running)), ("say", "x")]))
+        asking = asyncio.create_task(workers.map(work, [("hang", str(running)), ("say", "x")]))
         await until(lambda: running.exists() and running.read_text() != "")
         pid = int(running.read_text())
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         running.unlink()
-        assert processes(await workers.map([("say", "y")])) == {pid}
+        assert processes(await workers.map(work, [("say", "y")])) == {pid}
 
 
 async def test_where_no_process_can_be_started_the_work_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,11 +135,11 @@ async def test_where_no_process_can_be_started_the_work_waits(monkeypatch: pytes
         for wrong in ("/nowhere/python", "/bin/false"):
             with monkeypatch.context() as context:
                 context.setattr(sys, "executable", wrong)
-                asking = asyncio.create_task(workers.map([("say", "x")]))
+                asking = asyncio.create_task(workers.map(work, [("say", "x")]))
                 await asyncio.wait([asking], timeout=0.2)
                 assert not asking.done()
             assert given(await asking) == ["x"]
-            for pid in processes(await workers.map([("say", "x")])):
+            for pid in processes(await workers.map(work, [("say", "x")])):
                 os.kill(pid, signal.SIGKILL)
                 await until(lambda pid=pid: not alive(pid))  # type: ignore[misc]  # a lambda's defaults
 
@@ -149,8 +147,8 @@ async def test_where_no_process_can_be_started_the_work_waits(monkeypatch: pytes
 async def test_none_is_left_in_the_end(tmp_path: Path) -> None:
     running = tmp_path / "running"
     async with Workers(work, limit=30, size=2) as workers:
-        [idle] = processes(await workers.map([("say", "x")]))
-        asking = asyncio.create_task(workers.map([("hang", str(running))]))
+        [idle] = processes(await workers.map(work, [("say", "x")]))
+        asking = asyncio.create_task(workers.map(work, [("hang", str(running))]))
         await until(lambda: running.exists() and running.read_text() != "")
         pids = {idle, int(running.read_text())}
     assert not [pid for pid in pids if alive(pid)]
@@ -166,7 +164,7 @@ from tests.support.pieces import work
 
 async def main():
     async with Workers(work, limit=300, size=1) as workers:
-        await workers.map([("hang", {str(running)!r})])
+        await workers.map(work, [("hang", {str(running)!r})])
 
 asyncio.run(main())
 """
