@@ -14,7 +14,7 @@ _FORMS: dict[Form, str] = {
 def arrive(state: State, facts: Facts) -> State:
     """Turn away what has a disposition already (it keeps that one), what never came or broke, and what is nobody's."""
     copy = state.copy
-    if (copy.source_id, copy.place) in facts.decided:
+    if (copy.source_id, copy.place) in facts.decided.places:
         return state.decide(Disposition.IGNORED, "decided before: this place keeps its disposition")
     match copy.reading:
         case Unreadable(fault):

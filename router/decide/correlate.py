@@ -37,26 +37,25 @@ def _named_by_ids(copy: Copy, facts: Facts) -> Iterator[tuple[Method, ThreadEmai
     """Yield the CRM emails that In-Reply-To, then References, then a read receipt name, the nearest first."""
     message, read_id = copy.message, copy.classification.read_id
     for message_id in message.in_reply_to:
-        if email := facts.email_of_id(message_id):
+        if email := facts.emails.of_message_id(message_id):
             yield "in-reply-to", email
     for message_id in reversed(message.references):
-        if email := facts.email_of_id(message_id):
+        if email := facts.emails.of_message_id(message_id):
             yield "references", email
-    if read_id and (email := facts.email_of_id(read_id)):
+    if read_id and (email := facts.emails.of_message_id(read_id)):
         yield "read-receipt", email
 
 
 def _claimed(state: State, facts: Facts) -> Iterator[ThreadEmail]:
     """Yield the CRM emails that our private header names, of those that the sender was on."""
     for message_id in state.copy.message.claims:
-        email = facts.email_of_id(message_id)
+        email = facts.emails.of_message_id(message_id)
         if email and state.copy.message.sender in email.participants:
             yield email
 
 
 def _named_by_tokens(message: Message, facts: Facts) -> list[ThreadEmail]:
-    ids = (facts.emails_by_token.get(token) for token in message.tokens)
-    emails = {email.id: email for id_ in ids if id_ and (email := facts.emails.get(id_))}
+    emails = {email.id: email for token in message.tokens if (email := facts.emails.of_token(token))}
     return sorted(emails.values(), key=lambda email: email.created_at, reverse=True)
 
 

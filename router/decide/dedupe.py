@@ -13,13 +13,13 @@ def dedupe(state: State, facts: Facts) -> State:
     What was ignored or held stays so where a person moves it, or the mailbox is restored: only new mail is judged.
     """
     copy = state.copy
-    email_id = facts.emails_by_key.get(copy.key)
+    email_id = facts.emails.by_key.get(copy.key)
     if email_id is not None and state.rule is not Rule.NONE:
         return state.decide(Disposition.DUPLICATE, "the same message is an email of the CRM already", email_id=email_id)
     ours = _by_private_header(copy, facts)
     if ours is not None and state.rule is not Rule.NONE:
         return state.decide(Disposition.DUPLICATE, "the CRM's own email, by our private header", email_id=ours)
-    if copy.owner_id and (disposition := facts.refused.get((copy.owner_id, copy.key))):
+    if copy.owner_id and (disposition := facts.decided.refused.get((copy.owner_id, copy.key))):
         return state.decide(disposition, f"the same message was {disposition} in this mailbox before, and stays so")
     return state
 
@@ -33,7 +33,7 @@ def _by_private_header(copy: Copy, facts: Facts) -> UUID | None:
     message = copy.message
     named: list[UUID | None] = []
     if copy.sent:
-        named += [email.id for claim in message.claims if (email := facts.email_of_id(claim))]
+        named += [email.id for claim in message.claims if (email := facts.emails.of_message_id(claim))]
     if any(record.kind in INTERNAL for record in facts.records_of(message.sender or "")):
-        named += [facts.emails_by_key.get(key) for key in message.claimed_keys]
+        named += [facts.emails.by_key.get(key) for key in message.claimed_keys]
     return next((email_id for email_id in named if email_id), None)

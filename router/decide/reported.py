@@ -23,11 +23,10 @@ def reported(state: State, facts: Facts) -> State:
 
 def _email_of(report: Report, facts: Facts) -> ThreadEmail | None:
     for message_id in report.message_ids:
-        if email := facts.email_of_id(message_id):
+        if email := facts.emails.of_message_id(message_id):
             return email
     addresses = {address for one in report.recipients for address in (one.address, one.final)}
     for token in report.tokens:
-        email_id = facts.emails_by_token.get(token)
-        if email_id and (email := facts.emails.get(email_id)) and not email.participants.isdisjoint(addresses):
+        if (email := facts.emails.of_token(token)) and not email.participants.isdisjoint(addresses):
             return email
     return None

@@ -8,7 +8,7 @@ whose mailbox, which rule ───┘
 from router.model.classification import CalendarEvent, Classification, RecipientReport, Report, ReportKind, Verdict
 from router.model.copy import Copy, Owner
 from router.model.decision import Decision, Email, Method, Party
-from router.model.facts import MOST_RECORDS, Facts, Record, ThreadEmail
+from router.model.facts import MOST_RECORDS, DecidedBefore, Facts, KnownEmails, Record, ThreadEmail, ThreadLoad
 from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
@@ -24,12 +24,14 @@ __all__ = [
     "CalendarEvent",
     "Classification",
     "Copy",
+    "DecidedBefore",
     "Decision",
     "Disposition",
     "Email",
     "Facts",
     "Form",
     "Forward",
+    "KnownEmails",
     "Mark",
     "Mention",
     "Message",
@@ -49,6 +51,7 @@ __all__ = [
     "Rule",
     "ServedProfile",
     "ThreadEmail",
+    "ThreadLoad",
     "Unreadable",
     "Unwrapped",
     "Verdict",

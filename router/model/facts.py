@@ -1,6 +1,6 @@
 """What is known when a batch is decided."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -41,38 +41,72 @@ class ThreadEmail:
 
 
 @dataclass(slots=True)
+class KnownEmails:
+    """The emails of the CRM that a batch names, or is.
+
+    `by_key` and `by_message_id` (hashes) hold their ids, also of emails that were erased since; a relay may have given
+    an email more than one Message-ID. `by_id` holds the emails that are still there.
+    """
+
+    by_key: dict[bytes, UUID] = field(default_factory=dict)
+    by_message_id: dict[bytes, UUID] = field(default_factory=dict)
+    by_token: dict[str, UUID] = field(default_factory=dict)
+    by_id: dict[UUID, ThreadEmail] = field(default_factory=dict)
+
+    def of_message_id(self, message_id: str) -> ThreadEmail | None:
+        """Find an email by its Message-ID, or by one that a relay gave it."""
+        hashes = (message_id_hash(message_id), local_id_hash(message_id))
+        ids = (self.by_message_id.get(hashed) for hashed in hashes)
+        return next((email for id_ in ids if id_ and (email := self.by_id.get(id_))), None)
+
+    def of_token(self, token: str) -> ThreadEmail | None:
+        """Find an email by the token in its subject."""
+        id_ = self.by_token.get(token)
+        return self.by_id.get(id_) if id_ else None
+
+
+@dataclass(slots=True)
+class DecidedBefore:
+    """Dispositions that copies have already.
+
+    `places` are those of copies that have one, with their source. `refused` tells whether a message (by owner and key)
+    was ignored or held in another place of the same owner's mailbox.
+    """
+
+    places: "set[tuple[int, Place]]" = field(default_factory=set)
+    refused: dict[tuple[UUID, bytes], Disposition] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ThreadLoad:
+    """How much automatic mail came lately.
+
+    `threads` tells the thread of an email, named by one of its emails. `automatic` counts the automatic emails of the
+    last hour, by thread and sender's domain.
+    """
+
+    threads: dict[UUID, UUID] = field(default_factory=dict)
+    automatic: dict[tuple[UUID, str], int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Facts:
     """What the database knows of a batch, read in a fixed number of queries; grows as the batch is decided.
 
-    `emails_by_key` maps the key of a message that is an email already to its id (also one erased since),
-    `emails_by_message_id` hashes to emails, also those of the ids that a relay gave them; `decided` holds the places
-    that already have a disposition, `refused` what another copy of the same owner became that was ignored or held, by
-    owner and key. `threads` names the thread of an email by one of its emails, `automatic` counts the automatic emails
-    of the last hour, by thread and sender's domain.
+    `records` are those of each normalized address, `rules` the owners' own, None where the profile's default holds.
     """
 
-    rules: dict[UUID, Rule | None] = field(default_factory=dict)
-    refused: dict[tuple[UUID, bytes], Disposition] = field(default_factory=dict)
-    emails_by_key: dict[bytes, UUID] = field(default_factory=dict)
-    emails_by_message_id: dict[bytes, UUID] = field(default_factory=dict)
-    emails_by_token: dict[str, UUID] = field(default_factory=dict)
-    emails: dict[UUID, ThreadEmail] = field(default_factory=dict)
-    records: dict[str, tuple[Record, ...]] = field(default_factory=dict)
-    decided: "set[tuple[int, Place]]" = field(default_factory=set)
-    threads: dict[UUID, UUID] = field(default_factory=dict)
-    automatic: dict[tuple[UUID, str], int] = field(default_factory=dict)
+    emails: KnownEmails = field(default_factory=KnownEmails)
+    records: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    rules: Mapping[UUID, Rule | None] = field(default_factory=dict)
+    decided: DecidedBefore = field(default_factory=DecidedBefore)
+    thread_load: ThreadLoad = field(default_factory=ThreadLoad)
 
     def rule_of(self, copy: Copy) -> Rule:
         """Name the rule of the copy's owner, or the default of the profile that brought it."""
         if copy.headers_only:
             return Rule.NONE  # whatever it is by now: without its bodies the message cannot become an email
         return (copy.owner_id and self.rules.get(copy.owner_id)) or copy.default_rule
-
-    def email_of_id(self, message_id: str) -> ThreadEmail | None:
-        """Find an email by its Message-ID, or by the one that the relay gave it."""
-        hashes = (message_id_hash(message_id), local_id_hash(message_id))
-        ids = (self.emails_by_message_id.get(hashed) for hashed in hashes)
-        return next((email for id_ in ids if id_ and (email := self.emails.get(id_))), None)
 
     def records_of(self, address: str) -> Sequence[Record]:
         """Find the records an address stands for: the active ones, or else the inactive; none if there are too many."""
@@ -83,21 +117,23 @@ class Facts:
 
     def automatic_on(self, email_id: UUID, message: Message) -> int:
         """Count the automatic emails of the sender's domain that came within an hour on the thread of an email."""
-        return self.automatic.get((self.threads.get(email_id, email_id), message.sender_domain), 0)
+        load = self.thread_load
+        return load.automatic.get((load.threads.get(email_id, email_id), message.sender_domain), 0)
 
     def learn(self, copy: Copy, decision: Decision) -> None:
         """Let later messages of the batch see what this one became."""
-        if decision.email is None:
-            return
         email = decision.email
-        self.emails_by_key[copy.key] = email.id
+        if email is None:
+            return
+        emails, load = self.emails, self.thread_load
+        emails.by_key[copy.key] = email.id
         if email.message_id:
-            self.emails_by_message_id.setdefault(message_id_hash(email.message_id), email.id)
+            emails.by_message_id.setdefault(message_id_hash(email.message_id), email.id)
         participants = frozenset(party.address for party in decision.parties)
-        self.emails[email.id] = ThreadEmail(email.id, email.regarding_id, participants, copy.received_at)
+        emails.by_id[email.id] = ThreadEmail(email.id, email.regarding_id, participants, copy.received_at)
         if email.correlated_id:
-            thread = self.threads.setdefault(email.correlated_id, email.correlated_id)
-            self.threads[email.id] = thread
+            thread = load.threads.setdefault(email.correlated_id, email.correlated_id)
+            load.threads[email.id] = thread
             if copy.classification.automatic and decision.report is None:
                 key = (thread, copy.message.sender_domain)
-                self.automatic[key] = self.automatic.get(key, 0) + 1
+                load.automatic[key] = load.automatic.get(key, 0) + 1

@@ -11,11 +11,14 @@ from router.model import (
     KEY_VERSION,
     MOST_RECORDS,
     Copy,
+    DecidedBefore,
     Disposition,
     Facts,
+    KnownEmails,
     Record,
     Rule,
     ThreadEmail,
+    ThreadLoad,
     local_id_hash,
     message_id_hash,
 )
@@ -37,17 +40,43 @@ def _tokens_of(copy: Copy) -> tuple[str, ...]:
 
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     """Lock what these copies share with others, and read what is known of them."""
-    readable = [copy for copy in copies if copy.judged]
-    facts = Facts()
-    facts.emails_by_message_id = await _lock_message_ids(connection, readable)
-    facts.emails_by_key = await _lock_keys(connection, readable)
-    await _read_emails(connection, readable, facts)
-    await _read_automatic(connection, readable, facts)
-    facts.records = await _read_records(connection, readable)
-    facts.rules = await _read_rules(connection, copies)
-    facts.decided = await _read_decided(connection, copies)
-    facts.refused = await _read_refused(connection, readable)
-    return facts
+    judged = [copy for copy in copies if copy.judged]
+    emails = await _read_emails(connection, judged)
+    return Facts(
+        emails=emails,
+        thread_load=await _read_thread_load(connection, judged, emails),
+        records=await _read_records(connection, judged),
+        rules=await _read_rules(connection, copies),
+        decided=await _read_decided(connection, copies),
+    )
+
+
+async def _read_emails(connection: Connection, copies: Sequence[Copy]) -> KnownEmails:
+    emails = KnownEmails(
+        by_message_id=await _lock_message_ids(connection, copies),
+        by_key=await _lock_keys(connection, copies),
+    )
+    rows = await connection.fetch(
+        """
+        SELECT e.id, e.token, e.regarding_id, e.created_at, p.participants
+        FROM (
+            SELECT id, token, regarding_id, created_at FROM crm.email WHERE id = ANY($1::uuid[])
+            UNION
+            SELECT id, token, regarding_id, created_at FROM crm.email WHERE token = ANY($2::text[])
+        ) AS e
+        CROSS JOIN LATERAL (
+            SELECT array_agg(DISTINCT address) AS participants FROM crm.party WHERE email_id = e.id
+        ) AS p
+        """,
+        list(set(emails.by_message_id.values())),
+        list({token for copy in copies for token in _tokens_of(copy)}),
+    )
+    for row in rows:
+        participants = frozenset(row["participants"] or ())
+        emails.by_id[row["id"]] = ThreadEmail(row["id"], row["regarding_id"], participants, row["created_at"])
+        if row["token"]:
+            emails.by_token[row["token"]] = row["id"]
+    return emails
 
 
 async def _lock_message_ids(connection: Connection, copies: Sequence[Copy]) -> dict[bytes, UUID]:
@@ -82,30 +111,7 @@ async def _lock_keys(connection: Connection, copies: Sequence[Copy]) -> dict[byt
     return {row["key"]: row["email_id"] for row in rows if row["email_id"]}
 
 
-async def _read_emails(connection: Connection, copies: Sequence[Copy], facts: Facts) -> None:
-    rows = await connection.fetch(
-        """
-        SELECT e.id, e.token, e.regarding_id, e.created_at, p.participants
-        FROM (
-            SELECT id, token, regarding_id, created_at FROM crm.email WHERE id = ANY($1::uuid[])
-            UNION
-            SELECT id, token, regarding_id, created_at FROM crm.email WHERE token = ANY($2::text[])
-        ) AS e
-        CROSS JOIN LATERAL (
-            SELECT array_agg(DISTINCT address) AS participants FROM crm.party WHERE email_id = e.id
-        ) AS p
-        """,
-        list(set(facts.emails_by_message_id.values())),
-        list({token for copy in copies for token in _tokens_of(copy)}),
-    )
-    for row in rows:
-        participants = frozenset(row["participants"] or ())
-        facts.emails[row["id"]] = ThreadEmail(row["id"], row["regarding_id"], participants, row["created_at"])
-        if row["token"]:
-            facts.emails_by_token[row["token"]] = row["id"]
-
-
-async def _read_automatic(connection: Connection, copies: Sequence[Copy], facts: Facts) -> None:
+async def _read_thread_load(connection: Connection, copies: Sequence[Copy], emails: KnownEmails) -> ThreadLoad:
     """Count the automatic emails of the last hour on the threads that automatic copies are on.
 
     A thread is told by the oldest email that can be reached from one of its emails, upwards and no further than to
@@ -116,10 +122,11 @@ async def _read_automatic(connection: Connection, copies: Sequence[Copy], facts:
         email.id
         for copy in copies
         if copy.classification.automatic and copy.classification.report is None
-        for email in _named(copy, facts)
+        for email in _named(copy, emails)
     }
+    load = ThreadLoad()
     if not answered:
-        return
+        return load
     rows = await connection.fetch(
         """
         WITH RECURSIVE up AS (
@@ -151,16 +158,15 @@ async def _read_automatic(connection: Connection, copies: Sequence[Copy], facts:
         list(answered),
     )
     for row in rows:
-        facts.threads[row["named_id"]] = row["thread_id"]
+        load.threads[row["named_id"]] = row["thread_id"]
         if row["number"]:
-            facts.automatic[row["thread_id"], row["domain"]] = row["number"]
+            load.automatic[row["thread_id"], row["domain"]] = row["number"]
+    return load
 
 
-def _named(copy: Copy, facts: Facts) -> list[ThreadEmail]:
-    by_id = [facts.email_of_id(message_id) for message_id in ids_of(copy)]
-    by_token = [
-        facts.emails.get(facts.emails_by_token[token]) for token in _tokens_of(copy) if token in facts.emails_by_token
-    ]
+def _named(copy: Copy, emails: KnownEmails) -> list[ThreadEmail]:
+    by_id = (emails.of_message_id(message_id) for message_id in ids_of(copy))
+    by_token = (emails.of_token(token) for token in _tokens_of(copy))
     return [email for email in (*by_id, *by_token) if email]
 
 
@@ -192,8 +198,8 @@ async def _read_rules(connection: Connection, copies: Sequence[Copy]) -> dict[UU
     return {row["record_id"]: Rule(row["tracking_rule"]) if row["tracking_rule"] else None for row in rows}
 
 
-async def _read_decided(connection: Connection, copies: Sequence[Copy]) -> set[tuple[int, Place]]:
-    rows = await connection.fetch(
+async def _read_decided(connection: Connection, copies: Sequence[Copy]) -> DecidedBefore:
+    places = await connection.fetch(
         """
         SELECT d.source_id, d.validity, d.place
         FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (source_id, validity, place)
@@ -203,15 +209,14 @@ async def _read_decided(connection: Connection, copies: Sequence[Copy]) -> set[t
         [copy.place.validity for copy in copies],
         [copy.place.id for copy in copies],
     )
-    return {(row["source_id"], Place(row["validity"], row["place"])) for row in rows}
-
-
-async def _read_refused(connection: Connection, copies: Sequence[Copy]) -> dict[tuple[UUID, bytes], Disposition]:
-    rows = await connection.fetch(
+    refused = await connection.fetch(
         """
         SELECT owner_id, key, disposition FROM router.decision
         WHERE key = ANY($1::bytea[]) AND disposition IN ('ignored', 'held') AND owner_id IS NOT NULL
         """,
-        list({copy.key for copy in copies}),
+        list({copy.key for copy in copies if copy.judged}),
     )
-    return {(row["owner_id"], row["key"]): Disposition(row["disposition"]) for row in rows}
+    return DecidedBefore(
+        {(row["source_id"], Place(row["validity"], row["place"])) for row in places},
+        {(row["owner_id"], row["key"]): Disposition(row["disposition"]) for row in refused},
+    )

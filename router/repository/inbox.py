@@ -76,7 +76,7 @@ async def _promote(
     new = [
         (copy, decision)
         for copy, decision in zip(batch.copies, decisions, strict=True)
-        if (copy.source_id, copy.place) not in facts.decided
+        if (copy.source_id, copy.place) not in facts.decided.places
     ]
     await _write_emails(connection, new, stored)
     await _write_decisions(connection, new, batch)
@@ -104,7 +104,7 @@ async def rehearse(
         await transaction.start()
         try:
             facts = await read_facts(connection, copies)
-            facts.rules |= rules
+            facts.rules = {**facts.rules, **rules}
             return await asyncio.to_thread(decide, copies, facts)
         finally:
             await transaction.rollback()

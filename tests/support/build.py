@@ -78,15 +78,15 @@ class World:
         age: int = 0,
     ) -> ThreadEmail:
         email = ThreadEmail(uuid4(), regarding, frozenset(participants), NOW - timedelta(days=age))
-        self.facts.emails[email.id] = email
+        self.facts.emails.by_id[email.id] = email
         if message_id:
-            self.facts.emails_by_message_id[message_id_hash(message_id)] = email.id
+            self.facts.emails.by_message_id[message_id_hash(message_id)] = email.id
         if token:
-            self.facts.emails_by_token[token] = email.id
+            self.facts.emails.by_token[token] = email.id
         return email
 
     def knows(self, address: str, *records: Record) -> None:
-        self.facts.records[address] = records
+        self.facts.records = {**self.facts.records, address: records}
 
     def decide(self, raw: bytes | None = None, rule: Rule = Rule.ALL, **more: object) -> Decision:
         return decide(copy(raw, rule, **more), self.facts)  # type: ignore[arg-type]  # passed on as they are

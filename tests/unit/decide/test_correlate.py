@@ -81,7 +81,7 @@ def test_t24_our_id_is_found_in_references_when_the_relay_rewrote_it(world: Worl
 @pytest.mark.parametrize("told", ["new@relay.example", "new@"])
 def test_t24_an_answer_names_the_id_that_the_relay_told(world: World, told: str) -> None:
     parent = world.email("ours@example.com")
-    world.facts.emails_by_message_id[message_id_hash(told)] = parent.id
+    world.facts.emails.by_message_id[message_id_hash(told)] = parent.id
     email = promoted(world, mail(in_reply_to="<new@relay.example>"))
     assert (email.correlated_id, email.method) == (parent.id, "in-reply-to")
 
@@ -200,7 +200,7 @@ def test_t30_an_answer_to_a_forward_is_an_answer(world: World, subject: str) -> 
 def test_t31_a_malformed_in_reply_to_never_matches_by_accident(world: World, header: str) -> None:
     email = world.email()
     for message_id in ("", " ", "<>", "<", "offer"):
-        world.facts.emails_by_message_id[message_id_hash(message_id)] = email.id
+        world.facts.emails.by_message_id[message_id_hash(message_id)] = email.id
     assert promoted(world, mail(in_reply_to=header)).correlated_id is None
 
 

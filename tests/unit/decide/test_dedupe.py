@@ -44,7 +44,7 @@ def test_t10_the_same_message_for_three_owners_is_one_email() -> None:
 
 def test_t18_the_sent_copy_of_a_crm_email_is_its_duplicate(world: World) -> None:
     sent = copy(mail(**{"from": "sales@example.com", "to": "ann@client.example"}))
-    world.facts.emails_by_key[sent.key] = sent.id
+    world.facts.emails.by_key[sent.key] = sent.id
     decision = decide(sent, world.facts)
     assert (decision.disposition, decision.email_id) == (Disposition.DUPLICATE, sent.id)
 
@@ -92,7 +92,7 @@ def test_t63_odd_message_ids_are_kept_and_found(world: World, header: str, kept:
 
 def test_t64_a_place_decided_before_gets_no_new_judgment(world: World) -> None:
     seen = copy(mail())
-    world.facts.decided.add((seen.source_id, seen.place))
+    world.facts.decided.places.add((seen.source_id, seen.place))
     decision = decide(seen, world.facts)
     assert (decision.disposition, decision.email, decision.email_id) == (Disposition.IGNORED, None, None)
 
@@ -130,7 +130,7 @@ def test_t64_what_was_not_promoted_stays_so_in_another_place_though_the_rule_is_
     world: World, disposition: Disposition
 ) -> None:
     again = copy(rule=Rule.ALL)
-    world.facts.refused[OWNER, again.key] = disposition
+    world.facts.decided.refused[OWNER, again.key] = disposition
     decision = decide(again, world.facts)
     assert (decision.disposition, decision.email) == (disposition, None)
     assert "before" in decision.reasons[0]
@@ -138,14 +138,14 @@ def test_t64_what_was_not_promoted_stays_so_in_another_place_though_the_rule_is_
 
 def test_t64_what_one_owner_ignored_another_owners_mailbox_is_not_bound_by(world: World) -> None:
     theirs = copy(rule=Rule.ALL, owner=OTHER_OWNER)
-    world.facts.refused[OWNER, theirs.key] = Disposition.IGNORED
+    world.facts.decided.refused[OWNER, theirs.key] = Disposition.IGNORED
     assert decide(theirs, world.facts).disposition is Disposition.PROMOTED
 
 
 def test_t24_our_own_mail_that_comes_back_under_another_id_is_a_duplicate(world: World) -> None:
     parent = world.email("ours@example.com")
     date = "Sat, 21 Nov 2026 00:59:00 +0000"
-    world.facts.emails_by_key[parse(mail(message_id="<ours@example.com>", date=date)).key] = parent.id
+    world.facts.emails.by_key[parse(mail(message_id="<ours@example.com>", date=date)).key] = parent.id
     back = {"message_id": "<new@relay.example>", "x_crm_email_router": "<ours@example.com>"}
     back["from"] = "sales@example.com"
     world.knows("sales@example.com", record("queue"))

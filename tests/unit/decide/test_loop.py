@@ -40,8 +40,8 @@ def test_t76_each_may_answer_another_email_of_the_thread(world: World) -> None:
 
 def test_t76_what_came_before_the_batch_counts(world: World) -> None:
     first, second = world.email("offer@example.com"), world.email("again@example.com")
-    world.facts.threads = {first.id: first.id, second.id: first.id}
-    world.facts.automatic = {(first.id, "client.example"): MOST_AUTOMATIC - 1}
+    world.facts.thread_load.threads = {first.id: first.id, second.id: first.id}
+    world.facts.thread_load.automatic = {(first.id, "client.example"): MOST_AUTOMATIC - 1}
     copies = [automatic(n, ("offer" if n else "again") + "@example.com") for n in range(2)]
     assert dispositions(copies, world.facts) == [Disposition.PROMOTED, Disposition.HELD]
 

@@ -95,7 +95,7 @@ def test_t12_an_alias_in_the_header_has_the_mailbox_owners_rule_decide(world: Wo
 
 
 def test_the_owners_own_rule_goes_before_the_profiles_default(world: World) -> None:
-    world.facts.rules[OWNER] = Rule.NONE
+    world.facts.rules = {OWNER: Rule.NONE}
     decision = world.decide(rule=Rule.ALL)
     assert (decision.rule, decision.disposition) == (Rule.NONE, Disposition.IGNORED)
 
