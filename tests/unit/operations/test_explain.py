@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from router.errors import UnknownName
-from router.incoming.copies import NOTHING
-from router.model import Rule
+from router.model import Rule, Unreadable
 from router.operations.explain import Mailbox, forward_profile, mailbox_of, read_forwards, read_messages
 from router.profile import Profiles, load
 from router.workers.pool import Fault
@@ -36,7 +35,7 @@ rule = "all"
 class Broken:
     """Processes that cannot read anything."""
 
-    async def map(self, pieces: Sequence[Any]) -> list[Fault]:
+    async def map(self, _function: object, pieces: Sequence[Any]) -> list[Fault]:
         return [Fault("it took too long") for _ in pieces]
 
 
@@ -62,6 +61,6 @@ def test_only_a_forward_mailbox_is_one(profiles: Profiles) -> None:
 async def test_what_cannot_be_read_is_said_and_nothing_made_up(profiles: Profiles) -> None:
     parsers: Any = Broken()
     [one] = await read_messages(parsers, {"a.eml": b"x"}, None)
-    assert (one.name, one.reading, one.fault) == ("a.eml", NOTHING, "it could not be read: it took too long")
+    assert (one.name, one.reading) == ("a.eml", Unreadable("it could not be read: it took too long"))
     outer, originals = await read_forwards(parsers, {"a.eml": b"x"}, forward_profile(profiles, "sink"))
     assert (outer["a.eml"].held, originals) == ("it could not be read: it took too long", [])

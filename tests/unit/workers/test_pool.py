@@ -187,7 +187,7 @@ def test_a_worker_starts_fast_since_it_loads_little() -> None:
 
 
 async def test_a_worker_that_cannot_be_started_is_tried_again_and_told(
-    workers: Pool, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = pool._Worker.start
     refusals = iter([OSError(11, "Resource temporarily unavailable"), OSError(24, "Too many open files")])
