@@ -109,9 +109,9 @@ async def console_of(settings: Settings, readiness: Readiness) -> AsyncIterator[
         await jobs.close()
 
 
-async def run(settings: Settings, store: ProfileStore) -> None:
-    """Bring mail in and send mail out until SIGTERM or SIGINT."""
-    stop = stop_on_signals()
+async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> None:
+    """Bring mail in and send mail out until told to stop."""
+    store.log_mistakes()
     readiness = Readiness()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(console_of(settings, readiness))
@@ -193,9 +193,9 @@ class Router:
         self._heartbeat.start("heartbeat", self._job("heartbeat", self._beat))
         profiles = self._store.profiles
         self._readiness.serve(profiles)
+        await self._tell()
         self._jobs.want(self._wanted())
         _log.info("running", incoming=len(profiles.incoming), outgoing=len(profiles.outgoing))
-        await self._tell()
 
     async def stop(self) -> None:
         """Stop all jobs in order: what is being sent has some seconds to end, and then others may take over."""

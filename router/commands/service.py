@@ -19,13 +19,14 @@ def run(*, wait: bool = False) -> None:
     """Bring mail in and send mail out, until told to stop."""
 
     async def work(settings: Settings) -> None:
+        stop = app.stop_on_signals()
         store = await ProfileStore.open(settings.profiles)
         if store.mistakes and (settings.strict or not (store.profiles or wait)):
             raise ProfileErrors(store.mistakes)
         if not store.profiles:
             advice = '"email-router profile example KIND" prints one'
             _log.warning("waiting for a profile", folder=str(settings.profiles), advice=advice)
-        await app.run(settings, store)
+        await app.run(settings, store, stop)
 
     carry_out(work, serves=True)
 

@@ -63,6 +63,7 @@ class ListenerIntake:
     async def run(self) -> None:
         """Serve until canceled. Where the address is taken (another process of ours, say), try until it is free."""
         backoff = Backoff(longest=5)
+        served = False
         while True:
             try:
                 source = Source(self._profile.name, "", "", None, "all")
@@ -71,13 +72,17 @@ class ListenerIntake:
                     await self.health.works()
                     self._log.info("listening", address=self._settings.listen)
                     backoff.reset()
+                    served = False
                     await listener.serve(self.accept, self.admit)
             except (TransportError, DatabaseError) as error:
                 pause = backoff.next()
                 if isinstance(error, TransportError) and await self._is_served():
+                    if not served:
+                        self._log.info("another process listens; this one waits for the address", reason=str(error))
+                    served = True
                     await self.health.works()
-                    self._log.debug("another process listens", reason=str(error))
                 else:
+                    served = False
                     await self.health.fails(str(error), pause)
                 await asyncio.sleep(pause)
 

@@ -115,7 +115,7 @@ async def read(database: Database, lease: timedelta, folder: Path, only: Only | 
         approved=sum(one.approved for one in owners),
         not_approved=[one.mailbox for one in owners if not one.approved],
         profiles=states,
-        faults=_faults(found, states, serving.strays if only == Only() else ()),
+        faults=_faults(found, states, serving.strays, whole=only == Only()),
     )
 
 
@@ -130,20 +130,21 @@ def class_of_reasons(code: str) -> str:
     return f"{subject} ({code}{', ' + gave_up if gave_up else ''})"
 
 
-def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mistake]) -> list[Fault]:
+def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mistake], *, whole: bool) -> list[Fault]:
+    """List what is wrong; only with `whole` what is wrong with processes and with files that are no one profile's."""
     faults = []
     running = any(one.alive for one in found.processes)
     if not running:
         words = 'no router process runs, so nothing is read or sent: "email-router run" starts one'
         seen = max((one.seen_at for one in found.processes), default=None)
         faults.append(Fault("router", "", words, seen))
-    of_profiles = [Fault("profile", one.file, str(one)) for one in strays]
+    of_profiles = [Fault("profile", one.file, str(one)) for one in strays if whole]
     of_profiles += [Fault("profile", one.profile.title, one.fault) for one in states if one.fault is not None]
     told = "\n".join(one.words for one in of_profiles)
     faults += [
         Fault("router", f"{one.title} {part}", wrong.fault, wrong.since, wrong.next_try)
         for one in found.processes
-        if one.alive
+        if whole and one.alive
         for part, wrong in sorted(one.faults.items())
         # A process of this machine finds wrong with the profiles what we do.
         if not all(words in told for words in wrong.fault.split("; "))

@@ -62,8 +62,14 @@ class ProfileStore:
     async def open(cls, folder: Path) -> Self:
         """Read the folder for the first time. Nothing is raised: what is wrong is among the `mistakes`."""
         store = cls(folder)
-        _log_mistakes(await store._look())
+        await store._look()
         return store
+
+    def log_mistakes(self) -> None:
+        """Say in the log what is wrong, and which files are not read."""
+        _log_change(Change(broken=self.mistakes))
+        for note in self.notes:
+            _log.warning(str(note))
 
     async def watch(self, tell: Callable[[Change], Awaitable[None]]) -> None:
         """Tell of each change, within two seconds, until cancelled."""
@@ -150,10 +156,6 @@ def _log_change(change: Change) -> None:
     for event, keys in events.items():
         for direction, name in keys:
             _log.info(event, profile=f"{direction}.{name}")
-    _log_mistakes(change)
-
-
-def _log_mistakes(change: Change) -> None:
     for mistake in change.broken:
         _log.error("a profile is broken: its old form stays in use, where it has one", mistake=str(mistake))
     for mistake in change.mended:
