@@ -1,21 +1,18 @@
 """What becomes of a message: pure functions over a copy and the facts, one decision a file, in the order of `STEPS`.
 
-    bytes ──parse──▶ Message ──classify──▶ Classification                (read does both; they never raise)
-    bytes ──unwrap──▶ the originals, read so, or why it is held            (in a forward mailbox; nor does it)
+    arrive      a copy that has a disposition already, or no message that can be judged: ends here
+    dedupe      a message that the CRM has already: duplicate
+    reported    a bounce, delay or complaint: the CRM email that it is on; without one ignored
+    correlate   the CRM email that the message answers: by In-Reply-To, References or token
+    mark        flags for people: written by a machine, sent to many, read out of a text
+    resolve     the parties: the records that the message's addresses belong to
+    track       the owner's rule: a message that it does not want is ignored
+    trust       the sender: held if our own server denies that the message is from them
+    loop        two machines that answer each other: held
+    promote     the email activity that the message becomes
 
-    arrive      decided before, never came, could not be read, or nobody's: no judgment
-    dedupe      the CRM has it already: duplicate
-    reported    which CRM email a bounce, delay or complaint is on; on none: ignored
-    correlate   which CRM email it answers: In-Reply-To, References, token
-    mark        written by a machine, to many, or read out of a text: what a person should know
-    resolve     whose addresses it names: the parties
-    track       whether the owner's rule wants it: ignored, held, or on
-    trust       whether it is from whom it says: held if our own server denies it
-    loop        whether it goes round in circles: held
-    promote     the email activity it becomes
-
-Each step adds its reasons; the first to set a decision ends the way. `decide` does no I/O and never looks at a clock.
-What is ignored, held or dead leaves no content in its reasons.
+Each step adds its reasons. The first step that sets a decision is the last. `decide` does no I/O and never looks at a
+clock. The reasons of an ignored, held or dead copy hold nothing of its content.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +38,7 @@ STEPS: tuple[Step, ...] = (arrive, dedupe, reported, correlate, mark, resolve, t
 
 
 def decide(copy: Copy, facts: Facts) -> Decision:
-    """Decide what becomes of one copy. A place that was decided before comes out as ignored: it keeps what it has."""
+    """Decide what becomes of one copy. A copy that has a disposition already comes out as ignored, and keeps its own."""
     state = State(copy, facts.rule_of(copy))
     for step in STEPS:
         state = step(state, facts)
@@ -51,10 +48,10 @@ def decide(copy: Copy, facts: Facts) -> Decision:
 
 
 def decide_batch(copies: Sequence[Copy], facts: Facts) -> list[Decision]:
-    """Decide a batch, in order: each copy sees what those before it became (`facts` grows).
+    """Decide a batch in its order; one decision per copy. `facts` grows: each copy sees what those before it became.
 
-    What was ignored is then judged once more, since a later copy may have made its message, or the email it answers,
-    the CRM's.
+    Ignored copies are then decided once more: a later copy of the batch may have promoted the same message, or the
+    email that it answers.
     """
     decisions = [_decide_and_learn(copy, facts) for copy in copies]
     for number, copy in enumerate(copies):

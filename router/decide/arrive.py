@@ -1,4 +1,4 @@
-"""Whether a copy can be judged at all: once only, if there is a message to judge, and if it is somebody's."""
+"""Whether a copy is judged at all: it has no disposition yet, its message was read, and an owner received it."""
 
 from router.decide.state import State
 from router.model import Disposition, Facts, Form, Predecided, Unreadable
@@ -12,7 +12,7 @@ _FORMS: dict[Form, str] = {
 
 
 def arrive(state: State, facts: Facts) -> State:
-    """Turn away what has a disposition already (it keeps that one), what never came or broke, and what is nobody's."""
+    """End the way of a copy that is not judged; note how a forwarded message was found."""
     copy = state.copy
     if (copy.source_id, copy.place) in facts.decided.places:
         return state.decide(Disposition.IGNORED, "decided before: this place keeps its disposition")

@@ -1,9 +1,9 @@
 """Which earlier email of the CRM the message answers: by In-Reply-To, References, our private header, or our token.
 
-A read receipt belongs to the email that it names. In-Reply-To, References and receipts name an email nobody could
-guess, so whoever answers it is on the thread. The private header is written by nobody but us, and a token can be read
-over somebody's shoulder: they count only from a sender who was on the email that they name. Of anybody else the private
-header is as if it were not there; the token is for a person.
+A read receipt belongs to the email that it names. In-Reply-To, References and read receipts hold a Message-ID, which
+nobody can guess, so they count from any sender. Our private header can be forged, and a token is short and can be
+overheard: both count only from a sender who was on the email that they name. From another sender the private header is
+passed over, and the token makes the message one for a person to look at (`State.stranger`).
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ NEW_ON_THREAD = "new-on-thread"
 
 
 def correlate(state: State, facts: Facts) -> State:
-    """Link the message to the email it answers. A forward is no answer: what it belongs to is only suggested."""
+    """Link the message to the email it answers. A forward is no answer: its emails are only suggested."""
     message = state.copy.message
     if state.correlated is not None:
-        return state  # a report
+        return state  # by `reported`
     if is_forward(message.subject):
         return _suggest(state, facts)
     for method, email in _named_by_ids(state.copy, facts):
@@ -47,7 +47,7 @@ def _named_by_ids(copy: Copy, facts: Facts) -> Iterator[tuple[Method, ThreadEmai
 
 
 def _claimed(state: State, facts: Facts) -> Iterator[ThreadEmail]:
-    """Yield the CRM emails that our private header names, of those that the sender was on."""
+    """Yield the CRM emails that our private header names and that the sender was on."""
     for message_id in state.copy.message.claims:
         email = facts.emails.of_message_id(message_id)
         if email and state.copy.message.sender in email.participants:

@@ -1,4 +1,4 @@
-"""Whether the message is the CRM's already, or was judged before in another place of the same mailbox."""
+"""Whether the message is an email of the CRM already, or was judged before elsewhere in the same mailbox."""
 
 from uuid import UUID
 
@@ -8,9 +8,10 @@ from router.model import Copy, Disposition, Facts, Rule
 
 
 def dedupe(state: State, facts: Facts) -> State:
-    """Call a copy of what is an email already a duplicate of it, whatever its owner's rule is, but for `none`.
+    """Make a copy of an email that the CRM has its duplicate, whatever the owner's rule is, except `none`.
 
-    What was ignored or held stays so where a person moves it, or the mailbox is restored: only new mail is judged.
+    A message that was ignored or held stays so when a person moves it or the mailbox is restored: only new mail is
+    judged.
     """
     copy = state.copy
     email_id = facts.emails.by_key.get(copy.key)
@@ -25,10 +26,10 @@ def dedupe(state: State, facts: Facts) -> State:
 
 
 def _by_private_header(copy: Copy, facts: Facts) -> UUID | None:
-    """Find the CRM's own email that came back under an id that its relay gave it (T24).
+    """Find the CRM's own email that comes back with a Message-ID that its relay gave it (T24).
 
-    It is from a user or queue and has the date that we gave it: an answer to it may have our header too. In the owner's
-    Sent folder, where nobody else writes, the header alone says enough.
+    The private header does not suffice, since an answer may carry it too: the message must be from a user or queue, and
+    have the date that we gave it. In the owner's Sent folder, where nobody else writes, the header does suffice.
     """
     message = copy.message
     named: list[UUID | None] = []

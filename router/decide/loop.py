@@ -1,17 +1,17 @@
-"""Whether the message goes round in circles: two machines that answer one another, or servers that pass it on."""
+"""Whether the message is part of a mail loop: two machines that answer each other, or servers that pass it on."""
 
 from router.decide.state import State
 from router.model import Disposition, Facts
 
 MOST_AUTOMATIC = 10
-"""Automatic messages of one domain on one thread that are promoted in an hour."""
+"""The most automatic messages of one domain that are promoted on one thread in an hour."""
 
 
 def loop(state: State, facts: Facts) -> State:
-    """Hold what is in a loop, so that nothing in the CRM answers it and a person sees it.
+    """Hold a message of a loop, so that nothing in the CRM answers it and a person sees it.
 
-    A loop may change its senders and each time answer the last message, so what counts is the sender's domain and the
-    whole thread. Reports do not count: of one email there may be as many as it has recipients, each on another.
+    A loop can change its sender's address and answer another message each time, so messages are counted by the sender's
+    domain and the whole thread. Reports are not counted: one email can cause one for each of its recipients.
     """
     copy, thread = state.copy, state.correlated
     if words := copy.classification.loop:

@@ -1,11 +1,11 @@
-"""What a person should know of the kind of message: written by a machine, sent to many, read out of a text."""
+"""Flags that tell people what kind of message it is: written by a machine, sent to many, read out of a text."""
 
 from router.decide.state import State
 from router.model import Facts
 
 
 def mark(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step takes the facts
-    """Flag what is automatic, what it reports, what went to many, and what is only as somebody quoted it."""
+    """Flag automatic messages, reports, bulk mail, and messages that are only known as somebody quoted them."""
     kind = state.copy.classification
     if kind.automatic:
         state = state.noting(f"automatic, so no answer: {kind.automatic}", flags=("automatic",))

@@ -8,15 +8,15 @@ from router.model import Decision, Disposition, Email, Facts
 from router.parse.marks import find_marks
 from router.parse.subject import is_forward
 
-# What a calendar of the CRM can show. Within it a date is kept as its sender claims, true or not.
+# The range that calendars in a CRM can show. A date within it is kept as its sender claims, true or not.
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2199, 12, 31, tzinfo=UTC)
 
 
 def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step takes the facts
-    """Make the email: when it came is the server's word, its date the sender's, its regarding the thread's of now."""
+    """Make the email. The server tells when it was received, the sender its date, the thread its present regarding."""
     copy, message, thread = state.copy, state.copy.message, state.correlated
-    assert copy.owner_id is not None, "what is nobody's was turned away"
+    assert copy.owner_id is not None, "`arrive` ends the way of a copy without an owner"
     email = Email(
         id=copy.id,
         message_id=message.message_id,

@@ -1,14 +1,14 @@
-"""Which email of the CRM a mail system reports on: by Message-ID, else by our token."""
+"""Which email of the CRM a bounce, delay or complaint reports on: by Message-ID, else by our token."""
 
 from router.decide.state import State
 from router.model import Disposition, Facts, Report, Rule, ThreadEmail
 
 
 def reported(state: State, facts: Facts) -> State:
-    """Attach a report to the email it is on. What reports on mail that the CRM never sent is ignored (backscatter).
+    """Link a report to the email it is on. A report on mail that the CRM never sent is ignored (backscatter).
 
-    A report belongs to the CRM whichever rule the owner has, but for `none`. A token can be read over somebody's
-    shoulder, so it counts only where the report is on a recipient of the email it names.
+    A report belongs to the CRM whatever the owner's rule is, except `none`. A token can be overheard, so it counts only
+    if the report is on a recipient of the email that the token names.
     """
     report = state.copy.classification.report
     if report is None or state.copy.sent or state.rule is Rule.NONE:
@@ -17,7 +17,7 @@ def reported(state: State, facts: Facts) -> State:
     if email is not None:
         return state.answering(email, "report", f"a report on a CRM email: {report.kind}")
     if report.kind == "complaint":
-        return state  # it may be on mail that we know by nothing but its recipient: a person may want to see it
+        return state  # it may name nothing but the recipient: the owner's rule decides whether people see it
     return state.decide(Disposition.IGNORED, f"a report on mail that the CRM never sent: {report.kind}")
 
 

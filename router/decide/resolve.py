@@ -1,15 +1,15 @@
 """Which records of the CRM the message's addresses belong to.
 
-To, Cc, Bcc and Reply-To link to every record that has the address. From links to one, so that there is one sender; of
-several it is chosen in this order:
+An address in To, Cc, Bcc and Reply-To links to every record that has it. An address in From links to one record, so
+that there is one sender; it is chosen in this order:
 
-1. the owner's own: the owner, or a record that belongs to the owner,
+1. the owner, or a record that belongs to the owner,
 2. contact, then lead, then account,
 3. any other kind,
 4. user, then queue,
 5. among equals the oldest.
 
-Inactive records count only where no active one has the address. More than 100 records for one address are none.
+Inactive records count only if no active record has the address. An address of more than 100 records links to none.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ _OTHER_KINDS = 3
 
 
 def resolve(state: State, facts: Facts) -> State:
-    """Make the parties. Without any address in From there is still a sender, though nobody knows who."""
+    """Make the parties. A message without an address in From has an unresolved sender."""
     message = state.copy.message
     mentions = message.mentions if message.sender else (Mention("from", 0, ""), *message.mentions)
     parties: list[Party] = []

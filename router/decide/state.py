@@ -1,4 +1,4 @@
-"""What the steps know of one copy so far: each step returns a new state, with the reasons for what it added."""
+"""What the steps have found out about one copy so far."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -9,9 +9,9 @@ from router.model import Copy, Decision, Disposition, Method, Party, Rule, Threa
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One copy on its way. When `decision` is set, the way ends.
+    """One copy on its way through the steps; each returns a new state. A state with a `decision` is the last.
 
-    `stranger` says that a token names a CRM email whose thread the sender was never on.
+    `stranger`: the message has the token of a CRM email, and its sender was never on that email's thread.
     """
 
     copy: Copy
@@ -33,6 +33,6 @@ class State:
         return replace(self.noting(reason), correlated=email, method=method)
 
     def decide(self, disposition: Disposition, *reasons: str, email_id: UUID | None = None) -> Self:
-        """End the way without an email of our own."""
+        """End the way with a disposition other than promoted; `email_id` is the email that a duplicate is of."""
         reasons = (*self.reasons, *reasons)
         return replace(self, decision=Decision(disposition, self.rule, reasons, email_id))
