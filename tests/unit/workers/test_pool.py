@@ -199,7 +199,7 @@ async def test_a_worker_that_cannot_be_started_is_tried_again_and_told(
 
     monkeypatch.setattr(pool._Worker, "start", refused)
     with structlog.testing.capture_logs() as log:
-        assert given(await workers.map([("say", "x")])) == ["x"]
+        assert given(await workers.map(work, [("say", "x")])) == ["x"]
     assert [(line["event"], line["reason"]) for line in log] == [
         ("no worker can be started, so no mail is read", "[Errno 11] Resource temporarily unavailable"),
         ("no worker can be started, so no mail is read", "[Errno 24] Too many open files"),
