@@ -1,12 +1,12 @@
 """CRM email router: mail into the CRM, on the right record, exactly once; and the CRM's mail out.
 
-In. `share` finds which mailboxes this process follows; `follow` keeps one connection to each and looks into its
-folders; `receive` lists what is new, fetches it, has it read by `workers` (`pipeline.read`) and hands it, a batch at a
-time, to `repository.inbox.promote`: one transaction that locks the thread's ids, reads the facts, lets
-`pipeline.decide` judge every copy (arrive → dedupe → correlate → resolve → track → trust → promote), writes what they
-became, and moves the cursor. Only then is the copy settled on the mail server. `accept` does the same for what
-listeners are handed, before it answers 250. What comes to a forward mailbox is unwrapped as it is read
-(`pipeline.unwrap`), and `forward` finds whose the originals are: each is judged as if it lay in its owner's mailbox.
+In. `incoming.mailboxes` finds which mailboxes this process follows; `follow` keeps one connection to each and looks
+into its folders. `reader` lists what is new, fetches it, has `workers` read it (`incoming.read`) and hands it, a batch
+at a time, to `repository.inbox.promote`: one transaction that locks the threads' ids, reads the facts, has `decide`
+judge every copy (its `STEPS`: arrive, dedupe … promote), writes what they became, and moves the cursor. Only then is
+the copy settled on the mail server. `listener` does the same for mail that is handed to us, before it answers 250. Mail
+of a forward mailbox is read by `unwrap`, and `incoming.forward` finds whose the originals are: each is judged as if it
+lay in its owner's mailbox.
 
 Out. The CRM sets an email to `pending_send`, and a trigger queues it. `outgoing.sender` claims a batch
 (`repository.outbox`). Each email of it is an `attempt`: it waits for a slot at its relay (`relays`), is composed

@@ -38,7 +38,7 @@ STEPS: tuple[Step, ...] = (arrive, dedupe, reported, correlate, mark, resolve, t
 
 
 def decide(copy: Copy, facts: Facts) -> Decision:
-    """Decide what becomes of one copy. A copy that has a disposition already comes out as ignored, and keeps its own."""
+    """Decide what becomes of one copy. A copy that has a disposition already comes out as ignored; it keeps its own."""
     state = State(copy, facts.rule_of(copy))
     for step in STEPS:
         state = step(state, facts)

@@ -1,4 +1,4 @@
-"""Readings become copies: one of each message for each owner in whose mailbox it lies."""
+"""Messages are read and become copies: one of each message for each owner in whose mailbox it lies."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Arguments = TypeVarTuple("Arguments")
 
 @dataclass(frozen=True, slots=True)
 class Addressee:
-    """One owner's copy of something received, or of what the owner `sent`; nobody's where there is no owner."""
+    """One message in one owner's mailbox; `sent`: in its Sent folder. Without an owner it is nobody's."""
 
     owner: Owner | None
     received: Received
@@ -31,7 +31,7 @@ async def read_messages(
     profile: IncomingProfile,
     part: Part = "whole",
 ) -> list[Copy]:
-    """Read the messages, each once however many owners it is for; one copy per addressee, in their order."""
+    """Read each message once, however many owners received it; one copy per addressee, in their order."""
     distinct = {id(one.received): one.received for one in addressees}
     readings = await read_each(
         workers, read, list(distinct.values()), lambda one: (one.content, one.recipients, profile.authserv)

@@ -1,4 +1,4 @@
-"""What a forward mailbox brings: each original becomes a copy in the mailbox that it was forwarded from."""
+"""Forward mailboxes: each original becomes a copy in the mailbox that it was forwarded from."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ _NOBODY_NAMED = "nobody whom the journal report names is an approved owner"
 
 
 def trust_of(profile: IncomingProfile) -> Trust:
-    """Whose forwards the profile believes."""
+    """Return whose forwards the profile believes."""
     return Trust(profile.forwarders, profile.authserv)
 
 
@@ -66,7 +66,7 @@ def copies_of(
 
 
 def _whose(unwrapped: Unwrapped, owners: Mapping[str, Owner]) -> list[tuple[Owner, bool]]:
-    """Each owner once, and whether the mail is one that the owner sent."""
+    """Return each owner once, and whether that owner sent the mail."""
     received = {owner.id: (owner, False) for address in unwrapped.mailboxes if (owner := owners.get(address))}
     sender = owners.get(unwrapped.sender)
     return list((received if sender is None else {sender.id: (sender, True)} | received).values())
@@ -76,6 +76,6 @@ def _predecided(unwrapped: Unwrapped) -> Predecided:
     if unwrapped.held is not None:
         return Predecided(Disposition.HELD, unwrapped.held)
     if unwrapped.form == "journal":
-        # A journal holds everybody's mail: that of people who are no owners is none of ours, and is not kept.
+        # A journal holds everybody's mail. Mail of people who are no owners is not kept.
         return Predecided(Disposition.IGNORED, _NOBODY_NAMED)
     return Predecided(Disposition.HELD, _NOBODY)

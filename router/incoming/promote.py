@@ -1,7 +1,7 @@
-"""A batch becomes the CRM's, whatever is wrong with one message of it.
+"""Promoting a batch, whatever is wrong with one message of it.
 
-Faults of a message halve its batch until it is alone, and it becomes a dead letter; faults of the system leave
-everything as it was, to be tried again.
+A message's fault halves its batch until the message is alone; then it becomes a dead letter. A fault of the system
+leaves everything as it was, to be tried again.
 """
 
 from collections import Counter
@@ -36,12 +36,12 @@ async def promote_and_tell(
 async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
     """Promote a batch; one decision per copy. A copy that cannot be stored or judged becomes a dead letter.
 
-    Raises DatabaseError for faults of the system, and LeaseLost; nothing of what is left was committed then. Copies
-    that lie in one place are committed together, so that it is never settled before all of them are decided.
+    Raises DatabaseError for faults of the system, and LeaseLost: then the rest of the batch was not committed. Copies
+    that lie in one place are committed together, so that the place is never settled before all of them are decided.
     """
     try:
         return await inbox.promote(database, batch, decide_batch)
-    except Exception as error:  # noqa: BLE001  # a step's own bug must not stop a mailbox
+    except Exception as error:  # noqa: BLE001  # a bug in one step must not stop a mailbox
         fault = _fault_of_message(error)
     places = list(dict.fromkeys(copy.outer_place for copy in batch.copies))
     if len(places) <= 1:
@@ -58,7 +58,7 @@ async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
 
 
 async def _tried(database: Database, copy: Copy) -> Copy:
-    """Find out whether a copy is what breaks its forward: the others in it go through."""
+    """Make the copy a dead letter if it cannot be promoted alone, so that the others of its place can be."""
     try:
         await inbox.try_out(database, copy, decide_batch)
     except Exception as error:  # noqa: BLE001  # as above
@@ -71,7 +71,7 @@ def _dead(copy: Copy, fault: str) -> Copy:
 
 
 def _fault_of_message(error: Exception) -> str:
-    """Say what is wrong with a message; raises the error again if it is the system's."""
+    """Say what is wrong with a message. Raises the error again if it is a fault of the system."""
     if isinstance(error, ContentRefused):
         return f"it could not be stored: {error}"
     if isinstance(error, DatabaseError):

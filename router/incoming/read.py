@@ -1,4 +1,4 @@
-"""Bytes to what is judged: all the work for the processor that one message is, whoever it is for.
+"""Reading one message: all work for the processor that does not depend on its owner.
 
 Worker processes import this file, so it imports little. A mail of a forward mailbox is read by `router.unwrap`.
 """

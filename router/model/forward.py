@@ -1,4 +1,4 @@
-"""What a forward mailbox brings: mail that somebody else's mailbox got, inside of other mail."""
+"""Mail of a forward mailbox: messages that another mailbox received, inside of other messages."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,8 +17,8 @@ Form = Literal["attached", "redirected", "journal", "inline"]
 class Forward:
     """The outer envelope of one copy, kept beside the original's own.
 
-    `place` is where the mail that brought it lies; copies that came in one mail have it in common. `forwarder` is the
-    normalized address of who forwarded it, `message_id` and `date` are the outer mail's.
+    `place` is that of the outer mail, the same for all copies in it. `forwarder` is the normalized address of who
+    forwarded it; `message_id` and `date` are the outer mail's.
     """
 
     place: "Place"

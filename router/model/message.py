@@ -84,22 +84,22 @@ class Message:
 
     @property
     def thread_ids(self) -> tuple[str, ...]:
-        """Every id by which an earlier email could be found, each once, the likeliest first."""
+        """Every Message-ID by which an earlier email could be found, each once, the likeliest first."""
         return tuple(dict.fromkeys((*self.in_reply_to, *reversed(self.references))))
 
     @property
     def sender_domain(self) -> str:
-        """The domain of who sent it; empty if nobody can tell."""
+        """The domain of the sender's address; empty if there is none."""
         return (self.sender or "").rpartition("@")[2]
 
     @property
     def claimed_keys(self) -> tuple[bytes, ...]:
-        """The keys that it would have under the ids that it claims: a relay may have given it another on its way."""
+        """The keys that the message has with the Message-IDs it claims: a relay may have given it another one."""
         return tuple(replace(self, message_id=claim).key for claim in self.claims) if self.date else ()
 
     @property
     def key(self) -> bytes:
-        """Tell this message from every other, in whichever mailbox and by whichever way it came (32 bytes).
+        """Identify the message (32 bytes), in whichever mailbox and by whichever way it came.
 
         SHA-256 of Message-ID and Date (as an instant); lacking either, of sender, date, subject and decoded bodies;
         never of headers that transport or lists change.
@@ -114,7 +114,7 @@ class Message:
                 self.sender or "",
                 date,
                 self.subject,
-                (self.text if self.text_from == "plain" else None) or "",  # how one is made may change
+                (self.text if self.text_from == "plain" else None) or "",  # how text is made of HTML may change
                 self.html or "",
             ]
         digest = hashlib.sha256()

@@ -1,7 +1,7 @@
 """What is known of a batch of messages: read in a fixed number of queries, each bound to an index.
 
-It begins by locking the ids and keys of the batch in sorted order, so that whoever shares a thread or a message with it
-waits for the other and nobody deadlocks; all that is read after that is what the other one left.
+The first two queries lock the Message-IDs and keys of the batch in sorted order. So two batches that share a thread or
+a message wait for each other without a deadlock, and the second one reads what the first one wrote.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from transports.base import Place
 
 
 def ids_of(copy: Copy) -> list[str]:
-    """Every message id that this message has, answers, claims, reports on or says was read."""
+    """Return every Message-ID that the message has, answers, claims, reports on or is a receipt for."""
     message, report, read_id = copy.message, copy.classification.report, copy.classification.read_id
     ids = [*message.thread_ids, *message.claims, *([message.message_id] if message.message_id else [])]
     return [*ids, *(report.message_ids if report else ()), *([read_id] if read_id else [])]
@@ -39,7 +39,7 @@ def _tokens_of(copy: Copy) -> tuple[str, ...]:
 
 
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
-    """Lock what these copies share with others, and read what is known of them."""
+    """Lock what these copies share with other batches, and read what the database knows of them."""
     judged = [copy for copy in copies if copy.judged]
     emails = await _read_emails(connection, judged)
     return Facts(
@@ -112,11 +112,11 @@ async def _lock_keys(connection: Connection, copies: Sequence[Copy]) -> dict[byt
 
 
 async def _read_thread_load(connection: Connection, copies: Sequence[Copy], emails: KnownEmails) -> ThreadLoad:
-    """Count the automatic emails of the last hour on the threads that automatic copies are on.
+    """Count the automatic emails of the last hour on the threads that automatic copies answer.
 
-    A thread is told by the oldest email that can be reached from one of its emails, upwards and no further than to
-    the first that is older than an hour: so what is read is what came lately, however long the thread is. Emails of one
-    batch are of one age: of these it is the one that answers nothing.
+    A thread is named by one of its emails: from the answered email upwards, the first that is older than an hour, or
+    else the oldest. So the query reads only the thread's last hour, however long the thread is. Emails of one batch
+    have the same age; of these, the one that answers nothing counts as the oldest.
     """
     answered = {
         email.id

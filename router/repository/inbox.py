@@ -27,8 +27,8 @@ _KEEP_CONTENT = timedelta(days=30)
 class Batch:
     """Copies of one source, oldest first.
 
-    `lease` is None for a listener, which has no cursor. `settles`: the mail server must still be told of what becomes
-    one of these. `keeps`: the bytes may exist nowhere else, so a copy that is held or dead keeps them.
+    `lease` is None for a listener, which has no cursor. `settles`: the dispositions of copies that are still to be
+    settled on the mail server. `keeps`: the content may exist nowhere else, so it is kept of a held or dead copy.
     """
 
     copies: Sequence[Copy]
@@ -44,8 +44,8 @@ Decided = tuple[Copy, Decision]
 async def promote(database: Database, batch: Batch, decide: Decide) -> list[Decision]:
     """Decide on every copy and commit what became of it; one decision per copy, in their order.
 
-    Raises LeaseLost where another process holds the source now, ContentRefused where PostgreSQL cannot hold one of the
-    messages, DatabaseAway where the same may go well later, and whatever `decide` raises; nothing is committed then.
+    Raises LeaseLost if another process holds the source now, ContentRefused if PostgreSQL cannot hold one of the
+    messages, DatabaseAway if the same batch may succeed later, and what `decide` raises. Nothing is committed then.
     """
     stored = await asyncio.to_thread(prepare, batch.copies)
     async with database.transaction() as connection:
@@ -57,7 +57,7 @@ async def promote(database: Database, batch: Batch, decide: Decide) -> list[Deci
 
 
 async def try_out(database: Database, copy: Copy, decide: Decide) -> None:
-    """Promote one copy and undo it, to see whether that can be done. Raises as `promote` does."""
+    """Promote one copy and roll back, to see whether it can be promoted. Raises as `promote` does."""
     stored = await asyncio.to_thread(prepare, [copy])
     async with database.connection() as connection:
         transaction = connection.transaction()
@@ -98,7 +98,7 @@ async def _promote(
 async def rehearse(
     database: Database, copies: Sequence[Copy], decide: Decide, rules: Mapping[UUID, Rule]
 ) -> list[Decision]:
-    """Decide as `promote` would, with these rules in place of the owners' own, and store nothing."""
+    """Decide as `promote` does, with these rules in place of the owners' own, by owner; nothing is stored."""
     async with database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -111,7 +111,7 @@ async def rehearse(
 
 
 async def _advance(connection: Connection, lease: Lease, cursor: Cursor | None) -> None:
-    """Move the cursor. It comes first: it locks the source, so that one who lost the lease is turned away at once."""
+    """Move the cursor. This is the first query: it locks the source, and finds out at once if the lease was lost."""
     held = await connection.fetchval(
         """
         UPDATE router.source
@@ -178,7 +178,8 @@ async def _write_emails(
 async def _write_decisions(connection: Connection, new: Sequence[Decided], batch: Batch) -> None:
     if not new:
         return
-    # A place that holds several copies is left to be settled only if all of them are to be; else nothing is to be done.
+    # A copy that is still to be settled has no `settled_at`. A forward can hold several copies in one place; that place
+    # is to be settled only if all of them are.
     staying = {copy.outer_place for copy, decision in new if decision.disposition not in batch.settles}
     now = datetime.now(UTC)
     await connection.copy_records_to_table(
@@ -223,7 +224,7 @@ async def _write_decisions(connection: Connection, new: Sequence[Decided], batch
 
 
 async def _mark_duplicates(connection: Connection, new: Sequence[Decided]) -> Counter[int]:
-    """Make duplicates of copies that were ignored before their mail became the CRM's; how many, by their source."""
+    """Make copies duplicates that were ignored before another copy was promoted; return how many, by source."""
     promoted = [(copy, decision.email_id) for copy, decision in new if decision.disposition is Disposition.PROMOTED]
     if not promoted:
         return Counter()
@@ -232,7 +233,7 @@ async def _mark_duplicates(connection: Connection, new: Sequence[Decided]) -> Co
         UPDATE router.decision AS d
         SET disposition = 'duplicate', email_id = w.email_id,
             reasons = d.reasons || 'another copy made it the CRM''s since'::text,
-            -- A listener's copy was settled by 250, a forward is settled whatever its copies are.
+            -- It is to be settled from now on; but 250 settled a listener's copy, and a forward is settled in any case.
             settled_at = CASE WHEN s.folder = '' OR d.outer_place IS NOT NULL THEN d.settled_at END
         FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
         WHERE d.key = w.key AND d.disposition = 'ignored' AND d.rule <> 'none' AND s.id = d.source_id
@@ -245,8 +246,8 @@ async def _mark_duplicates(connection: Connection, new: Sequence[Decided]) -> Co
 
 
 async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> list[tuple[UUID, UUID]]:
-    """Note who received what, and return the email and the owner of each receipt that is new."""
-    # An email that was erased since has decisions still, but no receipts.
+    """Write who received which email; return email and owner of each receipt that is new."""
+    # An email that was erased has decisions still, but gets no receipts.
     rows = await connection.fetch(
         """
         INSERT INTO crm.receipt (email_id, owner_id, profile, folder, place, received_at, forward)
@@ -258,13 +259,13 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> lis
         JOIN crm.email AS e ON e.id = d.email_id
         WHERE d.email_id = ANY($1::uuid[]) AND d.owner_id IS NOT NULL
         ORDER BY d.email_id, d.owner_id, d.id DESC
-        -- A message that a person moved has one receipt still, with its new place.
+        -- A message that a person moved keeps its one receipt, with its new place.
         ON CONFLICT (email_id, owner_id) DO UPDATE
             SET profile = excluded.profile, folder = excluded.folder, place = excluded.place,
                 forward = coalesce(excluded.forward, crm.receipt.forward)
             WHERE (crm.receipt.profile, crm.receipt.folder, crm.receipt.place)
                 IS DISTINCT FROM (excluded.profile, excluded.folder, excluded.place)
-        -- A row that was inserted has no xmax, one that was updated has this transaction's.
+        -- An inserted row has xmax 0, an updated row has this transaction's id there.
         RETURNING email_id, owner_id, xmax = 0 AS is_new
         """,
         list({decision.email_id for _, decision in new if decision.email_id}),
@@ -273,7 +274,7 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> lis
 
 
 async def _write_events(connection: Connection, new: Sequence[Decided], receipts: Sequence[tuple[UUID, UUID]]) -> None:
-    """Tell of every new email, and of every owner to whom one came besides; not of what a person moved or copied."""
+    """Write an event for every new email, and for every further owner who received one; none for moved mail."""
     promoted = {
         decision.email_id: copy.owner_id for copy, decision in new if decision.disposition is Disposition.PROMOTED
     }
@@ -288,7 +289,7 @@ async def _write_events(connection: Connection, new: Sequence[Decided], receipts
 
 
 async def _count(connection: Connection, new: Sequence[Decided], overtaken: Counter[int]) -> None:
-    """Count what the sources' copies became. The last of the transaction, and sorted, so that nobody deadlocks."""
+    """Count dispositions by source. It is the last query, and in sorted order, so that it causes no deadlocks."""
     counts: dict[int, Counter[Disposition]] = {}
     for copy, decision in new:
         counts.setdefault(copy.source_id, Counter())[decision.disposition] += 1

@@ -1,4 +1,4 @@
-"""Values of ours as the jsonb that the schema tells of."""
+"""Values as JSON, for the jsonb columns that the schema documents."""
 
 import json
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from router.model import CalendarEvent, Forward
 
 
 def as_rows(rows: Sequence[Sequence[object]]) -> str | None:
-    """Write marks and headers; none are null."""
+    """Encode marks or headers; None if there are none."""
     return json.dumps(rows) if rows else None
 
 
 def as_calendar(event: CalendarEvent | None) -> str | None:
-    """Write what `crm.email.calendar` holds."""
+    """Encode an event for `crm.email.calendar`."""
     if event is None:
         return None
     return json.dumps(
@@ -27,7 +27,7 @@ def as_calendar(event: CalendarEvent | None) -> str | None:
 
 
 def as_envelope(forward: Forward | None) -> str | None:
-    """Write what `crm.receipt.forward` holds."""
+    """Encode an outer envelope for `crm.receipt.forward`."""
     if forward is None:
         return None
     return json.dumps(
