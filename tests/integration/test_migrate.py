@@ -287,6 +287,62 @@ async def test_emails_that_were_imported_before_are_known_by_their_ids_after(emp
     await connection.close()
 
 
+async def test_what_status_asks_is_counted_for_what_was_there_before_and_for_what_comes_meanwhile(
+    empty: str, tmp_path: Path
+) -> None:
+    def copy(until: str) -> None:
+        for file in sorted(MIGRATIONS.glob("*.sql")):
+            if file.name > until:
+                break
+            shutil.copy(file, tmp_path)
+
+    copy("0011")
+    await migrate(empty, tmp_path)
+    connection = await asyncpg.connect(empty)
+    await connection.execute(
+        """
+        INSERT INTO crm.record (kind, name) VALUES ('user', 'Ann');
+        INSERT INTO crm.owner (record_id, mailbox) SELECT id, 'from@in.test' FROM crm.record;
+        INSERT INTO router.source (profile, mailbox, folder, begins_at)
+            SELECT 'p', '', f, now() FROM unnest('{a,b}'::text[]) AS f;
+        INSERT INTO router.decision (source_id, validity, place, disposition, rule, reasons, received_at)
+            SELECT id, '', n::text, CASE n WHEN 1 THEN 'dead' ELSE 'ignored' END, 'all', '{}', now()
+            FROM router.source, generate_series(1, 3) AS n;
+        INSERT INTO crm.email (direction, status, subject)
+            SELECT 'out', 'draft', s FROM unnest('{u,f,s,g}'::text[]) AS s;
+        INSERT INTO crm.party (email_id, role, address) SELECT id, r.role, r.role || '@in.test'
+            FROM crm.email, (VALUES ('from'), ('to')) AS r (role);
+        UPDATE crm.email SET status = 'pending_send';
+        INSERT INTO router.attempt (id, email_id, number, process_id) SELECT id, id, 1, id FROM crm.email;
+        UPDATE crm.email SET status = 'sending';
+        UPDATE crm.email SET status = 'unknown' WHERE subject IN ('u', 'g', 's');
+        """
+    )
+    copy("0012")
+    await migrate(empty, tmp_path)
+    await connection.execute(
+        """
+        UPDATE crm.email SET status = 'failed' WHERE subject = 'f';
+        UPDATE crm.email SET status = 'sent' WHERE subject = 's';
+        DELETE FROM crm.email WHERE subject = 'g';
+        DELETE FROM router.decision USING router.source AS s WHERE s.id = source_id AND s.folder = 'b';
+        DELETE FROM router.source WHERE folder = 'b';
+        """
+    )
+    await migrate(empty)
+    unsent = "SELECT e.subject, u.status FROM router.unsent AS u LEFT JOIN crm.email AS e ON e.id = email_id ORDER BY 1"
+    assert [tuple(row) for row in await connection.fetch(unsent)] == [("f", "failed"), ("u", "unknown")]
+    await connection.execute("UPDATE crm.email SET status = 'sent' WHERE subject = 'u'")
+    assert [tuple(row) for row in await connection.fetch(unsent)] == [("f", "failed")]
+    counts = await connection.fetch(
+        "SELECT folder, ignored, dead FROM router.source_count JOIN router.source ON id = source_id"
+    )
+    assert [tuple(row) for row in counts] == [("a", 2, 1)]
+    await connection.execute("DELETE FROM crm.email WHERE subject = 'f'")
+    assert await connection.fetch(unsent) == []
+    await connection.close()
+
+
 async def test_each_test_has_a_database_of_its_own(database: str, empty: str) -> None:
     connection = await asyncpg.connect(database)
     assert await connection.fetchval("SELECT to_regclass('router.migration')::text") == "router.migration"
