@@ -1,0 +1,52 @@
+"""The pages for developers say what the tree and the tables hold."""
+
+import re
+
+import pytest
+
+from router.decide import STEPS
+from tests.support.crm import Crm
+from tests.support.paths import ROOT
+
+PAGES = ("CONTRIBUTING.md", "README.md", "docs/architecture.md", "docs/decisions.md", "docs/glossary.md")
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_links_to_is_there(page: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8"))
+    missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
+    assert not missing
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    named = set(re.findall(r"`((?:router|transports|tests)/[\w/.]*)`", ARCHITECTURE))
+    assert len(named) > 40
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_every_folder_of_the_router_is_in_the_architecture() -> None:
+    folders = {path.parent.name for path in (ROOT / "router").glob("*/__init__.py")}
+    assert not {folder for folder in folders if f"`router/{folder}/" not in ARCHITECTURE}
+
+
+def test_the_steps_are_drawn_in_their_order() -> None:
+    drawn = re.search(r"decide: ([^─]*?) *│\n *│ ─▶ write", ARCHITECTURE)
+    assert drawn is not None
+    assert re.findall(r"[a-z]+", drawn[1]) == [step.__name__ for step in STEPS]
+
+
+async def test_the_moves_of_an_email_are_those_of_the_table(crm: Crm) -> None:
+    rows = await crm.rows("SELECT old, new, by_crm FROM crm.email_move")
+    table = {(row["old"], row["new"], "CRM" if row["by_crm"] else "router") for row in rows}
+    told = re.findall(r"^\| `(\w+)` \| `(\w+)` \| [^|]+ \| (CRM|router) \|$", ARCHITECTURE, re.MULTILINE)
+    assert set(told) == table
+    assert len(told) == len(table)
+
+
+def test_the_layers_are_those_of_the_contract() -> None:
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition('name = "Imports go one way"')[2]
+    layers = re.findall(r'^    "([^"]+)",$', contract.partition("\n]\n")[0], re.MULTILINE)
+    drawn = re.search(r"```\n(router\.__main__\n.*?)```", ARCHITECTURE, re.DOTALL)
+    assert drawn is not None
+    assert drawn[1].splitlines() == layers
