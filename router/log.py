@@ -28,6 +28,7 @@ _LIBRARIES: Final = {
     "asyncpg": logging.CRITICAL,
     "mail.debug": logging.CRITICAL,
     "mail.log": logging.CRITICAL,
+    "watchfiles": logging.WARNING,
     "uvicorn.error": logging.ERROR,  # below are its start and end, and requests that are none
 }
 
