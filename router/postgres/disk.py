@@ -29,6 +29,11 @@ class Disk:
     fault: str | None
 
     @property
+    def full(self) -> bool:
+        """Whether PostgreSQL stops, or is about to."""
+        return self.free < _FULL
+
+    @property
     def used_percent(self) -> int:
         """As df tells it: of what ordinary users may write, rounded up."""
         return -(-100 * self.used // (self.used + self.free)) if self.used + self.free else 100
@@ -48,7 +53,7 @@ def read_disk(folder: Path, warn_at: int) -> Disk | None:
         free=block * told.f_bavail,
         fault=None,
     )
-    if disk.free < _FULL:
+    if disk.full:
         full = f"the disk of {folder} is full: no mail is stored and none is sent until there is room"
         return replace(disk, fault=full)
     if disk.used_percent > warn_at:

@@ -72,5 +72,5 @@ async def disk(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding("", "ok", words)
         return
     cure = "make room, or move the folder (EMAIL_ROUTER_DATA): without room no mail is taken in"
-    state: Final = "failed" if found.used_percent >= _DISK_FAILED else "warning"
+    state: Final = "failed" if found.full or found.used_percent >= _DISK_FAILED else "warning"
     yield Finding("", state, f"{found.fault} ({words})", cure)

@@ -102,11 +102,22 @@ async def test_a_database_that_never_answers_is_a_finding(settings: Settings, mo
     assert [one.words for one in found] == ["the database did not answer within 0.05 s", "fine"]
 
 
-@pytest.mark.parametrize(("used", "state"), [(50, "ok"), (95, "warning"), (98, "failed"), (100, "failed")])
-async def test_the_disk(settings: Settings, monkeypatch: pytest.MonkeyPatch, used: int, state: str) -> None:
+@pytest.mark.parametrize(
+    ("megabytes", "used", "state"),
+    [
+        (4000, 50, "ok"),
+        (4000, 95, "warning"),
+        (4000, 98, "failed"),
+        (4000, 100, "failed"),
+        (200, 95, "failed"),  # 10 MB are free: PostgreSQL stops
+    ],
+)
+async def test_the_disk(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, megabytes: int, used: int, state: str
+) -> None:
     def full(folder: Path) -> os.statvfs_result:
         assert folder == settings.data
-        blocks = 1000 * 1024
+        blocks = megabytes * 256
         free = blocks * (100 - used) // 100
         return os.statvfs_result((4096, 4096, blocks, free, free, 0, 0, 0, 0, 255))
 
