@@ -44,6 +44,7 @@ Watch = Callable[[Health], Awaitable[None]]
 """Looks after something until cancelled, and tells its health."""
 
 _STARTS_WITHIN = 30.0  # seconds that a database may be away when we start
+_RECORDING = 3.0  # seconds beyond these in which outcomes are recorded, and relays and listeners closed
 _GRACE = 3.0  # seconds that sends under way have to end; with the database's own, the whole stop is within 8
 
 
@@ -201,7 +202,7 @@ class Router:
         """Stop all jobs in order: what is being sent has some seconds to end, and then others may take over."""
         _log.info("stopping")
         self._stopping.set()
-        await self._jobs.close()
+        await self._jobs.close(_GRACE + _RECORDING)
         # Until here others must not think us dead, and take over what is just ending.
         await self._heartbeat.close()
         with suppress(DatabaseError):

@@ -23,7 +23,7 @@ CALM: Final = 5.0
 """Seconds that a job runs after a bug until the bug counts as over."""
 
 PATIENCE: Final = 5.0
-"""Seconds that `stop` waits for jobs to end; one that takes longer ends by itself."""
+"""Seconds that `stop` waits for jobs to end, unless told otherwise; one that takes longer ends by itself."""
 
 _log = structlog.get_logger(__name__)
 _sleep = asyncio.sleep
@@ -69,19 +69,19 @@ class Supervisor(Generic[Key]):
         before = [task for task, other in self._ending.items() if other == key]
         self._running[key] = job, asyncio.create_task(self._keep(job, before), name=str(key))
 
-    async def stop(self, keys: Collection[Key]) -> set[Key]:
-        """Stop these, all at once; return the keys of those that have ended within `PATIENCE`."""
+    async def stop(self, keys: Collection[Key], patience: float = PATIENCE) -> set[Key]:
+        """Stop these, all at once; return the keys of those that have ended within `patience` seconds."""
         for key in keys:
             if key in self._running:
                 self._end(key)
         ending = {task for task, key in self._ending.items() if key in keys}
         if ending:
-            await asyncio.wait(ending, timeout=PATIENCE)
+            await asyncio.wait(ending, timeout=patience)
         return set(keys) - self.ending
 
-    async def close(self) -> None:
-        """Stop all."""
-        await self.stop([*self._running, *self._ending.values()])
+    async def close(self, patience: float = PATIENCE) -> None:
+        """Stop all; wait for their ends, at most `patience` seconds."""
+        await self.stop([*self._running, *self._ending.values()], patience)
 
     @property
     def running(self) -> frozenset[Key]:

@@ -86,8 +86,7 @@ async def test_a_job_that_is_made_of_something_else_replaces_the_other_once_that
     await jobs.close()
 
 
-async def test_a_job_that_will_not_end_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervise, "PATIENCE", 0.05)
+async def test_a_job_that_will_not_end_delays_no_other() -> None:
     jobs: Supervisor[str] = Supervisor()
     may_end = asyncio.Event()
 
@@ -100,7 +99,7 @@ async def test_a_job_that_will_not_end_delays_no_other(monkeypatch: pytest.Monke
     slow, quick = Part(slow_to_end), Part()
     jobs.want({"slow": slow.job(), "quick": quick.job()})
     await until(lambda: slow.starts == quick.starts == 1)
-    assert await jobs.stop(["slow", "quick"]) == {"quick"}
+    assert await jobs.stop(["slow", "quick"], patience=0.05) == {"quick"}
     assert jobs.ending == {"slow"}
     may_end.set()
     await until(lambda: not jobs.ending)
