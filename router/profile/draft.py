@@ -271,9 +271,8 @@ def _check_after(draft: Draft, kind: MailboxKind[Any]) -> None:
     action = str(draft.table.get("after", "keep")).partition(":")[0]
     if action in get_args(Action) and action not in kind.can:
         *others, last = (one for one in get_args(Action) if one in kind.can)
-        draft.wrong(
-            ("after",), f'after must be {", ".join(others)} or {last}: transport "{kind.name}" cannot do "{action}"'
-        )
+        able = f"{', '.join(others)} or {last}" if others else last
+        draft.wrong(("after",), f'after must be {able}: transport "{kind.name}" cannot do "{action}"')
 
 
 def _check_listener(draft: Draft) -> None:
