@@ -16,7 +16,6 @@ from router.parse.bodies import calendar_text, flag_of, protection, take_uuencod
 from router.parse.body import LONGEST as LONGEST_BODY
 from router.parse.body import Shown
 from router.parse.charset import codec_of, decode, to_utf8
-from router.parse.filename import safe_filename
 from router.parse.headers import (
     Fields,
     decode_words,
@@ -29,7 +28,7 @@ from router.parse.headers import (
     unfold,
 )
 from router.parse.structure import Part, leaves, read_part
-from router.parse.text import clean, clean_line
+from router.parse.text import clean, clean_line, safe_filename
 from router.parse.transfer import decode_body
 
 _ROLES: tuple[tuple[str, Role], ...] = (

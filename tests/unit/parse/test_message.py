@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from router.model import Mention, Message
 from router.parse.addresses import read_addresses
-from router.parse.filename import safe_filename
 from router.parse.message import parse
+from router.parse.text import safe_filename
 from tests.support.build import mail
 from tests.support.paths import CORPORA
 
