@@ -9,9 +9,10 @@ from random import Random
 
 
 class Backoff:
-    """Growing pauses of something that fails again and again; `reset` when it has proven stable."""
+    """Growing pauses between failures, doubled each time; `reset` once what failed has worked for a while."""
 
     def __init__(self, first: float = 0.5, longest: float = 60.0, dice: Random | None = None) -> None:
+        """`first` and `longest` are in seconds; each pause is 50 to 100% of its length, by `dice`."""
         self._first = first
         self._longest = longest
         self._dice = dice or Random()  # noqa: S311  # spreads load, guards no secret

@@ -1,4 +1,4 @@
-"""Group commit: what many wait for at once is done in one go, and one that comes alone waits for nobody."""
+"""Group commit: items that come while a commit runs share the next one; an item that comes alone does not wait."""
 
 import asyncio
 from collections import deque
@@ -10,9 +10,10 @@ Answer = TypeVar("Answer")
 
 
 class Group(Generic[Item, Answer]):
-    """Calls `flush` with what has gathered while the last call ran, at most `at_most` items; one answer per item.
+    """Calls `flush` with the items that gathered while its last call ran, at most `at_most` of them.
 
-    An exception of `flush` goes to all whose items were in it. Canceling one that waits cancels nobody else's.
+    `flush` returns one answer per item, in their order. An exception that it raises goes to every item of that call.
+    Canceling one `add` cancels no other.
     """
 
     def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], at_most: int = 100) -> None:
