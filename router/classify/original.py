@@ -1,4 +1,4 @@
-"""Which mail a report is about: its Message-ID, our token, our id anywhere in it (TRACKING T72)."""
+"""Which mail a report is about: its Message-ID, our token, or our id anywhere in it."""
 
 import re
 from collections.abc import Iterator

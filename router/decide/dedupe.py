@@ -26,7 +26,7 @@ def dedupe(state: State, facts: Facts) -> State:
 
 
 def _by_private_header(copy: Copy, facts: Facts) -> UUID | None:
-    """Find the CRM's own email that comes back with a Message-ID that its relay gave it (T24).
+    """Find the CRM's own email that comes back with a Message-ID that its relay gave it.
 
     The private header does not suffice, since an answer may carry it too: the message must be from a user or queue, and
     have the date that we gave it. In the owner's Sent folder, where nobody else writes, the header does suffice.

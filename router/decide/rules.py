@@ -8,7 +8,7 @@
 | `email-enabled` | a message from any record with an address    |
 | `none`          | no message                                   |
 
-A message in the owner's own Sent folder is judged by its recipients instead of its sender (T17).
+A message in the owner's own Sent folder is judged by its recipients instead of its sender.
 """
 
 from collections.abc import Callable, Mapping

@@ -45,5 +45,5 @@ def message_id_hash(message_id: str) -> bytes:
 
 
 def local_id_hash(message_id: str) -> bytes:
-    """Hash a Message-ID without its host: some relays tell only what they put on the left of the @ (T24)."""
+    """Hash a Message-ID without its host: some relays tell only what they put on the left of the @."""
     return message_id_hash(message_id.rpartition("@")[0] + "@")

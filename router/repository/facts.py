@@ -181,7 +181,7 @@ async def _read_records(connection: Connection, copies: Sequence[Copy]) -> dict[
         ) AS r
         """,
         list({mention.address for copy in copies for mention in copy.message.mentions}),
-        MOST_RECORDS + 1,  # so that "too many" differs from "just enough" (T52)
+        MOST_RECORDS + 1,  # so that "too many" differs from "just enough"
     )
     records: dict[str, list[Record]] = {}
     for row in rows:
