@@ -74,7 +74,7 @@ def _read_simple(text: str) -> list[tuple[str, str]] | None:
 
 
 def _readable(written: str) -> str | None:
-    """Bring what stands where an address should be into one, or say that it is none."""
+    """Make an address of an entry's text, or say that the text is no address."""
     if len(written) > 4 * _LONGEST:
         return None
     if '"' in written:
@@ -92,7 +92,7 @@ def _readable(written: str) -> str | None:
 
 @dataclass(slots=True)
 class _Entry:
-    """What stands between two commas."""
+    """One entry of the list: the text between two commas."""
 
     words: list[str] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
@@ -100,7 +100,7 @@ class _Entry:
     title: list[str] = field(default_factory=list)
 
     def read(self) -> list[tuple[str, str]]:
-        """Name its address as written; several where somebody forgot the commas."""
+        """Return the address as written; several where the commas between them were forgotten."""
         if self.angle is not None:
             inner = self.angle[1:].removesuffix(">")
             inner = inner.rpartition(":")[2] if inner.startswith("@") else inner  # an old route (RFC 5322 §4.4)

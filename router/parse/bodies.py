@@ -42,7 +42,7 @@ def unflow(text: str, *, delsp: bool) -> str:
 
 
 def take_uuencoded(text: str) -> tuple[str, list[tuple[str, bytes]]]:
-    """Take the uuencoded files out of a text; the text without them, and their names and contents."""
+    """Take the uuencoded files out of a text. Returns the rest of the text, and the name and content of each file."""
     if "begin " not in text:
         return text, []
     kept: list[str] = []
@@ -60,7 +60,7 @@ def take_uuencoded(text: str) -> tuple[str, list[tuple[str, bytes]]]:
 
 
 def _uudecoded(text: str, position: int) -> tuple[bytes, int]:
-    """Decode lines up to "end"; also where the text goes on: 0 if it is no uuencoded file after all."""
+    """Decode the lines up to "end". Also returns where the text goes on; 0 if this is no uuencoded file."""
     content = bytearray()
     while position < len(text):
         after = text.find("\n", position) + 1 or len(text)

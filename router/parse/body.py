@@ -32,7 +32,7 @@ class Shown:
         return _joined(self._texts[HTML])
 
     def takes(self, part: Part, size: int) -> bool:
-        """Whether a part of so many bytes belongs to a body: the first of its kind, or one shown below the others."""
+        """Whether a part of `size` bytes belongs to a body: the first of its kind, or one shown below the others."""
         kind = part.media_type
         if kind not in self._texts:
             return False
@@ -42,7 +42,10 @@ class Shown:
         return part.shown and same and self._sizes[kind] + size <= LONGEST
 
     def add(self, part: Part, text: str, size: int) -> None:
-        """Add what a part says to its body. Plain text below HTML belongs to that, too; only to that if it is lone."""
+        """Add the text of a part to its body. Plain text below HTML belongs to the HTML as well.
+
+        Where there is no other plain text, it belongs to the HTML alone.
+        """
         kind = part.media_type
         self._sizes[kind] += size
         self._branches |= {(kind, one): branch for one, branch in part.branches}

@@ -17,7 +17,7 @@ _HIGH = re.compile(rb"[\x80-\xff]+")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _SAMPLE = 4_096
 
-# What mail calls by one name and writes in another, a superset of it; by Python's names.
+# Charsets that mail names, and the superset in which it is really written; both by Python's names.
 _REALLY = {
     "ascii": "utf-8",
     "iso8859-1": "cp1252",
@@ -171,7 +171,7 @@ def _detected(raw: bytes) -> str:
 
 
 def _sample(raw: bytes) -> bytes:
-    """Cut out the part that tells most: around the first byte that is no ASCII, in whole lines if it can be."""
+    """Cut out the sample that tells most: around the first byte beyond ASCII, in whole lines where possible."""
     if len(raw) <= _SAMPLE:
         return raw
     first = _HIGH.search(raw)
@@ -184,7 +184,7 @@ def _single_byte(codec: str) -> bool:
 
 
 def _is_utf8(raw: bytes) -> bool:
-    """Whether it is UTF-8 beyond ASCII: by chance nobody writes that in another charset."""
+    """Whether the bytes are UTF-8 beyond ASCII: text in another charset never is by chance."""
     if raw.isascii():
         return False
     try:
@@ -195,7 +195,7 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def _mostly_utf8(sample: bytes, *, named: bool = False) -> bool:
-    """Whether most that is no ASCII is whole characters of UTF-8; one is enough where that is the charset named."""
+    """Whether most bytes beyond ASCII form whole UTF-8 characters; one is enough where UTF-8 is the charset named."""
     whole = _UTF8.findall(sample)
     stray = sum(map(len, _HIGH.findall(sample))) - sum(map(len, whole))
     return len(whole) >= max(1, stray) if named else len(whole) >= max(2, 2 * stray)

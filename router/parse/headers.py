@@ -46,7 +46,7 @@ def read_fields(
     seen: set[str] = set()
     position = body = first = start or _first_line(raw, end)
     defects = ["there is something before the headers"] * (first > start)
-    known = start  # where a field is that no text would begin with: what comes before it are headers, too
+    known = start  # where the next field is that no text begins with: everything before it is headers, too
     while position < end:
         body = after = raw.find(b"\n", position, end) + 1 or end
         if raw.startswith((b"\n", b"\r\n"), position, end):
@@ -84,7 +84,7 @@ def _first_line(raw: bytes, end: int) -> int:
 
 
 def _known_field(raw: bytes, position: int, end: int, seen: set[str], *, is_part: bool) -> int:
-    """Say where the next field is that only headers have, and not yet had; 0 if an empty line or boundary is nearer."""
+    """Find the next field that only headers have, and that is new; 0 if an empty line or a boundary is nearer."""
     pattern = _OF_PART if is_part else _OF_MESSAGE
     while position < end and not raw.startswith((b"\n", b"\r\n", b"--"), position):
         found = pattern.match(raw, position, end)
@@ -116,7 +116,7 @@ def unescape(text: str) -> str:
 
 
 def read_text(raw: bytes) -> str:
-    """Read an unstructured field such as Subject as a person would."""
+    """Decode an unstructured field, such as Subject."""
     return clean_line(decode_words(unfold(raw_text(raw))))
 
 
@@ -167,7 +167,7 @@ def read_ids(raw: bytes) -> tuple[str, ...]:
 
 
 def read_date(raw: bytes) -> datetime | None:
-    """Read a date; None for one that is none, or that no calendar here can hold."""
+    """Read a date; None for text that is no date, or a date that Python cannot hold."""
     try:
         date = parsedate_to_datetime(unfold(raw_text(raw))[:200])
         if date.tzinfo is None:

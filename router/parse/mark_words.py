@@ -77,6 +77,6 @@ SENT_FROM = _either(r"""
     sendt fra | lähetetty \S+sta | wysłan[eo] z | odesláno z | küldve | gönderildi | trimis de pe | στάλθηκε από
     отправлено (?:с|из) | надіслано з | 從我的 | 从我的 | 发自我的 | 發自我的 | iphoneから送信 | 나의 .{0,20}에서 보냄
 """)
-# What makes a sentence of such a beginning: "Sent from my old office was a parcel."
+# Words that make a sentence of such a beginning: "Sent from my old office was a parcel."
 VERB = _either("was | were | is | are | has | had | will | war | waren | ist | hat | était | est")
 SENT_FROM_END = _either("傳送 | 发送 | から送信 | 에서 보냄")

@@ -56,7 +56,7 @@ _QUOTED = re.compile(r"\s{0,3}(?:>|\|(?= |$)|[A-Z][a-z]{0,15}>(?: |$))")
 
 
 def find_marks(text: str, *, forwarded: bool = False) -> tuple[Mark, ...]:
-    """Find the marks of a text whose lines end with LF, in order and apart. What is in none its author wrote.
+    """Find the marks of a text whose lines end with LF, in order and without overlap. All other lines are the author's.
 
     `forwarded`: the subject says so; then the quote at the end is what was forwarded, as Outlook and Apple Mail write.
     """
@@ -95,12 +95,15 @@ def _mark(lines: Sequence[str], quoted: Sequence[bool], kinds: list[Kind | None]
 
 
 def _beside_quote(quoted: Sequence[bool], kinds: Sequence[Kind | None], number: int) -> bool:
-    """Whether a line that begins with a name and ">", or with "|", has its like beside it: alone it may be anything."""
+    """Whether a line that begins with a name and ">", or with "|", has another beside it: a lone one may be anything."""
     return bool((number and kinds[number - 1]) or (number + 1 < len(quoted) and quoted[number + 1]))
 
 
 def _end_of_quote(lines: Sequence[str], number: int) -> int:
-    """Say where a quote without marks ends: with the text, but for an answer below, after an older marked quote."""
+    """Find the end of a quote without marks.
+
+    That is the end of the text or, where nothing stands above the quote, of an older marked quote that text follows.
+    """
     if any(line.strip() for line in lines[:number]):
         return len(lines)
     last = next((at for at in range(len(lines) - 1, number, -1) if lines[at].startswith(">")), None)
@@ -108,7 +111,7 @@ def _end_of_quote(lines: Sequence[str], number: int) -> int:
 
 
 def _attribution(lines: Sequence[str], quoted: Sequence[bool], number: int) -> int | None:
-    """Say where the lines that tell who wrote what follows end, if they begin here."""
+    """Find the end of an attribution ("On … wrote:") that begins on this line; None if none does."""
     line = lines[number]
     if len(line) > 400:
         return None
@@ -131,7 +134,7 @@ def _attribution(lines: Sequence[str], quoted: Sequence[bool], number: int) -> i
 
 
 def _ends_sentence(said: str, below: Sequence[str]) -> bool:
-    """Whether a sentence ends here; a date's "févr." does not, below which is the year."""
+    """Whether a sentence ends here. The "févr." of a date, with the year on the next line, is no end."""
     return _SENTENCE_END.search(said) is not None and any(line.strip()[:1].isalpha() for line in below)
 
 
@@ -145,7 +148,7 @@ def _is_header_block(lines: Sequence[str], number: int) -> bool:
 
 
 def _rule_above(lines: Sequence[str], number: int) -> int:
-    """Take in the rule that stands above quoted headers."""
+    """Return the line of the rule (dashes) above quoted headers; without a rule, their first line."""
     above = number - 1
     while above >= max(0, number - 3) and (not lines[above].strip() or _RULE.match(lines[above])):
         if _RULE.match(lines[above]):

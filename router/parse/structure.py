@@ -60,7 +60,7 @@ def read_part(
 
 
 def leaves(root: Part) -> Iterator[Part]:
-    """Yield the parts that hold content, in order. What was wrong with a container is said by its first leaf."""
+    """Yield the parts that hold content, in order. The first leaf of a container has the defects of the container."""
     waiting = [(root, 0)]
     count = 0
     header_bytes = _MOST_HEADER_BYTES
@@ -98,7 +98,7 @@ def leaves(root: Part) -> Iterator[Part]:
 
 
 def _split(part: Part) -> tuple[list[tuple[int, int]], list[str]]:
-    """Say where the pieces of a multipart's body start and end; at most one piece more than may be used."""
+    """Find where the pieces of a multipart's body start and end; at most one piece more than the limit."""
     boundary = part.parameters.get("boundary", "").rstrip().encode("utf-8", "replace")
     if not boundary:
         return [], ["a multipart names no boundary"]

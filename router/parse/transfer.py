@@ -1,4 +1,4 @@
-"""Transfer encodings: what the bytes of a part stand for, and what can be decoded of broken ones (RFC 2045 §6)."""
+"""Transfer encodings (RFC 2045 §6): decodes the body of a part, and of a broken one as much as possible."""
 
 import binascii
 
