@@ -1,6 +1,6 @@
 """What kind of message it is: automatic, a report on mail sent before, bulk, an invitation, in a loop; and who vouches.
 
-Pure, and it never raises: each kind is looked at in a file of its own, and what fails there is as if it were not there.
+Pure, and it never raises: each kind has a file of its own, and a kind whose check fails counts as not found.
 """
 
 from collections.abc import Callable

@@ -6,7 +6,7 @@ from router.classify.headers import Headers
 from router.classify.system import has_empty_return_path, is_mail_system, may_report, submitted_as
 from router.model import Message
 
-# Headers that only automatic replies have, whatever is in them but a no.
+# Headers that only automatic replies have, whatever their value, unless it says no.
 _TELLING = (
     "x-autoreply",
     "x-autorespond",
@@ -54,7 +54,7 @@ _LIKELY_SUBJECT = re.compile(
     r"|fuera de (?:la )?oficina|fuori sede|fr[åa]nvaro(?:meddelande)?|poissa|不在通知)\s*(?:[:\uff1a]|$)",
     re.IGNORECASE,
 )
-# What bears such a subject out, though it proves nothing by itself: people's mail has it, too.
+# Headers that confirm such a subject, and prove nothing by themselves: people's mail has them, too.
 _SIGNS = ("precedence", "x-auto-response-suppress", "list-id", "list-unsubscribe")
 
 

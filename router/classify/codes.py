@@ -19,7 +19,7 @@ def find_code(words: str) -> str:
 def choose_code(status: str, words: str) -> str:
     """Take the status that the report gives, unless the server's own words say more than it.
 
-    Of a refusal the server that refused knows more than the one that reports. A status of class 4 in a bounce is the
+    The server that refused knows more than the one that reports it. A status of class 4 in a bounce is the
     reporter's own: it gave up, whatever the other said.
     """
     found = _STATUS.match(status)

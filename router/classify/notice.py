@@ -30,7 +30,7 @@ class _Told:
 
 
 def split_notice(text: str) -> tuple[str, str]:
-    """Cut a report's text where the copy of the original begins: what is told, and the copy."""
+    """Cut a report's text where the copy of the original begins: the words of the report, and the copy."""
     text = text[:_MOST_TEXT]
     found = ORIGINAL.search(text)
     if found is None:
@@ -48,7 +48,7 @@ def read_notice(
             return standard
     notice, _ = split_notice(text)
     kind: ReportKind = "delay" if DELAYED.search(subject) or DELAYED.search(notice) else "bounce"
-    told = _told_of(notice, ours) or _told_of(notice, frozenset())  # who writes to themselves is recipient, too
+    told = _told_of(notice, ours) or _told_of(notice, frozenset())  # who writes to oneself is a recipient, too
     if failed:
         told = {address: told.get(address) or _Told(address) for address in failed}
     reports = []

@@ -90,14 +90,14 @@ def _parts(message: Message, media_types: Iterable[str]) -> list[bytes]:
 
 
 def _text(message: Message) -> str:
-    """Put together what a person would read of it as text."""
+    """Join the parts of the report that a person would read as text."""
     empty = not (message.text or "").strip() and not message.html
     texts = [message.text or (_TAG.sub(" ", message.html[:200_000]) if message.html else "")]
     texts += (
         decode(attachment.content[:100_000])[0].replace("\r\n", "\n")
         for attachment in message.attachments
         if attachment.media_type.startswith("text/plain")
-        # Where nothing else can be read, a person would look at what is there.
+        # The last resort: the text of the message itself.
         or (empty and attachment.media_type == "application/octet-stream" and attachment.content.isascii())
     )
     return "\n".join(texts)

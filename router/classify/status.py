@@ -55,7 +55,7 @@ def _value(fields: Fields, name: str) -> str:
 
 
 def _recipient(fields: Fields, name: str) -> str:
-    """Read a recipient without its type: `rfc822; <neko@example.jp>`. One that is no mail address is none."""
+    """Read a recipient without its type: `rfc822; <neko@example.jp>`. None for one that is no mail address."""
     address = _value(fields, name).rpartition(";")[2]
     address = decode_words(address).strip(" <>\"'")
     return normalize(address)[:320] if "@" in address and " " not in address else ""

@@ -30,10 +30,10 @@ def is_mail_system(message: Message, headers: Headers) -> bool:
 
 
 def may_report(message: Message, headers: Headers) -> bool:
-    """Whether it can be a report: it looks like one as a whole, whatever lies in it.
+    """Whether the message as a whole can be a report, whatever its parts are.
 
     A forward or an answer is a person's, even where it is a multipart/report, unless only a mail system can have sent
-    it. Complaints and read receipts are another matter: many have the subject of the mail that they are on.
+    it. Complaints and read receipts are exempt: many have the subject of the mail that they are about.
     """
     media_type, parameters = headers.parameters("content-type")
     if media_type == "multipart/report" and parameters.get("report-type", "").lower() in _OTHERS_SUBJECT:

@@ -1,4 +1,4 @@
-"""Time zones as a calendar brings them (VTIMEZONE, RFC 5545 §3.6.5), for those whose name nobody else knows."""
+"""Time zones as a calendar defines them (VTIMEZONE, RFC 5545 §3.6.5), for names that the system does not know."""
 
 import re
 from contextlib import suppress
