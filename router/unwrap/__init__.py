@@ -53,7 +53,7 @@ def unwrap(content: bytes, trust: Trust) -> Unwrapped:
 def _read(original: bytes | Message) -> Original:
     message = original if isinstance(original, Message) else parse(original)
     content = b"" if isinstance(original, Message) else original
-    # Whatever Authentication-Results it has, its sender may have written: nobody vouches for it.
+    # Nobody vouches for it: its sender may have written any Authentication-Results in it.
     return Original(content, Reading(message, classify(message), message.key))
 
 

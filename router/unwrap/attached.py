@@ -5,14 +5,14 @@ from router.parse.headers import read_fields
 from router.unwrap.found import Found
 
 MOST = 100
-"""Originals in one mail; beyond it somebody plays with us."""
+"""Originals in one mail: no honest forward has more."""
 
 _MESSAGES = frozenset({"message/rfc822", "message/global"})
 _MOST_HEADER_BYTES = 65_536
 
 
 def find_attached(outer: Message, content: bytes) -> Found | None:  # noqa: ARG001  # as every form is looked for
-    """Find the messages among the attachments. What is attached to them is theirs: only the outer layer is opened."""
+    """Find the messages among the attachments. Their own attachments stay closed: only the outer layer is opened."""
     attached = messages_of(outer)
     if not attached:
         return None

@@ -1,4 +1,4 @@
-"""What a look for one form of forward has found."""
+"""A forward as one of the forms finds it, before it is believed."""
 
 from dataclasses import dataclass
 

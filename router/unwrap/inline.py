@@ -53,7 +53,7 @@ def find_inline(outer: Message, content: bytes) -> Found | None:  # noqa: ARG001
     message = read_inline(outer.text or "", outer.subject, zone)
     if message is None or message.sender is None:
         return None
-    # Files are the forwarded mail's: programs send them along.
+    # Attached files belong to the forwarded mail: mail programs send them along.
     message = replace(message, attachments=outer.attachments)
     forwarder = outer.sender or ""
     return Found("inline", forwarder, (forwarder,), (message,))

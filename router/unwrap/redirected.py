@@ -1,6 +1,6 @@
 """Mail that was passed on as it was: by a person (Resent-*, RFC 5322 §3.6.6), or by a server's rule.
 
-The mail itself is the original. Who passed it on is whose mailbox it came to first.
+The mail itself is the original. The owner is whoever passed it on: it came to that mailbox first.
 """
 
 from router.classify.headers import Headers

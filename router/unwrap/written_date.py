@@ -64,7 +64,7 @@ def read_written_date(text: str, zone: tzinfo | None) -> datetime | None:
 
 
 def _time(text: str) -> tuple[tuple[int, int, int], str, str] | None:
-    """The last that looks like a time, and the text without it."""
+    """Find the last time in a text; also returns the text without it."""
     found = None
     for found in _TIME.finditer(text):  # noqa: B007  # the last is wanted
         pass
