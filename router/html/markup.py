@@ -27,7 +27,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*")
 _ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9-]*")
 _MOST_ATTRIBUTES = 40
 
-# What stands in these is no HTML; nor is it shown, but for the last three.
+# Their content is not HTML; only that of the last three is shown.
 _RAW = ("script", "style", "title", "iframe", "noembed", "noframes", "textarea", "xmp", "plaintext")
 _RAW_SHOWN = frozenset(_RAW[-3:])
 _RAW_END = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in _RAW}
@@ -56,8 +56,8 @@ _ENDS |= {name: frozenset({"p", "dt", "dd"}) for name in ("dt", "dd")}
 _ENDS |= {"li": frozenset({"p", "li"}), "option": frozenset({"option"})}
 
 
-# Where only rows and cells may stand. Anything else there a parser puts before the table, one by one, and looks for the
-# place each time: 5 s for 150,000. So it is given a cell.
+# Elements that may hold only rows and cells. A parser moves anything else before the table, piece by piece, and searches
+# the place each time: 5 s for 150,000 pieces. So each run of such pieces gets a cell.
 _TABLE = words("table tbody thead tfoot tr")
 _OF_TABLE = words("tbody thead tfoot tr td th caption colgroup col")
 _DEEPEST_TABLE = 4  # levels: body, row and cell are to fit in
@@ -169,7 +169,7 @@ class _Writer:
         self.written.append(escape(text, quote=False))
 
     def _leave_table(self) -> None:
-        """Begin a cell where what comes may not stand in a table."""
+        """Begin a cell for content that may not stand in a table."""
         if self.open and self.open[-1][0] == "colgroup":
             self.close(1)
         if self.open and self.open[-1][0] in _TABLE:

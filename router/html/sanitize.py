@@ -42,7 +42,7 @@ _LINK = re.compile(r"(?:https?://|mailto:|tel:)\S", re.IGNORECASE)
 _REMOTE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 _OWN_IMAGE = re.compile(r"cid:\S+|data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*", re.IGNORECASE)
 
-# Looks, never places: nothing of a mail may lie over the page that shows it.
+# Only appearance, never position: nothing of a mail may lie over the page that shows it.
 _PROPERTY = re.compile(
     r"(?:background(?:-color)?|color|font(?:-(?:family|size|style|variant|weight))?|line-height|letter-spacing"
     r"|text-(?:align|decoration|indent|transform)|vertical-align|white-space|word-(?:break|spacing|wrap)|overflow-wrap"
