@@ -16,7 +16,7 @@ _GROUPS = {False: "owners of mailboxes", True: "owners at listeners"}
 
 
 def check_names(found: Iterable[Draft]) -> dict[Key, Draft]:
-    """Return the first draft of each name; at the others it is noted that they need another name."""
+    """Return the first draft of each name; every other draft of that name gets a mistake."""
     first: dict[Key, Draft] = {}
     for draft in found:
         other = first.setdefault(draft.key, draft)
@@ -60,7 +60,7 @@ class Claims:
                 self._exact.setdefault((claim.group, pattern), claim)
 
     def rivals(self, draft: Draft) -> Iterator[tuple[KeyPath, str]]:
-        """Yield what the draft claims and another profile has: where in the draft's table, and words."""
+        """Yield each claim of the draft that another profile has: the key's path in the table, and words."""
         mine = _of_draft(draft)
         for other in self._listening:
             if mine.listen is not None and other.key != mine.key and _clash(mine.listen, other.listen or ""):
@@ -74,7 +74,7 @@ class Claims:
                     yield (name, index), f'{name}: "{pattern}" is claimed as exactly by {says}{other.where}'
 
     def _rivals(self, group: str, pattern: str) -> Iterator[tuple[str, _Claim]]:
-        """Find equally exact patterns: an address of both would be the one's or the other's by chance."""
+        """Find equally exact patterns that overlap: which profile serves an address of both would be chance."""
         if "*" not in pattern:
             if (group, pattern) in self._exact:
                 yield pattern, self._exact[group, pattern]
@@ -109,7 +109,7 @@ def _of_profile(profile: Profile) -> _Claim:
 
 
 def _clash(one: str, other: str) -> bool:
-    """Whether two addresses are one, or one of them is every address of the machine at the other's port."""
+    """Whether two listeners cannot both bind: the addresses are equal, or one is all addresses with the same port."""
     host, _, port = one.rpartition(":")
     other_host, _, other_port = other.rpartition(":")
     everywhere = "[::]" if host.startswith("[") else "0.0.0.0"  # noqa: S104  # nothing is bound here

@@ -205,7 +205,7 @@ def _validate(
         return settings
     wrong = {path[0] for path, _ in found if path}
     try:
-        # What several keys are together is looked at only where each is right by itself: look again without the others.
+        # Checks of several keys together need keys that are right by themselves: run them again without the wrong keys.
         model.model_validate({key: value for key, value in table.items() if key not in wrong})
     except ValidationError as error:
         found += [(path, words) for path, words in explain(error, known) if not path and (path, words) not in found]
@@ -221,7 +221,7 @@ def _mentioned(words: str, table: Mapping[str, Any]) -> KeyPath:
 
 
 def _check_secrets(draft: Draft, model: type[Settings]) -> None:
-    """Look whether each secret is where it is said to be; its value is read and forgotten."""
+    """Check that each secret can be read; its value is not kept."""
     for key, info in keys(model).items():
         path = tuple(key.split("."))
         reference = _at(draft.table, path)
@@ -241,7 +241,7 @@ def _check_secrets(draft: Draft, model: type[Settings]) -> None:
 
 
 def _check_files(draft: Draft, model: type[Settings]) -> None:
-    """Look whether each file that is named can be read: certificates, keys, authorities."""
+    """Check that each file that is named can be read: certificates, keys, authorities."""
     for key, info in model.model_fields.items():
         name = draft.table.get(key)
         if Path not in get_args(info.annotation) or not isinstance(name, str):
@@ -266,8 +266,8 @@ def _at(table: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def _check_after(draft: Draft, kind: MailboxKind[Any]) -> None:
-    """Look whether this kind of mailbox can do to its mail what is asked for."""
-    # Looked at in the table, for other keys may be wrong; what is no `after` at all is told already.
+    """Check that this kind of mailbox can do what `after` asks for."""
+    # Read from the table, since other keys may be wrong; a value that is no `after` at all is told already.
     action = str(draft.table.get("after", "keep")).partition(":")[0]
     if action in get_args(Action) and action not in kind.can:
         *others, last = (one for one in get_args(Action) if one in kind.can)
@@ -276,14 +276,14 @@ def _check_after(draft: Draft, kind: MailboxKind[Any]) -> None:
 
 
 def _check_listener(draft: Draft) -> None:
-    """Answering 250 ends the mail's life elsewhere, so what the rule would ignore must be kept by somebody else."""
+    """Check a listener: it answers 250, so mail that the rule ignores is lost unless the mail server keeps it."""
     if "after" in draft.table:
         draft.wrong(("after",), "after means nothing here: a listener is handed mail and has no mailbox to tidy")
     if draft.table.get("start", "all") != "all":
         draft.wrong(("start",), "start means nothing here: a listener takes all that it is handed")
     if draft.table.get("role") == "forward":
         return  # what is forwarded lies in the forwarder's own mailbox
-    # Looked at in the table, for the settings may be wrong elsewhere; what is neither true nor false is told already.
+    # Read from the table, since other settings may be wrong; a value that is neither true nor false is told already.
     is_copy = draft.table.get("copy", False) is not False
     if isinstance(draft.keys, IncomingKeys) and draft.keys.rule != Rule.ALL and not is_copy:
         draft.wrong(

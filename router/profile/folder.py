@@ -56,7 +56,7 @@ def read_folder(folder: Path, running: Profiles = _NONE) -> Reading:
     """Read every `*.toml` of the folder; a mistake in one profile does not keep the others from running.
 
     A profile that is `running` and is now broken, or is no longer found in a file that is unclear, is kept as it was.
-    Of two profiles that cannot run together, the one is broken that is new, or else has changed, or else comes later.
+    Of two profiles that cannot run together, the new one is broken; else the changed one; else the later one.
     Raises ProfileErrors if the folder cannot be read.
     """
     found: list[Draft] = []
@@ -142,7 +142,7 @@ def _choose(found: Sequence[Draft], unclear: frozenset[str], running: Profiles) 
 
 
 def _agree(candidates: Sequence[Draft], old: Mapping[Key, Profile], kept: set[Key]) -> tuple[Claims, set[Draft]]:
-    """Choose the drafts whose claims nobody has, the first ones first. Adds to `kept` what these keep from changing."""
+    """Choose, in order, the drafts whose claims are free. A running profile that is refused is added to `kept`."""
     claims = Claims(old[key] for key in kept)
     chosen: set[Draft] = set()
     for draft in candidates:
@@ -152,7 +152,7 @@ def _agree(candidates: Sequence[Draft], old: Mapping[Key, Profile], kept: set[Ke
             claims.add(draft)
             chosen.add(draft)
         elif draft.key in old:
-            kept.add(draft.key)  # what it claims as it was may have been given to another already: choose anew
+            kept.add(draft.key)  # its old claims may have gone to another draft already: choose anew
             return _agree(candidates, old, kept)
     return claims, chosen
 

@@ -1,4 +1,4 @@
-"""What an incoming profile's role asks of its keys: whose mail it brings is said in one way or the other."""
+"""What the role of an incoming profile requires: `owners`, or `forwarders` and who vouches for them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _OF_FORWARD = ("forwarders", "address", "allow_unverified")
 
 
 def check_role(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[KeyPath, str]]:
-    """Yield where in the table each mistake is, and its words; the table's other keys may be wrong by themselves."""
+    """Yield each mistake: the key's path in the table, and words. Other keys of the table may be wrong, too."""
     role = table.get("role", "mailbox")
     if role == "mailbox":
         yield from _missing(table, "owners")
@@ -33,7 +33,7 @@ def check_role(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[Key
 
 
 def _check_owners(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Where nothing differs by mailbox, each owner would be given the mail of the same one."""
+    """Check that several owners do not share one mailbox: without a placeholder, each would get the same mail."""
     owners = table.get("owners")
     several = isinstance(owners, list) and (len(owners) > 1 or any("*" in str(owner) for owner in owners))
     opening = [text for path, text in _texts(table) if "password" not in path]

@@ -30,7 +30,7 @@ _BARE: Final = re.compile(r"[^\s\[\]{}=,\"'#]")
 _VALUE: Final = re.compile(r"(?:\{\w+\}|[^\s\[\]{}=,\"'#])*")
 _LINE: Final = re.compile(r"[^#]*")
 _STATEMENT: Final = re.compile(r"\s*[\w.-]+\s*=\s*+(?![\[\"']|\{(?!\w+\}))")
-"""A key whose value is alone in its line: neither in quotes, nor an array or a table."""
+"""A key whose value takes the rest of the line: not in quotes, no array, no table."""
 _KEY: Final = re.compile(r"([A-Za-z0-9_-]+)\s*=[^=]*$")
 _CURLY_QUOTES: Final = "“”„‟«»‘’‚"  # noqa: RUF001  # what word processors make of quotes
 
@@ -59,7 +59,7 @@ def explain_syntax(text: str, message: str, known: Mapping[str, FieldInfo]) -> t
 
 
 def _value_start(line: str, at: int) -> int | None:
-    """Find where the value begins that the parser did not understand at this place; None where there is none."""
+    """Find the start of the value in which the parser failed at this column; None if it failed elsewhere."""
     if statement := _STATEMENT.match(line):
         return statement.end()
     if placeholder := re.search(r"\{\w+$", line[:at]):  # user = {mailbox}

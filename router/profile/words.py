@@ -18,7 +18,7 @@ SCALARS: Final[Mapping[type[bool | int | float], str]] = {
     int: "must be a whole number",
     float: "must be a number",
 }
-"""What a value must be that stands without quotes, by its type."""
+"""Words for what a value without quotes must be, by its type."""
 
 _WORDS = {
     "bool_parsing": SCALARS[bool],
@@ -37,13 +37,13 @@ _WORDS = {
     "tuple_type": 'must be a list, such as ["one", "two"]',
 }
 RENAMED = {"auth.authorise": "auth.act_as"}
-"""Keys that had another name, by that name: they are told, and not accepted."""
+"""Keys that were renamed: old name → new name. The old name is a mistake that tells the new one."""
 
 _RANGES = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 
 def explain(error: ValidationError, known: Mapping[str, FieldInfo]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield where in the table each mistake is, and its words.
+    """Yield each mistake: the key's path in the table, and words.
 
     `known` are all keys that could stand in the table. A key that seems to be misspelled is not told missing as well.
     """
@@ -60,7 +60,7 @@ def explain(error: ValidationError, known: Mapping[str, FieldInfo]) -> Iterator[
 
 
 def loose(table: Mapping[str, Any], known: Mapping[str, FieldInfo]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield what pydantic takes for a number or a truth though it is none: "993" and 1 for true."""
+    """Yield values of the wrong type that pydantic converts: "993" for 993, or 1 for true."""
     for key, field in known.items():
         path = tuple(key.split("."))
         value: Any = table
