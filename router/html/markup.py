@@ -56,7 +56,7 @@ _ENDS |= {name: frozenset({"p", "dt", "dd"}) for name in ("dt", "dd")}
 _ENDS |= {"li": frozenset({"p", "li"}), "option": frozenset({"option"})}
 
 
-# Elements that may hold only rows and cells. A parser moves anything else before the table, piece by piece, and searches
+# Elements that may hold only rows and cells. A parser moves anything else before the table, piece by piece, and seeks
 # the place each time: 5 s for 150,000 pieces. So each run of such pieces gets a cell.
 _TABLE = words("table tbody thead tfoot tr")
 _OF_TABLE = words("tbody thead tfoot tr td th caption colgroup col")
