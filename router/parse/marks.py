@@ -95,7 +95,7 @@ def _mark(lines: Sequence[str], quoted: Sequence[bool], kinds: list[Kind | None]
 
 
 def _beside_quote(quoted: Sequence[bool], kinds: Sequence[Kind | None], number: int) -> bool:
-    """Whether a line that begins with a name and ">", or with "|", has another beside it: a lone one may be anything."""
+    """Whether a line that begins with a name and ">", or with "|", has another beside it: alone it may be anything."""
     return bool((number and kinds[number - 1]) or (number + 1 < len(quoted) and quoted[number + 1]))
 
 

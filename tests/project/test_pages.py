@@ -19,6 +19,15 @@ def test_what_a_page_links_to_is_there(page: str) -> None:
     assert not missing
 
 
+def test_the_words_that_a_decision_quotes_are_in_its_file() -> None:
+    page = (ROOT / "docs/decisions.md").read_text(encoding="utf-8")
+    rows = re.findall(r'^\| .+ \| \[(.+)\]\(\.\./(.+)\) \| "(.+)" \|$', page, re.MULTILINE)
+    assert len(rows) == page.count("](../")
+    for shown, file, words in rows:
+        assert shown == file
+        assert words in " ".join(re.sub("# ", "", (ROOT / file).read_text(encoding="utf-8")).split()), file
+
+
 def test_every_file_that_the_architecture_names_is_there() -> None:
     named = set(re.findall(r"`((?:router|transports|tests)/[\w/.]*)`", ARCHITECTURE))
     assert len(named) > 40
