@@ -11,7 +11,7 @@ import typer
 from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import ProfileErrors, UnknownName
-from router.model import Attachment, Classification, Rule, Unwrapped
+from router.model import Classification, Packed, Rule, Unwrapped
 from router.operations import explain as operation
 from router.operations.explain import Explained
 from router.profile import IncomingProfile, Profiles
@@ -118,8 +118,8 @@ def _document(explained: Explained) -> dict[str, Any]:
         "headers": explained.headers,
         "classification": asdict(explained.classification),
         "attachments": [
-            asdict(attachment) | {"content": None, "size": len(attachment.content)}
-            for attachment in message.attachments
+            asdict(attachment) | {"content": None, "sha256": attachment.sha256.hex()}
+            for attachment in explained.attachments
         ],
     }
     if decision is not None:
@@ -147,7 +147,7 @@ def _show(explained: Explained) -> None:
     _row("tokens", ", ".join(message.tokens))
     if message.html is not None:
         _row("html", f"{len(message.html)} characters")
-    for attachment in message.attachments:
+    for attachment in explained.attachments:
         _row("attached", _described(attachment))
     for words in _kinds(explained.classification):
         _row("kind", words)
@@ -185,6 +185,6 @@ def _row(what: str, words: str) -> None:
         say(f"  {what:<10}  {words}")
 
 
-def _described(attachment: Attachment) -> str:
+def _described(attachment: Packed) -> str:
     inline = ", inline" if attachment.inline else ""
-    return f"{attachment.filename} ({attachment.media_type}, {len(attachment.content)} bytes{inline})"
+    return f"{attachment.filename} ({attachment.media_type}, {attachment.size} bytes{inline})"

@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 
 from router.decide.state import State
 from router.model import Decision, Disposition, Email, Facts
-from router.parse.marks import find_marks
-from router.parse.subject import is_forward
 
 # The range that calendars in a CRM can show. A date within it is kept as its sender claims, true or not.
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,7 +33,7 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         calendar=copy.classification.calendar,
         flags=(*state.flags, *message.flags),
         defects=message.defects,
-        text_marks=find_marks(message.text or "", forwarded=is_forward(message.subject)),
+        text_marks=copy.text_marks,
         raw_headers=message.raw_headers,
     )
     report = copy.classification.report if state.method == "report" else None

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from router.classify import classify
 from router.model import Reading
 from router.parse.message import parse
+from router.parse.reading import reading_of
 
 
 def read(content: bytes, recipients: Sequence[str], authserv: str | None) -> Reading:
     """Read a message. `recipients` are those of its envelope; the Authentication-Results of `authserv` are believed."""
     message = parse(content, recipients)
-    return Reading(message, classify(message, authserv), message.key)
+    return reading_of(message, classify(message, authserv))

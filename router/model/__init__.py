@@ -13,7 +13,7 @@ from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
-from router.model.reading import Predecided, Reading, Unreadable
+from router.model.reading import Packed, Predecided, Reading, Unreadable
 from router.model.served import ServedProfile
 from router.model.tracking import Disposition, Rule
 
@@ -39,6 +39,7 @@ __all__ = [
     "Original",
     "Outgoing",
     "Owner",
+    "Packed",
     "Party",
     "Predecided",
     "Reading",

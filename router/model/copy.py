@@ -7,8 +7,8 @@ from uuid import UUID
 
 from router.model.classification import Classification
 from router.model.forward import Forward
-from router.model.message import Message
-from router.model.reading import Predecided, Reading, Unreadable
+from router.model.message import Mark, Message
+from router.model.reading import Packed, Predecided, Reading, Unreadable
 from router.model.tracking import Rule
 
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
@@ -47,12 +47,12 @@ class Copy:
 
     @property
     def judged(self) -> bool:
-        """Whether the copy is judged by what it says. Only then has it `message`, `classification` and `key`."""
+        """Whether the copy is judged by what it says. Only then has it a message, and what was worked out of it."""
         return isinstance(self.reading, Reading)
 
     @property
     def message(self) -> Message:
-        """The message of a judged copy."""
+        """The message of a judged copy, without its attachments."""
         return self._read().message
 
     @property
@@ -64,6 +64,16 @@ class Copy:
     def key(self) -> bytes:
         """The key of a judged copy's message (32 bytes)."""
         return self._read().key
+
+    @property
+    def text_marks(self) -> tuple[Mark, ...]:
+        """Where the text of a judged copy's message quotes or signs."""
+        return self._read().text_marks
+
+    @property
+    def attachments(self) -> tuple[Packed, ...]:
+        """The attachments of a judged copy's message."""
+        return self._read().attachments
 
     @property
     def outer_place(self) -> "Place":

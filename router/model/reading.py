@@ -1,22 +1,43 @@
 """What reading a message came to: its contents and kind, or why there is nothing to judge."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from router.model.classification import Classification
-from router.model.message import Message
+from router.model.message import Mark, Message
 from router.model.tracking import Disposition
 
 
-class Reading(NamedTuple):
-    """A message as it was read, its kind, and its `Message.key` (32 bytes).
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An attachment as it will be stored: `content` in its `encoding`, under the `sha256` of what it is decoded.
 
-    Whoever reads the message computes the key too, since that can take as long as hashing all of it.
+    `size` is that of the decoded content, in bytes. The rest is as in `Attachment`.
+    """
+
+    filename: str
+    media_type: str
+    size: int
+    sha256: bytes
+    encoding: Literal["identity", "zlib"]
+    content: bytes
+    content_id: str | None = None
+    inline: bool = False
+    original_filename: str | None = None
+
+
+class Reading(NamedTuple):
+    """A message as it was read, its kind, its `Message.key` (32 bytes), and the marks of its text.
+
+    It holds all that takes a processor's time, worked out once for all copies. The `message` in it has no attachments:
+    they are packed.
     """
 
     message: Message
     classification: Classification
     key: bytes
+    text_marks: tuple[Mark, ...] = ()
+    attachments: tuple[Packed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

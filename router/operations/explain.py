@@ -12,7 +12,7 @@ from router.errors import DatabaseError, UnknownName
 from router.incoming.copies import Addressee, make_copy, read_each
 from router.incoming.forward import trust_of
 from router.incoming.read import read
-from router.model import Classification, Decision, Message, Reading, Rule, Unreadable, Unwrapped, normalize
+from router.model import Classification, Decision, Message, Packed, Reading, Rule, Unreadable, Unwrapped, normalize
 from router.parse.headers import raw_text
 from router.profile import IncomingProfile, Profiles
 from router.repository import inbox
@@ -45,6 +45,11 @@ class Explained:
     def classification(self) -> Classification:
         """The kind of the message."""
         return Classification() if isinstance(self.reading, Unreadable) else self.reading.classification
+
+    @property
+    def attachments(self) -> Sequence[Packed]:
+        """The attachments of the message."""
+        return () if isinstance(self.reading, Unreadable) else self.reading.attachments
 
     @property
     def headers(self) -> Sequence[tuple[str, str]]:

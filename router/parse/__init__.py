@@ -3,6 +3,7 @@
     message ─┬▶ headers ─▶ addresses
              └▶ structure (the tree of MIME parts) ─▶ bodies ─▶ transfer, charset, body (what a reader is shown)
     subject, marks   what a subject says, and which parts of a text are quotes or signatures
+    reading          what is worked out of a message once, for all its copies
 
 Nothing here raises for what a message holds: what could not be read is said in `defects`.
 """

@@ -1,51 +1,23 @@
-"""Attachments and their contents: each content is stored once, under its SHA-256, compressed where that pays."""
+"""Attachments and their contents: each content is stored once, under its SHA-256, packed as it comes."""
 
 import asyncio
-import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 from uuid import UUID
 
 from asyncpg import Record
 
 from router.errors import ContentRefused
-from router.model import Attachment, Copy
+from router.model import Attachment, Packed
 from router.repository.database import Connection, Database
 
 MOST_BYTES = 100 << 20
 """What the attachments of one outgoing email may be together, decoded; relays take far less."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An attachment as it will be stored; `content` in its `encoding`."""
-
-    attachment: Attachment
-    sha256: bytes
-    encoding: Literal["identity", "zlib"]
-    content: bytes
-
-
-def prepare(copies: Sequence[Copy]) -> dict[UUID, list[Stored]]:
-    """Hash and compress, by the copies' ids; for a thread, before a transaction: PostgreSQL's compression is slow."""
-    return {copy.id: [_stored(attachment) for attachment in copy.message.attachments] for copy in copies if copy.judged}
-
-
-def _stored(attachment: Attachment) -> Stored:
-    content = attachment.content
-    digest = hashlib.sha256(content).digest()
-    # Most large attachments are compressed already; a sample tells, without the work for the whole.
-    sample = content[:65536]
-    if len(zlib.compress(sample, 1)) > 0.9 * len(sample):
-        return Stored(attachment, digest, "identity", content)
-    return Stored(attachment, digest, "zlib", zlib.compress(content, 1))
-
-
-async def write_attachments(connection: Connection, attached: Mapping[UUID, Sequence[Stored]]) -> None:
+async def write_attachments(connection: Connection, attached: Mapping[UUID, Sequence[Packed]]) -> None:
     """Store the attachments of new emails; a content that is there already is not sent again."""
-    blobs = {stored.sha256: stored for of_email in attached.values() for stored in of_email}
+    blobs = {packed.sha256: packed for of_email in attached.values() for packed in of_email}
     if not blobs:
         return
     rows = await connection.fetch("SELECT sha256 FROM crm.blob WHERE sha256 = ANY($1::bytea[])", list(blobs))
@@ -56,9 +28,9 @@ async def write_attachments(connection: Connection, attached: Mapping[UUID, Sequ
             INSERT INTO crm.blob (sha256, encoding, content)
             SELECT * FROM unnest($1::bytea[], $2::text[], $3::bytea[]) ON CONFLICT DO NOTHING
             """,
-            [stored.sha256 for stored in missing],
-            [stored.encoding for stored in missing],
-            [stored.content for stored in missing],
+            [packed.sha256 for packed in missing],
+            [packed.encoding for packed in missing],
+            [packed.content for packed in missing],
         )
     await connection.copy_records_to_table(
         "attachment",
@@ -69,12 +41,11 @@ async def write_attachments(connection: Connection, attached: Mapping[UUID, Sequ
         ],
         records=[
             (
-                email_id, position, stored.attachment.filename, stored.attachment.original_filename,
-                stored.attachment.media_type, len(stored.attachment.content), stored.attachment.content_id,
-                stored.attachment.inline, stored.sha256,
+                email_id, position, packed.filename, packed.original_filename, packed.media_type, packed.size,
+                packed.content_id, packed.inline, packed.sha256,
             )
             for email_id, of_email in attached.items()
-            for position, stored in enumerate(of_email)
+            for position, packed in enumerate(of_email)
         ],
     )  # fmt: skip
 

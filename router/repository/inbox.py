@@ -10,7 +10,7 @@ from uuid import UUID
 
 from router.errors import LeaseLost
 from router.model import Copy, Decision, Disposition, Facts, Rule
-from router.repository.attachments import Stored, prepare, write_attachments
+from router.repository.attachments import write_attachments
 from router.repository.database import Connection, Database
 from router.repository.facts import read_facts
 from router.repository.jsonb import as_calendar, as_envelope, as_rows
@@ -47,38 +47,34 @@ async def promote(database: Database, batch: Batch, decide: Decide) -> list[Deci
     Raises LeaseLost if another process holds the source now, ContentRefused if PostgreSQL cannot hold one of the
     messages, DatabaseAway if the same batch may succeed later, and what `decide` raises. Nothing is committed then.
     """
-    stored = await asyncio.to_thread(prepare, batch.copies)
     async with database.transaction() as connection:
         if batch.lease is not None:
             await _advance(connection, batch.lease, batch.cursor)
         if not batch.copies:
             return []
-        return await _promote(connection, batch, stored, decide)
+        return await _promote(connection, batch, decide)
 
 
 async def try_out(database: Database, copy: Copy, decide: Decide) -> None:
     """Promote one copy and roll back, to see whether it can be promoted. Raises as `promote` does."""
-    stored = await asyncio.to_thread(prepare, [copy])
     async with database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
-            await _promote(connection, Batch([copy], keeps=True), stored, decide)
+            await _promote(connection, Batch([copy], keeps=True), decide)
         finally:
             await transaction.rollback()
 
 
-async def _promote(
-    connection: Connection, batch: Batch, stored: Mapping[UUID, Sequence[Stored]], decide: Decide
-) -> list[Decision]:
+async def _promote(connection: Connection, batch: Batch, decide: Decide) -> list[Decision]:
     facts = await read_facts(connection, batch.copies)
-    decisions = await asyncio.to_thread(decide, batch.copies, facts)  # marking quotes is work for the processor
+    decisions = await asyncio.to_thread(decide, batch.copies, facts)
     new = [
         (copy, decision)
         for copy, decision in zip(batch.copies, decisions, strict=True)
         if (copy.source_id, copy.place) not in facts.decided.places
     ]
-    await _write_emails(connection, new, stored)
+    await _write_emails(connection, new)
     await _write_decisions(connection, new, batch)
     overtaken = await _mark_duplicates(connection, new)
     receipts = await _write_receipts(connection, new)
@@ -127,9 +123,7 @@ async def _advance(connection: Connection, lease: Lease, cursor: Cursor | None) 
         raise LeaseLost(f"source {lease.source_id} is held by another process now")
 
 
-async def _write_emails(
-    connection: Connection, new: Sequence[Decided], stored: Mapping[UUID, Sequence[Stored]]
-) -> None:
+async def _write_emails(connection: Connection, new: Sequence[Decided]) -> None:
     promoted = [(copy, decision.email) for copy, decision in new if decision.email is not None]
     if not promoted:
         return
@@ -172,7 +166,7 @@ async def _write_emails(
             for party in decision.parties
         ],
     )
-    await write_attachments(connection, {email.id: stored.get(copy.id, ()) for copy, email in promoted})
+    await write_attachments(connection, {email.id: copy.attachments for copy, email in promoted})
 
 
 async def _write_decisions(connection: Connection, new: Sequence[Decided], batch: Batch) -> None:
@@ -218,7 +212,7 @@ async def _write_decisions(connection: Connection, new: Sequence[Decided], batch
             [copy.source_id for copy in kept],
             [copy.place.validity for copy in kept],
             [copy.place.id for copy in kept],
-            [zlib.compress(copy.content, 1) for copy in kept],
+            [zlib.compress(copy.content, 0) for copy in kept],  # level 0: no work for the processor in a transaction
             _KEEP_CONTENT,
         )
 

@@ -7,8 +7,9 @@ is looked for in an original: what was forwarded to the forwarder is part of it.
 from collections.abc import Callable
 
 from router.classify import classify
-from router.model import Message, Original, Reading, Unwrapped
+from router.model import Message, Original, Unwrapped
 from router.parse.message import parse
+from router.parse.reading import reading_of
 from router.unwrap.attached import find_attached
 from router.unwrap.found import Found
 from router.unwrap.inline import find_inline
@@ -54,7 +55,7 @@ def _read(original: bytes | Message) -> Original:
     message = original if isinstance(original, Message) else parse(original)
     content = b"" if isinstance(original, Message) else original
     # Nobody vouches for it: its sender may have written any Authentication-Results in it.
-    return Original(content, Reading(message, classify(message), message.key))
+    return Original(content, reading_of(message, classify(message)))
 
 
 def _guarded(form: Callable[[Message, bytes], Found | None], outer: Message, content: bytes) -> Found | None:

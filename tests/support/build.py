@@ -19,6 +19,7 @@ from router.model import (
     message_id_hash,
 )
 from router.parse.message import parse
+from router.parse.reading import reading_of
 from transports.base import Place
 
 NOW = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
@@ -41,7 +42,7 @@ def mail(body: str = "Hello", **headers: str) -> bytes:
 
 def reading(message: Message, classification: Classification | None = None) -> Reading:
     """What reading a message came to; of no particular kind unless told."""
-    return Reading(message, classification or Classification(), message.key)
+    return reading_of(message, classification or Classification())
 
 
 def copy(

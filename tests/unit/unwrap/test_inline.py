@@ -124,7 +124,7 @@ def test_t89_files_of_the_forward_are_the_originals() -> None:
     found = unwrap(mail, Trust(("*@in.test",), None))
     assert found.form == "inline"
     assert found.originals[0].content == b""
-    assert [one.filename for one in found.originals[0].reading.message.attachments] == ["offer.html"]
+    assert [one.filename for one in found.originals[0].reading.attachments] == ["offer.html"]
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_t90_a_journal_report_without_its_original_is_held() -> None:
 def test_t91_what_is_forwarded_within_is_part_of_the_original() -> None:
     found = unwrap(forwarding(ULLA, [forwarding("karl@kunde.test", [INNER])]), ANYBODY)
     assert subjects(found) == ["Fwd: see there"]
-    assert [one.media_type for one in found.originals[0].reading.message.attachments] == ["message/rfc822"]
+    assert [one.media_type for one in found.originals[0].reading.attachments] == ["message/rfc822"]
 
 
 def test_a_mail_without_a_forward_says_so() -> None:
