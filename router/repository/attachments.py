@@ -10,36 +10,40 @@ from asyncpg import Record
 from router.errors import ContentRefused
 from router.model import Attachment, Packed
 from router.repository.database import Connection, Database
+from router.repository.round_trip import Writes
 
 MOST_BYTES = 100 << 20
 """What the attachments of one outgoing email may be together, decoded; relays take far less."""
 
 
-async def write_attachments(connection: Connection, attached: Mapping[UUID, Sequence[Packed]]) -> None:
-    """Store the attachments of new emails; a content that is there already is not sent again."""
-    blobs = {packed.sha256: packed for of_email in attached.values() for packed in of_email}
-    if not blobs:
-        return
-    rows = await connection.fetch("SELECT sha256 FROM crm.blob WHERE sha256 = ANY($1::bytea[])", list(blobs))
-    missing = [blobs[digest] for digest in sorted(blobs.keys() - {row["sha256"] for row in rows})]
-    if missing:
-        await connection.execute(
-            """
-            INSERT INTO crm.blob (sha256, encoding, content)
-            SELECT * FROM unnest($1::bytea[], $2::text[], $3::bytea[]) ON CONFLICT DO NOTHING
-            """,
-            [packed.sha256 for packed in missing],
-            [packed.encoding for packed in missing],
-            [packed.content for packed in missing],
-        )
-    await connection.copy_records_to_table(
-        "attachment",
-        schema_name="crm",
-        columns=[
-            "email_id", "position", "filename", "original_filename", "media_type", "size", "content_id", "inline",
-            "sha256",
-        ],
-        records=[
+Attached = Mapping[UUID, Sequence[Packed]]
+"""The attachments of emails, by these emails' ids."""
+
+
+async def missing_contents(connection: Connection, attached: Attached) -> list[Packed]:
+    """Return those whose content is not stored yet, each content once; the others need not be sent again."""
+    contents = {packed.sha256: packed for of_email in attached.values() for packed in of_email}
+    rows = await connection.fetch("SELECT sha256 FROM crm.blob WHERE sha256 = ANY($1::bytea[])", list(contents))
+    return [contents[digest] for digest in sorted(contents.keys() - {row["sha256"] for row in rows})]
+
+
+def write_attachments(writes: Writes, attached: Attached, missing: Sequence[Packed]) -> None:
+    """Store the attachments of new emails, and the contents that are missing."""
+    writes.insert(
+        "contents",
+        "crm.blob",
+        {"sha256": "bytea", "encoding": "text", "content": "bytea"},
+        [(packed.sha256, packed.encoding, packed.content) for packed in missing],
+        "ON CONFLICT DO NOTHING",
+    )
+    writes.insert(
+        "attachments",
+        "crm.attachment",
+        {
+            "email_id": "uuid", "position": "int", "filename": "text", "original_filename": "text",
+            "media_type": "text", "size": "bigint", "content_id": "text", "inline": "boolean", "sha256": "bytea",
+        },
+        [
             (
                 email_id, position, packed.filename, packed.original_filename, packed.media_type, packed.size,
                 packed.content_id, packed.inline, packed.sha256,

@@ -1,11 +1,10 @@
-"""What is known of a batch of messages: read in a fixed number of queries, each bound to an index.
+"""What is known of a batch of messages: read in two round trips, by queries that are each bound to an index.
 
-The first two queries lock the Message-IDs and keys of the batch in sorted order. So two batches that share a thread or
-a message wait for each other without a deadlock, and the second one reads what the first one wrote.
+The first locks the Message-IDs and keys of the batch in sorted order. So two batches that share a thread or a message
+wait for each other without a deadlock, and the second round trip reads what the first batch wrote.
 """
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from router.model import (
     KEY_VERSION,
@@ -23,6 +22,7 @@ from router.model import (
     message_id_hash,
 )
 from router.repository.database import Connection
+from router.repository.round_trip import Reads
 from transports.base import Place
 
 
@@ -41,22 +41,69 @@ def _tokens_of(copy: Copy) -> tuple[str, ...]:
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     """Lock what these copies share with other batches, and read what the database knows of them."""
     judged = [copy for copy in copies if copy.judged]
-    emails = await _read_emails(connection, judged)
+    emails = await _lock(connection, judged)
+    reads = Reads()
+    _add_emails(reads, judged, emails)
+    _add_records(reads, judged)
+    _add_rules(reads, copies)
+    _add_decided(reads, copies)
+    found = await reads.run(connection)
+    for id_, token, regarding_id, created_at, participants in found["emails"]:
+        emails.by_id[id_] = ThreadEmail(id_, regarding_id, frozenset(participants or ()), created_at)
+        if token:
+            emails.by_token[token] = id_
+    records: dict[str, list[Record]] = {}
+    for address, *record in found["records"]:
+        records.setdefault(address, []).append(Record(*record))
     return Facts(
         emails=emails,
         thread_load=await _read_thread_load(connection, judged, emails),
-        records=await _read_records(connection, judged),
-        rules=await _read_rules(connection, copies),
-        decided=await _read_decided(connection, copies),
+        records={address: tuple(of_address) for address, of_address in records.items()},
+        rules={owner_id: Rule(rule) if rule else None for owner_id, rule in found["rules"]},
+        decided=DecidedBefore(
+            {(source_id, Place(validity, place)) for source_id, validity, place in found["places"]},
+            {(owner_id, key): Disposition(disposition) for owner_id, key, disposition in found["refused"]},
+        ),
     )
 
 
-async def _read_emails(connection: Connection, copies: Sequence[Copy]) -> KnownEmails:
-    emails = KnownEmails(
-        by_message_id=await _lock_message_ids(connection, copies),
-        by_key=await _lock_keys(connection, copies),
+async def _lock(connection: Connection, copies: Sequence[Copy]) -> KnownEmails:
+    """Lock the Message-IDs, and then the keys, of these copies; return the emails that they belong to."""
+    if not copies:
+        return KnownEmails()
+    ids = {message_id for copy in copies for message_id in ids_of(copy)}
+    (row,) = await connection.fetch(
+        """
+        WITH ids AS (
+            INSERT INTO router.message_id (hash) SELECT * FROM unnest($1::bytea[])
+            ON CONFLICT (hash) DO UPDATE SET seen_at = now()
+            RETURNING hash, email_id
+        ), keys AS (
+            INSERT INTO router.message (key, version)
+            -- All batches lock in one order: ids before keys.
+            SELECT key, $4 FROM unnest($3::bytea[]) AS k (key) WHERE (SELECT count(*) FROM ids) >= 0
+            ON CONFLICT (key) DO UPDATE SET seen_at = now()
+            RETURNING key, email_id
+        )
+        SELECT
+            ARRAY(
+                SELECT (hash, email_id) FROM ids WHERE email_id IS NOT NULL
+                UNION ALL
+                SELECT (hash, email_id) FROM router.message_id WHERE hash = ANY($2::bytea[]) AND email_id IS NOT NULL
+            ) AS by_message_id,
+            ARRAY(SELECT (key, email_id) FROM keys WHERE email_id IS NOT NULL) AS by_key
+        """,
+        sorted({message_id_hash(message_id) for message_id in ids}),
+        list({local_id_hash(message_id) for message_id in ids}),
+        sorted({key for copy in copies for key in (copy.key, *copy.message.claimed_keys)}),
+        KEY_VERSION,
     )
-    rows = await connection.fetch(
+    return KnownEmails(by_message_id=dict(row["by_message_id"]), by_key=dict(row["by_key"]))
+
+
+def _add_emails(reads: Reads, copies: Sequence[Copy], emails: KnownEmails) -> None:
+    reads.add(
+        "emails",
         """
         SELECT e.id, e.token, e.regarding_id, e.created_at, p.participants
         FROM (
@@ -71,44 +118,52 @@ async def _read_emails(connection: Connection, copies: Sequence[Copy]) -> KnownE
         list(set(emails.by_message_id.values())),
         list({token for copy in copies for token in _tokens_of(copy)}),
     )
-    for row in rows:
-        participants = frozenset(row["participants"] or ())
-        emails.by_id[row["id"]] = ThreadEmail(row["id"], row["regarding_id"], participants, row["created_at"])
-        if row["token"]:
-            emails.by_token[row["token"]] = row["id"]
-    return emails
 
 
-async def _lock_message_ids(connection: Connection, copies: Sequence[Copy]) -> dict[bytes, UUID]:
-    ids = {message_id for copy in copies for message_id in ids_of(copy)}
-    rows = await connection.fetch(
+def _add_records(reads: Reads, copies: Sequence[Copy]) -> None:
+    reads.add(
+        "records",
         """
-        WITH locked AS (
-            INSERT INTO router.message_id (hash) SELECT * FROM unnest($1::bytea[])
-            ON CONFLICT (hash) DO UPDATE SET seen_at = now()
-            RETURNING hash, email_id
-        )
-        SELECT hash, email_id FROM locked
-        UNION ALL
-        SELECT hash, email_id FROM router.message_id WHERE hash = ANY($2::bytea[])
+        SELECT w.address, r.id, r.kind, r.active, r.owner_id, r.created_at
+        FROM unnest($1::text[]) AS w (address)
+        CROSS JOIN LATERAL (
+            SELECT r.* FROM crm.address AS a JOIN crm.record AS r ON r.id = a.record_id
+            WHERE a.address = w.address LIMIT $2
+        ) AS r
         """,
-        sorted({message_id_hash(message_id) for message_id in ids}),
-        list({local_id_hash(message_id) for message_id in ids}),
+        list({mention.address for copy in copies for mention in copy.message.mentions}),
+        MOST_RECORDS + 1,  # so that "too many" differs from "just enough"
     )
-    return {row["hash"]: row["email_id"] for row in rows if row["email_id"]}
 
 
-async def _lock_keys(connection: Connection, copies: Sequence[Copy]) -> dict[bytes, UUID]:
-    rows = await connection.fetch(
+def _add_rules(reads: Reads, copies: Sequence[Copy]) -> None:
+    reads.add(
+        "rules",
+        "SELECT record_id, tracking_rule FROM crm.owner WHERE record_id = ANY($1::uuid[])",
+        list({copy.owner_id for copy in copies if copy.owner_id}),
+    )
+
+
+def _add_decided(reads: Reads, copies: Sequence[Copy]) -> None:
+    reads.add(
+        "places",
         """
-        INSERT INTO router.message (key, version) SELECT key, $2 FROM unnest($1::bytea[]) AS k (key)
-        ON CONFLICT (key) DO UPDATE SET seen_at = now()
-        RETURNING key, email_id
+        SELECT d.source_id, d.validity, d.place
+        FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (source_id, validity, place)
+        JOIN router.decision AS d USING (source_id, validity, place)
         """,
-        sorted({key for copy in copies for key in (copy.key, *copy.message.claimed_keys)}),
-        KEY_VERSION,
+        [copy.source_id for copy in copies],
+        [copy.place.validity for copy in copies],
+        [copy.place.id for copy in copies],
     )
-    return {row["key"]: row["email_id"] for row in rows if row["email_id"]}
+    reads.add(
+        "refused",
+        """
+        SELECT owner_id, key, disposition FROM router.decision
+        WHERE key = ANY($1::bytea[]) AND disposition IN ('ignored', 'held') AND owner_id IS NOT NULL
+        """,
+        list({copy.key for copy in copies if copy.judged}),
+    )
 
 
 async def _read_thread_load(connection: Connection, copies: Sequence[Copy], emails: KnownEmails) -> ThreadLoad:
@@ -168,55 +223,3 @@ def _named(copy: Copy, emails: KnownEmails) -> list[ThreadEmail]:
     by_id = (emails.of_message_id(message_id) for message_id in ids_of(copy))
     by_token = (emails.of_token(token) for token in _tokens_of(copy))
     return [email for email in (*by_id, *by_token) if email]
-
-
-async def _read_records(connection: Connection, copies: Sequence[Copy]) -> dict[str, tuple[Record, ...]]:
-    rows = await connection.fetch(
-        """
-        SELECT w.address, r.id, r.kind, r.active, r.owner_id, r.created_at
-        FROM unnest($1::text[]) AS w (address)
-        CROSS JOIN LATERAL (
-            SELECT r.* FROM crm.address AS a JOIN crm.record AS r ON r.id = a.record_id
-            WHERE a.address = w.address LIMIT $2
-        ) AS r
-        """,
-        list({mention.address for copy in copies for mention in copy.message.mentions}),
-        MOST_RECORDS + 1,  # so that "too many" differs from "just enough"
-    )
-    records: dict[str, list[Record]] = {}
-    for row in rows:
-        record = Record(row["id"], row["kind"], row["active"], row["owner_id"], row["created_at"])
-        records.setdefault(row["address"], []).append(record)
-    return {address: tuple(found) for address, found in records.items()}
-
-
-async def _read_rules(connection: Connection, copies: Sequence[Copy]) -> dict[UUID, Rule | None]:
-    rows = await connection.fetch(
-        "SELECT record_id, tracking_rule FROM crm.owner WHERE record_id = ANY($1::uuid[])",
-        list({copy.owner_id for copy in copies if copy.owner_id}),
-    )
-    return {row["record_id"]: Rule(row["tracking_rule"]) if row["tracking_rule"] else None for row in rows}
-
-
-async def _read_decided(connection: Connection, copies: Sequence[Copy]) -> DecidedBefore:
-    places = await connection.fetch(
-        """
-        SELECT d.source_id, d.validity, d.place
-        FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (source_id, validity, place)
-        JOIN router.decision AS d USING (source_id, validity, place)
-        """,
-        [copy.source_id for copy in copies],
-        [copy.place.validity for copy in copies],
-        [copy.place.id for copy in copies],
-    )
-    refused = await connection.fetch(
-        """
-        SELECT owner_id, key, disposition FROM router.decision
-        WHERE key = ANY($1::bytea[]) AND disposition IN ('ignored', 'held') AND owner_id IS NOT NULL
-        """,
-        list({copy.key for copy in copies if copy.judged}),
-    )
-    return DecidedBefore(
-        {(row["source_id"], Place(row["validity"], row["place"])) for row in places},
-        {(row["owner_id"], row["key"]): Disposition(row["disposition"]) for row in refused},
-    )

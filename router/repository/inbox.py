@@ -1,25 +1,32 @@
-"""Promote: one batch of copies, one transaction, a number of queries that does not grow with the batch."""
+"""Promote: one batch of copies, one transaction, a number of round trips that does not grow with the batch.
+
+    BEGIN ─▶ lock what the batch shares ─▶ read the facts ─▶ decide ─▶ write ─▶ COMMIT
+
+A batch with attachments asks once more, which of their contents are there; one with reports writes these last.
+"""
 
 import asyncio
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from router.errors import LeaseLost
 from router.model import Copy, Decision, Disposition, Facts, Rule
-from router.repository.attachments import write_attachments
+from router.repository.attachments import missing_contents, write_attachments
 from router.repository.database import Connection, Database
 from router.repository.facts import read_facts
 from router.repository.jsonb import as_calendar, as_envelope, as_rows
 from router.repository.reports import write_reports
+from router.repository.round_trip import Writes
 from router.repository.sources import Lease
 from transports.base import Cursor
 
 Decide = Callable[[Sequence[Copy], Facts], list[Decision]]
 
+_OVERTAKEN = "another copy made it the CRM's since"
 _KEEP_CONTENT = timedelta(days=30)
 
 
@@ -48,10 +55,6 @@ async def promote(database: Database, batch: Batch, decide: Decide) -> list[Deci
     messages, DatabaseAway if the same batch may succeed later, and what `decide` raises. Nothing is committed then.
     """
     async with database.transaction() as connection:
-        if batch.lease is not None:
-            await _advance(connection, batch.lease, batch.cursor)
-        if not batch.copies:
-            return []
         return await _promote(connection, batch, decide)
 
 
@@ -64,31 +67,6 @@ async def try_out(database: Database, copy: Copy, decide: Decide) -> None:
             await _promote(connection, Batch([copy], keeps=True), decide)
         finally:
             await transaction.rollback()
-
-
-async def _promote(connection: Connection, batch: Batch, decide: Decide) -> list[Decision]:
-    facts = await read_facts(connection, batch.copies)
-    decisions = await asyncio.to_thread(decide, batch.copies, facts)
-    new = [
-        (copy, decision)
-        for copy, decision in zip(batch.copies, decisions, strict=True)
-        if (copy.source_id, copy.place) not in facts.decided.places
-    ]
-    await _write_emails(connection, new)
-    await _write_decisions(connection, new, batch)
-    overtaken = await _mark_duplicates(connection, new)
-    receipts = await _write_receipts(connection, new)
-    await _write_events(connection, new, receipts)
-    await write_reports(
-        connection,
-        [
-            (decision.email.correlated_id, decision.report)
-            for _, decision in new
-            if decision.report and decision.email and decision.email.correlated_id
-        ],
-    )
-    await _count(connection, new, overtaken)
-    return decisions
 
 
 async def rehearse(
@@ -106,9 +84,74 @@ async def rehearse(
             await transaction.rollback()
 
 
-async def _advance(connection: Connection, lease: Lease, cursor: Cursor | None) -> None:
-    """Move the cursor. This is the first query: it locks the source, and finds out at once if the lease was lost."""
-    held = await connection.fetchval(
+async def _promote(connection: Connection, batch: Batch, decide: Decide) -> list[Decision]:
+    decisions: list[Decision] = []
+    new: list[Decided] = []
+    if batch.copies:
+        facts = await read_facts(connection, batch.copies)
+        decisions = _overtaken_at_once(batch.copies, await asyncio.to_thread(decide, batch.copies, facts))
+        new = [
+            (copy, decision)
+            for copy, decision in zip(batch.copies, decisions, strict=True)
+            if (copy.source_id, copy.place) not in facts.decided.places
+        ]
+    await _write(connection, batch, new)
+    await write_reports(
+        connection,
+        [
+            (decision.email.correlated_id, decision.report)
+            for _, decision in new
+            if decision.report and decision.email and decision.email.correlated_id
+        ],
+    )
+    return decisions
+
+
+def _overtaken_at_once(copies: Sequence[Copy], decisions: Sequence[Decision]) -> list[Decision]:
+    """Make copies duplicates that were ignored before another copy of the same batch was promoted."""
+    emails = {
+        copy.key: decision.email_id
+        for copy, decision in zip(copies, decisions, strict=True)
+        if decision.disposition is Disposition.PROMOTED
+    }
+    return [
+        replace(
+            decision,
+            disposition=Disposition.DUPLICATE,
+            email_id=emails[copy.key],
+            reasons=(*decision.reasons, _OVERTAKEN),
+        )
+        if decision.disposition is Disposition.IGNORED
+        and decision.rule is not Rule.NONE
+        and copy.judged
+        and copy.key in emails
+        else decision
+        for copy, decision in zip(copies, decisions, strict=True)
+    ]
+
+
+async def _write(connection: Connection, batch: Batch, new: Sequence[Decided]) -> None:
+    """Write all that became of a batch. Raises LeaseLost where another process holds its source now."""
+    writes = Writes()
+    if new:
+        await _write_emails(connection, writes, new)
+        _write_decisions(writes, new, batch)
+        _write_kept(writes, new, batch)
+        _write_receipts(writes, new)
+        _write_events(writes, new)
+        _write_counts(writes, new)
+    if batch.lease is not None:
+        _advance(writes, batch.lease, batch.cursor)
+        if not await writes.run(connection, "id FROM held"):
+            raise LeaseLost(f"source {batch.lease.source_id} is held by another process now")
+    elif new:
+        await writes.run(connection)
+
+
+def _advance(writes: Writes, lease: Lease, cursor: Cursor | None) -> None:
+    """Move the cursor of a source that this process still holds."""
+    writes.add(
+        "held",
         """
         UPDATE router.source
         SET cursor = coalesce($4, cursor), fault = NULL, fault_since = NULL, next_try_at = NULL
@@ -119,24 +162,23 @@ async def _advance(connection: Connection, lease: Lease, cursor: Cursor | None) 
         lease.epoch,
         cursor,
     )
-    if held is None:
-        raise LeaseLost(f"source {lease.source_id} is held by another process now")
 
 
-async def _write_emails(connection: Connection, new: Sequence[Decided]) -> None:
+async def _write_emails(connection: Connection, writes: Writes, new: Sequence[Decided]) -> None:
     promoted = [(copy, decision.email) for copy, decision in new if decision.email is not None]
     if not promoted:
         return
-    await connection.copy_records_to_table(
-        "email",
-        schema_name="crm",
-        columns=[
-            "id", "direction", "status", "message_id", "in_reply_to", "thread_ids", "subject",
-            "text_body", "html_body", "owner_id", "dated_at", "received_at", "regarding_id",
-            "correlated_id", "correlation_method", "flags", "defects", "sent_at", "calendar",
-            "text_marks", "raw_headers",
-        ],
-        records=[
+    writes.insert(
+        "emails",
+        "crm.email",
+        {
+            "id": "uuid", "direction": "text", "status": "text", "message_id": "text", "in_reply_to": "text",
+            "thread_ids": "text[]", "subject": "text", "text_body": "text", "html_body": "text", "owner_id": "uuid",
+            "dated_at": "timestamptz", "received_at": "timestamptz", "regarding_id": "uuid", "correlated_id": "uuid",
+            "correlation_method": "text", "flags": "text[]", "defects": "text[]", "sent_at": "timestamptz",
+            "calendar": "jsonb", "text_marks": "jsonb", "raw_headers": "jsonb",
+        },
+        [
             (
                 email.id, *(("out", "sent") if email.sent else ("in", "received")), email.message_id,
                 email.in_reply_to, email.thread_ids, email.subject, email.text, email.html, email.owner_id,
@@ -148,7 +190,8 @@ async def _write_emails(connection: Connection, new: Sequence[Decided]) -> None:
             for _, email in promoted
         ],
     )  # fmt: skip
-    await connection.execute(
+    writes.add(
+        "keys",
         """
         UPDATE router.message AS m SET email_id = w.email_id
         FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id) WHERE m.key = w.key
@@ -156,34 +199,39 @@ async def _write_emails(connection: Connection, new: Sequence[Decided]) -> None:
         [copy.key for copy, _ in promoted],
         [email.id for _, email in promoted],
     )
-    await connection.copy_records_to_table(
-        "party",
-        schema_name="crm",
-        columns=["email_id", "role", "position", "address", "name", "record_id"],
-        records=[
+    writes.insert(
+        "parties",
+        "crm.party",
+        {
+            "email_id": "uuid", "role": "text", "position": "int", "address": "text", "name": "text",
+            "record_id": "uuid",
+        },
+        [
             (decision.email_id, party.role, party.position, party.address, party.name, party.record_id)
             for _, decision in new
             for party in decision.parties
         ],
-    )
-    await write_attachments(connection, {email.id: copy.attachments for copy, email in promoted})
+    )  # fmt: skip
+    attached = {email.id: copy.attachments for copy, email in promoted if copy.attachments}
+    if attached:
+        write_attachments(writes, attached, await missing_contents(connection, attached))
 
 
-async def _write_decisions(connection: Connection, new: Sequence[Decided], batch: Batch) -> None:
-    if not new:
-        return
+def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch) -> None:
+    """Write the decisions, and make earlier copies duplicates that were ignored before another was promoted."""
     # A copy that is still to be settled has no `settled_at`. A forward can hold several copies in one place; that place
     # is to be settled only if all of them are.
     staying = {copy.outer_place for copy, decision in new if decision.disposition not in batch.settles}
     now = datetime.now(UTC)
-    await connection.copy_records_to_table(
-        "decision",
-        schema_name="router",
-        columns=[
-            "source_id", "validity", "place", "owner_id", "key", "email_id", "disposition", "rule", "reasons",
-            "received_at", "settled_at", "outer_place", "forward",
-        ],
-        records=[
+    writes.insert(
+        "decisions",
+        "router.decision",
+        {
+            "source_id": "bigint", "validity": "text", "place": "text", "owner_id": "uuid", "key": "bytea",
+            "email_id": "uuid", "disposition": "text", "rule": "text", "reasons": "text[]",
+            "received_at": "timestamptz", "settled_at": "timestamptz", "outer_place": "text", "forward": "jsonb",
+        },
+        [
             (
                 copy.source_id, copy.place.validity, copy.place.id, copy.owner_id, copy.key if copy.judged else None,
                 decision.email_id, decision.disposition, decision.rule, decision.reasons, copy.received_at,
@@ -193,7 +241,31 @@ async def _write_decisions(connection: Connection, new: Sequence[Decided], batch
             )
             for copy, decision in new
         ],
+        "RETURNING id, source_id, validity, place, owner_id, email_id, received_at, forward",
     )  # fmt: skip
+    promoted = [(copy.key, decision.email_id) for copy, decision in _promoted(new)]
+    writes.add(
+        "overtaken",
+        """
+        UPDATE router.decision AS d
+        SET disposition = 'duplicate', email_id = w.email_id, reasons = d.reasons || $3::text,
+            -- It is to be settled from now on; but 250 settled a listener's copy, and a forward is settled in any case.
+            settled_at = CASE WHEN s.folder = '' OR d.outer_place IS NOT NULL THEN d.settled_at END
+        FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
+        WHERE d.key = w.key AND d.disposition = 'ignored' AND d.rule <> 'none' AND s.id = d.source_id
+        RETURNING d.id, d.source_id, d.validity, d.place, d.owner_id, d.email_id, d.received_at, d.forward
+        """,
+        [key for key, _ in promoted],
+        [email_id for _, email_id in promoted],
+        _OVERTAKEN,
+    )
+
+
+def _promoted(new: Sequence[Decided]) -> Sequence[Decided]:
+    return [(copy, decision) for copy, decision in new if decision.disposition is Disposition.PROMOTED]
+
+
+def _write_kept(writes: Writes, new: Sequence[Decided], batch: Batch) -> None:
     kept = [
         copy
         for copy, decision in new
@@ -201,57 +273,38 @@ async def _write_decisions(connection: Connection, new: Sequence[Decided], batch
         and copy.content
         and (batch.keeps or decision.rule is Rule.ALL)
     ]
-    if kept:
-        await connection.execute(
-            """
-            INSERT INTO router.kept_content (decision_id, content, expires_at)
-            SELECT d.id, w.content, now() + $5
-            FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[]) AS w (source_id, validity, place, content)
-            JOIN router.decision AS d USING (source_id, validity, place)
-            """,
-            [copy.source_id for copy in kept],
-            [copy.place.validity for copy in kept],
-            [copy.place.id for copy in kept],
-            [zlib.compress(copy.content, 0) for copy in kept],  # level 0: no work for the processor in a transaction
-            _KEEP_CONTENT,
-        )
-
-
-async def _mark_duplicates(connection: Connection, new: Sequence[Decided]) -> Counter[int]:
-    """Make copies duplicates that were ignored before another copy was promoted; return how many, by source."""
-    promoted = [(copy, decision.email_id) for copy, decision in new if decision.disposition is Disposition.PROMOTED]
-    if not promoted:
-        return Counter()
-    rows = await connection.fetch(
+    if not kept:
+        return
+    writes.add(
+        "kept",
         """
-        UPDATE router.decision AS d
-        SET disposition = 'duplicate', email_id = w.email_id,
-            reasons = d.reasons || 'another copy made it the CRM''s since'::text,
-            -- It is to be settled from now on; but 250 settled a listener's copy, and a forward is settled in any case.
-            settled_at = CASE WHEN s.folder = '' OR d.outer_place IS NOT NULL THEN d.settled_at END
-        FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
-        WHERE d.key = w.key AND d.disposition = 'ignored' AND d.rule <> 'none' AND s.id = d.source_id
-        RETURNING d.source_id
+        INSERT INTO router.kept_content (decision_id, content, expires_at)
+        SELECT d.id, w.content, now() + $5
+        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[]) AS w (source_id, validity, place, content)
+        JOIN decisions AS d USING (source_id, validity, place)
         """,
-        [copy.key for copy, _ in promoted],
-        [email_id for _, email_id in promoted],
+        [copy.source_id for copy in kept],
+        [copy.place.validity for copy in kept],
+        [copy.place.id for copy in kept],
+        [zlib.compress(copy.content, 1) for copy in kept],
+        _KEEP_CONTENT,
     )
-    return Counter(row["source_id"] for row in rows)
 
 
-async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> list[tuple[UUID, UUID]]:
-    """Write who received which email; return email and owner of each receipt that is new."""
-    # An email that was erased has decisions still, but gets no receipts.
-    rows = await connection.fetch(
+def _write_receipts(writes: Writes, new: Sequence[Decided]) -> None:
+    """Write who received which email: the owners of this batch, and those whose earlier copies it overtakes."""
+    writes.add(
+        "receipts",
         """
         INSERT INTO crm.receipt (email_id, owner_id, profile, folder, place, received_at, forward)
         SELECT DISTINCT ON (d.email_id, d.owner_id)
             d.email_id, d.owner_id, s.profile, s.folder, concat_ws(':', nullif(d.validity, ''), d.place), d.received_at,
             d.forward
-        FROM router.decision AS d
+        FROM (SELECT * FROM decisions UNION ALL SELECT * FROM overtaken) AS d
         JOIN router.source AS s ON s.id = d.source_id
-        JOIN crm.email AS e ON e.id = d.email_id
-        WHERE d.email_id = ANY($1::uuid[]) AND d.owner_id IS NOT NULL
+        WHERE d.email_id IS NOT NULL AND d.owner_id IS NOT NULL
+            -- An email that was erased has decisions still, but gets no receipts. One of this batch is not seen yet.
+            AND (d.email_id = ANY($1::uuid[]) OR EXISTS (SELECT FROM crm.email AS e WHERE e.id = d.email_id))
         ORDER BY d.email_id, d.owner_id, d.id DESC
         -- A message that a person moved keeps its one receipt, with its new place.
         ON CONFLICT (email_id, owner_id) DO UPDATE
@@ -262,50 +315,52 @@ async def _write_receipts(connection: Connection, new: Sequence[Decided]) -> lis
         -- An inserted row has xmax 0, an updated row has this transaction's id there.
         RETURNING email_id, owner_id, xmax = 0 AS is_new
         """,
-        list({decision.email_id for _, decision in new if decision.email_id}),
+        [decision.email_id for _, decision in _promoted(new)],
     )
-    return [(row["email_id"], row["owner_id"]) for row in rows if row["is_new"]]
 
 
-async def _write_events(connection: Connection, new: Sequence[Decided], receipts: Sequence[tuple[UUID, UUID]]) -> None:
+def _write_events(writes: Writes, new: Sequence[Decided]) -> None:
     """Write an event for every new email, and for every further owner who received one; none for moved mail."""
-    promoted = {
-        decision.email_id: copy.owner_id for copy, decision in new if decision.disposition is Disposition.PROMOTED
-    }
-    told: list[tuple[str, UUID | None]] = [("promoted", email_id) for email_id in promoted]
-    told += [("received", email_id) for email_id, owner_id in receipts if promoted.get(email_id) != owner_id]
-    if told:
-        await connection.execute(
-            "INSERT INTO crm.event (kind, email_id) SELECT * FROM unnest($1::text[], $2::uuid[])",
-            [kind for kind, _ in told],
-            [email_id for _, email_id in told],
-        )
+    promoted = _promoted(new)
+    writes.add(
+        "events",
+        """
+        INSERT INTO crm.event (kind, email_id)
+        SELECT 'promoted', email_id FROM unnest($1::uuid[]) AS p (email_id)
+        UNION ALL
+        SELECT 'received', r.email_id
+        FROM receipts AS r LEFT JOIN unnest($1::uuid[], $2::uuid[]) AS p (email_id, owner_id) USING (email_id, owner_id)
+        WHERE r.is_new AND p.email_id IS NULL
+        """,
+        [decision.email_id for _, decision in promoted],
+        [copy.owner_id for copy, _ in promoted],
+    )
 
 
-async def _count(connection: Connection, new: Sequence[Decided], overtaken: Counter[int]) -> None:
-    """Count dispositions by source. It is the last query, and in sorted order, so that it causes no deadlocks."""
+def _write_counts(writes: Writes, new: Sequence[Decided]) -> None:
+    """Count dispositions by source, in sorted order, so that batches which overtake each other's cause no deadlock."""
     counts: dict[int, Counter[Disposition]] = {}
     for copy, decision in new:
         counts.setdefault(copy.source_id, Counter())[decision.disposition] += 1
-    decided = set(counts)
-    for source_id, number in overtaken.items():
-        changed = {Disposition.DUPLICATE: number, Disposition.IGNORED: -number}
-        counts.setdefault(source_id, Counter()).update(changed)
-    if not counts:
-        return
-    source_ids = sorted(counts)
-    await connection.execute(
+    writes.add(
+        "counts",
         """
         INSERT INTO router.source_count AS c (source_id, promoted, duplicate, ignored, held, dead, last_at)
-        SELECT source_id, promoted, duplicate, ignored, held, dead, CASE WHEN decided THEN now() END
-        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::boolean[])
-            AS w (source_id, promoted, duplicate, ignored, held, dead, decided)
+        SELECT source_id, sum(promoted), sum(duplicate), sum(ignored), sum(held), sum(dead),
+            CASE WHEN bool_or(decided) THEN now() END
+        FROM (
+            SELECT *, true AS decided
+            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+                AS w (source_id, promoted, duplicate, ignored, held, dead)
+            UNION ALL
+            SELECT source_id, 0, 1, -1, 0, 0, false FROM overtaken
+        ) AS w
+        GROUP BY source_id ORDER BY source_id
         ON CONFLICT (source_id) DO UPDATE SET
             promoted = c.promoted + excluded.promoted, duplicate = c.duplicate + excluded.duplicate,
             ignored = c.ignored + excluded.ignored, held = c.held + excluded.held, dead = c.dead + excluded.dead,
             last_at = coalesce(excluded.last_at, c.last_at)
         """,
-        source_ids,
-        *([counts[source_id][disposition] for source_id in source_ids] for disposition in Disposition),
-        [source_id in decided for source_id in source_ids],
+        list(counts),
+        *([of_source[disposition] for of_source in counts.values()] for disposition in Disposition),
     )

@@ -191,7 +191,8 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
         await crm.value("SELECT correlation_method FROM crm.email WHERE message_id = '3@kunde.test'") == "in-reply-to"
     )
     assert any("WITH RECURSIVE up" in query for query in recording.queries)
-    assert len(recording.queries) > 20
+    for part in ("ids AS (INSERT", "AS places", "emails AS (INSERT", "overtaken AS (UPDATE", "receipts AS (INSERT"):
+        assert any(part in re.sub(r"\(\s+", "(", query) for query in recording.queries), part
     plans = {}
     async with recording.connection() as connection, connection.transaction():
         # What can use an index does now, however small the table is, and whatever the arguments are.
@@ -208,8 +209,9 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
                 await connection.execute("DEALLOCATE hot")
     bad = {query: plan for query, plan in plans.items() if re.search(r"Seq Scan on (?!installation|single)", plan)}
     assert not bad, "\n\n".join(f"{query}\n{plan}" for query, plan in bad.items())
-    (overtaken,) = (plan for query, plan in plans.items() if "another copy made it" in query)
-    assert "decision_refused" in overtaken
+    overtaken = [plan for query, plan in plans.items() if "overtaken AS" in query]
+    assert overtaken
+    assert all("decision_refused" in plan for plan in overtaken)
 
 
 async def test_what_is_to_be_settled_is_found_by_an_index_however_much_is_not_due(crm: Crm) -> None:
