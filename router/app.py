@@ -34,6 +34,7 @@ from router.repository.schema import check_schema
 from router.settings import Settings
 from router.supervise import Job, Supervisor
 from router.unwrap import unwrap
+from router.upkeep import keep_up
 from router.web.server import Console
 from router.workers.pool import Workers
 from transports import ListenerSettings
@@ -212,6 +213,7 @@ class Router:
         return {
             "mailboxes": self._job("mailboxes", self._mailboxes.run),
             "sender": self._job("sender", self._send),
+            "upkeep": self._job("upkeep", partial(keep_up, self._database)),
             "metrics": self._job("metrics", partial(sample_queue, self._database)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
             **({"disk": self._disk(self._watch)} if self._watch else {}),

@@ -14,6 +14,9 @@ from router.errors import DatabaseAway
 from router.repository.connect import KEEPALIVE, Server
 from router.repository.faults import translated
 
+_LOCKED_FOR = 3.0
+"""Seconds that we wait for what others lock, such as a transaction that the CRM left open; then it is tried later."""
+
 Connection = PoolConnectionProxy
 """A connection of the pool, as queries take it."""
 
@@ -54,6 +57,8 @@ class Database:
                 server_settings={
                     "application_name": "email-router",
                     "jit": "off",
+                    "email_router.knows_ids": "yes",  # for the trigger crm.know_message_id
+                    "lock_timeout": f"{_LOCKED_FOR * 1000:.0f}ms",
                     "idle_in_transaction_session_timeout": f"{self._patience * 1000:.0f}ms",
                     **KEEPALIVE,
                 },

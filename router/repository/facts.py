@@ -87,9 +87,15 @@ async def _lock(connection: Connection, copies: Sequence[Copy]) -> KnownEmails:
         )
         SELECT
             ARRAY(
-                SELECT (hash, email_id) FROM ids WHERE email_id IS NOT NULL
+                -- The latest first: of the emails of one id, the first keeps it.
+                (
+                    SELECT (hash, email_id) FROM router.known_id
+                    WHERE hash = ANY($1::bytea[] || $2::bytea[]) ORDER BY id DESC
+                )
                 UNION ALL
                 SELECT (hash, email_id) FROM router.message_id WHERE hash = ANY($2::bytea[]) AND email_id IS NOT NULL
+                UNION ALL
+                SELECT (hash, email_id) FROM ids WHERE email_id IS NOT NULL
             ) AS by_message_id,
             ARRAY(SELECT (key, email_id) FROM keys WHERE email_id IS NOT NULL) AS by_key
         """,

@@ -9,12 +9,12 @@ import asyncio
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from router.errors import LeaseLost
-from router.model import Copy, Decision, Disposition, Facts, Rule
+from router.model import Copy, Decision, Disposition, Facts, Rule, message_id_hash
 from router.repository.attachments import missing_contents, write_attachments
 from router.repository.database import Connection, Database
 from router.repository.facts import read_facts
@@ -89,7 +89,7 @@ async def _promote(connection: Connection, batch: Batch, decide: Decide) -> list
     new: list[Decided] = []
     if batch.copies:
         facts = await read_facts(connection, batch.copies)
-        decisions = _overtaken_at_once(batch.copies, await asyncio.to_thread(decide, batch.copies, facts))
+        decisions = await asyncio.to_thread(decide, batch.copies, facts)
         new = [
             (copy, decision)
             for copy, decision in zip(batch.copies, decisions, strict=True)
@@ -105,29 +105,6 @@ async def _promote(connection: Connection, batch: Batch, decide: Decide) -> list
         ],
     )
     return decisions
-
-
-def _overtaken_at_once(copies: Sequence[Copy], decisions: Sequence[Decision]) -> list[Decision]:
-    """Make copies duplicates that were ignored before another copy of the same batch was promoted."""
-    emails = {
-        copy.key: decision.email_id
-        for copy, decision in zip(copies, decisions, strict=True)
-        if decision.disposition is Disposition.PROMOTED
-    }
-    return [
-        replace(
-            decision,
-            disposition=Disposition.DUPLICATE,
-            email_id=emails[copy.key],
-            reasons=(*decision.reasons, _OVERTAKEN),
-        )
-        if decision.disposition is Disposition.IGNORED
-        and decision.rule is not Rule.NONE
-        and copy.judged
-        and copy.key in emails
-        else decision
-        for copy, decision in zip(copies, decisions, strict=True)
-    ]
 
 
 async def _write(connection: Connection, batch: Batch, new: Sequence[Decided]) -> None:
@@ -198,6 +175,22 @@ async def _write_emails(connection: Connection, writes: Writes, new: Sequence[De
         """,
         [copy.key for copy, _ in promoted],
         [email.id for _, email in promoted],
+    )
+    ids: dict[bytes, UUID] = {}
+    for _, email in promoted:
+        if email.message_id:
+            ids.setdefault(message_id_hash(email.message_id), email.id)
+    writes.add(
+        "known",
+        """
+        UPDATE router.message_id AS m SET email_id = w.email_id
+        FROM unnest($1::bytea[], $2::uuid[]) AS w (hash, email_id)
+        -- The first email of an id keeps it, for as long as there is that email.
+        WHERE m.hash = w.hash AND NOT EXISTS (SELECT FROM crm.email AS e WHERE e.id = m.email_id)
+            AND NOT EXISTS (SELECT FROM router.known_id AS k WHERE k.hash = w.hash)
+        """,
+        list(ids),
+        list(ids.values()),
     )
     writes.insert(
         "parties",

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.model import message_id_hash, normalize
+from router.repository.database import Database
+from router.repository.upkeep import file_known_ids
 
 
 @pytest.fixture
@@ -242,7 +244,9 @@ async def test_message_ids_are_hashed_alike_in_sql_and_in_python(sql: "asyncpg.C
         assert await sql.fetchval("SELECT router.message_id_hash($1)", message_id) == message_id_hash(message_id)
 
 
-async def test_a_sent_or_received_email_is_known_by_its_message_id(sql: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def test_a_sent_or_received_email_is_known_by_its_message_id(
+    sql: "asyncpg.Connection[asyncpg.Record]", database: str
+) -> None:
     async def inserted(message_id: str | None, status: str) -> UUID:
         made = await sql.fetchval(
             "INSERT INTO crm.email (direction, status, message_id) VALUES ($1, $2, $3) RETURNING id",
@@ -254,6 +258,8 @@ async def test_a_sent_or_received_email_is_known_by_its_message_id(sql: "asyncpg
         return made
 
     async def known(message_id: str) -> UUID | None:
+        async with Database(database) as opened:
+            await file_known_ids(opened)
         found: UUID | None = await sql.fetchval(
             "SELECT email_id FROM router.message_id WHERE hash = $1", message_id_hash(message_id)
         )

@@ -1,0 +1,33 @@
+"""What the database needs from time to time, in pieces that are small enough that nobody waits for them."""
+
+from router.repository.database import Database
+
+PIECE = 1000
+"""Rows that one piece concerns at most."""
+
+
+async def file_known_ids(database: Database) -> int:
+    """Move Message-IDs that the CRM made known to where all are looked up; return how many there were in this piece.
+
+    They are found before, too, but by two look-ups. The first email of an id keeps it, for as long as there is that
+    email.
+    """
+    async with database.transaction() as connection:
+        moved: int = await connection.fetchval(
+            """
+            WITH moved AS (
+                DELETE FROM router.known_id WHERE id IN (
+                    SELECT id FROM router.known_id ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+                ) RETURNING id, hash, email_id
+            ), filed AS (
+                INSERT INTO router.message_id AS m (hash, email_id)
+                -- Sorted, as everywhere, so that nobody deadlocks.
+                SELECT DISTINCT ON (hash) hash, email_id FROM moved ORDER BY hash, id
+                ON CONFLICT (hash) DO UPDATE SET email_id = excluded.email_id
+                    WHERE m.email_id IS NULL OR NOT EXISTS (SELECT FROM crm.email AS e WHERE e.id = m.email_id)
+            )
+            SELECT count(*) FROM moved
+            """,
+            PIECE,
+        )
+        return moved

@@ -1,0 +1,26 @@
+"""The job that does what the database needs from time to time, whatever mail comes or goes."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from router.errors import DatabaseError
+from router.repository import upkeep
+from router.repository.database import Database
+
+_log = structlog.get_logger(__name__)
+
+EVERY: Final = 5.0
+"""Seconds between two rounds."""
+
+
+async def keep_up(database: Database) -> None:
+    """Do it until canceled, one small piece after another."""
+    while True:
+        try:
+            while await upkeep.file_known_ids(database) == upkeep.PIECE:
+                pass
+        except DatabaseError as error:
+            _log.debug("the database's upkeep waits", reason=str(error))
+        await asyncio.sleep(EVERY)
