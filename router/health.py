@@ -106,10 +106,10 @@ class Health:
         self._counted_as_fault = is_fault
 
     async def _write(self, words: str | None, next_try: datetime | None) -> None:
+        self._noted = _UNKNOWN  # also after a cancellation, or a bug
         try:
             await self._note(words, next_try)
         except DatabaseError as error:
-            self._noted = _UNKNOWN
             self._log.debug("the fault could not be noted", reason=str(error))
         else:
             self._noted = words

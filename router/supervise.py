@@ -1,6 +1,7 @@
 """Keyed tasks: what is wanted runs, what is not is stopped, and what ends by a bug is started again."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -25,22 +26,46 @@ CALM: Final = 5.0
 PATIENCE: Final = 5.0
 """Seconds that `stop` waits for jobs to end, unless told otherwise; one that takes longer ends by itself."""
 
+_TELLING: Final = 5.0  # seconds that the telling of a bug may take; the job starts again, told or not
+
 _log = structlog.get_logger(__name__)
 _sleep = asyncio.sleep
 _BUG: Final = "a bug of the router's own"
+
+
+def end_if_told(error: BaseException) -> None:
+    """Raise CancelledError if the task that calls was cancelled, whatever error its cleanup met since.
+
+    For each loop that tries again after an error: a connection that breaks while it is closed replaces the
+    CancelledError by its own error, and what was told to end would begin anew.
+    """
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return
+    if isinstance(error, asyncio.CancelledError):
+        raise error
+    _log.debug("an error while a job ended", task=task.get_name(), reason=whereabouts(error))
+    raise asyncio.CancelledError from error
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is to run under a key, and the health that tells of its bugs.
 
-    `run` is called anew for each start; it ends when it is cancelled, or returns when there is no more to do. Two jobs
-    of one key are the same where `made_of` is equal: the first then goes on.
+    `run` is called anew for each start; it ends when it is cancelled. That it returns before is a bug, unless it
+    `may_return`: when there is no more to do. Two jobs of one key are the same where `made_of` is equal: the first then
+    goes on. `longest_pause` are the seconds between two starts at most, where LONGEST_PAUSE is too long.
     """
 
     run: Callable[[], Awaitable[None]]
     health: Health
     made_of: object = None
+    may_return: bool = False
+    longest_pause: float = math.inf
+
+
+class Returned(Exception):
+    """A job that is to run until it is cancelled has returned."""
 
 
 class Supervisor(Generic[Key]):
@@ -79,9 +104,10 @@ class Supervisor(Generic[Key]):
             await asyncio.wait(ending, timeout=patience)
         return set(keys) - self.ending
 
-    async def close(self, patience: float = PATIENCE) -> None:
-        """Stop all; wait for their ends, at most `patience` seconds."""
+    async def close(self, patience: float = PATIENCE) -> frozenset[Key]:
+        """Stop all; wait for their ends, at most `patience` seconds. Return the keys of those that have not ended."""
         await self.stop([*self._running, *self._ending.values()], patience)
+        return self.ending
 
     @property
     def running(self) -> frozenset[Key]:
@@ -108,30 +134,39 @@ class Supervisor(Generic[Key]):
         """Run a job until it returns or is cancelled; a bug is told, and the job starts again, ever more slowly."""
         if before:
             await asyncio.wait(before)
-        with job.health:
-            await self._run(job)
-
-    async def _run(self, job: Job) -> None:
-        backoff = Backoff(first=1.0, longest=LONGEST_PAUSE)
+        backoff = Backoff(first=1.0, longest=min(LONGEST_PAUSE, job.longest_pause))
         clock = asyncio.get_running_loop().time
-        while True:
-            started = clock()
-            healing = asyncio.create_task(_heal(job.health, job.health.fault), name="heal")
-            try:
-                await job.run()
-            except (Exception, asyncio.CancelledError) as error:  # a bug of one job must not end the others
-                if _is_cancelled(error):
-                    raise
+        with job.health:
+            while True:
+                started = clock()
+                bug = await _run(job)
+                if bug is None:
+                    return
                 if clock() - started > STABLE:
                     backoff.reset()
                 pause = backoff.next()
-                _log.error("a bug of the router's own, and it starts again", exc_info=error, pause=round(pause, 1))
-                await job.health.fails(f"{_BUG}: {whereabouts(error)}", pause)
+                _log.error("a bug of the router's own, and it starts again", exc_info=bug, pause=round(pause, 1))
+                await _tell(job.health.fails(f"{_BUG}: {whereabouts(bug)}", pause))
                 await _sleep(pause)
-            else:
-                return
-            finally:
-                healing.cancel()
+
+
+async def _run(job: Job) -> BaseException | None:
+    """Run a job once; return the bug by which it ended, or None if it may end so."""
+    healing = asyncio.create_task(_heal(job.health, job.health.fault), name="heal")
+    try:
+        await _run_to_its_end(job)
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # a bug of one job must not end the others
+        end_if_told(error)
+        return error  # a CancelledError, too: of a task of the job's own
+    finally:
+        healing.cancel()
+    return None
+
+
+async def _run_to_its_end(job: Job) -> None:
+    await job.run()
+    if not job.may_return:
+        raise Returned
 
 
 async def _heal(health: Health, fault: str | None) -> None:
@@ -140,10 +175,14 @@ async def _heal(health: Health, fault: str | None) -> None:
         return
     await _sleep(CALM)
     if health.fault == fault:
-        await health.works()
+        await _tell(health.works())
 
 
-def _is_cancelled(error: BaseException) -> bool:
-    """Whether we were told to end; a job may also raise CancelledError by a bug, as when a task of its own was."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+async def _tell(telling: Awaitable[None]) -> None:
+    """Tell the health of a job; that it cannot be told changes nothing for the job."""
+    try:
+        async with asyncio.timeout(_TELLING):
+            await telling
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # a bug in the telling is no more than that
+        end_if_told(error)
+        _log.error("the health of a job could not be told", exc_info=error)

@@ -22,6 +22,7 @@ from router.profile import IncomingProfile
 from router.repository import sources
 from router.repository.database import Database
 from router.repository.sources import Lease, Source
+from router.supervise import end_if_told
 from router.workers.pool import Workers
 from transports import MailboxSettings
 from transports.base import Account, Permanent, Temporary, TransportError, Unauthorized, Unreachable
@@ -148,6 +149,7 @@ class Follower:
                 self._log.warning("let go of a mailbox", reason=str(error))
                 return
             except (TransportError, DatabaseError) as error:
+                end_if_told(error)
                 pause = pauses.next(error)
                 await self._health.fails(str(error), pause)
                 await self._pause(pause)

@@ -24,6 +24,7 @@ from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.owners import ListedOwner, find_owners
 from router.repository.sources import Source
+from router.supervise import end_if_told
 from router.workers.pool import Workers
 from transports import ListenerSettings
 from transports.base import Acceptance, Received, Temporary, TransportError
@@ -75,6 +76,7 @@ class ListenerIntake:
                     served = False
                     await listener.serve(self.accept, self.admit)
             except (TransportError, DatabaseError) as error:
+                end_if_told(error)
                 pause = backoff.next()
                 if isinstance(error, TransportError) and await self._is_served():
                     if not served:

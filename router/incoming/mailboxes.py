@@ -133,7 +133,7 @@ class MailboxAssignment:
         log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
         note = partial(sources.note_fault, self._database, lease.source_id)
         health = Health(FAULT, note, log, kind="mailbox", profile=profile.name)
-        self._followers.start(lease.source_id, Job(partial(self._follow, held, health), health))
+        self._followers.start(lease.source_id, Job(partial(self._follow, held, health), health, may_return=True))
         if not lease.begun:
             log.info("reading begins")
 

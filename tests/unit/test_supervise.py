@@ -1,6 +1,7 @@
 """What is wanted runs, what is not is stopped, what ends by a bug starts again; and nothing waits for another."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -8,8 +9,10 @@ import pytest
 import structlog
 
 from router import supervise
+from router.errors import DatabaseAway
 from router.health import Health
 from router.supervise import Job, Supervisor
+from transports.base import Unreachable
 
 
 class Part:
@@ -31,8 +34,9 @@ class Part:
     async def note(self, words: str | None, _next_try: datetime | None) -> None:
         self.faults.append(words)
 
-    def job(self, made_of: object = None) -> Job:
-        return Job(self.run, Health("at fault", self.note, structlog.get_logger("test")), made_of)
+    def job(self, made_of: object = None, *, may_return: bool = False, longest_pause: float = math.inf) -> Job:
+        health = Health("at fault", self.note, structlog.get_logger("test"))
+        return Job(self.run, health, made_of, may_return, longest_pause)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -151,15 +155,148 @@ async def test_the_pauses_of_a_job_that_keeps_breaking_grow(monkeypatch: pytest.
     await jobs.close()
 
 
-async def test_a_job_that_returns_is_not_started_again() -> None:
+async def test_a_job_that_may_return_and_does_is_not_started_again() -> None:
     jobs: Supervisor[str] = Supervisor()
 
     async def done() -> None:
         return
 
     part = Part(done)
-    jobs.want({"part": part.job()})
+    jobs.want({"part": part.job(may_return=True)})
     await until(lambda: jobs.ended == {"part"})
-    jobs.want({"part": part.job()})
+    jobs.want({"part": part.job(may_return=True)})
     assert part.starts == 1
+    assert part.faults == []
     await jobs.close()
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_that_another_job_returns_before_it_is_told_to_is_a_bug() -> None:
+    jobs: Supervisor[str] = Supervisor()
+
+    async def done_at_first() -> None:
+        if part.starts > 1:
+            await asyncio.get_running_loop().create_future()
+
+    part = Part(done_at_first)
+    jobs.want({"part": part.job()})
+    await until(lambda: part.starts == 2)
+    assert jobs.running == {"part"}
+    assert part.faults[0] is not None
+    assert part.faults[0].startswith("a bug of the router's own: Returned in ")
+    await jobs.close()
+    assert part.starts == part.ends == 2
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("error", [ZeroDivisionError(), Unreachable("gone"), DatabaseAway("gone"), None], ids=repr)
+async def test_a_job_that_was_told_to_end_ends_whatever_its_cleanup_meets(error: Exception | None) -> None:
+    jobs: Supervisor[str] = Supervisor()
+
+    async def breaks_as_it_ends() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            if error is not None:
+                raise error from None
+
+    old, new = Part(breaks_as_it_ends), Part()
+    jobs.want({"part": old.job("a")})
+    await until(lambda: old.starts == 1)
+    jobs.want({"part": new.job("b")})
+    await until(lambda: new.starts == 1)
+    assert (old.starts, old.ends, old.faults) == (1, 1, [])
+    assert await jobs.close() == frozenset()
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("hangs", [False, True], ids=["breaks", "hangs"])
+async def test_a_job_starts_again_even_where_its_fault_cannot_be_told(
+    hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "_TELLING", 0.01)
+    jobs: Supervisor[str] = Supervisor()
+
+    class Untold(Part):
+        async def note(self, _words: str | None, _next_try: datetime | None) -> None:
+            if hangs:
+                await asyncio.get_running_loop().create_future()
+            raise ZeroDivisionError
+
+    async def breaking() -> None:
+        if part.starts < 3:
+            raise ZeroDivisionError
+        await asyncio.get_running_loop().create_future()
+
+    part = Untold(breaking)
+    jobs.want({"part": part.job()})
+    await until(lambda: part.starts == 3)
+    await jobs.close()
+    assert part.ends == 3
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_bug_is_not_told_to_be_over_while_its_job_waits_to_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervise, "CALM", 0.0)
+    jobs: Supervisor[str] = Supervisor()
+    told: list[str | None] = []
+
+    async def breaking() -> None:
+        if part.starts < 4:
+            raise ZeroDivisionError
+        told.extend(part.faults)
+        await asyncio.get_running_loop().create_future()
+
+    part = Part(breaking)
+    jobs.want({"part": part.job()})
+    await until(lambda: part.starts == 4)
+    assert len(told) == 3
+    assert None not in told
+    await until(lambda: part.faults[-1] is None)
+    await jobs.close()
+
+
+async def test_a_job_may_ask_for_shorter_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    jobs: Supervisor[str] = Supervisor()
+
+    async def breaking() -> None:
+        if part.starts < 9:
+            raise ZeroDivisionError
+        await asyncio.get_running_loop().create_future()
+
+    part = Part(breaking)
+    with monkeypatch.context() as patch:
+        patch.setattr(supervise, "_sleep", sleep)
+        patch.setattr(supervise, "_heal", _no_healing)
+        jobs.want({"part": part.job(longest_pause=2.0)})
+        await until(lambda: part.starts == 9)
+    assert len(pauses) == 8
+    assert max(pauses) <= 2.0
+    await jobs.close()
+
+
+async def _no_healing(_health: Health, _fault: str | None) -> None: ...
+
+
+async def test_closing_says_what_has_not_ended() -> None:
+    jobs: Supervisor[str] = Supervisor()
+    may_end = asyncio.Event()
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await may_end.wait()
+
+    slow, quick = Part(slow_to_end), Part()
+    jobs.want({"slow": slow.job(), "quick": quick.job()})
+    await until(lambda: slow.starts == quick.starts == 1)
+    assert await jobs.close(0.05) == {"slow"}
+    may_end.set()
+    await until(lambda: not jobs.ending)
+    assert await jobs.close() == frozenset()
