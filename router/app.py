@@ -1,9 +1,10 @@
 """The composition root: settings → profiles, database → jobs → orderly stop."""
 
 import asyncio
+import math
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -12,7 +13,7 @@ from uuid import uuid4
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from router.errors import DatabaseAway, DatabaseError, Mistake
+from router.errors import DatabaseAway, DatabaseError
 from router.health import Health
 from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
@@ -22,14 +23,13 @@ from router.outgoing.sender import Sender
 from router.postgres.disk import watch_disk
 from router.postgres.dsn import writable
 from router.postgres.embedded import EmbeddedServer
-from router.profile import IncomingProfile, check_owners
-from router.profile.served import served
+from router.presence import Presence
+from router.profile import IncomingProfile
 from router.profile.store import Change, ProfileStore
 from router.repository import processes
 from router.repository.connect import accepts_sessions
 from router.repository.database import Database
 from router.repository.migrate import migrate
-from router.repository.owners import list_owners
 from router.repository.schema import check_schema
 from router.settings import Settings
 from router.supervise import Job, Supervisor
@@ -186,16 +186,15 @@ class Router:
         self._mailboxes = MailboxAssignment(database, parsers, store.profiles, self._process_id, lease)
         self._sender = Sender(database, store.profiles, self._process_id, lease)
         self._stopping = asyncio.Event()
-        self._told: Collection[Mistake] = ()
-        self._heard = False
+        self._presence = Presence(database, store, self._process_id, lease)
 
     async def start(self) -> None:
         """Start all jobs. Raises DatabaseError where the database does not hear that this process lives."""
         await processes.beat(self._database, self._process_id)
-        self._heartbeat.start("heartbeat", self._job("heartbeat", self._beat))
+        longest_pause = processes.beat_of(self._lease)
+        self._heartbeat.start("heartbeat", self._job("heartbeat", self._presence.beat, longest_pause))
         profiles = self._store.profiles
         self._readiness.serve(profiles)
-        await self._tell()
         self._jobs.want(self._wanted())
         _log.info("running", incoming=len(profiles.incoming), outgoing=len(profiles.outgoing))
 
@@ -203,9 +202,12 @@ class Router:
         """Stop all jobs in order: what is being sent has some seconds to end, and then others may take over."""
         _log.info("stopping")
         self._stopping.set()
-        await self._jobs.close(_GRACE + _RECORDING)
+        late = await self._jobs.close(_GRACE + _RECORDING)
         # Until here others must not think us dead, and take over what is just ending.
         await self._heartbeat.close()
+        if holding := late & {"mailboxes", "sender"}:
+            _log.warning("some parts have not ended: others take over when the lease is over", parts=sorted(holding))
+            return
         with suppress(DatabaseError):
             await processes.leave(self._database, self._process_id)
 
@@ -216,6 +218,7 @@ class Router:
             "upkeep": self._job("upkeep", partial(keep_up, self._database)),
             "metrics": self._job("metrics", partial(sample_queue, self._database)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
+            "presence": self._job("presence", self._presence.tell),
             **({"disk": self._disk(self._watch)} if self._watch else {}),
             **{f"listener {one.name}": self._listener(one) for one in self._store.profiles.incoming if one.listens},
         }
@@ -231,61 +234,28 @@ class Router:
         health = Health("the disk of the database fills up", note, _log)
         return Job(partial(watch, health), health)
 
-    def _job(self, name: str, run: Callable[[], Awaitable[None]]) -> Job:
+    def _job(self, name: str, run: Callable[[], Awaitable[None]], longest_pause: float = math.inf) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, name)
-        return Job(run, Health("a part of the router is at fault, and starts again", note, _log.bind(part=name)))
+        health = Health("a part of the router is at fault, and starts again", note, _log.bind(part=name))
+        return Job(run, health, longest_pause=longest_pause)
 
     async def _update(self, change: Change) -> None:
-        """Go by the profiles as they are now: only what a change is about is started, stopped or tried again."""
+        """Go by the profiles as they are now: only what a change is about is started, stopped or tried again.
+
+        Waits for nothing: what the database is to know is told by jobs of their own.
+        """
         profiles = self._store.profiles
         self._readiness.serve(profiles)
         self._mailboxes.update(profiles)
         self._mailboxes.retry(change.secrets)
         self._jobs.want(self._wanted())
-        await self._sender.update(profiles, change.secrets)
-        await self._tell()
+        self._sender.update(profiles, change.secrets)
+        self._presence.changed()
 
     async def _send(self) -> None:
         # A sender runs once: one that ended by a bug is followed by another.
         self._sender = Sender(self._database, self._store.profiles, self._process_id, self._lease)
         await self._sender.run(self._stopping, _GRACE)
-
-    async def _tell(self) -> None:
-        """Say what is served, what is not and why, and whose mail is not read; heard or not, it stops nothing."""
-        self._heard = False
-        try:
-            await self._note_profiles()
-            owners = await list_owners(self._database)
-        except DatabaseError as error:
-            _log.debug("what is served cannot be told now", reason=str(error))
-            return
-        self._heard = True
-        mistakes = check_owners(self._store.profiles, owners)
-        for mistake in mistakes:
-            if mistake not in self._told:
-                _log.warning(str(mistake))
-        self._told = mistakes
-        if waiting := sum(not one.approved for one in owners):
-            _log.warning("owners wait for approval, nothing of theirs is read or sent", owners=waiting)
-
-    async def _note_profiles(self) -> None:
-        store = self._store
-        told = [served(one, store.faults.get(one.key)) for one in store.profiles.by_key.values()]
-        await processes.note_profiles(self._database, self._process_id, told)
-        # Those of profiles in use are told with them.
-        others = [one for one in map(str, store.mistakes) if not any(one in fault for fault in store.faults.values())]
-        await processes.note_fault(self._database, self._process_id, "profile folder", "; ".join(others) or None)
-
-    async def _beat(self) -> None:
-        """Say that this process lives, often enough that one lost word does no harm."""
-        while True:
-            await asyncio.sleep(processes.beat_of(self._lease))
-            try:
-                await processes.beat(self._database, self._process_id)
-                if not self._heard:
-                    await self._tell()
-            except DatabaseError as error:
-                _log.warning("the database does not hear us", reason=str(error))
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -6,6 +6,7 @@ choose again at once.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -15,15 +16,16 @@ import structlog
 
 from router import metrics
 from router.backoff import Backoff
-from router.errors import DatabaseError
 from router.health import Health
 from router.profile import Key, OutgoingProfile, Profiles
 from router.repository import relays
 from router.repository.database import Database
+from router.supervise import end_if_told
 from transports.base import Begin, Envelope, Outcome, Relay, Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 
+_FAULTS: Final = 20  # different words for what is wrong with one relay, for which email may wait
 
 NO_PROFILE: Final = "no outgoing profile has"
 """How the reason begins for which an email waits until a profile carries it."""
@@ -47,6 +49,7 @@ class RelayPool:
             kind="relay",
             profile=profile.name,
         )
+        self.faults: deque[str] = deque(maxlen=_FAULTS)  # since it last worked, the newest last
         self._replaces = replaces
         self._relay: Relay | None = None
         self._opening = asyncio.Lock()
@@ -62,17 +65,26 @@ class RelayPool:
         """Open the relay, and close it when it is retired and nothing is under way any more, or when cancelled."""
         with self.health:
             try:
-                if self._replaces:  # what was wrong with the relay before is not what is wrong with this one
-                    await self.health.works()
-                try:
-                    await self._open()
-                except TransportError as error:  # the next email tries again
-                    await self.fails(error)
+                await self._begin()
                 await self._retired.wait()
                 for _ in range(self.connections + 1):
                     await self.slots.acquire()
             finally:
                 await self._stack.aclose()
+
+    async def _begin(self) -> None:
+        """Open the relay for the first time. Where that fails, by a bug even, the next email tries again."""
+        try:
+            if self._replaces:  # what was wrong with the relay before is not what is wrong with this one
+                await self.health.works()
+            try:
+                await self._open()
+            except TransportError as error:
+                await self.fails(error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # it is used, and to be closed, all the same
+            end_if_told(error)
+            profile = self.profile.name
+            _log.error("a relay could not be opened, by a mistake of ours", profile=profile, exc_info=error)
 
     def retire(self) -> None:
         """Close the relay as soon as what is under way has its outcome. No email may choose it after this call."""
@@ -91,12 +103,15 @@ class RelayPool:
         if self._retired.is_set():
             return 0  # another relay has the next try, and the profile's name
         pause = self.backoff.next(error.retry_after if isinstance(error, Temporary) else None)
+        if str(error) not in self.faults:
+            self.faults.append(str(error))
         await self.health.fails(str(error), pause)
         return pause
 
     async def works(self) -> None:
         """Note that the relay has taken a message, or refused it for the message's own sake."""
         self.backoff.reset()
+        self.faults.clear()
         if not self._retired.is_set():
             await self.health.works()
 
@@ -119,8 +134,9 @@ class Relays:
     def use(self, profiles: Profiles, retry: Collection[Key] = ()) -> Sequence[str]:
         """Send through these profiles from now on. Relays open and close in the background.
 
-        Returns what was wrong with the relays that are not used any more, and with those of the profiles to `retry`,
-        which are used again at once: email that waits for these reasons has nothing to wait for.
+        Returns what was wrong, since they last worked, with the relays that are not used any more, and with those of
+        the profiles to `retry`, which are used again at once: email that waits for these reasons has nothing to wait
+        for.
         """
         before, self._pools, self._profiles = self._pools, {}, profiles
         for profile in profiles.outgoing:
@@ -137,14 +153,11 @@ class Relays:
         again = [pool for pool in self._pools.values() if pool.profile.key in retry]
         for pool in again:
             pool.backoff.reset()
-        return [pool.health.fault for pool in (*before.values(), *again) if pool.health.fault is not None]
+        return [fault for pool in (*before.values(), *again) for fault in pool.faults]
 
     async def forget_others(self) -> None:
-        """Forget what was wrong with the relays of profiles that there are no more."""
-        try:
-            await relays.forget_others(self._database, list(self._pools))
-        except DatabaseError as error:
-            _log.debug("relays that are gone could not be forgotten", reason=str(error))
+        """Forget what was wrong with the relays of profiles that there are no more. Raises DatabaseError."""
+        await relays.forget_others(self._database, list(self._pools))
 
     def _start(self, profile: OutgoingProfile, *, replaces: bool) -> RelayPool:
         pool = RelayPool(profile, self._database, replaces=replaces)

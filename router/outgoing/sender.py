@@ -19,7 +19,7 @@ from router.model.token import new_token
 from router.outgoing.attempt import Attempts
 from router.outgoing.relays import NO_PROFILE, Relays
 from router.profile import Key, Profiles
-from router.repository import outbox, processes, recovery
+from router.repository import outbox, processes, recovery, relays
 from router.repository.database import Database
 
 _log = structlog.get_logger(__name__)
@@ -39,7 +39,11 @@ class Sender:
         self._relays = Relays(database)
         self._attempts = Attempts(database, self._relays, process_id)
         self._under_way: dict[UUID, asyncio.Task[None]] = {}
+        # Held from a claim until it is under way: what is claimed meanwhile is not taken for unheard.
+        self._claiming = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._over = {NO_PROFILE}  # reasons for which email need not wait any more
+        self._changed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, grace: float) -> None:
         """Send until told to stop; then what is under way has `grace` seconds to end, and the rest is given back."""
@@ -48,12 +52,15 @@ class Sender:
         helpers = [
             asyncio.create_task(self._listen(), name="listen for pending email"),
             asyncio.create_task(self._recover(), name="take over from the dead"),
+            asyncio.create_task(self._make_due(), name="make due what waits for nothing"),
         ]
         claiming = asyncio.create_task(self._claim(), name="claim pending email")
         stopped = asyncio.create_task(stop.wait())
+        ended: list[asyncio.Task[None]] = []
         try:
-            # None of them ends before it is told to; if one does, the process ends with it.
+            # None of them ends before it is told to; if one does, by a bug, the sender ends with it.
             await asyncio.wait([stopped, claiming, *helpers], return_when=asyncio.FIRST_COMPLETED)
+            ended = [task for task in (claiming, *helpers) if task.done()]
         finally:
             stopped.cancel()
             self._running = False
@@ -70,23 +77,21 @@ class Sender:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        for task in ended:
+            task.result()  # the CancelledError of one that was not told to end, too
 
-    async def update(self, profiles: Profiles, retry: Collection[Key] = ()) -> None:
+    def update(self, profiles: Profiles, retry: Collection[Key] = ()) -> None:
         """Send through these profiles from now on, and go on claiming meanwhile; `retry` those that were at fault.
 
         A relay whose settings stay the same keeps its connections. What is under way at one that has gone or changed
         has its outcome there; what waits for a slot of it chooses again, and what waited since a relay was at fault, or
-        since no profile carried it, is due now. This waits for the database only.
+        since no profile carried it, is due as soon as the database hears of it.
         """
         self._profiles = profiles
         if not self._running:
             return
-        faults = self._relays.use(profiles, retry)
-        await self._relays.forget_others()
-        try:
-            await outbox.try_now(self._database, [NO_PROFILE, *faults])
-        except DatabaseError as error:
-            _log.debug("what waits for a relay waits on", reason=str(error))
+        self._over.update([NO_PROFILE, *self._relays.use(profiles, retry)])
+        self._changed.set()
         self._wake.set()
 
     async def _claim(self) -> None:
@@ -94,8 +99,7 @@ class Sender:
         while not self._attempts.stopping:
             self._wake.clear()
             try:
-                tokens = [new_token() for _ in range(self._relays.room - len(self._under_way))]
-                claimed = await outbox.claim(self._database, self._process_id, tokens) if tokens else []
+                claimed = await self._claim_some()
                 backoff.reset()
             except DatabaseError as error:
                 _log.warning("nothing can be claimed now", reason=str(error))
@@ -105,12 +109,19 @@ class Sender:
                 _log.exception("nothing can be claimed, by a mistake of ours")
                 await self._wait_for_work(backoff.next())
                 continue
+            if not claimed and not self._attempts.stopping:
+                await self._wait_for_work(_POLL)
+
+    async def _claim_some(self) -> int:
+        """Claim what is due, and begin with it. Returns how many emails that are."""
+        async with self._claiming:
+            tokens = [new_token() for _ in range(self._relays.room - len(self._under_way))]
+            claimed = await outbox.claim(self._database, self._process_id, tokens) if tokens else []
             for email in claimed:
                 task = asyncio.create_task(self._attempts.send(email), name=f"send {email.id}")
                 self._under_way[email.attempt_id] = task
                 task.add_done_callback(partial(self._ended, email.attempt_id))
-            if not claimed and not self._attempts.stopping:
-                await self._wait_for_work(_POLL)
+        return len(claimed)
 
     async def _wait_for_work(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -132,16 +143,43 @@ class Sender:
             await asyncio.sleep(1)
 
     async def _recover(self) -> None:
-        await self._relays.forget_others()
         while True:
             try:
-                under_way = list(self._under_way)
-                if taken := await recovery.recover(self._database, self._process_id, under_way, self._lease):
+                taken = await recovery.recover(self._database, self._process_id, self._lease)
+                taken += await self._recover_unheard()
+                if taken:
                     _log.warning("took over what nobody was sending any more", emails=taken)
                     self._wake.set()
             except DatabaseError as error:
                 _log.debug("nothing can be taken over now", reason=str(error))
             await asyncio.sleep(processes.beat_of(self._lease))
+
+    async def _recover_unheard(self) -> int:
+        async with self._claiming:
+            under_way = list(self._under_way)
+            return await recovery.recover_unheard(self._database, self._process_id, under_way, self._lease)
+
+    async def _make_due(self) -> None:
+        """Make due what waits for a reason that is over, and forget relays that have gone; again, until it is heard."""
+        backoff = Backoff()
+        began = False
+        while True:
+            self._changed.clear()
+            over, self._over = self._over, set()
+            try:
+                if not began:  # the process before may have given back for what has been put right since
+                    over.update(await relays.faults(self._database))
+                    began = True
+                await self._relays.forget_others()
+                await outbox.try_now(self._database, sorted(over))
+            except DatabaseError as error:
+                self._over |= over
+                _log.debug("what waits for a relay waits on", reason=str(error))
+                await asyncio.sleep(backoff.next())
+            else:
+                backoff.reset()
+                self._wake.set()
+                await self._changed.wait()
 
     async def _end(self, grace: float) -> None:
         """Let those end that have started; those that wait for a slot are given back when it comes."""

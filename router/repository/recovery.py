@@ -4,40 +4,32 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from router.repository.database import Database
+from router.repository.database import Connection, Database
 
 
-async def recover(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
-    """Take over what dead processes had claimed; returns how many emails that were.
+async def recover(database: Database, process_id: UUID, lease: timedelta) -> int:
+    """Take over what other processes, which died, had claimed; returns how many emails that were.
 
     Not started: pending again. Started without an outcome: unknown, or pending again if its profile says `resend`.
-    So goes what this process claimed itself without hearing of it, since the connection to the database was lost in
-    that moment: it is not among the attempts that are `under_way`.
+    What somebody else has locked, the CRM say, is passed over until the next look.
     """
     async with database.transaction() as connection:
         rows = await connection.fetch(
             """
-            SELECT o.email_id, o.attempt_id, a.started_at IS NULL OR a.resend AS again, a.profile
+            SELECT o.email_id, a.started_at IS NULL OR a.resend AS again
             FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
-            WHERE o.process_id IS NOT NULL AND CASE
-                WHEN o.process_id = $2 THEN a.started_at IS NULL AND o.attempt_id <> ALL ($3::uuid[])
-                    AND a.claimed_at < clock_timestamp() - $1::interval
-                ELSE NOT EXISTS (SELECT FROM router.process AS p
-                    WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $1::interval)
-                END
-            ORDER BY o.email_id LIMIT 1000 FOR UPDATE OF o SKIP LOCKED
+            JOIN crm.email AS e ON e.id = o.email_id
+            WHERE o.process_id <> $1 AND NOT EXISTS (SELECT FROM router.process AS p
+                WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $2::interval)
+            ORDER BY o.email_id LIMIT 1000 FOR UPDATE OF o, e SKIP LOCKED
             """,
-            lease,
             process_id,
-            list(under_way),
+            lease,
         )
         again = [row["email_id"] for row in rows if row["again"]]
         unknown = [row["email_id"] for row in rows if not row["again"]]
         if again:
-            await connection.execute(
-                "UPDATE router.outbox SET process_id = NULL, attempt_id = NULL WHERE email_id = ANY($1::uuid[])", again
-            )
-            await connection.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = ANY($1::uuid[])", again)
+            await _make_pending(connection, again)
         if unknown:
             await connection.execute("DELETE FROM router.outbox WHERE email_id = ANY($1::uuid[])", unknown)
             await connection.execute(
@@ -63,3 +55,34 @@ async def recover(database: Database, process_id: UUID, under_way: Sequence[UUID
                 "INSERT INTO crm.event (kind, email_id) SELECT 'unknown', * FROM unnest($1::uuid[])", unknown
             )
     return len(rows)
+
+
+async def recover_unheard(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
+    """Make pending again what this process claimed without hearing of it; returns how many emails that were.
+
+    So it goes when the connection to the database is lost in that moment: the claim is committed, is older than the
+    lease, and is not among the attempts that are `under_way`. The caller claims nothing meanwhile.
+    """
+    async with database.transaction() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT o.email_id FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
+            JOIN crm.email AS e ON e.id = o.email_id
+            WHERE o.process_id = $1 AND a.started_at IS NULL AND a.id <> ALL ($2::uuid[])
+                AND a.claimed_at < clock_timestamp() - $3::interval
+            ORDER BY o.email_id LIMIT 1000 FOR UPDATE OF o, e SKIP LOCKED
+            """,
+            process_id,
+            list(under_way),
+            lease,
+        )
+        if rows:
+            await _make_pending(connection, [row["email_id"] for row in rows])
+    return len(rows)
+
+
+async def _make_pending(connection: Connection, email_ids: Sequence[UUID]) -> None:
+    await connection.execute(
+        "UPDATE router.outbox SET process_id = NULL, attempt_id = NULL WHERE email_id = ANY($1::uuid[])", email_ids
+    )
+    await connection.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = ANY($1::uuid[])", email_ids)

@@ -27,3 +27,9 @@ async def forget_others(database: Database, profiles: Sequence[str]) -> None:
     """Forget the relays of outgoing profiles that there are no more."""
     async with database.connection() as connection:
         await connection.execute("DELETE FROM router.relay WHERE profile <> ALL ($1::text[])", list(profiles))
+
+
+async def faults(database: Database) -> Sequence[str]:
+    """What is wrong with relays now, or was when the process that knew ended."""
+    async with database.connection() as connection:
+        return [row["fault"] for row in await connection.fetch("SELECT DISTINCT fault FROM router.relay")]

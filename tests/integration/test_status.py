@@ -154,7 +154,7 @@ async def test_failed_and_unknown_emails_are_named_with_their_reasons(crm: Crm, 
     lost = await claimed(crm, router, process_id)
     await outbox.start(router, process_id, [outbox.Start(lost.attempt_id, "relay", resend=False)])
     await crm.admin.execute("UPDATE router.process SET seen_at = now() - interval '1 hour'")
-    assert await recovery.recover(router, uuid4(), [], LEASE) == 1
+    assert await recovery.recover(router, uuid4(), LEASE) == 1
     found = await read_status(router, LEASE)
     assert [(one.code, one.count) for one in found.failed] == [("5.1", 2), ("4.4", 1), ("5", 1)]
     assert set(found.failed[0].email_ids) == set(failed[:2])

@@ -35,7 +35,7 @@ async def test_what_is_under_way_while_its_profile_changes_is_finished_once_and_
             waiting = await crm.send(ULLA, "ann@kunde.test", "two")
             await crm.wait_for_status(waiting, "sending")
 
-            await sender.update(profiles(relay(new.port, connections=1), replace(untouched, line=1)))
+            sender.update(profiles(relay(new.port, connections=1), replace(untouched, line=1)))
             await crm.wait_for_status(waiting, "sent")
             await crm.wait_for_status(await crm.send(OTTO, "ann@kunde.test", "two"), "sent")
             assert (await crm.email(under_way))["status"] == "sending"
@@ -59,7 +59,7 @@ async def test_what_waits_for_a_relay_that_was_removed_goes_back_and_is_sent_whe
             await asyncio.wait_for(proxy.held.wait(), 20)
             waiting = await crm.send(ULLA, "ann@kunde.test", "two")
             await crm.wait_for_status(waiting, "sending")
-            await sender.update(profiles())
+            sender.update(profiles())
             email = await crm.wait_for_status(waiting, "pending_send")
             assert email["status_reason"] == f"no outgoing profile has {ULLA} among its senders"
             proxy.resume()
@@ -67,7 +67,7 @@ async def test_what_waits_for_a_relay_that_was_removed_goes_back_and_is_sent_whe
             await asyncio.wait_for(old.ended[0].wait(), 20)
 
             later = await crm.send(ULLA, "ann@kunde.test", "three")  # nobody claims it: there is no relay at all
-            await sender.update(profiles(relay(new.port)))
+            sender.update(profiles(relay(new.port)))
             await crm.wait_for_status(later, "sent")
             await crm.admin.execute("UPDATE router.outbox SET next_at = now()")  # a minute has passed
             await crm.wait_for_status(waiting, "sent")
@@ -83,7 +83,7 @@ async def test_a_relay_that_hangs_and_is_removed_keeps_nobody_from_being_claimed
             hanging = [await crm.send(ULLA, "ann@kunde.test", str(number)) for number in range(4)]
             started = "SELECT count(*) FROM router.attempt WHERE started_at IS NOT NULL"
             await crm.wait_for(4, started)
-            await sender.update(profiles(other))
+            sender.update(profiles(other))
             await crm.wait_for_status(await crm.send(OTTO, "ann@kunde.test", "one"), "sent")
         # The process ends, whatever hangs; what the relay has heard of is unknown.
         rows = await crm.rows("SELECT status FROM crm.email WHERE id = ANY ($1)", hanging)
@@ -98,8 +98,8 @@ async def test_the_faults_of_relays_that_were_removed_are_forgotten(crm: Crm, da
         async with sending(database, relay(unwilling.port)) as sender:
             await crm.send(ULLA, "ann@kunde.test", "one")
             await crm.wait_for("relay", fault)
-            await sender.update(profiles(relay(good.port, "others", OTTOS)))
+            sender.update(profiles(relay(good.port, "others", OTTOS)))
             await crm.wait_for(None, fault)
-            await sender.update(profiles())  # neither does it matter when it is told once more
-        await sender.update(profiles(relay(good.port)))  # nor after the end
+            sender.update(profiles())  # neither does it matter when it is told once more
+        sender.update(profiles(relay(good.port)))  # nor after the end
         assert good.commands == []
