@@ -59,6 +59,19 @@ async def test_what_was_started_is_not_pending_again_while_its_process_lives(crm
     assert await statuses(crm) == {"sending": 1}
 
 
+async def test_an_email_that_the_crm_has_locked_delays_no_take_over(crm: Crm, pool: Database) -> None:
+    await crm.owner(MAILBOX)
+    await queue(crm, 2, [MAILBOX])
+    one, two = await outbox.claim(pool, PROCESS, [new_token(), new_token()])
+    other = UUID(int=2)
+    async with asyncio.timeout(20):
+        async with crm.admin.transaction():
+            await crm.admin.execute("SELECT FROM crm.email WHERE id = $1 FOR UPDATE", one.id)
+            assert await recovery.recover(pool, other, NO_TIME) == 1
+        assert [(await crm.email(email.id))["status"] for email in (one, two)] == ["sending", "pending_send"]
+        assert await recovery.recover(pool, other, NO_TIME) == 1
+
+
 async def test_words_that_postgresql_cannot_hold_lose_no_outcome(crm: Crm, pool: Database) -> None:
     email = await claimed(crm, pool)
     words = "2.0.0 Ok\0 \ud800"

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -10,7 +11,9 @@ from router import app, supervise
 from router.incoming.follow import Follower
 from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.read import read
+from router.outgoing.sender import Sender
 from router.profile.store import ProfileStore
+from router.repository import processes
 from router.repository.database import Database
 from router.workers.pool import Workers
 from tests.servers.dovecot import Dovecot
@@ -98,3 +101,74 @@ async def test_a_part_of_the_process_that_ends_by_a_bug_is_told_in_its_row_and_s
         await crm.wait_for(None, "SELECT faults -> 'mailboxes' FROM router.process")
         stop.set()
         await serving
+
+
+async def test_a_process_is_heard_and_works_whatever_keeps_it_from_telling_what_it_serves(
+    crm: Crm, database: str, store: ProfileStore, mailbox: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telling = asyncio.Event()
+
+    async def note_profiles(*_: object) -> None:
+        telling.set()
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(processes, "note_profiles", note_profiles)
+    await crm.owner(mailbox, "all")
+    stop = asyncio.Event()
+    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
+        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        await asyncio.wait_for(telling.wait(), 20)
+        await crm.wait_for_sources(1)
+        await crm.wait_for(True, "SELECT seen_at > started_at + $1 FROM router.process", 2 * LEASE)
+        stop.set()
+        await serving
+
+
+async def test_a_heartbeat_that_ends_by_a_bug_starts_again_within_the_lease(
+    crm: Crm, database: str, store: ProfileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat, beats = processes.beat, 0
+
+    async def beat_or_break(pool: Database, process_id: UUID) -> None:
+        nonlocal beats
+        beats += 1
+        if 1 < beats < 8:
+            raise ZeroDivisionError
+        await beat(pool, process_id)
+
+    monkeypatch.setattr(processes, "beat", beat_or_break)
+    stop = asyncio.Event()
+    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
+        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        # With pauses as those of other jobs it would take half a minute, and a beat in between is not waited for.
+        await crm.wait_for(True, "SELECT seen_at > started_at FROM router.process", timeout=15)
+        stop.set()
+        await serving
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["late", "in time"])
+async def test_a_process_whose_sender_has_not_ended_leaves_what_it_holds_to_the_lease(
+    crm: Crm, database: str, store: ProfileStore, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, runs = asyncio.Event(), asyncio.Event()
+
+    async def run(_self: Sender, stop: asyncio.Event, _grace: float) -> None:
+        runs.set()
+        try:
+            await stop.wait()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            if late:
+                await may_end.wait()
+
+    monkeypatch.setattr(Sender, "run", run)
+    monkeypatch.setattr(app, "_GRACE", 0.5)
+    monkeypatch.setattr(app, "_RECORDING", 0.5)
+    stop = asyncio.Event()
+    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
+        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        await asyncio.wait_for(runs.wait(), 20)
+        stop.set()
+        await serving
+        assert await crm.admin.fetchval("SELECT count(*) FROM router.process") == late
+        may_end.set()

@@ -51,7 +51,8 @@ class Connection:
         try:
             yield self
         finally:
-            raise self._error
+            if self.opened == 1:
+                raise self._error
 
     async def use(self, *_: object) -> None:
         self.used.set()
@@ -63,7 +64,7 @@ class Connection:
         running = run()
         await asyncio.wait_for(self.used.wait(), 20)
         running.cancel()
-        await asyncio.wait([running], timeout=20)
+        await asyncio.wait([running], timeout=5)
         assert running.cancelled()
         assert self.opened == 1
 

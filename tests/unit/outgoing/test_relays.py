@@ -135,11 +135,11 @@ async def test_what_was_wrong_with_a_relay_is_forgotten_with_it(relays: Relays, 
 class Unopenable(SmtpRelay):
     """Cannot be opened as often as `failures` says."""
 
-    failures: ClassVar[list[str]] = []
+    failures: ClassVar[list[Exception]] = []
 
     async def __aenter__(self) -> Self:
         if self.failures:
-            raise Unreachable(self.failures.pop())
+            raise self.failures.pop()
         return await super().__aenter__()
 
 
@@ -147,7 +147,7 @@ async def test_a_relay_that_cannot_be_opened_says_so_and_is_opened_when_it_can_b
     relays: Relays, pool: Database
 ) -> None:
     async with ScriptedSmtp() as server:
-        Unopenable.failures = ["not yet", "not now"]
+        Unopenable.failures = [Unreachable("not yet"), Unreachable("not now")]
         good = relay(server.port, "good", "*@b.test")
         relays.use(profiles(good, replace(relay(server.port, "bad"), kind=replace(OUTGOING, open=Unopenable))))
         await send_one(relays, "otto@b.test")
@@ -158,3 +158,29 @@ async def test_a_relay_that_cannot_be_opened_says_so_and_is_opened_when_it_can_b
         await send_one(relays)
         await relays.close()
         assert len(server.messages) == 2
+
+
+async def test_a_relay_whose_first_opening_breaks_by_a_bug_is_used_and_closed_as_any_other(relays: Relays) -> None:
+    async with ScriptedSmtp() as server:
+        Unopenable.failures = [ZeroDivisionError()]
+        relays.use(profiles(replace(relay(server.port), kind=replace(OUTGOING, open=Unopenable))))
+        while Unopenable.failures:
+            await asyncio.sleep(0)
+        room = relays.room
+        await send_one(relays)
+        relays.use(profiles())
+        await asyncio.wait_for(server.ended[0].wait(), 5)
+        assert server.commands[0][-1] == "QUIT"
+        assert room == 2 * relay(1).settings.connections
+
+
+async def test_all_that_was_wrong_since_a_relay_last_worked_is_over_when_it_is_tried_again(relays: Relays) -> None:
+    bad = relay(1)
+    relays.use(profiles(bad))
+    async with relays.slot(ULLA) as chosen:
+        for words in ("no such host", "who are you?", "no such host"):
+            await chosen.fails(Unreachable(words))
+        assert relays.use(profiles(bad), [bad.key]) == ["no such host", "who are you?"]
+        assert relays.use(profiles(bad)) == []
+        await chosen.works()
+        assert relays.use(profiles(bad), [bad.key]) == []

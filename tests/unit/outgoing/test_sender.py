@@ -1,9 +1,18 @@
 """Sending goes on while the profiles change: nothing is lost, sent twice, or cut off."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
-from uuid import UUID
+from datetime import timedelta
+from uuid import UUID, uuid4
 
+import pytest
+
+from router.errors import DatabaseAway
+from router.model import Outgoing
+from router.outgoing.sender import Sender
+from router.repository import outbox, recovery
+from router.repository.database import Database
 from tests.servers.proxy import Proxy
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import SILENCE, ScriptedSmtp
@@ -103,3 +112,103 @@ async def test_the_faults_of_relays_that_were_removed_are_forgotten(crm: Crm, da
             sender.update(profiles())  # neither does it matter when it is told once more
         sender.update(profiles(relay(good.port)))  # nor after the end
         assert good.commands == []
+
+
+LATER = "UPDATE router.outbox SET next_at = now() + interval '1 hour' WHERE process_id IS NULL"
+
+
+@pytest.mark.parametrize("refusing", [True, False], ids=["a relay was at fault", "no profile carried it"])
+async def test_what_was_put_right_while_no_sender_ran_is_not_waited_for(
+    crm: Crm, database: str, refusing: bool
+) -> None:
+    await crm.owner(ULLA)
+    async with ScriptedSmtp({"greeting": "554 5.7.1 Not you"}) as unwilling, ScriptedSmtp() as good:
+        async with sending(database, relay(unwilling.port, sender="*@example.com" if refusing else OTTOS)):
+            email_id = await crm.send(ULLA, "ann@kunde.test", "one")
+            waits = "SELECT status = 'pending_send' AND status_reason IS NOT NULL FROM crm.email"
+            await crm.wait_for(True, waits)
+        await crm.admin.execute(LATER)
+        async with sending(database, relay(good.port)):
+            await crm.wait_for_status(email_id, "sent")
+
+
+async def test_a_change_is_heard_even_if_the_database_was_away_for_a_moment(
+    crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await crm.owner(ULLA)
+    async with ScriptedSmtp() as good, sending(database, relay(1, sender=OTTOS)) as sender:
+        email_id = await crm.send(ULLA, "ann@kunde.test", "one")
+        await crm.wait_for(True, "SELECT status_reason IS NOT NULL FROM crm.email")
+        await crm.admin.execute(LATER)
+        try_now, left = outbox.try_now, [DatabaseAway("away"), DatabaseAway("away")]
+
+        async def try_now_or_be_away(database: Database, reasons: Sequence[str]) -> None:
+            if left:
+                raise left.pop()
+            await try_now(database, reasons)
+
+        monkeypatch.setattr(outbox, "try_now", try_now_or_be_away)
+        sender.update(profiles(relay(good.port)))
+        await crm.wait_for_status(email_id, "sent")
+        assert not left
+
+
+async def test_a_helper_that_is_canceled_by_a_bug_does_not_end_the_sender_in_silence(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def listen(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Database, "listen", listen)
+    async with Database(database) as pool:
+        sender = Sender(pool, profiles(), uuid4(), timedelta(seconds=5))
+        running = asyncio.create_task(sender.run(asyncio.Event(), 0))
+        await asyncio.wait([running], timeout=20)
+        assert running.cancelled()
+
+
+async def test_what_was_just_claimed_is_not_taken_for_what_was_claimed_unheard(
+    crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim is committed, and so slow to be heard of that it is older than the lease when it is looked for."""
+    claim, recover, recover_unheard = outbox.claim, recovery.recover, recovery.recover_unheard
+    committed, looked_for_the_dead, looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow_claim(pool: Database, process_id: UUID, tokens: Sequence[str]) -> list[Outgoing]:
+        claimed = await claim(pool, process_id, tokens)
+        if claimed:
+            await crm.admin.execute("UPDATE router.attempt SET claimed_at = now() - interval '1 hour'")
+            committed.set()
+            await asyncio.wait_for(looked_for_the_dead.wait(), 20)
+        return claimed
+
+    async def observed_recover(pool: Database, process_id: UUID, lease: timedelta) -> int:
+        taken = await recover(pool, process_id, lease)
+        if committed.is_set():
+            # What goes on without waiting for anything looks for the unheard now, before the claim is heard of.
+            looked_for_the_dead.set()
+        return taken
+
+    async def observed_recover_unheard(
+        pool: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta
+    ) -> int:
+        seen = committed.is_set()
+        taken = await recover_unheard(pool, process_id, under_way, lease)
+        if seen:
+            looked.set()
+        return taken
+
+    monkeypatch.setattr(outbox, "claim", slow_claim)
+    monkeypatch.setattr(recovery, "recover", observed_recover)
+    monkeypatch.setattr(recovery, "recover_unheard", observed_recover_unheard)
+    await crm.owner(ULLA)
+    async with ScriptedSmtp() as server, Proxy(server.port) as proxy:
+        proxy.hold_after(b"EHLO")
+        async with sending(database, relay(proxy.port, connections=1)):
+            email_id = await crm.send(ULLA, "ann@kunde.test", "one")
+            await asyncio.wait_for(looked.wait(), 20)
+            assert (await crm.email(email_id))["status"] == "sending"
+            assert await crm.admin.fetchval("SELECT count(*) FROM router.attempt") == 1
+            proxy.resume()
+            await crm.wait_for_status(email_id, "sent")
+        assert await attempts(crm, email_id) == [("relay", "sent")]
