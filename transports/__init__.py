@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from transports._batches import batches
 from transports._kinds import IncomingKind, ListenerKind, MailboxKind, OutgoingKind, RelayKind
 from transports._net.auth import Secret, is_of_mailbox
-from transports._settings import ListenerSettings, MailboxSettings, RelaySettings, ServerSettings, Settings
+from transports._settings import (
+    ListenerSettings,
+    MailboxSettings,
+    RelayServerSettings,
+    RelaySettings,
+    ServerSettings,
+    Settings,
+)
 
 __all__ = [
     "IncomingKind",
@@ -23,6 +30,7 @@ __all__ = [
     "MailboxSettings",
     "OutgoingKind",
     "RelayKind",
+    "RelayServerSettings",
     "RelaySettings",
     "Secret",
     "ServerSettings",

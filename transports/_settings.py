@@ -25,8 +25,8 @@ Security = Literal["tls", "starttls", "none"]
 class ServerSettings(Settings):
     """What every connection to a server needs."""
 
-    ports: ClassVar[Mapping[Security, int]]
-    """The protocol's own ports, by `security`."""
+    ports: ClassVar[Mapping[Security, int]] = {}
+    """The protocol's own ports, by `security`; a profile has to name the port where there is none."""
     host: str = Field(min_length=1, description="name or address of the server")
     port: int | None = Field(None, ge=1, le=65535, description="port; by default the protocol's own for `security`")
     security: Security = Field("tls", description="tls | starttls | none; `none` needs `allow_clear` beyond loopback")
@@ -55,6 +55,12 @@ class ServerSettings(Settings):
             if not _HOST.fullmatch(host):
                 raise ValueError('must be a name or an address, such as "mail.example.com"') from None
         return host
+
+    @model_validator(mode="after")
+    def _has_port(self) -> Self:
+        if self.port is None and self.security not in self.ports:
+            raise ValueError(f'port is missing: this transport has none of its own for security = "{self.security}"')
+        return self
 
     @model_validator(mode="after")
     def _is_not_in_clear(self) -> Self:
@@ -115,7 +121,21 @@ class ListenerSettings(Settings):
         return self.listen
 
 
-class RelaySettings(ServerSettings):
-    """Settings of a transport that sends."""
+class RelaySettings(Settings, ABC):
+    """Settings of a transport that sends, wherever the mail goes."""
 
     connections: int = Field(4, ge=1, le=256, description="how many messages may be under way at once")
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """Say in words where the mail goes: "smtp.example.com:465 with tls"."""
+
+
+class RelayServerSettings(RelaySettings, ServerSettings, ABC):
+    """Settings of a transport that sends through a server."""
+
+    @property
+    def where(self) -> str:
+        """The server."""
+        return self.server

@@ -6,9 +6,9 @@ import typer
 
 from router import app
 from router.commands.terminal import carry_out, say, say_json, say_marked
-from router.commands.words import count
 from router.operations import doctor as operation
 from router.operations.doctor import Finding
+from router.operations.words import count
 from router.settings import Settings
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "failed": ("FAILED", "bold red")}

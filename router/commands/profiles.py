@@ -6,11 +6,13 @@ from typing import Any
 
 import typer
 
-import transports
 from router import profile
 from router.commands.terminal import carry_out, complain, say, say_json
-from router.errors import ProfileErrors
-from router.profile import OutgoingProfile, Profile, Profiles
+from router.errors import UnknownName
+from router.operations import check as operation
+from router.operations.check import Checked
+from router.operations.words import count
+from router.profile import OutgoingProfile, Profile
 from router.profile.schema import schema
 from router.settings import Settings
 from transports import MailboxSettings, ServerSettings
@@ -18,47 +20,35 @@ from transports import Settings as ModelSettings
 
 
 def check(folder: Path | None, *, as_json: bool) -> None:
-    """Read the profiles; say every mistake and end with status 1, or say what was found."""
+    """Say what the profiles do, or every mistake in them and end with status 1."""
 
-    async def work(settings: Settings) -> Path:
-        return folder or settings.profiles
+    async def work(settings: Settings) -> tuple[Path, Checked]:
+        place = folder or settings.profiles
+        return place, operation.check(place)
 
-    place = carry_out(work)
-    try:
-        reading = profile.read_folder(place)
-        profiles, mistakes, notes = reading.profiles, reading.mistakes, reading.notes
-    except ProfileErrors as error:
-        profiles, mistakes, notes = Profiles((), ()), error.mistakes, ()
-    found = [] if mistakes else list(profiles.by_key.values())
+    place, checked = carry_out(work)
     if as_json:
         say_json(
             {
-                "ok": not mistakes,
+                "ok": not checked.mistakes,
                 "folder": place,
-                "mistakes": list(map(asdict, mistakes)),
-                "notes": list(map(asdict, notes)),
-                "profiles": list(map(_described, found)),
+                "mistakes": list(map(asdict, checked.mistakes)),
+                "notes": list(map(asdict, checked.notes)),
+                "profiles": list(map(_described, checked.profiles)),
             }
         )
     else:
-        # They are what was asked for, so they go where a pipe reads them.
-        for line in [*mistakes, *(f"{one.file}:{one.line}: {_told(one)}" for one in found)]:
-            say(str(line))
-        for note in notes:
-            complain(str(note))
-        if mistakes:
-            complain(_count(len(mistakes), "mistake"))
-        else:
-            say(f"{_count(len(found), 'profile')} in {place}, no mistakes{_missing(profiles)}")
-    if mistakes:
+        _say(place, checked)
+    if checked.mistakes:
         raise typer.Exit(1)
 
 
 def example(kind: str) -> None:
     """Print the example profile of a transport."""
-    if kind not in transports.kinds():
-        raise typer.BadParameter(f"there is no transport {kind!r}; there are {', '.join(transports.kinds())}")
-    say(profile.example(kind).rstrip("\n"))
+    try:
+        say(profile.example(kind).rstrip("\n"))
+    except UnknownName as error:
+        raise typer.BadParameter(str(error), param_hint="KIND") from None
 
 
 def print_schema() -> None:
@@ -66,11 +56,24 @@ def print_schema() -> None:
     say_json(schema())
 
 
+def _say(place: Path, checked: Checked) -> None:
+    # Mistakes are what was asked for, so they go where a pipe reads them.
+    for line in [*checked.mistakes, *(f"{one.file}:{one.line}: {_told(one)}" for one in checked.profiles)]:
+        say(str(line))
+    for note in checked.notes:
+        complain(str(note))
+    if checked.mistakes:
+        complain(count(len(checked.mistakes), "mistake"))
+    else:
+        missing = f"; {checked.missing}" if checked.missing else ""
+        say(f"{count(len(checked.profiles), 'profile')} in {place}, no mistakes{missing}")
+
+
 def _told(one: Profile) -> str:
     if isinstance(one, OutgoingProfile):
         return (
-            f"{one.title} {one.kind.name} sends for {', '.join(one.senders)} through {one.settings.server}, "
-            f"{_count(one.settings.connections, 'connection')}"
+            f"{one.title} {one.kind.name} sends for {', '.join(one.senders)} through {one.settings.where}, "
+            f"{count(one.settings.connections, 'connection')}"
         )
     role = " (role forward)" if one.forwards else ""
     whom = f"what {', '.join(one.forwarders)} forward" if one.forwards else ", ".join(one.owners)
@@ -89,6 +92,7 @@ def _described(one: Profile) -> dict[str, Any]:
             **common,
             "senders": one.senders,
             **_server(one.settings),
+            "sends": one.settings.where,
             "connections": one.settings.connections,
             "max_attempts": one.max_attempts,
             "on_unknown": one.on_unknown,
@@ -110,13 +114,3 @@ def _server(settings: ModelSettings) -> dict[str, Any]:
     if not isinstance(settings, ServerSettings):
         return {}
     return {"host": settings.host, "port": settings.effective_port, "security": settings.security}
-
-
-def _missing(profiles: Profiles) -> str:
-    if not profiles.incoming:
-        return "; none of them brings mail in"
-    return "" if profiles.outgoing else "; none of them sends"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -14,7 +14,6 @@ from router.operations.probe import Probed, Profile, Subject, choose, plan, prob
 from router.profile import Profiles
 from router.profile.patterns import parse
 from router.settings import Settings
-from transports import ListenerSettings, MailboxSettings
 from transports.base import Finding
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "failed": ("FAILED", "bold red")}
@@ -91,7 +90,7 @@ class _Report:
 
     def _say(self, one: Probed) -> None:
         subject = one.subject
-        say(_title(subject) + _server(subject))
+        say(_title(subject) + _where(subject))
         for found in one.findings:
             key = (subject.direction, subject.profile.name, found)
             if key in self._told and found.state != "failed":
@@ -109,16 +108,8 @@ def _title(subject: Subject) -> str:
     return f"{title} {subject.mailbox}" if subject.mailbox else title
 
 
-def _server(subject: Subject) -> str:
-    settings, kind = subject.profile.settings, subject.profile.kind.name
-    match settings:
-        case MailboxSettings():
-            where = settings.where
-        case ListenerSettings():
-            where = settings.where
-        case _:
-            where = settings.server
-    return f" ({kind} {where})"
+def _where(subject: Subject) -> str:
+    return f" ({subject.profile.kind.name} {subject.profile.settings.where})"
 
 
 def _say_sum(probed: Sequence[Probed], failed: Sequence[Probed]) -> None:

@@ -1,11 +1,6 @@
-"""How commands put numbers and moments."""
+"""How commands put moments."""
 
 from datetime import UTC, datetime, timedelta
-
-
-def count(number: int, what: str) -> str:
-    """Put a number of things: "1 owner", "2 owners"."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def moment(when: datetime) -> str:

@@ -17,6 +17,7 @@ schema      all of it as a JSON schema, for editors
 from pathlib import Path
 
 import transports
+from router.errors import UnknownName
 from router.profile.folder import Reading, load, read_folder
 from router.profile.owners import check_owners
 from router.profile.profiles import IncomingProfile, Key, OutgoingProfile, Profile, Profiles
@@ -36,10 +37,14 @@ __all__ = [
 
 
 def example(kind: str) -> str:
-    """Return the example profile of a transport, as TOML. Raises KeyError for a kind that there is not."""
+    """Return a transport's example profile, as TOML. Raises UnknownName where there is no such transport, or no example."""
     if kind not in transports.kinds():
-        raise KeyError(kind)
+        raise UnknownName(f"there is no transport {kind!r}; there are {', '.join(transports.kinds())}")
     package = Path(__file__).parents[1]
     installed = package / "examples" / f"{kind}.toml"
     checkout = package.parent / "profiles" / f"{kind}.toml"
-    return (installed if installed.exists() else checkout).read_text(encoding="utf-8")
+    try:
+        return (installed if installed.exists() else checkout).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        words = f'the transport {kind!r} has no example: write "profiles/{kind}.toml" in the source of the router'
+        raise UnknownName(words) from None

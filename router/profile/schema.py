@@ -27,7 +27,7 @@ def schema() -> dict[str, Any]:
     for name, kind in kinds.items():
         table = definitions["$defs"][name]
         table["properties"]["transport"] = {"const": kind, "description": TRANSPORT.description}
-        table["required"].append("transport")
+        table["required"] = [*table.get("required", ()), "transport"]
         if "owners" in table["properties"]:
             table["if"] = {"properties": {"role": {"const": "forward"}}, "required": ["role"]}
             table["then"], table["else"] = {"required": ["forwarders"]}, {"required": ["owners"]}

@@ -1,6 +1,7 @@
 """The examples of CONTRIBUTING.md work as they are pasted, in a copy of the tree with which the router runs."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -75,7 +76,8 @@ class Tree:
             assert not file.exists()
             file.write_text(text, encoding="utf-8")
 
-    def command(self, *arguments: str, module: str = "router") -> str:
+    def command(self, *arguments: str, module: str = "router", status: int = 0) -> str:
+        """Run a command; what it printed, with what it complained of where it fails."""
         done = subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=self.root,
@@ -85,8 +87,9 @@ class Tree:
             timeout=90,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        both = done.stdout + done.stderr
+        assert done.returncode == status, both
+        return both if status else done.stdout
 
     async def run(self) -> "asyncio.subprocess.Process":
         return await asyncio.create_subprocess_exec(
@@ -127,6 +130,36 @@ async def test_the_transport_brings_mail_in(tree: Tree, spool: Path, crm: Crm) -
         await router.wait()
     subjects = await crm.rows("SELECT subject FROM crm.email ORDER BY received_at")
     assert [row["subject"] for row in subjects] == ["first", "second"]
+
+
+async def test_the_relay_carries_mail_away(tree: Tree, crm: Crm) -> None:
+    tree.paste("transports/filed.py")
+    assert 'write "profiles/filed.toml"' in tree.command("profile", "example", "filed", status=2)
+    tree.paste("profiles/filed.toml")
+    example = tree.command("profile", "example", "filed").replace("example.com", "in.test")
+    sent = tree.root / "sent"
+    (tree.profiles / "files.toml").write_text(example.replace("/var/spool/sent", str(sent)), encoding="utf-8")
+    sends = f"[outgoing.files] filed sends for *@in.test through files in {sent}, 4 connections"
+    assert sends in tree.command("check")
+    told = json.loads(tree.command("check", "--json"))["profiles"]
+    assert [(one["transport"], one["sends"]) for one in told] == [("filed", f"files in {sent}")]
+    failed = tree.command("test", status=1)
+    assert f"[outgoing.files] (filed files in {sent})" in failed
+    assert f"there is no folder {sent}" in failed
+    sent.mkdir()
+    assert "1 of 1 work" in tree.command("test")
+    assert "servers    1 connection tried\n" in tree.command("doctor", status=1)  # no router runs yet
+    await crm.owner(ANN)
+    email = await crm.send(ANN, ["karl@kunde.test", "lena@kunde.test"], "The offer")
+    router = await tree.run()
+    try:
+        await crm.wait_for_status(email, "sent")
+        assert "files" in await asyncio.to_thread(tree.command, "status")
+    finally:
+        router.terminate()
+        await router.wait()
+    [file] = sent.iterdir()
+    assert b"Subject: The offer" in file.read_bytes()
 
 
 CONTRACT = """

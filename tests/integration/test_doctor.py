@@ -152,11 +152,11 @@ async def test_owners_and_mail_that_wait_are_told(
         "warning: 1 not approved: nothing of theirs is read or sent",
     ]
     waiting = "\n".join(said["waiting"])
-    assert "failed: 1 pending emails are due, the oldest since " in waiting
-    assert f"the outcome of 1 emails is unknown: the relay never answered ({lost})" in waiting
-    assert f"1 emails failed within the last day for no relay was asked ({failed})" in waiting
-    assert "2 copies of mail are held" in waiting
-    assert "1 copies of mail are dead" in waiting
+    assert "failed: 1 pending email due, the oldest since " in waiting
+    assert f"the outcome of 1 email is unknown: the relay never answered ({lost})" in waiting
+    assert f"1 email failed within the last day for no relay was asked ({failed})" in waiting
+    assert "held: 2 copies of mail" in waiting
+    assert "dead: 1 copy of mail" in waiting
     assert f'what "after" says was not done for an hour in staff {mailbox} INBOX' in waiting
     assert "servers" not in said
 

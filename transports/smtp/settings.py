@@ -8,11 +8,11 @@ from pydantic import Field, field_validator
 from transports._listener.address import Address, Inet
 from transports._listener.settings import MailListenerSettings
 from transports._net.auth import Auth, is_of_mailbox
-from transports._settings import RelaySettings, Security
+from transports._settings import RelayServerSettings, Security
 from transports.smtp.hello import is_hello
 
 
-class SmtpRelaySettings(RelaySettings):
+class SmtpRelaySettings(RelayServerSettings):
     """A relay; its port is by default 465 for tls, 587 for starttls and 25 for none."""
 
     ports: ClassVar[Mapping[Security, int]] = {"tls": 465, "starttls": 587, "none": 25}

@@ -6,6 +6,7 @@ from datetime import timedelta
 from router.model import Disposition
 from router.operations.doctor.patient import Patient
 from router.operations.status import class_of_reasons
+from router.operations.words import count
 from router.profile import check_owners
 from router.repository.server import list_unsettled
 from transports.base import Finding
@@ -105,20 +106,22 @@ async def waiting(patient: Patient) -> AsyncIterator[Finding]:
     status = report.status
     late = status.oldest_due is not None and status.now - status.oldest_due > _LATE
     if late and status.sending.on and not status.sending.copied:
-        words = f"{status.outbox.due} pending emails are due, the oldest since {status.oldest_due:%Y-%m-%d %H:%M} UTC"
+        words = (
+            f"{count(status.outbox.due, 'pending email')} due, the oldest since {status.oldest_due:%Y-%m-%d %H:%M} UTC"
+        )
         cure = "see what is said of processes, relays and senders; crm.email.status_reason tells more"
         yield Finding("", "failed", words, cure)
     if status.outbox.not_approved:
-        words = f"{status.outbox.not_approved} pending emails wait for the approval of their owner"
+        words = f"waiting for the approval of their owner: {count(status.outbox.not_approved, 'pending email')}"
         yield Finding("", "warning", words, f"email-router owners approve {_some(report.not_approved)}")
     if status.unknown.count:
         ids = _some([str(one) for one in status.unknown.email_ids], status.unknown.count)
-        words = f"the outcome of {status.unknown.count} emails is unknown: the relay never answered ({ids})"
+        words = f"the outcome of {count(status.unknown.count, 'email')} is unknown: the relay never answered ({ids})"
         cure = "look whether they arrived, then set crm.email.status to sent, failed or pending_send"
         yield Finding("", "warning", words, cure)
     for failed in status.failed:
         ids = _some([str(one) for one in failed.email_ids], failed.count)
-        words = f"{failed.count} emails failed within the last day for {class_of_reasons(failed.code)} ({ids})"
+        words = f"{count(failed.count, 'email')} failed within the last day for {class_of_reasons(failed.code)} ({ids})"
         yield Finding("", "warning", words, "crm.email.status_reason and crm.delivery tell each one's reason")
     for disposition, cure in (
         (Disposition.HELD, "their reasons stand in router.decision; a person has to look at them"),
@@ -126,11 +129,11 @@ async def waiting(patient: Patient) -> AsyncIterator[Finding]:
     ):
         number = sum(one.dispositions[disposition] for one in status.sources)
         if number:
-            yield Finding("", "warning", f"{number} copies of mail are {disposition}", cure)
+            yield Finding("", "warning", f"{disposition}: {count(number, 'copy of mail', 'copies of mail')}", cure)
     async for finding in _unsettled(patient):
         yield finding
     outbox = status.outbox
-    yield Finding("", "ok", f"{outbox.due} emails due, {outbox.later} later, {outbox.sending} being sent")
+    yield Finding("", "ok", f"{count(outbox.due, 'email')} due, {outbox.later} later, {outbox.sending} being sent")
 
 
 async def _unsettled(patient: Patient) -> AsyncIterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from router.errors import whereabouts
 from router.operations.doctor.patient import NoDatabase, Patient
 from router.operations.probe import AT_ONCE, Candidate, Profile, Subject, every, needs_owners, of_owners, probe
+from router.operations.words import count
 from transports.base import Finding
 
 _MAILBOXES = 3  # of each profile that are tried
@@ -37,8 +38,9 @@ async def servers(patient: Patient) -> AsyncIterator[Finding]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    tried = f"{len(subjects)} connections tried"
-    yield Finding("", "ok", tried + (f', {left} more mailboxes are tried by "email-router test"' if left else ""))
+    tried = f"{count(len(subjects), 'connection')} tried"
+    more = count(left, "more mailbox", "more mailboxes")
+    yield Finding("", "ok", tried + (f', for {more} ask "email-router test"' if left else ""))
 
 
 async def _subjects(patient: Patient, profiles: Sequence[Profile]) -> tuple[list[Subject], int]:

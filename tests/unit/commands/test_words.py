@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from router.commands.status import fault_line
-from router.commands.words import count, duration, moment, since
+from router.commands.words import duration, moment, since
 from router.operations.status import Fault
+from router.operations.words import count
 
 NOW = datetime(2026, 11, 21, 10, 14, tzinfo=UTC)
 

@@ -39,7 +39,7 @@ KIND = MailboxKind("slow", settings=Slow, open=never_opened, probe=slow)
 
 
 def subjects(count: int, **keys: Any) -> tuple[list[Subject], Slow]:
-    settings = Slow.model_validate({"host": "127.0.0.1", "under_way": [], "most": [], **keys})
+    settings = Slow.model_validate({"host": "127.0.0.1", "port": 1, "under_way": [], "most": [], **keys})
     profile = IncomingProfile("slow", KIND, ("*@in.test",), Rule.ALL, "now", After("keep"), settings, "a.toml", 1)
     return [Subject(profile, f"{number}@in.test") for number in range(count)], settings
 

@@ -85,8 +85,8 @@ async def test_those_that_wait_for_a_slot_of_a_relay_that_has_gone_choose_again(
     before = [await taken.get(), await taken.get()]
     relays.use(profiles(relay(2, connections=3)))
     after = [await taken.get() for _ in range(3)]
-    assert {one.profile.settings.port for one in before} == {1}
-    assert {one.profile.settings.port for one in after} == {2}
+    assert {one.profile.settings.where for one in before} == {"127.0.0.1:1 in clear text"}
+    assert {one.profile.settings.where for one in after} == {"127.0.0.1:2 in clear text"}
     assert taken.empty()  # two more wait for the new one
     relays.use(profiles())
     gone = await asyncio.wait_for(asyncio.gather(*tasks[5:], return_exceptions=True), 5)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import transports
-from router.errors import Mistake, ProfileErrors
+from router.errors import Mistake, ProfileErrors, UnknownName
 from router.model import Rule
 from router.profile import IncomingProfile, Profiles, check_owners, example, load
 from router.profile.schema import schema
@@ -289,8 +289,14 @@ def test_every_transport_has_an_example_that_works(kind: str, tmp_path: Path, mo
 
 @pytest.mark.parametrize("kind", ["exchange", "../pyproject", "base", ""])
 def test_there_is_no_example_of_what_there_is_not(kind: str) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(UnknownName, match=r"there is no transport .*; there are imap, lmtp, maildir, pop3, smtp$"):
         example(kind)
+
+
+def test_a_transport_without_an_example_says_where_one_belongs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transports.kinds", lambda: ("pigeon",))
+    with pytest.raises(UnknownName, match=r'^the transport .pigeon. has no example: write "profiles/pigeon.toml"'):
+        example("pigeon")
 
 
 def test_an_installed_example_comes_before_that_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

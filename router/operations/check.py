@@ -1,0 +1,35 @@
+"""What the profile folder holds, or all that is wrong with it. Nothing is connected to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.errors import Mistake, ProfileErrors
+from router.profile import Profile, read_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Either `profiles`, incoming ones first, or `mistakes`; `notes` tell of files that are not read."""
+
+    profiles: Sequence[Profile]
+    mistakes: Sequence[Mistake]
+    notes: Sequence[Mistake]
+
+    @property
+    def missing(self) -> str | None:
+        """What the profiles cannot do, though nothing is wrong with them: bring mail in, or send."""
+        directions = {direction for direction, _ in (one.key for one in self.profiles)}
+        if "incoming" not in directions:
+            return "none of them brings mail in"
+        return None if "outgoing" in directions else "none of them sends"
+
+
+def check(folder: Path) -> Checked:
+    """Read the profiles of a folder; one that cannot be read is a mistake like others."""
+    try:
+        reading = read_folder(folder)
+    except ProfileErrors as error:
+        return Checked((), error.mistakes, ())
+    profiles = () if reading.mistakes else tuple(reading.profiles.by_key.values())
+    return Checked(profiles, reading.mistakes, reading.notes)
