@@ -10,6 +10,8 @@ RouterError                 words for an admin: what is wrong, and what to do ab
     ├── DatabaseAway        a fault of the system: the same again, later
     ├── ContentRefused      a fault of what was to be stored: never again as it is
     └── LeaseLost           another process holds now what was ours
+
+DatabaseMisused             beside them: a bug of ours in the use of the database, which nobody else can put right
 """
 
 import traceback
@@ -81,6 +83,13 @@ class ContentRefused(DatabaseError):
 
 class LeaseLost(DatabaseError):
     """Another process holds now what was ours: nothing was committed, let go of it."""
+
+
+class DatabaseMisused(Exception):
+    """A bug of ours: a query with a wrong number of arguments, or a connection that two tasks use at once.
+
+    No message is at fault, and to try again is no use: what did it ends, and is told of as any other bug.
+    """
 
 
 def whereabouts(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import structlog
 
 from router import metrics
 from router.decide import decide_batch
-from router.errors import ContentRefused, DatabaseError, whereabouts
+from router.errors import ContentRefused, DatabaseError, DatabaseMisused, whereabouts
 from router.model import Copy, Decision, Disposition, Unreadable
 from router.repository import inbox
 from router.repository.database import Database
@@ -71,9 +71,9 @@ def _dead(copy: Copy, fault: str) -> Copy:
 
 
 def _fault_of_message(error: Exception) -> str:
-    """Say what is wrong with a message. Raises the error again if it is a fault of the system."""
+    """Say what is wrong with a message. Raises the error again if no message is at fault."""
     if isinstance(error, ContentRefused):
         return f"it could not be stored: {error}"
-    if isinstance(error, DatabaseError):
+    if isinstance(error, DatabaseError | DatabaseMisused):
         raise error
     return f"it could not be judged: {whereabouts(error)}"

@@ -37,7 +37,7 @@ __all__ = [
 
 
 def example(kind: str) -> str:
-    """Return a transport's example profile, as TOML. Raises UnknownName where there is no such transport, or no example."""
+    """Return a transport's example profile, as TOML. Raises UnknownName for no transport, or one without an example."""
     if kind not in transports.kinds():
         raise UnknownName(f"there is no transport {kind!r}; there are {', '.join(transports.kinds())}")
     package = Path(__file__).parents[1]

@@ -75,7 +75,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["Connection"]:
-        """Lend a connection; raises DatabaseAway, ContentRefused or DatabaseError."""
+        """Lend a connection; raises DatabaseAway, ContentRefused or DatabaseError, and DatabaseMisused for a bug."""
         with translated():
             asked = perf_counter()
             async with self._pool.acquire() as connection:

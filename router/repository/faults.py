@@ -1,16 +1,23 @@
 """What asyncpg and the socket raise, as errors of ours that say whether to try again. Errors of asyncpg end here."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
 
-from router.errors import ContentRefused, DatabaseAway, DatabaseError
+from router.errors import ContentRefused, DatabaseAway, DatabaseError, DatabaseMisused
 
 _OF_THE_SYSTEM: Final = ("08", "25", "40", "53", "55", "57", "58")
 _OF_THE_CONTENT: Final = ("22", "23")
+
+# asyncpg has one class for a connection that has ended and for a mistake in its use, and only words to tell them apart.
+# A connection of the pool that is lost while somebody uses it counts as released.
+_GONE: Final = re.compile(
+    r"connection is closed|released back\s+to the pool|pool is clos|another operation is cancelling"
+)
 
 # What an admin has to know first; the server's own words follow.
 _CAUSES: Final = {
@@ -23,12 +30,17 @@ _CAUSES: Final = {
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn what asyncpg and the socket raise into errors of ours that say whether to try again."""
+    """Turn what asyncpg and the socket raise into errors of ours that say whether to try again.
+
+    Raises DatabaseMisused for what no other connection would mend.
+    """
     try:
         yield
     except (asyncpg.PostgresError, asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:
         raise fault_of(error) from error
     except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        if isinstance(error, asyncpg.InterfaceError) and not _is_gone(error):
+            raise DatabaseMisused(f"a mistake in using the database: {error}") from error
         raise DatabaseAway(f"no connection to the database: {words_of(error)}") from error
 
 
@@ -41,9 +53,13 @@ def fault_of(error: Exception) -> DatabaseError:
         return ContentRefused(words) if state.startswith(_OF_THE_CONTENT) else DatabaseError(words)
     if isinstance(error, asyncpg.DataError | UnicodeEncodeError | OverflowError):
         return ContentRefused(str(error))
-    # A socket that belongs to another user, or an option that asyncpg does not know, stays as it is.
-    never = isinstance(error, PermissionError | asyncpg.ClientConfigurationError)
+    # A socket that belongs to another user stays as it is, and so does a login that asyncpg does not know.
+    never = isinstance(error, PermissionError) or (isinstance(error, asyncpg.InterfaceError) and not _is_gone(error))
     return DatabaseError(words_of(error)) if never else DatabaseAway(words_of(error))
+
+
+def _is_gone(error: asyncpg.InterfaceError) -> bool:
+    return _GONE.search(str(error)) is not None
 
 
 def words_of(error: Exception) -> str:

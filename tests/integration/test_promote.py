@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from router.decide import decide_batch
-from router.errors import ContentRefused, LeaseLost
+from router.errors import ContentRefused, DatabaseMisused, LeaseLost
 from router.incoming.promote import promote_batch
 from router.model import (
     Attachment,
@@ -302,6 +302,32 @@ async def test_t97_a_message_that_breaks_a_step_is_dead_and_its_neighbors_are_pr
     assert "secret" not in dead["reasons"][0]
     assert await crm.value("SELECT cursor FROM router.source") == "1:12"
     assert await crm.value("SELECT count(*) FROM router.kept_content") == 1  # the owner's rule is all
+
+
+class Mistaken(Database):
+    """Asks a query of ours, that is wrong, in its first transaction."""
+
+    mistaken = False
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with super().transaction() as connection:
+            if not self.mistaken:
+                self.mistaken = True
+                await connection.execute("SELECT $1::int", 1, 2)
+            yield connection
+
+
+async def test_no_message_is_dead_for_a_query_of_ours_that_is_wrong(crm: Crm, database: str) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    batch = Batch(copies(lease, owner_id, [message(1)]), lease)
+    async with Mistaken(database) as mistaken:
+        with pytest.raises(DatabaseMisused, match="the server expects 1 argument"):
+            await promote_batch(mistaken, batch)
+        assert await crm.value("SELECT count(*) FROM router.decision") == 0
+        [decision] = await promote_batch(mistaken, batch)
+    assert decision.disposition is Disposition.PROMOTED
 
 
 async def test_a_reason_is_kept_whole_whatever_is_in_it(crm: Crm, recording: Recording) -> None:
