@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -170,70 +171,87 @@ async def test_killed_at_any_moment_nothing_is_lost_and_nothing_stays(
 
 # Faults of the network and of the server
 
-Fault = Callable[[Proxy, Dovecot, Post], Awaitable[None]]
+
+@dataclass
+class Scene:
+    """A router that reads maildrops through a proxy, and the mail that comes."""
+
+    crm: Crm
+    proxy: Proxy
+    dovecot: Dovecot
+    post: Post
+
+    async def deliver(self) -> None:
+        await asyncio.to_thread(self.post.deliver, 20)
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not holds():
+                await asyncio.sleep(0.01)
+
+    async def amid(self, strike: Callable[[], object]) -> None:
+        """Deliver, and strike once the router has begun with these."""
+        known = await self.crm.admin.fetchval("SELECT count(*) FROM router.decision")
+        delivering = asyncio.create_task(self.deliver())
+        await self.crm.wait_for(True, "SELECT count(*) > $1 FROM router.decision", known)
+        strike()
+        await delivering
 
 
-async def struck(proxy: Proxy) -> None:
-    async with asyncio.timeout(20):
-        while not proxy.struck:
-            await asyncio.sleep(0.01)
+Fault = Callable[[Scene], Awaitable[None]]
 
 
-async def amid(post: Post, strike: Callable[[], object]) -> None:
-    delivering = asyncio.create_task(asyncio.to_thread(post.deliver, 20))
-    await asyncio.sleep(0.1)
-    strike()
-    await delivering
+async def every_chunk_is_late(scene: Scene) -> None:
+    scene.proxy.delay = 0.02
+    await scene.deliver()
 
 
-async def every_chunk_is_late(proxy: Proxy, _: Dovecot, post: Post) -> None:
-    proxy.delay = 0.02
-    await asyncio.to_thread(post.deliver, 20)
-
-
-async def cut(proxy: Proxy, _: Dovecot, post: Post) -> None:
+async def cut(scene: Scene) -> None:
     for _times in range(3):
-        await amid(post, proxy.cut)
+        await scene.amid(scene.proxy.cut)
 
 
-async def half_open(proxy: Proxy, _: Dovecot, post: Post) -> None:
-    await amid(post, proxy.freeze)
+async def half_open(scene: Scene) -> None:
+    await scene.amid(scene.proxy.freeze)
 
 
-async def reset_within_a_message(proxy: Proxy, _: Dovecot, post: Post) -> None:
-    proxy.reset_within(rb"From: karl", 30)
-    await asyncio.to_thread(post.deliver, 20)
-    await struck(proxy)
+async def reset_within_a_message(scene: Scene) -> None:
+    scene.proxy.reset_within(rb"From: karl", 30)
+    await scene.deliver()
+    await scene.until(lambda: scene.proxy.struck)
 
 
-async def lost_after(text: bytes, proxy: Proxy, post: Post) -> None:
-    proxy.cut_after(text)
-    await asyncio.to_thread(post.deliver, 20)
-    await struck(proxy)
-    proxy.cut_after(b"")
+async def lost_after(text: bytes, scene: Scene) -> None:
+    scene.proxy.cut_after(text)
+    await scene.deliver()
+    await scene.until(lambda: scene.proxy.struck)
+    scene.proxy.cut_after(b"")
 
 
-async def lost_after_the_password(proxy: Proxy, _: Dovecot, post: Post) -> None:
-    await lost_after(b"AUTH PLAIN", proxy, post)
+async def lost_after_the_password(scene: Scene) -> None:
+    await lost_after(b"AUTH PLAIN", scene)
 
 
-async def lost_after_dele(proxy: Proxy, _: Dovecot, post: Post) -> None:
-    await lost_after(b"DELE ", proxy, post)
+async def lost_after_dele(scene: Scene) -> None:
+    await lost_after(b"DELE ", scene)
 
 
-async def lost_after_quit(proxy: Proxy, _: Dovecot, post: Post) -> None:
-    await lost_after(b"QUIT", proxy, post)
+async def lost_after_quit(scene: Scene) -> None:
+    await lost_after(b"QUIT", scene)
 
 
-async def connections_refused(proxy: Proxy, _: Dovecot, post: Post) -> None:
-    proxy.refusing = True
-    await amid(post, proxy.cut)
-    proxy.refusing = False
+async def connections_refused(scene: Scene) -> None:
+    scene.proxy.refusing = True
+    scene.proxy.cut()
+    connections = scene.proxy.connections
+    await scene.deliver()
+    await scene.until(lambda: scene.proxy.connections > connections)
+    scene.proxy.refusing = False
 
 
-async def server_restarted(_: Proxy, dovecot: Dovecot, post: Post) -> None:
-    await asyncio.to_thread(post.deliver, 20)
-    await asyncio.to_thread(dovecot.restart)
+async def server_restarted(scene: Scene) -> None:
+    await scene.deliver()
+    await asyncio.to_thread(scene.dovecot.restart)
 
 
 ALL: list[Fault] = [
@@ -260,7 +278,7 @@ async def test_recovers_by_itself(
     async with Proxy(dovecot.pop3) as proxy:
         router = await new_router(pop3(**plain(proxy)))
         await crm.wait_for_sources(len(mailboxes))
-        await fault(proxy, dovecot, post)
+        await fault(Scene(crm, proxy, dovecot, post))
         await asyncio.to_thread(post.deliver, 5)
         await check_promoted(crm, post)
         await crm.wait_for(False, FAULTS)
