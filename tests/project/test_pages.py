@@ -6,6 +6,7 @@ import pytest
 
 from router.decide import STEPS
 from tests.support.crm import Crm
+from tests.support.drawings import arrows
 from tests.support.paths import ROOT
 
 PAGES = ("CONTRIBUTING.md", "README.md", "docs/architecture.md", "docs/decisions.md", "docs/glossary.md")
@@ -51,6 +52,29 @@ async def test_the_moves_of_an_email_are_those_of_the_table(crm: Crm) -> None:
     told = re.findall(r"^\| `(\w+)` \| `(\w+)` \| [^|]+ \| (CRM|router) \|$", ARCHITECTURE, re.MULTILINE)
     assert set(told) == table
     assert len(told) == len(table)
+
+
+async def test_the_moves_of_an_email_are_drawn_as_the_table_has_them(crm: Crm) -> None:
+    rows = await crm.rows("SELECT old, new FROM crm.email_move")
+    moves = sorted((row["old"], row["new"]) for row in rows)
+    drawing = next(block for block in ARCHITECTURE.split("```") if "edit (CRM)" in block)
+    assert sorted(arrows(drawing, {state for move in moves for state in move})) == moves
+
+
+DRAWING = """
+ one ──────▶ two ◀─┬─ three
+  ▲           │    │
+  └───────────┘   four
+"""
+
+
+def test_a_drawing_is_read_as_it_is_drawn() -> None:
+    states = ("one", "two", "three", "four")
+    found = [("four", "two"), ("one", "two"), ("three", "two"), ("two", "one")]
+    assert sorted(arrows(DRAWING, states)) == found
+    for right, wrong, fault in (("four", "five", "no state"), ("▲", "│", "of no arrow"), ("┘", " ", "no state")):
+        with pytest.raises(ValueError, match=fault):
+            arrows(DRAWING.replace(right, wrong), states)
 
 
 def test_the_layers_are_those_of_the_contract() -> None:
