@@ -70,9 +70,10 @@ def run(
 
 @app.command()
 def healthz() -> None:
-    """Ask the router of this machine whether it lives; for health checks.
+    """Ask the router of this machine whether it lives.
 
-    It asks for /healthz at EMAIL_ROUTER_CONSOLE; where that is off there is nothing to ask, and the status is 0.
+    For health checks: it asks for /healthz at EMAIL_ROUTER_CONSOLE; where that is off there is nothing to ask, and the
+    status is 0.
     """
     from router.commands import healthz as commands
 
@@ -95,7 +96,9 @@ def demo() -> None:
 def check(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="Folder of the profiles; EMAIL_ROUTER_PROFILES by default.", show_default=False),
+        typer.Argument(
+            metavar="FOLDER", help="Folder of the profiles; EMAIL_ROUTER_PROFILES by default.", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -210,7 +213,9 @@ def sql(
     """Open psql on the database: email-router sql -c "select 1".
 
     Reads SQL from stdin as psql does, and stops at the first error. Starts the router's own PostgreSQL if no other
-    process has. The help of psql: email-router sql -- --help.
+    process has.
+
+    The help of psql: email-router sql -- --help
     """
     from router.commands import sql as shell
 
@@ -244,7 +249,7 @@ def explain(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is read of message files, and what would become of them.
+    """Show what is read of messages, and what would become of them.
 
     With --owner, the decision and its reasons, as if the files had just arrived in that owner's mailbox, one after the
     other. With --forward, what was forwarded in them to a profile whose role is forward, and whether that is believed.
@@ -283,7 +288,7 @@ def owners_approve(
 
 @owners.command("set")
 def owners_set(
-    mailbox: Annotated[str, typer.Argument(help="The owner's address.", show_default=False)],
+    mailbox: Annotated[str, typer.Argument(metavar="MAILBOX", help="The owner's address.", show_default=False)],
     rule: Annotated[
         str,
         typer.Option(metavar="RULE", help="all | replies | known | email-enabled | none | default", show_default=False),
@@ -323,9 +328,14 @@ def sending_start(reason: Reason = None) -> None:
 
 @profile.command("example")
 def profile_example(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="A transport: imap, smtp …", show_default=False)],
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="A transport: imap, smtp …", show_default=False)
+    ] = None,
 ) -> None:
-    """Print a profile of a transport, ready to be changed."""
+    """Print a profile of a transport, ready to be changed.
+
+    Without KIND it tells which transports there are.
+    """
     from router.commands import profiles
 
     profiles.example(kind)

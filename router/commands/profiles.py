@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+import transports
 from router import profile
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import UnknownName
@@ -43,8 +44,10 @@ def check(folder: Path | None, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def example(kind: str) -> None:
+def example(kind: str | None) -> None:
     """Print the example profile of a transport."""
+    if kind is None:
+        raise typer.BadParameter(f"say which transport: {', '.join(transports.kinds())}", param_hint="KIND")
     try:
         say(profile.example(kind).rstrip("\n"))
     except UnknownName as error:

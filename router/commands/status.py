@@ -12,6 +12,7 @@ import typer
 from router import app
 from router.commands.terminal import carry_out, say, say_json, say_table
 from router.commands.words import duration, moment, since
+from router.errors import UnknownName
 from router.model import Disposition
 from router.operations import status as operation
 from router.operations.status import Fault, Only, Report, Sending, SourceStatus, Status, class_of_reasons
@@ -26,7 +27,10 @@ def show(profile: str | None, mailbox: str | None, *, only_faults: bool, as_json
     async def work(settings: Settings) -> Report:
         async with app.database_of(settings) as database:
             lease = timedelta(seconds=settings.lease)
-            return await operation.read(database, lease, settings.profiles, Only(profile, mailbox))
+            try:
+                return await operation.read(database, lease, settings.profiles, Only(profile, mailbox))
+            except UnknownName as error:
+                raise typer.BadParameter(str(error)) from None
 
     report = carry_out(work)
     if as_json:

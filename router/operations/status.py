@@ -1,12 +1,12 @@
 """How everything is: what runs, what waits, what became of the mail, and what is wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from router.errors import Mistake
+from router.errors import Mistake, UnknownName
 from router.model import normalize
 from router.operations import served
 from router.operations.served import ProfileState
@@ -88,11 +88,21 @@ class Report:
 
 
 async def read(database: Database, lease: timedelta, folder: Path, only: Only | None = None) -> Report:
-    """Read the status. `lease` is the time after which a silent process is dead, `folder` that of the profiles."""
+    """Read the status. `lease` is the time after which a silent process is dead, `folder` that of the profiles.
+
+    Raises UnknownName where `only` names a profile or a mailbox that is nowhere to be found.
+    """
     only = only or Only()
     whole = await status.read_status(database, lease)
     owners = await list_owners(database)
     serving = served.compare(whole.processes, folder)
+    _check_known(
+        only,
+        {one.profile.name for one in serving.states},
+        # Sources and relays outlive the profile that they are of.
+        {*(one.profile for one in whole.sources), *(one.profile for one in whole.relays)},
+        {*(one.mailbox for one in owners), *(one.mailbox for one in whole.sources)},
+    )
     routes = serving.profiles.routes_of(only.mailbox) if only.mailbox else None
     states = [
         one
@@ -117,6 +127,14 @@ async def read(database: Database, lease: timedelta, folder: Path, only: Only | 
         profiles=states,
         faults=_faults(found, states, serving.strays, whole=only == Only()),
     )
+
+
+def _check_known(only: Only, profiles: Collection[str], earlier: Collection[str], mailboxes: Collection[str]) -> None:
+    # Where no router runs and the folder is empty, nothing tells which profiles there are.
+    if only.profile is not None and profiles and not any(map(only.wants_profile, [*profiles, *earlier])):
+        raise UnknownName(f"there is no profile {only.profile!r}; there are {', '.join(sorted(profiles))}")
+    if only.mailbox is not None and normalize(only.mailbox) not in mailboxes:
+        raise UnknownName(f"no owner has the mailbox {only.mailbox}")
 
 
 def class_of_reasons(code: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+import transports
 from router import __version__
 from router.repository.migrate import _LOCK as MIGRATION_LOCK
 from tests.servers.ports import free_port
@@ -380,7 +381,10 @@ def test_examples_are_printed_as_they_are(tmp_path: Path) -> None:
     assert cli("profile", "example", "imap") == (ROOT / "profiles/imap.toml").read_text(encoding="utf-8")
     done = cli.both("profile", "example", "pigeon")
     assert done.returncode == 2
-    assert "there are imap, lmtp, maildir, pop3, smtp" in done.stderr
+    assert f"there are {', '.join(transports.kinds())}" in done.stderr
+    done = cli.both("profile", "example")
+    assert done.returncode == 2
+    assert f"say which transport: {', '.join(transports.kinds())}" in done.stderr
 
 
 def test_the_schema_is_json(tmp_path: Path) -> None:
@@ -616,6 +620,12 @@ def test_status_tells_what_is_not_in_use_as_it_is_written(cli: Cli) -> None:
         assert broken.startswith("at fault    profile b.toml: b.toml:2: ")
         assert [one["part"] for one in cli.json("status", status=1)["faults"]] == ["profile"]
         assert cli("status", "--profile", "copies", "--faults") == ""
+        for option, name, words in (
+            ("--profile", "copy", "there is no profile 'copy'; there are copies"),
+            ("--mailbox", "zed@in.test", "no owner has the mailbox zed@in.test"),
+        ):
+            done = cli.both("status", option, name)
+            assert (done.returncode, words in done.stderr) == (2, True), done.stderr
         (cli.profiles / "b.toml").unlink()
         # A broken form of what runs: the earlier one is still served.
         before = cli.json("status")["profiles"][0]["form"]

@@ -148,7 +148,7 @@ async def test_owners_and_mail_that_wait_are_told(
     assert said["processes"] == ["failed: no router process runs, so nothing is read or sent"]
     assert said["owners"] == [
         "failed: owner nobody@elsewhere.test: no incoming profile serves this mailbox; add it to the owners of one",
-        "failed: no outgoing profile carries what nobody@elsewhere.test send: it waits for ever",
+        "failed: no outgoing profile carries the email of nobody@elsewhere.test: it waits for ever",
         "warning: 1 not approved: nothing of theirs is read or sent",
     ]
     waiting = "\n".join(said["waiting"])

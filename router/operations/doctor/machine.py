@@ -22,7 +22,7 @@ async def database(patient: Patient) -> AsyncIterator[Finding]:
     if patient.database is None:
         embedded = patient.settings.database_url is None
         cure = (
-            "look into the log of PostgreSQL in the data folder (EMAIL_ROUTER_DATA)"
+            "do as it says; PostgreSQL's own log is in the data folder (EMAIL_ROUTER_DATA)"
             if embedded
             else "see that PostgreSQL runs and that EMAIL_ROUTER_DATABASE_URL names it, with role and password"
         )

@@ -35,7 +35,7 @@ async def profiles(patient: Patient) -> AsyncIterator[Finding]:
     """Whether the profiles are right, and in use as they are written."""
     served = await patient.served()
     for mistake in served.mistakes:
-        yield Finding("", "failed", str(mistake), 'correct it; "email-router check" reads the file again')
+        yield Finding("", "failed", str(mistake), 'correct it; "email-router check" tells whether it is right then')
     told = [str(mistake) for mistake in served.mistakes]
     for state in served.states:
         title = state.profile.title
@@ -79,7 +79,7 @@ async def owners(patient: Patient) -> AsyncIterator[Finding]:
     approved = [one.mailbox for one in listed if one.approved]
     sends = any(one.direction == "outgoing" for one in served.all)
     if sends and (carried := [one for one in approved if served.routes_of(one).sends is None]):
-        words = f"no outgoing profile carries what {_some(carried)} send: it waits for ever"
+        words = f"no outgoing profile carries the email of {_some(carried)}: it waits for ever"
         yield Finding("", "failed", words, 'add them to the "senders" of an outgoing profile')
     elif not sends:
         yield Finding("", "ok", "no outgoing profile: nothing is sent")

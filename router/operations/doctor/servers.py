@@ -38,7 +38,7 @@ async def servers(patient: Patient) -> AsyncIterator[Finding]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    tried = f"{count(len(subjects), 'connection')} tried"
+    tried = f"{count(len(subjects), 'connection')} tried" if subjects else "there is no profile to try"
     more = count(left, "more mailbox", "more mailboxes")
     yield Finding("", "ok", tried + (f', for {more} ask "email-router test"' if left else ""))
 

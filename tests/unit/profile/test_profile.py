@@ -289,8 +289,9 @@ def test_every_transport_has_an_example_that_works(kind: str, tmp_path: Path, mo
 
 @pytest.mark.parametrize("kind", ["exchange", "../pyproject", "base", ""])
 def test_there_is_no_example_of_what_there_is_not(kind: str) -> None:
-    with pytest.raises(UnknownName, match=r"there is no transport .*; there are imap, lmtp, maildir, pop3, smtp$"):
+    with pytest.raises(UnknownName) as caught:
         example(kind)
+    assert str(caught.value) == f"there is no transport {kind!r}; there are {', '.join(transports.kinds())}"
 
 
 def test_a_transport_without_an_example_says_where_one_belongs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,13 +54,13 @@ def markdown(table: dict[str, FieldInfo]) -> str:
 def test_the_page_tells_every_key(name: str) -> None:
     page = PAGE.read_text(encoding="utf-8")
     before, begin, rest = page.partition(f"<!-- keys: {name} -->\n")
-    assert begin, "the page has no table of this name"
+    assert begin, f"write <!-- keys: {name} --> and <!-- end --> into {PAGE.name}, in a line each; then UPDATE_DOCS=1"
     written, end, after = rest.partition("<!-- end -->")
     expected = markdown(tables()[name]) + "\n"
     if "UPDATE_DOCS" in os.environ:
         PAGE.write_text(before + begin + expected + end + after, encoding="utf-8")
     else:
-        assert written == expected
+        assert written == expected, "UPDATE_DOCS=1 in the environment writes it anew"
 
 
 @pytest.mark.parametrize("name", tables())

@@ -34,7 +34,7 @@ def test_a_broken_profile_says_what_is_wrong(name: str) -> None:
     told = words(GALLERY / name)
     if "UPDATE_GALLERY" in os.environ:
         expected.write_text(told, encoding="utf-8")
-    assert told == expected.read_text(encoding="utf-8")
+    assert told == expected.read_text(encoding="utf-8"), "UPDATE_GALLERY=1 in the environment writes it anew"
     assert SECRET not in told
 
 
