@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from router.errors import UnknownName
 from router.incoming.promote import promote_batch
 from router.model import Copy, Disposition, Mention, Message, Outgoing, Result, Rule, ServedProfile, Unreadable, uuid7
 from router.model.token import new_token
@@ -252,7 +253,15 @@ async def test_faults_have_since_and_next_try_and_can_be_asked_for_alone(
     }.items():
         report = await operation.read(router, LEASE, tmp_path, only)
         assert [one.part for one in report.faults] == expected, only
+    for only, words in {
+        Only("incoming.otter"): "there is no profile 'incoming.otter'; there are mx, other, staff",
+        Only(mailbox="zed@in.test"): "no owner has the mailbox zed@in.test",
+    }.items():
+        with pytest.raises(UnknownName, match=f"^{words}$"):
+            await operation.read(router, LEASE, tmp_path, only)
+    await operation.read(router, LEASE, tmp_path, Only("former"))  # its relay was once at fault
     await crm.admin.execute("UPDATE router.process SET seen_at = now() - interval '1 hour'")
+    # No router runs and the folder is empty, so nothing tells which profiles there are.
     report = await operation.read(router, LEASE, tmp_path, Only("other"))
     assert [(one.part, one.since is not None) for one in report.faults] == [("router", True)]
     report = await operation.read(router, LEASE, tmp_path)
