@@ -154,12 +154,13 @@ async def serve(
 
     `watch` looks after the disk of the database, where it is ours.
     """
-    router = Router(database, parsers, store, lease, readiness or Readiness(), watch)
-    await router.start()
-    try:
-        await stop.wait()
-    finally:
-        await router.stop()
+    async with database.apart() as apart:
+        router = Router(database, apart, parsers, store, lease, readiness or Readiness(), watch)
+        await router.start()
+        try:
+            await stop.wait()
+        finally:
+            await router.stop()
 
 
 class Router:
@@ -168,12 +169,14 @@ class Router:
     def __init__(
         self,
         database: Database,
+        apart: Database,
         parsers: Workers,
         store: ProfileStore,
         lease: timedelta,
         readiness: Readiness,
         watch: Watch | None,
     ) -> None:
+        """`apart` is a connection of its own for the heartbeat, which waits for nobody's query."""
         self._database = database
         self._parsers = parsers
         self._store = store
@@ -186,7 +189,7 @@ class Router:
         self._mailboxes = MailboxAssignment(database, parsers, store.profiles, self._process_id, lease)
         self._sender = Sender(database, store.profiles, self._process_id, lease)
         self._stopping = asyncio.Event()
-        self._presence = Presence(database, store, self._process_id, lease)
+        self._presence = Presence(database, apart, store, self._process_id, lease)
 
     async def start(self) -> None:
         """Start all jobs. Raises DatabaseError where the database does not hear that this process lives."""

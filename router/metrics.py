@@ -280,9 +280,9 @@ def worker_lost() -> None:
     _workers_lost.inc()
 
 
-def database_opened(connections: int) -> None:
-    """Tell how many connections to the database there may be."""
-    _database_limit.set(connections)
+def database_connections(change: int) -> None:
+    """Tell how many more, or fewer, connections to the database there may be."""
+    _database_limit.inc(change)
 
 
 def database_waited(seconds: float) -> None:

@@ -25,9 +25,12 @@ _log = structlog.get_logger(__name__)
 class Presence:
     """One process, as others see it."""
 
-    def __init__(self, database: Database, store: ProfileStore, process_id: UUID, lease: timedelta) -> None:
-        """`lease` is how long the process counts as alive after it was last heard."""
+    def __init__(
+        self, database: Database, apart: Database, store: ProfileStore, process_id: UUID, lease: timedelta
+    ) -> None:
+        """`lease` is how long the process counts as alive after it was last heard; `apart` is for the heartbeat."""
         self._database = database
+        self._apart = apart
         self._store = store
         self._process_id = process_id
         self._pause = processes.beat_of(lease)
@@ -38,7 +41,7 @@ class Presence:
         """Say that this process lives, often enough that one lost word does no harm, until canceled."""
         while True:
             try:
-                await processes.beat(self._database, self._process_id)
+                await processes.beat(self._apart, self._process_id)
             except DatabaseError as error:
                 _log.warning("the database does not hear us", reason=str(error))
             await asyncio.sleep(self._pause)

@@ -308,8 +308,18 @@ Begin = Callable[[], Awaitable[None]]
 # --- Errors ---------------------------------------------------------------------------------------------------------
 
 
+MOST_WORDS = 2000
+"""Characters of a server's words that are kept."""
+
+
 class TransportError(Exception):
-    """Base of all that a transport raises; the text is for an admin and holds the server's own words."""
+    """Base of all that a transport raises; the text is for an admin and holds the server's own words.
+
+    These are cut to `MOST_WORDS` characters, and rid of what PostgreSQL cannot hold: NUL and lone surrogates.
+    """
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words[:MOST_WORDS].replace("\0", "").encode("utf-8", "replace").decode())
 
 
 class Temporary(TransportError):

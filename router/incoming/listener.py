@@ -15,7 +15,7 @@ from router.group import Group
 from router.health import Health
 from router.incoming.copies import Addressee, read_messages
 from router.incoming.forward import read_forwards
-from router.incoming.promote import promote_and_tell
+from router.incoming.promote import Promoter, promote_and_tell
 from router.model import Copy, Decision, normalize
 from router.model.token import untag
 from router.profile import IncomingProfile, Profiles
@@ -56,6 +56,7 @@ class ListenerIntake:
         self._profile = profile
         self._settings = settings
         self._source_id = 0
+        self._promoter = Promoter(database)
         self._group: Group[list[Copy], list[Decision]] = Group(self._promote, at_most=_MESSAGES)
         self._lookups: Group[Sequence[str], Mapping[str, ListedOwner]] = Group(self._find)
         self._log = _log.bind(profile=profile.name)
@@ -154,7 +155,7 @@ class ListenerIntake:
     async def _promote(self, groups: Sequence[list[Copy]]) -> list[list[Decision]]:
         copies = [copy for group in groups for copy in group]
         batch = Batch(copies, keeps=True)
-        decisions = await promote_and_tell(self._database, batch, self._profile.name, self._log)
+        decisions = await promote_and_tell(self._promoter, batch, self._profile.name, self._log)
         rest = iter(decisions)
         return [[next(rest) for _ in group] for group in groups]
 

@@ -13,7 +13,7 @@ import structlog
 
 from router.incoming.copies import Addressee, read_messages
 from router.incoming.forward import read_forwards
-from router.incoming.promote import promote_and_tell
+from router.incoming.promote import Promoter, promote_and_tell
 from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile
 from router.repository import sources
@@ -64,6 +64,7 @@ class Reader:
         self._sent = folder.use == "sent"
         self.lease = lease
         self._unwilling: Permanent | None = None
+        self._promoter = Promoter(database)
         # What was ignored in a forward mailbox goes too: the original is elsewhere.
         settled = _SETTLED | {Disposition.IGNORED} if profile.forwards else _SETTLED
         self._settles = frozenset() if profile.after.action == "keep" else settled
@@ -124,7 +125,7 @@ class Reader:
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies, forwards = portion.copies, self._profile.forwards
         batch = Batch(copies, self.lease, portion.cursor, settles=self._settles, keeps=forwards)
-        decisions = await promote_and_tell(self._database, batch, self._profile.name, self._log)
+        decisions = await promote_and_tell(self._promoter, batch, self._profile.name, self._log)
         if portion.cursor is not None:
             self.lease = replace(self.lease, cursor=portion.cursor)
         if not self._settles:

@@ -41,9 +41,14 @@ class Database:
     """
 
     def __init__(self, dsn: str, connections: int = 8, patience: float = 10.0) -> None:
+        self._dsn = dsn
         self._server = Server(dsn)
         self._patience = patience
         self._connections = connections
+
+    def apart(self) -> "Database":
+        """Return another pool, of one connection: for what must not wait until others have done."""
+        return Database(self._dsn, connections=1, patience=self._patience)
 
     async def __aenter__(self) -> Self:
         with translated():
@@ -63,10 +68,11 @@ class Database:
                     **KEEPALIVE,
                 },
             )
-        metrics.database_opened(self._connections)
+        metrics.database_connections(self._connections)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        metrics.database_connections(-self._connections)
         try:
             async with asyncio.timeout(2):
                 await self._pool.close()

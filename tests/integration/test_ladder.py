@@ -1,0 +1,142 @@
+"""Whatever the database says of one message: all others are in, it is in or dead, and nothing is tried for ever."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+
+from router.errors import DatabaseError
+from router.incoming.promote import Promoter
+from router.repository.database import Database
+from router.repository.inbox import Batch
+from router.repository.sources import Lease
+from tests.integration.test_promote import SETTLED, Crm, copies, message
+from transports.base import Cursor
+
+# One of each class that PostgreSQL has, in which a statement can end.
+STATES = [
+    "08006", "0A000", "0B000", "0F000", "20000", "21000", "22001", "23514", "24000", "25P03", "27000", "28000",
+    "2D000", "2F005", "34000", "38000", "39000", "3B001", "3D000", "3F000", "40001", "40P01", "42501", "42P01",
+    "44000", "53100", "53200", "54000", "55P03", "57014", "57P01", "58030", "F0001", "HV000", "P0001", "XX000",
+]  # fmt: skip
+
+# Where the third of five messages meets it; the condition is on the row that is written.
+WRITTEN = {
+    "crm.email": "NEW.subject = 'Number 3'",
+    "crm.party": "NEW.address = '3@kunde.test'",
+    "crm.receipt": "NEW.place = '1:3'",
+    "router.decision": "NEW.place = '3' AND NEW.disposition <> 'dead'",
+    "router.message": f"NEW.key = '\\x{message(3).key.hex()}'",
+}
+
+
+@pytest.fixture
+async def opened(database: str) -> AsyncIterator[Database]:
+    async with Database(database) as pool:
+        yield pool
+
+
+@pytest.fixture
+def crm(opened: Database) -> Crm:
+    return Crm(opened)
+
+
+async def _break(crm: Crm, table: str, condition: str, state: str) -> None:
+    await crm.execute(
+        f"""
+        CREATE OR REPLACE FUNCTION public.break() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF {condition} THEN RAISE EXCEPTION 'broken by a developer' USING ERRCODE = '{state}'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER zz_break BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION public.break();
+        """
+    )
+
+
+def _batch(lease: Lease, owner_id: UUID) -> Batch:
+    messages = [message(n, sender=f"{n}@kunde.test") for n in range(1, 6)]
+    return Batch(copies(lease, owner_id, messages), lease, Cursor("1:5"), settles=SETTLED)
+
+
+async def _promote_patiently(promoter: Promoter, batch: Batch) -> int:
+    """As a reader does, which tries again; how often it had to."""
+    for tries in range(10):
+        try:
+            await promoter.promote(batch)
+        except DatabaseError:
+            continue
+        return tries
+    raise AssertionError("it would be tried for ever")
+
+
+@pytest.mark.parametrize("table", WRITTEN)
+async def test_one_message_that_the_database_refuses_is_dead_and_all_others_are_in(crm: Crm, table: str) -> None:
+    for number, state in enumerate(STATES):
+        owner_id = await crm.owner(f"ulla{number}@example.com", "all")
+        lease = await crm.source(owner_id, f"ulla{number}@example.com")
+        await _break(crm, table, WRITTEN[table], state)
+        tries = await _promote_patiently(Promoter(crm.database, patience=0), _batch(lease, owner_id))
+        rows = await crm.rows(
+            "SELECT place, disposition, reasons FROM router.decision WHERE source_id = $1 ORDER BY place",
+            lease.source_id,
+        )
+        assert [row["place"] for row in rows] == ["1", "2", "3", "4", "5"], state
+        assert [row["disposition"] for row in rows if row["place"] != "3"] == ["promoted"] * 4, state
+        (third,) = (row for row in rows if row["place"] == "3")
+        assert third["disposition"] == "dead", state
+        assert state in third["reasons"][0]
+        assert tries <= 3, state
+        assert await crm.value("SELECT cursor FROM router.source WHERE id = $1", lease.source_id) == "1:5"
+        await crm.execute(f"DROP TRIGGER zz_break ON {table}; TRUNCATE crm.email, router.message CASCADE")
+
+
+@pytest.mark.parametrize("state", ["40P01", "54000", "P0001", "XX000"])
+async def test_what_every_message_meets_makes_no_dead_letters(crm: Crm, state: str) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    await _break(crm, "crm.email", "true", state)
+    promoter = Promoter(crm.database, patience=0)
+    for _ in range(5):
+        with pytest.raises(DatabaseError, match=state):
+            await promoter.promote(_batch(lease, owner_id))
+    assert await crm.value("SELECT count(*) FROM router.decision") == 0
+    await crm.execute("DROP TRIGGER zz_break ON crm.email")
+    await promoter.promote(_batch(lease, owner_id))
+    assert await crm.value("SELECT count(*) FROM router.decision WHERE disposition = 'promoted'") == 5
+
+
+async def test_a_lone_message_that_is_locked_waits_before_it_is_dead(crm: Crm) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    await _break(crm, "crm.email", WRITTEN["crm.email"], "55P03")
+    promoter = Promoter(crm.database, patience=3600)
+    for _ in range(5):
+        with pytest.raises(DatabaseError, match="55P03"):
+            await promoter.promote(_batch(lease, owner_id))
+    places = await crm.rows("SELECT place FROM router.decision WHERE disposition = 'promoted' ORDER BY place")
+    assert [row["place"] for row in places] == ["1", "2", "4", "5"]
+    assert await crm.value("SELECT cursor FROM router.source WHERE id = $1", lease.source_id) is None
+    await crm.execute("DROP TRIGGER zz_break ON crm.email")
+    await promoter.promote(_batch(lease, owner_id))
+    assert await crm.value("SELECT count(*) FROM router.decision WHERE disposition = 'promoted'") == 5
+
+
+async def test_a_dead_letter_whose_reason_cannot_be_stored_has_constant_words(crm: Crm) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    await _break(crm, "router.decision", "NEW.place = '3' AND NEW.reasons[1] NOT LIKE '%neither%'", "P0001")
+    await Promoter(crm.database).promote(_batch(lease, owner_id))
+    reasons = await crm.value("SELECT reasons FROM router.decision WHERE disposition = 'dead'")
+    assert reasons == ["it could not be stored, and neither could the reason"]
+
+
+async def test_a_subject_that_is_too_long_for_a_developers_index_is_one_dead_letter(crm: Crm) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    await crm.execute("CREATE INDEX ON crm.email (subject)")
+    incompressible = "".join(chr(0x4E00 + (n * 7919) % 20000) for n in range(9000))
+    messages = [message(1), message(2, subject=incompressible), message(3)]
+    decisions = await Promoter(crm.database).promote(Batch(copies(lease, owner_id, messages), lease, Cursor("1:3")))
+    assert [decision.disposition for decision in decisions] == ["promoted", "dead", "promoted"]
+    assert "54000" in decisions[1].reasons[0]
