@@ -5,8 +5,9 @@ wrong is told. A folder that lost something is read once more after a moment, si
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+import os.path
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -21,6 +22,9 @@ from router.profile.watch import stirs
 
 SECOND_LOOK: Final = 0.4
 """Seconds after which a folder that lost something is read once more."""
+
+RESTLESS: Final = 3.0
+"""Seconds after a change in which the files are read at each look: a network's disk may date them by whole seconds."""
 
 _log = structlog.get_logger(__name__)
 _sleep = asyncio.sleep
@@ -43,6 +47,23 @@ class Change:
     def __bool__(self) -> bool:
         return any((self.added, self.changed, self.removed, self.secrets, self.broken, self.mended))
 
+    def then(self, later: Self) -> Self:
+        """Make one change of this one and a later one.
+
+        What the later one undoes stays in it, since this one may have taken effect in part.
+        """
+        removed = {*self.removed, *later.removed} - {*later.added}
+        added = ({*self.added, *later.added} - {*self.removed}) - removed
+        changed = {*self.added, *self.changed, *self.removed, *later.added, *later.changed} - added - removed
+        return type(self)(
+            added=tuple(sorted(added)),
+            changed=tuple(sorted(changed)),
+            removed=tuple(sorted(removed)),
+            secrets=tuple(sorted({*self.secrets, *later.secrets})),
+            broken=(*(one for one in self.broken if one not in (*later.broken, *later.mended)), *later.broken),
+            mended=(*(one for one in self.mended if one not in (*later.broken, *later.mended)), *later.mended),
+        )
+
 
 class ProfileStore:
     """The current profiles of a folder; `mistakes` are why others are not used, or an old form is.
@@ -57,12 +78,15 @@ class ProfileStore:
         self.notes: tuple[Mistake, ...] = ()
         self.faults: Mapping[Key, str] = {}
         self._stamps: dict[Path, Stamp] = {}
+        self._untold = Change()
+        self._calm_at = 0.0
 
     @classmethod
     async def open(cls, folder: Path) -> Self:
         """Read the folder for the first time. Nothing is raised: what is wrong is among the `mistakes`."""
         store = cls(folder)
         await store._look()
+        store._untold = Change()  # whoever opens it begins with the profiles as they are
         return store
 
     def log_mistakes(self) -> None:
@@ -72,26 +96,39 @@ class ProfileStore:
             _log.warning(str(note))
 
     async def watch(self, tell: Callable[[Change], Awaitable[None]]) -> None:
-        """Tell of each change, within two seconds, until cancelled."""
-        async for _ in stirs(self._folders):
-            change = await self._look()
-            if change:
-                _log_change(change)
-                await tell(change)
+        """Tell of each change since the folder was first read, within two seconds, until cancelled.
+
+        A change counts as told when `tell` returns. Where `tell` raises, so does this, and the next `watch` begins with
+        telling that change again, together with what has changed since.
+        """
+        async with aclosing(stirs(self._folders)) as stirred:
+            async for _ in stirred:
+                _log_change(await self._look())
+                if self._untold:
+                    await tell(self._untold)
+                    self._untold = Change()
 
     async def _look(self) -> Change:
-        """Read the folder again if a file has changed, and say what differs."""
-        stamps = await asyncio.to_thread(self._read_stamps)
+        """Read the folder again if a file has changed, and return what differs; it is also added to what is untold."""
+        stamps = await asyncio.to_thread(self._read_stamps, self.profiles)
+        clock = asyncio.get_running_loop().time
+        if stamps != self._stamps:
+            self._calm_at = clock() + RESTLESS
         # What is wrong may end without a change of a file that we know: a secret that a profile lacked is there.
-        if stamps == self._stamps and not self.mistakes:
+        elif not self.mistakes and clock() > self._calm_at:
             return Change()
         reading = await self._read()
-        replaced = [one for one in self.profiles.by_key.values() if self._is_replaced(secrets(one.settings), stamps)]
+        # Those from before the reading, so that what changed meanwhile is seen at the next look; the others are new.
+        after = await asyncio.to_thread(self._read_stamps, reading.profiles) | _as_read(reading.profiles) | stamps
+        differing = {path for path in self._stamps.keys() | stamps.keys() if self._stamps.get(path) != stamps.get(path)}
+        differing.update([path.parent for path in differing])
+        replaced = [one for one in self.profiles.by_key.values() if not differing.isdisjoint(secrets(one.settings))]
         change = _change(self, reading, replaced)
+        # From here to the end nothing is awaited: canceled at any moment, we have seen a change or have not.
         self.profiles, self.mistakes, self.notes = reading.profiles, reading.mistakes, reading.notes
         self.faults = {key: _why_kept(reading, reading.profiles.by_key[key]) for key in reading.kept}
-        # Those from before the reading, so that what changed meanwhile is seen at the next look; the others are new.
-        self._stamps = await asyncio.to_thread(self._read_stamps) | stamps
+        self._stamps = after
+        self._untold = self._untold.then(change)
         return change
 
     async def _read(self) -> Reading:
@@ -101,23 +138,37 @@ class ProfileStore:
         await _sleep(SECOND_LOOK)
         return await asyncio.to_thread(_read_folder, self.folder, self.profiles)
 
-    def _is_replaced(self, files: Iterable[Path], stamps: dict[Path, Stamp]) -> bool:
-        return any(self._stamps.get(path) != stamps.get(path) for path in files)
-
-    def _named(self) -> set[Path]:
-        every = self.profiles.by_key.values()
-        return {path for one in every for path in (*certificates(one.settings), *secrets(one.settings))}
-
-    def _read_stamps(self) -> dict[Path, Stamp]:
-        paths = self._named()
-        with suppress(OSError):
-            paths.update(self.folder.iterdir())
-        return {path: stamp(path) for path in (self.folder, *paths)}
+    def _read_stamps(self, profiles: Profiles) -> dict[Path, Stamp]:
+        paths = _named(profiles)
+        # What is written to in place leaves the stamp of its folder as it was.
+        return {path: stamp(path) for path in (self.folder, *paths, *_entries({self.folder, *paths}))}
 
     async def _folders(self) -> Collection[Path]:
         """Where a change may be: the folder itself, and those of secrets and certificates, as far as they are there."""
-        folders = {self.folder, *(path.parent for path in self._named())}
-        return await asyncio.to_thread(lambda: {folder for folder in folders if folder.is_dir()})
+        folders = {self.folder, *(path.parent for path in _named(self.profiles))}
+        return await asyncio.to_thread(lambda: set(filter(_is_folder, folders)))
+
+
+def _named(profiles: Profiles) -> set[Path]:
+    every = profiles.by_key.values()
+    return {path for one in every for path in (*certificates(one.settings), *secrets(one.settings))}
+
+
+def _entries(paths: Iterable[Path]) -> Iterator[Path]:
+    """What lies in those of the paths that are folders."""
+    for path in paths:
+        with suppress(OSError, ValueError):  # ValueError: a NUL in the name
+            yield from path.iterdir()
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises where we may not look, or a network's disk is away
+
+
+def _as_read(profiles: Profiles) -> dict[Path, Stamp]:
+    """How the certificates were when their profiles were read."""
+    every = profiles.by_key.values()
+    return {path: known for one in every for path, known in zip(certificates(one.settings), one.files, strict=True)}
 
 
 def _read_folder(folder: Path, running: Profiles) -> Reading:

@@ -19,10 +19,11 @@ _log = structlog.get_logger(__name__)
 
 
 async def stirs(folders: Callable[[], Awaitable[Collection[Path]]]) -> AsyncGenerator[None, None]:
-    """Yield whenever something in these folders may have changed; which they are is asked after each time."""
+    """Yield at once, and then whenever something in these folders may have changed; they are asked for each time."""
+    yield
     while True:
-        watched = frozenset(await folders())
         try:
+            watched = frozenset(await folders())
             async with aclosing(_events(watched)) as events:
                 async for _ in events:
                     yield

@@ -1,11 +1,16 @@
 """The current profiles of a folder: what is added, changed, broken, mended and removed while they are in use."""
 
 import asyncio
+import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from router.errors import Mistake
+from router.profile import Key, watch
 from router.profile import store as stores
 from router.profile.store import Change, ProfileStore
 
@@ -13,6 +18,10 @@ from router.profile.store import Change, ProfileStore
 def relay(name: str, senders: str = "*@a.example", **keys: object) -> str:
     more = "".join(f"{key} = {value!r}\n" for key, value in keys.items())
     return f'[outgoing.{name}]\ntransport = "smtp"\nhost = "mail.example.com"\nsenders = ["{senders}"]\n{more}'
+
+
+ONE: Final[tuple[Key, ...]] = (("outgoing", "one"),)
+WRONG: Final = (Mistake("one.toml", 1, "wrong"),)
 
 
 class Watched:
@@ -172,5 +181,230 @@ async def test_it_begins_with_an_empty_folder_or_none(tmp_path: Path) -> None:
 
     await until(lambda: found.names == ["one"])
     assert not store.mistakes
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+def reads(name: str, secret: Path) -> str:
+    auth = f'auth = {{ user = "{{mailbox}}", password = {{ file = "{secret}" }} }}'
+    return f'[incoming.{name}]\ntransport = "imap"\nhost = "mail.example.com"\nowners = ["*@a.example"]\n{auth}\n'
+
+
+class Failing:
+    """Is told of changes, and fails as often as it is to; `told` are those at which it did not."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.told: list[Change] = []
+
+    async def __call__(self, change: Change) -> None:
+        if self.times:
+            self.times -= 1
+            raise ZeroDivisionError
+        self.told.append(change)
+        raise asyncio.CancelledError
+
+
+async def watch_to_its_end(store: ProfileStore, tell: Failing) -> None:
+    async with asyncio.timeout(20):
+        await store.watch(tell)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> ProfileStore:
+    (tmp_path / "one.toml").write_text(relay("one"))
+    (tmp_path / "two.toml").write_text(relay("two", "*@b.example"))
+    return await ProfileStore.open(tmp_path)
+
+
+async def test_a_change_that_could_not_be_told_is_told_again_with_what_changed_since(
+    store: ProfileStore, tmp_path: Path
+) -> None:
+    tell = Failing(2)
+    (tmp_path / "two.toml").write_text(relay("two", "*@b.example", connections=7))
+    (tmp_path / "three.toml").write_text(relay("three", "*@c.example"))
+    with pytest.raises(ZeroDivisionError):
+        await watch_to_its_end(store, tell)
+    (tmp_path / "one.toml").unlink()
+    (tmp_path / "three.toml").write_text(relay("three", "*@c.example", connections=7))
+    with pytest.raises(ZeroDivisionError):
+        await watch_to_its_end(store, tell)
+    with pytest.raises(asyncio.CancelledError):
+        await watch_to_its_end(store, tell)
+    assert tell.told == [
+        Change(added=(("outgoing", "three"),), changed=(("outgoing", "two"),), removed=(("outgoing", "one"),))
+    ]
+
+
+async def test_a_change_that_could_not_be_told_and_is_undone_since_is_told_all_the_same(
+    store: ProfileStore, tmp_path: Path
+) -> None:
+    """It may have taken effect in part."""
+    tell = Failing(1)
+    (tmp_path / "two.toml").write_text(relay("two", "*@d.example"))
+    with pytest.raises(ZeroDivisionError):
+        await watch_to_its_end(store, tell)
+    (tmp_path / "two.toml").write_text(relay("two", "*@b.example"))
+    with pytest.raises(asyncio.CancelledError):
+        await watch_to_its_end(store, tell)
+    assert tell.told == [Change(changed=(("outgoing", "two"),))]
+
+
+async def test_what_changed_before_the_watching_is_told_without_a_further_change(
+    store: ProfileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_folders: object) -> AsyncIterator[None]:
+        await asyncio.get_running_loop().create_future()
+        yield
+
+    monkeypatch.setattr(watch, "_events", never)
+    tell = Failing(0)
+    (tmp_path / "one.toml").unlink()
+    with pytest.raises(asyncio.CancelledError):
+        await watch_to_its_end(store, tell)
+    assert tell.told == [Change(removed=(("outgoing", "one"),))]
+
+
+async def test_a_look_that_is_interrupted_anywhere_loses_no_change(
+    store: ProfileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "two.toml").write_text(relay("two", "*@d.example"))
+    to_thread, left, interrupted = asyncio.to_thread, 0, 0
+
+    async def to_thread_or_end(*arguments: object) -> object:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise asyncio.CancelledError
+        return await to_thread(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread_or_end)
+    tell = Failing(0)
+    while not tell.told:
+        left = interrupted + 1
+        with pytest.raises(asyncio.CancelledError):
+            await watch_to_its_end(store, tell)
+        interrupted += left == 0
+    assert tell.told == [Change(changed=(("outgoing", "two"),))]
+    assert interrupted == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "both"),
+    [
+        (Change(added=ONE), Change(changed=ONE), Change(added=ONE)),
+        (Change(added=ONE), Change(removed=ONE), Change(removed=ONE)),
+        (Change(changed=ONE), Change(changed=ONE), Change(changed=ONE)),
+        (Change(changed=ONE), Change(removed=ONE), Change(removed=ONE)),
+        (Change(removed=ONE), Change(added=ONE), Change(changed=ONE)),
+        (Change(secrets=ONE), Change(secrets=ONE), Change(secrets=ONE)),
+        (Change(broken=WRONG), Change(mended=WRONG), Change(mended=WRONG)),
+        (Change(mended=WRONG), Change(broken=WRONG), Change(broken=WRONG)),
+    ],
+)
+def test_two_changes_are_told_as_one(first: Change, later: Change, both: Change) -> None:
+    assert first.then(later) == both
+    assert first.then(Change()) == Change().then(first) == first
+
+
+async def test_a_folder_of_secrets_that_cannot_be_looked_at_stops_no_reload(tmp_path: Path) -> None:
+    profiles, secrets = tmp_path / "profiles", tmp_path / "secrets"
+    profiles.mkdir()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "password").write_text("one")
+    secrets.symlink_to("real")
+    (profiles / "mail.toml").write_text(reads("mail", secrets / "password"))
+    store = await ProfileStore.open(profiles)
+    assert [one.name for one in store.profiles.incoming] == ["mail"]
+    # What `stat` says of it is neither that it is there nor that it is not: as for a disk that is away.
+    (tmp_path / "new").symlink_to("x" * 300)
+    (tmp_path / "new").replace(secrets)
+    found = Watched(store)
+    watching = asyncio.create_task(store.watch(found.changes.put))
+    assert (await found.next()).broken
+    (profiles / "one.toml").write_text(relay("one"))
+    assert (await found.next()).added == (("outgoing", "one"),)
+    assert [one.name for one in store.profiles.incoming] == ["mail"]
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_the_password_of_one_of_many_mailboxes_that_is_written_in_place_is_told(
+    watched: Watched, tmp_path: Path
+) -> None:
+    folder = tmp_path.with_name(f"{tmp_path.name}-secrets")
+    folder.mkdir()
+    (folder / "ann@a.example").write_text("one")
+    (tmp_path / "mail.toml").write_text(reads("mail", folder / "{mailbox}"))
+    assert (await watched.next()).added == (("incoming", "mail"),)
+    (folder / "ann@a.example").write_text("another")
+    assert await watched.next() == Change(secrets=(("incoming", "mail"),))
+
+
+async def test_a_file_that_is_changed_twice_within_the_precision_of_its_date_is_read_twice(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "RESTLESS", 3600.0)
+    file = tmp_path / "two.toml"
+    file.write_text(relay("two", "*@d.example"))
+    before = file.stat()
+    assert await watched.next() == Change(changed=(("outgoing", "two"),))
+    file.write_text(relay("two", "*@e.example"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+    assert await watched.next() == Change(changed=(("outgoing", "two"),))
+
+
+async def test_a_certificate_that_is_renewed_while_its_profile_is_read_changes_it(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = tmp_path.with_name(f"{tmp_path.name}-ca.pem")
+    certificate.write_text("old")
+    read = stores._read_folder
+
+    def read_and_renew(*arguments: object) -> object:
+        reading = read(*arguments)  # type: ignore[arg-type]
+        if reading.profiles.by_key.keys() > watched.store.profiles.by_key.keys():
+            certificate.write_text("renewed")
+        return reading
+
+    monkeypatch.setattr(stores, "_read_folder", read_and_renew)
+    monkeypatch.setattr(stores, "RESTLESS", 0.0)
+    (tmp_path / "three.toml").write_text(relay("three", "*@c.example", ca_file=str(certificate)))
+    assert (await watched.next()).added == (("outgoing", "three"),)
+    assert await watched.next() == Change(changed=(("outgoing", "three"),))
+
+
+async def test_a_config_map_of_which_files_come_change_and_go_is_switched_step_by_step(tmp_path: Path) -> None:
+    """As Kubernetes does it: the folder, the link to it, links of new files, then no more of the old ones."""
+    moments = {
+        "..1": {"one": relay("one"), "two": relay("two", "*@b.example")},
+        "..2": {"one": relay("one", connections=7), "three": relay("three", "*@b.example")},
+    }
+    for moment, files in moments.items():
+        (tmp_path / moment).mkdir()
+        for name, content in files.items():
+            (tmp_path / moment / f"{name}.toml").write_text(content)
+    (tmp_path / "..data").symlink_to("..1")
+    for name in moments["..1"]:
+        (tmp_path / f"{name}.toml").symlink_to(f"..data/{name}.toml")
+    found = Watched(await ProfileStore.open(tmp_path))
+    assert found.names == ["one", "two"]
+    watching = asyncio.create_task(found.store.watch(found.changes.put))
+    (tmp_path / "..new").symlink_to("..2")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    told = await found.next()
+    assert told.changed == (("outgoing", "one"),)
+    assert found.names == ["one", "two"]  # a link to nothing is no file that was removed
+    (tmp_path / "three.toml").symlink_to("..data/three.toml")
+    (tmp_path / "two.toml").unlink()
+    shutil.rmtree(tmp_path / "..1")
+    while found.names != ["one", "three"] or found.store.mistakes:
+        told = told.then(await found.next())
+    assert (told.added, told.changed, told.removed) == (
+        (("outgoing", "three"),),
+        (("outgoing", "one"),),
+        (("outgoing", "two"),),
+    )
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
