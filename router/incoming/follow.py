@@ -140,6 +140,10 @@ class Follower:
     async def _run(self) -> None:
         pauses = Pauses()
         while True:
+            if self._retry.is_set():
+                # Cleared before we log in, so that what is put right during the login is not forgotten.
+                self._retry.clear()
+                pauses.reset()
             try:
                 async with self._slots, self._open() as account:
                     await self._follow(account, pauses)
@@ -155,7 +159,6 @@ class Follower:
                 await self._pause(pause)
 
     async def _pause(self, seconds: float) -> None:
-        self._retry.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._retry.wait()
