@@ -53,6 +53,7 @@ class MailboxAssignment:
         self._process_id = process_id
         self._lease = lease
         self._held: dict[int, _Held] = {}
+        self._leaving: dict[int, int] = {}  # the epochs of those that are let go and not yet free for all
         self._followers: Supervisor[int] = Supervisor()
         self._slots: dict[str, tuple[int, Slots]] = {}
         self._changed = asyncio.Event()
@@ -69,20 +70,27 @@ class MailboxAssignment:
                 held.follower.retry()
 
     async def run(self) -> None:
-        """Look, and look again, until canceled; then every follower has ended."""
+        """Look, and look again, until canceled; then every follower has ended. A bug in a look ends no follower."""
+        looking: Supervisor[str] = Supervisor()
+        note = partial(processes.note_fault, self._database, self._process_id, "mailboxes")
+        health = Health("the mailboxes cannot be looked at, and it is tried again", note, _log)
+        looking.start("look at the mailboxes", Job(self._look_again, health))
         try:
-            while True:
-                self._changed.clear()
-                try:
-                    await self._look()
-                except DatabaseError as error:
-                    _log.warning("the sources cannot be looked at now", reason=str(error))
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(processes.beat_of(self._lease)):
-                        await self._changed.wait()
+            await asyncio.get_running_loop().create_future()
         finally:
             self._held.clear()
-            await self._followers.close()
+            await asyncio.gather(looking.close(), self._followers.close())
+
+    async def _look_again(self) -> None:
+        while True:
+            self._changed.clear()
+            try:
+                await self._look()
+            except DatabaseError as error:
+                _log.warning("the sources cannot be looked at now", reason=str(error))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(processes.beat_of(self._lease)):
+                    await self._changed.wait()
 
     async def _look(self) -> None:
         owners = [listed.owner for listed in await list_owners(self._database) if listed.approved]
@@ -96,9 +104,9 @@ class MailboxAssignment:
             if held.follower is not None:
                 held.follower.owner = held.owner
         await self._let_go(list(self._held)[fair:])
-        # Taken, and then the connection failed before we knew; or a follower took long to end: free for all again.
+        # Taken, and then the connection failed before we knew: free for all again.
         unused = {id_: epoch for id_, epoch in epochs.items() if id_ not in self._held}
-        await sources.release(self._database, self._process_id, _without(unused, self._followers.ending))
+        await self._release(self._leaving | unused)
         for lease in await sources.acquire(self._database, self._process_id, list(by_id), self._lease):
             self._start(lease, *by_id[lease.source_id])
         listeners = {(profile.name, "") for profile in self._profiles.incoming if profile.listens}
@@ -151,7 +159,11 @@ class MailboxAssignment:
         held.follower = Follower(
             self._database, self._workers, profile, profile.settings, held.owner, lease, slots, health
         )
-        await held.follower.run()
+        try:
+            await held.follower.run()
+        finally:
+            if self._held.get(lease.source_id) is not held:
+                self._changed.set()  # let go, and ended: the next look makes it free for all
 
     def _slots_of(self, profile: str, size: int) -> Slots:
         """The connections of a profile, shared by its mailboxes; others when their number has changed."""
@@ -160,12 +172,13 @@ class MailboxAssignment:
         return self._slots[profile][1]
 
     async def _let_go(self, source_ids: Collection[int]) -> None:
-        if not source_ids:
-            return
-        epochs = {source_id: self._held.pop(source_id).lease.epoch for source_id in source_ids}
-        ended = await self._followers.stop(source_ids)
-        await sources.release(self._database, self._process_id, {id_: epochs[id_] for id_ in ended})
+        """Let these followers end. None is waited for: a server that does not answer delays its own mailbox alone."""
+        self._leaving |= {source_id: self._held.pop(source_id).lease.epoch for source_id in source_ids}
+        await self._followers.stop(source_ids, patience=0)
 
-
-def _without(epochs: Mapping[int, int], source_ids: Collection[int]) -> Mapping[int, int]:
-    return {source_id: epoch for source_id, epoch in epochs.items() if source_id not in source_ids}
+    async def _release(self, epochs: Mapping[int, int]) -> None:
+        """Make mailboxes free for all, except those whose followers have not ended yet."""
+        ended = {source_id: epoch for source_id, epoch in epochs.items() if source_id not in self._followers.ending}
+        await sources.release(self._database, self._process_id, ended)
+        for source_id in ended:
+            self._leaving.pop(source_id, None)

@@ -17,6 +17,7 @@ from router.repository import processes
 from router.repository.database import Database
 from router.workers.pool import Workers
 from tests.servers.dovecot import Dovecot
+from tests.servers.proxy import Proxy
 from tests.support.crm import Crm
 from tests.support.letters import letter
 from tests.support.profiles import SECRETS, Profile
@@ -172,3 +173,56 @@ async def test_a_process_whose_sender_has_not_ended_leaves_what_it_holds_to_the_
         await serving
         assert await crm.admin.fetchval("SELECT count(*) FROM router.process") == late
         may_end.set()
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("private mail"), asyncio.CancelledError()], ids=["bug", "canceled"]
+)
+async def test_a_bug_in_the_look_at_all_mailboxes_ends_none_that_is_followed(
+    crm: Crm,
+    database: str,
+    tmp_path: Path,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
+    look, breaking = MailboxAssignment._look, asyncio.Event()
+
+    async def look_or_break(self: MailboxAssignment) -> None:
+        if breaking.is_set():
+            raise error
+        await look(self)
+
+    monkeypatch.setattr(MailboxAssignment, "_look", look_or_break)
+    monkeypatch.setattr(supervise, "LONGEST_PAUSE", 2.0)
+    await crm.owner(mailbox, "all")
+    stop = asyncio.Event()
+    async with (
+        Proxy(dovecot.imap) as proxy,
+        Database(database, patience=10) as ours,
+        Workers(read, limit=10, size=1) as parsers,
+    ):
+        for name, value in SECRETS.items():
+            monkeypatch.setenv(name, value)
+        (tmp_path / "all.toml").write_text(incoming(host="127.0.0.1", port=proxy.port, security="none"))
+        store = await ProfileStore.open(tmp_path)
+        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        await crm.wait_for_sources(1)
+        fault = "SELECT faults #>> '{mailboxes,fault}' IS NOT NULL FROM router.process"
+        for number in (1, 2):
+            breaking.set()
+            await crm.wait_for(True, fault)
+            dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox, f"letter {number}"))
+            await crm.wait_for_emails(number)
+            if number == 1:
+                breaking.clear()
+                await crm.wait_for(False, fault)
+        assert proxy.connections == 1
+        # Told to end while the look waits to be tried again, it leaves no follower behind.
+        stop.set()
+        await serving
+        async with asyncio.timeout(20):
+            while proxy.open_now:
+                await asyncio.sleep(0.01)

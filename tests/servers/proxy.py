@@ -67,6 +67,11 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
+    @property
+    def open_now(self) -> int:
+        """How many connections are open now."""
+        return len(self._tasks)
+
     def cut(self) -> None:
         """Break every connection at once, on both sides."""
         for writer in self._writers:

@@ -28,7 +28,7 @@ class Refusing:
         self.may_end = asyncio.Semaphore(0)
 
     def open(self, _mailbox: str) -> Account:
-        return cast(Account, self)
+        return cast("Account", self)
 
     async def __aenter__(self) -> Account:
         self.logins += 1
@@ -49,10 +49,10 @@ async def test_what_is_put_right_during_a_login_is_tried_at_once_and_with_the_fi
         pauses.put_nowait(next_try - datetime.now(UTC))
 
     follower = Follower(
-        cast(Database, None),
-        cast(Workers, None),
-        cast(IncomingProfile, profile),
-        cast(MailboxSettings, None),
+        cast("Database", None),
+        cast("Workers", None),
+        cast("IncomingProfile", profile),
+        cast("MailboxSettings", None),
         None,
         Lease(1, uuid4(), 1, None, True, datetime.now(UTC)),
         Slots(1),
