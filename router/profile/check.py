@@ -42,7 +42,7 @@ class Claims:
     def __init__(self, running: Iterable[Profile]) -> None:
         self._listening: list[_Claim] = []
         self._exact: dict[tuple[str, str], _Claim] = {}
-        self._globs: defaultdict[str, list[tuple[str, _Claim]]] = defaultdict(list)
+        self._globs: defaultdict[tuple[str, object], list[tuple[str, _Claim]]] = defaultdict(list)
         for profile in running:
             self._add(_of_profile(profile))
 
@@ -55,7 +55,7 @@ class Claims:
             self._listening.append(claim)
         for pattern in claim.patterns:
             if "*" in pattern:
-                self._globs[claim.group].append((pattern, claim))
+                self._globs[claim.group, exactness(pattern)].append((pattern, claim))
             else:
                 self._exact.setdefault((claim.group, pattern), claim)
 
@@ -79,8 +79,8 @@ class Claims:
             if (group, pattern) in self._exact:
                 yield pattern, self._exact[group, pattern]
             return
-        for rival, claim in self._globs[group]:
-            if exactness(rival) == exactness(pattern) and overlap(rival, pattern):
+        for rival, claim in self._globs[group, exactness(pattern)]:
+            if overlap(rival, pattern):
                 yield rival, claim
 
 

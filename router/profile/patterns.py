@@ -27,6 +27,8 @@ def exactness(pattern: str) -> tuple[bool, int]:
 
 def overlap(one: str, other: str) -> bool:
     """Whether some address matches both patterns."""
+    if "*" in one and "*" in other and not _ends_agree(one, other):
+        return False  # as for most pairs of many profiles
     seen = {(0, 0)}
     todo = [(0, 0)]
     while todo:
@@ -44,6 +46,15 @@ def overlap(one: str, other: str) -> bool:
         seen |= new
         todo += new
     return False
+
+
+def _ends_agree(one: str, other: str) -> bool:
+    """Whether what two globs begin and end with, up to their first and last `*`, allows an address of both."""
+    begins, others_begin = one.partition("*")[0], other.partition("*")[0]
+    ends, others_end = one.rpartition("*")[2], other.rpartition("*")[2]
+    return (begins.startswith(others_begin) or others_begin.startswith(begins)) and (
+        ends.endswith(others_end) or others_end.endswith(ends)
+    )
 
 
 class PatternTable(Generic[T]):
