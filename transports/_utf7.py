@@ -4,7 +4,7 @@ import base64
 import re
 from itertools import groupby
 
-_SHIFTED = re.compile(rb"&([^-]*)-")
+_SHIFTED = re.compile(rb"&([^&-]*)-")
 
 
 def encode(name: str) -> str:

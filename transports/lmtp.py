@@ -16,6 +16,8 @@ from transports._listener.conversation import Conversation, one_line
 from transports._listener.settings import MailListenerSettings
 from transports.base import Acceptance
 
+_MODE = re.compile(r"0?[0-7]{3}")
+
 
 class LmtpConversation(Conversation, LMTP):
     """A conversation in LMTP."""
@@ -42,7 +44,7 @@ class LmtpListenerSettings(MailListenerSettings):
     @field_validator("mode")
     @classmethod
     def _is_mode(cls, mode: str) -> str:
-        if not re.fullmatch(r"0?[0-7]{3}", mode):
+        if not _MODE.fullmatch(mode):
             raise ValueError('must be three octal digits, such as "0660"')
         return mode
 

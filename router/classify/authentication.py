@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from router.classify.headers import Headers
 from router.model import Verdict
 
-_COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)")
+_COMMENT = re.compile(r"(?<!\\)\((?:[^()\\]|\\.)*\)")
 _RESULT = re.compile(r"\s*([a-z0-9-]+)(?:\s*/\s*\d+)?\s*=\s*([a-z]{1,20})", re.IGNORECASE)
-_PROPERTY = re.compile(r'([a-z][a-z.-]*)\s*=\s*((?:"(?:[^"\\]|\\.)*"|[^\s"])+)', re.IGNORECASE)
+_PROPERTY = re.compile(r'(?<![a-z.-])[.-]*([a-z][a-z.-]*)\s*=\s*((?:"(?:[^"\\]|\\.)*"?|[^\s"])+)', re.IGNORECASE)
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*("?)|[^";]+|.')
 _MOST = 10  # headers, in which one server tells what it found
 
 _Results = tuple[tuple[str, str], ...]
@@ -80,10 +81,15 @@ def _cut(written: str) -> tuple[str, list[tuple[re.Match[str], str]]]:
 
 def _split(written: str) -> list[str]:
     """Cut at the semicolons that are not quoted: a reason may hold what looks like a result."""
-    pieces = [""]
-    for piece in re.findall(r'"(?:[^"\\]|\\.)*"|[^";]+|.', written):
+    pieces: list[list[str]] = [[]]
+    for found in _PIECE.finditer(written):
+        piece = found[0]
         if piece == ";":
-            pieces.append("")
+            pieces.append([])
+        elif piece.startswith('"') and not found[1]:  # a quote without an end quotes nothing
+            first, *rest = piece.split(";")
+            pieces[-1].append(first)
+            pieces += [[one] for one in rest]
         else:
-            pieces[-1] += piece
-    return pieces
+            pieces[-1].append(piece)
+    return ["".join(piece) for piece in pieces]

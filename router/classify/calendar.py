@@ -23,6 +23,7 @@ _PARAMETER = re.compile(r';([A-Za-z0-9-]+)=("[^"]*"|[^;:"]*)')
 _DURATION = re.compile(r"\+?P(?:(\d{1,4})W)?(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,9})S)?)?")
 _EVENTS = ("VEVENT", "VTODO", "VFREEBUSY", "VJOURNAL")
 _ESCAPED = re.compile(r"\\(.)")
+_NAME = re.compile(r"[A-Za-z0-9-]+")
 
 
 def find_event(message: Message) -> CalendarEvent | None:
@@ -128,7 +129,7 @@ def _properties(text: str) -> Iterator[tuple[str, _Property]]:
         else:
             unfolded.append(line)
     for line in unfolded:
-        name = re.match(r"[A-Za-z0-9-]+", line)
+        name = _NAME.match(line)
         if name is None:
             continue
         parameters, position = {}, name.end()

@@ -80,7 +80,9 @@ RECIPIENT_LINES: Final = (
         rf"[\s>*\"'<]{{0,20}}(?P<address>{ADDRESS})[>\"']{{0,3}}[ \t]*"
         r"(?:$|[:<\[(]|\.\.\.|on [A-Z0-9]|(?:Invalid Address|Error), ERROR_CODE)"
     ),
-    re.compile(rf"[ \t]*[45]\d\d[ -](?:[45]\.\d{{1,3}}\.\d{{1,3}} )?<(?P<address>{ADDRESS})>\.\.\. "),  # sendmail 5
+    re.compile(
+        rf"[ \t]{{0,20}}[45]\d\d[ -](?:[45]\.\d{{1,3}}\.\d{{1,3}} )?<(?P<address>{ADDRESS})>\.\.\. "
+    ),  # sendmail 5
 )
 """Lines that name a recipient; what follows up to the next one is about that recipient."""
 

@@ -10,7 +10,7 @@ from router.parse.text import clean_line
 _MOST_BYTES = 200_000
 _MOST_RECIPIENTS = 1_000
 _MOST_WORDS = 1_000
-_GROUPS = re.compile(rb"\r?\n(?:[ \t]*\r?\n)+")
+_GROUPS = re.compile(rb"\r?\n[ \t]*\r?\n\s*")
 _ACTIONS: dict[str, ReportKind] = {
     "failed": "bounce",
     "delayed": "delay",

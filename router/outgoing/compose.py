@@ -23,6 +23,7 @@ _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_
 _DOT_ATOM = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+)*"
 )
+_ESCAPED = re.compile(r"\\(.)")
 _NOT_DOMAIN = re.compile(r"[^A-Za-z0-9.:_\-\[\]]")
 _ID = re.compile(r"[!-;=?-~]{1,900}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
@@ -58,7 +59,7 @@ def smtp_address(address: str) -> str:
     if not at:
         local, domain = domain, ""
     if len(local) > 1 and local.startswith('"') and local.endswith('"'):
-        local = re.sub(r"\\(.)", r"\1", local[1:-1])
+        local = _ESCAPED.sub(r"\1", local[1:-1])
     if not _DOT_ATOM.fullmatch(local):
         local = _quoted(local)
     return local + at + _NOT_DOMAIN.sub("", ".".join(_ascii_label(label) for label in domain.split(".")))

@@ -16,7 +16,7 @@ _MOST = 1_000
 _TOKEN = re.compile(
     r"""  "(?:[^"\\]|\\.)*"?                # a quoted string
         | =\?[^?\s]+\?[bq]\?[^?]*\?=    # an encoded word
-        | <(?:"(?:[^"\\]|\\.)*"|[^">])*>?  # an address in angle brackets
+        | <(?:"(?:[^"\\]|\\.)*"?|[^">])*>?  # an address in angle brackets
         | [(),;:]
         | \\.
         | [^"<(),;:=\\]+
@@ -27,15 +27,15 @@ _TOKEN = re.compile(
 # What most programs write, `Ann Smith <ann@client.example>, "Smith, Bob" <bob@client.example>`: five times as fast.
 _ATOM = r"[\w!#$%&*+/^`{|}~.-]"
 _SIMPLE = re.compile(
-    rf"""[ \t]*
-        (?: (?: "([^"\\]*)" | ([^"\\<>(),;:]*) ) [ \t]* <({_ATOM}{{1,64}}@{_ATOM}{{1,255}})>
+    rf"""[ \t]*+
+        (?: (?: "([^"\\]*)"[ \t]*+ | ([^"\\<>(),;:]*+) ) <({_ATOM}{{1,64}}@{_ATOM}{{1,255}})>
           | ({_ATOM}{{1,64}}@{_ATOM}{{1,255}}) )
-        [ \t]* (?: , | \Z )""",
+        [ \t]*+ (?: , | \Z )""",
     re.VERBOSE | re.ASCII,
 )
 _COMMENT = re.compile(r"\([^()]*\)")
-_AROUND = re.compile(r"\s*([@.])\s*")
-_SPACED_DOT = re.compile(r"\s+\.\s*(?=\w)")
+_BETWEEN = re.compile(r"([@.])")
+_SPACED_DOT = re.compile(r"(?<!\s)\s+\.\s*(?=\w)")
 _NOT_IN_ADDRESS = re.compile(r"[\s:;,()<>\[\]\\]")
 
 
@@ -81,7 +81,7 @@ def _readable(written: str) -> str | None:
         address = normalize(clean_line(written))
         return address if len(address) <= _LONGEST else None
     words = _COMMENT.sub("", clean_line(decode_words(written)))
-    address = _AROUND.sub(r"\1", words).strip("'<> ").removeprefix("mailto:")
+    address = "".join(piece.strip() for piece in _BETWEEN.split(words)).strip("'<> ").removeprefix("mailto:")
     local, _, domain = address.rpartition("@")
     literal = domain.startswith("[") and domain.endswith("]")
     if _NOT_IN_ADDRESS.search(local if literal else address):

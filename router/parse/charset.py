@@ -12,6 +12,7 @@ from functools import lru_cache
 from chardetng_py import detect
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:()\- ]{0,39}")
+_PUNCTUATION = re.compile(r"[^a-z0-9]")
 _GLUED = re.compile(r"^(iso8859|windows)(\d+)$")  # iso88591, windows1252
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -115,7 +116,7 @@ def codec_of(label: str) -> str | None:
     label = label.partition("*")[0].strip(" '\"")  # a language may follow (RFC 2231 §5)
     if not _LABEL.fullmatch(label):
         return None
-    plain = re.sub(r"[^a-z0-9]", "", label.lower())
+    plain = _PUNCTUATION.sub("", label.lower())
     if known := _LABELS.get(plain):
         return known
     for name in (label, plain, _GLUED.sub(r"\1-\2", plain)):

@@ -24,6 +24,7 @@ _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\r\n]*)\?=")
 _ESCAPED = re.compile(r"\\(.)")
 _ID = re.compile(r"<([^<>]+)>")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))', re.DOTALL)
+_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _CONTINUED = re.compile(r"([^*]+)\*(?:(\d{1,3})(\*)?)?")
 
 MOST_HEADER_BYTES = 1_000_000
@@ -51,7 +52,8 @@ def read_fields(
         body = after = raw.find(b"\n", position, end) + 1 or end
         if raw.startswith((b"\n", b"\r\n"), position, end):
             break
-        if match := (_FIELD if starts else _FIRST_FIELD).match(raw, position, after):
+        match = _FIELD.match(raw, position, after) if starts else _FIRST_FIELD.match(raw, position, after)
+        if match:
             starts.append((match[1].decode("ascii").lower(), position, match.end()))
             seen.add(starts[-1][0])
         elif raw[position] not in b" \t" and not (position == first and raw.startswith((b"From ", b">From "), first)):
@@ -214,4 +216,4 @@ def _joined(pieces: list[tuple[str, bool]]) -> str:
 
 def _unpercent(text: str) -> bytes:
     raw = text.encode("utf-8", "replace")
-    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes([int(found[1], 16)]), raw)
+    return _PERCENT.sub(lambda found: bytes([int(found[1], 16)]), raw)

@@ -37,9 +37,9 @@ _WROTE = re.compile(WROTE)
 # What an attribution begins with where it begins with a date: "On", "Am", "Le", ...; or the date itself.
 _OPENER = re.compile(
     rf"[\s>*\-]*(?:(?:{ON})\s(?=.{{0,60}}\d)|在|於|于|{WEEKDAY}"
-    r"|\d{1,4}[./\-\s]+\S{1,12}[./\-\s]+\d{1,4}\b|\d{4}年)",
+    r"|\d{1,4}[./\-\s]{1,5}\S{1,12}[./\-\s]{1,5}\d{1,4}\b|\d{4}年)",
 )
-_SENTENCE_END = re.compile(r"[^\W\d]{3,}[.!?] $")
+_SENTENCE_END = re.compile(r"[^\W\d]{3}[.!?] $")
 _NAMED = re.compile(r"^[^<>\n]{1,100}<[^<>\s]{1,200}@[^<>\s]{1,200}>")
 _DATED = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?: \d{1,2}:\d\d)?(?: gmt[+-]\d\d:?\d\d)? \S[^:\n]{0,150}:?$")
 _ORIGINAL = re.compile(rf"[\s>*]*[-_]{{2,}}[ \t]*(?:{ORIGINAL})[ \t]*[-_]{{2,}}[\s*]*$")
@@ -51,7 +51,7 @@ _SENT_FROM = re.compile(rf"[\s<(*_]*(?:{SENT_FROM})")
 _VERB = re.compile(rf"\b(?:{VERB})\b")
 _SENT_FROM_END = re.compile(rf"(?:{SENT_FROM_END})\s*$")
 _DASHES = re.compile(r"\s*(?:-- ?|—|__{4,}|--{4,})\s*$")
-_RULE = re.compile(r"[\s>*]*[_=\-*~#]{5,}[\s*]*$")
+_RULE = re.compile(r"[\s>]*+(?:\*++[\s>]++)?+[_=\-*~#]{5,}+[\s*]*$")
 _QUOTED = re.compile(r"\s{0,3}(?:>|\|(?= |$)|[A-Z][a-z]{0,15}>(?: |$))")
 
 

@@ -37,9 +37,9 @@ _ONE_LINE = re.compile(
 _NEXT_FIELD = re.compile(rf"(?<=>)(?=(?:{_ANY}) ?[:\uff1a] )|(?<=\S)(?=(?:{_SUBJECT}) ?[:\uff1a] )", re.IGNORECASE)
 _PREFIX = re.compile(rf"\s*(?:{either(FORWARD_PREFIX)})(?:\[\d{{1,3}}\])?\s*[:\uff1a]\s*", re.IGNORECASE)
 _QUOTE = re.compile(r"^>[ \t]?", re.MULTILINE)
-_MAILTO = re.compile(r"<mailto:[^>\n]*>|\[mailto:([^\]\n]*)\]", re.IGNORECASE)
+_MAILTO = re.compile(r"<mailto:[^<>\n]*>|\[mailto:([^\[\]\n]*)\]", re.IGNORECASE)
 _WROTE = re.compile(WROTE, re.IGNORECASE)
-_ADDRESS = re.compile(r"[<(\[]*([^\s<>()\[\]\",;:]+@[^\s<>()\[\]\",;:]+)")
+_ADDRESS = re.compile(r"(?:(?<![<(\[])[<(\[]+)?(?<![^\s<>()\[\]\",;:])([^\s<>()\[\]\",;:@]+@[^\s<>()\[\]\",;:@]+)")
 _NAME = re.compile(r"[\"“„«]\s?([^\"“”„«»\n]{1,100}?)\s?[\"”»]\s*\(?$")
 
 
@@ -62,12 +62,12 @@ def find_inline(outer: Message, content: bytes) -> Found | None:  # noqa: ARG001
 def read_inline(text: str, subject: str, zone: tzinfo | None) -> Message | None:
     """Read the uppermost forwarded mail of a text, lines ending with LF. `zone` is the forwarder's."""
     text = text.replace("\xa0", " ").replace("\ufeff", "")
-    is_forward = _PREFIX.match(subject) is not None
-    read = _headed(text, is_forward=is_forward) or (_attributed(text) if is_forward else None)
+    prefix = _PREFIX.match(subject)
+    read = _headed(text, is_forward=prefix is not None) or (_attributed(text) if prefix else None)
     if read is None:
         return None
     fields, body = read
-    found = clean_line(fields["subject"]) if "subject" in fields else _PREFIX.sub("", subject, count=1)
+    found = clean_line(fields["subject"]) if "subject" in fields else subject[prefix.end() if prefix else 0 :]
     return Message(
         subject=found,
         tokens=find_tokens(found),

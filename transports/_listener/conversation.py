@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 logging.getLogger("mail.log").setLevel(logging.WARNING)
 
 _NULL = "<>"
-_PATH = re.compile(r'<(?:@[^<>:\s]+:)?((?:"(?:[^"\\]|\\.)*")?[^\s<>"]*)>\s*(.*)')
+_PATH = re.compile(r'<(?:@[^<>:\s]+:)?((?:"(?:[^"\\]|\\.)*")?[^\s<>"]*)>\s*+(.*)')
 _BAD = ("500", "501", "502", "503", "504", "530", "555")
 _COMMAND = 2048  # bytes of the longest command: RFC 5321 §4.5.3.1 and its extensions, and some more
 _CHUNK = 65_536

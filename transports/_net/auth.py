@@ -13,6 +13,7 @@ from transports._settings import Settings
 from transports.base import Permanent
 
 _PLACEHOLDERS = ("{mailbox}", "{mailbox_ascii}", "{local}", "{domain}")
+_PLACEHOLDER = re.compile(r"\{\w*\}")
 _OF_MAILBOX = re.compile("|".join(map(re.escape, _PLACEHOLDERS)))
 
 
@@ -36,7 +37,7 @@ def _of_mailbox(mailbox: str) -> Mapping[str, str]:
 
 
 def _known_placeholders(text: str) -> str:
-    for word in re.findall(r"\{\w*\}", text):
+    for word in _PLACEHOLDER.findall(text):
         if not is_of_mailbox(word):
             meant = get_close_matches(word.lower(), _PLACEHOLDERS, n=1)
             hint = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(_PLACEHOLDERS)}"

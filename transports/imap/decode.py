@@ -27,7 +27,8 @@ _FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
 _FLAT = re.compile(
     rb'\* \d+ FETCH \(((?:[\w.]+ (?:"[^"\\]*"|(?!NIL\b)\w+)(?: |(?=\))))*)(?:(BODY\[[\w.]*\]) |(\)))', re.IGNORECASE
 )
-_PAIR = re.compile(rb'([\w.]+) (?:"([^"]*)"|(\w+))')
+_PAIR = re.compile(rb'(?<![\w.])([\w.]+) (?:"([^"]*)"|(\w+))')
+_ESCAPED = re.compile(rb"\\(.)")
 _STATUS_OF = re.compile(rb"\* STATUS ", re.IGNORECASE)
 _DEPTH_LIMIT = 100
 
@@ -223,7 +224,7 @@ def _values(response: Response) -> list[Value]:
             elif token[3] is not None:
                 stack[-1].append(None if token[3].upper() == b"NIL" else token[3])
             else:
-                stack[-1].append(re.sub(rb"\\(.)", rb"\1", token[2]))
+                stack[-1].append(_ESCAPED.sub(rb"\1", token[2]))
     if len(stack) != 1:
         raise MalformedError("a closing parenthesis too few")
     return stack[0]

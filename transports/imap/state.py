@@ -15,6 +15,7 @@ from transports.imap.decode import Response, vanished
 from transports.imap.reply import response_code
 
 _CODES_LIMIT = 100
+_NUMBER = re.compile("[0-9]{1,20}")
 _FOLDER_CODES = ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ", "PERMANENTFLAGS")
 
 
@@ -46,7 +47,7 @@ class State:
     def number(self, code: str) -> int:
         """Return what a response code has told, such as UIDNEXT; 0 if it was not told, or is no number."""
         value = self.codes.get(code, "")
-        return int(value) if re.fullmatch("[0-9]{1,20}", value) else 0
+        return int(value) if _NUMBER.fullmatch(value) else 0
 
     def leave_folder(self) -> None:
         """Forget the selected folder: another will be."""

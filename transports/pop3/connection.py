@@ -29,6 +29,8 @@ FOREIGN = (OSError, EOFError, poplib.error_proto, ValueError, Refused)
 
 Result = TypeVar("Result")
 
+_UNSAYABLE = re.compile(r"[\0\r\n]")  # in a user or a password
+
 
 class Silent(Unreachable):
     """The server is connected and does not answer."""
@@ -88,7 +90,7 @@ class Connection:
         offered = self.capabilities
         mechanism = sasl.plain(user, password) if "PLAIN" in offered.get("SASL", ()) else None
         if mechanism is None:
-            if re.search(r"[\0\r\n]", user + password):
+            if _UNSAYABLE.search(user + password):
                 raise Permanent("user and password cannot hold a line break or NUL")
             if offered and "USER" not in offered:
                 raise Permanent(f'{self.peer} accepts no password in clear: security = "starttls" or "tls" is needed')

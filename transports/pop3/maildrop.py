@@ -11,7 +11,7 @@ from transports.pop3.reply import Refused
 from transports.pop3.wire import Wire
 
 _LONGEST_ID = 200
-_LINE = re.compile(rb"(\d{1,10}) +([^\r\n]*)")
+_LINE = re.compile(rb"(\d{1,10}) ++([^\r\n]*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from transports.base import Permanent, Temporary, TransportError, Unauthorized
 
-_CODE = re.compile(r"\[([^\s\]]+)[^\]]*\]")
+_CODE = re.compile(r"\[([^\s\]]++)[^\]]*\]")
 _LASTING_CODES = {"AUTH", "SYS/PERM"}
 _PASSING_CODES = {"IN-USE", "LOGIN-DELAY", "SYS/TEMP"}
 _PASSING_WORDS = re.compile(r"\block|in use|busy|another session|too many|throttl|try again|temporar", re.IGNORECASE)

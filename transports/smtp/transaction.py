@@ -15,7 +15,7 @@ _FINAL: dict[int, State] = {2: "accepted", 4: "deferred", 5: "refused"}
 _ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?=\s|$)\s*")
 # What may stand between the angle brackets of a command without ending them or the line: RFC 5321 §4.1.2, leniently.
 _ATOM = r'[^\s<>"\x00-\x1f\x7f\ud800-\udfff]+'
-_PATH = re.compile(rf'(?:{_ATOM}|"(?:[^"\\\x00-\x1f\x7f\ud800-\udfff]|\\[\x20-\x7e])*")(?:@{_ATOM})?')
+_PATH = re.compile(rf'{_ATOM}|"(?:[^"\\\x00-\x1f\x7f\ud800-\udfff]|\\[\x20-\x7e])*"(?:@{_ATOM})?')
 
 
 class Stale(Exception):

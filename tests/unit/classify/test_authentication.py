@@ -66,3 +66,12 @@ def test_t78_what_stands_below_another_servers_header_does_not_count() -> None:
 
 def test_rfc_8601_no_results_are_a_verdict_without_results() -> None:
     assert verdict("Authentication-Results: mail.example.com; none\r\n") == Verdict("mail.example.com", ())
+
+
+@pytest.mark.parametrize("local", ['"', 'ann"', '"\\"', '"a\\'])
+def test_a_quote_that_a_sender_leaves_open_hides_no_result(local: str) -> None:
+    found = verdict(
+        f"Authentication-Results: mail.example.com; spf=pass smtp.mailfrom={local}@x.example; dkim=none; dmarc=fail\r\n"
+    )
+    assert found is not None
+    assert (found.of("spf"), found.of("dkim"), found.of("dmarc")) == ("pass", "none", "fail")
