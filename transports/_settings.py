@@ -42,9 +42,14 @@ class ServerSettings(Settings):
     @property
     def server(self) -> str:
         """Say in words where the server is, and how the connection is secured: "mail.example.com:993 with tls"."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
         security = "in clear text" if self.security == "none" else f"with {self.security}"
-        return f"{host}:{self.effective_port} {security}"
+        return f"{self.address} {security}"
+
+    @property
+    def address(self) -> str:
+        """Where the server is: "mail.example.com:993"."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.effective_port}"
 
     @field_validator("host")
     @classmethod
@@ -87,6 +92,10 @@ class MailboxSettings(Settings, ABC):
     @abstractmethod
     def at_once(self) -> int:
         """How many mailboxes one process may have open at once; those beyond take turns."""
+
+    @abstractmethod
+    def account_of(self, mailbox: str) -> str:
+        """Name the account of a mailbox so that no other account on any server has the name."""
 
     @property
     @abstractmethod

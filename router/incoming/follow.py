@@ -21,7 +21,8 @@ from router.model import Owner
 from router.profile import IncomingProfile
 from router.repository import sources
 from router.repository.database import Database
-from router.repository.sources import Lease, Source
+from router.repository.registry import Source
+from router.repository.sources import Lease
 from router.supervise import end_if_told
 from router.workers.pool import Workers
 from transports import MailboxSettings
@@ -31,6 +32,9 @@ _log = structlog.get_logger(__name__)
 
 FAULT: Final = "a mailbox is at fault, and tried again"
 """The log's line for one that cannot be read."""
+
+READS_ON: Final = "reads on where another profile stopped"
+"""The log's line for what another profile, `former`, read before."""
 
 _FOLDERS_LAST = 60.0  # seconds after which the server is asked again which folders there are
 
@@ -96,7 +100,9 @@ def primary_source(profile: IncomingProfile, settings: MailboxSettings, owner: O
 def _source(profile: IncomingProfile, owner: Owner | None, folder: str) -> Source:
     start = profile.start
     begins_at = start if isinstance(start, str) else datetime.combine(start, time(), UTC)
-    return Source(profile.name, owner.mailbox if owner else "", folder, owner.id if owner else None, begins_at)
+    mailbox = owner.mailbox if owner else ""
+    account = profile.account_of(mailbox)
+    return Source(profile.name, mailbox, account, folder, owner.id if owner else None, begins_at)
 
 
 class Follower:

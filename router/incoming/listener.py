@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -23,7 +23,7 @@ from router.repository import sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.owners import ListedOwner, find_owners
-from router.repository.sources import Source
+from router.repository.registry import Source, note_profiles, register
 from router.supervise import end_if_told
 from router.workers.pool import Workers
 from transports import ListenerSettings
@@ -68,9 +68,11 @@ class ListenerIntake:
         served = False
         while True:
             try:
-                source = Source(self._profile.name, "", "", None, "all")
-                self._source_id = (await sources.register(self._database, [source]))[source]
+                source = Source(self._profile.name, "", self._profile.account_of(""), "", None, "all")
+                ids = await register(self._database, [source], self._profiles().shared_accounts)
+                self._source_id = ids[source]
                 async with self._profile.listen() as listener:
+                    await self._note_profile()
                     await self.health.works()
                     self._log.info("listening", address=self._settings.listen)
                     backoff.reset()
@@ -86,12 +88,19 @@ class ListenerIntake:
                     await self.health.works()
                 else:
                     served = False
+                    with suppress(DatabaseError):
+                        await self._note_profile()
                     await self.health.fails(str(error), pause)
                 await asyncio.sleep(pause)
 
     async def _is_served(self) -> bool:
         """Whether mail is taken at the address all the same: another process of ours may listen there."""
         return not [found async for found in self._profile.probe(None) if found.state == "failed"]
+
+    async def _note_profile(self) -> None:
+        former = await note_profiles(self._database, {self._source_id: self._profile.name})
+        if former:
+            self._log.info("takes mail where another profile did", former=former[self._source_id])
 
     async def _note(self, fault: str | None, next_try_at: datetime | None) -> None:
         await sources.note_fault(self._database, self._source_id, fault, next_try_at)

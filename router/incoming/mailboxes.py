@@ -16,13 +16,14 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.incoming.follow import FAULT, Follower, Slots, primary_source
+from router.incoming.follow import FAULT, READS_ON, Follower, Slots, primary_source
 from router.model import Owner
 from router.profile import IncomingProfile, Key, Profiles
 from router.repository import processes, sources
 from router.repository.database import Database
 from router.repository.owners import list_owners
-from router.repository.sources import Lease, Source
+from router.repository.registry import Source, note_profiles, register
+from router.repository.sources import Lease
 from router.supervise import Job, Supervisor
 from router.workers.pool import Workers
 from transports import MailboxSettings
@@ -95,7 +96,7 @@ class MailboxAssignment:
     async def _look(self) -> None:
         owners = [listed.owner for listed in await list_owners(self._database) if listed.approved]
         wanted = dict(self._wanted(owners))
-        ids = await sources.register(self._database, list(wanted))
+        ids = await register(self._database, list(wanted), self._profiles.shared_accounts)
         by_id = {source_id: wanted[source] for source, source_id in ids.items()}
         epochs, fair = await sources.held_by(self._database, self._process_id, list(by_id), self._lease)
         await self._let_go(self._lost(by_id, epochs))
@@ -107,11 +108,12 @@ class MailboxAssignment:
         # Taken, and then the connection failed before we knew: free for all again.
         unused = {id_: epoch for id_, epoch in epochs.items() if id_ not in self._held}
         await self._release(self._leaving | unused)
-        for lease in await sources.acquire(self._database, self._process_id, list(by_id), self._lease):
-            self._start(lease, *by_id[lease.source_id])
-        listeners = {(profile.name, "") for profile in self._profiles.incoming if profile.listens}
-        read = {(source.profile, source.mailbox) for source in wanted}
-        await sources.forget_faults(self._database, listeners | read)
+        taken = await sources.acquire(self._database, self._process_id, list(by_id), self._lease)
+        former = await note_profiles(self._database, {one.source_id: by_id[one.source_id][0].name for one in taken})
+        for lease in taken:
+            self._start(lease, *by_id[lease.source_id], former.get(lease.source_id))
+        identities = {source.identity for source in wanted} | self._profiles.shared_accounts
+        await sources.forget_faults(self._database, identities)
 
     def _wanted(self, owners: list[Owner]) -> Mapping[Source, tuple[IncomingProfile, Owner | None]]:
         wanted: dict[Source, tuple[IncomingProfile, Owner | None]] = {
@@ -136,7 +138,7 @@ class MailboxAssignment:
             or by_id[source_id][0].as_opened != held.profile.as_opened
         ]
 
-    def _start(self, lease: Lease, profile: IncomingProfile, owner: Owner | None) -> None:
+    def _start(self, lease: Lease, profile: IncomingProfile, owner: Owner | None, former: str | None) -> None:
         held = self._held[lease.source_id] = _Held(profile, owner, lease)
         log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
         note = partial(sources.note_fault, self._database, lease.source_id)
@@ -144,6 +146,8 @@ class MailboxAssignment:
         self._followers.start(lease.source_id, Job(partial(self._follow, held, health), health, may_return=True))
         if not lease.begun:
             log.info("reading begins")
+        if former is not None:
+            log.info(READS_ON, former=former)
 
     async def _follow(self, held: _Held, health: Health) -> None:
         profile = held.profile

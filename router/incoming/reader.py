@@ -11,12 +11,13 @@ from datetime import timedelta
 
 import structlog
 
+from router.errors import LeaseLost
 from router.incoming.copies import Addressee, read_messages
 from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
 from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile
-from router.repository import sources
+from router.repository import accounts, sources
 from router.repository.database import Database
 from router.repository.inbox import Batch
 from router.repository.sources import Lease
@@ -26,7 +27,6 @@ from transports.base import (
     Cursor,
     CursorLost,
     Folder,
-    Listed,
     Mailbox,
     Missing,
     Part,
@@ -39,6 +39,7 @@ _log = structlog.get_logger(__name__)
 
 _COPIES = 100  # the most that one transaction holds, and one listing
 _SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
+_SAMPLE = 20  # copies that are looked for, to recognize a folder by them
 _BYTES = 8 * 1024 * 1024  # of message contents in one portion, unless one alone is larger; two are held in memory
 
 
@@ -63,6 +64,7 @@ class Reader:
         self.owner = owner
         self._sent = folder.use == "sent"
         self.lease = lease
+        self._account = profile.account_of(owner.mailbox if owner else "")
         self._unwilling: Permanent | None = None
         self._promoter = Promoter(database)
         # What was ignored in a forward mailbox goes too: the original is elsewhere.
@@ -76,6 +78,8 @@ class Reader:
         A server that will not settle keeps no mail from coming in: that it will not is raised in the end.
         """
         self._unwilling = None
+        if self.lease.account != self._account:
+            await self._recognize(mailbox)
         if not self.lease.begun:
             present = (await mailbox.list(None, 0)).cursor
             self.lease = await sources.begin(self._database, self.lease, present)
@@ -86,6 +90,37 @@ class Reader:
         await self._settle_rest(mailbox)
         if self._unwilling is not None:
             raise self._unwilling
+
+    async def _recognize(self, mailbox: Mailbox) -> None:
+        """Find out whether the account is the one that was read before: the profile says another name of it by now.
+
+        Raises LeaseLost where it is not, and a new source has taken the place of this one.
+        """
+        # Of a source from before accounts were noted, only the profile is known.
+        expected = not self.lease.begun or self.lease.account == f"incoming.{self._profile.name}"
+        if not expected and not await self._is_same(mailbox):
+            self._log.warning("another account than before: what came since the mailbox began is read")
+            await accounts.begin_anew(self._database, self.lease, self._account)
+            raise LeaseLost("it is read in another account from now on")
+        self.lease = await accounts.note_account(self._database, self.lease, self._account)
+        if not expected:
+            self._log.info("the account goes by another name, and is the same: reading goes on")
+
+    async def _is_same(self, mailbox: Mailbox) -> bool:
+        """Whether the cursor means something here, and the newest copy that is still there is where it was.
+
+        UIDVALIDITY alone proves little: some servers begin with 1 for every folder.
+        """
+        try:
+            await mailbox.list(self.lease.cursor, 1)
+        except CursorLost:
+            return False
+        for place, key in await accounts.newest_decided(self._database, self.lease.source_id, _SAMPLE):
+            copies = await self._fetch(mailbox, [place])
+            keys = {copy.key for copy in copies if copy.judged and copy.outer_place == place}
+            if keys:
+                return key in keys
+        return False
 
     async def _portions(self, mailbox: Mailbox) -> AsyncIterator["_Portion"]:
         """Yield all that is new, oldest first, as it was read."""
@@ -107,18 +142,20 @@ class Reader:
             for number, portion in enumerate(portions, 1):
                 # The cursor moves over all of them only with the last, so that nothing between is passed over.
                 is_last = number == len(portions)
-                yield _Portion(await self._fetch(mailbox, portion), listing.cursor if is_last else None)
+                yield _Portion(
+                    await self._fetch(mailbox, [one.place for one in portion]), listing.cursor if is_last else None
+                )
             cursor, more = listing.cursor, listing.more
 
-    async def _fetch(self, mailbox: Mailbox, listed: Sequence[Listed]) -> Sequence[Copy]:
-        if not listed:
+    async def _fetch(self, mailbox: Mailbox, places: Sequence[Place]) -> Sequence[Copy]:
+        if not places:
             return []
         if self.owner is None:
-            forwards = [one async for one in mailbox.fetch([one.place for one in listed], "whole")]
+            forwards = [one async for one in mailbox.fetch(places, "whole")]
             return await read_forwards(self._database, self._workers, forwards, self.lease.source_id, self._profile)
         rule = self.owner.rule or self._profile.tracking_rule
         part: Part = "headers" if rule is Rule.NONE else "whole"
-        received = [one async for one in mailbox.fetch([one.place for one in listed], part)]
+        received = [one async for one in mailbox.fetch(places, part)]
         addressees = [Addressee(self.owner, one, one.place, sent=self._sent) for one in received]
         return await read_messages(self._workers, addressees, self.lease.source_id, self._profile, part)
 

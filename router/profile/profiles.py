@@ -1,6 +1,7 @@
 """Profiles as the rest of the router has them: values that never change, and which of them serves an address."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
@@ -78,6 +79,15 @@ class IncomingProfile:
     def keeps_original(self) -> bool:
         """Whether mail that the rule ignores exists elsewhere: only a listener can be handed the last copy."""
         return not isinstance(self.settings, ListenerSettings) or self.settings.keeps_original
+
+    def account_of(self, mailbox: str) -> str:
+        """Name the account in which a mailbox lies, or a forward mailbox ("") does; of a listener, where it listens.
+
+        It is the same whatever the profile is called. Of one account, another may be the same under another name.
+        """
+        settings = self.settings
+        where = settings.listen if isinstance(settings, ListenerSettings) else settings.account_of(mailbox)
+        return f"{self.kind.name}:{where}"
 
     def open(self, mailbox: str) -> Account:
         """Make a reader of one mailbox, which connects when it is entered; only where it does not listen."""
@@ -157,6 +167,11 @@ class Profiles:
         """All of them, those of the incoming direction first."""
         every: tuple[Profile, ...] = (*self.incoming, *self.outgoing)
         return {profile.key: profile for profile in every}
+
+    @property
+    def shared_accounts(self) -> AbstractSet[str]:
+        """The accounts that belong to no owner: those of forward mailboxes and of listeners."""
+        return {one.account_of("") for one in self.incoming if one.forwards or one.listens}
 
     def routes_of(self, mailbox: str) -> Routes[IncomingProfile, OutgoingProfile]:
         """Find all the profiles that serve a mailbox."""

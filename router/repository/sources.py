@@ -7,39 +7,22 @@ lease time is dead. `epoch` is the fencing token: it counts the holders, so one 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
 from uuid import UUID
 
 from asyncpg import Record
 
 from router.errors import LeaseLost
 from router.repository.database import Database, storable
+from router.repository.registry import Source, register
 from transports.base import Cursor, Place
-
-# "now" is settled when the source is first read: what came while it could not be read is not the past.
-_BEGINS = {"now": "infinity", "all": "-infinity"}
 
 # New mail is dated by the mail server's clock. The cursor keeps the past out; the date, only old mail that is moved in.
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A source that is to be read; a listener has no mailbox and no folder, a forward mailbox no mailbox of an owner's.
-
-    `begins_at` is where it begins when it is read for the first time: `now`, `all` or a moment.
-    """
-
-    profile: str
-    mailbox: str
-    folder: str
-    owner_id: UUID | None
-    begins_at: Literal["now", "all"] | datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Lease:
-    """A source that this process holds, and where its reading stood.
+    """A source that this process holds, and where its reading stood: `cursor` and all places are of that `account`.
 
     `begun` is False as long as a source that begins at the present was never read; `begins_at` means nothing till then.
     """
@@ -47,48 +30,10 @@ class Lease:
     source_id: int
     process_id: UUID
     epoch: int
+    account: str
     cursor: Cursor | None
     begun: bool
     begins_at: datetime
-
-
-def _moment(begins_at: Literal["now", "all"] | datetime) -> str:
-    return begins_at.isoformat() if isinstance(begins_at, datetime) else _BEGINS[begins_at]
-
-
-async def register(database: Database, sources: Sequence[Source]) -> dict[Source, int]:
-    """Make the rows of sources that are new, and return the id of each."""
-    if not sources:
-        return {}
-    async with database.transaction() as connection:
-        columns = (
-            [source.profile for source in sources],
-            [source.mailbox for source in sources],
-            [source.folder for source in sources],
-            [source.owner_id for source in sources],
-            [_moment(source.begins_at) for source in sources],
-        )
-        await connection.execute(
-            """
-            INSERT INTO router.source (profile, mailbox, folder, owner_id, begins_at)
-            SELECT profile, mailbox, folder, owner_id, begins_at::timestamptz
-            FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[])
-                AS s (profile, mailbox, folder, owner_id, begins_at)
-            ORDER BY profile, mailbox, folder
-            ON CONFLICT (profile, mailbox, folder) DO UPDATE SET owner_id = excluded.owner_id
-                WHERE router.source.owner_id IS DISTINCT FROM excluded.owner_id
-            """,
-            *columns,
-        )
-        rows = await connection.fetch(
-            """
-            SELECT w.position, s.id
-            FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w (profile, mailbox, folder, position)
-            JOIN router.source AS s USING (profile, mailbox, folder)
-            """,
-            *columns[:3],
-        )
-    return {sources[row["position"] - 1]: row["id"] for row in rows}
 
 
 async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], lease: timedelta) -> list[Lease]:
@@ -106,6 +51,11 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
                 -- What we read ourselves is not free, even if we were so slow to say so that we count as dead.
                 WHERE s.id = ANY($2)
                     AND (s.process_id IS NULL OR s.process_id <> $1 AND s.process_id NOT IN (SELECT id FROM alive))
+                    -- Another profile of a mailbox may begin with another folder: whoever holds one has them all.
+                    AND NOT EXISTS (
+                        SELECT FROM router.source AS o WHERE o.identity = s.identity AND o.id <> s.id
+                            AND o.process_id <> $1 AND o.process_id IN (SELECT id FROM alive)
+                    )
                 ORDER BY s.id LIMIT (SELECT greatest(0, size) FROM share)
                 FOR UPDATE SKIP LOCKED
             )
@@ -120,13 +70,13 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
     return [_lease(process_id, row) for row in rows]
 
 
-_LEASE_COLUMNS = """s.id, s.epoch, s.cursor, s.begins_at < 'infinity' AS begun,
+_LEASE_COLUMNS = """s.id, s.epoch, s.account, s.cursor, s.begins_at < 'infinity' AS begun,
                 CASE WHEN isfinite(s.begins_at) THEN s.begins_at ELSE 'epoch' END AS begins_at"""
 
 
 def _lease(process_id: UUID, row: Record) -> Lease:
     cursor = Cursor(row["cursor"]) if row["cursor"] else None
-    return Lease(row["id"], process_id, row["epoch"], cursor, row["begun"], row["begins_at"])
+    return Lease(row["id"], process_id, row["epoch"], row["account"], cursor, row["begun"], row["begins_at"])
 
 
 async def renew(database: Database, lease: Lease) -> Lease:
@@ -159,15 +109,18 @@ async def claim_folders(database: Database, lease: Lease, folders: Sequence[Sour
         )
         if ours is None:
             raise LeaseLost(f"source {lease.source_id} is held by another process now")
-        rows = await connection.fetch(
-            f"""
+        await connection.execute(
+            """
             -- Only a new holder counts: with another epoch, those who read for us now would be refused.
-            UPDATE router.source AS s SET process_id = $1, changed_at = now(),
-                epoch = s.epoch + CASE WHEN s.process_id = $1 THEN 0 ELSE 1 END
-            WHERE s.id = ANY($2::bigint[]) AND s.id <> $3
-            RETURNING {_LEASE_COLUMNS}
-            """,  # noqa: S608  # a constant
+            UPDATE router.source AS s SET process_id = $1, epoch = s.epoch + 1, changed_at = now()
+            WHERE s.id = ANY($2::bigint[]) AND s.id <> $3 AND s.process_id IS DISTINCT FROM $1
+            """,
             lease.process_id,
+            list(ids.values()),
+            lease.source_id,
+        )
+        rows = await connection.fetch(
+            f"SELECT {_LEASE_COLUMNS} FROM router.source AS s WHERE s.id = ANY($1::bigint[]) AND s.id <> $2",  # noqa: S608  # a constant
             list(ids.values()),
             lease.source_id,
         )
@@ -176,7 +129,7 @@ async def claim_folders(database: Database, lease: Lease, folders: Sequence[Sour
             UPDATE router.source AS s SET process_id = NULL, fault = NULL, fault_since = NULL, next_try_at = NULL,
                 changed_at = now()
             FROM router.source AS first
-            WHERE first.id = $1 AND s.profile = first.profile AND s.mailbox = first.mailbox
+            WHERE first.id = $1 AND s.identity = first.identity
                 AND s.id <> $1 AND s.id <> ALL($2::bigint[]) AND (s.process_id IS NOT NULL OR s.fault IS NOT NULL)
             """,
             lease.source_id,
@@ -236,15 +189,15 @@ async def release(database: Database, process_id: UUID, epochs: Mapping[int, int
             """
             WITH ours AS (
                 -- Locked, so that nobody takes the mailbox before its folders are free.
-                SELECT s.profile, s.mailbox
+                SELECT s.identity
                 FROM router.source AS s
                 JOIN unnest($2::bigint[], $3::bigint[]) AS w (id, epoch) ON s.id = w.id AND s.epoch = w.epoch
                 WHERE s.process_id = $1
-                ORDER BY s.profile, s.mailbox
+                ORDER BY s.identity
                 FOR UPDATE OF s
             )
             UPDATE router.source AS s SET process_id = NULL
-            FROM ours WHERE s.profile = ours.profile AND s.mailbox = ours.mailbox AND s.process_id IS NOT NULL
+            FROM ours WHERE s.identity = ours.identity AND s.process_id = $1
             """,
             process_id,
             list(epochs),
@@ -269,17 +222,15 @@ async def note_fault(
         )
 
 
-async def forget_faults(database: Database, wanted: Collection[tuple[str, str]]) -> None:
-    """Forget what was wrong with sources that nobody wants to read any more; wanted are (profile, mailbox)."""
+async def forget_faults(database: Database, identities: Collection[str]) -> None:
+    """Forget what was wrong with sources that nobody wants to read any more; wanted are those of these identities."""
     async with database.connection() as connection:
         await connection.execute(
             """
             UPDATE router.source SET fault = NULL, fault_since = NULL, next_try_at = NULL
-            WHERE fault IS NOT NULL
-                AND (profile, mailbox) NOT IN (SELECT * FROM unnest($1::text[], $2::text[]))
+            WHERE fault IS NOT NULL AND (identity = ANY($1::text[])) IS NOT TRUE
             """,
-            [profile for profile, _ in wanted],
-            [mailbox for _, mailbox in wanted],
+            list(identities),
         )
 
 

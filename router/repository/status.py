@@ -132,9 +132,8 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
             -- One look for each: there are far more records than owners.
             (SELECT r.name FROM crm.record AS r WHERE r.id = s.owner_id) AS owner,
             -- A mailbox is read by one profile, and all its folders by one process.
-            (s.mailbox = '' OR o.approved IS TRUE) AND (p.id IS NOT NULL) = bool_or(p.id IS NOT NULL) OVER (
-                PARTITION BY s.mailbox, CASE s.mailbox WHEN '' THEN s.profile END
-            ) AS served,
+            s.identity IS NOT NULL AND (s.mailbox = '' OR o.approved IS TRUE)
+                AND (p.id IS NOT NULL) = bool_or(p.id IS NOT NULL) OVER (PARTITION BY s.identity) AS served,
             s.fault, s.fault_since, s.next_try_at, c.last_at,
             coalesce(c.promoted, 0) AS promoted, coalesce(c.duplicate, 0) AS duplicate,
             coalesce(c.ignored, 0) AS ignored, coalesce(c.held, 0) AS held, coalesce(c.dead, 0) AS dead

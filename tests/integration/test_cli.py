@@ -485,13 +485,17 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     )
     await admin.execute(
         """
-        INSERT INTO router.source (profile, mailbox, folder, owner_id, begins_at, process_id, fault) VALUES
-            ('staff', 'ann@in.test', 'INBOX', $1, '-infinity', '00000000-0000-0000-0000-000000000001', NULL),
-            ('staff', 'ann@in.test', 'Gone', $1, '-infinity', NULL, NULL),
-            ('staff', 'bob@in.test', 'INBOX', $2, 'infinity', NULL, NULL),
-            ('staff', 'cid@in.test', 'INBOX', $3, 'infinity', '00000000-0000-0000-0000-000000000002', 'no \x1b[31mway'),
-            ('former', 'cid@in.test', 'INBOX', $3, '-infinity', NULL, NULL),
-            ('copies', '', '', NULL, '-infinity', NULL, NULL)
+        INSERT INTO router.source
+            (profile, mailbox, identity, account, folder, owner_id, begins_at, process_id, fault)
+        VALUES
+            ('staff', 'ann@in.test', 'ann@in.test', 'imap:ann', 'INBOX', $1, '-infinity',
+                '00000000-0000-0000-0000-000000000001', NULL),
+            ('staff', 'ann@in.test', 'ann@in.test', 'imap:ann', 'Gone', $1, '-infinity', NULL, NULL),
+            ('staff', 'bob@in.test', 'bob@in.test', 'imap:bob', 'INBOX', $2, 'infinity', NULL, NULL),
+            ('staff', 'cid@in.test', 'cid@in.test', 'imap:cid', 'INBOX', $3, 'infinity',
+                '00000000-0000-0000-0000-000000000002', 'no \x1b[31mway'),
+            ('former', 'cid@in.test', NULL, 'pop3:cid', 'INBOX', $3, '-infinity', NULL, NULL),
+            ('copies', '', 'smtp:here', 'smtp:here', '', NULL, '-infinity', NULL, NULL)
         """,
         ann,
         bob,
@@ -533,6 +537,7 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert told["unknown"] == 1
     assert told["owners"] == {"approved": 2, "not_approved": ["bob@in.test"]}
     assert [(one["mailbox"], one["folder"]) for one in told["sources"] if not one["served"]] == [
+        ("cid@in.test", "INBOX"),  # the former one
         ("ann@in.test", "Gone"),
         ("bob@in.test", "INBOX"),
     ]

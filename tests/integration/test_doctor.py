@@ -129,8 +129,8 @@ async def test_owners_and_mail_that_wait_are_told(
         await crm.admin.execute("DELETE FROM router.outbox WHERE email_id = $1", email_id)
     source_id = await crm.admin.fetchval(
         """
-        INSERT INTO router.source (profile, mailbox, folder, owner_id, begins_at, process_id)
-        VALUES ('staff', $1, 'INBOX', $2, '-infinity', gen_random_uuid()) RETURNING id
+        INSERT INTO router.source (profile, mailbox, identity, account, folder, owner_id, begins_at, process_id)
+        VALUES ('staff', $1, $1, 'imap:ann', 'INBOX', $2, '-infinity', gen_random_uuid()) RETURNING id
         """,
         mailbox,
         ann,

@@ -13,7 +13,8 @@ from router.model.token import new_token
 from router.repository import outbox, processes, recovery, sources
 from router.repository.database import Database
 from router.repository.outbox import Start
-from router.repository.sources import Lease, Source
+from router.repository.registry import Source, register
+from router.repository.sources import Lease
 from tests.servers.proxy import Proxy
 from tests.support.crm import Crm
 from tests.support.holds import RECORDING, holding
@@ -113,8 +114,8 @@ async def test_an_outcome_that_is_refused_takes_no_other_with_it(
 
 
 async def test_a_start_that_is_tried_again_begins_where_it_began(crm: Crm, pool: Database) -> None:
-    source = Source("staff", MAILBOX, "INBOX", await crm.owner(MAILBOX), "now")
-    ids = await sources.register(pool, [source])
+    source = Source("staff", MAILBOX, "imap:ann", "INBOX", await crm.owner(MAILBOX), "now")
+    ids = await register(pool, [source])
     (lease,) = await sources.acquire(pool, PROCESS, list(ids.values()), LONG)
     first = await sources.begin(pool, lease, Cursor("1:10"))
     assert (first.begun, first.cursor) == (True, "1:10")
@@ -123,21 +124,21 @@ async def test_a_start_that_is_tried_again_begins_where_it_began(crm: Crm, pool:
 
 async def test_a_process_too_slow_to_say_that_it_lives_does_not_take_from_itself(crm: Crm, pool: Database) -> None:
     owner_id = await crm.owner(MAILBOX)
-    wanted = [Source("staff", MAILBOX, folder, owner_id, "all") for folder in ("INBOX", "Other")]
-    ids = list((await sources.register(pool, wanted)).values())
+    wanted = [Source("staff", MAILBOX, "imap:ann", folder, owner_id, "all") for folder in ("INBOX", "Other")]
+    ids = list((await register(pool, wanted)).values())
     other = uuid4()
     await processes.beat(pool, other)
     mine = await sources.acquire(pool, PROCESS, ids, LONG)
     assert len(mine) == 1
     await crm.admin.execute("UPDATE router.process SET seen_at = now() - interval '1 day'")
     taken = await sources.acquire(pool, PROCESS, ids, LONG)
-    assert taken == [Lease(ids[1], PROCESS, 1, None, begun=True, begins_at=mine[0].begins_at)]
+    assert taken == [Lease(ids[1], PROCESS, 1, "imap:ann", None, begun=True, begins_at=mine[0].begins_at)]
 
 
 async def test_the_folders_of_a_mailbox_go_with_its_first(crm: Crm, pool: Database) -> None:
     owner_id = await crm.owner(MAILBOX)
-    folders = [Source("staff", MAILBOX, folder, owner_id, "all") for folder in ("INBOX", "Other")]
-    first = list((await sources.register(pool, folders[:1])).values())
+    folders = [Source("staff", MAILBOX, "imap:ann", folder, owner_id, "all") for folder in ("INBOX", "Other")]
+    first = list((await register(pool, folders[:1])).values())
     (lease,) = await sources.acquire(pool, PROCESS, first, LONG)
     taken = await sources.claim_folders(pool, lease, folders)
     assert await sources.claim_folders(pool, lease, folders) == taken  # nobody else had them between

@@ -38,7 +38,8 @@ from router.outgoing.outcome import judge
 from router.repository import inbox, outbox, processes, sources
 from router.repository.database import Connection, Database
 from router.repository.inbox import Batch
-from router.repository.sources import Lease, Source
+from router.repository.registry import Source, register
+from router.repository.sources import Lease
 from tests.support.build import reading
 from transports.base import Cursor, Outcome, Place
 
@@ -111,14 +112,14 @@ class Crm:
         return record_id
 
     async def source(self, owner_id: UUID, mailbox: str) -> Lease:
-        source = Source("staff", mailbox, "INBOX", owner_id, "all")
-        source_id = (await sources.register(self.database, [source]))[source]
+        source = Source("staff", mailbox, "imap:ann", "INBOX", owner_id, "all")
+        source_id = (await register(self.database, [source]))[source]
         process_id = uuid4()
         await processes.beat(self.database, process_id)
         await self.execute(
             "UPDATE router.source SET process_id = $2, epoch = epoch + 1 WHERE id = $1", source_id, process_id
         )
-        return Lease(source_id, process_id, 1, None, True, NOW)
+        return Lease(source_id, process_id, 1, "imap:ann", None, True, NOW)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from router.operations.status import Only
 from router.repository import outbox, processes, recovery, relays, sources
 from router.repository.database import Connection, Database
 from router.repository.inbox import Batch
-from router.repository.sources import Source
+from router.repository.registry import Source, register
 from router.repository.status import read_status
 from tests.support.build import reading
 from tests.support.crm import Crm
@@ -44,8 +44,8 @@ async def router(database: str) -> Any:
 
 
 async def make_source(router: Database, owner_id: UUID | None, mailbox: str, folder: str = "INBOX") -> int:
-    source = Source("staff", mailbox, folder, owner_id, "all")
-    return (await sources.register(router, [source]))[source]
+    source = Source("staff", mailbox, "imap:ann", folder, owner_id, "all")
+    return (await register(router, [source]))[source]
 
 
 def message(number: int, **changes: Any) -> Message:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from transports._net.auth import Auth, OfMailbox
+from transports._net.auth import Auth, OfMailbox, fill
 from transports._settings import MailboxServerSettings, Security
 
 
@@ -45,6 +45,10 @@ class ImapSettings(MailboxServerSettings):
         """The first that is named; INBOX for "*"."""
         folder = next((name for name in self.folders if name != "*"), "INBOX")
         return "INBOX" if folder.upper() == "INBOX" else folder
+
+    def account_of(self, mailbox: str) -> str:
+        """Login and server: the one in whose name we come, where that is said."""
+        return f"{fill(self.auth.act_as or self.auth.user, mailbox)}@{self.address}"
 
     @property
     def where(self) -> str:

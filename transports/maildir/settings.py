@@ -35,6 +35,10 @@ class MaildirSettings(MailboxSettings):
         """As many as can be looked into, again and again, at no great cost."""
         return _AT_ONCE
 
+    def account_of(self, mailbox: str) -> str:
+        """Name the path."""
+        return str(self.path_of(mailbox))
+
     @property
     def where(self) -> str:
         """Folders and path."""

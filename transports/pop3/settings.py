@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from transports._net.auth import Auth
+from transports._net.auth import Auth, fill
 from transports._settings import MailboxServerSettings, Security
 
 
@@ -14,6 +14,10 @@ class Pop3Settings(MailboxServerSettings):
 
     ports: ClassVar[Mapping[Security, int]] = {"tls": 995, "starttls": 110, "none": 110}
     auth: Auth = Field(description="how to log in")
+
+    def account_of(self, mailbox: str) -> str:
+        """Login and server."""
+        return f"{fill(self.auth.user, mailbox)}@{self.address}"
 
     @property
     def where(self) -> str:

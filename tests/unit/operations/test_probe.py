@@ -20,6 +20,9 @@ class Slow(MailboxServerSettings):
     enough: int
     where: ClassVar[str] = "INBOX"
 
+    def account_of(self, mailbox: str) -> str:
+        return mailbox
+
 
 async def slow(settings: Slow, mailbox: str | None, _after: After) -> AsyncIterator[Finding]:
     assert mailbox is not None
