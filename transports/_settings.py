@@ -43,10 +43,10 @@ class ServerSettings(Settings):
     def server(self) -> str:
         """Say in words where the server is, and how the connection is secured: "mail.example.com:993 with tls"."""
         security = "in clear text" if self.security == "none" else f"with {self.security}"
-        return f"{self.address} {security}"
+        return f"{self.endpoint} {security}"
 
     @property
-    def address(self) -> str:
+    def endpoint(self) -> str:
         """Where the server is: "mail.example.com:993"."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.effective_port}"

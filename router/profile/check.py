@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from router.profile.draft import Draft
-from router.profile.keys import OutgoingKeys
+from router.profile.keys import IncomingKeys, OutgoingKeys
 from router.profile.lines import KeyPath
 from router.profile.patterns import exactness, overlap
-from router.profile.profiles import Key, OutgoingProfile, Profile
-from transports import ListenerSettings
+from router.profile.profiles import Key, OutgoingProfile, Profile, account_of
+from transports import ListenerSettings, MailboxKind, MailboxSettings
 
 _GROUPS = {False: "owners of mailboxes", True: "owners at listeners"}
 """By whether a profile listens: an owner may have a listener beside a mailbox that is read."""
@@ -27,11 +27,15 @@ def check_names(found: Iterable[Draft]) -> dict[Key, Draft]:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """What one profile claims: an address to listen at, and patterns; these only among the profiles of its group."""
+    """What one profile claims: an address to listen at, the account of a forward mailbox, and patterns.
+
+    Patterns it claims only among the profiles of its group.
+    """
 
     key: Key
     where: str
     listen: str | None
+    forwarded: str | None
     group: str
     patterns: Sequence[str]
 
@@ -41,6 +45,7 @@ class Claims:
 
     def __init__(self, running: Iterable[Profile]) -> None:
         self._listening: list[_Claim] = []
+        self._forwarded: dict[str, _Claim] = {}
         self._exact: dict[tuple[str, str], _Claim] = {}
         self._globs: defaultdict[tuple[str, object], list[tuple[str, _Claim]]] = defaultdict(list)
         for profile in running:
@@ -53,6 +58,8 @@ class Claims:
     def _add(self, claim: _Claim) -> None:
         if claim.listen is not None:
             self._listening.append(claim)
+        if claim.forwarded is not None:
+            self._forwarded.setdefault(claim.forwarded, claim)
         for pattern in claim.patterns:
             if "*" in pattern:
                 self._globs[claim.group, exactness(pattern)].append((pattern, claim))
@@ -66,6 +73,9 @@ class Claims:
             if mine.listen is not None and other.key != mine.key and _clash(mine.listen, other.listen or ""):
                 yield ("listen",), f'listen: "{mine.listen}" is taken by {other.where}'
                 break
+        reader = self._forwarded.get(mine.forwarded) if mine.forwarded is not None else None
+        if reader is not None and reader.key != mine.key:
+            yield (), f"reads the same mailbox as {reader.where}: let one profile read all its folders"
         name = "senders" if mine.key[0] == "outgoing" else "owners"
         for index, pattern in enumerate(mine.patterns):
             for rival, other in self._rivals(mine.group, pattern):
@@ -95,17 +105,27 @@ def _of_draft(draft: Draft) -> _Claim:
         key=draft.key,
         where=f"{draft.title} ({draft.file}:{draft.line})",
         listen=listen if isinstance(listen, str) else None,
+        forwarded=_forwarded(draft),
         group="senders" if draft.direction == "outgoing" else _GROUPS[draft.listens],
         patterns=patterns,
     )
 
 
+def _forwarded(draft: Draft) -> str | None:
+    if not isinstance(draft.keys, IncomingKeys) or draft.keys.role != "forward":
+        return None
+    if not isinstance(draft.kind, MailboxKind) or not isinstance(draft.settings, MailboxSettings):
+        return None
+    return account_of(draft.kind, draft.settings, "")
+
+
 def _of_profile(profile: Profile) -> _Claim:
     where = f"{profile.title} as it still runs"
     if isinstance(profile, OutgoingProfile):
-        return _Claim(profile.key, where, None, "senders", profile.senders)
+        return _Claim(profile.key, where, None, None, "senders", profile.senders)
     listen = profile.settings.listen if isinstance(profile.settings, ListenerSettings) else None
-    return _Claim(profile.key, where, listen, _GROUPS[profile.listens], profile.owners)
+    forwarded = profile.account_of("") if profile.forwards and not profile.listens else None
+    return _Claim(profile.key, where, listen, forwarded, _GROUPS[profile.listens], profile.owners)
 
 
 def _clash(one: str, other: str) -> bool:

@@ -24,6 +24,12 @@ Key = tuple[Direction, str]
 """What a profile is known by: its direction and its name."""
 
 
+def account_of(kind: IncomingKind, settings: MailboxSettings | ListenerSettings, mailbox: str) -> str:
+    """See `IncomingProfile.account_of`."""
+    where = settings.listen if isinstance(settings, ListenerSettings) else settings.account_of(mailbox)
+    return f"{kind.name}:{where}"
+
+
 @dataclass(frozen=True, slots=True)
 class IncomingProfile:
     """Where mail comes from. `file` and `line` say where it is written, `tracking_rule` serves owners without one.
@@ -85,9 +91,7 @@ class IncomingProfile:
 
         It is the same whatever the profile is called. Of one account, another may be the same under another name.
         """
-        settings = self.settings
-        where = settings.listen if isinstance(settings, ListenerSettings) else settings.account_of(mailbox)
-        return f"{self.kind.name}:{where}"
+        return account_of(self.kind, self.settings, mailbox)
 
     def open(self, mailbox: str) -> Account:
         """Make a reader of one mailbox, which connects when it is entered; only where it does not listen."""

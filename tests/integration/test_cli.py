@@ -556,7 +556,7 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert re.search(r"^relay       mx cannot be used since 2.* UTC: 535 5\.7\.8 no$", shown, re.MULTILINE)
     assert "unknown     1: the relay had them" in shown
     assert "email-router owners approve bob@in.test\n" in shown
-    assert "sources     4, 1 at fault; 2 not to be read now, told by --json; copies seen: " in shown
+    assert "sources     3, 1 at fault; 3 not to be read now, told by --json; copies seen: " in shown
     assert "; copies seen: 0 promoted, 0 duplicate, 2 ignored, 0 held, 1 dead" in shown
     assert re.search(
         r"^staff +ann@in\.test +INBOX +here:11 +0 +0 +2 +0 +1 +2026-11-21 10:14 UTC\s*$", shown, re.MULTILINE

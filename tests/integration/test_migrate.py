@@ -287,6 +287,38 @@ async def test_emails_that_were_imported_before_are_known_by_their_ids_after(emp
     await connection.close()
 
 
+async def test_t16c_sources_are_carried_over_to_what_they_are_known_by(empty: str, tmp_path: Path) -> None:
+    for file in sorted(MIGRATIONS.glob("*.sql")):
+        if file.name < "0013":
+            shutil.copy(file, tmp_path)
+    await migrate(empty, tmp_path)
+    connection = await asyncpg.connect(empty)
+    await connection.execute(
+        """
+        INSERT INTO router.source (profile, mailbox, folder, begins_at, cursor, process_id, fault, changed_at) VALUES
+            ('staff', 'ann@in.test', 'INBOX', now(), '1:1', gen_random_uuid(), 'away', '2026-01-01'),
+            ('ann', 'ann@in.test', 'INBOX', now(), '1:2', gen_random_uuid(), 'away', '2026-02-01'),
+            ('staff', 'ann@in.test', 'Kunden', now(), '1:3', NULL, NULL, '2026-01-01'),
+            ('sink', '', 'INBOX', now(), '1:4', NULL, NULL, '2026-01-01'),
+            ('copies', '', 'INBOX', now(), '1:5', NULL, NULL, '2026-01-01'),
+            ('door', '', '', now(), NULL, NULL, NULL, '2026-01-01')
+        """
+    )
+    await migrate(empty)
+    rows = await connection.fetch(
+        "SELECT identity, account, folder, cursor, process_id IS NOT NULL, fault FROM router.source ORDER BY id"
+    )
+    assert [tuple(row) for row in rows] == [
+        (None, "incoming.staff", "INBOX", "1:1", False, None),
+        ("ann@in.test", "incoming.ann", "INBOX", "1:2", True, "away"),
+        ("ann@in.test", "incoming.staff", "Kunden", "1:3", False, None),
+        ("incoming.sink", "incoming.sink", "INBOX", "1:4", False, None),
+        ("incoming.copies", "incoming.copies", "INBOX", "1:5", False, None),
+        ("incoming.door", "incoming.door", "", None, False, None),
+    ]
+    await connection.close()
+
+
 async def test_what_status_asks_is_counted_for_what_was_there_before_and_for_what_comes_meanwhile(
     empty: str, tmp_path: Path
 ) -> None:

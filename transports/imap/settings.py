@@ -48,7 +48,7 @@ class ImapSettings(MailboxServerSettings):
 
     def account_of(self, mailbox: str) -> str:
         """Login and server: the one in whose name we come, where that is said."""
-        return f"{fill(self.auth.act_as or self.auth.user, mailbox)}@{self.address}"
+        return f"{fill(self.auth.act_as or self.auth.user, mailbox)}@{self.endpoint.lower()}"
 
     @property
     def where(self) -> str:

@@ -17,7 +17,7 @@ class Pop3Settings(MailboxServerSettings):
 
     def account_of(self, mailbox: str) -> str:
         """Login and server."""
-        return f"{fill(self.auth.user, mailbox)}@{self.address}"
+        return f"{fill(self.auth.user, mailbox)}@{self.endpoint.lower()}"
 
     @property
     def where(self) -> str:

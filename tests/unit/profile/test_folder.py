@@ -31,6 +31,14 @@ def listener(name: str, port: int) -> str:
     )
 
 
+def forward(name: str, folder: str) -> str:
+    auth = 'auth = { user = "crm-sink", password = { env = "PASSWORD" } }'
+    return (
+        f'[incoming.{name}]\ntransport = "imap"\nrole = "forward"\nhost = "mail.example.com"\n{auth}\n'
+        f'folders = ["{folder}"]\nforwarders = ["*@{name}.example"]\nauthserv = "mail.example.com"\n'
+    )
+
+
 def relay(name: str, *senders: str) -> str:
     quoted = ", ".join(f'"{sender}"' for sender in senders)
     return f'[outgoing.{name}]\ntransport = "smtp"\nhost = "smtp.example.com"\nsenders = [{quoted}]\n'
@@ -149,6 +157,7 @@ def test_where_a_profile_is_written_is_no_change_of_it(folder: Folder) -> None:
     [
         (imap("one", "*@a.example"), imap("two", "*@a.example"), 'owners: "*@a.example" is claimed as exactly by'),
         (listener("one", 2525), listener("two", 2525), 'listen: "127.0.0.1:2525" is taken by'),
+        (forward("one", "INBOX"), forward("two", "Sales"), "reads the same mailbox as"),
         (relay("one", "*@a.example"), relay("two", "*@a.example"), 'senders: "*@a.example" is claimed as exactly by'),
     ],
 )
