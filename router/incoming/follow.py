@@ -33,9 +33,6 @@ _log = structlog.get_logger(__name__)
 FAULT: Final = "a mailbox is at fault, and tried again"
 """The log's line for one that cannot be read."""
 
-READS_ON: Final = "reads on where another profile stopped"
-"""The log's line for what another profile, `former`, read before."""
-
 _FOLDERS_LAST = 60.0  # seconds after which the server is asked again which folders there are
 
 

@@ -16,7 +16,7 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.incoming.follow import FAULT, READS_ON, Follower, Slots, primary_source
+from router.incoming.follow import FAULT, Follower, Slots, primary_source
 from router.model import Owner
 from router.profile import IncomingProfile, Key, Profiles
 from router.repository import processes, sources
@@ -147,7 +147,7 @@ class MailboxAssignment:
         if not lease.begun:
             log.info("reading begins")
         if former is not None:
-            log.info(READS_ON, former=former)
+            log.info("reads on where another profile stopped", former=former)
 
     async def _follow(self, held: _Held, health: Health) -> None:
         profile = held.profile

@@ -94,17 +94,21 @@ class Reader:
     async def _recognize(self, mailbox: Mailbox) -> None:
         """Find out whether the account is the one that was read before: the profile says another name of it by now.
 
-        Raises LeaseLost where it is not, and a new source has taken the place of this one.
+        Raises LeaseLost where it is not, and new sources have taken the place of the mailbox's.
         """
+        # What was found in another folder holds for all of them.
+        self.lease = await sources.renew(self._database, self.lease)
+        if self.lease.account == self._account:
+            return
         # Of a source from before accounts were noted, only the profile is known.
-        expected = not self.lease.begun or self.lease.account == f"incoming.{self._profile.name}"
-        if not expected and not await self._is_same(mailbox):
-            self._log.warning("another account than before: what came since the mailbox began is read")
-            await accounts.begin_anew(self._database, self.lease, self._account)
-            raise LeaseLost("it is read in another account from now on")
-        self.lease = await accounts.note_account(self._database, self.lease, self._account)
-        if not expected:
+        expected = self.lease.account == f"incoming.{self._profile.name}"
+        if self.lease.begun and not expected:
+            if not await self._is_same(mailbox):
+                self._log.warning("another account than before: what came since the mailbox began is read")
+                await accounts.begin_anew(self._database, self.lease, self._account)
+                raise LeaseLost("it is read in another account from now on")
             self._log.info("the account goes by another name, and is the same: reading goes on")
+        self.lease = await accounts.note_account(self._database, self.lease, self._account)
 
     async def _is_same(self, mailbox: Mailbox) -> bool:
         """Whether the cursor means something here, and the newest copy that is still there is where it was.

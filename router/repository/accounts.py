@@ -9,16 +9,25 @@ from transports.base import Place
 
 
 async def note_account(database: Database, lease: Lease, account: str) -> Lease:
-    """Say that the source lies in this account by now. Raises LeaseLost if it is not ours any more."""
+    """Say that a source lies in this account by now. Raises LeaseLost if it is not ours any more.
+
+    If it was read before, so do the folders of its mailbox that lay in the same account as it did.
+    """
     async with database.connection() as connection:
-        noted = await connection.fetchval(
-            "UPDATE router.source SET account = $4 WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING id",
+        noted = await connection.fetch(
+            """
+            UPDATE router.source AS s SET account = $4 FROM router.source AS ours
+            WHERE ours.id = $1 AND ours.process_id = $2 AND ours.epoch = $3
+                AND (s.id = ours.id OR $5 AND s.identity = ours.identity AND s.account = ours.account)
+            RETURNING s.id
+            """,
             lease.source_id,
             lease.process_id,
             lease.epoch,
             account,
+            lease.begun,
         )
-    if noted is None:
+    if not noted:
         raise LeaseLost(f"source {lease.source_id} is held by another process now")
     return replace(lease, account=account)
 

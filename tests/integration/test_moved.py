@@ -167,25 +167,29 @@ async def test_t16c_a_server_by_another_name_is_recognized_by_its_mail(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
 ) -> None:
     await known(crm, mailbox)
-    router = await new_router(incoming())
-    await crm.wait_for_sources(1)
+    dovecot.append(mailbox, letter(KARL, mailbox, "of old"), "Kunden")
+    folders = ["INBOX", "Kunden"]
+    router = await new_router(incoming(folders=folders))
+    await crm.wait_for_sources(2)
     dovecot.deliver(mailbox, letter(KARL, mailbox, "before"))
     dovecot.deliver(mailbox, letter("friend@home.test", mailbox, "private"))
     await crm.wait_for_decisions(2)
     before = await sources(crm)
     await router.stop()
     dovecot.deliver(mailbox, letter(KARL, mailbox, "between"))
-    rewrite(router, incoming(host="localhost", port=dovecot.imap, security="starttls"))
+    dovecot.append(mailbox, letter(KARL, mailbox, "between, in a folder"), "Kunden")
+    rewrite(router, incoming(folders=folders, host="localhost", port=dovecot.imap, security="starttls"))
     await router.start(SAME)
-    await crm.wait_for_emails(2)
-    now = await sources(crm)
-    assert [row["id"] for row in now] == [row["id"] for row in before]
-    assert await crm.dispositions() == {"promoted": 2, "ignored": 1}
+    await crm.wait_for_emails(3)
+    # Nothing was decided on in one of the folders: it is recognized with the other.
+    assert [row["id"] for row in await sources(crm)] == [row["id"] for row in before]
+    assert await crm.dispositions() == {"promoted": 3, "ignored": 1}
+    assert OTHER not in router.log()
     # From now on it goes by that name.
     await router.stop()
     await router.start()
     dovecot.deliver(mailbox, letter(KARL, mailbox, "after"))
-    await crm.wait_for_emails(3)
+    await crm.wait_for_emails(4)
     assert router.log().count(SAME) == 1
 
 
