@@ -1,7 +1,7 @@
 -- A source stays the same whatever its profile is called: it is known by what it is, an owner's mailbox, the account of a
 -- forward mailbox, or where a listener listens. Its table is small, so all of this is quick.
--- A process of an older version registers sources by their profile's name: it cannot do so from now on, and reads again
--- only what it already holds. What it lets go, the new version takes.
+-- A process of an older version registers sources by their profile's name, which fails from now on: within a minute it
+-- reads no more mailboxes. Their mail waits on its servers until that process is stopped and a new one takes them.
 
 ALTER TABLE router.source ADD COLUMN identity text, ADD COLUMN account text;
 
