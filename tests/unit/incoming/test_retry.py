@@ -54,7 +54,7 @@ async def test_what_is_put_right_during_a_login_is_tried_at_once_and_with_the_fi
         cast("IncomingProfile", profile),
         cast("MailboxSettings", None),
         None,
-        Lease(1, uuid4(), 1, None, True, datetime.now(UTC)),
+        Lease(1, uuid4(), 1, "", None, True, datetime.now(UTC)),
         Slots(1),
         Health("at fault", note, structlog.get_logger("test")),
     )

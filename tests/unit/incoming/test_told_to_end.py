@@ -92,7 +92,7 @@ async def test_a_follower(
     profile = load(tmp_path).incoming[0]
     assert isinstance(profile.settings, MailboxSettings)
     owner = Owner(uuid4(), "ann@in.test")
-    lease = Lease(1, uuid4(), epoch=1, cursor=None, begun=False, begins_at=datetime.now(UTC))
+    lease = Lease(1, uuid4(), epoch=1, account="maildir:/ann", cursor=None, begun=False, begins_at=datetime.now(UTC))
     told: list[str | None] = []
 
     async def note(words: str | None, _next_try: datetime | None) -> None:

@@ -24,6 +24,9 @@ class Plain(MailboxSettings):
     def where(self) -> str:
         return "the only place there is"
 
+    def account_of(self, mailbox: str) -> str:
+        return f"plain:{mailbox}"
+
 
 class Portless(RelayServerSettings):
     """A relay whose protocol has no port of its own."""
@@ -41,6 +44,9 @@ class PortlessMailbox(MailboxServerSettings):
     @property
     def where(self) -> str:
         return self.server
+
+    def account_of(self, mailbox: str) -> str:
+        return f"portless:{mailbox}"
 
 
 @pytest.mark.parametrize("model", [Portless, PortlessMailbox])
