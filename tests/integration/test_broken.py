@@ -117,6 +117,42 @@ async def test_t97_a_message_that_was_handed_over_is_answered_and_kept(
     assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == 1
 
 
+# 5 KB, for which a pattern once took hours, and with it all threads of the process.
+STARS = "*" * 5_000 + "x\n-----Original Message-----\n> Hello.\n"
+
+
+@pytest.mark.parametrize("by", ["mailbox", "listener"])
+async def test_mail_that_is_made_to_take_long_stops_nothing(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, new_mailbox: Callable[[str], str], by: str
+) -> None:
+    port, mailbox, other, handed = free_port(), new_mailbox("one"), new_mailbox("other"), "ulla@handed.test"
+    for address in (mailbox, other, handed):
+        await crm.owner(address, "all")
+    listener = (
+        f'[incoming.drop]\ntransport = "smtp"\nlisten = "127.0.0.1:{port}"\nowners = ["{handed}"]\nrule = "all"\n'
+    )
+    router = await new_router(incoming(start="all") + listener, says=("listening",))
+
+    def hand_over(content: bytes) -> None:
+        with smtplib.SMTP("127.0.0.1", port, timeout=20) as smtp:
+            smtp.sendmail("karl@kunde.test", [handed], content)
+
+    hostile = letter("karl@kunde.test", mailbox, "stars", STARS)
+    if by == "mailbox":
+        dovecot.deliver(mailbox, hostile)
+    else:
+        await asyncio.to_thread(hand_over, hostile)
+    for address in (mailbox, other):
+        dovecot.deliver(address, letter("karl@kunde.test", address, "after"))
+    await asyncio.to_thread(hand_over, letter("karl@kunde.test", handed, "after"))
+    await crm.wait_for_emails(4)
+    assert await crm.dispositions() == {"promoted": 4}
+    marked = "SELECT jsonb_array_length(text_marks) FROM crm.email WHERE subject = 'stars'"
+    assert await crm.admin.fetchval(marked) == 1
+    await crm.wait_for_beats()
+    await router.stop()
+
+
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_no_worker_outlives_its_router(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, end: str
