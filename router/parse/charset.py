@@ -11,6 +11,8 @@ from functools import lru_cache
 
 from chardetng_py import detect
 
+from router.parse.japanese import CODECS, JIS, decode_japanese, is_japanese
+
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:()\- ]{0,39}")
 _PUNCTUATION = re.compile(r"[^a-z0-9]")
 _GLUED = re.compile(r"^(iso8859|windows)(\d+)$")  # iso88591, windows1252
@@ -80,12 +82,19 @@ _LABELS = {
     "unicodefeff": "utf-16-le",
     "ucs2": "utf-16-le",
     "unicodefffe": "utf-16-be",
+    "cp50220": JIS,
+    "cp50221": JIS,
+    "cp50222": JIS,
+    "iso2022jpms": JIS,
+    "eucjpms": "euc_jp",
+    "cp51932": "euc_jp",
 }
 # Codecs of Python that are no charsets of mail, and slow or harmful on hostile input.
 _NO_CHARSETS = frozenset(
     {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}
     | {"base64", "bz2", "hex", "quopri", "rot13", "uu", "zlib", "mbcs", "oem", "unicode_escape", "raw_unicode_escape"}
 )
+_CHINESE = frozenset({"gb18030", "big5hkscs", "cp949"})  # and Korean: they share lead bytes with Japanese
 _ASCII_NAMES = frozenset({None, "utf-8", "us-ascii", "iso-8859-1", "windows-1252", "iso-8859-15"})
 
 
@@ -99,6 +108,8 @@ def decode(raw: bytes, charset: str | None = None) -> tuple[str, str | None]:
             return raw.decode(codec).removeprefix("\ufeff"), None
         except (UnicodeError, ValueError):
             pass
+    if codec in CODECS and (text := _japanese(raw, codec)) is not None:
+        return text, f"some bytes are not in its charset {charset}" if "\ufffd" in text else None
     if codec == "utf-8" and _mostly_utf8(_sample(raw), named=True):
         text = raw.decode("utf-8", "replace")
     else:
@@ -148,13 +159,22 @@ def guess(raw: bytes) -> str:
     if _is_utf8(raw):
         return "utf-8"
     if b"\x1b$" in raw and raw.isascii():
-        return "iso2022_jp_ext"
+        return JIS
     sample = _sample(raw)
     if _mostly_utf8(sample):
         return "utf-8"
     if sum(map(len, _HIGH.findall(sample))) == 1:
         return "cp1252"  # one letter tells nothing, so the likeliest
-    return codec_of(detect(sample)) or "cp1252"
+    found = codec_of(detect(sample)) or "cp1252"
+    if found in _CHINESE:  # which has the kana of EUC-JP, too, but does not write in them
+        found = next((codec for codec in ("euc_jp", "cp932") if is_japanese(decode_japanese(sample, codec))), found)
+    return found
+
+
+def _japanese(raw: bytes, codec: str) -> str | None:
+    """Decode what a Japanese charset is named for, if it is in that but for a few characters."""
+    text = decode_japanese(raw, codec)
+    return text if (codec == JIS and b"\x1b" in raw) or is_japanese(text) else None
 
 
 def _detected(raw: bytes) -> str:
@@ -162,7 +182,9 @@ def _detected(raw: bytes) -> str:
     try:
         return raw.decode(codec)
     except (UnicodeError, ValueError):
-        text = raw.decode(codec, "replace")
+        text = decode_japanese(raw, codec) if codec in CODECS else raw.decode(codec, "replace")
+    if codec == JIS:
+        return text  # nothing else is like it
     if codec == "utf-8" or text.count("\ufffd") * 50 <= len(text):
         return text  # a few broken characters, as of a text that was cut
     try:
