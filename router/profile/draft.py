@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import ssl
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -241,7 +242,8 @@ def _check_secrets(draft: Draft, model: type[Settings]) -> None:
 
 
 def _check_files(draft: Draft, model: type[Settings]) -> None:
-    """Check that each file that is named can be read: certificates, keys, authorities."""
+    """Check that each file that is named can be read (certificates, keys, authorities), and that a key fits."""
+    sound = True
     for key, info in model.model_fields.items():
         name = draft.table.get(key)
         if Path not in get_args(info.annotation) or not isinstance(name, str):
@@ -252,6 +254,28 @@ def _check_files(draft: Draft, model: type[Settings]) -> None:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
             draft.wrong((key,), f"{key}: the file cannot be read: {reason}")
+            sound = False
+    if sound:
+        _check_certificate(draft)
+
+
+def _check_certificate(draft: Draft) -> None:
+    """Check that a certificate and its key belong together, where they are two files.
+
+    These are renewed one after the other: until both are, what runs keeps the old ones.
+    """
+    cert_file, key_file = draft.table.get("cert_file"), draft.table.get("key_file")
+    if not isinstance(cert_file, str) or not isinstance(key_file, str):
+        return
+    # A pipe would keep us waiting; Path.is_file raises where we may not look.
+    if not os.path.isfile(cert_file) or not os.path.isfile(key_file):  # noqa: PTH113
+        return
+    try:
+        # Without an answer OpenSSL would ask for the key's password at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file, password=lambda: "")
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror or str(error)
+        draft.wrong(("cert_file",), f"cert_file: the certificate cannot be used with its key: {reason}")
 
 
 def _opener(path: str, flags: int) -> int:

@@ -13,6 +13,7 @@ from router.errors import Mistake
 from router.profile import Key, watch
 from router.profile import store as stores
 from router.profile.store import Change, ProfileStore
+from tests.servers.tls import make_tls
 
 
 def relay(name: str, senders: str = "*@a.example", **keys: object) -> str:
@@ -353,6 +354,23 @@ async def test_a_file_that_is_changed_twice_within_the_precision_of_its_date_is_
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert file.stat().st_size == before.st_size
     assert await watched.next() == Change(changed=(("outgoing", "two"),))
+
+
+async def test_a_certificate_that_is_renewed_after_its_key_is_used_only_with_it(
+    watched: Watched, tmp_path: Path
+) -> None:
+    folder = tmp_path.with_name(f"{tmp_path.name}-tls")
+    (folder / "new").mkdir(parents=True)
+    old, new = make_tls(folder), make_tls(folder / "new")
+    text = f'transport = "smtp"\nlisten = "127.0.0.1:2525"\nowners = ["*@a.example"]\ncert_file = "{old.certificate}"'
+    (tmp_path / "door.toml").write_text(f'[incoming.door]\n{text}\nkey_file = "{old.key}"\nrule = "all"\n')
+    assert (await watched.next()).added == (("incoming", "door"),)
+    shutil.copy(new.key, old.key)
+    change = await watched.next()
+    assert change == Change(broken=change.broken)
+    assert "the certificate cannot be used with its key" in str(change.broken[0])
+    shutil.copy(new.certificate, old.certificate)
+    assert await watched.next() == Change(changed=(("incoming", "door"),), mended=change.broken)
 
 
 async def test_a_certificate_that_is_renewed_while_its_profile_is_read_changes_it(
