@@ -19,7 +19,13 @@ NOISE = random.Random(1).randbytes(200_000)
 
 @pytest.mark.parametrize(
     ("content", "encoding"),
-    [(b"", "identity"), (b"ab", "identity"), (b"again and " * 20_000, "zlib"), (NOISE, "identity")],
+    [
+        (b"", "identity"),
+        (b"ab", "identity"),
+        (b"again and " * 20_000, "zlib"),
+        (NOISE, "identity"),
+        (b" " * 9_000 + NOISE, "identity"),
+    ],
 )
 def test_an_attachment_is_packed_where_that_pays(content: bytes, encoding: str) -> None:
     attachment = Attachment("safe.txt", "text/plain", content, "id@x", inline=True, original_filename="sa/fe.txt")
