@@ -20,8 +20,8 @@ from router.model import Copy, Decision, normalize
 from router.model.token import untag
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources
+from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.inbox import Batch
 from router.repository.owners import ListedOwner, find_owners
 from router.repository.registry import Source, note_profiles, register
 from router.supervise import end_if_told

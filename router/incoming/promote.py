@@ -21,8 +21,8 @@ from router.decide import decide_batch
 from router.errors import ContentRefused, DatabaseAway, DatabaseError, DatabaseMisused, LeaseLost, whereabouts
 from router.model import Classification, Copy, Decision, Disposition, Facts, Message, Reading, Rule, Unreadable, uuid7
 from router.repository import inbox
+from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.inbox import Batch
 from transports.base import Place
 
 PATIENCE: Final = 120.0

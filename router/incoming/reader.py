@@ -18,8 +18,8 @@ from router.incoming.promote import Promoter, promote_and_tell
 from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile
 from router.repository import accounts, sources
+from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.inbox import Batch
 from router.repository.sources import Lease
 from router.workers.pool import Workers
 from transports import batches

@@ -7,8 +7,8 @@ import pytest
 
 from router.errors import DatabaseError
 from router.incoming.promote import Promoter
+from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.inbox import Batch
 from router.repository.sources import Lease
 from tests.integration.test_promote import SETTLED, Crm, copies, message
 from transports.base import Cursor

@@ -36,8 +36,8 @@ from router.model import (
 from router.model.token import new_token
 from router.outgoing.outcome import judge
 from router.repository import inbox, outbox, processes, sources
+from router.repository.batch import Batch
 from router.repository.database import Connection, Database
-from router.repository.inbox import Batch
 from router.repository.registry import Source, register
 from router.repository.sources import Lease
 from tests.support.build import reading

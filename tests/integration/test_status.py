@@ -19,8 +19,8 @@ from router.model.token import new_token
 from router.operations import status as operation
 from router.operations.status import Only
 from router.repository import outbox, processes, recovery, relays, sources
+from router.repository.batch import Batch
 from router.repository.database import Connection, Database
-from router.repository.inbox import Batch
 from router.repository.registry import Source, register
 from router.repository.status import read_status
 from tests.support.build import reading

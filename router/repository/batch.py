@@ -1,0 +1,27 @@
+"""A batch: what is committed together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from router.model import Copy, Decision, Disposition
+from router.repository.sources import Lease
+from transports.base import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Copies of one source, oldest first.
+
+    `lease` is None for a listener, which has no cursor. `settles`: the dispositions of copies that are still to be
+    settled on the mail server. `keeps`: the content may exist nowhere else, so it is kept of a held or dead copy.
+    """
+
+    copies: Sequence[Copy]
+    lease: Lease | None = None
+    cursor: Cursor | None = None
+    settles: frozenset[Disposition] = frozenset()
+    keeps: bool = False
+
+
+Decided = tuple[Copy, Decision]
+"""A copy, and what is to become of it."""

@@ -1,0 +1,272 @@
+"""Write all that became of a batch, in one statement: each table, and the cursor, is one part of it."""
+
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from router.errors import LeaseLost
+from router.model import Disposition, Rule, message_id_hash
+from router.repository.attachments import missing_contents, write_attachments
+from router.repository.batch import Batch, Decided
+from router.repository.database import Connection
+from router.repository.jsonb import as_calendar, as_envelope, as_rows
+from router.repository.round_trip import Writes
+from router.repository.sources import Lease
+from transports.base import Cursor
+
+_OVERTAKEN = "another copy made it the CRM's since"
+_KEEP_CONTENT = timedelta(days=30)
+
+
+async def write_batch(connection: Connection, batch: Batch, new: Sequence[Decided]) -> None:
+    """Write all that became of a batch. Raises LeaseLost where another process holds its source now."""
+    writes = Writes()
+    if new:
+        await _write_emails(connection, writes, new)
+        _write_decisions(writes, new, batch)
+        _write_kept(writes, new, batch)
+        _write_receipts(writes, new)
+        _write_events(writes, new)
+        _write_counts(writes, new)
+    if batch.lease is not None:
+        _advance(writes, batch.lease, batch.cursor)
+        if not await writes.run(connection, "id FROM held"):
+            raise LeaseLost(f"source {batch.lease.source_id} is held by another process now")
+    elif new:
+        await writes.run(connection)
+
+
+def _advance(writes: Writes, lease: Lease, cursor: Cursor | None) -> None:
+    """Move the cursor of a source that this process still holds."""
+    writes.add(
+        "held",
+        """
+        UPDATE router.source
+        SET cursor = coalesce($4, cursor), fault = NULL, fault_since = NULL, next_try_at = NULL
+        WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING id
+        """,
+        lease.source_id,
+        lease.process_id,
+        lease.epoch,
+        cursor,
+    )
+
+
+async def _write_emails(connection: Connection, writes: Writes, new: Sequence[Decided]) -> None:
+    promoted = [(copy, decision.email) for copy, decision in new if decision.email is not None]
+    if not promoted:
+        return
+    writes.insert(
+        "emails",
+        "crm.email",
+        {
+            "id": "uuid", "direction": "text", "status": "text", "message_id": "text", "in_reply_to": "text",
+            "thread_ids": "text[]", "subject": "text", "text_body": "text", "html_body": "text", "owner_id": "uuid",
+            "dated_at": "timestamptz", "received_at": "timestamptz", "regarding_id": "uuid", "correlated_id": "uuid",
+            "correlation_method": "text", "flags": "text[]", "defects": "text[]", "sent_at": "timestamptz",
+            "calendar": "jsonb", "text_marks": "jsonb", "raw_headers": "jsonb",
+        },
+        [
+            (
+                email.id, *(("out", "sent") if email.sent else ("in", "received")), email.message_id,
+                email.in_reply_to, email.thread_ids, email.subject, email.text, email.html, email.owner_id,
+                email.dated_at, email.received_at, email.regarding_id,
+                email.correlated_id, email.method, email.flags, email.defects,
+                (email.dated_at or email.received_at) if email.sent else None,
+                as_calendar(email.calendar), as_rows(email.text_marks), as_rows(email.raw_headers),
+            )
+            for _, email in promoted
+        ],
+    )  # fmt: skip
+    writes.add(
+        "keys",
+        """
+        UPDATE router.message AS m SET email_id = w.email_id
+        FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id) WHERE m.key = w.key
+        """,
+        [copy.key for copy, _ in promoted],
+        [email.id for _, email in promoted],
+    )
+    ids: dict[bytes, UUID] = {}
+    for _, email in promoted:
+        if email.message_id:
+            ids.setdefault(message_id_hash(email.message_id), email.id)
+    writes.add(
+        "known",
+        """
+        UPDATE router.message_id AS m SET email_id = w.email_id
+        FROM unnest($1::bytea[], $2::uuid[]) AS w (hash, email_id)
+        -- The first email of an id keeps it, for as long as there is that email.
+        WHERE m.hash = w.hash AND NOT EXISTS (SELECT FROM crm.email AS e WHERE e.id = m.email_id)
+            AND NOT EXISTS (SELECT FROM router.known_id AS k WHERE k.hash = w.hash)
+        """,
+        list(ids),
+        list(ids.values()),
+    )
+    writes.insert(
+        "parties",
+        "crm.party",
+        {
+            "email_id": "uuid", "role": "text", "position": "int", "address": "text", "name": "text",
+            "record_id": "uuid",
+        },
+        [
+            (decision.email_id, party.role, party.position, party.address, party.name, party.record_id)
+            for _, decision in new
+            for party in decision.parties
+        ],
+    )  # fmt: skip
+    attached = {email.id: copy.attachments for copy, email in promoted if copy.attachments}
+    if attached:
+        write_attachments(writes, attached, await missing_contents(connection, attached))
+
+
+def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch) -> None:
+    """Write the decisions, and make earlier copies duplicates that were ignored before another was promoted."""
+    # A copy that is still to be settled has no `settled_at`. A forward can hold several copies in one place; that place
+    # is to be settled only if all of them are.
+    staying = {copy.outer_place for copy, decision in new if decision.disposition not in batch.settles}
+    now = datetime.now(UTC)
+    writes.insert(
+        "decisions",
+        "router.decision",
+        {
+            "source_id": "bigint", "validity": "text", "place": "text", "owner_id": "uuid", "key": "bytea",
+            "email_id": "uuid", "disposition": "text", "rule": "text", "reasons": "text[]",
+            "received_at": "timestamptz", "settled_at": "timestamptz", "outer_place": "text", "forward": "jsonb",
+        },
+        [
+            (
+                copy.source_id, copy.place.validity, copy.place.id, copy.owner_id, copy.key if copy.judged else None,
+                decision.email_id, decision.disposition, decision.rule, decision.reasons, copy.received_at,
+                now if copy.outer_place in staying else None, copy.forward.place.id if copy.forward else None,
+                # The outer envelope, like all that tells of a mail, is not kept of what the rule ignores.
+                as_envelope(copy.forward) if decision.email_id else None,
+            )
+            for copy, decision in new
+        ],
+        "RETURNING id, source_id, validity, place, owner_id, email_id, received_at, forward",
+    )  # fmt: skip
+    promoted = [(copy.key, decision.email_id) for copy, decision in _promoted(new)]
+    writes.add(
+        "overtaken",
+        """
+        UPDATE router.decision AS d
+        SET disposition = 'duplicate', email_id = w.email_id, reasons = d.reasons || $3::text,
+            -- It is to be settled from now on; but 250 settled a listener's copy, and a forward is settled in any case.
+            settled_at = CASE WHEN s.folder = '' OR d.outer_place IS NOT NULL THEN d.settled_at END
+        FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
+        WHERE d.key = w.key AND d.disposition = 'ignored' AND d.rule <> 'none' AND s.id = d.source_id
+        RETURNING d.id, d.source_id, d.validity, d.place, d.owner_id, d.email_id, d.received_at, d.forward
+        """,
+        [key for key, _ in promoted],
+        [email_id for _, email_id in promoted],
+        _OVERTAKEN,
+    )
+
+
+def _promoted(new: Sequence[Decided]) -> Sequence[Decided]:
+    return [(copy, decision) for copy, decision in new if decision.disposition is Disposition.PROMOTED]
+
+
+def _write_kept(writes: Writes, new: Sequence[Decided], batch: Batch) -> None:
+    kept = [
+        copy
+        for copy, decision in new
+        if decision.disposition in (Disposition.HELD, Disposition.DEAD)
+        and copy.content
+        and (batch.keeps or decision.rule is Rule.ALL)
+    ]
+    if not kept:
+        return
+    writes.add(
+        "kept",
+        """
+        INSERT INTO router.kept_content (decision_id, content, expires_at)
+        SELECT d.id, w.content, now() + $5
+        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[]) AS w (source_id, validity, place, content)
+        JOIN decisions AS d USING (source_id, validity, place)
+        """,
+        [copy.source_id for copy in kept],
+        [copy.place.validity for copy in kept],
+        [copy.place.id for copy in kept],
+        [zlib.compress(copy.content, 1) for copy in kept],
+        _KEEP_CONTENT,
+    )
+
+
+def _write_receipts(writes: Writes, new: Sequence[Decided]) -> None:
+    """Write who received which email: the owners of this batch, and those whose earlier copies it overtakes."""
+    writes.add(
+        "receipts",
+        """
+        INSERT INTO crm.receipt (email_id, owner_id, profile, folder, place, received_at, forward)
+        SELECT DISTINCT ON (d.email_id, d.owner_id)
+            d.email_id, d.owner_id, s.profile, s.folder, concat_ws(':', nullif(d.validity, ''), d.place), d.received_at,
+            d.forward
+        FROM (SELECT * FROM decisions UNION ALL SELECT * FROM overtaken) AS d
+        JOIN router.source AS s ON s.id = d.source_id
+        WHERE d.email_id IS NOT NULL AND d.owner_id IS NOT NULL
+            -- An email that was erased has decisions still, but gets no receipts. One of this batch is not seen yet.
+            AND (d.email_id = ANY($1::uuid[]) OR EXISTS (SELECT FROM crm.email AS e WHERE e.id = d.email_id))
+        ORDER BY d.email_id, d.owner_id, d.id DESC
+        -- A message that a person moved keeps its one receipt, with its new place.
+        ON CONFLICT (email_id, owner_id) DO UPDATE
+            SET profile = excluded.profile, folder = excluded.folder, place = excluded.place,
+                forward = coalesce(excluded.forward, crm.receipt.forward)
+            WHERE (crm.receipt.profile, crm.receipt.folder, crm.receipt.place)
+                IS DISTINCT FROM (excluded.profile, excluded.folder, excluded.place)
+        -- An inserted row has xmax 0, an updated row has this transaction's id there.
+        RETURNING email_id, owner_id, xmax = 0 AS is_new
+        """,
+        [decision.email_id for _, decision in _promoted(new)],
+    )
+
+
+def _write_events(writes: Writes, new: Sequence[Decided]) -> None:
+    """Write an event for every new email, and for every further owner who received one; none for moved mail."""
+    promoted = _promoted(new)
+    writes.add(
+        "events",
+        """
+        INSERT INTO crm.event (kind, email_id)
+        SELECT 'promoted', email_id FROM unnest($1::uuid[]) AS p (email_id)
+        UNION ALL
+        SELECT 'received', r.email_id
+        FROM receipts AS r LEFT JOIN unnest($1::uuid[], $2::uuid[]) AS p (email_id, owner_id) USING (email_id, owner_id)
+        WHERE r.is_new AND p.email_id IS NULL
+        """,
+        [decision.email_id for _, decision in promoted],
+        [copy.owner_id for copy, _ in promoted],
+    )
+
+
+def _write_counts(writes: Writes, new: Sequence[Decided]) -> None:
+    """Count dispositions by source, in sorted order, so that batches which overtake each other's cause no deadlock."""
+    counts: dict[int, Counter[Disposition]] = {}
+    for copy, decision in new:
+        counts.setdefault(copy.source_id, Counter())[decision.disposition] += 1
+    writes.add(
+        "counts",
+        """
+        INSERT INTO router.source_count AS c (source_id, promoted, duplicate, ignored, held, dead, last_at)
+        SELECT source_id, sum(promoted), sum(duplicate), sum(ignored), sum(held), sum(dead),
+            CASE WHEN bool_or(decided) THEN now() END
+        FROM (
+            SELECT *, true AS decided
+            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+                AS w (source_id, promoted, duplicate, ignored, held, dead)
+            UNION ALL
+            SELECT source_id, 0, 1, -1, 0, 0, false FROM overtaken
+        ) AS w
+        GROUP BY source_id ORDER BY source_id
+        ON CONFLICT (source_id) DO UPDATE SET
+            promoted = c.promoted + excluded.promoted, duplicate = c.duplicate + excluded.duplicate,
+            ignored = c.ignored + excluded.ignored, held = c.held + excluded.held, dead = c.dead + excluded.dead,
+            last_at = coalesce(excluded.last_at, c.last_at)
+        """,
+        list(counts),
+        *([of_source[disposition] for of_source in counts.values()] for disposition in Disposition),
+    )
