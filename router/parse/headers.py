@@ -28,6 +28,7 @@ _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _CONTINUED = re.compile(r"([^*]+)\*(?:(\d{1,3})(\*)?)?")
 
 MOST_HEADER_BYTES = 1_000_000
+_MOST_FIRST_LINES = 500
 _MOST_PARAMETER_TEXT = 20_000
 _MOST_IDS = 32
 
@@ -79,10 +80,21 @@ def read_fields(
 
 
 def _first_line(raw: bytes, end: int) -> int:
-    """Say where a message's headers begin: below a byte order mark and empty lines, if they do begin there."""
+    """Say where a message's headers begin: below a byte order mark and empty lines, if they do begin there.
+
+    They may begin with any field; that it is one, and no text, a field further down tells that only headers have.
+    """
     found = _BEFORE_FIELDS.match(raw, 0, end)
-    first = found.end() if found else 0
-    return first if _OF_MESSAGE.match(raw, first, end) else 0
+    position = first = found.end() if found else 0
+    for _ in range(_MOST_FIRST_LINES if first else 0):
+        if _OF_MESSAGE.match(raw, position, end):
+            return first
+        after = raw.find(b"\n", position, end) + 1 or end
+        is_line = _FIELD.match(raw, position, after) or raw.startswith((b" ", b"\t"), position)
+        if not (is_line or (position == first and raw.startswith((b"From ", b">From "), first))):
+            break
+        position = after
+    return 0
 
 
 def _known_field(raw: bytes, position: int, end: int, seen: set[str], *, is_part: bool) -> int:

@@ -29,7 +29,7 @@ from router.parse.headers import (
 )
 from router.parse.structure import Part, leaves, read_part
 from router.parse.text import clean, clean_line, safe_filename
-from router.parse.transfer import decode_body
+from router.parse.transfer import UNNAMED, decode_body
 
 _ROLES: tuple[tuple[str, Role], ...] = (
     ("from", "from"),
@@ -255,6 +255,8 @@ class _Reader:
         content, defect = decode_body(part.body, encoding, is_text=part.media_type.startswith("text/"))
         if defect:
             self.defects.append(f"part {number} {defect}")
+        if defect == UNNAMED and b"\0" in content:
+            part.media_type = "application/octet-stream"  # a file that lost its headers
         return content
 
     def body(self, part: Part, content: bytes, number: int) -> str:

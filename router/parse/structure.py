@@ -4,8 +4,9 @@ The stdlib's parser goes line by line, needs 10 s for 200,000 empty parts, and r
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from router.parse.boundary import begins_with_parts, find_boundary
 from router.parse.headers import MOST_HEADER_BYTES, Fields, read_fields, read_parameters
 
 _MOST_PARTS = 1_000
@@ -14,6 +15,9 @@ _MOST_PART_HEADER_BYTES = 65_536  # of one part
 _MOST_HEADER_BYTES = 2_000_000  # of all parts together
 _MOST_SEARCHED = 500_000_000  # bytes, those of a part within a part counted again: about a second's work
 _MOST_BOUNDARIES = 20_000  # lines that begin like a boundary, whether they are one or not
+_MOST_BLANK = 10_000  # bytes that are looked at for a text below the last part
+_LATE = "parts come after the end of its parts: they were kept"
+_NO_BOUNDARY = "its header does not name the boundary between its parts"
 _SHOWN = frozenset({"multipart/mixed", "multipart/alternative"})  # whose parts after the first are shown, too
 
 
@@ -47,7 +51,7 @@ def read_part(
     parameters: dict[str, str] = {}
     if values := fields.get("content-type"):
         media_type, parameters = read_parameters(values[0])
-        media_type = media_type.strip("<>\"' ")
+        media_type = media_type.strip("<>\"' ").partition(" ")[0]  # a semicolon before the boundary was forgotten
         if (
             media_type.count("/") != 1
             or len(media_type) > 127
@@ -56,6 +60,8 @@ def read_part(
         ):
             defects.append("a Content-Type could not be read")
             media_type = "text/plain"
+    elif media_type == "text/plain" and begins_with_parts(raw, body, end):
+        media_type = "multipart/mixed"
     return Part(fields, media_type, parameters, raw, body, end, defects)
 
 
@@ -99,23 +105,48 @@ def leaves(root: Part) -> Iterator[Part]:
 
 def _split(part: Part) -> tuple[list[tuple[int, int]], list[str]]:
     """Find where the pieces of a multipart's body start and end; at most one piece more than the limit."""
-    boundary = part.parameters.get("boundary", "").rstrip().encode("utf-8", "replace")
-    if not boundary:
-        return [], ["a multipart names no boundary"]
+    named = part.parameters.get("boundary", "").rstrip().encode("utf-8", "replace")
+    if named and (found := _pieces(part, named)):
+        return found
+    boundary = find_boundary(part.raw, part.start, part.end)
+    found = _pieces(part, boundary) if boundary else None
+    if not found:
+        return [], ["its header says that it has parts, but none can be found in it" if named else _NO_BOUNDARY]
+    pieces, defects = found
+    return pieces, ["its header names another boundary than its parts have" if named else _NO_BOUNDARY, *defects]
+
+
+def _pieces(part: Part, boundary: bytes) -> tuple[list[tuple[int, int]], list[str]] | None:
+    """Cut at a boundary; None if it is not there. Parts below the one that closes the multipart are kept, too."""
+    pieces, closed, late = _cut(part, boundary)
+    if closed is None:
+        return (pieces, ["the last of its parts has no end"]) if pieces else None
+    if not late and part.raw[closed : min(part.end, closed + _MOST_BLANK)].strip():
+        other = find_boundary(part.raw, closed, part.end)
+        more = _cut(replace(part, start=closed), other)[0] if other else []
+        if not more:
+            return pieces, ["a text below the last of its parts is not shown"]
+        pieces, late = pieces + more, True
+    return pieces, [_LATE] if late else []
+
+
+def _cut(part: Part, boundary: bytes) -> tuple[list[tuple[int, int]], int | None, bool]:
+    """Cut at a boundary. Also says where the multipart was closed, if it was, and whether parts came after that."""
     pieces: list[tuple[int, int]] = []
     start: int | None = None
+    closed: int | None = None
+    late = False
     for found, end, last in _boundaries(part, b"--" + boundary):
         if start is not None and (before := _before_break(part.raw, found)) > start:
             pieces.append((start, before))
-        if last:
-            return pieces, []
         if len(pieces) > _MOST_PARTS:
-            return pieces, []
-        start = end
-    if start is None:
-        return pieces, ["a multipart's boundary is not in it"]
-    pieces.append((start, part.end))
-    return pieces, ["a multipart has no end"]
+            break
+        late = late or (closed is not None and not last)
+        start = None if last else end
+        closed = end if last else closed
+    if start is not None and len(pieces) <= _MOST_PARTS:
+        pieces.append((start, part.end))
+    return pieces, closed, late
 
 
 def _boundaries(part: Part, line: bytes) -> Iterator[tuple[int, int, bool]]:
