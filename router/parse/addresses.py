@@ -129,13 +129,8 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
         elif piece in {",", ";"} and not (entry.words or entry.comments or entry.angle):
             continue
         elif piece in {",", ";"} or (piece.startswith("<") and entry.angle is not None):
-            for name, written in entry.read():
-                if word and name and entry.angle:
-                    yield clean_line(f"{word}, {name}"), written
-                else:
-                    yield from [("", word)] * bool(word)
-                    yield from [(name, written)] * ("@" in written)
-                word = "" if "@" in written else written
+            found, word = _joined(entry, word)
+            yield from found
             entry = _Entry(angle=piece, title=entry.words) if piece.startswith("<") else _Entry()
         elif piece.startswith("<"):
             entry = _Entry(comments=entry.comments, angle=piece, title=entry.words)
@@ -143,6 +138,20 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
             entry.words.append(piece)
     if word:
         yield "", word
+
+
+def _joined(entry: _Entry, word: str) -> tuple[list[tuple[str, str]], str]:
+    """Read an entry, below the word that waits for it; also the word that waits for the next one."""
+    found: list[tuple[str, str]] = []
+    for name, written in entry.read():
+        whole = "@" in written or bool(entry.angle)  # a local user in brackets is no surname of the next entry
+        if word and name and entry.angle and "@" in written:
+            found.append((clean_line(f"{word}, {name}"), written))
+        else:
+            found += [("", word)] * bool(word)
+            found += [(name, written)] * whole
+        word = "" if whole else written
+    return found, word
 
 
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:

@@ -48,7 +48,9 @@ _MOST_CALENDARS = 10
 _LONGEST_CALENDAR = 100_000
 _LONGEST_RAW = 10_000
 _MOST_FIELDS = 100
+_UNNAMED = re.compile(r"<[^<>]*>")
 _MOST_CLAIMS = 8
+_MESSAGES = frozenset({"message/rfc822", "message/global"})
 _MOST_TOKENS = 32
 _DELIVERED = ("delivered-to", "x-original-to", "envelope-to")
 _READ = frozenset(
@@ -163,6 +165,8 @@ class _Reader:
         mentions: list[Mention] = []
         for name, role in _ROLES:
             entries = [entry for raw in fields.get(name, ()) for entry in self.addresses(name, raw)]
+            if role == "from" and len(fields.get(name, ())) > 1:
+                entries = _one_author(fields[name][0], entries)
             if role == "from" and len(entries) > 1 and "sender" in fields:
                 sender = self.addresses("sender", fields["sender"][0])[:1]
                 entries = list({address: (title, address) for title, address in (*sender, *entries)}.values())
@@ -279,12 +283,31 @@ def _subject(raw: bytes) -> tuple[str, tuple[str, ...]]:
     return subject, tuple(dict.fromkeys((*find_tokens(subject), *find_tokens(joined))))
 
 
+def _one_author(first: bytes, entries: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Make one author of two From headers of which the first has a name without an address, and the next an address."""
+    whole = [entry for entry in entries if "@" in entry[1]]
+    title = _UNNAMED.sub("", read_text(first)).strip("\"' ")
+    if not whole or whole[0][0] or not title or "@" in title:
+        return whole or entries
+    return [(title, whole[0][1]), *whole[1:]]
+
+
 def _claims(raw: Sequence[bytes]) -> tuple[str, ...]:
     return tuple(id_ for one in raw[:_MOST_CLAIMS] for id_ in read_ids(one))[:_MOST_CLAIMS]
 
 
+def _name_of_message(content: bytes) -> str | None:
+    """Call a mail that is attached without a name by its subject, as mail programs do."""
+    fields = read_part(content[:_LONGEST_VALUE]).fields
+    subject = read_text(fields["subject"][0][:_LONGEST_RAW]) if "subject" in fields else ""
+    name = safe_filename(subject.replace("/", "-").replace("\\", "-"))
+    return safe_filename(f"{name}.eml") if name else None
+
+
 def _attachment(part: Part, content: bytes, name: str | None, number: int, *, inline: bool) -> Attachment:
     extension = _EXTENSIONS(part.media_type) or ""
+    if not name and part.media_type in _MESSAGES:
+        name = _name_of_message(content)
     original = clean(name) if name else None
     filename = safe_filename(name or "") or f"part-{number}{extension}"
     content_id = read_message_id(part.fields["content-id"][0]) if "content-id" in part.fields else None

@@ -280,7 +280,7 @@ def test_t85_an_attached_message_stays_whole() -> None:
     message = parse(multipart("\r\nouter", "Content-Type: message/rfc822\r\n\r\n" + inner.decode()))
     assert (message.subject, message.text) == ("Offer", "outer")
     assert [(a.filename, a.media_type, a.content) for a in message.attachments] == [
-        ("part-2.eml", "message/rfc822", inner)
+        ("Inner.eml", "message/rfc822", inner)
     ]
 
 
@@ -581,3 +581,48 @@ def test_t96_tokens_and_private_headers_without_end_are_cut() -> None:
     message = parse((tags + "X-CRM-Email-Router: <a@b.example> <b@b.example>\r\n" * 90).encode() + mail())
     assert len(message.tokens) == 32
     assert message.claims == ("a@b.example", "b@b.example") * 4
+
+
+@pytest.mark.parametrize(
+    ("written", "people"),
+    [
+        ("From: Ann Smith\r\nFrom: ann@client.example", [("Ann Smith", "ann@client.example")]),
+        ("From: Ann Smith <>\r\nFrom: <ann@client.example>", [("Ann Smith", "ann@client.example")]),
+        ("From: Ann Smith <ann>\r\nFrom: ann@client.example", [("Ann Smith", "ann@client.example")]),
+        ("From: =?utf-8?q?S=C3=B8ren?=\r\nFrom: <s@client.example>", [("Søren", "s@client.example")]),
+        ("From: ann\r\nFrom: Ann S <ann@client.example>", [("Ann S", "ann@client.example")]),
+        ("From: a@client.example\r\nFrom: b@client.example", [("", "a@client.example"), ("", "b@client.example")]),
+        ("From: Ann <ann>", [("Ann", "ann")]),
+        ('From: "Smith, Ann" <ann>', [("Smith, Ann", "ann")]),
+        ("From: =?utf-8?q?S=C3=B8ren?= <root>", [("Søren", "root")]),
+        ("From: Mail System <MAILER-DAEMON>", [("Mail System", "mailer-daemon")]),
+        ("From: Ann <ann>, Bob <bob@client.example>", [("Ann", "ann"), ("Bob", "bob@client.example")]),
+        ("From: Smith, Ann <ann@client.example>", [("Smith, Ann", "ann@client.example")]),
+    ],
+)
+def test_t95_a_name_is_kept_where_the_address_has_no_domain_or_stands_in_a_second_header(
+    written: str, people: list[tuple[str, str]]
+) -> None:
+    message = parse(f"{written}\r\n\r\nHello".encode())
+    assert [(one.name, one.address) for one in message.of("from")] == people
+
+
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [
+        ("Offer 12", "Offer 12.eml"),
+        ("=?utf-8?q?=C3=84nderung?=", "Änderung.eml"),
+        ("Re: A/B \\ C?", "Re A-B - C.eml"),
+        ("x" * 300, "x" * 146 + ".eml"),
+        ("", "part-2.eml"),
+    ],
+)
+def test_a_mail_that_is_attached_without_a_name_is_called_by_its_subject(subject: str, name: str) -> None:
+    attached = f"Content-Type: message/rfc822\r\n\r\nFrom: bob@client.example\r\nSubject: {subject}\r\n\r\nHello"
+    [attachment] = parse(multipart("\r\nSee below", attached)).attachments
+    assert attachment.filename == name
+
+
+def test_an_attached_mail_with_a_name_keeps_it() -> None:
+    attached = "Content-Type: message/rfc822; name=old.eml\r\n\r\nSubject: Offer\r\n\r\nHello"
+    assert [one.filename for one in parse(multipart("\r\nx", attached)).attachments] == ["old.eml"]
