@@ -215,6 +215,35 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     assert all("decision_refused" in plan for plan in overtaken)
 
 
+@pytest.mark.parametrize("number", [1, 60])
+async def test_a_batch_of_any_size_takes_one_round_trip_to_lock_one_to_read_and_one_to_write(
+    crm: Crm, recording: Recording, number: int
+) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    await crm.record("contact", "karl@kunde.test")
+    # asyncpg asks once for each connection what the types are.
+    await inbox.promote(recording, Batch(copies(lease, owner_id, [message(1000)], 1000), lease), decide_batch)
+    batch = copies(lease, owner_id, [message(n, in_reply_to=("other@kunde.test",)) for n in range(number)])
+    recording.queries.clear()
+    await inbox.promote(recording, Batch(batch, lease, Cursor("1:1"), settles=SETTLED), decide_batch)
+    assert len(recording.queries) == 3
+    assert await crm.value("SELECT count(*) FROM crm.email") == number + 1
+
+
+async def test_a_further_owner_of_a_message_costs_no_more_than_the_first(crm: Crm, recording: Recording) -> None:
+    versions: list[tuple[Any, Any]] = []
+    for number in range(4):
+        owner_id = await crm.owner(f"owner{number}@example.com", "all")
+        lease = await crm.source(owner_id, f"owner{number}@example.com")
+        await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)]), lease))
+        rows = await crm.rows("SELECT owner_id, xmin::text FROM crm.receipt ORDER BY received_at, owner_id")
+        now = {(row["owner_id"], row["xmin"]) for row in rows}
+        assert len(now) == number + 1
+        assert set(versions) <= now  # no receipt of the others was written again
+        versions = list(now)
+
+
 async def test_what_is_to_be_settled_is_found_by_an_index_however_much_is_not_due(crm: Crm) -> None:
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
