@@ -218,18 +218,18 @@ def _keep(served: set[str], wanted: set[str], metrics: Sequence[MetricWrapperBas
 # --- What feeds them -------------------------------------------------------------------------------------------------
 
 
-def batch_ended(profile: str, copies: Sequence[Copy], decisions: Sequence[Decision], seconds: float) -> None:
-    """Count what became of a batch of an incoming profile; one decision per copy, `seconds` until the commit."""
-    _batch_copies.observe(len(copies))
+def batch_ended(profile: str, decided: Sequence[tuple[Copy, Decision]], seconds: float) -> None:
+    """Count what became of the copies of an incoming profile's batch, `seconds` until the commit."""
+    _batch_copies.observe(len(decided))
     _batch_seconds.observe(seconds)
     if profile not in _incoming:
         return
     for disposition in Disposition:
-        if count := sum(decision.disposition is disposition for decision in decisions):
+        if count := sum(decision.disposition is disposition for _, decision in decided):
             _copies.labels(profile, disposition.value).inc(count)
-    _copy_bytes.labels(profile).inc(sum(len(copy.content) for copy in copies))
+    _copy_bytes.labels(profile).inc(sum(len(copy.content) for copy, _ in decided))
     arrival_to_commit, now = _arrival_to_commit.labels(profile), datetime.now(UTC)
-    for copy, decision in zip(copies, decisions, strict=True):
+    for copy, decision in decided:
         if decision.disposition is not Disposition.DUPLICATE:
             arrival_to_commit.observe(max(0.0, (now - copy.received_at).total_seconds()))
 

@@ -38,7 +38,7 @@ STEPS: tuple[Step, ...] = (arrive, dedupe, reported, correlate, mark, resolve, t
 
 
 def decide(copy: Copy, facts: Facts) -> Decision:
-    """Decide what becomes of one copy. A copy that has a disposition already comes out as ignored; it keeps its own."""
+    """Decide what becomes of one copy. A copy that was `decided_before` keeps its own disposition."""
     state = State(copy, facts.rule_of(copy))
     for step in STEPS:
         state = step(state, facts)

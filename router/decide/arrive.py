@@ -1,7 +1,9 @@
 """Whether a copy is judged at all: it has no disposition yet, its message was read, and an owner received it."""
 
+from dataclasses import replace
+
 from router.decide.state import State
-from router.model import Disposition, Facts, Form, Predecided, Unreadable
+from router.model import Decision, Disposition, Facts, Form, Predecided, Unreadable
 
 _FORMS: dict[Form, str] = {
     "attached": "forwarded as an attachment",
@@ -15,7 +17,8 @@ def arrive(state: State, facts: Facts) -> State:
     """End the way of a copy that is not judged; note how a forwarded message was found."""
     copy = state.copy
     if (copy.source_id, copy.place) in facts.decided.places:
-        return state.decide(Disposition.IGNORED, "decided before: this place keeps its disposition")
+        reasons = ("decided before: this place keeps its disposition",)
+        return replace(state, decision=Decision(Disposition.IGNORED, state.rule, reasons, decided_before=True))
     match copy.reading:
         case Unreadable(fault):
             return state.decide(Disposition.DEAD, fault)

@@ -153,9 +153,10 @@ async def promote_and_tell(
     """Promote a batch of an incoming profile, and tell log and metrics what became of it."""
     began = perf_counter()
     decisions = await promoter.promote(batch)
-    if decisions:
-        metrics.batch_ended(profile, batch.copies, decisions, perf_counter() - began)
-        counts = Counter(decision.disposition for decision in decisions)
+    new = [one for one in zip(batch.copies, decisions, strict=True) if not one[1].decided_before]
+    if new:
+        metrics.batch_ended(profile, new, perf_counter() - began)
+        counts = Counter(decision.disposition for _, decision in new)
         # Numbers, never contents.
         log.info("received", **{one.value: counts[one] for one in Disposition if counts[one]})
     return decisions

@@ -53,7 +53,8 @@ class Decision:
     """The disposition of one copy, with every reason that led to it.
 
     `email` and `parties` are set if it is promoted; `email_id` then too, and for a duplicate, whose email it names.
-    `report` is set if it reports on the email that it is correlated with.
+    `report` is set if it reports on the email that it is correlated with. `decided_before`: the copy keeps the
+    disposition that it has already, whatever stands here.
     """
 
     disposition: Disposition
@@ -63,3 +64,4 @@ class Decision:
     email: Email | None = None
     parties: tuple[Party, ...] = ()
     report: Report | None = None
+    decided_before: bool = False

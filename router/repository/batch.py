@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from router.model import Copy, Decision, Disposition
+from router.model import Copy, Decision, Disposition, Rule
 from router.repository.sources import Lease
 from transports.base import Cursor
 
@@ -21,6 +21,11 @@ class Batch:
     cursor: Cursor | None = None
     settles: frozenset[Disposition] = frozenset()
     keeps: bool = False
+
+    def keeps_content(self, copy: Copy, decision: Decision) -> bool:
+        """Whether the content of a copy that this became of is kept."""
+        of_concern = decision.disposition in (Disposition.HELD, Disposition.DEAD)
+        return of_concern and bool(copy.content) and (self.keeps or decision.rule is Rule.ALL)
 
 
 Decided = tuple[Copy, Decision]

@@ -2,11 +2,15 @@
 
     BEGIN ─▶ lock what the batch shares ─▶ read the facts ─▶ decide ─▶ write ─▶ COMMIT
 
-A batch with attachments asks once more, which of their contents are there; one with reports writes these last.
+A batch asks once more where a copy is automatic (how many such its thread has) and where one has attachments (which of
+their contents are there). Reports are written last. Where a message is to be kept, which deciding tells, all of it is
+rolled back and done again once the message is compressed: nothing is compressed while the batch locks what it shares.
 """
 
 import asyncio
+import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from router.model import Copy, Decision, Facts, Rule
@@ -25,8 +29,25 @@ async def promote(database: Database, batch: Batch, decide: Decide) -> list[Deci
     Raises LeaseLost if another process holds the source now, ContentRefused if PostgreSQL cannot hold one of the
     messages, DatabaseAway if the same batch may succeed later, and what `decide` raises. Nothing is committed then.
     """
-    async with database.transaction() as connection:
-        return await _promote(connection, batch, decide)
+    packed: dict[UUID, bytes] = {}
+    while True:
+        try:
+            async with database.transaction() as connection:
+                return await _promote(connection, batch, decide, packed)
+        except _NotPacked as found:
+            packed |= await asyncio.to_thread(_pack, found.copies)
+
+
+class _NotPacked(Exception):  # no error: it ends the transaction
+    """The contents of these copies are to be kept, and not compressed yet."""
+
+    def __init__(self, copies: Sequence[Copy]) -> None:
+        super().__init__()
+        self.copies = copies
+
+
+def _pack(copies: Sequence[Copy]) -> dict[UUID, bytes]:
+    return {copy.id: zlib.compress(copy.content, 1) for copy in copies}
 
 
 async def try_out(database: Database, copy: Copy, decide: Decide) -> None:
@@ -35,7 +56,8 @@ async def try_out(database: Database, copy: Copy, decide: Decide) -> None:
         transaction = connection.transaction()
         await transaction.start()
         try:
-            await _promote(connection, Batch([copy], keeps=True), decide)
+            # Its content can be stored whatever it is, so it is left out.
+            await _promote(connection, Batch([replace(copy, content=b"")]), decide, {})
         finally:
             await transaction.rollback()
 
@@ -55,7 +77,9 @@ async def rehearse(
             await transaction.rollback()
 
 
-async def _promote(connection: Connection, batch: Batch, decide: Decide) -> list[Decision]:
+async def _promote(
+    connection: Connection, batch: Batch, decide: Decide, packed: Mapping[UUID, bytes]
+) -> list[Decision]:
     decisions: list[Decision] = []
     new: list[Decided] = []
     if batch.copies:
@@ -64,9 +88,12 @@ async def _promote(connection: Connection, batch: Batch, decide: Decide) -> list
         new = [
             (copy, decision)
             for copy, decision in zip(batch.copies, decisions, strict=True)
-            if (copy.source_id, copy.place) not in facts.decided.places
+            if not decision.decided_before
         ]
-    await write_batch(connection, batch, new)
+    kept = [copy for copy, decision in new if batch.keeps_content(copy, decision)]
+    if unpacked := [copy for copy in kept if copy.id not in packed]:
+        raise _NotPacked(unpacked)
+    await write_batch(connection, batch, new, [(copy, packed[copy.id]) for copy in kept])
     await write_reports(
         connection,
         [

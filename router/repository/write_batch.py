@@ -1,13 +1,12 @@
 """Write all that became of a batch, in one statement: each table, and the cursor, is one part of it."""
 
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from router.errors import LeaseLost
-from router.model import Disposition, Rule, message_id_hash
+from router.model import Copy, Disposition, message_id_hash
 from router.repository.attachments import missing_contents, write_attachments
 from router.repository.batch import Batch, Decided
 from router.repository.database import Connection
@@ -19,14 +18,19 @@ from transports.base import Cursor
 _OVERTAKEN = "another copy made it the CRM's since"
 _KEEP_CONTENT = timedelta(days=30)
 
+Kept = tuple[Copy, bytes]
 
-async def write_batch(connection: Connection, batch: Batch, new: Sequence[Decided]) -> None:
-    """Write all that became of a batch. Raises LeaseLost where another process holds its source now."""
+
+async def write_batch(connection: Connection, batch: Batch, new: Sequence[Decided], kept: Sequence[Kept]) -> None:
+    """Write all that became of a batch. Raises LeaseLost where another process holds its source now.
+
+    `kept` are the contents, compressed with zlib, that are kept of held and dead copies.
+    """
     writes = Writes()
     if new:
         await _write_emails(connection, writes, new)
         _write_decisions(writes, new, batch)
-        _write_kept(writes, new, batch)
+        _write_kept(writes, kept)
         _write_receipts(writes, new)
         _write_events(writes, new)
         _write_counts(writes, new)
@@ -171,14 +175,7 @@ def _promoted(new: Sequence[Decided]) -> Sequence[Decided]:
     return [(copy, decision) for copy, decision in new if decision.disposition is Disposition.PROMOTED]
 
 
-def _write_kept(writes: Writes, new: Sequence[Decided], batch: Batch) -> None:
-    kept = [
-        copy
-        for copy, decision in new
-        if decision.disposition in (Disposition.HELD, Disposition.DEAD)
-        and copy.content
-        and (batch.keeps or decision.rule is Rule.ALL)
-    ]
+def _write_kept(writes: Writes, kept: Sequence[Kept]) -> None:
     if not kept:
         return
     writes.add(
@@ -189,10 +186,10 @@ def _write_kept(writes: Writes, new: Sequence[Decided], batch: Batch) -> None:
         FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[]) AS w (source_id, validity, place, content)
         JOIN decisions AS d USING (source_id, validity, place)
         """,
-        [copy.source_id for copy in kept],
-        [copy.place.validity for copy in kept],
-        [copy.place.id for copy in kept],
-        [zlib.compress(copy.content, 1) for copy in kept],
+        [copy.source_id for copy, _ in kept],
+        [copy.place.validity for copy, _ in kept],
+        [copy.place.id for copy, _ in kept],
+        [content for _, content in kept],
         _KEEP_CONTENT,
     )
 

@@ -4,20 +4,23 @@ import asyncio
 import json
 import re
 import threading
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+import structlog
 
 from router.decide import decide_batch
 from router.errors import ContentRefused, DatabaseMisused, LeaseLost
-from router.incoming.promote import promote_batch
+from router.incoming.promote import Promoter, promote_and_tell, promote_batch
 from router.model import (
     Attachment,
     Classification,
@@ -30,6 +33,7 @@ from router.model import (
     RecipientReport,
     Report,
     Rule,
+    Unreadable,
     normalize,
     uuid7,
 )
@@ -421,6 +425,18 @@ async def test_the_same_place_listed_again_keeps_its_disposition(crm: Crm, recor
     assert await crm.value("SELECT count(*) FROM crm.email") == 0
 
 
+async def test_what_keeps_its_disposition_is_neither_counted_nor_logged_again(crm: Crm, recording: Recording) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    told = []
+    for numbers in ([1], [1, 2], [1, 2]):
+        with structlog.testing.capture_logs() as logs:
+            batch = Batch(copies(lease, owner_id, [message(number) for number in numbers]), lease)
+            await promote_and_tell(Promoter(recording), batch, "staff", structlog.get_logger())
+        told.append([(line["event"], line.get("promoted"), line.get("ignored")) for line in logs])
+    assert told == [[("received", 1, None)], [("received", 1, None)], []]
+
+
 async def test_an_erased_email_does_not_come_back_with_the_next_copy(crm: Crm, recording: Recording) -> None:
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
@@ -456,6 +472,31 @@ async def test_deciding_leaves_the_event_loop_to_others(crm: Crm, recording: Rec
     assert await asyncio.to_thread(began.wait, 20)
     goes_on.set()
     assert [decision.disposition for decision in await promoting] == ["promoted"]
+
+
+async def test_what_is_kept_is_compressed_on_neither_the_loop_nor_within_the_transaction(
+    crm: Crm, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    began, goes_on = threading.Event(), threading.Event()
+
+    def waiting(content: bytes, level: int) -> bytes:
+        began.set()
+        assert goes_on.wait(20)
+        return zlib.compress(content, level)
+
+    monkeypatch.setattr(inbox, "zlib", SimpleNamespace(compress=waiting))
+    first, second = copies(lease, owner_id, [message(1), message(2)])
+    dead = replace(second, reading=Unreadable("broken"), content=b"broken" * 99)
+    promoting = asyncio.create_task(inbox.promote(recording, Batch([first, dead], lease), decide_batch))
+    assert await asyncio.to_thread(began.wait, 20)
+    open_ = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE '%in transaction%'"
+    assert await crm.value(open_) == 0
+    goes_on.set()
+    assert [decision.disposition for decision in await promoting] == ["promoted", "dead"]
+    assert zlib.decompress(await crm.value("SELECT content FROM router.kept_content")) == b"broken" * 99
+    assert await crm.value("SELECT count(*) FROM crm.email") == 1
 
 
 async def test_an_attachment_is_stored_once_and_compressed(crm: Crm, recording: Recording) -> None:

@@ -157,7 +157,7 @@ def test_a_batch_is_counted_by_what_became_of_its_copies() -> None:
     before = numbers()
     copies = [copy(1), copy(2), copy(3, timedelta(days=400)), copy(4, timedelta(seconds=-5))]
     became = [Disposition.PROMOTED, Disposition.IGNORED, Disposition.DUPLICATE, Disposition.PROMOTED]
-    metrics.batch_ended("staff", copies, [decision(one) for one in became], 0.02)
+    metrics.batch_ended("staff", list(zip(copies, map(decision, became), strict=True)), 0.02)
     after = numbers()
 
     def more(name: str, **labels: str) -> float:
@@ -200,7 +200,7 @@ def of_profile(series: Series, profile: str) -> set[str]:
 
 
 def test_what_is_counted_by_profile_is_there_at_once_and_gone_with_it() -> None:
-    metrics.batch_ended("staff", [copy(1)], [decision(Disposition.PROMOTED)], 0.1)
+    metrics.batch_ended("staff", [(copy(1), decision(Disposition.PROMOTED))], 0.1)
     assert of_profile(numbers(), "staff") == {
         "email_router_copies_total",
         "email_router_copy_bytes_total",
@@ -216,7 +216,7 @@ def test_what_is_counted_by_profile_is_there_at_once_and_gone_with_it() -> None:
         # The last of them end after their profile has gone: nothing may come back.
         metrics.attempt_ended("mx", result("sent", "accepted"))
         metrics.relay_opened("mx", 4)
-        metrics.batch_ended("staff", [copy(2)], [decision(Disposition.PROMOTED)], 0.1)
+        metrics.batch_ended("staff", [(copy(2), decision(Disposition.PROMOTED))], 0.1)
     assert {profile for profile in ("staff", "copies", "mx") if of_profile(numbers(), profile)} == {"copies"}
     metrics.serve(SERVED)
     assert value(numbers(), "email_router_copies_total", profile="staff", disposition="promoted") == 0
