@@ -1,1 +1,4 @@
-"""Processes that do the processor's work, and can be given up: `pool` is the router's side, `worker` the other."""
+"""Processes that do the processor's work, and can be given up.
+
+`pool` shares the work out, `fork_server` starts and ends them, `worker` is what they run.
+"""

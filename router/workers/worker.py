@@ -1,45 +1,130 @@
-"""A worker: a process that does one piece of work after another for the router, and ends with it.
+"""The other side of the pool: a fork server, and the workers that it forks.
 
-    router ──▶ the functions, then (function, arguments) for each piece, pickled
-    router ◀── None when it is ready, then (answer, fault) for each piece, pickled, each behind its length
+    router ──▶ fork server: the functions, pickled; then a byte with the socket of each worker that is wanted
+    router ◀── fork server: a `REPORT` when it is ready, of each worker that was forked, and of each that ended
 
-It is the kernel that ends it, whatever it is doing, in whichever language: when a piece takes longer than the limit
-(SIGALRM), and when the router is gone (SIGKILL). It holds no password and no connection but the one to its router.
+    router ──▶ worker: (function, arguments) for each piece, pickled
+    router ◀── worker: (answer, fault) for each piece, pickled, each behind its length
+
+The fork server loads the modules that the functions are in, once. It has one thread and never touches mail, so what it
+forks is sound. A worker does one piece after another, and ends with the one that it cannot do.
+
+It is the kernel that ends a worker, whatever it is doing, in whichever language: when a piece takes longer than the
+limit (SIGALRM), and when the router is gone (SIGKILL). It holds no password and no connection but that to its router.
 """
 
 import ctypes
+import gc
 import os
 import pickle
 import resource
+import select
 import signal
+import socket
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, Final
+from contextlib import suppress
+from typing import Any, BinaryIO, Final, NoReturn
 
 from router.errors import whereabouts
 
 LENGTH: Final = struct.Struct("!Q")
+REPORT: Final = struct.Struct("!?ii")
+"""Whether a worker ended; its process id, 0 where none could be forked; its exit status, or why not (errno)."""
+
+MOST_FUNCTIONS: Final = 65_536
+"""Bytes of the pickled functions."""
 
 _MOST_MEMORY: Final = 2 << 30  # bytes; beyond them Python raises MemoryError, which is a fault like any other
 _PR_SET_PDEATHSIG: Final = 1
 
 
 def main() -> None:
-    """Work until the router closes the connection, on standard input and output.
+    """Fork workers until the router closes the connection, on standard input.
 
     Called as `-m router.workers.worker ROUTER LIMIT`: ROUTER is the router's process id, LIMIT the seconds that a piece
     may take.
     """
     router, limit = int(sys.argv[1]), float(sys.argv[2])
     _tie_to(router)
-    pieces, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
-    pickle.load(pieces)  # noqa: S301  from our router; loads the modules that the functions are in
-    _send(answers, pickle.dumps(None))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # systemd sends it to all: the router still needs its answers
+    _limit_memory()
+    control = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    pickle.loads(control.recv(MOST_FUNCTIONS))  # noqa: S301  from our router
+    gc.collect()
+    gc.freeze()  # what is loaded stays in memory that the workers share
+    control.send(REPORT.pack(False, os.getpid(), 0))
+    workers: set[int] = set()
+    with suppress(ConnectionError):  # the router is gone
+        _serve(control, limit, workers)
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    for pid in workers:
+        os.waitpid(pid, 0)
+
+
+def _serve(control: socket.socket, limit: float, workers: set[int]) -> None:
+    """Fork a worker for each socket that comes, and report those that end; `workers` are those that have not."""
+    woken, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # it only wakes
+    while True:
+        ready, _, _ = select.select([control.fileno(), woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+            for pid, status in _ended():
+                workers.discard(pid)
+                control.send(REPORT.pack(True, pid, status))
+        if control.fileno() in ready:
+            asked, sockets, _, _ = socket.recv_fds(control, 1, 1)
+            if not asked:
+                return
+            with socket.socket(fileno=sockets[0]) as connection:
+                try:
+                    pid = os.fork()
+                except OSError as error:
+                    control.send(REPORT.pack(False, 0, error.errno))
+                    continue
+                if pid == 0:
+                    control.close()
+                    _become_worker(connection, limit)
+            workers.add(pid)
+            control.send(REPORT.pack(False, pid, 0))
+
+
+def _ended() -> list[tuple[int, int]]:
+    """The workers that ended by now, and how: their exit statuses, or minus the signals that ended them."""
+    found = []
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            found.append((ended[0], os.waitstatus_to_exitcode(ended[1])))
+    return found
+
+
+def _become_worker(connection: socket.socket, limit: float) -> NoReturn:
+    """Work until the router closes the connection."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    server = os.getppid()
+    os.setsid()
+    _tie_to(server)
+    status = 1
+    try:
+        _work(connection, limit)
+        status = 0
+    finally:
+        os._exit(status)  # it is no fork server, so nothing of one is to be run
+
+
+def _work(connection: socket.socket, limit: float) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    pieces, answers = connection.makefile("rb"), connection.makefile("wb")
     while True:
         try:
-            function, arguments = pickle.load(pieces)  # noqa: S301
+            function, arguments = pickle.load(pieces)  # noqa: S301  from our router
         except EOFError:
             return
         signal.setitimer(signal.ITIMER_REAL, limit)
@@ -49,17 +134,18 @@ def main() -> None:
         del arguments, answer  # a large message is not kept until the next comes
 
 
-def _tie_to(router: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # systemd sends it to all: the router still needs its answers
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+def _tie_to(parent: int) -> None:
+    """End when the parent ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)  # it died before we asked to hear of it
+
+
+def _limit_memory() -> None:
     _, allowed = resource.getrlimit(resource.RLIMIT_DATA)
     if allowed == resource.RLIM_INFINITY or allowed > _MOST_MEMORY:
         resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold private mail
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != router:
-        sys.exit()  # it died before we asked to hear of it
 
 
 def _send(answers: BinaryIO, answer: bytes) -> None:

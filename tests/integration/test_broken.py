@@ -161,11 +161,12 @@ async def test_no_worker_outlives_its_router(
     router = await new_router(incoming(start="all"), EMAIL_ROUTER_WORKERS="1")
     dovecot.deliver(mailbox, letter("karl@kunde.test", mailbox))
     await crm.wait_for_emails(1)
-    [worker] = children(router.pid)
-    assert "PASSWORD" not in environment(worker)
+    [server] = children(router.pid)
+    [worker] = children(server)
+    assert "PASSWORD" not in environment(server) + environment(worker)
     await (router.stop() if end == "stop" else router.kill())
     async with asyncio.timeout(20):
-        while exists(worker):
+        while exists(server) or exists(worker):
             await asyncio.sleep(0.01)
 
 

@@ -34,6 +34,13 @@ def crash_once(file: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def hang_once(file: str) -> None:
+    """Say in the file who hangs, if it is not there yet."""
+    if not Path(file).exists():
+        Path(file).write_text(str(os.getpid()))
+        signal.pause()
+
+
 def fail(words: str) -> None:
     raise ValueError(words)
 
@@ -45,6 +52,7 @@ WAYS: Mapping[str, Callable[[str], object]] = {
     "exit": lambda _: os._exit(3),
     "crash": lambda _: crash(),
     "crash once": crash_once,
+    "hang once": hang_once,
     "eat": lambda _: list(range(1 << 40)),
     "fail": fail,
 }

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from router.incoming.read import read
-from router.workers import pool
+from router.workers import fork_server
 from router.workers.pool import Fault, Workers
 from tests.support.paths import ROOT
 from tests.support.pieces import work
@@ -37,6 +37,15 @@ def alive(pid: int) -> bool:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def sockets(pid: int) -> list[str]:
+    opened = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    return [name for name in opened if name.startswith("socket:")]
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -139,9 +148,10 @@ async def test_where_no_process_can_be_started_the_work_waits(monkeypatch: pytes
                 await asyncio.wait([asking], timeout=0.2)
                 assert not asking.done()
             assert given(await asking) == ["x"]
-            for pid in processes(await workers.map(work, [("say", "x")])):
-                os.kill(pid, signal.SIGKILL)
-                await until(lambda pid=pid: not alive(pid))  # type: ignore[misc]  # a lambda's defaults
+            for worker in processes(await workers.map(work, [("say", "x")])):
+                server = parent(worker)
+                os.kill(server, signal.SIGKILL)
+                await until(lambda pids=(server, worker): not any(map(alive, pids)))  # type: ignore[misc]  # a lambda's defaults
 
 
 async def test_none_is_left_in_the_end(tmp_path: Path) -> None:
@@ -189,18 +199,42 @@ def test_a_worker_starts_fast_since_it_loads_little() -> None:
 async def test_a_worker_that_cannot_be_started_is_tried_again_and_told(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = pool._Worker.start
+    fork = fork_server.ForkServer.fork
     refusals = iter([OSError(11, "Resource temporarily unavailable"), OSError(24, "Too many open files")])
 
-    async def refused(*arguments: Any) -> pool._Worker:
+    async def refused(*arguments: Any) -> fork_server.Worker:
         for error in refusals:
             raise error
-        return await start(*arguments)
+        return await fork(*arguments)
 
-    monkeypatch.setattr(pool._Worker, "start", refused)
+    monkeypatch.setattr(fork_server.ForkServer, "fork", refused)
     with structlog.testing.capture_logs() as log:
         assert given(await workers.map(work, [("say", "x")])) == ["x"]
     assert [(line["event"], line["reason"]) for line in log] == [
         ("no worker can be started, so no mail is read", "[Errno 11] Resource temporarily unavailable"),
         ("no worker can be started, so no mail is read", "[Errno 24] Too many open files"),
     ]
+
+
+async def test_a_lost_worker_is_replaced_without_loading_anything_anew(workers: Workers) -> None:
+    servers = set()
+    for _ in range(3):
+        [pid] = processes(await workers.map(work, [("say", "x")]))
+        servers.add(parent(pid))
+        os.kill(pid, signal.SIGKILL)
+    assert len(servers) == 1
+
+
+async def test_a_fork_server_that_is_lost_costs_no_piece(workers: Workers, tmp_path: Path) -> None:
+    once = tmp_path / "once"
+    asking = asyncio.create_task(workers.map(work, [("hang once", str(once)), ("say", "after")]))
+    await until(lambda: once.exists() and once.read_text() != "")
+    os.kill(parent(int(once.read_text())), signal.SIGKILL)
+    assert given(await asking) == [str(once), "after"]
+
+
+async def test_a_worker_has_no_connection_but_its_own(workers: Workers) -> None:
+    answers = await workers.map(work, [("say", "x")] * 20)
+    assert len(processes(answers)) == 2
+    for pid in processes(answers):
+        assert len(sockets(pid)) == 1
