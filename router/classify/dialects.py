@@ -105,5 +105,7 @@ RECIPIENT_WORDS: Final = tuple(
 )
 """Words before a recipient's address, the surest first; for where no line begins with one."""
 
-FORWARDED: Final = re.compile(rf"\((?:ultimately )?generated from ({ADDRESS})\)")
-"""Exim: the address that the mail was sent to, before it was forwarded."""
+FORWARDED: Final = re.compile(
+    rf"\((?:(?:ultimately )?generated|expanded) from:?[ \t]{{0,5}}<?({ADDRESS})>?\)", re.IGNORECASE
+)
+"""Exim, sendmail, Postfix: the address that the mail was sent to, before it was forwarded."""

@@ -44,7 +44,7 @@ def read_notice(
     """Read the recipients of a report's text. `failed` are those its headers name, `ours` those who sent the mail."""
     if _STATUS_FIELD.search(text):  # the standard form, but where its parts cannot be told apart
         standard = read_status(text[:_MOST_TEXT].encode("utf-8", "replace"))
-        if standard:
+        if any(one.address for one in standard):
             return standard
     notice, _ = split_notice(text)
     kind: ReportKind = "delay" if DELAYED.search(subject) or DELAYED.search(notice) else "bounce"
@@ -74,6 +74,8 @@ def _told_of(notice: str, ours: frozenset[str]) -> dict[str, _Told]:
     current: _Told | None = None
     for line in notice.split("\n")[:_MOST_LINES]:
         address = _named_by_line(line[:_LONGEST_LINE])
+        if current is None and not address and (expanded := FORWARDED.search(line[:_LONGEST_LINE])):
+            address = normalize(expanded[1])  # above it stands a program or a file
         if address and address not in ours:
             current = told.setdefault(address, _Told(address))
         (current.lines if current else before).append(line)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from router.model import Attachment, normalize
 from router.model.token import find_tokens
 from router.parse.addresses import read_addresses
-from router.parse.headers import decode_words, raw_text, read_fields, read_message_id, unfold
+from router.parse.headers import Fields, decode_words, raw_text, read_fields, read_message_id, unfold
 
 _ORIGINALS = frozenset(
     {
@@ -29,9 +29,14 @@ def is_original(attachment: Attachment) -> bool:
     return attachment.media_type in _ORIGINALS
 
 
+def headers_of_part(content: bytes) -> Fields:
+    """The headers of the mail in a part."""
+    return read_fields(content[:_MOST_BYTES].lstrip())[0]
+
+
 def ids_of_part(content: bytes) -> Iterator[str]:
     """Yield the ids of the mail in a part: our private header's first, since a relay may have changed the other."""
-    fields, _, _ = read_fields(content[:_MOST_BYTES].lstrip())
+    fields = headers_of_part(content)
     for name in ("x-crm-email-router", "message-id"):
         for raw in fields.get(name, ())[:3]:
             if message_id := read_message_id(raw):
@@ -40,7 +45,7 @@ def ids_of_part(content: bytes) -> Iterator[str]:
 
 def recipients_of_part(content: bytes) -> list[str]:
     """The addresses that the mail in a part was sent to."""
-    fields, _, _ = read_fields(content[:_MOST_BYTES].lstrip())
+    fields = headers_of_part(content)
     return [
         normalize(address)
         for name in ("x-original-to", "to", "cc")
@@ -52,7 +57,7 @@ def recipients_of_part(content: bytes) -> list[str]:
 
 def subject_of_part(content: bytes) -> str:
     """The subject of the mail in a part."""
-    fields, _, _ = read_fields(content[:_MOST_BYTES].lstrip())
+    fields = headers_of_part(content)
     return decode_words(unfold(raw_text(fields["subject"][0]))) if "subject" in fields else ""
 
 

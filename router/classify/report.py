@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from router.classify.codes import choose_code, is_vague
+from router.classify.complaint import read_complaint, read_own_form
 from router.classify.dialects import FAILED, FAILED_SUBJECT, NO_REPORT
 from router.classify.headers import Headers
 from router.classify.notice import read_notice, split_notice
@@ -21,7 +22,7 @@ from router.classify.original import (
     subject_of_part,
     tokens_of_text,
 )
-from router.classify.status import read_feedback, read_status
+from router.classify.status import read_status
 from router.classify.system import is_mail_system, may_report
 from router.model import Message, RecipientReport, Report, ReportKind, normalize
 from router.parse.addresses import read_addresses
@@ -30,7 +31,6 @@ from router.parse.message import parse
 
 _STATUS_PARTS = ("message/delivery-status", "message/global-delivery-status")
 _OTHER_REPORTS = ("disposition-notification", "feedback-report")  # read receipts; complaints of nothing
-_FEEDBACK_PARTS = ("message/feedback-report",)
 _TAG = re.compile(r"<(?:style|title)\b[^<>]*>[^<]*|<[^<>]*>", re.IGNORECASE)
 _WORST: tuple[ReportKind, ...] = ("complaint", "bounce", "delay", "delivery")
 _MOST_IDS = 32
@@ -40,13 +40,15 @@ _Recipients = tuple[RecipientReport, ...]
 
 def find_report(message: Message, headers: Headers) -> Report | None:
     """Read a report; None if the message is none."""
+    if complained := read_own_form(message):
+        return _about(complained, message)
     if not may_report(message, headers):
         return None
     return _standard(message, headers) or (_in_words(message, headers) if _may_be_notice(message, headers) else None)
 
 
 def _standard(message: Message, headers: Headers) -> Report | None:
-    complained = _complaint(message)
+    complained = read_complaint(message)
     if complained:
         return _about(complained, message)
     if "x-amz-sns-message-id" in headers:
@@ -54,7 +56,20 @@ def _standard(message: Message, headers: Headers) -> Report | None:
         if recipients:
             return _about(recipients, message, ids)
     recipients = tuple(one for part in _parts(message, _STATUS_PARTS) for one in read_status(part))
-    return _about(_with_words(recipients, message), message) if recipients else None
+    return _about(_with_words(_named(recipients, message), message), message) if recipients else None
+
+
+def _named(recipients: _Recipients, message: Message) -> _Recipients:
+    """Name the recipient that the standard part does not: a program that mail is piped to is no address."""
+    nameless = [one for one in recipients if not one.address]
+    if len(nameless) != 1:
+        return recipients
+    text = _text(message)
+    named = {address for one in recipients for address in (one.address, one.final)}
+    told = read_notice(text, message.subject, ours=_senders(message)) or _guessed(message, text)
+    others = [one.address for one in told if one.address and one.address not in named]
+    address = others[0] if len(set(others)) == 1 else ""
+    return tuple(one if one.address else replace(one, address=address) for one in recipients)
 
 
 def _may_be_notice(message: Message, headers: Headers) -> bool:
@@ -120,29 +135,18 @@ def _is_words(text: str) -> bool:
     return any(character.isalpha() for character in text)
 
 
-def _complaint(message: Message) -> _Recipients:
-    for part in _parts(message, _FEEDBACK_PARTS):
-        feedback = read_feedback(part)
-        if feedback is None:
-            continue
-        kind, named = feedback
-        if not named:
-            originals = [attachment.content for attachment in message.attachments if is_original(attachment)]
-            named = tuple(address for content in originals[:1] for address in recipients_of_part(content))
-        return tuple(RecipientReport(address, "complaint", text=kind) for address in dict.fromkeys(named)) or (
-            RecipientReport("", "complaint", text=kind),
-        )
-    return ()
-
-
 def _from_words(message: Message, headers: Headers, text: str) -> _Recipients:
     failed = [
         normalize(address)
         for value in headers.all("x-failed-recipients")
         for _, address in read_addresses(value.encode("utf-8", "replace"))[0]
     ]
-    ours = frozenset(mention.address for mention in message.mentions if mention.role in ("from", "to", "cc"))
-    return read_notice(text, message.subject, tuple(dict.fromkeys(failed)), ours)
+    return read_notice(text, message.subject, tuple(dict.fromkeys(failed)), _senders(message))
+
+
+def _senders(message: Message) -> frozenset[str]:
+    """Those between whom the report goes: who sent the mail, and the mail system."""
+    return frozenset(mention.address for mention in message.mentions if mention.role in ("from", "to", "cc"))
 
 
 def _guessed(message: Message, text: str) -> _Recipients:

@@ -1,8 +1,11 @@
 """Reports in the standard forms: delivery status (RFC 3464, RFC 6533) and feedback (RFC 5965)."""
 
 import re
+from collections.abc import Iterator
+from itertools import islice, pairwise
 
 from router.classify.codes import choose_code
+from router.classify.dialects import FORWARDED
 from router.model import RecipientReport, ReportKind, normalize
 from router.parse.headers import Fields, decode_words, raw_text, read_fields, unfold
 from router.parse.text import clean_line
@@ -11,6 +14,14 @@ _MOST_BYTES = 200_000
 _MOST_RECIPIENTS = 1_000
 _MOST_WORDS = 1_000
 _GROUPS = re.compile(rb"\r?\n[ \t]*\r?\n\s*")
+_FIELD_OF_RECIPIENT = re.compile(
+    rb"^(final|original)-recipient[ \t]*:|^(?:action|status|diagnostic-code)[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
+_RECIPIENTS = frozenset({"final-recipient", "original-recipient"})
+_COMMENT = re.compile(r"\([^()]*\)")
+_ADDRESS = re.compile(
+    r"(?:\"[^\"|/][^\"]{0,200}\"|[^\s\"|/@:;,()<>\[\]][^\s\"@:;,()<>\[\]|]{0,200})@[^\s@/|\"<>()]{1,255}"
+)
 _ACTIONS: dict[str, ReportKind] = {
     "failed": "bounce",
     "delayed": "delay",
@@ -22,15 +33,38 @@ _COMPLAINTS = frozenset({"abuse", "fraud", "virus", "opt-out", "opt-out-list", "
 
 
 def read_status(content: bytes) -> tuple[RecipientReport, ...]:
-    """Read the recipients' groups of a message/delivery-status part."""
+    """Read the recipients' groups of a message/delivery-status part.
+
+    A recipient that is no mail address, such as a program that mail is piped to, has an empty address here; what was
+    told of it is kept.
+    """
     reports = []
-    for group in _GROUPS.split(content[:_MOST_BYTES].strip())[:_MOST_RECIPIENTS]:
+    groups = (part for group in _GROUPS.split(content[:_MOST_BYTES].strip()) for part in _apart(group))
+    for group in islice(groups, _MOST_RECIPIENTS):
         fields, _, _ = read_fields(group)
-        final, original = _recipient(fields, "final-recipient"), _recipient(fields, "original-recipient")
-        address = original or final
-        if address:
+        final, expanded = _recipient(fields, "final-recipient")
+        original, _ = _recipient(fields, "original-recipient")
+        address = original or expanded or final
+        if address or _RECIPIENTS & fields.keys():
             reports.append(_report(fields, address, final))
     return tuple(reports)
+
+
+def _apart(group: bytes) -> Iterator[bytes]:
+    """Cut a group where another recipient begins in it: some systems leave out the empty line between two."""
+    starts = [0]
+    seen: set[str] = set()
+    told = False  # something of the recipient that began last
+    fields = [((field[1] or b"").decode().lower(), field.start()) for field in _FIELD_OF_RECIPIENT.finditer(group)]
+    for (name, start), (following, _) in pairwise([*fields, ("", 0)]):
+        if not name:
+            told = True
+        elif name in seen or (told and seen and name == "original" and following == "final"):
+            starts.append(start)
+            seen, told = {name}, False
+        else:
+            seen.add(name)
+    return (group[start:end] for start, end in zip(starts, [*starts[1:], len(group)], strict=True))
 
 
 def _report(fields: Fields, address: str, final: str) -> RecipientReport:
@@ -54,11 +88,19 @@ def _value(fields: Fields, name: str) -> str:
     return clean_line(unfold(raw_text(values[0]))) if values else ""
 
 
-def _recipient(fields: Fields, name: str) -> str:
-    """Read a recipient without its type: `rfc822; <neko@example.jp>`. None for one that is no mail address."""
-    address = _value(fields, name).rpartition(";")[2]
-    address = decode_words(address).strip(" <>\"'")
-    return normalize(address)[:320] if "@" in address and " " not in address else ""
+def _recipient(fields: Fields, name: str) -> tuple[str, str]:
+    """Read a recipient without its type: `rfc822; <neko@example.jp>`; and the address that it was expanded from.
+
+    Empty for one that is no mail address: a program, a file, a host, a name of X.400.
+    """
+    written = decode_words(_value(fields, name).partition(";")[2] or _value(fields, name))
+    expanded = FORWARDED.search(written)
+    return _address(_COMMENT.sub(" ", written)), _address(expanded[1]) if expanded else ""
+
+
+def _address(written: str) -> str:
+    address = written.rpartition(";")[2].strip(" <>\"'")
+    return normalize(address)[:320] if _ADDRESS.fullmatch(address) else ""
 
 
 def read_feedback(content: bytes) -> tuple[str, tuple[str, ...]] | None:

@@ -5,6 +5,7 @@ from router.model import RecipientReport, Report
 from router.parse.message import parse
 from tests.support.build import mail
 
+PERSON = {"from": "Karl <karl@client.example>"}
 OUR_ID = "0195a1b2-0000-7000-8000-000000000001@example.com"
 TOKEN = "k3m9x2p7"
 AWAY = {"return_path": "<>", "from": "ann@client.example", "subject": "Away"}
@@ -137,6 +138,109 @@ def test_t75_a_complaint_names_who_complains_or_else_whom_the_mail_was_sent_to()
     assert complaint("Feedback-Type: auth-failure\r\n") is None
 
 
+def complaint_of_microsoft(original: str, **headers: str) -> Report | None:
+    body = f"--x\r\nContent-Type: message/rfc822\r\n\r\n{original}\r\n\r\nHello\r\n--x--\r\n"
+    given = {"from": "staff@hotmail.com", "content_type": "multipart/mixed; boundary=x"} | headers
+    return classify(parse(mail(body, **given))).report
+
+
+def test_t75_a_complaint_in_microsofts_own_form_is_one() -> None:
+    sent = f"From: sales@example.com\r\nTo: ann@client.example\r\nMessage-ID: <{OUR_ID}>"
+    subject = "complaint about message from 192.0.2.1"
+    told = (RecipientReport("ann@client.example", "complaint", text="abuse"),)
+    for original, written in (
+        (f"X-HmXmrOriginalRecipient: <Ann@Client.example>\r\n{sent}", subject),
+        (f"X-HmXmrOriginalRecipient: ann@client.example\r\n{sent.replace('ann@', 'hidden@')}", "Junk"),
+        (sent, subject),
+    ):
+        report = complaint_of_microsoft(original, subject=written)
+        assert report is not None
+        assert (report.kind, report.recipients, report.message_ids) == ("complaint", told, (OUR_ID,))
+    for written in ("Fwd: " + subject, "Re: " + subject):
+        assert (
+            complaint_of_microsoft(f"X-HmXmrOriginalRecipient: ann@client.example\r\n{sent}", subject=written) is None
+        )
+    assert complaint_of_microsoft(sent, subject="A complaint about message 5", **PERSON) is None
+
+
+def test_t71_recipients_without_an_empty_line_between_them_are_told_apart() -> None:
+    one = "Final-Recipient: rfc822; a@client.example\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+    two = "Final-Recipient: rfc822; b@client.example\r\nAction: delayed\r\nStatus: 4.2.2\r\n"
+    original = "Original-Recipient: rfc822;{}@example.com\r\n"
+    for told, names in (
+        (one + two, [("a@client.example", "5.1.1"), ("b@client.example", "4.2.2")]),
+        (
+            original.format("x") + one + original.format("y") + two,
+            [("x@example.com", "5.1.1"), ("y@example.com", "4.2.2")],
+        ),
+        (
+            one.replace("Action", original.format("x") + "Action")
+            + two.replace("Action", original.format("y") + "Action"),
+            [("x@example.com", "5.1.1"), ("y@example.com", "4.2.2")],
+        ),
+        (one + original.format("x"), [("x@example.com", "5.1.1")]),
+        (one + two + one.replace("a@", "c@"), [(f"{name}@client.example", code) for name, code in TOLD]),
+    ):
+        report = dsn("Reporting-MTA: dns; mx.client.example\r\n" + told)
+        assert report is not None
+        assert [(recipient.address, recipient.code) for recipient in report.recipients] == names
+
+
+TOLD = (("a", "5.1.1"), ("b", "4.2.2"), ("c", "5.1.1"))
+
+
+@pytest.mark.parametrize(
+    ("final", "notice_text"),
+    [
+        ("x-local; |/usr/bin/procmail", "<ann@client.example>: unknown mailer error 1"),
+        ('rfc822; "|/usr/bin/procmail -a x"@mx.client.example', "<ann@client.example>: unknown mailer error 1"),
+        ("rfc822; /var/mail/ann", '"/var/mail/ann"\r\n    (expanded from: <ann@client.example>)'),
+        (
+            "rfc822; |/usr/bin/vacation",
+            '"|/usr/bin/vacation ann"\r\n (reason: 1)\r\n (expanded from: ann@client.example)',
+        ),
+        ("rfc822; @mx.client.example", "<ann@client.example>: host mx.client.example said: 550 no"),
+        ("dns; mx.client.example", "<ann@client.example>: host mx.client.example said: 550 no"),
+        ("X400; /c=DE/a=viaT/s=Ann", "ann@client.example"),
+        ("rfc822;", "ann@client.example"),
+        ("LOCAL; ann", "ann@client.example"),
+    ],
+)
+def test_t71_a_recipient_that_is_no_address_is_named_by_the_reports_words(final: str, notice_text: str) -> None:
+    told = (
+        f"Reporting-MTA: dns; mx.client.example\r\n\r\nFinal-Recipient: {final}\r\nAction: failed\r\nStatus: 5.3.0\r\n"
+    )
+    report = dsn(told, notice=notice_text)
+    assert report is not None
+    assert [(one.address, one.code) for one in report.recipients] == [("ann@client.example", "5.3.0")]
+    report = dsn(told, original=f"To: Ann <ann@client.example>\r\nMessage-ID: <{OUR_ID}>\r\n")
+    assert report is not None
+    assert [(one.address, one.code) for one in report.recipients] == [("ann@client.example", "5.3.0")]
+
+
+def test_t71_the_code_is_kept_where_nothing_names_the_recipient() -> None:
+    report = dsn("Final-Recipient: x-local; |/usr/bin/procmail\r\nAction: failed\r\nStatus: 5.3.0\r\n")
+    assert report is not None
+    assert [(one.address, one.kind, one.code) for one in report.recipients] == [("", "bounce", "5.3.0")]
+
+
+@pytest.mark.parametrize(
+    "final",
+    [
+        "rfc822; x@elsewhere.example (expanded from <ann@client.example>)",
+        "rfc822; x@elsewhere.example (expanded from: ann@client.example)",
+        "rfc822; <x@elsewhere.example> (generated from Ann@client.example)",
+    ],
+)
+def test_t71_what_an_address_was_expanded_from_is_the_recipient(final: str) -> None:
+    report = dsn(f"Final-Recipient: {final}\r\nAction: failed\r\nStatus: 5.1.1\r\n")
+    assert report is not None
+    assert [(one.address, one.final) for one in report.recipients] == [("ann@client.example", "x@elsewhere.example")]
+    report = notice(final.partition("; ")[2] + ": user unknown\n")
+    assert report is not None
+    assert [(one.address, one.final) for one in report.recipients] == [("ann@client.example", "x@elsewhere.example")]
+
+
 @pytest.mark.parametrize(
     ("text", "headers"),
     [
@@ -150,7 +254,6 @@ def test_t73_what_people_write_about_mail_is_no_report(text: str, headers: dict[
     assert notice(text, **headers) is None
 
 
-PERSON = {"from": "Karl <karl@client.example>"}
 QMAIL = """Hi. This is the qmail-send program at mx.client.example.
 I'm afraid I wasn't able to deliver your message to the following addresses.
 
