@@ -22,9 +22,13 @@ help: ## say what there is
 run: $(RUN) ## show it at work: a sample CRM, sample mail, a relay that keeps what it gets
 	@exec $(BIN)/email-router demo
 
+# Set where ARGS names tests of tests/unit alone. Those need no mail servers; the two that need promtool are skipped
+# where it is missing.
+UNIT := $(and $(filter tests/unit%,$(ARGS)),$(if $(filter-out tests/unit%,$(filter tests/%,$(ARGS))),,alone))
+
 test: $(DEV) ## run all tests; installs Dovecot, Cyrus and Postfix from Debian's packages where they are missing
-	@tests/install-servers
-	$(PYTEST) $(PARALLEL) $(ARGS)
+	@$(if $(UNIT),,tests/install-servers)
+	$(if $(UNIT),TESTS_WITHOUT_SERVERS=1) $(PYTEST) $(PARALLEL) $(ARGS)
 
 check: $(DEV) ## look at format, rules, types, imports, locks, and what the wheel carries
 	$(BIN)/ruff format --check .

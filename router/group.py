@@ -1,4 +1,7 @@
-"""Group commit: items that come while a commit runs share the next one; an item that comes alone does not wait."""
+"""Calls that come at the same time are made as one: what comes while one runs shares the next.
+
+But for the time that a call runs nothing is waited for: an item that comes alone does not wait.
+"""
 
 import asyncio
 from collections import deque

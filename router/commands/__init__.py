@@ -6,5 +6,10 @@ status      status
 owners      owners list, approve, set
 sending     sending stop, start
 sql         sql
+test        test
+explain     explain
+doctor      doctor
+healthz     healthz
 terminal    how they read the environment, print and fail
+words       how they put moments
 """

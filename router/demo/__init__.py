@@ -10,6 +10,8 @@ sample      a sample message, and how it is handed in
 capture     the SMTP server that takes what the CRM sends
 show        the account in print
 farewell    how to go on: commands to copy, and the scripts that they run
+hand_in     one of these: hands one email to the router
+scripts     SQL that fills a database with sample data, and whether it may
 """
 
 from router.demo.stage import run

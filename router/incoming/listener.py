@@ -31,7 +31,7 @@ from transports.base import Acceptance, Received, Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 
-_MESSAGES = 50  # the most that one transaction holds
+_MESSAGES = 50  # the most of one transaction, each with all its recipients
 
 _TAKEN = Acceptance(250, "2.1.5 OK")
 _WAITING = Acceptance(450, "4.2.1 The owner of this mailbox is not approved yet")
@@ -39,7 +39,7 @@ _NOBODY = Acceptance(550, "5.1.1 Nobody here has this address")
 
 
 class ListenerIntake:
-    """One listener of ours. The messages of many connections are committed together; one alone waits for nobody."""
+    """One listener of ours. The messages of many connections are committed together."""
 
     def __init__(
         self,

@@ -1,7 +1,4 @@
-"""The way in for one folder of one mailbox: list → fetch → promote (decide inside) → settle.
-
-A batch is what is there, and a lone message waits for nobody.
-"""
+"""The way in for one folder of one mailbox: list → fetch → promote (decide inside) → settle."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -37,10 +34,10 @@ from transports.base import (
 
 _log = structlog.get_logger(__name__)
 
-_COPIES = 100  # the most that one transaction holds, and one listing
+_MESSAGES = 100  # the most of one transaction, and of one listing
 _SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 _SAMPLE = 20  # copies that are looked for, to recognize a folder by them
-_BYTES = 8 * 1024 * 1024  # of message contents in one portion, unless one alone is larger; two are held in memory
+_PORTION_BYTES = 8 * 1024 * 1024  # of message contents, unless one message is larger; two are held in memory
 
 
 class Reader:
@@ -131,7 +128,7 @@ class Reader:
         cursor, more = self.lease.cursor, True
         while more:
             try:
-                listing = await mailbox.list(cursor, _COPIES)
+                listing = await mailbox.list(cursor, _MESSAGES)
             except CursorLost as error:
                 # From the beginning: what has a disposition keeps it, what is older than the start is passed.
                 self._log.warning("the folder is read again", reason=str(error))
@@ -142,7 +139,7 @@ class Reader:
             # The server tells whole seconds.
             begins_at = self.lease.begins_at.replace(microsecond=0)
             copies = [listed for listed in listing.copies if listed.received_at >= begins_at]
-            portions = list(batches(copies, lambda listed: listed.size, _COPIES, _BYTES)) or [[]]
+            portions = list(batches(copies, lambda listed: listed.size, _MESSAGES, _PORTION_BYTES)) or [[]]
             for number, portion in enumerate(portions, 1):
                 # The cursor moves over all of them only with the last, so that nothing between is passed over.
                 is_last = number == len(portions)

@@ -1,13 +1,18 @@
 """The profiles: where mail comes from and where it goes, read from TOML into values that never change.
 
+store       the profiles that are in use, and word of each change
+watch       word that files may have changed
+files       the files that a profile names, such as certificates
 profiles    the values, and which profile serves an address
 folder      all files of a folder → the sound profiles, and every mistake at once
 served      profiles as values that travel between processes
 check       what several profiles may not do together
 owners      the owners in the database whom nobody serves as their rule needs it
 draft       one file → drafts: each profile as far as it can be understood
-keys role   the keys that every profile has, and what its role asks of them
+keys        the keys that every profile has
+role        what the role of an incoming profile asks of its keys
 words       a mistake → words for an admin
+syntax      the same for a file that is not TOML
 lines       on which line of a file each key stands
 routes      which profiles serve an address
 patterns    *@example.com

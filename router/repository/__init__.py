@@ -1,17 +1,39 @@
 """What the router knows and remembers, in PostgreSQL: the only package that knows SQL.
 
-database    connections, transactions, notifications; foreign errors become ours
-processes   which router processes live, and what is wrong with their parts
-sources     what is read, by which process, up to where; what is still to be settled
-facts       what is known of a batch of messages, in a fixed number of queries
-inbox       promote: one batch, one transaction
-batch       what is committed together
-write_batch all that became of a batch, in one statement
-outbox      claim, start, record: how an email is sent once
-recovery    what processes that died had claimed
-sending     whether the router may send at all
-owners      whose mail is tracked, and in whose name is sent
-processes   the processes that share the database, and what each of them serves
-status      what an admin wants to know at a glance
-migrate     the schema, from migrations/*.sql
+The way in:
+    registry     which row is which source, whatever its profile is called
+    sources      what is read, by which process, up to where; what is still to be settled
+    accounts     in which account a source's cursor means something
+    facts        what is known of a batch of messages, in a fixed number of queries
+    batch        what is committed together
+    inbox        promote: one batch, one transaction
+    write_batch  all that became of a batch, in one statement
+    attachments  attachments, and each content once
+    reports      what bounces and delays say, written onto the email that they are about
+    owners       whose mail is tracked, and in whose name is sent
+
+The way out:
+    outbox       claim, start, record: how an email is sent once
+    recovery     what processes that died had claimed
+    relays       what is wrong with the relays
+    sending      whether the router may send at all
+    queue        how much is due, for the metrics
+
+The process:
+    processes    the processes that share the database, what each of them serves, and what is wrong with their parts
+    upkeep       what the database needs from time to time
+    migrate      the schema, brought to the version of this program
+    schema       which migrations there are, and which the database has had
+
+Read for people:
+    status       what an admin wants to know at a glance
+    history      what became of mail
+    server       the database server itself
+
+What the others stand on:
+    database     connections, transactions, notifications
+    connect      which host of a URL is used, and how it is opened
+    faults       foreign errors become ours
+    round_trip   several reads or writes in one round trip
+    jsonb        values as JSON
 """

@@ -1,7 +1,7 @@
 """Sources: what is read, by which process, up to where, and what is still to be settled there.
 
-A process holds a source as long as the process is seen: `beat` says that it lives, and whoever was not seen for the
-lease time is dead. `epoch` is the fencing token: it counts the holders, so one that was thought dead cannot commit.
+A process holds a source as long as the process is seen (`processes.beat`); one not seen for the lease time is dead.
+`epoch` is the fencing token: it counts the holders, so one that was thought dead cannot commit.
 """
 
 from collections.abc import Collection, Mapping, Sequence

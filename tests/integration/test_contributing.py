@@ -70,6 +70,12 @@ class Tree:
             )
             lines.insert(behind, added)
             file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        elif place == "in pyproject.toml":
+            file = self.root / "pyproject.toml"
+            old = file.read_text(encoding="utf-8")
+            new, changed = re.subn(r'^    "arrive \|.*\n', text, old, flags=re.MULTILINE)
+            assert changed == 1
+            file.write_text(new, encoding="utf-8")
         else:
             number = len(list((ROOT / "router/repository/migrations").glob("*.sql"))) + 1
             file = self.root / place.replace("NNNN", f"{number:04}")
@@ -90,6 +96,12 @@ class Tree:
         both = done.stdout + done.stderr
         assert done.returncode == status, both
         return both if status else done.stdout
+
+    def lint_imports(self) -> None:
+        """Hold the code against its contracts."""
+        lint = "from importlinter.cli import lint_imports_command as lint\n\nlint()\n"
+        (self.root / "lint.py").write_text(lint, encoding="utf-8")
+        self.command("--no-cache", module="lint")
 
     async def run(self) -> "asyncio.subprocess.Process":
         return await asyncio.create_subprocess_exec(
@@ -225,6 +237,7 @@ async def test_the_step_decides(tree: Tree, spool: Path, crm: Crm) -> None:
 def test_the_step_is_put_among_the_others_as_they_are() -> None:
     named = re.findall(r"\w+", examples()["in router/decide/__init__.py"].rpartition("= (")[2])
     assert [name for name in named if name != "empty"] == [step.__name__ for step in STEPS]
+    assert re.findall(r"\w+", examples()["in pyproject.toml"]) == named
 
 
 async def test_the_command_asks_its_operation(tree: Tree, crm: Crm) -> None:
@@ -251,3 +264,4 @@ def test_the_examples_pass_the_checks(tmp_path: Path, database: str) -> None:
     tree.command("check", "--no-cache", *pasted, module="ruff")
     tree.command("format", "--no-cache", "--check", *pasted, module="ruff")
     tree.command("--no-incremental", *pasted, module="mypy")
+    tree.lint_imports()

@@ -1,5 +1,6 @@
 """The pages for developers say what the tree and the tables hold."""
 
+import ast
 import re
 
 import pytest
@@ -44,6 +45,14 @@ def test_the_steps_are_drawn_in_their_order() -> None:
     drawn = re.search(r"decide: ([^─]*?) *│\n *│ ─▶ write", ARCHITECTURE)
     assert drawn is not None
     assert re.findall(r"[a-z]+", drawn[1]) == [step.__name__ for step in STEPS]
+
+
+@pytest.mark.parametrize("package", ["commands", "demo", "profile", "repository"])
+def test_the_docstring_of_a_package_lists_its_files(package: str) -> None:
+    folder = ROOT / "router" / package
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    listed = re.findall(r"^ *(\w+) {2,}\S", docstring, re.MULTILINE)
+    assert sorted(listed) == sorted(file.stem for file in folder.glob("[!_]*.py"))
 
 
 async def test_the_moves_of_an_email_are_those_of_the_table(crm: Crm) -> None:
