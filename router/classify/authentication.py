@@ -4,6 +4,9 @@ Anybody can write that header, so it counts only where it stands on top of all o
 can have put it, and names the server that the profile trusts. Servers may write one for each method: those below the
 topmost count as long as they name the same server, but the last of them may be a forged one that the server did not
 remove (RFC 8601 §5). So a lower one adds only methods that none above it tells of, and never a pass.
+
+Microsoft 365 writes no name, and begins with the first result. There (`MICROSOFT_365`) only the topmost header counts,
+since no name tells a lower one from a forged one.
 """
 
 import re
@@ -17,6 +20,9 @@ _COMMENT = re.compile(r"(?<!\\)\((?:[^()\\]|\\.)*\)")
 _RESULT = re.compile(r"\s*([a-z0-9-]+)(?:\s*/\s*\d+)?\s*=\s*([a-z]{1,20})", re.IGNORECASE)
 _PROPERTY = re.compile(r'(?<![a-z.-])[.-]*([a-z][a-z.-]*)\s*=\s*((?:"(?:[^"\\]|\\.)*"?|[^\s"])+)', re.IGNORECASE)
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*("?)|[^";]+|.')
+MICROSOFT_365 = "microsoft365"
+"""Stands for the server that writes no name, where a profile names the server that it believes."""
+
 _MOST = 10  # headers, in which one server tells what it found
 
 _Results = tuple[tuple[str, str], ...]
@@ -33,7 +39,8 @@ class Passed:
 def find_verdict(headers: Headers, authserv: str) -> Verdict | None:
     """Read the verdict of the server `authserv`; None if the topmost one is somebody else's."""
     found: _Results | None = None
-    for written in headers.all("authentication-results")[:_MOST]:
+    most = 1 if authserv.lower() == MICROSOFT_365 else _MOST
+    for written in headers.all("authentication-results")[:most]:
         server, results = _read(written)
         if server != authserv.lower():
             break
@@ -68,15 +75,18 @@ def _read(written: str) -> tuple[str, _Results]:
 
 
 def _cut(written: str) -> tuple[str, list[tuple[re.Match[str], str]]]:
-    """Cut one header into the server, and each result with the whole of what is written of it."""
+    """Cut one header into the server (`MICROSOFT_365` if it names none), and each result with what is written of it."""
     for _ in range(5):  # comments can be nested
         written, found = _COMMENT.subn(" ", written)
         if not found:
             break
-    server, *results = _split(written)
-    words = server.split()
-    read = [(match, result) for result in results if (match := _RESULT.match(result))]
-    return words[0].strip('"').lower() if words else "", read
+    pieces = _split(written)
+    read = [(match, result) for result in pieces if (match := _RESULT.match(result))]
+    if read and read[0][1] is pieces[0]:
+        return MICROSOFT_365, read
+    words = pieces[0].split()
+    server = words[0].strip('"').lower() if words else ""
+    return "" if server == MICROSOFT_365 else server, read
 
 
 def _split(written: str) -> list[str]:

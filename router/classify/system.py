@@ -13,7 +13,7 @@ _PASSED_ON = "auto-forwarded"  # Exchange, of what a rule forwards
 _BY_RULE = ("resent-from", "resent-sender", "resent-to", "x-forwarded-for", "x-forwarded-to", "x-sieve-redirected-from")
 _OF_EXCHANGE = "x-ms-exchange-inbox-rules-loop"
 _REDIRECTED = re.compile(r"forward|mirror|redirect", re.IGNORECASE)
-_EMPTY_PATH = re.compile(r'<\s*(?:""|mailer-daemon|#@\[\])?\s*>|mailer-daemon', re.IGNORECASE)  # qmail: <#@[]>
+_NOBODY = frozenset({"", '""', "mailer-daemon", "#@[]"})  # the last one is qmail's
 _HEADERS = ("x-amz-sns-message-id", "x-mlserver")  # Amazon SNS, fml
 
 
@@ -29,9 +29,8 @@ def has_empty_return_path(message: Message, headers: Headers) -> bool:
     A server that passes mail on may empty the return path, so that nothing goes round; then it says nothing of the
     author.
     """
-    return any(_EMPTY_PATH.fullmatch(path) for path in headers.all("return-path")) and not is_passed_on(
-        message, headers
-    )
+    paths = headers.all("return-path")
+    return any(path.strip("<> ").lower() in _NOBODY for path in paths if path) and not is_passed_on(message, headers)
 
 
 def is_passed_on(message: Message, headers: Headers) -> bool:

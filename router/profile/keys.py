@@ -97,7 +97,8 @@ class IncomingKeys(Settings):
     )
     authserv: _ServerName | None = Field(
         None,
-        description="name that our own mail server writes into Authentication-Results; only its verdicts are believed",
+        description="name that our own mail server writes into Authentication-Results, or microsoft365, which writes "
+        "none; only its verdicts are believed",
     )
     allow_unverified: bool = Field(
         False,

@@ -75,3 +75,35 @@ def test_a_quote_that_a_sender_leaves_open_hides_no_result(local: str) -> None:
     )
     assert found is not None
     assert (found.of("spf"), found.of("dkim"), found.of("dmarc")) == ("pass", "none", "fail")
+
+
+MICROSOFT = (
+    "Authentication-Results: spf=pass (sender IP is 192.0.2.1)\r\n smtp.mailfrom=client.example; dkim=none\r\n"
+    " (message not signed) header.d=none;dmarc=fail action=none\r\n"
+    " header.from=client.example;compauth=fail reason=001\r\n"
+)
+
+
+def test_t77_microsoft_365_writes_no_name() -> None:
+    assert verdict(MICROSOFT, "microsoft365") == Verdict(
+        "microsoft365", (("spf", "pass"), ("dkim", "none"), ("dmarc", "fail"), ("compauth", "fail"))
+    )
+    assert verdict(MICROSOFT, "Microsoft365") == verdict(MICROSOFT, "microsoft365")
+    assert verdict(MICROSOFT) is None  # a profile that names a server believes no header without a name
+    assert verdict(MICROSOFT.replace("spf=pass", "spf"), "spf") is not None
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        OTHER,
+        OURS,
+        "Authentication-Results: microsoft365; dmarc=pass\r\n",  # a name that anybody can write
+        "Authentication-Results: none\r\n",
+        "Authentication-Results: ;\r\n",
+    ],
+)
+def test_t78_of_microsoft_365_only_the_topmost_header_counts(above: str) -> None:
+    assert verdict(above + MICROSOFT, "microsoft365") is None
+    forged = MICROSOFT.replace("dmarc=fail", "dmarc=pass").replace("dkim=none", "arc=pass")
+    assert verdict(MICROSOFT + forged, "microsoft365") == verdict(MICROSOFT, "microsoft365")

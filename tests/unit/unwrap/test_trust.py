@@ -97,3 +97,20 @@ def test_t88_a_profile_can_trust_the_headers() -> None:
 def test_t90_what_was_redirected_is_believed_by_the_way_that_it_came(results: str, *, believed: bool) -> None:
     mail = letter(ULLA, "karl@kunde.test", Resent_From=ULLA)
     assert held(f"{OURS}; {results}", mail) == (None if believed else UNVOUCHED)
+
+
+MICROSOFT = "spf=pass (sender IP is 192.0.2.1) smtp.mailfrom={0}; dkim=none header.d=none;dmarc={1} header.from={0}"
+
+
+@pytest.mark.parametrize(
+    ("results", "why"),
+    [
+        (MICROSOFT.format("in.test", "pass"), None),
+        (MICROSOFT.format("elsewhere.test", "pass"), UNVOUCHED),
+        (f"{OURS}; dmarc=pass header.from=in.test", SILENT),
+        ("microsoft365; dmarc=pass header.from=in.test", SILENT),
+        (f"{OURS}; none\r\nAuthentication-Results: {MICROSOFT.format('in.test', 'pass')}", SILENT),
+    ],
+)
+def test_t88_microsoft_365_vouches_without_a_name_in_the_topmost_header(results: str, why: str | None) -> None:
+    assert held(results, trust=Trust(("*@in.test",), "microsoft365")) == why
