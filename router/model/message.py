@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple
 Role = Literal["from", "to", "cc", "bcc", "reply_to"]
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """An address as a header names it: `address` normalized, `name` decoded."""
 
     role: Role
