@@ -42,7 +42,7 @@ from transports import ListenerSettings
 _log = structlog.get_logger(__name__)
 
 Watch = Callable[[Health], Awaitable[None]]
-"""Looks after something until cancelled, and tells its health."""
+"""Looks after something until canceled, and tells its health."""
 
 _STARTS_WITHIN = 30.0  # seconds that a database may be away when we start
 _RECORDING = 3.0  # seconds beyond these in which outcomes are recorded, and relays and listeners closed

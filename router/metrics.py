@@ -296,5 +296,5 @@ def database_in_use() -> AbstractContextManager[None]:
 
 
 def exposition() -> bytes:
-    """All of it, in Prometheus' text format 0.0.4 (CONTENT_TYPE). Takes milliseconds: call it in a thread."""
+    """All metrics, in Prometheus' text format 0.0.4 (CONTENT_TYPE). Takes milliseconds: call it in a thread."""
     return generate_latest(_registry)

@@ -31,10 +31,11 @@ _TELLING: Final = 5.0  # seconds that the telling of a bug may take; the job sta
 _log = structlog.get_logger(__name__)
 _sleep = asyncio.sleep
 _BUG: Final = "a bug of the router's own"
+"""How the fault of a bug begins. `_heal` knows by it which faults are its own, also those of an earlier process."""
 
 
 def end_if_told(error: BaseException) -> None:
-    """Raise CancelledError if the task that calls was cancelled, whatever error its cleanup met since.
+    """Raise CancelledError if the task that calls was canceled, whatever error its cleanup met since.
 
     For each loop that tries again after an error: a connection that breaks while it is closed replaces the
     CancelledError by its own error, and what was told to end would begin anew.
@@ -52,7 +53,7 @@ def end_if_told(error: BaseException) -> None:
 class Job:
     """What is to run under a key, and the health that tells of its bugs.
 
-    `run` is called anew for each start; it ends when it is cancelled. That it returns before is a bug, unless it
+    `run` is called anew for each start; it ends when it is canceled. That it returns before is a bug, unless it
     `may_return`: when there is no more to do. Two jobs of one key are the same where `made_of` is equal: the first then
     goes on. `longest_pause` are the seconds between two starts at most, where LONGEST_PAUSE is too long.
     """
@@ -65,7 +66,7 @@ class Job:
 
 
 class Returned(Exception):
-    """A job that is to run until it is cancelled has returned."""
+    """A job that is to run until it is canceled has returned."""
 
 
 class Supervisor(Generic[Key]):
@@ -131,7 +132,7 @@ class Supervisor(Generic[Key]):
         task.add_done_callback(self._ending.pop)
 
     async def _keep(self, job: Job, before: Collection[asyncio.Task[None]]) -> None:
-        """Run a job until it returns or is cancelled; a bug is told, and the job starts again, ever more slowly."""
+        """Run a job until it returns or is canceled; a bug is told, and the job starts again, ever more slowly."""
         if before:
             await asyncio.wait(before)
         backoff = Backoff(first=1.0, longest=min(LONGEST_PAUSE, job.longest_pause))

@@ -1,4 +1,4 @@
-"""What is done at once: not too many, and not too much together."""
+"""Cut items into batches, bounded in number and bytes."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar

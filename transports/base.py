@@ -25,6 +25,7 @@ from datetime import datetime
 from typing import Literal, NewType, Protocol, Self
 
 Part = Literal["headers", "whole"]
+"""How much of a message is fetched: its header block, or all of it."""
 
 _DAYS = re.compile(r"([1-9]\d{0,3})d", re.ASCII)
 
@@ -262,7 +263,8 @@ class Mailbox(Protocol):
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Flag, move or delete. Settling again what is settled, or gone, is no error.
 
-        Who goes on from a cursor lists first: only that tells which places mean another message by now.
+        A reader that resumes from a cursor lists before it settles: only listing tells which places mean another
+        message by now.
         """
         ...
 
@@ -299,10 +301,13 @@ class Relay(Protocol):
 
 
 Accept = Callable[[Received], Awaitable[Sequence[Acceptance]]]
+"""Whether a message is ours now; raises Temporary where we cannot tell, and the mail server tries again later."""
+
 Admit = Callable[[str], Awaitable[Acceptance]]
-"""What a listener asks us; Temporary says that we cannot tell now, and the mail server tries again later."""
+"""Whether an address is one of ours; raises Temporary where we cannot tell, and the mail server tries again later."""
 
 Begin = Callable[[], Awaitable[None]]
+"""Notes that an attempt starts; if it raises, nothing may be said to the relay."""
 
 
 # --- Errors ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from router.commands.words import duration, moment, since
 from router.errors import UnknownName
 from router.model import Disposition
 from router.operations import status as operation
-from router.operations.status import Fault, Only, Report, Sending, SourceStatus, Status, class_of_reasons
+from router.operations.status import Fault, Only, Report, Sending, SourceStatus, Status, words_of_code
 from router.settings import Settings
 
 _INDENT = " " * 12
@@ -72,7 +72,7 @@ def fault_line(fault: Fault, now: datetime) -> str:
 def _document(report: Report) -> dict[str, Any]:
     document = asdict(report.status)
     unknown = document.pop("unknown")
-    failed = [{**one, "reason": class_of_reasons(one["code"])} for one in document.pop("failed")]
+    failed = [{**one, "reason": words_of_code(one["code"])} for one in document.pop("failed")]
     return {
         "ok": not report.faults,
         "faults": [asdict(one) for one in report.faults],
@@ -156,7 +156,7 @@ def _say_failed(status: Status) -> None:
     total = sum(one.count for one in status.failed)
     say(f"failed      {total} in the last day; crm.email.status_reason and crm.delivery tell each one's reason")
     for one in status.failed:
-        say(f"{_INDENT}{one.count} for {class_of_reasons(one.code)}: {_some(one.email_ids, one.count)}")
+        say(f"{_INDENT}{one.count} for {words_of_code(one.code)}: {_some(one.email_ids, one.count)}")
 
 
 def _some(email_ids: Sequence[UUID], total: int) -> str:

@@ -1,7 +1,7 @@
 """Following a mailbox: one connection for all its folders, opened again whenever it is lost.
 
-Where a server grants fewer connections than there are mailboxes, they take turns: who has looked goes when another
-waits.
+Where a server grants fewer connections than there are mailboxes, they take turns: a mailbox that was read gives up its
+connection when another waits.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class Pauses:
 
 
 def primary_source(profile: IncomingProfile, settings: MailboxSettings, owner: Owner | None) -> Source:
-    """The source that stands for a whole mailbox, a forward one if it has no owner: who holds it reads all folders."""
+    """The source that stands for a whole mailbox, a forward one if it has no owner: its holder reads all folders."""
     return _source(profile, owner, settings.primary_folder)
 
 

@@ -105,7 +105,7 @@ class MailboxAssignment:
             if held.follower is not None:
                 held.follower.owner = held.owner
         await self._let_go(list(self._held)[fair:])
-        # Taken, and then the connection failed before we knew: free for all again.
+        # `acquire` committed, but its answer was lost: free for all again.
         unused = {id_: epoch for id_, epoch in epochs.items() if id_ not in self._held}
         await self._release(self._leaving | unused)
         taken = await sources.acquire(self._database, self._process_id, list(by_id), self._lease)

@@ -62,7 +62,7 @@ class Reader:
         self._sent = folder.use == "sent"
         self.lease = lease
         self._account = profile.account_of(owner.mailbox if owner else "")
-        self._unwilling: Permanent | None = None
+        self._refusal_to_settle: Permanent | None = None
         self._promoter = Promoter(database)
         # What was ignored in a forward mailbox goes too: the original is elsewhere.
         settled = _SETTLED | {Disposition.IGNORED} if profile.forwards else _SETTLED
@@ -70,11 +70,12 @@ class Reader:
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None, folder=folder.name)
 
     async def read(self, mailbox: Mailbox) -> None:
-        """Bring in all that is new, and settle what is left. Raises TransportError, DatabaseError, LeaseLost.
+        """Bring in all new mail, and settle the places that are decided and not settled.
 
-        A server that will not settle keeps no mail from coming in: that it will not is raised in the end.
+        Raises TransportError, DatabaseError, LeaseLost. If the server refuses to settle, mail still comes in, and the
+        refusal is raised at the end.
         """
-        self._unwilling = None
+        self._refusal_to_settle = None
         if self.lease.account != self._account:
             await self._recognize(mailbox)
         if not self.lease.begun:
@@ -85,8 +86,8 @@ class Reader:
                 await self._bring_in(mailbox, portion)
         # Only now does the mailbox know which places still mean something.
         await self._settle_rest(mailbox)
-        if self._unwilling is not None:
-            raise self._unwilling
+        if self._refusal_to_settle is not None:
+            raise self._refusal_to_settle
 
     async def _recognize(self, mailbox: Mailbox) -> None:
         """Find out whether the account is the one that was read before: the profile says another name of it by now.
@@ -178,21 +179,21 @@ class Reader:
     async def _settle_rest(self, mailbox: Mailbox) -> None:
         """Settle what a crash left, what was ignored and became the CRM's by another copy since, and what is due."""
         delay = timedelta(days=self._profile.after.days)
-        while self._unwilling is None:
+        while self._refusal_to_settle is None:
             rest = await sources.unsettled(self._database, self.lease.source_id, delay)
             if not rest:
                 return
             await self._settle(mailbox, rest)
 
     async def _settle(self, mailbox: Mailbox, places: Sequence[Place]) -> None:
-        if self._unwilling is not None:
+        if self._refusal_to_settle is not None:
             return
         try:
             await mailbox.settle([Settlement(place, self._profile.after) for place in places])
         except Missing:
             raise
         except Permanent as error:
-            self._unwilling = error
+            self._refusal_to_settle = error
             return
         await sources.note_settled(self._database, self.lease.source_id, places)
 

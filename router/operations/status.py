@@ -30,8 +30,8 @@ __all__ = [
     "SourceStatus",
     "Status",
     "Unknown",
-    "class_of_reasons",
     "read",
+    "words_of_code",
 ]
 
 _SUBJECTS = {
@@ -62,7 +62,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """What is asked for: sources and relays of this profile, sources of this mailbox; all of them without."""
+    """What is asked for: sources and relays of this profile, sources of this mailbox. None: all."""
 
     profile: str | None = None
     mailbox: str | None = None
@@ -137,7 +137,7 @@ def _check_known(only: Only, profiles: Collection[str], earlier: Collection[str]
         raise UnknownName(f"no owner has the mailbox {only.mailbox}")
 
 
-def class_of_reasons(code: str) -> str:
+def words_of_code(code: str) -> str:
     """Put the class of `Failed.code` into words: "a wrong address (5.1)"."""
     if not code:
         return "no relay was asked"

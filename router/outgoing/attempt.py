@@ -171,7 +171,7 @@ class Attempts:
         await _write_until_done(lambda: outbox.give_back(self._database, [email.attempt_id], reason, delay))
 
     async def _shielded(self, work: Coroutine[None, None, None]) -> None:
-        """Do it to its end even if the task that waits for it is cancelled; then `wait_for_writes` waits for it."""
+        """Do it to its end even if the task that waits for it is canceled; then `wait_for_writes` waits for it."""
         task = asyncio.create_task(work)
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)

@@ -62,7 +62,7 @@ class RelayPool:
         return self.profile.settings.connections
 
     async def run(self) -> None:
-        """Open the relay, and close it when it is retired and nothing is under way any more, or when cancelled."""
+        """Open the relay, and close it when it is retired and nothing is under way any more, or when canceled."""
         with self.health:
             try:
                 await self._begin()

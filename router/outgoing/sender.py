@@ -39,7 +39,7 @@ class Sender:
         self._relays = Relays(database)
         self._attempts = Attempts(database, self._relays, process_id)
         self._under_way: dict[UUID, asyncio.Task[None]] = {}
-        # Held from a claim until it is under way: what is claimed meanwhile is not taken for unheard.
+        # `_recover_lost_claims` must not see a claim that is committed and not yet in `_under_way`.
         self._claiming = asyncio.Lock()
         self._wake = asyncio.Event()
         self._over = {NO_PROFILE}  # reasons for which email need not wait any more
@@ -68,7 +68,7 @@ class Sender:
             self._wake.set()
             for task in helpers:
                 task.cancel()
-            # Not cancelled at once: what a claim has just committed must be known, to be given back.
+            # Not canceled at once: what a claim has just committed must be known, to be given back.
             await asyncio.wait([claiming], timeout=1)
             claiming.cancel()
             results = await asyncio.gather(claiming, *helpers, return_exceptions=True)
@@ -146,7 +146,7 @@ class Sender:
         while True:
             try:
                 taken = await recovery.recover(self._database, self._process_id, self._lease)
-                taken += await self._recover_unheard()
+                taken += await self._recover_lost_claims()
                 if taken:
                     _log.warning("took over what nobody was sending any more", emails=taken)
                     self._wake.set()
@@ -154,10 +154,10 @@ class Sender:
                 _log.debug("nothing can be taken over now", reason=str(error))
             await asyncio.sleep(processes.beat_of(self._lease))
 
-    async def _recover_unheard(self) -> int:
+    async def _recover_lost_claims(self) -> int:
         async with self._claiming:
             under_way = list(self._under_way)
-            return await recovery.recover_unheard(self._database, self._process_id, under_way, self._lease)
+            return await recovery.recover_lost_claims(self._database, self._process_id, under_way, self._lease)
 
     async def _make_due(self) -> None:
         """Make due what waits for a reason that is over, and forget relays that have gone; again, until it is heard."""

@@ -15,7 +15,7 @@ _SAMPLE = 4_096  # bytes
 
 
 def reading_of(message: Message, classification: Classification) -> Reading:
-    """Work it out of a message of this kind."""
+    """Make the `Reading` of a message: find marks, hash and pack attachments."""
     return Reading(
         replace(message, attachments=()),
         classification,

@@ -62,7 +62,7 @@ def read_disk(folder: Path, warn_at: int) -> Disk | None:
 
 
 async def watch_disk(folder: Path, warn_at: int, health: Health) -> None:
-    """Tell when the disk fills up, and when there is room again; runs until cancelled."""
+    """Tell when the disk fills up, and when there is room again; runs until canceled."""
     while True:
         disk = await asyncio.to_thread(read_disk, folder, warn_at)
         if disk is not None and disk.fault is not None:

@@ -96,7 +96,7 @@ class ProfileStore:
             _log.warning(str(note))
 
     async def watch(self, tell: Callable[[Change], Awaitable[None]]) -> None:
-        """Tell of each change since the folder was first read, within two seconds, until cancelled.
+        """Tell of each change since the folder was first read, within two seconds, until canceled.
 
         A change counts as told when `tell` returns. Where `tell` raises, so does this, and the next `watch` begins with
         telling that change again, together with what has changed since.
@@ -114,11 +114,12 @@ class ProfileStore:
         clock = asyncio.get_running_loop().time
         if stamps != self._stamps:
             self._calm_at = clock() + RESTLESS
-        # What is wrong may end without a change of a file that we know: a secret that a profile lacked is there.
+        # A mistake may end without a change of a watched file, as when a missing secret appears.
         elif not self.mistakes and clock() > self._calm_at:
             return Change()
         reading = await self._read()
-        # Those from before the reading, so that what changed meanwhile is seen at the next look; the others are new.
+        # Keep the stamps taken before the reading: a file that changed meanwhile then differs at the next look. Files
+        # that only the new profiles name have no earlier stamp.
         after = await asyncio.to_thread(self._read_stamps, reading.profiles) | _as_read(reading.profiles) | stamps
         differing = {path for path in self._stamps.keys() | stamps.keys() if self._stamps.get(path) != stamps.get(path)}
         differing.update([path.parent for path in differing])

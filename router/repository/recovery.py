@@ -57,7 +57,7 @@ async def recover(database: Database, process_id: UUID, lease: timedelta) -> int
     return len(rows)
 
 
-async def recover_unheard(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
+async def recover_lost_claims(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
     """Make pending again what this process claimed without hearing of it; returns how many emails that were.
 
     So it goes when the connection to the database is lost in that moment: the claim is committed, is older than the

@@ -51,7 +51,7 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
                 -- What we read ourselves is not free, even if we were so slow to say so that we count as dead.
                 WHERE s.id = ANY($2)
                     AND (s.process_id IS NULL OR s.process_id <> $1 AND s.process_id NOT IN (SELECT id FROM alive))
-                    -- Another profile of a mailbox may begin with another folder: whoever holds one has them all.
+                    -- Another profile of a mailbox may begin with another folder: the holder of one has them all.
                     AND NOT EXISTS (
                         SELECT FROM router.source AS o WHERE o.identity = s.identity AND o.id <> s.id
                             AND o.process_id <> $1 AND o.process_id IN (SELECT id FROM alive)
@@ -94,7 +94,7 @@ async def renew(database: Database, lease: Lease) -> Lease:
 
 
 async def claim_folders(database: Database, lease: Lease, folders: Sequence[Source]) -> dict[Source, Lease]:
-    """Take the other folders of a mailbox of which we hold one: who holds that one reads them all, and no others.
+    """Take the other folders of a mailbox of which we hold the first: its holder reads these folders, and no others.
 
     The lease of a folder that is ours already stays as it was. Raises LeaseLost where we hold the mailbox no more.
     """

@@ -93,7 +93,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All of it, of one moment. `oldest_due` is since when the outbox' oldest email could be sent, if one could."""
+    """The state of the whole router at one moment.
+
+    `oldest_due` is since when the outbox' oldest email could be sent, if one could.
+    """
 
     now: datetime
     sending: Sending

@@ -37,7 +37,8 @@ class Workers:
 
     `functions` are those that `map` is for; each stands at the top of a module, which a process loads when it starts. A
     piece that takes longer than `limit` seconds, or ends its process twice, is answered with a fault; the process is
-    replaced, and no other piece is lost. Who has much to do takes turns with those who have little.
+    replaced, and no other piece is lost. Callers with many pieces take turns with callers
+    with few.
     """
 
     def __init__(self, *functions: Callable[..., object], limit: float, size: int) -> None:

@@ -78,7 +78,7 @@ async def waiting(accounts: Sequence[ImapAccount]) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(account.wait(600)) for account in accounts]
     await asyncio.sleep(12)  # they look more often just after mail has come
     yield
-    # What has come ends the waiting; no wait is cancelled, as that would end the connection.
+    # What has come ends the waiting; no wait is canceled, as that would end the connection.
     for account in accounts:
         account.folder("INBOX").watch.dirty = True
         account._session.connection._wake.set()

@@ -387,7 +387,7 @@ async def test_cancelled_waiting_closes_the_connection(opened: Open) -> None:
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])
-        with pytest.raises(Unreachable, match="cancelled"):
+        with pytest.raises(Unreachable, match="canceled"):
             await box.list(None, 9)
 
 

@@ -43,10 +43,10 @@ async def claimed(crm: Crm, pool: Database) -> Outgoing:
 
 async def test_what_was_claimed_without_hearing_of_it_is_pending_again(crm: Crm, pool: Database) -> None:
     email = await claimed(crm, pool)
-    assert await recovery.recover_unheard(pool, PROCESS, [], LONG) == 0  # it may be heard of yet
-    assert await recovery.recover_unheard(pool, PROCESS, [email.attempt_id], NO_TIME) == 0
+    assert await recovery.recover_lost_claims(pool, PROCESS, [], LONG) == 0  # it may be heard of yet
+    assert await recovery.recover_lost_claims(pool, PROCESS, [email.attempt_id], NO_TIME) == 0
     assert await recovery.recover(pool, PROCESS, NO_TIME) == 0  # it is no other process's
-    assert await recovery.recover_unheard(pool, PROCESS, [], NO_TIME) == 1
+    assert await recovery.recover_lost_claims(pool, PROCESS, [], NO_TIME) == 1
     assert await statuses(crm) == {"pending_send": 1}
     assert await outbox.start(pool, PROCESS, [Start(email.attempt_id, "relay", resend=False)]) == [False]
 
@@ -54,7 +54,7 @@ async def test_what_was_claimed_without_hearing_of_it_is_pending_again(crm: Crm,
 async def test_what_was_started_is_not_pending_again_while_its_process_lives(crm: Crm, pool: Database) -> None:
     email = await claimed(crm, pool)
     await outbox.start(pool, PROCESS, [Start(email.attempt_id, "relay", resend=False)])
-    assert await recovery.recover_unheard(pool, PROCESS, [], NO_TIME) == 0
+    assert await recovery.recover_lost_claims(pool, PROCESS, [], NO_TIME) == 0
     assert await recovery.recover(pool, PROCESS, NO_TIME) == 0
     assert await recovery.recover(pool, UUID(int=2), LONG) == 0
     assert await statuses(crm) == {"sending": 1}

@@ -3,7 +3,7 @@
 It is aioimaplib's protocol with another receiving half: responses are cut iteratively (`decode.Splitter`), so that
 neither their number nor their content matters, and what nobody asked for is noted (`State`), never dropped.
 
-A connection that ends (lost, BYE, silence, bytes that are no IMAP, a cancelled command) stays so: what is pending ends
+A connection that ends (lost, BYE, silence, bytes that are no IMAP, a canceled command) stays so: what is pending ends
 with it, and every later command raises Unreachable.
 """
 
@@ -228,7 +228,7 @@ class ImapConnection(IMAP4ClientProtocol):
         try:
             yield
         except asyncio.CancelledError:
-            self.abort(f"a cancelled {exchange.name}")
+            self.abort(f"a canceled {exchange.name}")
             raise
         except FOREIGN as error:
             # aioimaplib's own show the command, and that may hold the password.

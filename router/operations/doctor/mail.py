@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from router.model import Disposition
 from router.operations.doctor.patient import Patient
-from router.operations.status import class_of_reasons
+from router.operations.status import words_of_code
 from router.operations.words import count
 from router.profile import check_owners
 from router.repository.server import list_unsettled
@@ -121,7 +121,7 @@ async def waiting(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding("", "warning", words, cure)
     for failed in status.failed:
         ids = _some([str(one) for one in failed.email_ids], failed.count)
-        words = f"{count(failed.count, 'email')} failed within the last day for {class_of_reasons(failed.code)} ({ids})"
+        words = f"{count(failed.count, 'email')} failed within the last day for {words_of_code(failed.code)} ({ids})"
         yield Finding("", "warning", words, "crm.email.status_reason and crm.delivery tell each one's reason")
     for disposition, cure in (
         (Disposition.HELD, "their reasons stand in router.decision; a person has to look at them"),

@@ -38,7 +38,7 @@ copy = true
 
 
 class Connection:
-    """Something that is used until cancelled, and that breaks as it is closed."""
+    """Something that is used until canceled, and that breaks as it is closed."""
 
     def __init__(self, error: Exception) -> None:
         self.used = asyncio.Event()

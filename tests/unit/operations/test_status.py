@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.operations.status import Only, class_of_reasons
+from router.operations.status import Only, words_of_code
 
 
 @pytest.mark.parametrize(
@@ -34,5 +34,5 @@ def test_only_what_is_asked_for(only: Only, profile: str, mailbox: str, wanted: 
         ("4.4", "network or routing (4.4, given up after repeated tries)"),
     ],
 )
-def test_a_class_of_reasons_in_words(code: str, words: str) -> None:
-    assert class_of_reasons(code) == words
+def test_a_code_in_words(code: str, words: str) -> None:
+    assert words_of_code(code) == words

@@ -167,11 +167,11 @@ async def test_a_helper_that_is_canceled_by_a_bug_does_not_end_the_sender_in_sil
         assert running.cancelled()
 
 
-async def test_what_was_just_claimed_is_not_taken_for_what_was_claimed_unheard(
+async def test_what_was_just_claimed_is_not_taken_for_a_lost_claim(
     crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The claim is committed, and so slow to be heard of that it is older than the lease when it is looked for."""
-    claim, recover, recover_unheard = outbox.claim, recovery.recover, recovery.recover_unheard
+    claim, recover, recover_lost_claims = outbox.claim, recovery.recover, recovery.recover_lost_claims
     committed, looked_for_the_dead, looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def slow_claim(pool: Database, process_id: UUID, tokens: Sequence[str]) -> list[Outgoing]:
@@ -185,22 +185,22 @@ async def test_what_was_just_claimed_is_not_taken_for_what_was_claimed_unheard(
     async def observed_recover(pool: Database, process_id: UUID, lease: timedelta) -> int:
         taken = await recover(pool, process_id, lease)
         if committed.is_set():
-            # What goes on without waiting for anything looks for the unheard now, before the claim is heard of.
+            # What goes on without waiting for anything looks for lost claims now, before the claim is under way.
             looked_for_the_dead.set()
         return taken
 
-    async def observed_recover_unheard(
+    async def observed_recover_lost_claims(
         pool: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta
     ) -> int:
         seen = committed.is_set()
-        taken = await recover_unheard(pool, process_id, under_way, lease)
+        taken = await recover_lost_claims(pool, process_id, under_way, lease)
         if seen:
             looked.set()
         return taken
 
     monkeypatch.setattr(outbox, "claim", slow_claim)
     monkeypatch.setattr(recovery, "recover", observed_recover)
-    monkeypatch.setattr(recovery, "recover_unheard", observed_recover_unheard)
+    monkeypatch.setattr(recovery, "recover_lost_claims", observed_recover_lost_claims)
     await crm.owner(ULLA)
     async with ScriptedSmtp() as server, Proxy(server.port) as proxy:
         proxy.hold_after(b"EHLO")

@@ -186,7 +186,7 @@ async def test_cancelled_command_ends_the_connection() -> None:
         command.cancel()
         with pytest.raises(asyncio.CancelledError):
             await command
-        with pytest.raises(Unreachable, match="a cancelled NOOP"):
+        with pytest.raises(Unreachable, match="a canceled NOOP"):
             await imap.run("NOOP")
 
 
@@ -303,7 +303,7 @@ async def test_challenges_are_answered_and_one_too_many_is_cancelled() -> None:
         assert await server.reader.readline() == b"c2VjcmV0\r\n"
         await server.says(b"+ more\r\n")
         assert await server.reader.readline() == b"*\r\n"
-        await server.says(b"TAG BAD cancelled\r\n")
+        await server.says(b"TAG BAD canceled\r\n")
 
     async with talk(script) as imap:
         assert (await imap.run("AUTHENTICATE", "PLAIN", answers=["c2VjcmV0"])).result == "BAD"
