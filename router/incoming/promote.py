@@ -142,11 +142,6 @@ class Promoter:
         return failing_for >= self._patience if isinstance(error, DatabaseAway) else True
 
 
-async def promote_batch(database: Database, batch: Batch) -> list[Decision]:
-    """Promote one batch, with nothing that failed before it."""
-    return await Promoter(database).promote(batch)
-
-
 async def promote_and_tell(
     promoter: Promoter, batch: Batch, profile: str, log: structlog.BoundLogger
 ) -> list[Decision]:

@@ -14,7 +14,7 @@ from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normal
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
 from router.model.reading import Packed, Predecided, Reading, Unreadable
-from router.model.served import ServedProfile
+from router.model.served import Direction, Key, ServedProfile
 from router.model.tracking import Disposition, Rule
 
 __all__ = [
@@ -26,11 +26,13 @@ __all__ = [
     "Copy",
     "DecidedBefore",
     "Decision",
+    "Direction",
     "Disposition",
     "Email",
     "Facts",
     "Form",
     "Forward",
+    "Key",
     "KnownEmails",
     "Mark",
     "Mention",

@@ -5,6 +5,11 @@ from typing import Literal
 
 from router.model.tracking import Rule
 
+Direction = Literal["incoming", "outgoing"]
+
+Key = tuple[Direction, str]
+"""What a profile is known by: its direction and its name."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServedProfile:
@@ -16,7 +21,7 @@ class ServedProfile:
     newer one that its file holds, is not in use.
     """
 
-    direction: Literal["incoming", "outgoing"]
+    direction: Direction
     name: str
     kind: str
     file: str
@@ -32,7 +37,7 @@ class ServedProfile:
     fault: str | None = None
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         """What tells it from other profiles: direction and name."""
         return self.direction, self.name
 

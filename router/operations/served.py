@@ -7,13 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from router.errors import Mistake, ProfileErrors
-from router.model import ServedProfile
+from router.model import Key, ServedProfile
 from router.profile.served import ServedProfiles, WrittenProfile, read_written
 from router.repository.database import Database
 from router.repository.processes import Process, list_processes
-
-Key = tuple[str, str]
-"""Direction and name of a profile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,11 @@ _log = structlog.get_logger(__name__)
 _FAULTS: Final = 20  # different words for what is wrong with one relay, for which email may wait
 
 NO_PROFILE: Final = "no outgoing profile has"
-"""How the reason begins for which an email waits until a profile carries it."""
+"""How the reason begins for which an email waits until a profile carries it.
+
+`outbox.try_now` finds what waits by the beginning of its reason, so reasons are state: these words here, and the faults
+of relays. Who changes the words lets email that waits in a database of an earlier version wait until it is due.
+"""
 
 
 class NoRelay(Exception):

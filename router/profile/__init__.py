@@ -23,9 +23,10 @@ from pathlib import Path
 
 import transports
 from router.errors import UnknownName
+from router.model import Key
 from router.profile.folder import Reading, load, read_folder
 from router.profile.owners import check_owners
-from router.profile.profiles import IncomingProfile, Key, OutgoingProfile, Profile, Profiles
+from router.profile.profiles import IncomingProfile, OutgoingProfile, Profile, Profiles
 
 __all__ = [
     "IncomingProfile",

@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from router.model import Key
 from router.profile.draft import Draft
 from router.profile.keys import IncomingKeys, OutgoingKeys
 from router.profile.lines import KeyPath
 from router.profile.patterns import exactness, overlap
-from router.profile.profiles import Key, OutgoingProfile, Profile, account_of
+from router.profile.profiles import OutgoingProfile, Profile, account_of
 from transports import ListenerSettings, MailboxKind, MailboxSettings
 
 _GROUPS = {False: "owners of mailboxes", True: "owners at listeners"}

@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 
 import transports
 from router.errors import Mistake
-from router.model import Rule
-from router.profile.keys import TRANSPORT, Direction, IncomingKeys, OutgoingKeys, keys, models
+from router.model import Direction, Key, Rule
+from router.profile.keys import TRANSPORT, IncomingKeys, OutgoingKeys, keys, models
 from router.profile.lines import KeyPath, key_lines
 from router.profile.role import check_role
 from router.profile.syntax import explain_syntax
@@ -58,7 +58,7 @@ class Draft:
     settings: MailboxSettings | ListenerSettings | RelaySettings | None = None
 
     @property
-    def key(self) -> tuple[Direction, str]:
+    def key(self) -> Key:
         """What the profile is known by."""
         return self.direction, self.name
 

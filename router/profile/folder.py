@@ -8,12 +8,13 @@ from types import MappingProxyType
 from typing import Final
 
 from router.errors import Mistake, ProfileErrors
+from router.model import Key
 from router.profile import draft as drafts
 from router.profile.check import Claims, check_names
 from router.profile.draft import Draft
 from router.profile.files import certificates, stamp
 from router.profile.keys import IncomingKeys, OutgoingKeys, Start
-from router.profile.profiles import IncomingProfile, Key, OutgoingProfile, Profile, Profiles
+from router.profile.profiles import IncomingProfile, OutgoingProfile, Profile, Profiles
 from transports import ListenerKind, ListenerSettings, MailboxKind, MailboxSettings, RelayKind, RelaySettings
 from transports.base import After
 

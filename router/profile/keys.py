@@ -12,7 +12,6 @@ from router.profile import patterns
 from transports import Settings
 from transports.base import After
 
-Direction = Literal["incoming", "outgoing"]
 Start = Literal["now", "all"] | date
 
 

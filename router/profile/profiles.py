@@ -5,9 +5,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
-from router.model import Rule
+from router.model import Key, Rule
 from router.profile.files import Stamp
-from router.profile.keys import Direction, Start
+from router.profile.keys import Start
 from router.profile.routes import Routes, RouteTable
 from transports import (
     IncomingKind,
@@ -19,9 +19,6 @@ from transports import (
     RelaySettings,
 )
 from transports.base import Account, After, Finding, Listener, Relay
-
-Key = tuple[Direction, str]
-"""What a profile is known by: its direction and its name."""
 
 
 def account_of(kind: IncomingKind, settings: MailboxSettings | ListenerSettings, mailbox: str) -> str:
@@ -188,10 +185,6 @@ class Profiles:
     def listener_for(self, address: str) -> IncomingProfile | None:
         """Find the listener that takes an owner's mail. An owner may have it beside a mailbox that is read."""
         return self._table.listens.find(address)
-
-    def forward_for(self, address: str) -> IncomingProfile | None:
-        """Find a forward mailbox to which an owner may forward mail. An owner may have it beside all others."""
-        return self._table.forwards.find(address)
 
     def outgoing_for(self, address: str) -> OutgoingProfile | None:
         """Find the profile that carries what this address sends."""

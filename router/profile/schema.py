@@ -6,8 +6,9 @@ from pydantic import BaseModel, create_model
 from pydantic.json_schema import models_json_schema
 
 import transports
+from router.model import Direction
 from router.profile.draft import COMMON
-from router.profile.keys import TRANSPORT, Direction
+from router.profile.keys import TRANSPORT
 
 
 def schema() -> dict[str, Any]:

@@ -15,9 +15,10 @@ from typing import Final, Self
 import structlog
 
 from router.errors import Mistake, ProfileErrors
+from router.model import Key
 from router.profile.files import Stamp, certificates, secrets, stamp
 from router.profile.folder import Reading, read_folder
-from router.profile.profiles import Key, Profile, Profiles
+from router.profile.profiles import Profile, Profiles
 from router.profile.watch import stirs
 
 SECOND_LOOK: Final = 0.4

@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from router.errors import LeaseLost
 from router.repository.database import Database
-from router.repository.sources import Lease
+from router.repository.sources import HELD, NO_FAULT, Lease
 from transports.base import Place
 
 
@@ -21,14 +20,12 @@ async def note_account(database: Database, lease: Lease, account: str) -> Lease:
                 AND (s.id = ours.id OR $5 AND s.identity = ours.identity AND s.account = ours.account)
             RETURNING s.id
             """,
-            lease.source_id,
-            lease.process_id,
-            lease.epoch,
+            *lease.holder,
             account,
             lease.begun,
         )
     if not noted:
-        raise LeaseLost(f"source {lease.source_id} is held by another process now")
+        raise lease.lost()
     return replace(lease, account=account)
 
 
@@ -40,19 +37,17 @@ async def begin_anew(database: Database, lease: Lease, account: str) -> None:
     """
     async with database.transaction() as connection:
         identity = await connection.fetchval(
-            "SELECT identity FROM router.source WHERE id = $1 AND process_id = $2 AND epoch = $3 FOR UPDATE",
-            lease.source_id,
-            lease.process_id,
-            lease.epoch,
+            f"SELECT identity FROM router.source WHERE {HELD} FOR UPDATE",  # noqa: S608  # constants
+            *lease.holder,
         )
         if identity is None:
-            raise LeaseLost(f"source {lease.source_id} is held by another process now")
+            raise lease.lost()
         rows = await connection.fetch(
-            """
+            f"""
             UPDATE router.source SET identity = NULL, process_id = NULL, changed_at = now(),
-                fault = NULL, fault_since = NULL, next_try_at = NULL
+                {NO_FAULT}
             WHERE identity = $1 AND account = $2 RETURNING id
-            """,
+            """,  # noqa: S608  # constants
             identity,
             lease.account,
         )

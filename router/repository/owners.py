@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 import asyncpg
 
@@ -106,15 +105,6 @@ async def set_rule(database: Database, mailbox: str, rule: Rule | None) -> None:
         )
     if done is None:
         raise _nobody_has(normalize(mailbox))
-
-
-async def owner_id_of(database: Database, mailbox: str) -> UUID | None:
-    """Find the owner of a mailbox, approved or not."""
-    async with database.connection() as connection:
-        found: UUID | None = await connection.fetchval(
-            "SELECT record_id FROM crm.owner WHERE mailbox = $1", normalize(mailbox)
-        )
-    return found
 
 
 def _nobody_has(address: str) -> DatabaseError:

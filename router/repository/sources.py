@@ -35,6 +35,22 @@ class Lease:
     begun: bool
     begins_at: datetime
 
+    @property
+    def holder(self) -> tuple[int, UUID, int]:
+        """The arguments of `HELD`."""
+        return self.source_id, self.process_id, self.epoch
+
+    def lost(self) -> LeaseLost:
+        """Make the error for a source that is not held any more."""
+        return LeaseLost(f"source {self.source_id} is held by another process now")
+
+
+HELD = "id = $1 AND process_id = $2 AND epoch = $3"
+"""SQL: the source is still held; its arguments are `Lease.holder`."""
+
+NO_FAULT = "fault = NULL, fault_since = NULL, next_try_at = NULL"
+"""SQL: of a source, nothing is wrong."""
+
 
 async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], lease: timedelta) -> list[Lease]:
     """Take sources that nobody alive holds, at most this process's fair share of all that are wanted."""
@@ -83,13 +99,11 @@ async def renew(database: Database, lease: Lease) -> Lease:
     """Read a lease again, with the cursor as it stands now. Raises LeaseLost if it is not ours any more."""
     async with database.connection() as connection:
         row = await connection.fetchrow(
-            f"SELECT {_LEASE_COLUMNS} FROM router.source AS s WHERE id = $1 AND process_id = $2 AND epoch = $3",  # noqa: S608  # a constant
-            lease.source_id,
-            lease.process_id,
-            lease.epoch,
+            f"SELECT {_LEASE_COLUMNS} FROM router.source AS s WHERE {HELD}",  # noqa: S608  # constants
+            *lease.holder,
         )
     if row is None:
-        raise LeaseLost(f"source {lease.source_id} is held by another process now")
+        raise lease.lost()
     return _lease(lease.process_id, row)
 
 
@@ -102,13 +116,11 @@ async def claim_folders(database: Database, lease: Lease, folders: Sequence[Sour
     async with database.transaction() as connection:
         # Locked, so that nobody takes the mailbox before its folders are ours.
         ours = await connection.fetchval(
-            "SELECT id FROM router.source WHERE id = $1 AND process_id = $2 AND epoch = $3 FOR SHARE",
-            lease.source_id,
-            lease.process_id,
-            lease.epoch,
+            f"SELECT id FROM router.source WHERE {HELD} FOR SHARE",  # noqa: S608  # constants
+            *lease.holder,
         )
         if ours is None:
-            raise LeaseLost(f"source {lease.source_id} is held by another process now")
+            raise lease.lost()
         await connection.execute(
             """
             -- Only a new holder counts: with another epoch, those who read for us now would be refused.
@@ -125,13 +137,13 @@ async def claim_folders(database: Database, lease: Lease, folders: Sequence[Sour
             lease.source_id,
         )
         await connection.execute(
-            """
-            UPDATE router.source AS s SET process_id = NULL, fault = NULL, fault_since = NULL, next_try_at = NULL,
+            f"""
+            UPDATE router.source AS s SET process_id = NULL, {NO_FAULT},
                 changed_at = now()
             FROM router.source AS first
             WHERE first.id = $1 AND s.identity = first.identity
                 AND s.id <> $1 AND s.id <> ALL($2::bigint[]) AND (s.process_id IS NOT NULL OR s.fault IS NOT NULL)
-            """,
+            """,  # noqa: S608  # constants
             lease.source_id,
             list(ids.values()),
         )
@@ -146,20 +158,18 @@ async def begin(database: Database, lease: Lease, cursor: Cursor) -> Lease:
     """
     async with database.connection() as connection:
         begun = await connection.fetchrow(
-            """
-            UPDATE router.source SET fault = NULL, fault_since = NULL, next_try_at = NULL,
+            f"""
+            UPDATE router.source SET {NO_FAULT},
                 cursor = CASE WHEN begins_at = 'infinity' THEN $4 ELSE cursor END,
                 begins_at = CASE WHEN begins_at = 'infinity' THEN now() - $5::interval ELSE begins_at END
-            WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING cursor, begins_at
-            """,
-            lease.source_id,
-            lease.process_id,
-            lease.epoch,
+            WHERE {HELD} RETURNING cursor, begins_at
+            """,  # noqa: S608  # constants
+            *lease.holder,
             cursor,
             _CLOCKS_DIFFER,
         )
     if begun is None:
-        raise LeaseLost(f"source {lease.source_id} is held by another process now")
+        raise lease.lost()
     return replace(lease, cursor=Cursor(begun["cursor"]), begun=True, begins_at=begun["begins_at"])
 
 
@@ -226,10 +236,10 @@ async def forget_faults(database: Database, identities: Collection[str]) -> None
     """Forget what was wrong with sources that nobody wants to read any more; wanted are those of these identities."""
     async with database.connection() as connection:
         await connection.execute(
-            """
-            UPDATE router.source SET fault = NULL, fault_since = NULL, next_try_at = NULL
+            f"""
+            UPDATE router.source SET {NO_FAULT}
             WHERE fault IS NOT NULL AND (identity = ANY($1::text[])) IS NOT TRUE
-            """,
+            """,  # noqa: S608  # constants
             list(identities),
         )
 

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from router.errors import LeaseLost
 from router.model import Copy, Disposition, message_id_hash
 from router.repository.attachments import missing_contents, write_attachments
 from router.repository.batch import Batch, Decided
 from router.repository.database import Connection
 from router.repository.jsonb import as_calendar, as_envelope, as_rows
 from router.repository.round_trip import Writes
-from router.repository.sources import Lease
+from router.repository.sources import HELD, NO_FAULT, Lease
 from transports.base import Cursor
 
 _OVERTAKEN = "another copy made it the CRM's since"
@@ -37,7 +36,7 @@ async def write_batch(connection: Connection, batch: Batch, new: Sequence[Decide
     if batch.lease is not None:
         _advance(writes, batch.lease, batch.cursor)
         if not await writes.run(connection, "id FROM held"):
-            raise LeaseLost(f"source {batch.lease.source_id} is held by another process now")
+            raise batch.lease.lost()
     elif new:
         await writes.run(connection)
 
@@ -46,14 +45,12 @@ def _advance(writes: Writes, lease: Lease, cursor: Cursor | None) -> None:
     """Move the cursor of a source that this process still holds."""
     writes.add(
         "held",
-        """
+        f"""
         UPDATE router.source
-        SET cursor = coalesce($4, cursor), fault = NULL, fault_since = NULL, next_try_at = NULL
-        WHERE id = $1 AND process_id = $2 AND epoch = $3 RETURNING id
-        """,
-        lease.source_id,
-        lease.process_id,
-        lease.epoch,
+        SET cursor = coalesce($4, cursor), {NO_FAULT}
+        WHERE {HELD} RETURNING id
+        """,  # noqa: S608  # constants
+        *lease.holder,
         cursor,
     )
 

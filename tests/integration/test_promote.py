@@ -20,7 +20,7 @@ import structlog
 
 from router.decide import decide_batch
 from router.errors import ContentRefused, DatabaseMisused, LeaseLost
-from router.incoming.promote import Promoter, promote_and_tell, promote_batch
+from router.incoming.promote import Promoter, promote_and_tell
 from router.model import (
     Attachment,
     Classification,
@@ -286,7 +286,7 @@ async def test_t10_the_same_messages_at_once_by_two_processes_in_opposite_order(
     messages = [message(n, references=tuple(f"{m}@kunde.test" for m in range(max(0, n - 3), n))) for n in range(30)]
     orders = [messages, messages[::-1], messages[15:] + messages[:15]]
     work = [
-        promote_batch(recording, Batch(portion, lease, None, settles=SETTLED))
+        Promoter(recording).promote(Batch(portion, lease, None, settles=SETTLED))
         for lease, owner, order in zip(leases, owners, orders, strict=True)
         for portion in _tens(copies(lease, owner, order))
     ]
@@ -309,9 +309,9 @@ async def test_one_who_lost_the_lease_commits_nothing(crm: Crm, recording: Recor
     await crm.execute("UPDATE router.process SET seen_at = now() - interval '1 hour' WHERE id = $1", old.process_id)
     (new,) = await sources.acquire(recording, new_process, [old.source_id], timedelta(seconds=10))
     with pytest.raises(LeaseLost):
-        await promote_batch(recording, Batch(copies(old, owner_id, [message(1)]), old, Cursor("1:1")))
+        await Promoter(recording).promote(Batch(copies(old, owner_id, [message(1)]), old, Cursor("1:1")))
     assert await crm.value("SELECT count(*) FROM crm.email") == 0
-    await promote_batch(recording, Batch(copies(new, owner_id, [message(1)]), new, Cursor("1:1")))
+    await Promoter(recording).promote(Batch(copies(new, owner_id, [message(1)]), new, Cursor("1:1")))
     assert await crm.value("SELECT cursor FROM router.source") == "1:1"
 
 
@@ -328,7 +328,7 @@ async def test_t97_a_message_that_breaks_a_step_is_dead_and_its_neighbors_are_pr
 
     monkeypatch.setattr("router.incoming.promote.decide_batch", breaking)
     batch = copies(lease, owner_id, [message(n) for n in range(12)])
-    decisions = await promote_batch(recording, Batch(batch, lease, Cursor("1:12")))
+    decisions = await Promoter(recording).promote(Batch(batch, lease, Cursor("1:12")))
     assert [n for n, one in enumerate(decisions) if one.disposition is Disposition.DEAD] == [5]
     assert await crm.value("SELECT count(*) FROM crm.email") == 11
     (dead,) = await crm.rows("SELECT reasons, key FROM router.decision WHERE disposition = 'dead'")
@@ -358,9 +358,9 @@ async def test_no_message_is_dead_for_a_query_of_ours_that_is_wrong(crm: Crm, da
     batch = Batch(copies(lease, owner_id, [message(1)]), lease)
     async with Mistaken(database) as mistaken:
         with pytest.raises(DatabaseMisused, match="the server expects 1 argument"):
-            await promote_batch(mistaken, batch)
+            await Promoter(mistaken).promote(batch)
         assert await crm.value("SELECT count(*) FROM router.decision") == 0
-        [decision] = await promote_batch(mistaken, batch)
+        [decision] = await Promoter(mistaken).promote(batch)
     assert decision.disposition is Disposition.PROMOTED
 
 
@@ -369,7 +369,7 @@ async def test_a_reason_is_kept_whole_whatever_is_in_it(crm: Crm, recording: Rec
     lease = await crm.source(owner_id, "ulla@example.com")
     [odd] = copies(lease, owner_id, [message(1)])
     odd = replace(odd, reading=reading(odd.message, Classification('Auto-Submitted: a\x1fb, "{c}"\n')))
-    [decision] = await promote_batch(recording, Batch([odd], lease))
+    [decision] = await Promoter(recording).promote(Batch([odd], lease))
     assert any("\x1f" in reason for reason in decision.reasons)
     assert await crm.value("SELECT reasons FROM router.decision") == list(decision.reasons)
 
@@ -382,8 +382,8 @@ async def test_what_postgresql_cannot_hold_is_a_dead_letter(crm: Crm, recording:
     bad = message(2, text="a\0b")
     with pytest.raises(ContentRefused):
         await inbox.promote(recording, Batch(copies(lease, owner_id, [bad]), lease), decide_batch)
-    decisions = await promote_batch(
-        recording, Batch(copies(lease, owner_id, [message(1), bad, message(3)]), lease, Cursor("1:3"))
+    decisions = await Promoter(recording).promote(
+        Batch(copies(lease, owner_id, [message(1), bad, message(3)]), lease, Cursor("1:3"))
     )
     assert [one.disposition for one in decisions] == ["promoted", "dead", "promoted"]
     assert (
@@ -403,7 +403,7 @@ async def test_t09b_an_ignored_copy_becomes_a_duplicate_when_another_makes_the_m
     for name in order:
         lease = await crm.source(owners[name], f"{name}@example.com")
         batch = copies(lease, owners[name], [message(1)])
-        await promote_batch(recording, Batch(batch, lease, settles=SETTLED))
+        await Promoter(recording).promote(Batch(batch, lease, settles=SETTLED))
     rows = await crm.rows("SELECT owner_id, disposition, settled_at FROM router.decision")
     found = {row["owner_id"]: row["disposition"] for row in rows}
     assert found == {ignoring: "duplicate", wanting: "promoted", never: "ignored"}
@@ -418,9 +418,9 @@ async def test_t09b_an_ignored_copy_becomes_a_duplicate_when_another_makes_the_m
 async def test_the_same_place_listed_again_keeps_its_disposition(crm: Crm, recording: Recording) -> None:
     owner_id = await crm.owner("ulla@example.com", "replies")
     lease = await crm.source(owner_id, "ulla@example.com")
-    await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)]), lease))
+    await Promoter(recording).promote(Batch(copies(lease, owner_id, [message(1)]), lease))
     await crm.execute("UPDATE crm.owner SET tracking_rule = 'all'")
-    await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)]), lease))
+    await Promoter(recording).promote(Batch(copies(lease, owner_id, [message(1)]), lease))
     assert await crm.value("SELECT disposition FROM router.decision") == "ignored"
     assert await crm.value("SELECT count(*) FROM crm.email") == 0
 
@@ -440,9 +440,9 @@ async def test_what_keeps_its_disposition_is_neither_counted_nor_logged_again(cr
 async def test_an_erased_email_does_not_come_back_with_the_next_copy(crm: Crm, recording: Recording) -> None:
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
-    await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)]), lease))
+    await Promoter(recording).promote(Batch(copies(lease, owner_id, [message(1)]), lease))
     await crm.execute("DELETE FROM crm.email")
-    (decision,) = await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)], first_uid=2), lease))
+    (decision,) = await Promoter(recording).promote(Batch(copies(lease, owner_id, [message(1)], first_uid=2), lease))
     assert decision.disposition is Disposition.DUPLICATE
     assert await crm.value("SELECT count(*) FROM crm.email") == 0
 
@@ -452,7 +452,7 @@ async def test_quotes_and_headers_as_they_came_are_stored(crm: Crm, recording: R
     lease = await crm.source(owner_id, "ulla@example.com")
     text = "Yes.\n\nOn 1 Feb 2016, Ann wrote:\n> Ja?\n"
     marked = message(1, text=text, raw_headers=(("subject", "\\xd3"),))
-    await promote_batch(recording, Batch(copies(lease, owner_id, [marked, message(2)]), lease))
+    await Promoter(recording).promote(Batch(copies(lease, owner_id, [marked, message(2)]), lease))
     rows = await crm.rows("SELECT text_marks, raw_headers FROM crm.email ORDER BY message_id")
     stored = [[json.loads(value) if value else None for value in row] for row in rows]
     assert stored == [[[[6, 38, "quote"]], [["subject", "\\xd3"]]], [None, None]]
@@ -504,7 +504,7 @@ async def test_an_attachment_is_stored_once_and_compressed(crm: Crm, recording: 
     lease = await crm.source(owner_id, "ulla@example.com")
     attachment = Attachment("a.txt", "text/plain", b"again and " * 1000)
     batch = copies(lease, owner_id, [message(n, attachments=(attachment, attachment)) for n in range(3)])
-    await promote_batch(recording, Batch(batch, lease))
+    await Promoter(recording).promote(Batch(batch, lease))
     assert await crm.value("SELECT count(*) FROM crm.attachment") == 6
     (blob,) = await crm.rows("SELECT encoding, length(content) AS size FROM crm.blob")
     assert blob["encoding"] == "zlib"
@@ -516,10 +516,10 @@ async def test_t64_mail_of_a_restored_mailbox_is_not_judged_anew(crm: Crm, recor
     await crm.record("contact", "karl@kunde.test")
     lease = await crm.source(owner_id, "ulla@example.com")
     messages = [message(1), message(2, sender="stranger@elsewhere.test")]
-    await promote_batch(recording, Batch(copies(lease, owner_id, messages), lease))
+    await Promoter(recording).promote(Batch(copies(lease, owner_id, messages), lease))
     await crm.execute("UPDATE crm.owner SET tracking_rule = 'all'")
     restored = [replace(copy, place=Place("2", copy.place.id)) for copy in copies(lease, owner_id, messages)]
-    decisions = await promote_batch(recording, Batch(restored, lease))
+    decisions = await Promoter(recording).promote(Batch(restored, lease))
     assert [one.disposition for one in decisions] == ["duplicate", "ignored"]
     assert await crm.value("SELECT count(*) FROM crm.email") == 1
     assert [row["place"] for row in await crm.rows("SELECT place FROM crm.receipt")] == ["2:1"]
@@ -531,7 +531,7 @@ async def test_t17_what_the_owner_sent_is_an_outgoing_email_that_nobody_sends_ag
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
     (sent,) = copies(lease, owner_id, [message(1, sender="ulla@example.com")])
-    await promote_batch(recording, Batch([replace(sent, sent=True)], lease))
+    await Promoter(recording).promote(Batch([replace(sent, sent=True)], lease))
     (email,) = await crm.rows("SELECT direction, status, sent_at FROM crm.email")
     assert tuple(email) == ("out", "sent", NOW)
     assert await crm.value("SELECT count(*) FROM router.outbox") == 0

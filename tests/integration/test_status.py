@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from router.errors import UnknownName
-from router.incoming.promote import promote_batch
+from router.incoming.promote import Promoter
 from router.model import Copy, Disposition, Mention, Message, Outgoing, Result, Rule, ServedProfile, Unreadable, uuid7
 from router.model.token import new_token
 from router.operations import status as operation
@@ -78,18 +78,18 @@ async def agree(crm: Crm) -> None:
 async def test_counters_follow_every_disposition(crm: Crm, router: Database) -> None:
     ann, bob = await crm.owner("ann@in.test", "known"), await crm.owner("bob@in.test", "all")
     first, second = await make_source(router, ann, "ann@in.test"), await make_source(router, bob, "bob@in.test")
-    await promote_batch(router, Batch(copies(first, ann, [message(n) for n in range(4)])))
+    await Promoter(router).promote(Batch(copies(first, ann, [message(n) for n in range(4)])))
     [broken] = copies(first, ann, [message(9)], 9)
-    await promote_batch(router, Batch([replace(broken, reading=Unreadable("it could not be read"))]))
+    await Promoter(router).promote(Batch([replace(broken, reading=Unreadable("it could not be read"))]))
     await agree(crm)
     # Bob's rule promotes what Ann's ignored: her copies become duplicates, in her source's count, too.
-    await promote_batch(router, Batch(copies(second, bob, [message(n) for n in range(3)])))
+    await Promoter(router).promote(Batch(copies(second, bob, [message(n) for n in range(3)])))
     await agree(crm)
     found = {one.mailbox: one for one in (await read_status(router, LEASE)).sources}
     assert found["ann@in.test"].dispositions == {"promoted": 0, "duplicate": 3, "ignored": 1, "held": 0, "dead": 1}
     assert (found["ann@in.test"].seen, found["bob@in.test"].dispositions[Disposition.PROMOTED]) == (5, 3)
     # The same again: nothing is new, nothing is counted.
-    await promote_batch(router, Batch(copies(second, bob, [message(n) for n in range(3)])))
+    await Promoter(router).promote(Batch(copies(second, bob, [message(n) for n in range(3)])))
     await agree(crm)
 
 
@@ -98,9 +98,9 @@ async def test_the_time_of_the_last_mail_is_that_of_the_sources_own(crm: Crm, ro
     first, second = await make_source(router, ann, "ann@in.test"), await make_source(router, bob, "bob@in.test")
     never = (await read_status(router, LEASE)).sources
     assert [one.last_at for one in never] == [None, None]
-    await promote_batch(router, Batch(copies(first, ann, [message(1)])))
+    await Promoter(router).promote(Batch(copies(first, ann, [message(1)])))
     await crm.admin.execute("UPDATE router.source_count SET last_at = '2026-01-01Z'")
-    await promote_batch(router, Batch(copies(second, bob, [message(1)])))
+    await Promoter(router).promote(Batch(copies(second, bob, [message(1)])))
     found = {one.mailbox: one.last_at for one in (await read_status(router, LEASE)).sources}
     assert found["ann@in.test"] == datetime(2026, 1, 1, tzinfo=UTC)
     assert found["bob@in.test"] is not None
@@ -114,10 +114,10 @@ async def test_counting_deadlocks_nobody(crm: Crm, router: Database) -> None:
     ids = [await make_source(router, owner, mailbox) for owner, mailbox in zip(owners, mailboxes, strict=True)]
     numbers = range(40)
     for owner, source_id in zip(owners, ids, strict=True):
-        await promote_batch(router, Batch(copies(source_id, owner, [message(n) for n in numbers])))
+        await Promoter(router).promote(Batch(copies(source_id, owner, [message(n) for n in numbers])))
     await crm.admin.execute("UPDATE crm.owner SET tracking_rule = 'all'")
     work = [
-        promote_batch(router, Batch(copies(source_id, owner, [message(n)], 1000 + n)))
+        Promoter(router).promote(Batch(copies(source_id, owner, [message(n)], 1000 + n)))
         for n in numbers
         for owner, source_id in list(zip(owners, ids, strict=True))[:: 1 if n % 2 else -1]
     ]
@@ -291,6 +291,6 @@ async def test_a_fault_of_a_lease_that_reads_again_is_gone_with_its_times(crm: C
     await processes.beat(router, process_id)
     [lease] = await sources.acquire(router, process_id, [source_id], LEASE)
     await sources.note_fault(router, source_id, "no", datetime.now(UTC))
-    await promote_batch(router, Batch([], lease, Cursor("1:1")))
+    await Promoter(router).promote(Batch([], lease, Cursor("1:1")))
     [source] = (await read_status(router, LEASE)).sources
     assert (source.fault, source.fault_since, source.next_try_at) == (None, None, None)

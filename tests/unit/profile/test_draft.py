@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import transports
+from router.model import Direction
 from router.profile.draft import COMMON, read
-from router.profile.keys import Direction, keys
+from router.profile.keys import keys
 
 SECRET = "hunter2"
 QUOTED = {"owners:", "forwarders:", "senders:", "after:", "listen:", "security"}

@@ -254,8 +254,8 @@ def test_a_forward_mailbox_serves_its_forwarders_beside_all_others(tmp_path: Pat
     for mailbox, reader in {"a@b.example": "staff", "other@b.example": None}.items():
         serving = profiles.incoming_for(mailbox)
         assert (serving.name if serving else None) == reader
-        assert profiles.forward_for(mailbox) is found
-    assert profiles.forward_for("a@other.example") is None
+        assert profiles.routes_of(mailbox).forwards is found
+    assert profiles.routes_of("a@other.example").forwards is None
     assert check_owners(profiles, [AnOwner("other@b.example")]) == []
     later = read(tmp_path, a=sink + "start = 2026-01-31\n")
     assert later.incoming[0].start == date(2026, 1, 31)
