@@ -16,10 +16,10 @@ EVERY: Final = 5.0
 
 
 async def keep_up(database: Database) -> None:
-    """Do it until canceled, one small piece after another."""
+    """Do what the database needs, a small piece at a time, until canceled."""
     while True:
         try:
-            while await upkeep.file_known_ids(database) == upkeep.PIECE:
+            while await upkeep.move_known_ids(database) == upkeep.PIECE:
                 pass
         except DatabaseError as error:
             _log.debug("the database's upkeep waits", reason=str(error))

@@ -33,12 +33,12 @@ class MailboxKind(Generic[_Mailbox]):
     settings: type[_Mailbox]
     open: Callable[[_Mailbox, str, After], Account]
     probe: Callable[[_Mailbox, str | None, After], AsyncIterator[Finding]]
-    can: frozenset[Action] = frozenset(get_args(Action))
-    """What may become of a copy that is done with."""
-    begins: Literal["now", "all"] = "now"
-    """Where a source begins if the profile does not say."""
-    settles: After = KEEP
-    """What happens to promoted mail if the profile does not say."""
+    actions: frozenset[Action] = frozenset(get_args(Action))
+    """What the profile's `after` may be: what can be done to a copy that is done with."""
+    default_start: Literal["now", "all"] = "now"
+    """The profile's `start`, if it does not say: where a source begins."""
+    default_after: After = KEEP
+    """The profile's `after`, if it does not say: what happens to promoted mail."""
 
 
 @dataclass(frozen=True, slots=True)

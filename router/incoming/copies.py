@@ -15,8 +15,8 @@ Arguments = TypeVarTuple("Arguments")
 
 
 @dataclass(frozen=True, slots=True)
-class Addressee:
-    """One message in one owner's mailbox; `sent`: in its Sent folder. Without an owner it is nobody's."""
+class Delivered:
+    """One received message, the place it lies in, and its owner, if any; `sent`: it lies in their Sent folder."""
 
     owner: Owner | None
     received: Received
@@ -26,20 +26,20 @@ class Addressee:
 
 async def read_messages(
     workers: Workers,
-    addressees: Sequence[Addressee],
+    delivered: Sequence[Delivered],
     source_id: int,
     profile: IncomingProfile,
     part: Part = "whole",
 ) -> list[Copy]:
-    """Read each message once, however many owners received it; one copy per addressee, in their order."""
-    distinct = {id(one.received): one.received for one in addressees}
+    """Read each message once, however many owners received it; one copy for each of `delivered`, in their order."""
+    distinct = {id(one.received): one.received for one in delivered}
     readings = await read_each(
         workers, read, list(distinct.values()), lambda one: (one.content, one.recipients, profile.authserv)
     )
     of_received = dict(zip(distinct, readings, strict=True))
     return [
         make_copy(one, of_received[id(one.received)], source_id, profile.tracking_rule, headers_only=part == "headers")
-        for one in addressees
+        for one in delivered
     ]
 
 
@@ -63,7 +63,7 @@ async def read_each(
 
 
 def make_copy(
-    addressee: Addressee,
+    delivered: Delivered,
     reading: Reading | Unreadable | Predecided,
     source_id: int,
     default_rule: Rule,
@@ -75,13 +75,13 @@ def make_copy(
     return Copy(
         id=uuid7(),
         source_id=source_id,
-        place=addressee.place,
-        owner_id=addressee.owner.id if addressee.owner else None,
+        place=delivered.place,
+        owner_id=delivered.owner.id if delivered.owner else None,
         default_rule=default_rule,
-        received_at=addressee.received.received_at,
+        received_at=delivered.received.received_at,
         reading=reading,
-        content=addressee.received.content,
-        sent=addressee.sent,
+        content=delivered.received.content,
+        sent=delivered.sent,
         headers_only=headers_only,
         forward=forward,
     )

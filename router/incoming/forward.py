@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from router.incoming.copies import Addressee, make_copy, read_each
+from router.incoming.copies import Delivered, make_copy, read_each
 from router.model import Copy, Disposition, Forward, Owner, Predecided, Unreadable, Unwrapped
 from router.profile import IncomingProfile
 from router.repository.database import Database
@@ -49,7 +49,7 @@ def copies_of(
     profile: IncomingProfile,
 ) -> Iterator[Copy]:
     """Yield a copy of each original for each owner to whom it came; `owners` by mailbox."""
-    nobody = Addressee(None, received, received.place)
+    nobody = Delivered(None, received, received.place)
     if isinstance(unwrapped, Unreadable):
         yield make_copy(nobody, unwrapped, source_id, profile.tracking_rule)
         return
@@ -61,8 +61,8 @@ def copies_of(
     arrived = [(original, owner, sent) for original in unwrapped.originals for owner, sent in whose]
     for number, (original, owner, sent) in enumerate(arrived, 1):
         place = Place(received.place.validity, f"{received.place.id}:{number}")
-        addressee = Addressee(owner, replace(received, content=original.content), place, sent)
-        yield make_copy(addressee, original.reading, source_id, profile.tracking_rule, forward=forward)
+        delivered = Delivered(owner, replace(received, content=original.content), place, sent)
+        yield make_copy(delivered, original.reading, source_id, profile.tracking_rule, forward=forward)
 
 
 def _whose(unwrapped: Unwrapped, owners: Mapping[str, Owner]) -> list[tuple[Owner, bool]]:

@@ -13,7 +13,7 @@ from router.backoff import Backoff
 from router.errors import DatabaseError
 from router.group import Group
 from router.health import Health
-from router.incoming.copies import Addressee, read_messages
+from router.incoming.copies import Delivered, read_messages
 from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
 from router.model import Copy, Decision, normalize
@@ -128,13 +128,13 @@ class ListenerIntake:
         if self._profile.forwards:
             return await self._accept_forward(received)
         owners = await self._owners(received.recipients)
-        addressees = {
-            recipient: Addressee(found.owner, received, replace(received.place, id=f"{received.place.id}:{number}"))
+        delivered = {
+            recipient: Delivered(found.owner, received, replace(received.place, id=f"{received.place.id}:{number}"))
             for number, recipient in enumerate(received.recipients)
             if (found := owners.get(_mailbox_of(recipient))) is not None and found.approved
         }
-        copies = await read_messages(self._workers, list(addressees.values()), self._source_id, self._profile)
-        decisions = dict(zip(addressees, await self._group.add(copies), strict=True)) if copies else {}
+        copies = await read_messages(self._workers, list(delivered.values()), self._source_id, self._profile)
+        decisions = dict(zip(delivered, await self._group.add(copies), strict=True)) if copies else {}
         return [
             Acceptance(250, f"2.0.0 {decisions[recipient].disposition}")
             if recipient in decisions

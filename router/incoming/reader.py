@@ -9,7 +9,7 @@ from datetime import timedelta
 import structlog
 
 from router.errors import LeaseLost
-from router.incoming.copies import Addressee, read_messages
+from router.incoming.copies import Delivered, read_messages
 from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
 from router.model import Copy, Disposition, Owner, Rule
@@ -158,8 +158,8 @@ class Reader:
         rule = self.owner.rule or self._profile.tracking_rule
         part: Part = "headers" if rule is Rule.NONE else "whole"
         received = [one async for one in mailbox.fetch(places, part)]
-        addressees = [Addressee(self.owner, one, one.place, sent=self._sent) for one in received]
-        return await read_messages(self._workers, addressees, self.lease.source_id, self._profile, part)
+        delivered = [Delivered(self.owner, one, one.place, sent=self._sent) for one in received]
+        return await read_messages(self._workers, delivered, self.lease.source_id, self._profile, part)
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies, forwards = portion.copies, self._profile.forwards

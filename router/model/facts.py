@@ -69,12 +69,12 @@ class KnownEmails:
 class DecidedBefore:
     """Dispositions that copies have already.
 
-    `places` are those of copies that have one, with their source. `refused` tells whether a message (by owner and key)
-    was ignored or held in another place of the same owner's mailbox.
+    `places` are those of copies that have one, with their source. `not_promoted` gives the disposition of a message, by
+    owner and key, that was ignored or held in another place of the same owner's mailbox.
     """
 
     places: "set[tuple[int, Place]]" = field(default_factory=set)
-    refused: dict[tuple[UUID, bytes], Disposition] = field(default_factory=dict)
+    not_promoted: dict[tuple[UUID, bytes], Disposition] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -20,13 +20,13 @@ class Outgoing:
 
     `recipients` are the normalized addresses that did not take it yet, `taken` counts those that did; `mentions` are
     all that the headers name (bcc too, which composing leaves out). `date` and `message_id` are those of the first
-    attempt, so that a second copy is known as one. `attempt` counts from 1. `attached`: there are attachments, which
-    are read only when its turn has come.
+    attempt, so that a second copy is known as one. `attempt_number` counts from 1. `attached`: there are
+    attachments, which are read only when its turn has come.
     """
 
     id: UUID
     attempt_id: UUID
-    attempt: int
+    attempt_number: int
     owner_id: UUID
     mailbox: str
     message_id: str

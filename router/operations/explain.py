@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from router.decide import decide_batch
 from router.errors import DatabaseError, UnknownName
-from router.incoming.copies import Addressee, make_copy, read_each
+from router.incoming.copies import Delivered, make_copy, read_each
 from router.incoming.forward import trust_of
 from router.incoming.read import read
 from router.model import Classification, Decision, Message, Packed, Reading, Rule, Unreadable, Unwrapped, normalize
@@ -127,7 +127,7 @@ async def decide(database: Database, messages: Sequence[Explained], mailbox: Mai
     copies = []
     for number, one in enumerate(messages):
         received = _received(b"", number)
-        copies.append(make_copy(Addressee(owner, received, received.place), one.reading, 0, rule))
+        copies.append(make_copy(Delivered(owner, received, received.place), one.reading, 0, rule))
     rules = {owner.id: mailbox.rule} if mailbox.rule else {}
     decisions = await inbox.rehearse(database, copies, decide_batch, rules)
     return [replace(one, decision=decision) for one, decision in zip(messages, decisions, strict=True)]

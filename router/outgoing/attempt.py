@@ -53,7 +53,7 @@ async def _write_until_done(write: Callable[[], Awaitable[object]]) -> None:
 
 
 @dataclass(slots=True)
-class _Attempt:
+class _Progress:
     """How far one email has come: its relay has heard of it, by the profile `started`, and has answered (`ended`)."""
 
     email: Outgoing
@@ -79,11 +79,11 @@ class Attempts:
 
     async def send(self, email: Outgoing) -> None:
         """Send one claimed email, and record what it came to; whatever happens, the claim ends here or is recovered."""
-        attempt = _Attempt(email)
+        progress = _Progress(email)
         try:
             async with self._relays.slot(email.mailbox) as pool:
-                outcomes = await self._attempt(attempt, pool)
-                attempt.ended = True
+                outcomes = await self._try(progress, pool)
+                progress.ended = True
                 if outcomes is not None:
                     # Before another gets the slot: a crash must not leave more unknown than there are connections.
                     await self._shielded(self._finish(email, pool.profile, outcomes))
@@ -91,10 +91,10 @@ class Attempts:
             await self._give_back(email, str(error), _UNROUTED)
         except asyncio.CancelledError:
             # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
-            if attempt.started and not attempt.ended:
+            if progress.started and not progress.ended:
                 outcomes = _all(email, "unknown", "stopped before the answer")
-                await self._shielded(self._finish(email, attempt.started, outcomes))
-            elif not attempt.ended:
+                await self._shielded(self._finish(email, progress.started, outcomes))
+            elif not progress.ended:
                 await self._shielded(self._give_back(email))
             raise
 
@@ -103,19 +103,19 @@ class Attempts:
         while self._writing:
             await asyncio.wait(self._writing)
 
-    async def _attempt(self, attempt: _Attempt, pool: RelayPool) -> Sequence[Outcome] | None:
+    async def _try(self, progress: _Progress, pool: RelayPool) -> Sequence[Outcome] | None:
         """Try once; None if the email was given back, or is another's now."""
-        email = attempt.email
+        email = progress.email
         if self.stopping:
             await self._give_back(email)
             return None
         try:
-            outcomes = await self._hand_over(attempt, pool)
+            outcomes = await self._hand_over(progress, pool)
         except LeaseLost as error:
             _log.warning("an email was taken over by another process", email=str(email.id), reason=str(error))
             return None
         except (TransportError, DatabaseError) as error:
-            if attempt.started:
+            if progress.started:
                 return _all(email, "deferred", str(error))
             if isinstance(error, TransportError):
                 pause = await pool.fails(error)
@@ -127,12 +127,12 @@ class Attempts:
         except Exception as error:  # noqa: BLE001  # a mistake of ours must not leave it without an outcome
             _log.error("an email could not be handled, by a mistake of ours", email=str(email.id), exc_info=error)
             words = f"a mistake of the router's own: {type(error).__name__}"
-            return _all(email, "unknown" if attempt.started else "refused", words)
+            return _all(email, "unknown" if progress.started else "refused", words)
         await pool.works()
         return outcomes
 
-    async def _hand_over(self, attempt: _Attempt, pool: RelayPool) -> Sequence[Outcome]:
-        email = attempt.email
+    async def _hand_over(self, progress: _Progress, pool: RelayPool) -> Sequence[Outcome]:
+        email = progress.email
         if not email.recipients:
             return ()
         try:
@@ -145,7 +145,7 @@ class Attempts:
             profile = pool.profile
             if not await self._starts.add(Start(email.attempt_id, profile.name, profile.on_unknown == "resend")):
                 raise LeaseLost("the claim is not ours any more")
-            attempt.started = profile
+            progress.started = profile
 
         outcomes = await pool.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
         return [replace(outcome, recipient=addresses[outcome.recipient]) for outcome in outcomes]

@@ -32,8 +32,8 @@ def judge(email: Outgoing, outcomes: Sequence[Outcome], max_attempts: int, now: 
     told, next_at = deferred + refused, None
     if unknown:
         status, told = "unknown", unknown
-    elif deferred and email.attempt < max_attempts:
-        status, told, next_at = "pending_send", deferred, now + delay_after(email.attempt, dice)
+    elif deferred and email.attempt_number < max_attempts:
+        status, told, next_at = "pending_send", deferred, now + delay_after(email.attempt_number, dice)
     else:
         status = "sent" if len(outcomes) - len(told) + email.taken else "failed"
     return Result(email.id, email.attempt_id, status, _words(told), tuple(outcomes), next_at, _relay_ids(outcomes))

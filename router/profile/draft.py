@@ -293,8 +293,8 @@ def _check_after(draft: Draft, kind: MailboxKind[Any]) -> None:
     """Check that this kind of mailbox can do what `after` asks for."""
     # Read from the table, since other keys may be wrong; a value that is no `after` at all is told already.
     action = str(draft.table.get("after", "keep")).partition(":")[0]
-    if action in get_args(Action) and action not in kind.can:
-        *others, last = (one for one in get_args(Action) if one in kind.can)
+    if action in get_args(Action) and action not in kind.actions:
+        *others, last = (one for one in get_args(Action) if one in kind.actions)
         able = f"{', '.join(others)} or {last}" if others else last
         draft.wrong(("after",), f'after must be {able}: transport "{kind.name}" cannot do "{action}"')
 

@@ -171,9 +171,9 @@ def _incoming(one: Draft) -> IncomingProfile:
     begins: Start = "all"
     settles = After("keep")
     if isinstance(one.kind, MailboxKind):
-        settles = one.kind.settles
+        settles = one.kind.default_after
         if one.keys.role != "forward":
-            begins = one.kind.begins
+            begins = one.kind.default_start
     return IncomingProfile(
         name=one.name,
         kind=one.kind,

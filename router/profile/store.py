@@ -19,7 +19,7 @@ from router.model import Key
 from router.profile.files import Stamp, certificates, secrets, stamp
 from router.profile.folder import Reading, read_folder
 from router.profile.profiles import Profile, Profiles
-from router.profile.watch import stirs
+from router.profile.watch import changes_of
 
 SECOND_LOOK: Final = 0.4
 """Seconds after which a folder that lost something is read once more."""
@@ -86,7 +86,7 @@ class ProfileStore:
     async def open(cls, folder: Path) -> Self:
         """Read the folder for the first time. Nothing is raised: what is wrong is among the `mistakes`."""
         store = cls(folder)
-        await store._look()
+        await store._read_changes()
         store._untold = Change()  # whoever opens it begins with the profiles as they are
         return store
 
@@ -102,14 +102,14 @@ class ProfileStore:
         A change counts as told when `tell` returns. Where `tell` raises, so does this, and the next `watch` begins with
         telling that change again, together with what has changed since.
         """
-        async with aclosing(stirs(self._folders)) as stirred:
-            async for _ in stirred:
-                _log_change(await self._look())
+        async with aclosing(changes_of(self._folders)) as changes:
+            async for _ in changes:
+                _log_change(await self._read_changes())
                 if self._untold:
                     await tell(self._untold)
                     self._untold = Change()
 
-    async def _look(self) -> Change:
+    async def _read_changes(self) -> Change:
         """Read the folder again if a file has changed, and return what differs; it is also added to what is untold."""
         stamps = await asyncio.to_thread(self._read_stamps, self.profiles)
         clock = asyncio.get_running_loop().time

@@ -18,8 +18,8 @@ _BURST: Final = 800  # milliseconds that a burst of changes may take
 _log = structlog.get_logger(__name__)
 
 
-async def stirs(folders: Callable[[], Awaitable[Collection[Path]]]) -> AsyncGenerator[None, None]:
-    """Yield at once, and then whenever something in these folders may have changed; they are asked for each time."""
+async def changes_of(folders: Callable[[], Awaitable[Collection[Path]]]) -> AsyncGenerator[None, None]:
+    """Yield at once, and then whenever something in `folders()` may have changed."""
     yield
     while True:
         try:

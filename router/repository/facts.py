@@ -63,7 +63,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
         rules={owner_id: Rule(rule) if rule else None for owner_id, rule in found["rules"]},
         decided=DecidedBefore(
             {(source_id, Place(validity, place)) for source_id, validity, place in found["places"]},
-            {(owner_id, key): Disposition(disposition) for owner_id, key, disposition in found["refused"]},
+            {(owner_id, key): Disposition(disposition) for owner_id, key, disposition in found["not_promoted"]},
         ),
     )
 
@@ -164,7 +164,7 @@ def _add_decided(reads: Reads, copies: Sequence[Copy]) -> None:
         [copy.place.id for copy in copies],
     )
     reads.add(
-        "refused",
+        "not_promoted",
         """
         SELECT owner_id, key, disposition FROM router.decision
         WHERE key = ANY($1::bytea[]) AND disposition IN ('ignored', 'held') AND owner_id IS NOT NULL

@@ -140,7 +140,7 @@ async def _begin_sending(
         Outgoing(
             id=email["id"],
             attempt_id=attempts[email["id"]][0],
-            attempt=attempts[email["id"]][1],
+            attempt_number=attempts[email["id"]][1],
             owner_id=email["owner_id"],
             mailbox=email["mailbox"],
             message_id=email["message_id"],

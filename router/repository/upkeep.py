@@ -6,10 +6,10 @@ PIECE = 1000
 """Rows that one piece concerns at most."""
 
 
-async def file_known_ids(database: Database) -> int:
+async def move_known_ids(database: Database) -> int:
     """Move Message-IDs that the CRM made known to where all are looked up; return how many there were in this piece.
 
-    They are found before, too, but by two look-ups. The first email of an id keeps it, for as long as there is that
+    Until it is moved, an id costs a second look-up. The first email of an id keeps it, for as long as there is that
     email.
     """
     async with database.transaction() as connection:
@@ -19,7 +19,7 @@ async def file_known_ids(database: Database) -> int:
                 DELETE FROM router.known_id WHERE id IN (
                     SELECT id FROM router.known_id ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
                 ) RETURNING id, hash, email_id
-            ), filed AS (
+            ), known AS (
                 INSERT INTO router.message_id AS m (hash, email_id)
                 -- Sorted, as everywhere, so that nobody deadlocks.
                 SELECT DISTINCT ON (hash) hash, email_id FROM moved ORDER BY hash, id

@@ -70,13 +70,13 @@ async def test_an_email_is_found_by_its_id_as_soon_as_it_is_committed(
     (first, second) = copies(lease, owner_id, answers)
     await inbox.promote(crm.database, Batch([first], lease), decide_batch)
     assert await _correlated(crm, "1@kunde.test") == offer
-    assert await upkeep.file_known_ids(crm.database) == 2
+    assert await upkeep.move_known_ids(crm.database) == 2
     assert await crm.value("SELECT count(*) FROM router.known_id") == 0
     await inbox.promote(crm.database, Batch([second], lease), decide_batch)
     assert await _correlated(crm, "2@kunde.test") == offer
 
 
-async def test_what_a_router_promotes_is_known_at_once_and_needs_no_filing(crm: Crm) -> None:
+async def test_what_a_router_promotes_is_known_at_once_and_is_not_moved(crm: Crm) -> None:
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
     (first, second) = copies(lease, owner_id, [message(1), message(2, in_reply_to=("1@kunde.test",))])
@@ -86,14 +86,14 @@ async def test_what_a_router_promotes_is_known_at_once_and_needs_no_filing(crm: 
     assert await _correlated(crm, "2@kunde.test") == promoted.email_id
 
 
-async def test_ids_are_filed_while_another_process_files_and_a_thread_is_locked(
+async def test_ids_are_moved_while_another_process_moves_and_a_thread_is_locked(
     crm: Crm, developer: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     owner_id = await crm.owner("ulla@example.com", "all")
     ids = [f"{uuid4()}@example.com" for _ in range(200)]
     for message_id in ids:
         await developer.execute(INSERTED, message_id, owner_id)
-    moved = await asyncio.gather(*(upkeep.file_known_ids(crm.database) for _ in range(4)))
+    moved = await asyncio.gather(*(upkeep.move_known_ids(crm.database) for _ in range(4)))
     assert sum(moved) == 200
     assert await crm.value("SELECT count(*) FROM router.message_id WHERE email_id IS NOT NULL") == 200
 

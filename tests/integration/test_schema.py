@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from router.model import message_id_hash, normalize
 from router.repository.database import Database
-from router.repository.upkeep import file_known_ids
+from router.repository.upkeep import move_known_ids
 
 
 @pytest.fixture
@@ -259,7 +259,7 @@ async def test_a_sent_or_received_email_is_known_by_its_message_id(
 
     async def known(message_id: str) -> UUID | None:
         async with Database(database) as opened:
-            await file_known_ids(opened)
+            await move_known_ids(opened)
         found: UUID | None = await sql.fetchval(
             "SELECT email_id FROM router.message_id WHERE hash = $1", message_id_hash(message_id)
         )

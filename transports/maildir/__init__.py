@@ -21,7 +21,7 @@ INCOMING = MailboxKind(
     settings=MaildirSettings,
     open=MaildirAccount,
     probe=probe_mailbox,
-    can=frozenset(["keep", "seen", "move", "delete"]),
-    begins="all",
-    settles=After("seen"),
+    actions=frozenset(["keep", "seen", "move", "delete"]),
+    default_start="all",
+    default_after=After("seen"),
 )

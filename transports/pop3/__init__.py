@@ -13,8 +13,8 @@ deletions happen, so that settling ends a session, and nothing is settled before
 
 from transports._kinds import MailboxKind
 from transports.pop3.account import Pop3Account
-from transports.pop3.mailbox import CAN
+from transports.pop3.mailbox import ACTIONS
 from transports.pop3.probe import probe_mailbox
 from transports.pop3.settings import Pop3Settings
 
-INCOMING = MailboxKind("pop3", settings=Pop3Settings, open=Pop3Account, probe=probe_mailbox, can=CAN)
+INCOMING = MailboxKind("pop3", settings=Pop3Settings, open=Pop3Account, probe=probe_mailbox, actions=ACTIONS)

@@ -30,7 +30,7 @@ FETCH_MESSAGES = 100
 FETCH_BYTES = 4 << 20
 """What is read in one go at most; a larger message is read alone."""
 
-CAN: frozenset[Action] = frozenset(["keep", "delete"])
+ACTIONS: frozenset[Action] = frozenset(["keep", "delete"])
 
 
 class Pop3Mailbox:
@@ -82,7 +82,7 @@ class Pop3Mailbox:
 
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Delete, or keep: nothing else can be done. Deleted is only what QUIT has confirmed."""
-        impossible = sorted({str(one.after) for one in done if one.after.action not in CAN})
+        impossible = sorted({str(one.after) for one in done if one.after.action not in ACTIONS})
         if impossible:
             raise Permanent(f"POP3 cannot settle mail by {', '.join(impossible)}: only by keep or delete")
         ids = {one.place.id for one in done if one.after.action == "delete" and not one.place.validity}

@@ -130,7 +130,7 @@ def test_t64_what_was_not_promoted_stays_so_in_another_place_though_the_rule_is_
     world: World, disposition: Disposition
 ) -> None:
     again = copy(rule=Rule.ALL)
-    world.facts.decided.refused[OWNER, again.key] = disposition
+    world.facts.decided.not_promoted[OWNER, again.key] = disposition
     decision = decide(again, world.facts)
     assert (decision.disposition, decision.email) == (disposition, None)
     assert "before" in decision.reasons[0]
@@ -138,7 +138,7 @@ def test_t64_what_was_not_promoted_stays_so_in_another_place_though_the_rule_is_
 
 def test_t64_what_one_owner_ignored_another_owners_mailbox_is_not_bound_by(world: World) -> None:
     theirs = copy(rule=Rule.ALL, owner=OTHER_OWNER)
-    world.facts.decided.refused[OWNER, theirs.key] = Disposition.IGNORED
+    world.facts.decided.not_promoted[OWNER, theirs.key] = Disposition.IGNORED
     assert decide(theirs, world.facts).disposition is Disposition.PROMOTED
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router.incoming import forward
-from router.incoming.copies import Addressee, read_messages
+from router.incoming.copies import Delivered, read_messages
 from router.incoming.read import read
 from router.model import Owner, Unreadable, uuid7
 from router.profile import IncomingProfile, load
@@ -35,8 +35,8 @@ def profile(tmp_path: Path) -> IncomingProfile:
 
 
 async def test_a_dead_letter_says_once_that_a_message_could_not_be_fetched(profile: IncomingProfile) -> None:
-    addressee = Addressee(Owner(uuid7(), "ann@in.test"), UNFETCHED, PLACE)
-    (copy,) = await read_messages(Workers(read, limit=30, size=1), [addressee], 1, profile)
+    delivered = Delivered(Owner(uuid7(), "ann@in.test"), UNFETCHED, PLACE)
+    (copy,) = await read_messages(Workers(read, limit=30, size=1), [delivered], 1, profile)
     assert copy.reading == Unreadable(TOLD)
 
 

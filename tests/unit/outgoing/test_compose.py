@@ -19,7 +19,7 @@ TOKEN = "k3m9x2p7"
 BASE = Outgoing(
     id=UUID(int=7),
     attempt_id=UUID(int=8),
-    attempt=1,
+    attempt_number=1,
     owner_id=UUID(int=1),
     mailbox="sales@example.com",
     message_id="7@example.com",

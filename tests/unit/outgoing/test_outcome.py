@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 EMAIL = Outgoing(
     id=uuid4(),
     attempt_id=uuid4(),
-    attempt=1,
+    attempt_number=1,
     owner_id=uuid4(),
     mailbox="ulla@example.com",
     message_id="1@example.com",
@@ -59,9 +59,9 @@ def test_what_an_attempt_comes_to(states: list[str], status: str, words: str | N
 
 
 def test_after_the_last_attempt_what_was_deferred_has_failed() -> None:
-    last = replace(EMAIL, attempt=3, recipients=(A,))
+    last = replace(EMAIL, attempt_number=3, recipients=(A,))
     assert judge(last, [outcome("deferred")], 3, NOW, Random(1)).status == "failed"
-    assert judge(replace(last, attempt=2), [outcome("deferred")], 3, NOW, Random(1)).status == "pending_send"
+    assert judge(replace(last, attempt_number=2), [outcome("deferred")], 3, NOW, Random(1)).status == "pending_send"
 
 
 def test_it_is_sent_if_others_took_it_at_an_earlier_attempt() -> None:

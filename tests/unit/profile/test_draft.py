@@ -106,7 +106,7 @@ def test_a_secret_without_quotes_is_not_told(line: str) -> None:
 def test_a_kind_that_can_do_one_thing_only_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     kind = transports.load("pop3").incoming
     assert isinstance(kind, transports.MailboxKind)
-    kind = dataclasses.replace(kind, can=frozenset({"keep"}))
+    kind = dataclasses.replace(kind, actions=frozenset({"keep"}))
     monkeypatch.setattr("transports.load", lambda name: transports.Transport(name, kind, None))
     (draft,), _ = read("a.toml", b'[incoming.a]\ntransport = "pop3"\nafter = "seen"\n')
     assert 'after must be keep: transport "pop3" cannot do "seen"' in "".join(map(str, draft.mistakes))
