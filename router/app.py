@@ -45,8 +45,8 @@ Watch = Callable[[Health], Awaitable[None]]
 """Looks after something until canceled, and tells its health."""
 
 _STARTS_WITHIN = 30.0  # seconds that a database may be away when we start
-_RECORDING = 3.0  # seconds beyond these in which outcomes are recorded, and relays and listeners closed
 _GRACE = 3.0  # seconds that sends under way have to end; with the database's own, the whole stop is within 8
+_RECORDING = 3.0  # seconds beyond the grace in which outcomes are recorded, and relays and listeners closed
 
 
 @asynccontextmanager
@@ -187,7 +187,7 @@ class Router:
         self._jobs: Supervisor[str] = Supervisor()
         self._heartbeat: Supervisor[str] = Supervisor()
         self._mailboxes = MailboxAssignment(database, parsers, store.profiles, self._process_id, lease)
-        self._sender = Sender(database, store.profiles, self._process_id, lease)
+        self._sender: Sender | None = None
         self._stopping = asyncio.Event()
         self._presence = Presence(database, apart, store, self._process_id, lease)
 
@@ -252,7 +252,8 @@ class Router:
         self._mailboxes.update(profiles)
         self._mailboxes.retry(change.secrets)
         self._jobs.want(self._wanted())
-        self._sender.update(profiles, change.secrets)
+        if self._sender is not None:
+            self._sender.update(profiles, change.secrets)
         self._presence.changed()
 
     async def _send(self) -> None:

@@ -16,7 +16,8 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.incoming.follow import FAULT, Follower, Slots, primary_source
+from router.incoming.follow import FAULT, Follower, primary_source
+from router.incoming.turns import Slots
 from router.model import Owner
 from router.profile import IncomingProfile, Key, Profiles
 from router.repository import processes, sources

@@ -9,7 +9,8 @@ from uuid import uuid4
 import structlog
 
 from router.health import Health
-from router.incoming.follow import Follower, Slots
+from router.incoming.follow import Follower
+from router.incoming.turns import Slots
 from router.profile import IncomingProfile
 from router.repository.database import Database
 from router.repository.sources import Lease

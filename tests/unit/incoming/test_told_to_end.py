@@ -12,9 +12,10 @@ import structlog
 
 from router.errors import DatabaseAway
 from router.health import Health
-from router.incoming.follow import Follower, Slots
+from router.incoming.follow import Follower
 from router.incoming.listener import ListenerIntake
 from router.incoming.read import read
+from router.incoming.turns import Slots
 from router.model import Owner
 from router.profile import IncomingProfile, load
 from router.repository.database import Database

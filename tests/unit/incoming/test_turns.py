@@ -2,7 +2,7 @@
 
 import asyncio
 
-from router.incoming.follow import Pauses, Slots
+from router.incoming.turns import Pauses, Slots
 from transports.base import Temporary, Unauthorized
 
 

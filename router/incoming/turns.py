@@ -1,0 +1,59 @@
+"""Whose turn it is to have a connection, and when a mailbox is tried again."""
+
+import asyncio
+
+from router.backoff import Backoff
+from transports.base import Temporary, Unauthorized
+
+
+class Slots:
+    """The connections of one profile: at most `size` at once, in the order of asking."""
+
+    def __init__(self, size: int) -> None:
+        self._free = asyncio.Semaphore(size)
+        self._waiting = 0
+        self._wanted = asyncio.Event()
+
+    async def __aenter__(self) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        self._waiting += 1
+        self._wanted.set()
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._wanted.clear()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._free.release()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether another mailbox waits for a connection."""
+        return self._waiting > 0
+
+    async def until_wanted(self) -> None:
+        """Return when another mailbox waits for a connection."""
+        await self._wanted.wait()
+
+
+class Pauses:
+    """How long to wait after a failure. A login that was refused is not tried often: that would lock the account."""
+
+    def __init__(self) -> None:
+        self._ordinary = Backoff()
+        self._refused = Backoff(first=60, longest=900)
+
+    def next(self, error: Exception) -> float:
+        """Seconds to wait after one more failure."""
+        if isinstance(error, Unauthorized):
+            return self._refused.next()
+        return self._ordinary.next(error.retry_after if isinstance(error, Temporary) else None)
+
+    def reset(self) -> None:
+        """Begin with the shortest again."""
+        self._ordinary.reset()
+        self._refused.reset()
