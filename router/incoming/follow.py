@@ -19,7 +19,7 @@ from router.incoming.reader import Reader
 from router.incoming.turns import Pauses, Slots
 from router.model import Owner
 from router.profile import IncomingProfile
-from router.repository import sources
+from router.repository import settle, sources
 from router.repository.database import Database
 from router.repository.registry import Source
 from router.repository.sources import Lease
@@ -175,7 +175,7 @@ class Follower:
         """The folders in which something is to be settled: left by a crash, the CRM's since, or due by now."""
         names = {reader.lease.source_id: name for name, reader in self._readers.items()}
         delay = timedelta(days=self._profile.after.days)
-        return [names[source_id] for source_id in await sources.with_unsettled(self._database, list(names), delay)]
+        return [names[source_id] for source_id in await settle.with_unsettled(self._database, list(names), delay)]
 
     async def _wait(self, account: Account) -> bool:
         """Wait for news; False: another mailbox wants the connection, and this one is of no more use."""

@@ -14,7 +14,7 @@ from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
 from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile
-from router.repository import accounts, sources
+from router.repository import accounts, settle, sources
 from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.sources import Lease
@@ -180,7 +180,7 @@ class Reader:
         """Settle what a crash left, what was ignored and became the CRM's by another copy since, and what is due."""
         delay = timedelta(days=self._profile.after.days)
         while self._refusal_to_settle is None:
-            rest = await sources.unsettled(self._database, self.lease.source_id, delay)
+            rest = await settle.unsettled(self._database, self.lease.source_id, delay)
             if not rest:
                 return
             await self._settle(mailbox, rest)
@@ -195,7 +195,7 @@ class Reader:
         except Permanent as error:
             self._refusal_to_settle = error
             return
-        await sources.note_settled(self._database, self.lease.source_id, places)
+        await settle.note_settled(self._database, self.lease.source_id, places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 The way in:
     registry     which row is which source, whatever its profile is called
-    sources      what is read, by which process, up to where; what is still to be settled
+    sources      what is read, by which process, up to where
     accounts     in which account a source's cursor means something
     facts        what is known of a batch of messages, in a fixed number of queries
     batch        what is committed together
     inbox        promote: one batch, one transaction
     write_batch  all that became of a batch, in one statement
     attachments  attachments, and each content once
+    settle       what is still to be settled on the mail server
     reports      what bounces and delays say, written onto the email that they are about
     owners       whose mail is tracked, and in whose name is sent
 

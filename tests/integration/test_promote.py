@@ -39,7 +39,7 @@ from router.model import (
 )
 from router.model.token import new_token
 from router.outgoing.outcome import judge
-from router.repository import inbox, outbox, processes, sources
+from router.repository import inbox, outbox, processes, settle, sources
 from router.repository.batch import Batch
 from router.repository.database import Connection, Database
 from router.repository.registry import Source, register
@@ -172,7 +172,7 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     recording.queries.clear()
     batch = copies(lease, owner_id, [message(1, attachments=(attachment,), tokens=("k3m9x2p7",))])
     await inbox.promote(recording, Batch(batch, lease, Cursor("1:1"), settles=SETTLED), decide_batch)
-    await sources.note_settled(recording, lease.source_id, [Place("1", "1")])
+    await settle.note_settled(recording, lease.source_id, [Place("1", "1")])
     for status in ("draft", "pending_send"):
         await _outgoing(crm, owner_id, status)
     process_id = lease.process_id
@@ -258,8 +258,8 @@ async def test_what_is_to_be_settled_is_found_by_an_index_however_much_is_not_du
         with connection.query_logger(lambda record: queries.append(record.query)):
             lent = Lent(connection)
             for delay, found in ((timedelta(days=14), []), (timedelta(), [Place("1", "1")])):
-                assert await sources.unsettled(lent, lease.source_id, delay) == found
-                assert await sources.with_unsettled(lent, [lease.source_id], delay) == [lease.source_id][: len(found)]
+                assert await settle.unsettled(lent, lease.source_id, delay) == found
+                assert await settle.with_unsettled(lent, [lease.source_id], delay) == [lease.source_id][: len(found)]
         await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
         for query in set(queries):
             await connection.execute("PREPARE due AS " + query)
