@@ -1,7 +1,7 @@
 """CRM email router: mail into the CRM, on the right record, exactly once; and the CRM's mail out.
 
 In. `incoming.mailboxes` finds which mailboxes this process follows; `follow` keeps one connection to each and looks
-into its folders. `reader` lists what is new, fetches it, has `workers` read it (`incoming.read`) and hands it, a batch
+into its folders. `reader` lists what is new, fetches it, has `workers` read it (`read`) and hands it, a batch
 at a time, to `repository.inbox.promote`: one transaction that locks the threads' ids, reads the facts, has `decide`
 judge every copy (its `STEPS`: arrive, dedupe … promote), writes what they became, and moves the cursor. Only then is
 the copy settled on the mail server. `listener` does the same for mail that is handed to us, before it answers 250. Mail

@@ -17,7 +17,6 @@ from router.errors import DatabaseAway, DatabaseError
 from router.health import Health
 from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
-from router.incoming.read import read
 from router.operations.ready import Readiness, sample_queue
 from router.outgoing.sender import Sender
 from router.postgres.disk import watch_disk
@@ -26,6 +25,7 @@ from router.postgres.embedded import EmbeddedServer
 from router.presence import Presence
 from router.profile import IncomingProfile
 from router.profile.store import Change, ProfileStore
+from router.read import read
 from router.repository import processes
 from router.repository.connect import accepts_sessions
 from router.repository.database import Database

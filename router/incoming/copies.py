@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
-from router.incoming.read import read
 from router.model import Copy, Forward, Owner, Predecided, Reading, Rule, Unreadable, uuid7
 from router.profile import IncomingProfile
+from router.read import read
 from router.workers.pool import Fault, Workers
 from transports.base import Part, Place, Received
 

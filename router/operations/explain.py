@@ -11,10 +11,10 @@ from router.decide import decide_batch
 from router.errors import DatabaseError, UnknownName
 from router.incoming.copies import Delivered, make_copy, read_each
 from router.incoming.forward import trust_of
-from router.incoming.read import read
 from router.model import Classification, Decision, Message, Packed, Reading, Rule, Unreadable, Unwrapped, normalize
 from router.parse.headers import raw_text
 from router.profile import IncomingProfile, Profiles
+from router.read import read
 from router.repository import inbox
 from router.repository.database import Database
 from router.repository.owners import approved_owners

@@ -6,10 +6,9 @@ is looked for in an original: what was forwarded to the forwarder is part of it.
 
 from collections.abc import Callable
 
-from router.classify import classify
 from router.model import Message, Original, Unwrapped
 from router.parse.message import parse
-from router.parse.reading import reading_of
+from router.read import read_parsed
 from router.unwrap.attached import find_attached
 from router.unwrap.found import Found
 from router.unwrap.inline import find_inline
@@ -55,7 +54,7 @@ def _read(original: bytes | Message) -> Original:
     message = original if isinstance(original, Message) else parse(original)
     content = b"" if isinstance(original, Message) else original
     # Nobody vouches for it: its sender may have written any Authentication-Results in it.
-    return Original(content, reading_of(message, classify(message)))
+    return Original(content, read_parsed(message))
 
 
 def _guarded(form: Callable[[Message, bytes], Found | None], outer: Message, content: bytes) -> Found | None:

@@ -9,8 +9,8 @@ import pytest
 
 from router import app
 from router.incoming import follow
-from router.incoming.read import read
 from router.profile.store import ProfileStore
+from router.read import read
 from router.repository.database import Database
 from router.workers.pool import Workers
 from tests.servers.dovecot import Dovecot

@@ -13,9 +13,9 @@ import pytest
 
 from router import app
 from router.incoming.follow import Follower
-from router.incoming.read import read
 from router.profile import store as stores
 from router.profile.store import ProfileStore
+from router.read import read
 from router.repository.database import Database
 from router.supervise import Supervisor
 from router.workers.pool import Workers

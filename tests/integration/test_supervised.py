@@ -10,9 +10,9 @@ import pytest
 from router import app, supervise
 from router.incoming.follow import Follower
 from router.incoming.mailboxes import MailboxAssignment
-from router.incoming.read import read
 from router.outgoing.sender import Sender
 from router.profile.store import ProfileStore
+from router.read import read
 from router.repository import processes
 from router.repository.database import Database
 from router.workers.pool import Workers

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from router.incoming.read import read
 from router.model import Reading
+from router.read import read
 
 
 def work(what: str, argument: str) -> tuple[str, int]:

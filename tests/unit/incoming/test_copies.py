@@ -9,9 +9,9 @@ import pytest
 
 from router.incoming import forward
 from router.incoming.copies import Delivered, read_messages
-from router.incoming.read import read
 from router.model import Owner, Unreadable, uuid7
 from router.profile import IncomingProfile, load
+from router.read import read
 from router.repository.database import Database
 from router.workers.pool import Workers
 from transports.base import Place, Received

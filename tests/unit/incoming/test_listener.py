@@ -7,8 +7,8 @@ import pytest
 
 from router.errors import DatabaseAway
 from router.incoming.listener import ListenerIntake
-from router.incoming.read import read
 from router.profile import load
+from router.read import read
 from router.repository.database import Database
 from router.workers.pool import Workers
 from transports import ListenerSettings

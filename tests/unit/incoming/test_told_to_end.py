@@ -14,10 +14,10 @@ from router.errors import DatabaseAway
 from router.health import Health
 from router.incoming.follow import Follower
 from router.incoming.listener import ListenerIntake
-from router.incoming.read import read
 from router.incoming.turns import Slots
 from router.model import Owner
 from router.profile import IncomingProfile, load
+from router.read import read
 from router.repository.database import Database
 from router.repository.sources import Lease
 from router.workers.pool import Workers

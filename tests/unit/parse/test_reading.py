@@ -8,10 +8,10 @@ from dataclasses import asdict
 import pytest
 
 from router.decide import decide
-from router.incoming.read import read
 from router.model import Attachment, Classification, Facts, Mark, Message
 from router.parse import reading as work
 from router.parse.reading import reading_of
+from router.read import read
 from tests.support.build import copy, mail
 
 NOISE = random.Random(1).randbytes(200_000)

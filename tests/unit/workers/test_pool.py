@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from router.incoming.read import read
+from router.read import read
 from router.workers import fork_server
 from router.workers.pool import Fault, Workers
 from tests.support.paths import ROOT
@@ -188,7 +188,7 @@ asyncio.run(main())
 
 
 def test_a_worker_starts_fast_since_it_loads_little() -> None:
-    program = "import router.workers.worker, router.incoming.read, sys; print(*sys.modules)"
+    program = "import router.workers.worker, router.read, sys; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split()

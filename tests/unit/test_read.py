@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from router.decide import decide
-from router.incoming.read import read
 from router.model import Facts
+from router.read import read
 from router.unwrap import Trust, unwrap
 from tests.support.build import copy
 from tests.support.hostile import SHAPES, Shape, sized
