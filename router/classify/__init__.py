@@ -32,7 +32,7 @@ def classify(message: Message, authserv: str | None = None) -> Classification:
         calendar=_guarded(lambda: find_event(message)),
         loop=_guarded(lambda: find_loop(message, headers)),
         verdict=_guarded(lambda: find_verdict(headers, authserv)) if authserv else None,
-        read_id=_guarded(lambda: find_read_id(message, headers)),
+        read_id=None if report else _guarded(lambda: find_read_id(message, headers)),
     )
 
 

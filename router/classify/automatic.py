@@ -3,6 +3,7 @@
 import re
 
 from router.classify.headers import Headers
+from router.classify.report import tells_of_failure
 from router.classify.system import has_empty_return_path, is_mail_system, may_report, submitted_as
 from router.model import Message
 
@@ -83,6 +84,8 @@ def _told_by_sender(message: Message, headers: Headers) -> str | None:
         return "an empty return path"
     if is_mail_system(message, headers):
         return "the sender is a mail system"
+    if tells_of_failure(message, headers):
+        return "a mail system tells that mail did not arrive"
     told = _CLEAR_SUBJECT.match(message.subject) or (
         _LIKELY_SUBJECT.match(message.subject) and _bears_out(message, headers)
     )

@@ -6,6 +6,8 @@ Every expression is meant for one line, or says how far it may reach, so that no
 import re
 from typing import Final
 
+from router.classify.failure_words import NOT_DELIVERED, NOT_YET, REFUSED, either
+
 ADDRESS: Final = r"[^\s<>()\[\]\",;:@]{1,200}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?"
 
 SYSTEMS: Final = frozenset(
@@ -28,6 +30,64 @@ SYSTEMS: Final = frozenset(
 SHARED: Final = frozenset({"postmaster", "no-reply", "noreply"})
 """Mailboxes that mail systems write from, and people, too."""
 
+SYSTEM_LIKE: Final = re.compile(
+    r"(?:mail(?:er)?|smtp|post)[-_.]?(?:daemon|deamon|delivery|administrator|system|gateway|robot)|mail(?:er)?[-_.]?err"
+    r"|(?:non|un)-?deliver"
+)
+"""How else a mail system's mailbox begins, in lower case."""
+
+MACHINES: Final = frozenset(
+    {
+        "admin",
+        "administrator",
+        "antispam",
+        "antivirus",
+        "daemon",
+        "do-not-reply",
+        "do_not_reply",
+        "donotreply",
+        "exchange",
+        "gateway",
+        "mail",
+        "mailadmin",
+        "mailgate",
+        "mailgateway",
+        "mailgw",
+        "mailmaster",
+        "mailserver",
+        "mta",
+        "no_reply",
+        "nobody",
+        "notification",
+        "notifications",
+        "notify",
+        "postoffice",
+        "root",
+        "scanner",
+        "security",
+        "smtp",
+        "spamfilter",
+        "sysadmin",
+        "system",
+        "virusscan",
+    }
+)
+"""Mailboxes of machines: a subject of failure from one of them is a report's."""
+
+MACHINE_NAME: Final = re.compile(
+    either(r"""
+    mail(?:er)?[ _-]?(?:delivery|daemon|administrator|admin|system|server|gateway|router|service) | postmaster
+    system administrator | delivery (?:sub)?system | message (?:transfer|delivery) | mail ?daemon | e-?mail gateway
+    systemadministrator | administrateur syst[èe]me | administrador del sistema | amministratore di sistema
+    administrador do sistema | systeembeheerder | systemadministratör | administrator systemu | správce systému
+    системный администратор | почтовая система | служба доставки | системний адміністратор
+    почтовый сервер | serveur de messagerie | servidor de corre[io]o? | sistema de corre[io]o? | server di posta
+    메일 ?시스템 | 메일 ?서버 | 系统管理员 | 系統管理員 | 邮件系统 | システム管理者 | メールシステム | 시스템 관리자
+"""),
+    re.IGNORECASE,
+)
+"""What mail systems call themselves in From."""
+
 
 FAILED_SUBJECT: Final = re.compile(
     r"\W{0,4}(?:undeliver(?:able|ed)|delivery (?:status|failure|notification|report|has failed|error)"
@@ -37,17 +97,17 @@ FAILED_SUBJECT: Final = re.compile(
     r"|sorry, your message could not|warning: (?:could not send|message .{1,40} delayed)|delayed mail"
     r"|unzustellbar|nicht zustellbar|nicht zugestellt|non remis|[ée]chec de (?:la )?remise|no se puede entregar"
     r"|onbestelbaar|mancato recapito|n[ãa]o entregue|olevererbart|ej levererat|недоставлен|ваше сообщение не доставлено"
-    r"|メールエラー|メール送信エラー|メッセージを配信できません|配信不能|無法傳遞|无法投递|退信|系统退信)",
+    rf"|メール送信エラー|メッセージを配信できません|系统退信)|.{{0,60}}?(?:{NOT_DELIVERED})",
     re.IGNORECASE,
 )
-"""How the subject of a report begins."""
+"""How the subject of a report begins; in languages other than English also what stands in its middle."""
 
 FAILED: Final = re.compile(
     r"undeliver|deliver[^.\n]{0,40}(?:fail|error|problem)|(?:fail|error)[^.\n]{0,40}deliver|failed|failure"
     r"|(?:not|n[\u2019']t|unable to)\s(?:\w+\s){0,3}?(?:be )?(?:deliver|reach|send|sent)|permanent error|fatal error"
     r"|returned (?:mail|message)|delayed|rejected|unknown (?:user|recipient)|user unknown|no such user|error sending"
     r"|mailbox (?:is |exceeds |unavailable|full)|invalid (?:user|address)|duplicated message-id"
-    r"|не доставлен|не может быть доставлен|送信できません|送信に失敗|配信できません|エラー|投稿",
+    rf"|エラー|投稿|{NOT_DELIVERED}|{REFUSED}",
     re.IGNORECASE,
 )
 """That something was not delivered; a mail system that does not say so reports something else."""
@@ -55,7 +115,7 @@ FAILED: Final = re.compile(
 DELAYED: Final = re.compile(
     r"has been delayed|not yet been delivered|warning (?:message )?only|will be retried|still being retried"
     r"|delivery attempts will continue|notification[^\n]{0,20}delay|could not send message for past|delayed mail"
-    r"|message .{1,40} delayed",
+    rf"|message .{{1,40}} delayed|{NOT_YET}",
     re.IGNORECASE,
 )
 """That it may still arrive."""

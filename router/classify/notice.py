@@ -1,10 +1,10 @@
 """Reports in a mail system's own words (`dialects`): who did not get it, with the code and the words for each."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from router.classify.codes import find_code
-from router.classify.dialects import DELAYED, FORWARDED, ORIGINAL, RECIPIENT_LINES, RECIPIENT_WORDS
+from router.classify.dialects import ADDRESS, DELAYED, FAILED, FORWARDED, ORIGINAL, RECIPIENT_LINES, RECIPIENT_WORDS
 from router.classify.status import read_status
 from router.model import RecipientReport, ReportKind, normalize
 from router.parse.text import clean_line
@@ -14,6 +14,15 @@ _MOST_LINES = 500
 _MOST_WORDS = 1_000
 _LONGEST_LINE = 500
 _SPACES = re.compile(r"\s+")
+# Chinese, Japanese and Korean words stand right beside an address.
+_BETWEEN = re.compile(r"[\s<>()\[\]\",;:'*|=\u2010-\u206f\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]")
+_LONE = re.compile(ADDRESS)
+_ID_LINE = re.compile(r"\b(?:message|queue|mail|content)?[ -]?id\b", re.IGNORECASE)
+_HELPERS = re.compile(
+    r"(?:post-?master|mailer-daemon|abuse|no-?reply|root|admin\w{0,20}|info\w{0,20}|(?:help|support|soporte|service|servizio"
+    r"|assist|ayuda|ajuda|aide|aiuto|hilfe|hjelp|hjälp|apua|pomoc|kontakt|contact|suporte|поддержка)[\w.-]{0,30})@",
+    re.IGNORECASE,
+)
 _STATUS_FIELD = re.compile(r"^(?:final|original)-recipient\s*:", re.IGNORECASE | re.MULTILINE)
 
 
@@ -66,6 +75,32 @@ def read_notice(
             )
         )
     return tuple(reports)
+
+
+def read_lone(text: str, subject: str, ours: frozenset[str]) -> tuple[RecipientReport, ...]:
+    """Read the addresses that the words of a report name anywhere: the only one, or those that a failure stands beside.
+
+    Not `ours`, nor those of people who help.
+    """
+    notice, _ = split_notice(text)
+    lines: dict[str, str] = {}
+    for line in notice.split("\n")[:_MOST_LINES]:
+        if _ID_LINE.search(line[:_LONGEST_LINE]):
+            continue
+        for word in _BETWEEN.split(line[:_LONGEST_LINE]):
+            if _LONE.fullmatch(word.rstrip(".")) and not _HELPERS.match(word):
+                lines.setdefault(normalize(word.rstrip(".")), line)
+    named = {address: line for address, line in lines.items() if address not in ours}
+    if len(named) > 1:
+        named = {address: line for address, line in named.items() if FAILED.search(line) or find_code(line)}
+    return tuple(replace(read_nameless(text, subject), address=address) for address in named)
+
+
+def read_nameless(text: str, subject: str) -> RecipientReport:
+    """Read what became of a recipient whom the report does not name."""
+    notice, _ = split_notice(text)
+    kind: ReportKind = "delay" if DELAYED.search(subject) or DELAYED.search(notice) else "bounce"
+    return RecipientReport("", kind, find_code(notice), _SPACES.sub(" ", clean_line(notice)).strip()[:_MOST_WORDS])
 
 
 def _told_of(notice: str, ours: frozenset[str]) -> dict[str, _Told]:

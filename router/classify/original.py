@@ -55,6 +55,12 @@ def recipients_of_part(content: bytes) -> list[str]:
     ]
 
 
+def sender_of_part(content: bytes) -> str:
+    """Who sent the mail in a part; empty if it does not say so."""
+    written = headers_of_part(content).get("from", [b""])[0]
+    return next((normalize(address) for _, address in read_addresses(written)[0] if "@" in address), "")
+
+
 def subject_of_part(content: bytes) -> str:
     """The subject of the mail in a part."""
     fields = headers_of_part(content)

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from router.classify.codes import choose_code, is_vague
+from router.classify.codes import choose_code, find_code, is_vague
 from router.classify.complaint import read_complaint, read_own_form
 from router.classify.dialects import FAILED, FAILED_SUBJECT, NO_REPORT
 from router.classify.headers import Headers
-from router.classify.notice import read_notice, split_notice
+from router.classify.notice import read_lone, read_nameless, read_notice, split_notice
 from router.classify.notification import read_notification
 from router.classify.original import (
     ids_of_part,
@@ -22,8 +22,9 @@ from router.classify.original import (
     subject_of_part,
     tokens_of_text,
 )
+from router.classify.rejection import read_rejection
 from router.classify.status import read_status
-from router.classify.system import is_mail_system, may_report
+from router.classify.system import is_mail_system, is_surely_system, may_report
 from router.model import Message, RecipientReport, Report, ReportKind, normalize
 from router.parse.addresses import read_addresses
 from router.parse.charset import decode
@@ -44,7 +45,9 @@ def find_report(message: Message, headers: Headers) -> Report | None:
         return _about(complained, message)
     if not may_report(message, headers):
         return None
-    return _standard(message, headers) or (_in_words(message, headers) if _may_be_notice(message, headers) else None)
+    if report := _standard(message, headers):
+        return report
+    return _in_words(message, headers) if may_be_notice(message, headers) else None
 
 
 def _standard(message: Message, headers: Headers) -> Report | None:
@@ -56,7 +59,9 @@ def _standard(message: Message, headers: Headers) -> Report | None:
         if recipients:
             return _about(recipients, message, ids)
     recipients = tuple(one for part in _parts(message, _STATUS_PARTS) for one in read_status(part))
-    return _about(_with_words(_named(recipients, message), message), message) if recipients else None
+    if recipients := recipients or read_rejection(message):
+        return _about(_with_words(_named(recipients, message), message), message)
+    return None
 
 
 def _named(recipients: _Recipients, message: Message) -> _Recipients:
@@ -72,7 +77,8 @@ def _named(recipients: _Recipients, message: Message) -> _Recipients:
     return tuple(one if one.address else replace(one, address=address) for one in recipients)
 
 
-def _may_be_notice(message: Message, headers: Headers) -> bool:
+def may_be_notice(message: Message, headers: Headers) -> bool:
+    """Whether a mail system may tell in it, in words of its own, what became of mail."""
     if NO_REPORT.match(message.subject):
         return False
     media_type, parameters = headers.parameters("content-type")
@@ -85,19 +91,51 @@ def _may_be_notice(message: Message, headers: Headers) -> bool:
     )
 
 
+def tells_of_failure(message: Message, headers: Headers) -> bool:
+    """Whether a mail system tells that mail did not arrive, whether it says whose or not."""
+    if not (may_report(message, headers) and may_be_notice(message, headers)):
+        return False
+    text = _text(message)
+    return _says_failed(message, text) and _is_sure(message, headers, text)
+
+
+def _is_sure(message: Message, headers: Headers, text: str) -> bool:
+    """Whether it is about mail, and not about a parcel that a shop could not deliver."""
+    notice, copy = split_notice(text)
+    return (
+        is_surely_system(message, headers)
+        or bool(copy)
+        or "." in find_code(notice)
+        or any(is_original(part) for part in message.attachments)
+    )
+
+
+def _says_failed(message: Message, text: str) -> bool:
+    notice = split_notice(text)[0]
+    return FAILED.search(message.subject) is not None or FAILED.search(notice) is not None or "." in find_code(notice)
+
+
 def _in_words(message: Message, headers: Headers) -> Report | None:
     text = _text(message)
-    if not (FAILED.search(message.subject) or FAILED.search(split_notice(text)[0])):
+    if not _says_failed(message, text):
         return None
-    recipients = _from_words(message, headers, text)
-    if recipients:
+    if recipients := _from_words(message, headers, text):
         return _about(recipients, message)
     for attachment in filter(is_original, message.attachments):  # a report that was passed on as another one
         inner = parse(attachment.content)
         if report := _standard(inner, Headers(inner.headers)):
             return report
-    recipients = _guessed(message, text)
-    return _about(recipients, message) if recipients else None
+    if recipients := _guessed(message, text):
+        return _about(recipients, message)
+    return _vaguely(message, text) if _is_sure(message, headers, text) else None
+
+
+def _vaguely(message: Message, text: str) -> Report | None:
+    if recipients := read_lone(text, message.subject, _senders(message)):
+        return _about(recipients, message)
+    # Nobody is named, or a row of asterisks: of an email to one recipient it is known all the same.
+    report = _about((read_nameless(text, message.subject),), message)
+    return report if report.message_ids or report.tokens else None
 
 
 def _parts(message: Message, media_types: Iterable[str]) -> list[bytes]:

@@ -98,6 +98,11 @@ def _recipient(fields: Fields, name: str) -> tuple[str, str]:
     return _address(_COMMENT.sub(" ", written)), _address(expanded[1]) if expanded else ""
 
 
+def read_recipient(fields: Fields, name: str) -> str:
+    """Read the recipient that a field of a report names; empty if that is no mail address."""
+    return _recipient(fields, name)[0]
+
+
 def _address(written: str) -> str:
     address = written.rpartition(";")[2].strip(" <>\"'")
     return normalize(address)[:320] if _ADDRESS.fullmatch(address) else ""

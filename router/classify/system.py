@@ -2,8 +2,9 @@
 
 import re
 
-from router.classify.dialects import SHARED, SYSTEMS
+from router.classify.dialects import FAILED_SUBJECT, MACHINE_NAME, MACHINES, SHARED, SYSTEM_LIKE, SYSTEMS
 from router.classify.headers import Headers
+from router.classify.original import is_original, sender_of_part
 from router.model import Message
 from router.parse.subject import is_answer, is_forward
 
@@ -46,7 +47,11 @@ def is_passed_on(message: Message, headers: Headers) -> bool:
 def is_mail_system(message: Message, headers: Headers) -> bool:
     """Whether the sender's address is one that only mail systems write from, or that they do from here."""
     mailbox = _mailbox(message.sender)
-    return mailbox in SYSTEMS or (mailbox in SHARED and has_empty_return_path(message, headers))
+    return (
+        mailbox in SYSTEMS
+        or SYSTEM_LIKE.match(mailbox) is not None
+        or (mailbox in SHARED and has_empty_return_path(message, headers))
+    )
 
 
 def may_report(message: Message, headers: Headers) -> bool:
@@ -62,7 +67,7 @@ def may_report(message: Message, headers: Headers) -> bool:
         return True
     if is_forward(message.subject) or is_answer(message.subject):
         return False
-    return media_type == "multipart/report" or _sent_by_machine(message, headers)
+    return media_type == "multipart/report" or is_machine(message, headers) or _returns_mail(message)
 
 
 def _sent_by_system(message: Message, headers: Headers) -> bool:
@@ -75,8 +80,35 @@ def _sent_by_system(message: Message, headers: Headers) -> bool:
     )
 
 
-def _sent_by_machine(message: Message, headers: Headers) -> bool:
-    return _mailbox(message.sender) in SHARED or any(name in headers for name in _HEADERS)
+def is_surely_system(message: Message, headers: Headers) -> bool:
+    """Whether nobody but a mail system can have sent it, or it calls itself one."""
+    author = next(iter(message.of("from")), None)
+    return (
+        _sent_by_system(message, headers)
+        or _mailbox(message.sender) == "postmaster"
+        or (author is not None and MACHINE_NAME.match(author.name) is not None)
+    )
+
+
+def is_machine(message: Message, headers: Headers) -> bool:
+    """Whether the sender may be a mail system, by its address, its name, or what else only machines write."""
+    mailbox, author = _mailbox(message.sender), next(iter(message.of("from")), None)
+    return (
+        mailbox in SHARED | MACHINES
+        or (author is not None and MACHINE_NAME.match(author.name) is not None)
+        or any(name in headers for name in _HEADERS)
+    )
+
+
+def _returns_mail(message: Message) -> bool:
+    """Whether it begins a thread with a subject of failure, and gives mail back to who sent that.
+
+    Some gateways do so in the name of the recipient.
+    """
+    if message.thread_ids or not FAILED_SUBJECT.match(message.subject):
+        return False
+    recipients = {mention.address for mention in message.of("to")}
+    return any(sender_of_part(part.content) in recipients for part in message.attachments if is_original(part))
 
 
 def _mailbox(sender: str | None) -> str:
