@@ -2,9 +2,12 @@
 
 import binascii
 import re
+from collections.abc import Mapping
 from itertools import islice
+from typing import Final
 
 from router.model import Attachment
+from router.parse.cms import is_signed_data
 from router.parse.text import clean
 
 _MOST_LINES = 100_000  # that are joined; the rest of a text is left as it is
@@ -17,6 +20,16 @@ _CALENDAR_LINE = re.compile(
     r"^(SUMMARY|LOCATION|DESCRIPTION)(?:;[^:\n]{0,1000})?:([^\r\n]*)", re.MULTILINE | re.IGNORECASE
 )
 _ESCAPE = re.compile(r"\\([nN,;\\])")
+
+
+SMIME: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+UNREAD: Final[Mapping[str, str]] = {
+    "smime-encrypted": "the text is encrypted (S/MIME): only who has the recipient's key can read it",
+    "pgp-encrypted": "the text is encrypted (OpenPGP): only who has the recipient's key can read it",
+    "smime-signed": "the text is signed in a form that could not be opened (S/MIME): it is in the attachment",
+    "tnef": "the text is in winmail.dat, which only Outlook opens: have the sender write HTML or plain text",
+}
+"""Why a message of this kind shows no text, by its flag."""
 
 
 def unflow(text: str, *, delsp: bool) -> str:
@@ -109,8 +122,10 @@ def flag_of(attachment: Attachment, parameters: dict[str, str]) -> str | None:
     media_type, name = attachment.media_type, attachment.filename.lower()
     if media_type in {"application/ms-tnef", "application/vnd.ms-tnef"} or name == "winmail.dat":
         return "tnef"
-    if media_type in {"application/pkcs7-mime", "application/x-pkcs7-mime"}:
-        return "smime-signed" if "signed" in parameters.get("smime-type", "").lower() else "smime-encrypted"
+    if media_type in SMIME:
+        kind = parameters.get("smime-type", "").lower()
+        signed = "signed" in kind or (not kind and is_signed_data(attachment.content))
+        return "smime-signed" if signed else "smime-encrypted"
     if media_type in {"application/pkcs7-signature", "application/x-pkcs7-signature"}:
         return "smime-signed"
     return {"application/pgp-encrypted": "pgp-encrypted", "application/pgp-signature": "pgp-signed"}.get(media_type)

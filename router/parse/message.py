@@ -12,10 +12,11 @@ from router.html.text import html_to_text
 from router.model import Attachment, Mention, Message, Role
 from router.model.token import find_tokens, untag
 from router.parse.addresses import read_addresses
-from router.parse.bodies import calendar_text, flag_of, protection, take_uuencoded, unflow
+from router.parse.bodies import SMIME, UNREAD, calendar_text, flag_of, protection, take_uuencoded, unflow
 from router.parse.body import LONGEST as LONGEST_BODY
 from router.parse.body import Shown
 from router.parse.charset import codec_of, decode, to_utf8
+from router.parse.cms import is_signed_data, signed_content
 from router.parse.headers import (
     Fields,
     decode_words,
@@ -50,6 +51,7 @@ _LONGEST_RAW = 10_000
 _MOST_FIELDS = 100
 _UNNAMED = re.compile(r"<[^<>]*>")
 _MOST_CLAIMS = 8
+_MOST_OPENED = 4
 _MESSAGES = frozenset({"message/rfc822", "message/global"})
 _MOST_TOKENS = 32
 _DELIVERED = ("delivered-to", "x-original-to", "envelope-to")
@@ -90,6 +92,7 @@ class _Reader:
         self.charset: str | None = None  # the first that a text names: headers without one are likely in it, too
         self.raw: dict[str, str] = {}
         self.tokens: list[str] = []
+        self.opened = 0  # signatures
 
     def guard(self, what: str, read: Callable[[], _T], otherwise: _T) -> _T:
         try:
@@ -215,6 +218,16 @@ class _Reader:
             self.shown.add(part, read(part, content, number), len(content))
         else:
             self.attach(_attachment(part, content, name, number, inline=disposition == "inline"), part)
+            self.open_signed(part, content)
+
+    def open_signed(self, part: Part, content: bytes) -> None:
+        """Read the parts of what is signed where the signature is around it. It is kept as an attachment, too."""
+        if part.media_type not in SMIME or not is_signed_data(content) or self.opened == _MOST_OPENED:
+            return
+        self.opened += 1
+        inner = signed_content(content)
+        if inner is not None:
+            self.read_parts(read_part(inner))
 
     def attach(self, attachment: Attachment, part: Part) -> None:
         self.attachments.append(attachment)
@@ -236,10 +249,12 @@ class _Reader:
         return text
 
     def make_text(self) -> None:
-        """Make a text of the HTML or else of the calendar, where there is no plain one."""
+        """Make a text of the HTML or else of the calendar, where there is no plain one; or say why there is none."""
         self.text, self.html = self.shown.text, self.shown.html
         if self.text and not self.text.isspace():
             return
+        if self.html is None:
+            self.defects += [UNREAD[flag] for flag in dict.fromkeys(self.flags) if flag in UNREAD]
         if self.html is not None and (made := html_to_text(self.html)):
             self.text, self.text_from = made, "html"
             if len(self.html) > LONGEST_HTML:
