@@ -6,7 +6,8 @@ from router.classify.original import headers_of_part, is_original, recipients_of
 from router.classify.status import read_feedback
 from router.model import Message, RecipientReport, normalize
 from router.parse.addresses import read_addresses
-from router.parse.subject import is_answer, is_forward
+from router.parse.forwarded import is_forward
+from router.parse.subject import is_answer
 
 _FEEDBACK_PARTS = frozenset({"message/feedback-report"})
 # Microsoft's (JMRP): no feedback report, but the mail, with a header that names who complains, below such a subject.
@@ -28,7 +29,7 @@ def read_complaint(message: Message) -> tuple[RecipientReport, ...]:
 
 def read_own_form(message: Message) -> tuple[RecipientReport, ...]:
     """Read a complaint in Microsoft's own form; nothing where it is none, or a person passes one on."""
-    if is_forward(message.subject) or is_answer(message.subject):
+    if is_forward(message) or is_answer(message.subject):
         return ()
     for part in filter(is_original, message.attachments):
         if written := headers_of_part(part.content).get(_COMPLAINER):

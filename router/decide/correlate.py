@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from router.decide.state import State
 from router.model import Copy, Facts, Message, Method, ThreadEmail
-from router.parse.subject import is_forward
+from router.parse.subject import MESSAGES, is_forward, may_forward
 
 NEW_ON_THREAD = "new-on-thread"
 
@@ -21,7 +21,7 @@ def correlate(state: State, facts: Facts) -> State:
     message = state.copy.message
     if state.correlated is not None:
         return state  # by `reported`
-    if is_forward(message.subject):
+    if _is_forward(state.copy):
         return _suggest(state, facts)
     for method, email in _named_by_ids(state.copy, facts):
         state = state.answering(email, method, f"answers a CRM email, by {method}")
@@ -31,6 +31,16 @@ def correlate(state: State, facts: Facts) -> State:
     for email in _claimed(state, facts):
         return state.answering(email, "private-header", "answers a CRM email, by private-header")
     return _by_token(state, facts)
+
+
+def _is_forward(copy: Copy) -> bool:
+    """Whether the subject says that it is a forward, or may say so and the text or an attachment does."""
+    subject = copy.message.subject
+    if is_forward(subject) or not may_forward(subject):
+        return is_forward(subject)
+    return any(mark.kind == "forward" for mark in copy.text_marks) or any(
+        one.media_type in MESSAGES for one in copy.attachments
+    )
 
 
 def _named_by_ids(copy: Copy, facts: Facts) -> Iterator[tuple[Method, ThreadEmail]]:

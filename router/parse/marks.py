@@ -61,7 +61,7 @@ def find_marks(text: str, *, forwarded: bool = False) -> tuple[Mark, ...]:
     `forwarded`: the subject says so; then the quote at the end is what was forwarded, as Outlook and Apple Mail write.
     """
     written = text[:LONGEST].split("\n")
-    lines = text[:LONGEST].replace("İ", "i").lower().split("\n")  # in lower case İ would be two characters
+    lines = _lower(text)
     quoted = [_QUOTED.match(line) is not None for line in written]
     kinds: list[Kind | None] = [None] * len(lines)
     number = 0
@@ -72,6 +72,18 @@ def find_marks(text: str, *, forwarded: bool = False) -> tuple[Mark, ...]:
     if forwarded and marks and marks[-1].kind == "quote" and not text[marks[-1].end : LONGEST].strip():
         marks[-1] = marks[-1]._replace(kind="forward")
     return tuple(marks)[:_MOST]
+
+
+def forwards(text: str) -> bool:
+    """Whether a text, whose lines end with LF, holds forwarded mail: a line that says so, or headers in words."""
+    lines = _lower(text)
+    return any(
+        _FORWARDED.match(line) or _ORIGINAL.match(line) or _is_header_block(lines, at) for at, line in enumerate(lines)
+    )
+
+
+def _lower(text: str) -> list[str]:
+    return text[:LONGEST].replace("İ", "i").lower().split("\n")  # in lower case İ would be two characters
 
 
 def _mark(lines: Sequence[str], quoted: Sequence[bool], kinds: list[Kind | None], number: int) -> int:

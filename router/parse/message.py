@@ -29,6 +29,7 @@ from router.parse.headers import (
     unfold,
 )
 from router.parse.structure import Part, leaves, read_part
+from router.parse.subject import MESSAGES
 from router.parse.text import clean, clean_line, safe_filename
 from router.parse.transfer import UNNAMED, decode_body
 
@@ -52,7 +53,6 @@ _MOST_FIELDS = 100
 _UNNAMED = re.compile(r"<[^<>]*>")
 _MOST_CLAIMS = 8
 _MOST_OPENED = 4
-_MESSAGES = frozenset({"message/rfc822", "message/global"})
 _MOST_TOKENS = 32
 _DELIVERED = ("delivered-to", "x-original-to", "envelope-to")
 _READ = frozenset(
@@ -321,7 +321,7 @@ def _name_of_message(content: bytes) -> str | None:
 
 def _attachment(part: Part, content: bytes, name: str | None, number: int, *, inline: bool) -> Attachment:
     extension = _EXTENSIONS(part.media_type) or ""
-    if not name and part.media_type in _MESSAGES:
+    if not name and part.media_type in MESSAGES:
         name = _name_of_message(content)
     original = clean(name) if name else None
     filename = safe_filename(name or "") or f"part-{number}{extension}"

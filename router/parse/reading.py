@@ -8,8 +8,8 @@ import zlib
 from dataclasses import replace
 
 from router.model import Attachment, Classification, Message, Packed, Reading
+from router.parse.forwarded import is_forward
 from router.parse.marks import find_marks
-from router.parse.subject import is_forward
 
 _SAMPLE = 4_096  # bytes
 
@@ -20,7 +20,7 @@ def reading_of(message: Message, classification: Classification) -> Reading:
         replace(message, attachments=()),
         classification,
         message.key,
-        find_marks(message.text or "", forwarded=is_forward(message.subject)),
+        find_marks(message.text or "", forwarded=is_forward(message)),
         tuple(_packed(attachment) for attachment in message.attachments),
     )
 

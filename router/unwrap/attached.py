@@ -2,12 +2,12 @@
 
 from router.model import Attachment, Message
 from router.parse.headers import read_fields
+from router.parse.subject import MESSAGES
 from router.unwrap.found import Found
 
 MOST = 100
 """Originals in one mail: no honest forward has more."""
 
-_MESSAGES = frozenset({"message/rfc822", "message/global"})
 _MOST_HEADER_BYTES = 65_536
 
 
@@ -27,7 +27,7 @@ def messages_of(outer: Message) -> tuple[bytes, ...]:
 
 
 def _is_message(attachment: Attachment) -> bool:
-    if attachment.media_type in _MESSAGES:
+    if attachment.media_type in MESSAGES:
         return bool(attachment.content.strip())
     # Some programs know the file name only, and send it as application/octet-stream.
     if not attachment.filename.lower().endswith(".eml"):

@@ -15,6 +15,7 @@ from router.model import Mention, Message
 from router.model.token import find_tokens
 from router.parse.addresses import read_addresses
 from router.parse.mark_words import FORWARDED, WROTE
+from router.parse.subject import may_forward
 from router.parse.text import clean_line
 from router.unwrap.found import Found
 from router.unwrap.inline_words import BEGINS, FIELDS, FORWARD_PREFIX, Field, either, words_of
@@ -63,7 +64,9 @@ def read_inline(text: str, subject: str, zone: tzinfo | None) -> Message | None:
     """Read the uppermost forwarded mail of a text, lines ending with LF. `zone` is the forwarder's."""
     text = text.replace("\xa0", " ").replace("\ufeff", "")
     prefix = _PREFIX.match(subject)
-    read = _headed(text, is_forward=prefix is not None) or (_attributed(text) if prefix else None)
+    read = _headed(text, is_forward=prefix is not None) or (
+        _attributed(text) if prefix and not may_forward(subject) else None
+    )
     if read is None:
         return None
     fields, body = read

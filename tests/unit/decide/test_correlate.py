@@ -168,9 +168,7 @@ def test_t29_somebody_new_answers_by_header_and_is_flagged(world: World) -> None
     assert "ann@client.example" in {party.address for party in decision.parties}
 
 
-@pytest.mark.parametrize(
-    "prefix", ["FW:", "Fwd:", "WG:", "TR:", "RV:", "Doorst:", "[list] Fwd: Re:", "=?utf-8?q?Fwd:?="]
-)
+@pytest.mark.parametrize("prefix", ["FW:", "Fwd:", "WG:", "RV:", "Doorst:", "[list] Fwd: Re:", "=?utf-8?q?Fwd:?="])
 def test_t30_a_forward_is_no_answer_but_suggests(world: World, prefix: str) -> None:
     parent = world.email("offer@example.com", TOKEN)
     raw = mail(
@@ -188,6 +186,29 @@ def test_the_subject_says_whether_the_mail_below_was_forwarded(world: World, sub
     body = "See below.\r\n\r\nFrom: Ann <ann@client.example>\r\nSent: Monday\r\nSubject: Offer\r\n\r\nHello\r\n"
     email = promoted(world, mail(body, subject=subject))
     assert [mark.kind for mark in email.text_marks] == [kind]
+
+
+BLOCKS = (
+    "From: Bob <bob@client.example>\r\nSent: Monday\r\nTo: Ann\r\nSubject: Offer\r\n\r\nHello",
+    "---------- Forwarded message ---------\r\nFrom: Bob <bob@client.example>\r\n\r\nHello",
+    "Da: Bob <bob@client.example>\r\nInviato: lunedì\r\nA: Ann\r\nOggetto: Offerta\r\n\r\nCiao",
+    "-----Message d'origine-----\r\nDe : Bob\r\n\r\nBonjour",
+)
+
+
+@pytest.mark.parametrize("subject", ["I: Offer", "PD: Offer", "TR: Offer", "[list] i: offer", "TR[2]: Offer"])
+def test_t30_a_short_beginning_is_a_forward_only_where_the_text_forwards_something(world: World, subject: str) -> None:
+    parent = world.email("offer@example.com")
+    for body in ("Hello", "Yes.\r\n\r\nOn 1 Feb 2016, Ann wrote:\r\n> Hello", "> Hello\r\n\r\nYes"):
+        answer = promoted(world, mail(body, subject=subject, in_reply_to="<offer@example.com>"))
+        assert answer.correlated_id == parent.id
+    for block in BLOCKS:
+        body = f"See below.\r\n\r\n{block}"
+        raw = mail(body, subject=subject, in_reply_to="<offer@example.com>", content_type="text/plain; charset=utf-8")
+        assert promoted(world, raw).correlated_id is None
+    attached = "--x\r\nContent-Type: message/rfc822\r\n\r\nSubject: Offer\r\n\r\nHello\r\n--x--\r\n"
+    raw = mail(attached, subject=subject, in_reply_to="<offer@example.com>", content_type="multipart/mixed; boundary=x")
+    assert promoted(world, raw).correlated_id is None
 
 
 @pytest.mark.parametrize("subject", ["Re: Fwd: Offer", "AW: WG: Offer", "Trip", "Ideas: a forward", "Forward march"])

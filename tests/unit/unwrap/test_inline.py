@@ -139,3 +139,12 @@ def test_t89_files_of_the_forward_are_the_originals() -> None:
 )
 def test_hostile_texts_hold_none(text: str) -> None:
     assert read_inline(text, "Fwd: x", UTC) is None
+
+
+@pytest.mark.parametrize("prefix", ["I:", "PD:", "TR:"])
+def test_a_subject_that_begins_so_by_chance_makes_no_forward_of_an_answer(prefix: str) -> None:
+    answer = 'Yes.\n\nOn 28/10/2021 12:46, "John Doe" <john@client.example> wrote:\n> Hello?\n'
+    assert read_inline(answer, f"{prefix} Offer", None) is None
+    assert read_inline(answer, "Fwd: Offer", None) is not None
+    block = "From: John Doe <john@client.example>\nDate: 28/10/2021\nSubject: Offer\n\nHello\n"
+    assert read_inline(block, f"{prefix} Offer", None) is not None
