@@ -240,7 +240,7 @@ async def test_a_further_owner_of_a_message_costs_no_more_than_the_first(crm: Cr
     for number in range(4):
         owner_id = await crm.owner(f"owner{number}@example.com", "all")
         lease = await crm.source(owner_id, f"owner{number}@example.com")
-        await promote_batch(recording, Batch(copies(lease, owner_id, [message(1)]), lease))
+        await Promoter(recording).promote(Batch(copies(lease, owner_id, [message(1)]), lease))
         rows = await crm.rows("SELECT owner_id, xmin::text FROM crm.receipt ORDER BY received_at, owner_id")
         now = {(row["owner_id"], row["xmin"]) for row in rows}
         assert len(now) == number + 1

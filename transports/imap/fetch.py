@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from transports.base import Listed, Part, Place, Received
+from transports.base import Listed, Part, Place, Received, Temporary
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import fetched, internal_date, number, searched
 from transports.imap.encode import uid_set
 from transports.imap.position import is_valid
+from transports.imap.reply import Reply
 
 
 async def search(imap: ImapConnection, *criteria: str) -> Sequence[int]:
@@ -31,38 +32,39 @@ async def describe(imap: ImapConnection, uids: Sequence[int], validity: str) -> 
     missing = await _present_among(imap, [uid for uid in uids if uid not in found])
     if missing and reply.passing and reply.code != "SERVERBUG":
         raise reply.refusal(f"{imap.peer} refuses FETCH")
-    # What is there but cannot be described must be listed all the same: fetching it will tell its fault.
-    found |= {uid: Listed(Place(validity, str(uid)), 0, datetime.now(UTC)) for uid in missing}
+    if len(uids) > 1:
+        for uid in missing:
+            found |= {uid_of(listed.place): listed for listed in await describe(imap, [uid], validity)}
+        if missing and not any(listed.size for listed in found.values()):
+            raise Temporary(f"{imap.peer} describes none of {len(missing)} messages: {reply.words or reply.result}")
+    else:
+        # What is there but cannot be described must be listed all the same: fetching it will tell its fault.
+        found |= {uid: Listed(Place(validity, str(uid)), 0, datetime.now(UTC)) for uid in missing}
     return [found[uid] for uid in uids if uid in found]
 
 
-async def contents(imap: ImapConnection, group: Sequence[Listed], part: Part) -> dict[int, Received]:
-    """Fetch what is there of the group, by UID. Under another UIDVALIDITY these are other messages: none is returned.
+async def contents(imap: ImapConnection, group: Sequence[Listed], part: Part) -> dict[int, Received | Reply]:
+    """Fetch what is there of the group, by UID: each message, or the reply with which the server kept it back.
 
-    A content shorter than RFC822.SIZE is no fault: on some servers (Exchange) that is only an estimate. A literal is
-    whole, since the rest of one that was announced too short would be no IMAP, and end the connection.
+    Under another UIDVALIDITY these are other messages: none is returned. A content shorter than RFC822.SIZE is no
+    fault: on some servers (Exchange) that is only an estimate. A literal is whole, since the rest of one that was
+    announced too short would be no IMAP, and end the connection.
     """
     wanted = {uid_of(one.place): one for one in group if is_valid(one.place, imap.known.validity)}
     if not wanted:
         return {}
     item = "BODY[]" if part == "whole" else "BODY[HEADER]"
     reply = await imap.run("FETCH", uid_set(wanted), f"(UID {item.replace('[', '.PEEK[')})", uid=True)
-    copies: dict[int, Received] = {}
+    found: dict[int, Received | Reply] = {}
     for response in reply.data:
         attributes = fetched(response) or {}
         uid, content = number(attributes.get(b"UID")), attributes.get(item.encode())
         if uid is not None and isinstance(content, bytes) and (one := wanted.get(uid)):
-            copies[uid] = Received(one.place, content, one.received_at)
-    missing = [uid for uid in wanted if uid not in copies]
-    if missing and reply.passing and reply.code != "SERVERBUG":
-        raise reply.refusal(f"{imap.peer} refuses FETCH")
-    # Gone, or unreadable: one that cannot be read spoils no other, so each is asked for alone.
-    for unread in await _present_among(imap, missing):
-        if len(wanted) > 1:
-            copies |= await contents(imap, [wanted[unread]], part)
-        else:
-            copies[unread] = faulty(wanted[unread].place, reply.words)
-    return copies
+            found[uid] = Received(one.place, content, one.received_at)
+    missing: Sequence[int] = [uid for uid in wanted if uid not in found]
+    if not reply.passing:
+        missing = await _present_among(imap, missing)
+    return found | dict.fromkeys(missing, reply)
 
 
 def faulty(place: Place, cause: str) -> Received:

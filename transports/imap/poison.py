@@ -1,15 +1,16 @@
 """Fetches messages so that a poison message stops no other message, and no sound message is given up.
 
-See transports/_poison.py. A FETCH that costs the connection is repeated over a new connection, one message at a time.
+See transports/_poison.py. What a FETCH does not bring is asked for again, one message at a time, over a new connection
+where the FETCH cost the connection.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-from transports._poison import FULL_PACKETS, OTHERS, PATIENCE, least_bytes, unproven
-from transports.base import Listed, Part, Received, Unreachable
+from transports._poison import FULL_PACKETS, OTHERS, least_bytes, patience, unproven
+from transports.base import Listed, Part, Permanent, Received, Temporary, Unreachable
 from transports.imap.decode import fetched
 from transports.imap.fetch import contents, faulty, search, uid_of
+from transports.imap.reply import Reply
 from transports.imap.session import ImapSession
 
 
@@ -20,29 +21,50 @@ async def fetch_isolating(
 
     Raises Temporary for a message that does not come though nothing proves that it is poison.
     """
+    copies: dict[int, Received] = {}
     try:
-        return await contents(session.connection, group, part)
+        found = await contents(session.connection, group, part)
+        copies = {uid: copy for uid, copy in found.items() if isinstance(copy, Received)}
+        doubtful = [one for one in group if isinstance(found.get(uid_of(one.place)), Reply)]
     except Unreachable:
         await _reconnect(session, folder)
-    if len(group) > 1:
-        copies: dict[int, Received] = {}
-        for one in group:
-            copies |= await fetch_isolating(session, folder, [one], part)
-        return copies
+        doubtful = list(group)
+    for one in doubtful:
+        copies |= await _fetch_alone(session, folder, one, part)
+    return copies
+
+
+async def _fetch_alone(session: ImapSession, folder: str, one: Listed, part: Part) -> dict[int, Received]:
+    message = (session.account, folder, one.place.validity, one.place.id)
+    uid, silent = uid_of(one.place), False
     try:
-        return await contents(session.connection, group, part)
+        answer = (await contents(session.connection, [one], part)).get(uid)
+        if not isinstance(answer, Reply):
+            patience.forget(*message)
+            return {uid: answer} if answer else {}
+        words = "the server sends everything but the message" if answer.ok else answer.words or answer.result
     except Unreachable as lost:
-        words, silent = str(lost), session.connection.silent
+        answer, words, silent = None, str(lost), session.connection.silent
         await _reconnect(session, folder)
-    (one,) = group
-    if not await _is_poison(session, folder, one, silent=silent):
+    given_up = patience.is_over(*message)
+    if answer is not None and answer.passing and answer.code != "SERVERBUG" and not given_up:
+        raise answer.refusal(f"{session.connection.peer} refuses FETCH")
+    proof = await _proof(session, folder, one, silent=silent)
+    if not (given_up if proof is None else proof):
+        # A connection may be all that is in trouble (Exchange: "User is authenticated but not connected").
+        await _reconnect(session, folder)
         raise unproven(f"message {one.place.id} of {folder} ({one.size} bytes)", words)
-    return {uid_of(one.place): faulty(one.place, words)}
+    patience.forget(*message)
+    return {uid: faulty(one.place, words)}
 
 
-async def _is_poison(session: ImapSession, folder: str, one: Listed, *, silent: bool) -> bool:
+async def _proof(session: ImapSession, folder: str, one: Listed, *, silent: bool) -> bool | None:
+    """Whether another message comes; None if there is no other."""
     least = least_bytes(one.size, silent=silent)
-    alike = await search(session.connection, *(("LARGER", str(least - 1)) if least > 1 else ("ALL",)))
+    try:
+        alike = await search(session.connection, *(("LARGER", str(least - 1)) if least > 1 else ("ALL",)))
+    except (Permanent, Temporary):
+        return False
     others = sorted(set(alike) - {uid_of(one.place)}, reverse=True)
     for uid in others[:OTHERS]:
         try:
@@ -50,7 +72,7 @@ async def _is_poison(session: ImapSession, folder: str, one: Listed, *, silent: 
                 return True
         except Unreachable:
             await _reconnect(session, folder)
-    return not others and (not silent or datetime.now(UTC) - one.received_at > PATIENCE)
+    return False if others else None
 
 
 async def _delivers(session: ImapSession, uid: int) -> bool:

@@ -35,6 +35,7 @@ class ImapSession:
         self._is_shown = False
         self._busy_until = 0.0
         self.mailbox = mailbox
+        self.account = settings.account_of(mailbox)
         self.selected: str | None = None
         self.watches: dict[str, Watch] = {}
         self.told: set[str] = set()

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BufferedReader
@@ -12,6 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TypeVar
 
+from transports._poison import OTHERS
 from transports.base import (
     After,
     Listed,
@@ -35,8 +37,9 @@ _SCANS = 3  # a file that is renamed while the folder is read may be overlooked
 _BLANK_LINE = re.compile(rb"(?:\A|\n)\r?\n")
 _LAST_TIME = 253402300799  # the end of the year 9999
 
-# What is wrong with one file, and not with the folder or the disk, unless all of them have it.
-_OF_A_FILE = {errno.EACCES, errno.EPERM, errno.EIO}
+# What can be wrong with one file, and not with the folder or the disk, if another file can be read after it. The last
+# two say that the file system is damaged there (on Linux).
+_OF_A_FILE = {errno.EACCES, errno.EPERM, errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
 
 _T = TypeVar("_T")
 
@@ -88,30 +91,47 @@ class MaildirFiles:
     def read(self, messages: Sequence[str], part: Part) -> Sequence[Received | None]:
         """Read the first of these messages, as many as are a group, in their order; None for one that is gone.
 
-        A file that cannot be read is a fault of its own if another one can be.
+        A file that cannot be read is a fault of its own if another one can be after it, and it cannot even then.
         """
         copies: list[Received | None] = []
-        refusal: OSError | None = None
+        refused: dict[int, OSError] = {}
         size = 0
         with translated(self._root, self._name):
             self.stamp()  # where there is no folder, nothing is merely gone
             self._find(messages)
             for message in messages:
-                place = Place("", message)
+                copy: Received | None = None
                 try:
-                    copy = self._do(message, lambda path, place=place: _read(path, place, part))  # type: ignore[misc]  # a lambda's defaults cannot be annotated
+                    copy = self._read(message, part)
                 except OSError as error:
                     if error.errno not in _OF_A_FILE:
                         raise
-                    refusal = error
-                    copy = _faulty(place, error.strerror or "")
+                    refused[len(copies)] = error
                 copies.append(copy)
                 size += len(copy.content) if copy else 0
                 if size >= _GROUP:
                     break
-            if refusal is not None and all(copy is None or copy.fault for copy in copies):
-                raise refusal
+            if refused:
+                self._require_another([messages[number] for number in refused], next(iter(refused.values())))
+            for number in refused:
+                try:
+                    copies[number] = self._read(messages[number], part)
+                except OSError as error:
+                    copies[number] = _faulty(Place("", messages[number]), error.strerror or "")
         return copies
+
+    def _read(self, message: str, part: Part) -> Received | None:
+        return self._do(message, lambda path: _read(path, Place("", message), part))
+
+    def _require_another(self, refused: Sequence[str], refusal: OSError) -> None:
+        """Raise the refusal unless a file that was not refused can be read now: else the disk may be at fault."""
+        others = [message for message in reversed(self._lay) if message not in set(refused)]
+        for other in others[:OTHERS]:
+            with suppress(OSError):
+                copy = self._read(other, "headers")
+                if copy is not None and not copy.fault:
+                    return
+        raise refusal
 
     def settle(self, done: Sequence[Settlement]) -> None:
         """Rename or remove the files. What is gone is no error."""

@@ -40,7 +40,6 @@ class Pop3Mailbox:
         self._sessions = sessions
         self._shown: frozenset[bytes] = frozenset()
         self._cut: Cursor | None = None
-        self._times: dict[str, datetime] = {}
         self._untimed: dict[str, datetime] = {}
         self.attention = Attention()
 
@@ -71,7 +70,7 @@ class Pop3Mailbox:
             while ids:
                 async with self._sessions.exclusive() as connection:
                     group = next(batches(ids, partial(_size_in, connection.maildrop), FETCH_MESSAGES, FETCH_BYTES))
-                contents = await read_isolating(self._sessions, group, part, self._times)
+                contents = await read_isolating(self._sessions, group, part)
                 for id_ in group:
                     if id_ in contents:
                         yield self._received(id_, contents.pop(id_))
@@ -107,8 +106,8 @@ class Pop3Mailbox:
         new = [id_ for id_ in numbers if marks[id_] not in behind]
         shown, more = new[:limit], len(new) > limit
         tops = await connection.run(lambda wire: list(heads(wire, [numbers[id_][0] for id_ in shown])))
-        self._times = {id_: self._time_of(id_, head) for id_, head in zip(shown, tops, strict=True)}
-        copies = [Listed(Place("", id_), sizes[numbers[id_][0]], at) for id_, at in self._times.items()]
+        times = {id_: self._time_of(id_, head) for id_, head in zip(shown, tops, strict=True)}
+        copies = [Listed(Place("", id_), sizes[numbers[id_][0]], at) for id_, at in times.items()]
         after = cursor([*behind.intersection(marks.values()), *(marks[id_] for id_ in shown)])
         self._cut = after if more else None
         if not more:

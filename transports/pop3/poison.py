@@ -1,14 +1,12 @@
 """Reads messages so that a poison message stops no other message, and no sound message is given up.
 
 See transports/_poison.py. What the server refuses, what costs the connection and what is not answered is read again,
-alone, in a new session, since it may be gone by now, or readable after all. A lasting refusal (-ERR) is believed;
-everything else takes proof.
+alone, in a new session, since it may be gone by now, or readable after all. If it is refused again, that takes proof.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
-from transports._poison import OTHERS, PATIENCE, least_bytes, unproven
+from transports._poison import OTHERS, least_bytes, patience, unproven
 from transports.base import Part, Unreachable
 from transports.pop3.connection import Silent
 from transports.pop3.contents import heads, wholes
@@ -19,38 +17,37 @@ Content = bytes | Refused
 """A message, or why the server does not give it up."""
 
 
-async def read_isolating(
-    sessions: Sessions, ids: Sequence[str], part: Part, times: Mapping[str, datetime]
-) -> dict[str, Content]:
-    """Read these, which came at these times; what is gone is left out. Raises Temporary if none need be at fault."""
+async def read_isolating(sessions: Sessions, ids: Sequence[str], part: Part) -> dict[str, Content]:
+    """Read these; what is gone is left out. Raises Temporary if none need be at fault."""
     try:
         found = await _read(sessions, ids, part)
     except Unreachable:
         found = dict.fromkeys(ids, Refused(""))
     for id_ in [id_ for id_, content in found.items() if isinstance(content, Refused)]:
         del found[id_]
-        found |= await _read_alone(sessions, id_, part, times)
+        found |= await _read_alone(sessions, id_, part)
     return found
 
 
-async def _read_alone(sessions: Sessions, id_: str, part: Part, times: Mapping[str, datetime]) -> dict[str, Content]:
+async def _read_alone(sessions: Sessions, id_: str, part: Part) -> dict[str, Content]:
     async with sessions.exclusive(fresh=True):
         pass
-    silent = False
+    message, silent = (sessions.account, id_), False
     try:
         found = await _read(sessions, [id_], part)
         answer = found.get(id_)
-        if not isinstance(answer, Refused) or not answer.passing:
+        if not isinstance(answer, Refused):
+            patience.forget(*message)
             return found
     except Unreachable as lost:
         answer, silent = Refused(str(lost)), isinstance(lost, Silent)
-    waited = datetime.now(UTC) - times.get(id_, datetime.now(UTC))
-    if waited < PATIENCE and not await _is_poison(sessions, id_, silent=silent):
+    if not patience.is_over(*message) and not await _another_comes(sessions, id_, silent=silent):
         raise unproven(f"a message of {sessions.mailbox}", answer)
+    patience.forget(*message)
     return {id_: answer}
 
 
-async def _is_poison(sessions: Sessions, id_: str, *, silent: bool) -> bool:
+async def _another_comes(sessions: Sessions, id_: str, *, silent: bool) -> bool:
     async with sessions.exclusive() as connection:
         sizes = {other: connection.maildrop.sizes[numbers[0]] for other, numbers in connection.maildrop.numbers.items()}
     least = least_bytes(sizes.pop(id_, 0), silent=silent)
@@ -61,7 +58,7 @@ async def _is_poison(sessions: Sessions, id_: str, *, silent: bool) -> bool:
                 return True
         except Unreachable:
             continue
-    return not others and not silent
+    return False
 
 
 async def _read(sessions: Sessions, ids: Sequence[str], part: Part) -> dict[str, Content]:

@@ -22,6 +22,7 @@ class Sessions:
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
         self.mailbox = mailbox
+        self.account = settings.account_of(mailbox)
 
     async def begin(self) -> None:
         """Log in for the first session."""

@@ -1,8 +1,11 @@
 """Describing and fetching from servers that refuse, reorder, and lie about sizes."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests.support.answering_imap import opened, opened_inbox
+from transports import _poison
 from transports.base import Place, Temporary
 
 
@@ -21,6 +24,8 @@ async def test_one_that_the_server_cannot_read_spoils_no_other() -> None:
         "UID FETCH 1:4 (UID BODY.PEEK[])": [copy(1), "NO [SERVERBUG] the disk is torn"],
         "UID FETCH 2": ["NO [SERVERBUG] the disk is torn"],
         "UID FETCH 4": [copy(4), "OK done"],
+        "UID FETCH 4 (UID BODY.PEEK[]<0": [copy(4).replace("[]", "[]<0>"), "OK done"],
+        "UID SEARCH ALL": ["* SEARCH 1 2 4", "OK done"],
         "UID SEARCH UID 3": ["* SEARCH", "OK done"],
         "UID SEARCH UID 2": ["* SEARCH 2", "OK done"],
         "UID SEARCH UID 2:4": ["* SEARCH 2 4", "OK done"],
@@ -111,6 +116,67 @@ async def test_a_server_in_trouble_makes_no_message_faulty() -> None:
     async with opened_inbox(answers) as (box, _):
         with pytest.raises(Temporary, match="later"):
             [copy async for copy in box.fetch([Place("7", "1")], "whole")]
+
+
+REFUSALS = [
+    "NO [SERVERBUG] internal error",
+    "NO [OVERQUOTA] the mailbox is full",
+    "NO Server Unavailable. 15",
+    "NO [UNAVAILABLE] try again later",
+    "BAD User is authenticated but not connected.",
+    "OK but without data",
+]
+
+
+def refusing(words: str, *sound: int) -> dict[str, list[str]]:
+    """Answers of a server that has three messages, and refuses all FETCH but those of the sound ones."""
+    described = [f"* {uid} FETCH (UID {uid} RFC822.SIZE 2)" for uid in (1, 2, 3)]
+    answers = {"UID FETCH 1:3 (UID RFC822.SIZE": [*described, "OK done"], "UID FETCH": [words]}
+    answers |= {f"UID SEARCH {what}": ["* SEARCH 1 2 3", "OK done"] for what in ("ALL", "UID 1:3", "UID 1:2")}
+    answers |= {f"UID SEARCH UID {uid}": [f"* SEARCH {uid}", "OK done"] for uid in (1, 2, 3)}
+    for uid in sound:
+        copy = f"* {uid} FETCH (UID {uid} BODY[] {{1}}\r\nx)"
+        answers[f"UID FETCH {uid} (UID BODY.PEEK[])"] = [copy, "OK done"]
+        answers[f"UID FETCH {uid} (UID BODY.PEEK[]<0"] = [copy.replace("[]", "[]<0>"), "OK done"]
+        answers["UID FETCH 1:3 (UID BODY.PEEK[])"] = [copy, words]
+    return answers
+
+
+@pytest.mark.parametrize("words", REFUSALS)
+async def test_a_server_that_refuses_every_message_makes_none_faulty(words: str) -> None:
+    places = [Place("7", uid) for uid in ("1", "2", "3")]
+    async with opened_inbox(refusing(words)) as (box, server):
+        with pytest.raises(Temporary):
+            [copy async for copy in box.fetch(places, "whole")]
+        # It has come back: nothing is lost.
+        server.answers = refusing(words, 1, 2, 3) | {key: server.answers[key] for key in ("NOOP", "SELECT", "LOGOUT")}
+        assert [copy.content async for copy in box.fetch(places, "whole")] == [b"x"] * 3
+
+
+@pytest.mark.parametrize("words", [words for words in REFUSALS if "UNAVAILABLE" not in words])
+async def test_a_message_that_is_refused_is_faulty_where_another_comes_after_it(words: str) -> None:
+    async with opened_inbox(refusing(words, 1, 3)) as (box, _):
+        copies = [copy async for copy in box.fetch([Place("7", uid) for uid in ("1", "2", "3")], "whole")]
+    assert [copy.fault is None for copy in copies] == [True, False, True]
+    assert "without data" not in str(copies[1].fault)
+
+
+async def test_a_refusal_that_will_pass_is_believed_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [Place("7", uid) for uid in ("1", "2", "3")]
+    async with opened_inbox(refusing("NO [UNAVAILABLE] try again later", 1, 3)) as (box, _):
+        with pytest.raises(Temporary, match="try again later"):
+            [copy async for copy in box.fetch(places, "whole")]
+        monkeypatch.setattr(_poison, "PATIENCE", timedelta(seconds=-1))
+        copies = [copy async for copy in box.fetch(places, "whole")]
+    assert [copy.fault is None for copy in copies] == [True, False, True]
+
+
+async def test_mail_is_not_dated_by_a_server_that_describes_nothing() -> None:
+    answers = refusing("NO [SERVERBUG] internal error") | {"UID SEARCH UID 1:*": ["* SEARCH 1 2 3", "OK done"]}
+    answers["UID FETCH 1:3 (UID RFC822.SIZE"] = ["NO [SERVERBUG] internal error"]
+    async with opened_inbox(answers) as (box, _):
+        with pytest.raises(Temporary, match="describes none of 3 messages"):
+            await box.list(None, 9)
 
 
 async def test_a_message_shorter_than_the_server_said_is_no_fault() -> None:

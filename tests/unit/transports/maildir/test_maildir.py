@@ -194,6 +194,56 @@ async def test_a_file_that_cannot_be_read_stops_no_other(maildir: Path, refused:
         assert bad.fault == os.strerror(number)
 
 
+async def test_a_disk_that_fails_on_the_way_makes_no_message_faulty(
+    maildir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("1.a", "2.b", "3.c"):
+        deliver(maildir, message(name), name)
+    really, opened = os.open, 0
+
+    def fails_after_one(path: Any, *arguments: Any, **keys: Any) -> int:
+        nonlocal opened
+        opened += 1
+        if opened > 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return really(path, *arguments, **keys)
+
+    async with inbox(maildir) as box:
+        places = [one.place for one in await all_listed(box)]
+        monkeypatch.setattr(os, "open", fails_after_one)
+        with pytest.raises(Temporary, match=os.strerror(errno.EIO)):
+            await fetched(box, places)
+        monkeypatch.undo()
+        assert [copy.fault for copy in await fetched(box, places)] == [None] * 3
+
+
+async def test_a_file_that_can_be_read_after_all_is(maildir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver(maildir, message("one"), "1.a")
+    deliver(maildir, message("two"), "2.b")
+    really, failures = os.open, iter([OSError(errno.EIO, os.strerror(errno.EIO))])
+
+    def fails_once(path: Any, *arguments: Any, **keys: Any) -> int:
+        for failure in failures:
+            raise failure
+        return really(path, *arguments, **keys)
+
+    async with inbox(maildir) as box:
+        places = [one.place for one in await all_listed(box)]
+        monkeypatch.setattr(os, "open", fails_once)
+        assert [copy.fault for copy in await fetched(box, places)] == [None, None]
+
+
+async def test_the_only_new_file_is_compared_with_those_seen_before(maildir: Path, refused: dict[str, int]) -> None:
+    deliver(maildir, message("one"), "1.a")
+    async with inbox(maildir) as box:
+        listing = await box.list(None, 10)
+        deliver(maildir, message("two"), "2.b")
+        refused["2.b"] = errno.EIO
+        (listed,) = (await box.list(listing.cursor, 10)).copies
+        (copy,) = await fetched(box, [listed.place])
+        assert copy.fault == os.strerror(errno.EIO)
+
+
 @pytest.mark.parametrize(
     ("number", "error"),
     [(errno.EACCES, Permanent), (errno.EIO, Temporary), (errno.EMFILE, Temporary), (errno.ESTALE, Unreachable)],

@@ -5,13 +5,14 @@ import re
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
 from tests.conformance.reading import fetched
 from tests.support.scripted_pop3 import PASSWORD, SECRET, Pop3Server, all_of, mail
+from transports import _poison
 from transports.base import (
     After,
     Listed,
@@ -321,6 +322,28 @@ async def test_a_message_is_given_up_only_if_another_like_it_comes(answer: bytes
         server.answers = {"TOP 1 99999999": answer, "RETR": answer}
         copies = await fetched(box, places)
         assert [bool(copy.fault) for copy in copies] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"-ERR\r\n", b"-ERR no\r\n", b"-ERR [SYS/PERM] no\r\n", b"-ERR [SYS/TEMP] no\r\n", None]
+)
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_server_that_gives_up_no_message_makes_none_faulty(
+    answer: bytes | None, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop = [(b"%d" % number, mail(f"{number}", "Mon, 1 Jan 2024 10:00:00 +0000")) for number in range(count)]
+    async with Pop3Server(drop) as server, server.open() as account:
+        box = account.folder("INBOX")
+        places = [copy.place for copy in await all_of(box)]
+        server.answers = {"TOP": answer, "RETR": answer}
+        with pytest.raises(Temporary, match=r"a message of a@in\.test does not come"):
+            await fetched(box, places)
+        server.answers = {}
+        assert [copy.content for copy in await fetched(box, places)] == [message for _, message in drop]
+        # Nobody waits for ever.
+        server.answers = {"TOP": answer, "RETR": answer}
+        monkeypatch.setattr(_poison, "PATIENCE", timedelta(seconds=-1))
+        assert None not in [copy.fault for copy in await fetched(box, places)]
 
 
 async def test_a_message_that_cannot_be_read_now_is_read_when_the_server_is_back() -> None:
