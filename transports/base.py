@@ -74,11 +74,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is new, oldest first, and the cursor after it; `more` says that the limit cut it short."""
+    """What is new, oldest first, and the cursor after it; `more` says that the limit cut it short.
+
+    `came_since`: all of it was put there since the cursor of the present (`limit` 0) was asked for, by what the server
+    says and not by any clock.
+    """
 
     copies: tuple[Listed, ...]
     cursor: Cursor
     more: bool = False
+    came_since: bool = False
 
 
 @dataclass(frozen=True, slots=True)

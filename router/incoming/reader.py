@@ -37,6 +37,7 @@ _log = structlog.get_logger(__name__)
 _MESSAGES = 100  # the most of one transaction, and of one listing
 _SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 _SAMPLE = 20  # copies that are looked for, to recognize a folder by them
+_SLOWEST_CLOCK, _NONE = timedelta(days=1), timedelta()  # of mail servers; earlier is only old mail that is moved in
 _PORTION_BYTES = 8 * 1024 * 1024  # of message contents, unless one message is larger; two are held in memory
 
 
@@ -138,7 +139,7 @@ class Reader:
             if listing.cursor == cursor:
                 return
             # The server tells whole seconds.
-            begins_at = self.lease.begins_at.replace(microsecond=0)
+            begins_at = self.lease.begins_at.replace(microsecond=0) - (_SLOWEST_CLOCK if listing.came_since else _NONE)
             copies = [listed for listed in listing.copies if listed.received_at >= begins_at]
             portions = list(batches(copies, lambda listed: listed.size, _MESSAGES, _PORTION_BYTES)) or [[]]
             for number, portion in enumerate(portions, 1):

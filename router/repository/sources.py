@@ -16,7 +16,9 @@ from router.repository.database import Database, storable
 from router.repository.registry import Source, register
 from transports.base import Cursor
 
-# New mail is dated by the mail server's clock. The cursor keeps the past out; the date, only old mail that is moved in.
+# New mail is dated by the mail server's clock. The cursor keeps the past out; the date, only old mail that is moved in,
+# and what is listed again when the cursor is lost. Where the server's numbers tell what came since (IMAP), a slower
+# clock is forgiven (`Listing.came_since`).
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
 

@@ -157,9 +157,13 @@ async def test_old_mail_that_is_moved_in_is_not_judged_but_a_mail_servers_slow_c
     await crm.wait_for_sources(1)
     put(dovecot, mailbox, "moved in", datetime.now(UTC) - timedelta(days=400))
     put(dovecot, mailbox, "slow", datetime.now(UTC) - timedelta(minutes=3))
-    await crm.wait_for_emails(1)
-    assert [row["subject"] for row in await crm.rows("SELECT subject FROM crm.email")] == ["slow"]
-    assert await crm.dispositions() == {"promoted": 1}
+    put(dovecot, mailbox, "in another zone", datetime.now(UTC) - timedelta(hours=14))
+    put(dovecot, mailbox, "moved in, too", datetime.now(UTC) - timedelta(days=3))
+    put(dovecot, mailbox, "last", datetime.now(UTC))
+    await crm.wait_for(1, "SELECT count(*) FROM crm.email WHERE subject = 'last'")
+    rows = await crm.rows("SELECT subject FROM crm.email ORDER BY received_at")
+    assert [row["subject"] for row in rows] == ["in another zone", "slow", "last"]
+    assert await crm.dispositions() == {"promoted": 3}
 
 
 async def test_a_folder_that_was_made_anew_is_promoted_once(

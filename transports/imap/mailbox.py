@@ -103,9 +103,9 @@ class ImapMailbox:
         if after is not None:
             await self._check(imap, position, opening)
         self._forget_others(imap)
-        seen = position.uid if position else 0
+        seen, after_all = (position.uid, position.after_all) if position else (0, False)
         if self.watch.has_shown(seen) and not imap.known.news:
-            return Listing((), after or self._cursor(imap, seen))
+            return Listing((), after or self._cursor(imap, seen, after_all=after_all))
         ahead = await self._uids_after(imap, seen, limit, opening)
         uids, more = ahead[:limit], len(ahead) > limit
         copies = await describe(imap, uids, self._validity)
@@ -115,14 +115,15 @@ class ImapMailbox:
             self.watch.is_listed(imap.known.validity, last)
         if copies:
             self._session.note_mail()
-        cursor = after if after is not None and not uids else self._cursor(imap, last)
-        return Listing(tuple(copies), cursor, more)
+        cursor = after if after is not None and not uids else self._cursor(imap, last, after_all=after_all)
+        return Listing(tuple(copies), cursor, more, came_since=after_all)
 
     async def _present(self, imap: ImapConnection) -> Cursor:
         # Selected anew, since UIDNEXT is told only then; a server need not even tell it.
         await self._session.select(self.name)
         upcoming = imap.known.number("UIDNEXT")
-        return self._cursor(imap, upcoming - 1 if upcoming else max(await search(imap, "UID", "*"), default=0))
+        last = upcoming - 1 if upcoming else max(await search(imap, "UID", "*"), default=0)
+        return self._cursor(imap, last, after_all=True)
 
     async def _check(self, imap: ImapConnection, position: Position | None, opening: Opening | None) -> None:
         """Raise CursorLost if the position means nothing any more; else its generation is that of the places."""
@@ -140,8 +141,9 @@ class ImapMailbox:
     def _valid(self, imap: ImapConnection) -> str:
         return valid_in(imap.known.validity, self._generation)
 
-    def _cursor(self, imap: ImapConnection, uid: int) -> Cursor:
-        return Position(imap.known.validity, uid, imap.known.number("HIGHESTMODSEQ"), self._generation).cursor
+    def _cursor(self, imap: ImapConnection, uid: int, *, after_all: bool) -> Cursor:
+        known = imap.known
+        return Position(known.validity, uid, known.number("HIGHESTMODSEQ"), self._generation, after_all).cursor
 
     def _forget_others(self, imap: ImapConnection) -> None:
         """Forget what is known of UIDs that are other messages now."""

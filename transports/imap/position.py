@@ -18,20 +18,22 @@ from transports.imap.watch import HIGHEST_UID
 ASKED_UIDS = 500
 """How many UIDs beyond the cursor SELECT is asked about. Of more, SEARCH tells in fewer bytes."""
 
-_CURSOR = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,9}))?:([0-9]{1,10})(?::([0-9]{1,20}))?")
+_CURSOR = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,9}))?:([0-9]{1,10})(?::([0-9]{1,20}))?(\+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """The last UID seen, under a UIDVALIDITY, and the HIGHESTMODSEQ told by then (0: none was).
 
-    As a cursor it is "UIDVALIDITY.GENERATION:UID:HIGHESTMODSEQ", without what is 0.
+    `after_all`: reading began behind all that lay there. As a cursor it is "UIDVALIDITY.GENERATION:UID:HIGHESTMODSEQ",
+    without what is 0, and with "+" if reading began so.
     """
 
     validity: str
     uid: int
     modseq: int = 0
     generation: int = 0
+    after_all: bool = False
 
     @classmethod
     def read(cls, cursor: Cursor) -> Self | None:
@@ -39,14 +41,13 @@ class Position:
         match = _CURSOR.fullmatch(cursor)
         if match is None:
             return None
-        return cls(match[1], int(match[3]), int(match[4] or 0), int(match[2] or 0))
+        return cls(match[1], int(match[3]), int(match[4] or 0), int(match[2] or 0), bool(match[5]))
 
     @property
     def cursor(self) -> Cursor:
         """Itself, as text that outlives the connection."""
-        return Cursor(
-            f"{valid_in(self.validity, self.generation)}:{self.uid}{f':{self.modseq}' if self.modseq else ''}"
-        )
+        modseq = f":{self.modseq}" if self.modseq else ""
+        return Cursor(f"{valid_in(self.validity, self.generation)}:{self.uid}{modseq}{'+' if self.after_all else ''}")
 
     @property
     def resync(self) -> str:

@@ -201,3 +201,17 @@ def test_an_opening_that_tells_too_little() -> None:
     assert Opening(9, 0, some, []).beyond(3) == [4, 5, 6, 7, 8]
     assert Opening(10, 0, some, []).beyond(3) is None
     assert Opening(4 + ASKED_UIDS + 1, 0, frozenset(range(4 + ASKED_UIDS + 1)), []).beyond(3) is None
+
+
+async def test_what_came_since_the_beginning_is_known_by_its_uid_until_the_cursor_is_lost() -> None:
+    answers = {"SELECT": select(4), "UID SEARCH UID": ["* SEARCH 4", OK]}
+    async with opened_inbox(answers | {"UID FETCH 4 (UID RFC822.SIZE": described(4)}) as (box, server):
+        present = (await box.list(None, 0)).cursor
+        assert present == "7:3:30+"
+        server.answers["SELECT"] = select(5)
+        server.answers["NOOP"] = ["* 4 EXISTS", OK]
+        new = await box.list(present, 9)
+        assert ([one.place.id for one in new.copies], new.cursor, new.came_since) == (["4"], "7:4:30+", True)
+        assert (await box.list(new.cursor, 9)).cursor == "7:4:30+"
+        from_the_beginning = await box.list(None, 9)
+        assert (from_the_beginning.cursor, from_the_beginning.came_since) == ("7:4:30", False)
