@@ -36,8 +36,8 @@ Cursor = NewType("Cursor", str)
 Action = Literal["keep", "seen", "keyword", "move", "delete"]
 """What can be done to a copy that we are done with."""
 
-FolderUse = Literal["inbox", "sent", "junk", "trash", "drafts", "archive", "all", ""]
-"""What a folder is for (RFC 6154 §2); empty for all others."""
+FolderUse = Literal["inbox", "sent", "junk", "trash", "drafts", "archive", "all", "other", ""]
+"""What a folder is for (RFC 6154 §2). `other`: it holds no mail, or shows some again; empty for a folder of mail."""
 
 
 # --- Incoming values -------------------------------------------------------------------------------------------------

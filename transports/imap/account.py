@@ -13,7 +13,7 @@ from typing import Self
 from transports._folders import wanted_folders
 from transports.base import After, Folder, Permanent
 from transports.imap.connection import ImapConnection
-from transports.imap.folders import find_folders
+from transports.imap.folders import find_folders, has_labels
 from transports.imap.mailbox import ImapMailbox
 from transports.imap.session import ImapSession
 from transports.imap.settings import ImapSettings
@@ -50,7 +50,9 @@ class ImapAccount:
         """Return the folders that the settings ask for. See `Account.folders`."""
         async with self._session.exclusive() as imap:
             there = await find_folders(imap)
-        return wanted_folders(there, self._settings.folders, self._after, sent=self._settings.sent)
+            labels = has_labels(imap)
+        self._session.all_mail = next((one.name for one in there if labels and one.use == "all"), None)
+        return wanted_folders(there, self._settings.folders, self._after, sent=self._settings.sent, labels=labels)
 
     def folder(self, name: str) -> ImapMailbox:
         """Return the view of one folder. See `Account.folder`."""

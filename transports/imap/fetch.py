@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 
 from transports.base import Listed, Part, Place, Received, Temporary
 from transports.imap.connection import ImapConnection
-from transports.imap.decode import fetched, internal_date, number, searched
+from transports.imap.decode import Value, fetched, internal_date, number, searched
 from transports.imap.encode import uid_set
 from transports.imap.position import is_valid
 from transports.imap.reply import Reply
+
+_WRITTEN = frozenset([b"\\sent", b"\\draft", b"\\drafts"])
 
 
 async def search(imap: ImapConnection, *criteria: str) -> Sequence[int]:
@@ -17,30 +19,41 @@ async def search(imap: ImapConnection, *criteria: str) -> Sequence[int]:
     return [uid for response in reply.data for uid in searched(response)]
 
 
-async def describe(imap: ImapConnection, uids: Sequence[int], validity: str) -> Sequence[Listed]:
-    """Return size (bytes) and date of each that is there, in this order; `validity` is that of their places."""
+async def describe(
+    imap: ImapConnection, uids: Sequence[int], validity: str, *, all_mail: bool = False
+) -> Sequence[Listed]:
+    """Return size (bytes) and date of each that is there, in this order; `validity` is that of their places.
+
+    `all_mail`: they lie in Gmail's All Mail; what was not received, but written, is left out.
+    """
     if not uids:
         return []
-    reply = await imap.run("FETCH", uid_set(uids), "(UID RFC822.SIZE INTERNALDATE)", uid=True)
+    items = f"(UID RFC822.SIZE INTERNALDATE{' X-GM-LABELS' if all_mail else ''})"
+    reply = await imap.run("FETCH", uid_set(uids), items, uid=True)
     found: dict[int, Listed] = {}
+    written: set[int] = set()
     for response in reply.data:
         attributes = fetched(response) or {}
         uid, size = number(attributes.get(b"UID")), number(attributes.get(b"RFC822.SIZE"))
         if uid is not None and size is not None:
             received_at = internal_date(attributes.get(b"INTERNALDATE")) or datetime.now(UTC)
             found[uid] = Listed(Place(validity, str(uid)), size, received_at)
+            if _is_written(attributes.get(b"X-GM-LABELS")):
+                written.add(uid)
     missing = await _present_among(imap, [uid for uid in uids if uid not in found])
     if missing and reply.passing and reply.code != "SERVERBUG":
         raise reply.refusal(f"{imap.peer} refuses FETCH")
     if len(uids) > 1:
         for uid in missing:
-            found |= {uid_of(listed.place): listed for listed in await describe(imap, [uid], validity)}
+            found |= {
+                uid_of(listed.place): listed for listed in await describe(imap, [uid], validity, all_mail=all_mail)
+            }
         if missing and not any(listed.size for listed in found.values()):
             raise Temporary(f"{imap.peer} describes none of {len(missing)} messages: {reply.words or reply.result}")
     else:
         # What is there but cannot be described must be listed all the same: fetching it will tell its fault.
         found |= {uid: Listed(Place(validity, str(uid)), 0, datetime.now(UTC)) for uid in missing}
-    return [found[uid] for uid in uids if uid in found]
+    return [found[uid] for uid in uids if uid in found and uid not in written]
 
 
 async def contents(imap: ImapConnection, group: Sequence[Listed], part: Part) -> dict[int, Received | Reply]:
@@ -81,6 +94,12 @@ def uids_of(places: Iterable[Place], validity: str) -> Sequence[int]:
     """Return the UIDs of those places that have this validity."""
     valid = (place.id for place in places if place.validity == validity)
     return [int(uid) for uid in valid if uid.isascii() and uid.isdecimal()]
+
+
+def _is_written(labels: Value) -> bool:
+    names = {label.lower() for label in labels if isinstance(label, bytes)} if isinstance(labels, list) else set()
+    # Who writes to oneself also receives it.
+    return not names.isdisjoint(_WRITTEN) and b"\\inbox" not in names
 
 
 async def _present_among(imap: ImapConnection, uids: Sequence[int]) -> Sequence[int]:

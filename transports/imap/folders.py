@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from transports._folders import usual_use
+from transports._folders import Found, with_uses
 from transports.base import Folder, FolderUse
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import Response, Value, values
@@ -17,9 +17,9 @@ _USES: dict[str, FolderUse] = {
     "\\drafts": "drafts",
     "\\archive": "archive",
     "\\all": "all",
-    # Views of what lies elsewhere, like \\All (RFC 6154 §2, RFC 8457).
-    "\\flagged": "all",
-    "\\important": "all",
+    # Views of what lies elsewhere (RFC 6154 §2, RFC 8457).
+    "\\flagged": "other",
+    "\\important": "other",
 }
 _LIST = re.compile(rb"\* LIST ", re.IGNORECASE)
 _NAMESPACE = re.compile(rb"\* NAMESPACE ", re.IGNORECASE)
@@ -38,6 +38,16 @@ class ListedFolder:
         """Whether it can hold messages, and exists."""
         return not self.attributes & {"\\noselect", "\\nonexistent"}
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The folders it lies in, from the outermost, and itself."""
+        return tuple(self.name.split(self.separator)) if self.separator else (self.name,)
+
+    @property
+    def told(self) -> FolderUse:
+        """What the server says that it is for."""
+        return next((use for flag, use in _USES.items() if flag in self.attributes), "")
+
 
 async def find_folders(imap: ImapConnection) -> Sequence[Folder]:
     """Return the folders of the mailbox's own that can be selected, INBOX first."""
@@ -46,10 +56,17 @@ async def find_folders(imap: ImapConnection) -> Sequence[Folder]:
     reply = await imap.run("LIST", '""', '"*"', *(("RETURN", "(SPECIAL-USE)") if asked else ()))
     reply.require(f"{imap.peer} does not list the folders")
     utf8 = imap.known.utf8
-    found = [folder for response in reply.data if (folder := listed_folder(response, utf8=utf8)) and folder.selectable]
+    found = [folder for response in reply.data if (folder := listed_folder(response, utf8=utf8))]
     foreign = await _foreign_prefixes(imap)
     own = {folder.name: folder for folder in found if folder.name == "INBOX" or not foreign(folder.name)}
-    return _with_uses(sorted(own.values(), key=lambda folder: (folder.name != "INBOX", folder.name)))
+    uses = with_uses([Found(folder.name, folder.parts, folder.told) for folder in own.values()])
+    selectable = [folder for folder in uses if own[folder.name].selectable]
+    return sorted(selectable, key=lambda folder: (folder.name != "INBOX", folder.name))
+
+
+def has_labels(imap: ImapConnection) -> bool:
+    """Whether the folders are labels, as Gmail's are, so that a message lies in many at once, and in All Mail."""
+    return "X-GM-EXT-1" in imap.known.capabilities
 
 
 async def is_there(imap: ImapConnection, name: str) -> bool:
@@ -100,19 +117,3 @@ def _prefixes(namespaces: Value) -> Sequence[str]:
         for one in namespaces
         if isinstance(one, list) and one and isinstance(one[0], bytes)
     ]
-
-
-def _with_uses(found: Sequence[ListedFolder]) -> Sequence[Folder]:
-    told = {use for folder in found for flag, use in _USES.items() if flag in folder.attributes}
-    return [Folder(folder.name, _use(folder, told)) for folder in found]
-
-
-def _use(folder: ListedFolder, told: set[FolderUse]) -> FolderUse:
-    if folder.name == "INBOX":
-        return "inbox"
-    for flag, use in _USES.items():
-        if flag in folder.attributes:
-            return use
-    last = folder.name.rpartition(folder.separator)[2] if folder.separator else folder.name
-    use = usual_use(last)
-    return use if use not in told else ""

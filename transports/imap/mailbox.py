@@ -108,7 +108,7 @@ class ImapMailbox:
             return Listing((), after or self._cursor(imap, seen, after_all=after_all))
         ahead = await self._uids_after(imap, seen, limit, opening)
         uids, more = ahead[:limit], len(ahead) > limit
-        copies = await describe(imap, uids, self._validity)
+        copies = await describe(imap, uids, self._validity, all_mail=self.name == self._session.all_mail)
         last = uids[-1] if uids else seen
         self._known = {uid_of(listed.place): listed for listed in copies}
         if not more:

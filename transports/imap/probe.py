@@ -9,7 +9,7 @@ from transports._net.probe import connect_in_steps, content, retry_advice, volum
 from transports.base import After, Finding, Folder, TransportError, Unauthorized
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import status, values
-from transports.imap.folders import find_folders, is_there
+from transports.imap.folders import find_folders, has_labels, is_there
 from transports.imap.login import connect, log_in
 from transports.imap.settings import ImapSettings
 from transports.imap.settle import KEYWORD
@@ -47,7 +47,7 @@ async def _probe_inside(
         yield _probe_capabilities(imap, settings)
         step = "folders"
         there = await find_folders(imap)
-        wanted = wanted_folders(there, settings.folders, after, sent=settings.sent)
+        wanted = wanted_folders(there, settings.folders, after, sent=settings.sent, labels=has_labels(imap))
         folders = _Folders(imap, there)
         for folder in wanted:
             if (wrong := await folders.look_into(folder.name)) is not None:

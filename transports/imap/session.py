@@ -25,7 +25,8 @@ BUSY_FOR = 10
 class ImapSession:
     """`watches` has what is known of each folder that is watched; `selected` is the folder that is selected.
 
-    `told` are the folders of which the server has told by STATUS since it was last cleared.
+    `all_mail` is Gmail's folder in which every message lies. `told` are the folders of which the server has told by
+    STATUS since it was last cleared.
     """
 
     def __init__(self, settings: ImapSettings, mailbox: str) -> None:
@@ -37,6 +38,7 @@ class ImapSession:
         self.mailbox = mailbox
         self.account = settings.account_of(mailbox)
         self.selected: str | None = None
+        self.all_mail: str | None = None
         self.watches: dict[str, Watch] = {}
         self.told: set[str] = set()
 

@@ -26,7 +26,7 @@ class ImapSettings(MailboxServerSettings):
     ports: ClassVar[Mapping[Security, int]] = {"tls": 993, "starttls": 143, "none": 143}
     auth: ImapAuth = Field(description="how to log in")
     folders: tuple[str, ...] = Field(
-        ("INBOX",), min_length=1, description='folders to read; "*" is all but Junk, Trash, Drafts and All Mail'
+        ("INBOX",), min_length=1, description='folders to read; "*" is all of mail but Junk, Trash and Drafts'
     )
     sent: bool = Field(False, description="true: read the Sent folder too, whatever it is called")
     client_cert: Path | None = Field(None, description="certificate chain (PEM) that we show to the server")

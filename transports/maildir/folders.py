@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from stat import S_IMODE
 
-from transports._folders import usual_use
+from transports._folders import Found, with_uses
 from transports.base import Folder
 from transports.maildir import names
 from transports.maildir.errors import translated
@@ -17,7 +17,7 @@ def find_folders(root: Path) -> Sequence[Folder]:
         (root / "cur").stat()
         found = [names.folder(path.name) for path in root.iterdir() if (path / "cur").is_dir()]
     inner = sorted(name for name in found if name is not None)
-    return [Folder("INBOX", "inbox"), *(Folder(name, usual_use(name.rpartition("/")[2])) for name in inner)]
+    return with_uses([Found(name, tuple(name.split("/"))) for name in ("INBOX", *inner)])
 
 
 def make_folder(root: Path, name: str) -> str:

@@ -18,7 +18,7 @@ class MaildirSettings(MailboxSettings):
         "`{mailbox}`, `{local}` and `{domain}` stand for the mailbox's address"
     )
     folders: tuple[str, ...] = Field(
-        ("INBOX",), min_length=1, description='folders to read; "*" is all but Junk, Trash, Drafts and All Mail'
+        ("INBOX",), min_length=1, description='folders to read; "*" is all of mail but Junk, Trash and Drafts'
     )
     sent: bool = Field(False, description="true: read the Sent folder too, whatever it is called")
     timeout: float = Field(60, gt=0, le=600, description="seconds to wait for the disk, which may be elsewhere (NFS)")

@@ -13,6 +13,7 @@ from tests.support.answering_imap import LOGIN, opened
 from transports.base import After, Folder, Missing, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.imap import account as imap_account
 from transports.imap.account import ImapAccount
+from transports.imap.encode import folder_name
 from transports.imap.settings import ImapSettings
 
 OK = ["OK done"]
@@ -37,8 +38,84 @@ async def test_uses_by_well_known_names_where_none_is_told() -> None:
     assert await folders(lines) == [
         Folder("INBOX", "inbox"),
         Folder("INBOX.Gesendete Objekte", "sent"),
-        Folder("INBOX.Spam.Training"),
     ]
+
+
+EXCHANGES = {
+    "en": "Calendar, Calendar/Birthdays, Contacts, Conversation History, Conversation History/Team Chat, "
+    "Deleted Items, Deleted Items/Customers, Deleted Items/Customers/2026, Drafts, Journal, Junk Email, Notes, Outbox, "
+    "Sync Issues, Sync Issues/Conflicts, Sync Issues/Local Failures, Tasks, RSS Feeds, RSS Feeds/News",
+    "de": "Kalender, Kontakte, Aufgezeichnete Unterhaltungen, Gelöschte Elemente, Gelöschte Elemente/Kunden, Entwürfe, "
+    "Journal, Junk-E-Mail, Notizen, Postausgang, Synchronisierungsprobleme, Synchronisierungsprobleme/Konflikte, "
+    "Aufgaben",
+    "fr": "Calendrier, Contacts, Historique des conversations, Éléments supprimés, Éléments supprimés/Clients, Notes, "
+    "Brouillons, Courrier indésirable, Boîte d\u2019envoi, Problèmes de synchronisation, Tâches",
+}
+
+
+@pytest.mark.parametrize("beside_mail", EXCHANGES.values(), ids=EXCHANGES)
+async def test_of_exchange_only_mail_is_read(beside_mail: str) -> None:
+    mail = ["INBOX", "Customers", "Customers/Calendar", "Archive/Tasks"]
+    lines = [f'() "/" "{folder_name(name, utf8=False).strip(chr(34))}"' for name in [*beside_mail.split(", "), *mail]]
+    assert [folder.name for folder in await folders(lines)] == ["INBOX", *sorted(mail[1:])]
+    # One that is named is read all the same.
+    named = beside_mail.split(", ", maxsplit=1)[0]
+    assert [folder.name for folder in await folders(lines, folders=[named])] == [named]
+
+
+async def test_a_person_may_keep_mail_in_a_folder_that_exchange_has_for_something_else() -> None:
+    lines = ['() "/" INBOX', '() "/" Notes', '() "/" Tasks', '() "/" "Tasks/Old"']
+    assert [folder.name for folder in await folders(lines)] == ["INBOX", "Notes", "Tasks", "Tasks/Old"]
+
+
+async def test_what_lies_below_a_folder_has_its_use() -> None:
+    lines = ['() "/" INBOX', '(\\Trash) "/" Bin', '() "/" "Bin/a"', '() "/" "Bin/a/b"', '(\\Sent) "/" Out']
+    lines += ['() "/" "Out/2025"', '(\\Noselect \\Junk) "/" Bad', '() "/" "Bad/c"', '(\\Archive) "/" A', '() "/" "A/d"']
+    assert await folders(lines) == [
+        Folder("INBOX", "inbox"),
+        Folder("A", "archive"),
+        Folder("A/d"),
+        Folder("Out", "sent"),
+        Folder("Out/2025", "sent"),
+    ]
+
+
+GMAIL = ['() "/" INBOX', '() "/" Customers', '(\\Noselect) "/" "[Gmail]"', '(\\All) "/" "[Gmail]/Alle Nachrichten"']
+GMAIL += [
+    '(\\Drafts) "/" "[Gmail]/Entw&APw-rfe"',
+    '(\\Sent) "/" "[Gmail]/Gesendet"',
+    '(\\Trash) "/" "[Gmail]/Papierkorb"',
+]
+GMAIL += ['(\\Flagged) "/" "[Gmail]/Markiert"', '(\\Important) "/" "[Gmail]/Wichtig"', '(\\Junk) "/" "[Gmail]/Spam"']
+
+
+async def test_on_gmail_all_mail_is_read_in_place_of_its_labels() -> None:
+    assert [folder.name for folder in await folders(GMAIL, "X-GM-EXT-1")] == [
+        "INBOX",
+        "[Gmail]/Alle Nachrichten",
+        "[Gmail]/Gesendet",
+    ]
+    # Where a person hides it from IMAP, the labels are read.
+    hidden = [line for line in GMAIL if "All)" not in line]
+    names = [folder.name for folder in await folders(hidden, "X-GM-EXT-1")]
+    assert names == ["INBOX", "Customers", "[Gmail]/Gesendet"]
+
+
+async def test_of_all_mail_only_what_was_received_is_listed() -> None:
+    labels = {1: "\\Inbox", 2: "\\Sent", 3: "\\Draft", 4: "Customers", 5: "\\Sent \\Inbox", 6: "", 7: '"\\\\Sent" x'}
+    answers = {
+        'LIST "" "*"': [f"* LIST {line}" for line in GMAIL] + OK,
+        "UID SEARCH UID 1:*": ["* SEARCH 1 2 3 4 5 6 7", *OK],
+        "UID FETCH 1:7 (UID RFC822.SIZE INTERNALDATE X-GM-LABELS)": [
+            *(f"* {uid} FETCH (UID {uid} RFC822.SIZE 2 X-GM-LABELS ({of_it}))" for uid, of_it in labels.items()),
+            *OK,
+        ],
+    }
+    async with opened(answers, "X-GM-EXT-1", folders=["*"]) as (account, _):
+        await account.folders()
+        listing = await account.folder("[Gmail]/Alle Nachrichten").list(None, 9)
+    assert [one.place.id for one in listing.copies] == ["1", "4", "5", "6"]
+    assert listing.cursor == "7:7"
 
 
 async def test_what_the_server_tells_comes_before_names() -> None:
