@@ -20,6 +20,7 @@ from transports.base import (
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import LITERAL_LIMIT
 from transports.imap.fetch import describe, faulty, search, uid_of, uids_of
+from transports.imap.move import Mover
 from transports.imap.poison import fetch_isolating
 from transports.imap.position import Opening, Position, valid_in
 from transports.imap.session import ImapSession
@@ -47,6 +48,7 @@ class ImapMailbox:
         self._ahead: Sequence[int] = ()
         self._ahead_of = HIGHEST_UID
         self._known: dict[int, Listed] = {}
+        self._mover = Mover(session, name)
         self.name = name
         self.watch = session.watches.setdefault(name, Watch())
 
@@ -92,7 +94,10 @@ class ImapMailbox:
         async with self._session.exclusive(self.name) as imap:
             for after, places in by_action.items():
                 for uids in _chunks(uids_of(places, self._valid(imap)), SET_UIDS):
-                    await settle_group(imap, after, uids)
+                    if after.action == "move":
+                        await self._mover.move(uids, after.argument)
+                    else:
+                        await settle_group(imap, after, uids)
 
     # Listing
 
@@ -104,6 +109,8 @@ class ImapMailbox:
             await self._check(imap, position, opening)
         self._forget_others(imap)
         seen, after_all = (position.uid, position.after_all) if position else (0, False)
+        if self._mover.fresh_from is None and position is not None:
+            self._mover.fresh_from = seen + 1
         if self.watch.has_shown(seen) and not imap.known.news:
             return Listing((), after or self._cursor(imap, seen, after_all=after_all))
         ahead = await self._uids_after(imap, seen, limit, opening)
@@ -149,6 +156,7 @@ class ImapMailbox:
         """Forget what is known of UIDs that are other messages now."""
         if self._validity != self._valid(imap):
             self._validity, self._ahead_of, self._known = self._valid(imap), HIGHEST_UID, {}
+            self._mover.fresh_from = None
 
     async def _uids_after(self, imap: ImapConnection, seen: int, limit: int, opening: Opening | None) -> Sequence[int]:
         """Return, in order, more than `limit` UIDs beyond `seen`, or all there are."""

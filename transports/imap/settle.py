@@ -1,4 +1,4 @@
-"""Being done with messages: flag, move or delete them (RFC 3501 §6.4.6; MOVE: RFC 6851; UIDPLUS: RFC 4315)."""
+"""Being done with messages: flag or delete them (RFC 3501 §6.4.6; UIDPLUS: RFC 4315)."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ KEYWORD = re.compile(r"[^\x00-\x20\x7f-\uffff(){%*\"\\\]]+")
 
 
 async def settle_group(imap: ImapConnection, after: After, uids: Sequence[int]) -> None:
-    """Do the same to all these messages of the selected folder. UIDs that are gone are no error."""
+    """Flag, delete or keep all these messages of the selected folder. UIDs that are gone are no error."""
     messages = uid_set(uids)
     match after.action:
         case "keep":
@@ -21,10 +21,8 @@ async def settle_group(imap: ImapConnection, after: After, uids: Sequence[int]) 
             await _flag(imap, messages, "\\Seen")
         case "keyword":
             await _flag(imap, messages, _checked_keyword(imap, after.argument))
-        case "move":
-            await _move(imap, messages, after.argument)
         case "delete":
-            await _delete(imap, messages)
+            await delete(imap, messages)
 
 
 def _checked_keyword(imap: ImapConnection, keyword: str) -> str:
@@ -37,11 +35,12 @@ def _checked_keyword(imap: ImapConnection, keyword: str) -> str:
 
 
 async def _flag(imap: ImapConnection, messages: str, flag: str) -> None:
-    reply = await _run_again_if_expunged(imap, "STORE", messages, f"+FLAGS.SILENT ({flag})")
+    reply = await run_again_if_expunged(imap, "STORE", messages, f"+FLAGS.SILENT ({flag})")
     reply.require(f"{imap.peer} does not set the flag {flag}")
 
 
-async def _delete(imap: ImapConnection, messages: str) -> None:
+async def delete(imap: ImapConnection, messages: str) -> None:
+    """Delete these messages, as far as that spares those of others."""
     await _flag(imap, messages, "\\Deleted")
     # A plain EXPUNGE would also remove what others have marked.
     if "UIDPLUS" in imap.known.capabilities:
@@ -49,21 +48,7 @@ async def _delete(imap: ImapConnection, messages: str) -> None:
         reply.require(f"{imap.peer} does not expunge")
 
 
-async def _move(imap: ImapConnection, messages: str, folder: str) -> None:
-    moves = "MOVE" in imap.known.capabilities
-    command = "MOVE" if moves else "COPY"
-    reply = await _run_again_if_expunged(imap, command, messages, imap.named(folder))
-    if not reply.ok and reply.code == "TRYCREATE":
-        created = await imap.run("CREATE", imap.named(folder))
-        reply = await _run_again_if_expunged(imap, command, messages, imap.named(folder))
-        if not reply.ok and not created.ok:
-            created.require(f"{imap.peer} does not make the folder {folder}")
-    reply.require(f"{imap.peer} does not move to the folder {folder}")
-    if not moves:
-        await _delete(imap, messages)
-
-
-async def _run_again_if_expunged(imap: ImapConnection, command: str, messages: str, argument: str) -> Reply:
+async def run_again_if_expunged(imap: ImapConnection, command: str, messages: str, argument: str) -> Reply:
     """Run a command on messages; once more if the server finds only now that others have expunged some (RFC 5530)."""
     reply = await imap.run(command, messages, argument, uid=True)
     if not reply.ok and reply.code == "EXPUNGEISSUED":

@@ -16,7 +16,7 @@ from transports.imap.reply import response_code
 
 _CODES_LIMIT = 100
 _NUMBER = re.compile("[0-9]{1,20}")
-_FOLDER_CODES = ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ", "PERMANENTFLAGS")
+_FOLDER_CODES = ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ", "PERMANENTFLAGS", "READ-ONLY", "READ-WRITE")
 
 
 class State:
