@@ -3,16 +3,19 @@
     a fault of a message      halves its batch until the message is alone; then it is a dead letter
     a fault of the system     leaves everything as it was, to be tried again; the third time in a row it halves, too
 
-Whose fault it is when a lone message fails is not believed but tried: by a plain message, which is rolled back. If that
-one fails as well, the system is at fault, and the message waits.
+Whose fault it is when a lone message fails is not believed but tried: by a plain message of the same shape, which is
+rolled back. If that one fails as well, the system is at fault, and the message waits.
 """
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -26,31 +29,36 @@ from router.repository.database import Database
 from transports.base import Place
 
 PATIENCE: Final = 120.0
-"""Seconds for which a lone message may meet faults of the system, such as a lock, while other messages get in."""
+"""Seconds for which a lone message may meet faults of the system, such as a lock, that a plain one does not meet."""
 
 LONGEST_PATIENCE: Final = 86_400.0
-"""Seconds for which a lone message may meet what others meet, too."""
+"""Seconds for which a lone message may meet what a plain message meets, too."""
 
+_BUDGET: Final = 20.0  # seconds after which one call tries no further part of a batch that fails
 _TRIES: Final = 3  # of the same batch, before one of its messages is suspected
+_MOST_REMEMBERED: Final = 10_000  # messages; a listener's may never come again
 _CONSTANT_WORDS: Final = "it could not be stored, and neither could the reason"
+
+_Known = tuple[int, bytes | Place]
 
 
 @dataclass(slots=True)
 class _Turn:
     """What one call came to so far."""
 
-    succeeded: bool = False
-    failed_alone: int = 0
+    suspects: bool
+    deadline: float
+    decisions: dict[UUID, Decision] = field(default_factory=dict)
 
 
 class Promoter:
-    """Promotes the batches of one source; it remembers what failed before."""
+    """Promotes the batches of one source; it remembers which messages failed before."""
 
     def __init__(self, database: Database, patience: float = PATIENCE) -> None:
         self._database = database
         self._patience = patience
-        self._failures = 0
-        self._failing: dict[tuple[int, Place], float] = {}  # since when, by source and place
+        self._tries: dict[_Known, int] = {}  # of batches, by their first message
+        self._failing: dict[_Known, float] = {}  # since when lone messages fail
 
     async def promote(self, batch: Batch) -> list[Decision]:
         """Promote a batch; one decision per copy. A copy that cannot be stored or judged becomes a dead letter.
@@ -59,87 +67,112 @@ class Promoter:
         Copies that lie in one place are committed together, so that the place is never settled before all of them are
         decided.
         """
+        known = [_known(copy) for copy in batch.copies]
+        tried = self._tries.get(known[0], 0) if known else 0
+        suspects = tried >= _TRIES - 1 or any(one in self._failing for one in known)
+        turn = _Turn(suspects, asyncio.get_running_loop().time() + _BUDGET)
         try:
-            decisions = await self._promote(batch, _Turn())
+            await self._promote(batch, turn)
         except DatabaseError:
-            self._failures += 1
+            if known:
+                self._tries[known[0]] = tried + 1
+            _forget_beyond(self._tries)
+            _forget_beyond(self._failing)
             raise
-        self._failures = 0
-        self._failing.clear()
-        return decisions
+        return [turn.decisions[copy.id] for copy in batch.copies]
 
-    async def _promote(self, batch: Batch, turn: _Turn) -> list[Decision]:
+    async def _promote(self, batch: Batch, turn: _Turn) -> None:
         try:
-            decisions = await inbox.promote(self._database, batch, decide_batch)
+            await self._commit(batch, turn)
         except Exception as error:
-            if isinstance(error, LeaseLost | DatabaseMisused):
+            if isinstance(error, LeaseLost | DatabaseMisused) or not batch.copies:
                 raise
-            if isinstance(error, DatabaseAway) and (self._failures < _TRIES - 1 or not batch.copies):
+            if isinstance(error, DatabaseAway) and not turn.suspects:
                 raise
             places = list(dict.fromkeys(copy.outer_place for copy in batch.copies))
-            if len(places) <= 1:
-                return await self._promote_alone(batch, error, turn)
-        else:
-            turn.succeeded = True
-            return decisions
-        first_half = set(places[: len(places) // 2])
-        first = [copy for copy in batch.copies if copy.outer_place in first_half]
-        second = [copy for copy in batch.copies if copy.outer_place not in first_half]
+            if len(places) > 1:
+                await self._promote_parts(batch, places, turn)
+            else:
+                await self._promote_alone(batch, error, turn)
+
+    async def _promote_parts(self, batch: Batch, places: Sequence[Place], turn: _Turn) -> None:
+        # What failed before comes last, so that it keeps no other message waiting.
+        failing = {copy.outer_place for copy in batch.copies if _known(copy) in self._failing}
+        later = failing if 0 < len(failing) < len(places) else set(places[len(places) // 2 :])
+        first = [copy for copy in batch.copies if copy.outer_place not in later]
+        second = [copy for copy in batch.copies if copy.outer_place in later]
         try:
-            decisions = await self._promote(replace(batch, copies=first, cursor=None), turn)
+            await self._promote(replace(batch, copies=first, cursor=None), turn)
         except LeaseLost:
             raise
         except DatabaseError:
-            if turn.failed_alone > 1 and not turn.succeeded:
-                raise  # nothing gets in: there is no sense in trying the others
-            # The others get in; but the cursor must not pass over what did not.
-            await self._promote(replace(batch, copies=second, cursor=None), turn)
+            if asyncio.get_running_loop().time() < turn.deadline:
+                # The others may get in; but the cursor must not pass over what did not.
+                await self._promote(replace(batch, copies=second, cursor=None), turn)
             raise
-        return decisions + await self._promote(replace(batch, copies=second), turn)
+        await self._promote(replace(batch, copies=second), turn)
 
-    async def _promote_alone(self, batch: Batch, error: Exception, turn: _Turn) -> list[Decision]:
+    async def _commit(self, batch: Batch, turn: _Turn) -> None:
+        decisions = await inbox.promote(self._database, batch, decide_batch)
+        for copy, decision in zip(batch.copies, decisions, strict=True):
+            turn.decisions[copy.id] = decision
+            self._tries.pop(_known(copy), None)
+            self._failing.pop(_known(copy), None)
+
+    async def _promote_alone(self, batch: Batch, error: Exception, turn: _Turn) -> None:
         """Promote the copies of one place, as dead letters where they cannot be; or raise the error again."""
+        if isinstance(error, ContentRefused):
+            with suppress(ContentRefused):  # it may have met an email that was just being erased
+                await self._commit(batch, turn)
+                return
         copies = batch.copies
         if len(copies) > 1:  # those of one forward: the others of its place can be promoted
             copies = [await self._tried(copy) for copy in copies]
         if not any(isinstance(copy.reading, Unreadable) for copy in copies):
-            if not await self._is_of_message(error, copies[0], turn):
-                turn.failed_alone += 1
+            if not await self._is_of_message(error, copies[0]):
                 raise error
             copies = [_dead(copy, _words(error)) for copy in copies]
-        batch = replace(batch, copies=copies)
         try:
-            return await inbox.promote(self._database, batch, decide_batch)
+            await self._commit(replace(batch, copies=copies), turn)
         except (LeaseLost, DatabaseAway):
             raise
         except DatabaseError:
             copies = [_dead(copy, _CONSTANT_WORDS) for copy in copies]
-            return await inbox.promote(self._database, replace(batch, copies=copies), decide_batch)
+            await self._commit(replace(batch, copies=copies), turn)
 
     async def _tried(self, copy: Copy) -> Copy:
         """Make the copy a dead letter if it cannot be promoted alone."""
         try:
             await inbox.try_out(self._database, copy, decide_batch)
         except Exception as error:
-            if not await self._is_of_message(error, copy, _Turn()):
+            if not await self._is_of_message(error, copy):
                 raise
             return _dead(copy, _words(error))
         return copy
 
-    async def _is_of_message(self, error: Exception, copy: Copy, turn: _Turn) -> bool:
+    async def _is_of_message(self, error: Exception, copy: Copy) -> bool:
         """Whether an error is the message's fault."""
         if isinstance(error, LeaseLost | DatabaseMisused):
             return False
-        if isinstance(error, ContentRefused) or not isinstance(error, DatabaseError):
+        if not isinstance(error, DatabaseError):
             return True
         now = asyncio.get_running_loop().time()
-        failing_for = now - self._failing.setdefault((copy.source_id, copy.outer_place), now)
-        if not turn.succeeded:
-            try:
-                await inbox.try_out(self._database, _plain(copy), _decide_for_all)
-            except DatabaseError:
-                return failing_for > LONGEST_PATIENCE
+        failing_for = now - self._failing.setdefault(_known(copy), now)
+        try:
+            await inbox.try_out(self._database, _plain(copy), _decide_for_all)
+        except DatabaseError:
+            return failing_for > LONGEST_PATIENCE
         return failing_for >= self._patience if isinstance(error, DatabaseAway) else True
+
+
+def _known(copy: Copy) -> _Known:
+    """Name a message so that it has the same name when it comes again, even by a listener."""
+    return copy.source_id, copy.key if copy.judged else copy.outer_place
+
+
+def _forget_beyond(remembered: dict[_Known, int] | dict[_Known, float]) -> None:
+    while len(remembered) > _MOST_REMEMBERED:
+        del remembered[next(iter(remembered))]
 
 
 async def promote_and_tell(
@@ -158,9 +191,35 @@ async def promote_and_tell(
 
 
 def _plain(copy: Copy) -> Copy:
-    """Make a message for the same owner in which nothing can be wrong."""
-    plain = Message(subject="A plain message", text="It is rolled back.")
-    reading = Reading(plain, Classification(), plain.key)
+    """Make a message of the same shape, for the same owner, in which nothing can be wrong."""
+    message, attachments = Message(), copy.attachments if copy.judged else ()
+    if copy.judged:
+        shape = copy.message
+        message = Message(
+            message_id=f"{uuid7()}@plain.invalid",
+            in_reply_to=tuple(f"{uuid7()}@plain.invalid" for _ in shape.in_reply_to),
+            date=shape.date,
+            mentions=tuple(
+                one._replace(address=f"plain{number}@plain.invalid" if one.address else "", name="")
+                for number, one in enumerate(shape.mentions)
+            ),
+            html=shape.html and "<p>It is rolled back.</p>",
+        )
+    message = replace(message, subject="A plain message", text="It is rolled back.")
+    content = uuid7().bytes
+    packed = tuple(
+        replace(
+            one,
+            filename="plain.txt",
+            original_filename=None,
+            size=len(content),
+            sha256=hashlib.sha256(content).digest(),
+            encoding="identity",
+            content=content,
+        )
+        for one in attachments
+    )
+    reading = Reading(message, Classification(), message.key, attachments=packed)
     return replace(copy, id=uuid7(), place=Place("", str(uuid7())), reading=reading, content=b"", forward=None)
 
 

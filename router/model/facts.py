@@ -44,8 +44,8 @@ class ThreadEmail:
 class KnownEmails:
     """The emails of the CRM that a batch names, or is.
 
-    `by_key` and `by_message_id` (hashes) hold their ids, also of emails that were erased since; a relay may have given
-    an email more than one Message-ID. `by_id` holds the emails that are still there.
+    `by_key` holds their ids, also of emails that were erased since; `by_message_id` (hashes) only of those that are
+    still there, which are in `by_id`. A relay may have given an email more than one Message-ID.
     """
 
     by_key: dict[bytes, UUID] = field(default_factory=dict)

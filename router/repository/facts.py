@@ -5,7 +5,8 @@ wait for each other without a deadlock, and the second round trip reads what the
 the automatic emails of a thread, only where a copy is automatic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from uuid import UUID
 
 from router.model import (
     KEY_VERSION,
@@ -42,17 +43,20 @@ def _tokens_of(copy: Copy) -> tuple[str, ...]:
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     """Lock what these copies share with other batches, and read what the database knows of them."""
     judged = [copy for copy in copies if copy.judged]
-    emails = await _lock(connection, judged)
+    named, by_key = await _lock(connection, judged)
     reads = Reads()
-    _add_emails(reads, judged, emails)
+    _add_emails(reads, judged, {email_id for _, email_id in named})
     _add_records(reads, judged)
     _add_rules(reads, copies)
     _add_decided(reads, copies)
     found = await reads.run(connection)
+    emails = KnownEmails(by_key=by_key)
     for id_, token, regarding_id, created_at, participants in found["emails"]:
         emails.by_id[id_] = ThreadEmail(id_, regarding_id, frozenset(participants or ()), created_at)
         if token:
             emails.by_token[token] = id_
+    # Only now is it known which of them were erased: what another batch promoted is not seen before its ids are locked.
+    emails.by_message_id |= {hashed: id_ for hashed, id_ in named if id_ in emails.by_id}
     records: dict[str, list[Record]] = {}
     for address, *record in found["records"]:
         records.setdefault(address, []).append(Record(*record))
@@ -68,10 +72,13 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     )
 
 
-async def _lock(connection: Connection, copies: Sequence[Copy]) -> KnownEmails:
-    """Lock the Message-IDs, and then the keys, of these copies; return the emails that they belong to."""
+async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tuple[bytes, UUID]], dict[bytes, UUID]]:
+    """Lock the Message-IDs, and then the keys, of these copies.
+
+    Returns which emails had an id at any time, by its hash, the one that has it last; and the emails of the keys.
+    """
     if not copies:
-        return KnownEmails()
+        return [], {}
     ids = {message_id for copy in copies for message_id in ids_of(copy)}
     (row,) = await connection.fetch(
         """
@@ -105,10 +112,10 @@ async def _lock(connection: Connection, copies: Sequence[Copy]) -> KnownEmails:
         sorted({key for copy in copies for key in (copy.key, *copy.message.claimed_keys)}),
         KEY_VERSION,
     )
-    return KnownEmails(by_message_id=dict(row["by_message_id"]), by_key=dict(row["by_key"]))
+    return row["by_message_id"], dict(row["by_key"])
 
 
-def _add_emails(reads: Reads, copies: Sequence[Copy], emails: KnownEmails) -> None:
+def _add_emails(reads: Reads, copies: Sequence[Copy], named: Collection[UUID]) -> None:
     reads.add(
         "emails",
         """
@@ -122,7 +129,7 @@ def _add_emails(reads: Reads, copies: Sequence[Copy], emails: KnownEmails) -> No
             SELECT array_agg(DISTINCT address) AS participants FROM crm.party WHERE email_id = e.id
         ) AS p
         """,
-        list(set(emails.by_message_id.values())),
+        list(named),
         list({token for copy in copies for token in _tokens_of(copy)}),
     )
 

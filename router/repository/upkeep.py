@@ -22,7 +22,9 @@ async def move_known_ids(database: Database) -> int:
             ), known AS (
                 INSERT INTO router.message_id AS m (hash, email_id)
                 -- Sorted, as everywhere, so that nobody deadlocks.
-                SELECT DISTINCT ON (hash) hash, email_id FROM moved ORDER BY hash, id
+                SELECT DISTINCT ON (hash) hash, email_id
+                FROM moved JOIN crm.email AS living ON living.id = email_id
+                ORDER BY hash, moved.id
                 ON CONFLICT (hash) DO UPDATE SET email_id = excluded.email_id
                     WHERE m.email_id IS NULL OR NOT EXISTS (SELECT FROM crm.email AS e WHERE e.id = m.email_id)
             )

@@ -101,7 +101,9 @@ async def _write_emails(connection: Connection, writes: Writes, new: Sequence[De
         FROM unnest($1::bytea[], $2::uuid[]) AS w (hash, email_id)
         -- The first email of an id keeps it, for as long as there is that email.
         WHERE m.hash = w.hash AND NOT EXISTS (SELECT FROM crm.email AS e WHERE e.id = m.email_id)
-            AND NOT EXISTS (SELECT FROM router.known_id AS k WHERE k.hash = w.hash)
+            AND NOT EXISTS (
+                SELECT FROM router.known_id AS k JOIN crm.email AS e ON e.id = k.email_id WHERE k.hash = w.hash
+            )
         """,
         list(ids),
         list(ids.values()),

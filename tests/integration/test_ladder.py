@@ -1,12 +1,15 @@
 """Whatever the database says of one message: all others are in, it is in or dead, and nothing is tried for ever."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
 from router.errors import DatabaseError
 from router.incoming.promote import Promoter
+from router.model import Attachment
 from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.sources import Lease
@@ -25,6 +28,8 @@ WRITTEN = {
     "crm.email": "NEW.subject = 'Number 3'",
     "crm.party": "NEW.address = '3@kunde.test'",
     "crm.receipt": "NEW.place = '1:3'",
+    "crm.attachment": "NEW.filename = '3.txt'",
+    "crm.blob": "NEW.content = '3'",
     "router.decision": "NEW.place = '3' AND NEW.disposition <> 'dead'",
     "router.message": f"NEW.key = '\\x{message(3).key.hex()}'",
 }
@@ -55,7 +60,10 @@ async def _break(crm: Crm, table: str, condition: str, state: str) -> None:
 
 
 def _batch(lease: Lease, owner_id: UUID) -> Batch:
-    messages = [message(n, sender=f"{n}@kunde.test") for n in range(1, 6)]
+    messages = [
+        message(n, sender=f"{n}@kunde.test", attachments=(Attachment(f"{n}.txt", "text/plain", str(n).encode()),))
+        for n in range(1, 6)
+    ]
     return Batch(copies(lease, owner_id, messages), lease, Cursor("1:5"), settles=SETTLED)
 
 
@@ -88,22 +96,43 @@ async def test_one_message_that_the_database_refuses_is_dead_and_all_others_are_
         assert state in third["reasons"][0]
         assert tries <= 3, state
         assert await crm.value("SELECT cursor FROM router.source WHERE id = $1", lease.source_id) == "1:5"
-        await crm.execute(f"DROP TRIGGER zz_break ON {table}; TRUNCATE crm.email, router.message CASCADE")
+        await crm.execute(f"DROP TRIGGER zz_break ON {table}; TRUNCATE crm.email, crm.blob, router.message CASCADE")
 
 
-@pytest.mark.parametrize("state", ["40P01", "54000", "P0001", "XX000"])
+@pytest.mark.parametrize("state", ["40P01", "22023", "23514", "42883", "54000", "P0001", "XX000"])
 async def test_what_every_message_meets_makes_no_dead_letters(crm: Crm, state: str) -> None:
+    for number, table in enumerate(
+        ("crm.email", "crm.party", "crm.receipt", "crm.attachment", "crm.blob", "crm.event")
+    ):
+        owner_id = await crm.owner(f"ulla{number}@example.com", "all")
+        lease = await crm.source(owner_id, f"ulla{number}@example.com")
+        await _break(crm, table, "true", state)
+        promoter = Promoter(crm.database, patience=0)
+        for _ in range(4):
+            with pytest.raises(DatabaseError, match=state):
+                await promoter.promote(_batch(lease, owner_id))
+        assert await crm.value("SELECT count(*) FROM router.decision WHERE source_id = $1", lease.source_id) == 0, table
+        await crm.execute(f"DROP TRIGGER zz_break ON {table}")
+        await promoter.promote(_batch(lease, owner_id))
+        dispositions = "SELECT array_agg(disposition) FROM router.decision WHERE source_id = $1"
+        assert await crm.value(dispositions, lease.source_id) == ["promoted"] * 5, table
+        await crm.execute("TRUNCATE crm.email, crm.blob, router.message CASCADE")
+
+
+async def test_one_message_ends_its_ladder_behind_a_portion_that_gets_in(crm: Crm) -> None:
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
-    await _break(crm, "crm.email", "true", state)
+    await _break(crm, "crm.email", WRITTEN["crm.email"], "53200")
     promoter = Promoter(crm.database, patience=0)
-    for _ in range(5):
-        with pytest.raises(DatabaseError, match=state):
-            await promoter.promote(_batch(lease, owner_id))
-    assert await crm.value("SELECT count(*) FROM router.decision") == 0
-    await crm.execute("DROP TRIGGER zz_break ON crm.email")
-    await promoter.promote(_batch(lease, owner_id))
-    assert await crm.value("SELECT count(*) FROM router.decision WHERE disposition = 'promoted'") == 5
+    whole = _batch(lease, owner_id)
+    portions = [replace(whole, copies=whole.copies[:2], cursor=None), replace(whole, copies=whole.copies[2:])]
+    for _ in range(6):
+        with suppress(DatabaseError):
+            for portion in portions:
+                await promoter.promote(portion)
+    rows = await crm.rows("SELECT disposition FROM router.decision ORDER BY place")
+    assert [row["disposition"] for row in rows] == ["promoted", "promoted", "dead", "promoted", "promoted"]
+    assert await crm.value("SELECT cursor FROM router.source WHERE id = $1", lease.source_id) == "1:5"
 
 
 async def test_a_lone_message_that_is_locked_waits_before_it_is_dead(crm: Crm) -> None:

@@ -76,6 +76,25 @@ async def test_an_email_is_found_by_its_id_as_soon_as_it_is_committed(
     assert await _correlated(crm, "2@kunde.test") == offer
 
 
+async def test_an_email_that_the_crm_replaces_is_known_by_its_id(
+    crm: Crm, developer: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    answers = copies(lease, owner_id, [message(n, in_reply_to=("offer@example.com",)) for n in range(1, 5)])
+    for number, copy in enumerate(answers, 1):
+        await developer.execute("DELETE FROM crm.email WHERE message_id = 'offer@example.com'")
+        if number == 3:  # erased and inserted again before it was filed
+            await developer.fetchval(INSERTED, "offer@example.com", owner_id)
+            await developer.execute("DELETE FROM crm.email WHERE message_id = 'offer@example.com'")
+        offer = await developer.fetchval(INSERTED, "offer@example.com", owner_id)
+        if number % 2:
+            while await upkeep.move_known_ids(crm.database):
+                pass
+        await inbox.promote(crm.database, Batch([copy], lease), decide_batch)
+        assert await _correlated(crm, f"{number}@kunde.test") == offer, number
+
+
 async def test_what_a_router_promotes_is_known_at_once_and_is_not_moved(crm: Crm) -> None:
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
