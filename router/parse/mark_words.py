@@ -24,9 +24,10 @@ WEEKDAY = _either(r"""
 
 # Between dashes, above a mail that is answered.
 ORIGINAL = _either("""
-    original message | original appointment | ursprüngliche nachricht | originalnachricht | antwort | message d'origine
-    message original | mensaje original | messaggio originale | mensagem original | oorspronkelijk bericht
-    originalmeddelande | ursprungligt meddelande | opprinnelig melding | oprindelig meddelelse | alkuperäinen viesti
+    original message | original appointment | ursprüngliche nachricht | original-?nachricht | antwort
+    message d'origine | message original | mensaje original | messaggio originale | mensagem original
+    oorspronkelijk bericht | originalmeddelande | ursprungligt meddelande | opprinnelig melding | oprindelig meddelelse
+    alkuperäinen viesti
     wiadomość oryginalna | oryginalna wiadomość | původní zpráva | pôvodná správa | izvorna poruka | eredeti üzenet
     mesaj original | orijinal mesaj | исходное сообщение | оригінальне повідомлення | reply message
     原始邮件 | 原始郵件 | 邮件原件 | 元のメッセージ | 원본 메시지
@@ -63,7 +64,7 @@ FURTHER = _either(r"""
     发送时间 | 收件人 | 寄件日期 | 收件者 | 送信日時 | 宛先 | 보낸 날짜 | 받는 사람
 """)
 SUBJECT = _either("""
-    subject | betreff | objet | asunto | oggetto | assunto | onderwerp | emne | ämne | aihe | temat | předmět
+    subject | betreff | thema | objet | asunto | oggetto | assunto | onderwerp | emne | ämne | aihe | temat | předmět
     predmet | tárgy | konu | тема | 主题 | 主旨 | 件名 | 제목
 """)
 

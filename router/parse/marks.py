@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from router.model import Mark
+from router.parse.dated import dated_address
 from router.parse.mark_words import (
     BEGIN_FORWARDED,
     FORWARDED,
@@ -52,6 +53,11 @@ _VERB = re.compile(rf"\b(?:{VERB})\b")
 _SENT_FROM_END = re.compile(rf"(?:{SENT_FROM_END})\s*$")
 _DASHES = re.compile(r"\s*(?:-- ?|—|__{4,}|--{4,})\s*$")
 _RULE = re.compile(r"[\s>]*+(?:\*++[\s>]++)?+[_=\-*~#]{5,}+[\s*]*$")
+_WORDS_BETWEEN_DASHES = re.compile(r"[\s>*]*+-{3,}+[^-\n]{1,60}+-{3,}+\s*+$")
+_BETWEEN_DASHES = re.compile(r"[\s>*]*+-{3,}+[^:\n]{1,150}+: ?-{3,}+\s*+$")
+_NOTES = re.compile(  # Ann Smith ---21.11.2026 10:15:32---Dear Bob, …
+    r"[^\n-]{1,100}+-{3,}+\d{1,4}[./-]\d{1,2}[./-]\d{2,4} \d{1,2}[:.]\d\d(?:[:.]\d\d)?(?: [ap]m)?-{3,}"
+)
 _QUOTED = re.compile(r"\s{0,3}(?:>|\|(?= |$)|[A-Z][a-z]{0,15}>(?: |$))")
 
 
@@ -93,14 +99,15 @@ def _mark(lines: Sequence[str], quoted: Sequence[bool], kinds: list[Kind | None]
         return number + 1
     if _FORWARDED.match(line):
         return _fill(kinds, number, len(lines), "forward")
-    if _ORIGINAL.match(line) or _is_header_block(lines, number):
+    if _ORIGINAL.match(line) or _is_wrote_between_dashes(line) or _is_header_block(lines, number):
         return _fill(kinds, _rule_above(lines, number), len(lines), "quote")
     if (after := _attribution(lines, quoted, number)) is not None:
+        start = _rule_above(lines, number)
         following = _next_written(lines, after)
         if following < len(lines) and quoted[following]:
             kinds[following] = "quote"
-            return _fill(kinds, number, following, "quote")
-        return _fill(kinds, number, _end_of_quote(lines, number), "quote")
+            return _fill(kinds, start, following, "quote")
+        return _fill(kinds, start, _end_of_quote(lines, start), "quote")
     if line.lstrip()[0] == ">" or (quoted[number] and _beside_quote(quoted, kinds, number)):
         kinds[number] = "quote"
     return number + 1
@@ -127,6 +134,13 @@ def _attribution(lines: Sequence[str], quoted: Sequence[bool], number: int) -> i
     line = lines[number]
     if len(line) > 400:
         return None
+    end = number + 1 if _NOTES.match(line) else dated_address(lines, number)
+    return _wrote(lines, quoted, number) if end is None else end
+
+
+def _wrote(lines: Sequence[str], quoted: Sequence[bool], number: int) -> int | None:
+    """Find the end of an attribution that says who wrote, in words, or has a date that only a program writes."""
+    line = lines[number]
     if _DATED.match(line.strip()):
         following = _next_written(lines, number + 1)
         return number + 1 if "gmt" in line or (following < len(lines) and quoted[following]) else None
@@ -150,23 +164,40 @@ def _ends_sentence(said: str, below: Sequence[str]) -> bool:
     return _SENTENCE_END.search(said) is not None and any(line.strip()[:1].isalpha() for line in below)
 
 
+def _is_wrote_between_dashes(line: str) -> bool:
+    """Whether it is "-----Ann Smith wrote: -----", as Notes writes."""
+    return _BETWEEN_DASHES.match(line[:200]) is not None and _WROTE.search(line[:200]) is not None
+
+
 def _is_header_block(lines: Sequence[str], number: int) -> bool:
-    """Whether headers in words begin here: a From, and two more below; one is a subject or has an address."""
+    """Whether headers in words begin here: a From, and two more; one is a subject or has an address.
+
+    GMX, T-Online and Hotmail begin with another one than From. Then the From has to have an address.
+    """
     first = lines[number][:200]
-    if not _FROM.match(first):
+    begins = _FROM.match(first) is not None
+    if not begins and not _FURTHER.match(first):
         return False
-    further = [line for line in lines[number + 1 : number + 10] if _FURTHER.match(line[:200])]
-    return len(further) >= 2 and any("@" in line[:1_000] or _SUBJECT.match(line[:200]) for line in (first, *further))
+    below = lines[number + 1 : number + 10]
+    further = [line for line in below if _FURTHER.match(line[:200])]
+    if begins:
+        return len(further) >= 2 and any(
+            "@" in line[:1_000] or _SUBJECT.match(line[:200]) for line in (first, *further)
+        )
+    return bool(further) and any(_FROM.match(line[:200]) and "@" in line[:1_000] for line in below)
 
 
 def _rule_above(lines: Sequence[str], number: int) -> int:
-    """Return the line of the rule (dashes) above quoted headers; without a rule, their first line."""
-    above = number - 1
-    while above >= max(0, number - 3) and (not lines[above].strip() or _RULE.match(lines[above])):
-        if _RULE.match(lines[above]):
-            return above
+    """Return the line of the rule (dashes, with words between or without) above a quote; or the line itself."""
+    rule = above = number
+    while above > max(0, number - 3) and (not lines[above - 1].strip() or _is_separator(lines[above - 1])):
         above -= 1
-    return number
+        rule = above if lines[above].strip() else rule
+    return rule
+
+
+def _is_separator(line: str) -> bool:
+    return _RULE.match(line) is not None or (len(line) < 100 and _WORDS_BETWEEN_DASHES.match(line) is not None)
 
 
 def _mark_signatures(lines: Sequence[str], kinds: list[Kind | None]) -> None:

@@ -64,6 +64,21 @@ def test_mail_forwarded_by_many_programs_in_many_languages_is_found() -> None:
         "W dniu 2016-02-01 o 04:58, Ann Smith napisał:",
         "在 2016年2月1日，上午4:58，Ann Smith 写道：",
         "Ann Smith <ann@client.example> wrote:",
+        '21.11.2026, 10:15, "Ann Smith" <ann@client.example>:',
+        "21 ноября 2026, 10:15, Ann Smith <ann@client.example>:",
+        "Суббота, 21 ноября 2026, 10:15 +03:00 от Ann Smith <ann@client.example>:",
+        "Saturday, November 21, 2026 10:15 AM +03:00 from Ann Smith <ann@client.example>:",
+        "сб, 21 нояб. 2026 г. в 10:15, Ann Smith <ann@client.example>:",
+        "сб, 21 нояб. 2026 г. в 10:15, Ann Smith <\nann@client.example>:",
+        "sob., 21 lis 2026 o 10:15 Ann Smith <ann@client.example>:",
+        "2026年11月21日(土) 10:15 Ann Smith <ann@client.example>:",
+        "so 21. 11. 2026 v 10:15 odesílatel Ann Smith <ann@client.example>:",
+        "\u202bבתאריך שבת, 21 בנוב׳ 2026 ב-10:15 מאת \u202aAnn\u202c <\u202aann@client.example\u202c\u200f>:\u202c",
+        "Ann Smith <ann@client.example>, 21 Kas 2026 Cmt, 10:15:",
+        "2026-11-21 10:15 ann@client.example:",
+        "Sat, 21 Nov 2026 10:15:32 +0100 Ann Smith <ann@client.example>:",
+        "-----Ann Smith <ann@client.example> wrote: -----",
+        "-----Ann Smith/Firma schrieb: -----",
     ],
 )
 def test_who_wrote_a_quote_is_part_of_it(attribution: str) -> None:
@@ -73,9 +88,46 @@ def test_who_wrote_a_quote_is_part_of_it(attribution: str) -> None:
     assert find_marks(f"Yes.\n\n> Hello.\n\n{attribution}\n\n> Hello.\n\nMy answer.\n")[-1].end < len("") + 200
 
 
+ANN = "Ann <ann@client.example>"
+BLOCKS = {
+    "GMX": f"Gesendet: Samstag, 21. November 2026 um 10:15 Uhr\nVon: {ANN}\nAn: x\nBetreff: Angebot\n",
+    "GMX in English": f"Sent: Saturday, November 21, 2026 at 10:15 AM\nFrom: {ANN}\nTo: x\nSubject: Offer\n",
+    "T-Online": f"-----Original-Nachricht-----\nBetreff: Angebot\nDatum: 2026-11-21T10:15:00+0100\nVon: {ANN}\n",
+    "T-Online, in other words": f"-----Weitere Nachricht-----\nBetreff: Angebot\nDatum: 2026-11-21\nVon: {ANN}\n",
+    "Hotmail": f"Date: Sat, 21 Nov 2026 10:15:00 +0100\nSubject: Offer\nFrom: {ANN}\nTo: x@example.com\n",
+    "Hotmail, To first": f"To: x@example.com\nSubject: Offer\nFrom: {ANN}\nDate: Sat, 21 Nov 2026\n",
+    "Windows Mail": "Von: [Ann](mailto:ann@client.example)\nGesendet: Samstag, 21. November 2026\nBetreff: Angebot\n",
+    "Notes": f"Von:        {ANN}\nAn:        x\nDatum:        21.11.2026 10:15\nThema:        Angebot\n",
+    "Notes in a line": "Ann Smith ---21.11.2026 10:15:32---Dear Bob, here is\n\nFrom: Ann\nTo: x\nSubject: Offer\n",
+    "Outlook in Russian": f"Кому: x@example.com\nТема: Предложение\nОт: {ANN}\n",
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize(
+    "rule", ["", "_" * 32 + "\n", "-" * 20 + "\n\n", "\n" + "*" * 10 + "\n", "-----Nachricht-----\n"]
+)
+def test_headers_in_words_are_a_quote_whichever_comes_first_and_so_is_the_rule_above(name: str, rule: str) -> None:
+    quote = f"{rule.lstrip()}{BLOCKS[name]}\nHello.\n\nBye.\n"
+    assert marked(f"Yes.\n\n{quote}", "quote") == [quote]
+
+
+def test_the_rule_above_who_wrote_belongs_to_the_quote() -> None:
+    for line in ("21.11.2026, 10:15, Ann <ann@client.example>:", "On 1 Feb 2016, Ann wrote:"):
+        for quote in (f"----------------\n{line}\n> Hello.\n", f"________________\n\n{line}\n\nHello.\n"):
+            assert marked(f"Yes.\n\n{quote}", "quote") == [quote]
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "21.11.2026, 10:15, Hall 3:\nthe meeting\n",
+        "Write to ann@client.example:\nshe knows\n",
+        "Meeting with Ann <ann@client.example>:\n21.11.2026 10:15\n",
+        "On 21.11.2026 at 10:15 we meet ann@client.example and Bob:\nbring the lamp\n",
+        "Date: 21 November\nPlace: Berlin\nSubject: lamps\n",
+        "To: Paris\nFrom: Berlin\nDate: 21 November\n",
+        "-----Prices-----\nLamp: 5\n",
         "I wrote:\nsee below\n",
         "On this day\n\nI wrote something\n",
         "From: the beginning\nit was wrong.\n",
