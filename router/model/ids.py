@@ -6,6 +6,8 @@ import time
 import unicodedata
 from uuid import UUID
 
+from router.model.lower_case import lower_case
+
 KEY_VERSION = 1
 
 
@@ -23,7 +25,7 @@ def normalize(address: str) -> str:
         return address.lower()
     local, at, domain = address.rpartition("@")
     labels = [_unicode_label(label) for label in domain.split(".")] if at else [domain]
-    return unicodedata.normalize("NFC", (local + at + ".".join(labels)).lower())  # lower case can compose anew
+    return unicodedata.normalize("NFC", lower_case(local + at + ".".join(labels)))  # lower case can compose anew
 
 
 def _unicode_label(label: str) -> str:

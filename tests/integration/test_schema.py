@@ -1,6 +1,7 @@
 """What CRM developers meet in SQL: documented in place, and illegal moves are impossible."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.model import message_id_hash, normalize
+from router.model.lower_case import lower_case
 from router.repository.database import Database
 from router.repository.upkeep import move_known_ids
 
@@ -85,12 +87,32 @@ async def test_addresses_are_normalized_alike_in_sql_and_in_python(sql: "asyncpg
         "a@xn--ü.test",
         "a@xn--ü-abc.test",
         "H̱@example.com",
+        "ΝΊΚΟΣ@ΒΌΛΟΣ.example",
+        "ΝΊΚΟΣ.Α@example.com",
+        "νίκος@βόλος.example",
+        "İSTANBUL@İ.example",
+        "\u212aelvin@\u2126.example",
     ):
         assert await sql.fetchval("SELECT crm.normalise($1)", address) == normalize(address)
 
 
+async def test_every_letter_has_one_small_letter_in_sql_and_in_python(
+    sql: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    letters = [chr(point) for point in range(1, sys.maxunicode + 1) if not 0xD800 <= point < 0xE000]
+    for start in range(0, len(letters), 20_000):
+        text = "".join(letters[start : start + 20_000])
+        assert await sql.fetchval("SELECT crm.lower_case($1)", text) == lower_case(text)
+    changed = [letter for letter in letters if lower_case(letter) != letter]
+    in_words = [f"a{letter}{letter}@{letter}b{letter}.example" for letter in changed]
+    found = await sql.fetch(
+        "SELECT crm.normalise(a) AS a FROM unnest($1::text[]) WITH ORDINALITY AS t (a, n) ORDER BY n", in_words
+    )
+    assert [row["a"] for row in found] == [normalize(address) for address in in_words]
+
+
 def test_any_address_is_normalized_alike_and_stays_so(database: str) -> None:
-    label = st.text(alphabet="abcxyzäößñéжщ-ÄÉ09", min_size=1, max_size=12)
+    label = st.text(alphabet="abcxyzäößñéжщ-ÄÉ09ΣσςİıK", min_size=1, max_size=12)
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(database))
 

@@ -1,8 +1,11 @@
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.model import normalize
+from router.model.lower_case import lower_case
 
 HARD = st.text(
     st.sampled_from("aAzZ09.-@xXnNüÜß\u0130\u0131\u03a3\u03c2\u017f\u212a\u0301\u0331\u030aHJTW \t"), max_size=30
@@ -24,6 +27,8 @@ def test_normalize_is_idempotent(address: str) -> None:
         ("BÜCHER@MÜNCHEN.example", "bücher@münchen.example"),  # T50
         ("a@XN--MNCHEN-3YA.EXAMPLE", "a@münchen.example"),
         ("a@xn--xn--abc--.example", "a@abc.example"),  # a label that hides another
+        ("ΝΊΚΟΣ@ΒΌΛΟΣ.example", "νίκοσ@βόλοσ.example"),  # whatever stands around the sigma
+        ("\u0130@x.example", "i\u0307@x.example"),
         ("H\u0331@x.example", "\u1e96@x.example"),  # composes only in lower case
         ("a@xn--99999999999.example", "a@xn--99999999999.example"),  # no punycode
         (" ann@client.example\r\n", "ann@client.example"),
@@ -31,3 +36,12 @@ def test_normalize_is_idempotent(address: str) -> None:
 )
 def test_t48_t49_t50_addresses_are_compared_in_one_form(written: str, normalized: str) -> None:
     assert normalize(written) == normalized
+
+
+def test_lower_case_is_pythons_letter_by_letter_as_far_as_unicode_14_knows() -> None:
+    letters = [chr(point) for point in range(sys.maxunicode + 1) if not 0xD800 <= point < 0xE000]
+    changed = {letter for letter in letters if lower_case(letter) != letter}
+    assert {letter for letter in changed if lower_case(letter) != letter.lower()} == set()
+    later = {letter for letter in letters if letter.lower() != letter} - changed
+    assert len(changed) == 1433
+    assert not later or sys.version_info >= (3, 14)  # of Unicode 15 and 15.1, no letter has a small one
