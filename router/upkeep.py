@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from router.errors import DatabaseError
-from router.repository import upkeep
+from router.repository import upkeep, waiting
 from router.repository.database import Database
 
 _log = structlog.get_logger(__name__)
@@ -20,6 +20,10 @@ async def keep_up(database: Database) -> None:
     while True:
         try:
             while await upkeep.move_known_ids(database) == upkeep.PIECE:
+                pass
+            while await waiting.link_answer(database):
+                pass
+            while await waiting.prune(database, upkeep.PIECE) == upkeep.PIECE:
                 pass
         except DatabaseError as error:
             _log.debug("the database's upkeep waits", reason=str(error))

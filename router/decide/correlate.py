@@ -30,7 +30,7 @@ def correlate(state: State, facts: Facts) -> State:
         return state
     for email in _claimed(state, facts):
         return state.answering(email, "private-header", "answers a CRM email, by private-header")
-    return _by_token(state, facts)
+    return _by_token(replace(state, waits_for=tuple(_ids(state.copy))), facts)
 
 
 def _is_forward(copy: Copy) -> bool:
@@ -45,15 +45,19 @@ def _is_forward(copy: Copy) -> bool:
 
 def _named_by_ids(copy: Copy, facts: Facts) -> Iterator[tuple[Method, ThreadEmail]]:
     """Yield the CRM emails that In-Reply-To, then References, then a read receipt name, the nearest first."""
-    message, read_id = copy.message, copy.classification.read_id
-    for message_id in message.in_reply_to:
+    for method, message_id in _ids(copy):
         if email := facts.emails.of_message_id(message_id):
-            yield "in-reply-to", email
-    for message_id in reversed(message.references):
-        if email := facts.emails.of_message_id(message_id):
-            yield "references", email
-    if read_id and (email := facts.emails.of_message_id(read_id)):
-        yield "read-receipt", email
+            yield method, email
+
+
+def _ids(copy: Copy) -> Iterator[tuple[Method, str]]:
+    """Yield the Message-IDs of what the copy may answer, the nearest first, and how it names them."""
+    for message_id in copy.message.in_reply_to:
+        yield "in-reply-to", message_id
+    for message_id in reversed(copy.message.references):
+        yield "references", message_id
+    if copy.classification.read_id:
+        yield "read-receipt", copy.classification.read_id
 
 
 def _claimed(state: State, facts: Facts) -> Iterator[ThreadEmail]:

@@ -37,5 +37,8 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         raw_headers=message.raw_headers,
     )
     report = copy.classification.report if state.method == "report" else None
-    decision = Decision(Disposition.PROMOTED, state.rule, state.reasons, email.id, email, state.parties, report)
+    waits_for = () if thread else state.waits_for
+    decision = Decision(
+        Disposition.PROMOTED, state.rule, state.reasons, email.id, email, state.parties, report, waits_for=waits_for
+    )
     return replace(state, decision=decision)

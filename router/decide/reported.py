@@ -18,7 +18,10 @@ def reported(state: State, facts: Facts) -> State:
         return state.answering(email, "report", f"a report on a CRM email: {report.kind}")
     if report.kind == "complaint":
         return state  # it may name nothing but the recipient: the owner's rule decides whether people see it
-    return state.decide(Disposition.IGNORED, f"a report on mail that the CRM never sent: {report.kind}")
+    reason = f"a report on mail that the CRM never sent: {report.kind}"
+    return state.decide(
+        Disposition.IGNORED, reason, waits_for=tuple(("report", message_id) for message_id in report.message_ids)
+    )
 
 
 def _email_of(report: Report, facts: Facts) -> ThreadEmail | None:

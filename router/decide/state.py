@@ -11,7 +11,8 @@ from router.model import Copy, Decision, Disposition, Method, Party, Rule, Threa
 class State:
     """One copy on its way through the steps; each returns a new state. A state with a `decision` is the last.
 
-    `stranger`: the message has the token of a CRM email, and its sender was never on that email's thread.
+    `stranger`: the message has the token of a CRM email, and its sender was never on that email's thread. `waits_for`
+    are the Message-IDs of the emails that it may answer, if the CRM has none of them.
     """
 
     copy: Copy
@@ -20,6 +21,7 @@ class State:
     correlated: ThreadEmail | None = None
     method: Method | None = None
     stranger: bool = False
+    waits_for: tuple[tuple[Method, str], ...] = ()
     flags: tuple[str, ...] = ()
     parties: tuple[Party, ...] = ()
     decision: Decision | None = None
@@ -32,7 +34,13 @@ class State:
         """Link the message to the CRM email that it answers or reports on."""
         return replace(self.noting(reason), correlated=email, method=method)
 
-    def decide(self, disposition: Disposition, *reasons: str, email_id: UUID | None = None) -> Self:
+    def decide(
+        self,
+        disposition: Disposition,
+        *reasons: str,
+        email_id: UUID | None = None,
+        waits_for: tuple[tuple[Method, str], ...] = (),
+    ) -> Self:
         """End the way with a disposition other than promoted; `email_id` is the email that a duplicate is of."""
         reasons = (*self.reasons, *reasons)
-        return replace(self, decision=Decision(disposition, self.rule, reasons, email_id))
+        return replace(self, decision=Decision(disposition, self.rule, reasons, email_id, waits_for=waits_for))

@@ -5,21 +5,30 @@ thread cannot put mail on it. A message that the rule does not want is ignored, 
 is never held.
 """
 
+from dataclasses import replace
+
 from router.decide.rules import RULES, Evidence
 from router.decide.state import State
-from router.model import Disposition, Facts
+from router.model import Disposition, Facts, Method
 
 
 def track(state: State, facts: Facts) -> State:
     """Ignore the message, hold it, or let it pass. A report passes: it belongs to the CRM's own email."""
     if state.method == "report":
         return state
-    wanted, reason = RULES[state.rule](_evidence(state, facts))
+    evidence = _evidence(state, facts)
+    wanted, reason = RULES[state.rule](evidence)
     if not wanted:
-        return state.decide(Disposition.IGNORED, reason)
+        return state.decide(Disposition.IGNORED, reason, waits_for=_waits_for(evidence, state))
     if state.stranger:
         return state.decide(Disposition.HELD, "held for review, since the sender was never on that thread")
     return state.noting(reason)
+
+
+def _waits_for(evidence: Evidence, state: State) -> tuple[tuple[Method, str], ...]:
+    """Name the emails with which the rule would want the message."""
+    wanted, _ = RULES[state.rule](replace(evidence, answers=True))
+    return state.waits_for if wanted else ()
 
 
 def _evidence(state: State, facts: Facts) -> Evidence:

@@ -121,7 +121,7 @@ class Follower:
         taken_at = clock()
         await self._claim_folders(account)
         while True:
-            for name in [*await account.changed(), *await self._unsettled()]:
+            for name in [*await account.changed(), *await self._with_rest()]:
                 await self._read(account, name)
             if self._slots.wanted or not await self._wait(account):
                 return
@@ -171,11 +171,11 @@ class Follower:
             return isinstance(error, Unauthorized)
         return isinstance(error, Unreachable) or error.retry_after is not None or len(self._readers) == 1
 
-    async def _unsettled(self) -> list[str]:
-        """The folders in which something is to be settled: left by a crash, the CRM's since, or due by now."""
+    async def _with_rest(self) -> list[str]:
+        """The folders in which something is to be decided again, or settled: left by a crash, the CRM's, or due."""
         names = {reader.lease.source_id: name for name, reader in self._readers.items()}
         delay = timedelta(days=self._profile.after.days)
-        return [names[source_id] for source_id in await settle.with_unsettled(self._database, list(names), delay)]
+        return [names[source_id] for source_id in await settle.with_rest(self._database, list(names), delay)]
 
     async def _wait(self, account: Account) -> bool:
         """Wait for news; False: another mailbox wants the connection, and this one is of no more use."""

@@ -127,7 +127,7 @@ class Promoter:
                 return
         copies = batch.copies
         if len(copies) > 1:  # those of one forward: the others of its place can be promoted
-            copies = [await self._tried(copy) for copy in copies]
+            copies = [await self._tried(copy, again=batch.again) for copy in copies]
         if not any(isinstance(copy.reading, Unreadable) for copy in copies):
             if not await self._is_of_message(error, copies[0]):
                 raise error
@@ -140,10 +140,10 @@ class Promoter:
             copies = [_dead(copy, _CONSTANT_WORDS) for copy in copies]
             await self._commit(replace(batch, copies=copies), turn)
 
-    async def _tried(self, copy: Copy) -> Copy:
+    async def _tried(self, copy: Copy, *, again: bool) -> Copy:
         """Make the copy a dead letter if it cannot be promoted alone."""
         try:
-            await inbox.try_out(self._database, copy, decide_batch)
+            await inbox.try_out(self._database, copy, decide_batch, again=again)
         except Exception as error:
             if not await self._is_of_message(error, copy):
                 raise

@@ -14,7 +14,7 @@ from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
 from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile
-from router.repository import accounts, settle, sources
+from router.repository import accounts, again, settle, sources
 from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.sources import Lease
@@ -35,6 +35,7 @@ from transports.base import (
 _log = structlog.get_logger(__name__)
 
 _MESSAGES = 100  # the most of one transaction, and of one listing
+_AGAIN = 10  # places that are fetched at once to decide on them again: their sizes are not known
 _SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 _SAMPLE = 20  # copies that are looked for, to recognize a folder by them
 _SLOWEST_CLOCK, _NONE = timedelta(days=1), timedelta()  # of mail servers; earlier is only old mail that is moved in
@@ -86,6 +87,7 @@ class Reader:
             async for portion in portions:
                 await self._bring_in(mailbox, portion)
         # Only now does the mailbox know which places still mean something.
+        await self._decide_again(mailbox)
         await self._settle_rest(mailbox)
         if self._refusal_to_settle is not None:
             raise self._refusal_to_settle
@@ -164,7 +166,7 @@ class Reader:
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies, forwards = portion.copies, self._profile.forwards
-        batch = Batch(copies, self.lease, portion.cursor, settles=self._settles, keeps=forwards)
+        batch = Batch(copies, self.lease, portion.cursor, settles=self._settles, keeps=forwards, again=portion.again)
         decisions = await promote_and_tell(self._promoter, batch, self._profile.name, self._log)
         if portion.cursor is not None:
             self.lease = replace(self.lease, cursor=portion.cursor)
@@ -176,6 +178,14 @@ class Reader:
         done = [copy.place for copy, decision in zip(copies, decisions, strict=True) if decision.email_id is not None]
         if done and not self._profile.after.days:
             await self._settle(mailbox, done)
+
+    async def _decide_again(self, mailbox: Mailbox) -> None:
+        """Bring in what is to be decided again. What is there no more keeps its decision."""
+        source_id = self.lease.source_id
+        while places := await again.due(self._database, source_id, _AGAIN):
+            copies = await self._fetch(mailbox, places)
+            await self._bring_in(mailbox, _Portion(copies, None, again=True))
+            await again.give_up(self._database, source_id, places, "but it is not where it was any more")
 
     async def _settle_rest(self, mailbox: Mailbox) -> None:
         """Settle what a crash left, what was ignored and became the CRM's by another copy since, and what is due."""
@@ -201,10 +211,14 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class _Portion:
-    """Copies that are promoted together, and the cursor once they are, unless more of its listing is to come."""
+    """Copies that are promoted together, and the cursor once they are, unless more of its listing is to come.
+
+    `again`: they have decisions, which are made again where that is asked for.
+    """
 
     copies: Sequence[Copy]
     cursor: Cursor | None
+    again: bool = False
 
 
 async def _one_ahead(portions: AsyncIterator[_Portion]) -> AsyncGenerator[_Portion, None]:

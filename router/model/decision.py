@@ -54,7 +54,8 @@ class Decision:
 
     `email` and `parties` are set if it is promoted; `email_id` then too, and for a duplicate, whose email it names.
     `report` is set if it reports on the email that it is correlated with. `decided_before`: the copy keeps the
-    disposition that it has already, whatever stands here.
+    disposition that it has already, whatever stands here. `waits_for` are the Message-IDs, the nearest first, of emails
+    that the CRM does not have: with one of them the copy would be linked, or even promoted.
     """
 
     disposition: Disposition
@@ -65,3 +66,4 @@ class Decision:
     parties: tuple[Party, ...] = ()
     report: Report | None = None
     decided_before: bool = False
+    waits_for: tuple[tuple[Method, str], ...] = ()

@@ -14,6 +14,7 @@ class Batch:
 
     `lease` is None for a listener, which has no cursor. `settles`: the dispositions of copies that are still to be
     settled on the mail server. `keeps`: the content may exist nowhere else, so it is kept of a held or dead copy.
+    `again`: copies for which `router.decide_again` asks are decided again; all others keep the decision they have.
     """
 
     copies: Sequence[Copy]
@@ -21,6 +22,7 @@ class Batch:
     cursor: Cursor | None = None
     settles: frozenset[Disposition] = frozenset()
     keeps: bool = False
+    again: bool = False
 
     def keeps_content(self, copy: Copy, decision: Decision) -> bool:
         """Whether the content of a copy that this became of is kept."""

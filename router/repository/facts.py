@@ -119,11 +119,11 @@ def _add_emails(reads: Reads, copies: Sequence[Copy], named: Collection[UUID]) -
     reads.add(
         "emails",
         """
-        SELECT e.id, e.token, e.regarding_id, e.created_at, p.participants
+        SELECT e.id, e.token, router.thread_regarding(e.id), e.created_at, p.participants
         FROM (
-            SELECT id, token, regarding_id, created_at FROM crm.email WHERE id = ANY($1::uuid[])
+            SELECT id, token, created_at FROM crm.email WHERE id = ANY($1::uuid[])
             UNION
-            SELECT id, token, regarding_id, created_at FROM crm.email WHERE token = ANY($2::text[])
+            SELECT id, token, created_at FROM crm.email WHERE token = ANY($2::text[])
         ) AS e
         CROSS JOIN LATERAL (
             SELECT array_agg(DISTINCT address) AS participants FROM crm.party WHERE email_id = e.id

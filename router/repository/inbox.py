@@ -4,7 +4,8 @@
 
 A batch asks once more where a copy is automatic (how many such its thread has) and where one has attachments (which of
 their contents are there). Reports are written last. Where a message is to be kept, which deciding tells, all of it is
-rolled back and done again once the message is compressed: nothing is compressed while the batch locks what it shares.
+rolled back and done again once the message is compressed: nothing is compressed while the batch locks what it shares. One of
+copies that are decided again undoes their decisions after it has read the facts.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from router.model import Copy, Decision, Facts, Rule
+from router.repository.again import Undones, undo, with_reasons
 from router.repository.batch import Batch, Decided
 from router.repository.database import Connection, Database
 from router.repository.facts import read_facts
@@ -50,14 +52,14 @@ def _pack(copies: Sequence[Copy]) -> dict[UUID, bytes]:
     return {copy.id: zlib.compress(copy.content, 1) for copy in copies}
 
 
-async def try_out(database: Database, copy: Copy, decide: Decide) -> None:
-    """Promote one copy and roll back, to see whether it can be promoted. Raises as `promote` does."""
+async def try_out(database: Database, copy: Copy, decide: Decide, *, again: bool = False) -> None:
+    """Promote one copy and roll back, to see whether it can be promoted, perhaps again. Raises as `promote` does."""
     async with database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
             # Its content can be stored whatever it is, so it is left out.
-            await _promote(connection, Batch([replace(copy, content=b"")]), decide, {})
+            await _promote(connection, Batch([replace(copy, content=b"")], again=again), decide, {})
         finally:
             await transaction.rollback()
 
@@ -82,9 +84,14 @@ async def _promote(
 ) -> list[Decision]:
     decisions: list[Decision] = []
     new: list[Decided] = []
+    undone: Undones = {}
     if batch.copies:
         facts = await read_facts(connection, batch.copies)
+        if batch.again:
+            undone = await undo(connection, batch.copies, facts)
         decisions = await asyncio.to_thread(decide, batch.copies, facts)
+        if undone:
+            decisions = with_reasons(batch.copies, decisions, undone)
         new = [
             (copy, decision)
             for copy, decision in zip(batch.copies, decisions, strict=True)
@@ -93,7 +100,7 @@ async def _promote(
     kept = [copy for copy, decision in new if batch.keeps_content(copy, decision)]
     if unpacked := [copy for copy in kept if copy.id not in packed]:
         raise _NotPacked(unpacked)
-    await write_batch(connection, batch, new, [(copy, packed[copy.id]) for copy in kept])
+    await write_batch(connection, batch, new, undone, [(copy, packed[copy.id]) for copy in kept])
     await write_reports(
         connection,
         [

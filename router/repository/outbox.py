@@ -16,6 +16,7 @@ from asyncpg import Record
 
 from router.model import KEY_VERSION, Mention, Message, Outgoing, Result, message_id_hash
 from router.repository.database import Connection, Database, storable
+from router.repository.waiting import tell_awaited
 
 OUTBOX_CHANNEL = "router_outbox"
 
@@ -275,6 +276,7 @@ async def _index_ids(connection: Connection, hashes: Mapping[bytes, UUID]) -> No
         sorted(hashes),
         [hashes[hashed] for hashed in sorted(hashes)],
     )
+    await tell_awaited(connection, list(hashes))
 
 
 async def _write_deliveries(connection: Connection, results: Sequence[Result]) -> None:

@@ -7,8 +7,12 @@ from router.repository.database import Database
 from transports.base import Place
 
 
-async def with_unsettled(database: Database, source_ids: Sequence[int], delay: timedelta) -> list[int]:
-    """Which of these sources have places, decided on so long ago, that the mail server was not told of yet."""
+async def with_rest(database: Database, source_ids: Sequence[int], delay: timedelta) -> list[int]:
+    """Which of these sources have something left to do, though nothing is new there.
+
+    That is, copies that are to be decided again, or places, decided on so long ago, that the mail server was not told
+    of yet.
+    """
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
@@ -16,7 +20,7 @@ async def with_unsettled(database: Database, source_ids: Sequence[int], delay: t
             WHERE EXISTS (
                 SELECT FROM router.decision AS d
                 WHERE d.source_id = s.id AND d.settled_at IS NULL AND d.decided_at <= now() - $2::interval
-            )
+            ) OR EXISTS (SELECT FROM router.decide_again AS a WHERE a.source_id = s.id)
             """,
             list(source_ids),
             delay,

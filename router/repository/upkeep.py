@@ -1,6 +1,7 @@
 """What the database needs from time to time, in pieces that are small enough that nobody waits for them."""
 
 from router.repository.database import Database
+from router.repository.waiting import find_answers
 
 PIECE = 1000
 """Rows that one piece concerns at most."""
@@ -10,10 +11,10 @@ async def move_known_ids(database: Database) -> int:
     """Move Message-IDs that the CRM made known to where all are looked up; return how many there were in this piece.
 
     Until it is moved, an id costs a second look-up. The first email of an id keeps it, for as long as there is that
-    email.
+    email. The answers that wait for these emails are found, and to be linked.
     """
     async with database.transaction() as connection:
-        moved: int = await connection.fetchval(
+        hashes: list[bytes] = await connection.fetchval(
             """
             WITH moved AS (
                 DELETE FROM router.known_id WHERE id IN (
@@ -28,8 +29,10 @@ async def move_known_ids(database: Database) -> int:
                 ON CONFLICT (hash) DO UPDATE SET email_id = excluded.email_id
                     WHERE m.email_id IS NULL OR NOT EXISTS (SELECT FROM crm.email AS e WHERE e.id = m.email_id)
             )
-            SELECT count(*) FROM moved
+            SELECT coalesce(array_agg(hash), '{}') FROM moved
             """,
             PIECE,
         )
-        return moved
+        if hashes:
+            await find_answers(connection, hashes)  # another statement, since it must see what the first one waited for
+        return len(hashes)

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from router.model import Copy, Disposition, message_id_hash
+from router.repository.again import Undones
 from router.repository.attachments import missing_contents, write_attachments
 from router.repository.batch import Batch, Decided
 from router.repository.database import Connection
 from router.repository.jsonb import as_calendar, as_envelope, as_rows
 from router.repository.round_trip import Writes
 from router.repository.sources import HELD, NO_FAULT, Lease
+from router.repository.waiting import write_waiting
 from transports.base import Cursor
 
 _OVERTAKEN = "another copy made it the CRM's since"
@@ -20,7 +22,9 @@ _KEEP_CONTENT = timedelta(days=30)
 Kept = tuple[Copy, bytes]
 
 
-async def write_batch(connection: Connection, batch: Batch, new: Sequence[Decided], kept: Sequence[Kept]) -> None:
+async def write_batch(
+    connection: Connection, batch: Batch, new: Sequence[Decided], undone: Undones, kept: Sequence[Kept]
+) -> None:
     """Write all that became of a batch. Raises LeaseLost where another process holds its source now.
 
     `kept` are the contents, compressed with zlib, that are kept of held and dead copies.
@@ -28,7 +32,8 @@ async def write_batch(connection: Connection, batch: Batch, new: Sequence[Decide
     writes = Writes()
     if new:
         await _write_emails(connection, writes, new)
-        _write_decisions(writes, new, batch)
+        _write_decisions(writes, new, batch, undone)
+        write_waiting(writes, new)
         _write_kept(writes, kept)
         _write_receipts(writes, new)
         _write_events(writes, new)
@@ -126,12 +131,19 @@ async def _write_emails(connection: Connection, writes: Writes, new: Sequence[De
         write_attachments(writes, attached, await missing_contents(connection, attached))
 
 
-def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch) -> None:
+def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undone: Undones) -> None:
     """Write the decisions, and make earlier copies duplicates that were ignored before another was promoted."""
     # A copy that is still to be settled has no `settled_at`. A forward can hold several copies in one place; that place
     # is to be settled only if all of them are.
     staying = {copy.outer_place for copy, decision in new if decision.disposition not in batch.settles}
     now = datetime.now(UTC)
+
+    def settled_at(copy: Copy) -> datetime | None:
+        former = undone.get((copy.source_id, copy.place))
+        if former and copy.forward:
+            return former.settled_at  # for its outer place it was decided first
+        return now if copy.outer_place in staying else None
+
     writes.insert(
         "decisions",
         "router.decision",
@@ -144,7 +156,7 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch) -> No
             (
                 copy.source_id, copy.place.validity, copy.place.id, copy.owner_id, copy.key if copy.judged else None,
                 decision.email_id, decision.disposition, decision.rule, decision.reasons, copy.received_at,
-                now if copy.outer_place in staying else None, copy.forward.place.id if copy.forward else None,
+                settled_at(copy), copy.forward.place.id if copy.forward else None,
                 # The outer envelope, like all that tells of a mail, is not kept of what the rule ignores.
                 as_envelope(copy.forward) if decision.email_id else None,
             )

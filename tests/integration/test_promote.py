@@ -259,7 +259,7 @@ async def test_what_is_to_be_settled_is_found_by_an_index_however_much_is_not_du
             lent = Lent(connection)
             for delay, found in ((timedelta(days=14), []), (timedelta(), [Place("1", "1")])):
                 assert await settle.unsettled(lent, lease.source_id, delay) == found
-                assert await settle.with_unsettled(lent, [lease.source_id], delay) == [lease.source_id][: len(found)]
+                assert await settle.with_rest(lent, [lease.source_id], delay) == [lease.source_id][: len(found)]
         await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
         for query in set(queries):
             await connection.execute("PREPARE due AS " + query)
