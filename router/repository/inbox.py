@@ -4,8 +4,8 @@
 
 A batch asks once more where a copy is automatic (how many such its thread has) and where one has attachments (which of
 their contents are there). Reports are written last. Where a message is to be kept, which deciding tells, all of it is
-rolled back and done again once the message is compressed: nothing is compressed while the batch locks what it shares. One of
-copies that are decided again undoes their decisions after it has read the facts.
+rolled back and done again once the message is compressed: nothing is compressed while the batch locks what it shares.
+One of copies that are decided again undoes their decisions after it has read the facts.
 """
 
 import asyncio
