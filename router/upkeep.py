@@ -1,6 +1,7 @@
 """The job that does what the database needs from time to time, whatever mail comes or goes."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -15,16 +16,21 @@ EVERY: Final = 5.0
 """Seconds between two rounds."""
 
 
+# What is to be done, and what it returns as long as more of it may be left.
+_WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
+    (upkeep.move_known_ids, upkeep.PIECE),
+    (waiting.link_answer, True),
+    (waiting.prune, waiting.PIECE),
+)
+
+
 async def keep_up(database: Database) -> None:
-    """Do what the database needs, a small piece at a time, until canceled."""
+    """Do what the database needs, a small piece at a time, until canceled; what fails stops no other, and waits."""
     while True:
-        try:
-            while await upkeep.move_known_ids(database) == upkeep.PIECE:
-                pass
-            while await waiting.link_answer(database):
-                pass
-            while await waiting.prune(database, upkeep.PIECE) == upkeep.PIECE:
-                pass
-        except DatabaseError as error:
-            _log.debug("the database's upkeep waits", reason=str(error))
+        for do, left in _WORK:
+            try:
+                while await do(database) == left:
+                    pass
+            except DatabaseError as error:
+                _log.debug("the database's upkeep waits", reason=str(error))
         await asyncio.sleep(EVERY)

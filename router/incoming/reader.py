@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import chain
 
 import structlog
 
@@ -35,7 +36,7 @@ from transports.base import (
 _log = structlog.get_logger(__name__)
 
 _MESSAGES = 100  # the most of one transaction, and of one listing
-_AGAIN = 10  # places that are fetched at once to decide on them again: their sizes are not known
+_AGAIN = 10  # copies that are fetched at once to decide on them again: their sizes are not known
 _SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 _SAMPLE = 20  # copies that are looked for, to recognize a folder by them
 _SLOWEST_CLOCK, _NONE = timedelta(days=1), timedelta()  # of mail servers; earlier is only old mail that is moved in
@@ -181,11 +182,11 @@ class Reader:
 
     async def _decide_again(self, mailbox: Mailbox) -> None:
         """Bring in what is to be decided again. What is there no more keeps its decision."""
-        source_id = self.lease.source_id
-        while places := await again.due(self._database, source_id, _AGAIN):
-            copies = await self._fetch(mailbox, places)
+        while due := await again.due(self._database, self.lease.source_id, _AGAIN):
+            copies = await self._fetch(mailbox, list(due))
             await self._bring_in(mailbox, _Portion(copies, None, again=True))
-            await again.give_up(self._database, source_id, places, "but it is not where it was any more")
+            gone = list(chain.from_iterable(due.values()))
+            await again.give_up(self._database, gone, "but it is not where it was any more")
 
     async def _settle_rest(self, mailbox: Mailbox) -> None:
         """Settle what a crash left, what was ignored and became the CRM's by another copy since, and what is due."""

@@ -31,10 +31,10 @@ Undones = Mapping[tuple[int, Place], Undone]
 """By source and place."""
 
 
-async def due(database: Database, source_id: int, limit: int) -> list[Place]:
-    """List places of a source that hold copies which are to be decided again; of a forward the outer place.
+async def due(database: Database, source_id: int, limit: int) -> dict[Place, list[int]]:
+    """List places of a source with the decisions that are to be made again there; of a forward the outer place.
 
-    A copy that became the CRM's since is not asked for any more.
+    Of a copy that became the CRM's since nothing is asked any more.
     """
     async with database.connection() as connection:
         rows = await connection.fetch(
@@ -43,34 +43,31 @@ async def due(database: Database, source_id: int, limit: int) -> list[Place]:
                 DELETE FROM router.decide_again AS a USING router.decision AS d
                 WHERE a.source_id = $1 AND d.id = a.decision_id AND d.email_id IS NOT NULL
             )
-            SELECT DISTINCT d.validity, coalesce(d.outer_place, d.place) AS place
+            SELECT d.id, d.validity, coalesce(d.outer_place, d.place) AS place
             FROM router.decide_again AS a JOIN router.decision AS d ON d.id = a.decision_id
-            WHERE a.source_id = $1 AND d.email_id IS NULL LIMIT $2
+            WHERE a.source_id = $1 AND d.email_id IS NULL ORDER BY a.decision_id LIMIT $2
             """,
             source_id,
             limit,
         )
-    return [Place(row["validity"], row["place"]) for row in rows]
+    decision_ids: dict[Place, list[int]] = {}
+    for row in rows:
+        decision_ids.setdefault(Place(row["validity"], row["place"]), []).append(row["id"])
+    return decision_ids
 
 
-async def give_up(database: Database, source_id: int, places: Sequence[Place], reason: str) -> None:
-    """Let the copies at these places keep their decisions, and say why."""
+async def give_up(database: Database, decision_ids: Sequence[int], reason: str) -> None:
+    """Let those of these decisions that were not made again stay as they are, and say why."""
     async with database.connection() as connection:
         await connection.execute(
             """
             WITH given_up AS (
-                DELETE FROM router.decide_again AS a
-                USING router.decision AS d, unnest($2::text[], $3::text[]) AS w (validity, place)
-                WHERE a.source_id = $1 AND d.id = a.decision_id
-                    AND d.validity = w.validity AND coalesce(d.outer_place, d.place) = w.place
-                RETURNING a.decision_id, a.reason
+                DELETE FROM router.decide_again WHERE decision_id = ANY($1::bigint[]) RETURNING decision_id, reason
             )
-            UPDATE router.decision AS d SET reasons = d.reasons || ARRAY[g.reason || $4::text]
+            UPDATE router.decision AS d SET reasons = d.reasons || ARRAY[g.reason || $2::text]
             FROM given_up AS g WHERE d.id = g.decision_id AND d.email_id IS NULL
             """,
-            source_id,
-            [place.validity for place in places],
-            [place.id for place in places],
+            list(decision_ids),
             f"; {reason}",
         )
 

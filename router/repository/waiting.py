@@ -27,6 +27,9 @@ from router.repository.round_trip import Writes
 WAITS: Final = timedelta(days=14)
 """How long an answer waits for the email that it answers."""
 
+PIECE: Final = 1000
+"""Rows that are forgotten at once."""
+
 _PUT_OFF: Final = timedelta(minutes=1)
 _CAME_LATER: Final = "the email that it answers came later"
 _NOT_KEPT: Final = (
@@ -224,8 +227,8 @@ async def _note_again(connection: Connection, decision: Record) -> None:
     )
 
 
-async def prune(database: Database, piece: int) -> int:
-    """Forget answers that have waited long enough, at most so many; return how many there were."""
+async def prune(database: Database) -> int:
+    """Forget answers that have waited long enough; return how many there were in this piece."""
     async with database.connection() as connection:
         pruned: int = await connection.fetchval(
             """
@@ -237,6 +240,6 @@ async def prune(database: Database, piece: int) -> int:
             )
             SELECT count(*) FROM pruned
             """,
-            piece,
+            PIECE,
         )
     return pruned

@@ -14,7 +14,8 @@ import asyncpg
 import pytest
 
 from router.decide import decide_batch
-from router.model import Classification, Copy, Decision, Facts, Report, message_id_hash
+from router.incoming.promote import Promoter
+from router.model import Classification, Copy, Decision, Facts, Forward, Report, message_id_hash
 from router.model.token import new_token
 from router.outgoing.outcome import judge
 from router.repository import again, inbox, outbox, settle, upkeep, waiting
@@ -149,10 +150,10 @@ async def test_t34_an_answer_under_replies_is_decided_again_once_when_the_mail_t
     [ignored] = await bring_in(crm.database, copies(lease, ulla, [ANSWER]), lease, **settles)
     assert ignored.disposition == "ignored"
     [parent] = await bring_in(crm.database, copies(other, otto, [message(1)]), other)
-    assert await again.due(crm.database, lease.source_id, 10) == []
+    assert await again.due(crm.database, lease.source_id, 10) == {}
     await keep_up(crm.database)
     assert await settle.with_rest(crm.database, [lease.source_id, other.source_id], WEEK) == [lease.source_id]
-    places = await again.due(crm.database, lease.source_id, 10)
+    places = list(await again.due(crm.database, lease.source_id, 10))
     assert places == [Place("1", "1")]
     # Without being asked to, nobody decides anything again.
     fetched = copies(lease, ulla, [ANSWER])
@@ -164,7 +165,7 @@ async def test_t34_an_answer_under_replies_is_decided_again_once_when_the_mail_t
     assert (answer["correlated_id"], answer["correlation_method"]) == (parent.email_id, "in-reply-to")
     assert answer["reasons"][0] == "the email that it answers came later, so it was decided again"
     assert await settle.unsettled(crm.database, lease.source_id, WEEK * 0) == places
-    assert await again.due(crm.database, lease.source_id, 10) == []
+    assert await again.due(crm.database, lease.source_id, 10) == {}
     assert await crm.value("SELECT count(*) FROM router.decision") == 2
     assert await balance(crm) == []
 
@@ -304,7 +305,7 @@ async def test_t34_what_a_listener_took_and_the_rule_ignored_says_that_it_is_gon
             "it cannot be decided again"
         ),
     ]
-    assert await again.due(crm.database, source_id, 10) == []
+    assert await again.due(crm.database, source_id, 10) == {}
 
 
 async def test_t34_a_forward_waits_for_nothing_nor_does_what_the_rule_ignores_in_any_case(crm: Crm) -> None:
@@ -328,14 +329,15 @@ async def test_t34_an_answer_that_a_person_moved_is_decided_again_where_it_is_no
     other, otto = await mailbox(crm, "otto", "all")
     await bring_in(crm.database, copies(other, otto, [message(1)]), other)
     await keep_up(crm.database)
-    assert await again.due(crm.database, lease.source_id, 10) == [Place("1", "1"), Place("1", "7")]
+    due = await again.due(crm.database, lease.source_id, 10)
+    assert list(due) == [Place("1", "1"), Place("1", "7")]
     await bring_in(crm.database, moved, lease, again=True)
-    await again.give_up(crm.database, lease.source_id, [Place("1", "1")], "but it is gone")
+    await again.give_up(crm.database, [one for ids in due.values() for one in ids], "but it is gone")
     rows = await crm.rows(
         "SELECT place, disposition FROM router.decision WHERE source_id = $1 ORDER BY place", lease.source_id
     )
     assert [tuple(row) for row in rows] == [("1", "duplicate"), ("7", "promoted"), ("8", "duplicate")]
-    assert await again.due(crm.database, lease.source_id, 10) == []
+    assert await again.due(crm.database, lease.source_id, 10) == {}
     assert await balance(crm) == []
 
 
@@ -346,10 +348,31 @@ async def test_a_place_that_holds_another_message_by_now_keeps_its_decision(crm:
     await crm.execute("UPDATE crm.owner SET tracking_rule = 'all'")
     await bring_in(crm.database, copies(lease, ulla, [message(9)]), lease, again=True)
     assert await crm.value("SELECT count(*) FROM crm.email") == 0
-    places = await again.due(crm.database, lease.source_id, 10)
-    await again.give_up(crm.database, lease.source_id, places, "but it is not where it was any more")
+    [decisions] = (await again.due(crm.database, lease.source_id, 10)).values()
+    await again.give_up(crm.database, decisions, "but it is not where it was any more")
     assert await crm.value("SELECT reasons[2] FROM router.decision") == "asked; but it is not where it was any more"
-    assert await again.due(crm.database, lease.source_id, 10) == []
+    assert await again.due(crm.database, lease.source_id, 10) == {}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_what_cannot_be_stored_when_it_is_decided_again_is_a_dead_letter_then(crm: Crm, alone: bool) -> None:
+    lease, ulla = await mailbox(crm, "ulla", "replies")
+    await crm.execute("ALTER TABLE crm.email ADD CHECK (subject <> 'broken')")
+    batch = copies(lease, ulla, [replace(ANSWER, subject="broken"), message(3, in_reply_to=(PARENT,))])
+    if not alone:  # both lie in one forwarded mail
+        forward = Forward(Place("1", "1"), "attached", "ulla@example.com", None, None)
+        batch = [replace(copy, place=Place("1", f"1:{n}"), forward=forward) for n, copy in enumerate(batch, 1)]
+    await Promoter(crm.database).promote(Batch(batch, lease, keeps=not alone))
+    other, otto = await mailbox(crm, "otto", "all")
+    await bring_in(crm.database, copies(other, otto, [message(1)]), other)
+    await keep_up(crm.database)
+    await Promoter(crm.database).promote(Batch(batch, lease, again=True, keeps=not alone))
+    rows = await crm.rows(
+        "SELECT disposition FROM router.decision WHERE source_id = $1 ORDER BY place", lease.source_id
+    )
+    assert [row[0] for row in rows] == ["dead", "promoted"]
+    assert await again.due(crm.database, lease.source_id, 10) == {}
+    assert await balance(crm) == []
 
 
 async def test_an_answer_that_the_crm_has_locked_is_linked_later_and_holds_up_no_other(
@@ -412,11 +435,11 @@ async def test_an_answer_waits_for_14_days(crm: Crm) -> None:
         "SELECT extract(day FROM until - decided_at) FROM router.waiting_answer, router.decision WHERE id = decision_id"
     )
     assert {row[0] for row in await crm.rows(waits)} == {14}
-    assert await waiting.prune(crm.database, 10) == 0
+    assert await waiting.prune(crm.database) == 0
     await crm.execute(
         "UPDATE router.waiting_answer SET until = now() - interval '1 second' WHERE hash = $1", message_id_hash(PARENT)
     )
-    assert await waiting.prune(crm.database, 10) == 1
+    assert await waiting.prune(crm.database) == 1
     await bring_in(crm.database, copies(lease, ulla, [message(1)], 3), lease)
     await keep_up(crm.database)
     assert (await answer_of(crm))["correlated_id"] is None
@@ -433,12 +456,12 @@ async def test_all_that_waits_is_found_by_an_index(crm: Crm) -> None:
             await bring_in(lent, copies(other, otto, [replace(ANSWER, message_id="4@kunde.test")]), other)
             await bring_in(lent, copies(other, otto, [message(1)], 2), other)
             await keep_up(lent)
-            [place] = await again.due(lent, lease.source_id, 10)
+            [decisions] = (await again.due(lent, lease.source_id, 10)).values()
             await bring_in(lent, copies(lease, ulla, [ANSWER]), lease, again=True)
-            await again.give_up(lent, lease.source_id, [place], "gone")
+            await again.give_up(lent, decisions, "gone")
             await settle.with_rest(lent, [lease.source_id], WEEK)
             await waiting.tell_awaited(connection, [message_id_hash(PARENT)])
-            await waiting.prune(lent, 10)
+            await waiting.prune(lent)
         assert await connection.fetchval("SELECT count(*) FROM crm.email WHERE correlated_id IS NOT NULL") == 2
         await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
         bodies = await connection.fetch("SELECT prosrc FROM pg_proc WHERE oid = ANY($1::text[]::regproc[])", FUNCTIONS)

@@ -269,6 +269,25 @@ def test_t34_an_answer_before_its_parent_in_one_batch_is_promoted_after_all() ->
     assert decisions[0].email.correlated_id == parent.id
 
 
+@pytest.mark.parametrize("rule", [Rule.ALL, Rule.REPLIES])
+def test_t34_what_names_only_unknown_emails_waits_for_them_the_nearest_first(world: World, rule: Rule) -> None:
+    decision = world.decide(mail(in_reply_to="<c@x.example>", references="<a@x.example> <b@x.example>"), rule)
+    assert decision.waits_for == (
+        ("in-reply-to", "c@x.example"),
+        ("references", "b@x.example"),
+        ("references", "a@x.example"),
+    )
+
+
+def test_t34_what_is_linked_or_unwanted_in_any_case_or_a_forward_waits_for_nothing(world: World) -> None:
+    world.email("offer@example.com")
+    assert not world.decide(mail(in_reply_to="<offer@example.com>", references="<a@x.example>")).waits_for
+    for rule in (Rule.NONE, Rule.KNOWN, Rule.EMAIL_ENABLED):
+        assert not world.decide(mail(in_reply_to="<a@x.example>"), rule).waits_for
+    for rule in (Rule.ALL, Rule.REPLIES):
+        assert not world.decide(mail(in_reply_to="<a@x.example>", subject="Fwd: Offer"), rule).waits_for
+
+
 def test_t40_regarding_is_what_the_thread_has_now(world: World) -> None:
     regarding = record("opportunity").id
     world.email("offer@example.com", regarding=regarding)
