@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from router.errors import DatabaseAway, DatabaseError
 from router.health import Health
+from router.incoming.budget import Budget
 from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
 from router.operations.ready import Readiness, sample_queue
@@ -132,7 +133,8 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
         parsers = await stack.enter_async_context(parsers_of(settings))
         watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None
         lease = timedelta(seconds=settings.lease)
-        await serve(database, parsers, store, lease, stop, readiness=readiness, watch=watch)
+        budget = Budget(settings.memory << 20)
+        await serve(database, parsers, store, lease, stop, readiness=readiness, watch=watch, budget=budget)
 
 
 def parsers_of(settings: Settings) -> Workers:
@@ -149,13 +151,14 @@ async def serve(
     *,
     readiness: Readiness | None = None,
     watch: Watch | None = None,
+    budget: Budget | None = None,
 ) -> None:
     """Do all the work of one router process until told to stop; `lease` is how long it counts as alive unheard.
 
-    `watch` looks after the disk of the database, where it is ours.
+    `watch` looks after the disk of the database, where it is ours. `budget` is for incoming messages in memory.
     """
     async with database.apart() as apart:
-        router = Router(database, apart, parsers, store, lease, readiness or Readiness(), watch)
+        router = Router(database, apart, parsers, store, lease, readiness or Readiness(), watch, budget or Budget())
         await router.start()
         try:
             await stop.wait()
@@ -175,6 +178,7 @@ class Router:
         lease: timedelta,
         readiness: Readiness,
         watch: Watch | None,
+        budget: Budget,
     ) -> None:
         """`apart` is a connection of its own for the heartbeat, which waits for nobody's query."""
         self._database = database
@@ -183,10 +187,11 @@ class Router:
         self._lease = lease
         self._readiness = readiness
         self._watch = watch
+        self._budget = budget
         self._process_id = uuid4()
         self._jobs: Supervisor[str] = Supervisor()
         self._heartbeat: Supervisor[str] = Supervisor()
-        self._mailboxes = MailboxAssignment(database, parsers, store.profiles, self._process_id, lease)
+        self._mailboxes = MailboxAssignment(database, parsers, store.profiles, self._process_id, lease, budget)
         self._sender: Sender | None = None
         self._stopping = asyncio.Event()
         self._presence = Presence(database, apart, store, self._process_id, lease)
@@ -229,7 +234,9 @@ class Router:
     def _listener(self, profile: IncomingProfile) -> Job:
         settings = profile.settings
         assert isinstance(settings, ListenerSettings)
-        intake = ListenerIntake(self._database, self._parsers, lambda: self._store.profiles, profile, settings)
+        intake = ListenerIntake(
+            self._database, self._parsers, lambda: self._store.profiles, profile, settings, self._budget
+        )
         return Job(intake.run, intake.health, made_of=profile.as_opened)
 
     def _disk(self, watch: Watch) -> Job:

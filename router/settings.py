@@ -121,6 +121,13 @@ class Settings(BaseSettings):
         "needed; more of them help where much mail comes at once.",
         json_schema_extra={"shown": f"the processors there are, at most {_MOST_WORKERS}"},
     )
+    memory: int = Field(
+        default=128,
+        ge=8,
+        description="MB of incoming messages that the router holds in memory at once, however many mailboxes it reads; "
+        "read, they take about three times so much. A larger message is read alone. What listeners are handed counts "
+        "up to half; their own bound is `max_in_flight`.",
+    )
     parse_timeout: float = Field(
         default=30,
         ge=1,

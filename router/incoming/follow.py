@@ -15,6 +15,7 @@ import structlog
 
 from router.errors import DatabaseError, LeaseLost
 from router.health import Health
+from router.incoming.budget import Budget
 from router.incoming.reader import Reader
 from router.incoming.turns import Pauses, Slots
 from router.model import Owner
@@ -62,6 +63,7 @@ class Follower:
         lease: Lease,
         slots: Slots,
         health: Health,
+        budget: Budget,
     ) -> None:
         """`health` is that of the mailbox as a whole, and of its first folder's source."""
         self._database = database
@@ -71,6 +73,7 @@ class Follower:
         self.owner = owner
         self._lease = lease
         self._slots = slots
+        self._budget = budget
         self._health = health
         self._readers: dict[str, Reader] = {}
         self._healths: dict[int, Health] = {lease.source_id: health}  # by source
@@ -138,7 +141,9 @@ class Follower:
         leases = await sources.claim_folders(self._database, self._lease, list(wanted.values()))
         self._readers = {
             name: self._readers.get(name)
-            or Reader(self._database, self._workers, self._profile, self.owner, folder, leases[wanted[name]])
+            or Reader(
+                self._database, self._workers, self._profile, self.owner, folder, leases[wanted[name]], self._budget
+            )
             for name, folder in folders.items()
         }
         for name in folders:

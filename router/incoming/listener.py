@@ -13,6 +13,7 @@ from router.backoff import Backoff
 from router.errors import DatabaseError
 from router.group import Group
 from router.health import Health
+from router.incoming.budget import Budget
 from router.incoming.copies import Delivered, read_messages
 from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
@@ -48,6 +49,7 @@ class ListenerIntake:
         profiles: Callable[[], Profiles],
         profile: IncomingProfile,
         settings: ListenerSettings,
+        budget: Budget,
     ) -> None:
         """`profiles` tells the current ones: they say whose mail this listener takes."""
         self._database = database
@@ -55,6 +57,7 @@ class ListenerIntake:
         self._profiles = profiles
         self._profile = profile
         self._settings = settings
+        self._budget = budget
         self._source_id = 0
         self._promoter = Promoter(database)
         self._group: Group[list[Copy], list[Decision]] = Group(self._promote, at_most=_MESSAGES)
@@ -121,8 +124,12 @@ class ListenerIntake:
 
         Raises Temporary when nothing was promised: the mail server keeps the mail.
         """
-        with _tried_later():
-            return await self._accept(received)
+        held = self._budget.count(len(received.content))
+        try:
+            with _tried_later():
+                return await self._accept(received)
+        finally:
+            held.release()
 
     async def _accept(self, received: Received) -> list[Acceptance]:
         if self._profile.forwards:

@@ -16,6 +16,7 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
+from router.incoming.budget import Budget
 from router.incoming.follow import FAULT, Follower, primary_source
 from router.incoming.turns import Slots
 from router.model import Owner
@@ -46,7 +47,13 @@ class MailboxAssignment:
     """The followers of this process, one job for each mailbox that it holds, by the source that stands for it."""
 
     def __init__(
-        self, database: Database, workers: Workers, profiles: Profiles, process_id: UUID, lease: timedelta
+        self,
+        database: Database,
+        workers: Workers,
+        profiles: Profiles,
+        process_id: UUID,
+        lease: timedelta,
+        budget: Budget,
     ) -> None:
         """`lease` is how long a process counts as alive after it was last seen."""
         self._database = database
@@ -54,6 +61,7 @@ class MailboxAssignment:
         self._profiles = profiles
         self._process_id = process_id
         self._lease = lease
+        self._budget = budget
         self._held: dict[int, _Held] = {}
         self._leaving: dict[int, int] = {}  # the epochs of those that are let go and not yet free for all
         self._followers: Supervisor[int] = Supervisor()
@@ -162,7 +170,7 @@ class MailboxAssignment:
                 return  # the next look takes the mailbox again, or leaves it to its new holder
         slots = self._slots_of(profile.name, profile.settings.at_once)
         held.follower = Follower(
-            self._database, self._workers, profile, profile.settings, held.owner, lease, slots, health
+            self._database, self._workers, profile, profile.settings, held.owner, lease, slots, health, self._budget
         )
         try:
             await held.follower.run()

@@ -10,6 +10,7 @@ from itertools import chain
 import structlog
 
 from router.errors import LeaseLost
+from router.incoming.budget import Budget, Held
 from router.incoming.copies import Delivered, read_messages
 from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
@@ -25,12 +26,15 @@ from transports.base import (
     Cursor,
     CursorLost,
     Folder,
+    Listed,
     Mailbox,
     Missing,
     Part,
     Permanent,
     Place,
+    Received,
     Settlement,
+    Temporary,
 )
 
 _log = structlog.get_logger(__name__)
@@ -41,6 +45,8 @@ _SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 _SAMPLE = 20  # copies that are looked for, to recognize a folder by them
 _SLOWEST_CLOCK, _NONE = timedelta(days=1), timedelta()  # of mail servers; earlier is only old mail that is moved in
 _PORTION_BYTES = 8 * 1024 * 1024  # of message contents, unless one message is larger; two are held in memory
+_SECONDS, _LONGEST = 60.0, 3600.0  # in which a portion is to come, at least and at most, where others wait for its room
+_RATE = 100_000  # bytes a second, at least, that a large portion is to come with
 
 
 class Reader:
@@ -57,7 +63,10 @@ class Reader:
         owner: Owner | None,
         folder: Folder,
         lease: Lease,
+        budget: Budget,
     ) -> None:
+        self._budget = budget
+        self._gave_way = 0
         self._database = database
         self._workers = workers
         self._profile = profile
@@ -86,7 +95,10 @@ class Reader:
             self.lease = await sources.begin(self._database, self.lease, present)
         async with aclosing(_one_ahead(self._portions(mailbox))) as portions:
             async for portion in portions:
-                await self._bring_in(mailbox, portion)
+                try:
+                    await self._bring_in(mailbox, portion)
+                finally:
+                    portion.held.release()
         # Only now does the mailbox know which places still mean something.
         await self._decide_again(mailbox)
         await self._settle_rest(mailbox)
@@ -148,20 +160,51 @@ class Reader:
             for number, portion in enumerate(portions, 1):
                 # The cursor moves over all of them only with the last, so that nothing between is passed over.
                 is_last = number == len(portions)
-                yield _Portion(
-                    await self._fetch(mailbox, [one.place for one in portion]), listing.cursor if is_last else None
-                )
+                yield await self._portion(mailbox, portion, listing.cursor if is_last else None)
             cursor, more = listing.cursor, listing.more
 
+    async def _portion(self, mailbox: Mailbox, listed: Sequence[Listed], cursor: Cursor | None) -> "_Portion":
+        """Fetch a portion, and hold its room. Raises Temporary where that takes long while others wait for room."""
+        size = sum(one.size for one in listed)
+        held = await self._budget.take(size)
+        # Who gave way has more time the next time, so that in the end even the slowest gets through.
+        seconds = min((_SECONDS + size / _RATE) * 2**self._gave_way, _LONGEST)
+        try:
+            part = self._part()
+            receiving = self._receive(mailbox, [one.place for one in listed], part)
+            received = await self._budget.unless_wanted(receiving, seconds)
+            held.resize(sum(len(one.content) for one in received))
+            copies = await self._read(received, part)
+        except TimeoutError:
+            held.release()
+            self._gave_way += 1
+            words = (
+                f"{size} bytes did not come in {seconds:.0f} s, and other mailboxes waited for the room to read them"
+            )
+            raise Temporary(words) from None
+        except BaseException:
+            held.release()
+            raise
+        self._gave_way = 0
+        return _Portion(copies, cursor, held)
+
     async def _fetch(self, mailbox: Mailbox, places: Sequence[Place]) -> Sequence[Copy]:
-        if not places:
+        part = self._part()
+        return await self._read(await self._receive(mailbox, places, part), part)
+
+    def _part(self) -> Part:
+        """What is fetched of a message. The rule may change while it is fetched, so it is asked once."""
+        headers_only = self.owner is not None and (self.owner.rule or self._profile.tracking_rule) is Rule.NONE
+        return "headers" if headers_only else "whole"
+
+    async def _receive(self, mailbox: Mailbox, places: Sequence[Place], part: Part) -> Sequence[Received]:
+        return [one async for one in mailbox.fetch(places, part)] if places else []
+
+    async def _read(self, received: Sequence[Received], part: Part) -> Sequence[Copy]:
+        if not received:
             return []
         if self.owner is None:
-            forwards = [one async for one in mailbox.fetch(places, "whole")]
-            return await read_forwards(self._database, self._workers, forwards, self.lease.source_id, self._profile)
-        rule = self.owner.rule or self._profile.tracking_rule
-        part: Part = "headers" if rule is Rule.NONE else "whole"
-        received = [one async for one in mailbox.fetch(places, part)]
+            return await read_forwards(self._database, self._workers, received, self.lease.source_id, self._profile)
         delivered = [Delivered(self.owner, one, one.place, sent=self._sent) for one in received]
         return await read_messages(self._workers, delivered, self.lease.source_id, self._profile, part)
 
@@ -184,7 +227,7 @@ class Reader:
         """Bring in what is to be decided again. What is there no more keeps its decision."""
         while due := await again.due(self._database, self.lease.source_id, _AGAIN):
             copies = await self._fetch(mailbox, list(due))
-            await self._bring_in(mailbox, _Portion(copies, None, again=True))
+            await self._bring_in(mailbox, _Portion(copies, None, await self._budget.take(0), again=True))
             gone = list(chain.from_iterable(due.values()))
             await again.give_up(self._database, gone, "but it is not where it was any more")
 
@@ -214,11 +257,12 @@ class Reader:
 class _Portion:
     """Copies that are promoted together, and the cursor once they are, unless more of its listing is to come.
 
-    `again`: they have decisions, which are made again where that is asked for.
+    `again`: they have decisions, which are made again where that is asked for. `held` is the room that they take.
     """
 
     copies: Sequence[Copy]
     cursor: Cursor | None
+    held: Held
     again: bool = False
 
 
@@ -231,4 +275,6 @@ async def _one_ahead(portions: AsyncIterator[_Portion]) -> AsyncGenerator[_Porti
             yield portion
     finally:
         coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
+        (unused,) = await asyncio.gather(coming, return_exceptions=True)
+        if isinstance(unused, _Portion):
+            unused.held.release()

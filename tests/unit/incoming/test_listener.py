@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import DatabaseAway
+from router.incoming.budget import Budget
 from router.incoming.listener import ListenerIntake
 from router.profile import load
 from router.read import read
@@ -34,7 +35,9 @@ def intake(tmp_path: Path) -> ListenerIntake:
     profiles = load(tmp_path)
     (profile,) = profiles.incoming
     assert isinstance(profile.settings, ListenerSettings)
-    return ListenerIntake(Away(""), Workers(read, limit=30, size=1), lambda: profiles, profile, profile.settings)
+    return ListenerIntake(
+        Away(""), Workers(read, limit=30, size=1), lambda: profiles, profile, profile.settings, Budget()
+    )
 
 
 async def test_the_mail_server_is_to_try_later(intake: ListenerIntake) -> None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import structlog
 
 from router.health import Health
+from router.incoming.budget import Budget
 from router.incoming.follow import Follower
 from router.incoming.turns import Slots
 from router.profile import IncomingProfile
@@ -58,6 +59,7 @@ async def test_what_is_put_right_during_a_login_is_tried_at_once_and_with_the_fi
         Lease(1, uuid4(), 1, "", None, True, datetime.now(UTC)),
         Slots(1),
         Health("at fault", note, structlog.get_logger("test")),
+        Budget(),
     )
     following = asyncio.create_task(follower.run())
     for number in range(1, 6):

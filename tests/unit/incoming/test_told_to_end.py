@@ -12,6 +12,7 @@ import structlog
 
 from router.errors import DatabaseAway
 from router.health import Health
+from router.incoming.budget import Budget
 from router.incoming.follow import Follower
 from router.incoming.listener import ListenerIntake
 from router.incoming.turns import Slots
@@ -102,7 +103,7 @@ async def test_a_follower(
     monkeypatch.setattr(Follower, "_open", lambda _: connection.open())
     monkeypatch.setattr(Follower, "_follow", lambda _, account, __: account.use())
     health = Health("at fault", note, structlog.get_logger("test"))
-    follower = Follower(Database(""), workers, profile, profile.settings, owner, lease, Slots(1), health)
+    follower = Follower(Database(""), workers, profile, profile.settings, owner, lease, Slots(1), health, Budget())
     await connection.is_used_until_cancelled(lambda: asyncio.ensure_future(follower.run()))
     assert told == []
 
@@ -119,5 +120,5 @@ async def test_a_listener(
         return connection.open()
 
     monkeypatch.setattr(IncomingProfile, "listen", listen)
-    intake = ListenerIntake(pool, workers, lambda: profiles, profile, profile.settings)
+    intake = ListenerIntake(pool, workers, lambda: profiles, profile, profile.settings, Budget())
     await connection.is_used_until_cancelled(lambda: asyncio.ensure_future(intake.run()))
