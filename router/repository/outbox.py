@@ -5,6 +5,8 @@
 `claim` commits the lease, the Message-ID and the token. `start` is committed just before the relay hears of it, and
 only while the lease is still ours. A claim without a start goes back by itself when its process has died; a start
 without an outcome is unknown (recovery.py).
+
+Who waits for locks takes crm.email first, then router.outbox: so does the CRM, whose deletions go on to the outbox.
 """
 
 from collections.abc import Mapping, Sequence
@@ -183,14 +185,23 @@ async def _index_own_ids(connection: Connection, emails: Sequence[Record]) -> No
 
 
 async def start(database: Database, process_id: UUID, starts: Sequence[Start]) -> list[bool]:
-    """Commit that these attempts begin now; False for one whose lease is not ours any more: it must not be sent."""
+    """Commit that these attempts begin now; False for one whose lease is not ours any more: it must not be sent.
+
+    False, too, for one that somebody else has locked: another process just takes it over, or the CRM deletes it. If it
+    stays ours after all, it is a lost claim (recovery.py).
+    """
     async with database.transaction() as connection:
         rows = await connection.fetch(
             """
+            WITH ours AS MATERIALIZED (  -- locked until "started" is committed: nobody takes them over between
+                SELECT o.attempt_id, o.email_id FROM router.outbox AS o
+                JOIN unnest($2::uuid[]) AS w (id) ON o.attempt_id = w.id
+                WHERE o.process_id = $1 ORDER BY o.email_id FOR UPDATE OF o SKIP LOCKED
+            )
             UPDATE router.attempt AS a SET started_at = clock_timestamp(), profile = w.profile, resend = w.resend
             FROM unnest($2::uuid[], $3::text[], $4::boolean[]) AS w (id, profile, resend)
-            JOIN router.outbox AS o ON o.attempt_id = w.id AND o.process_id = $1
-            WHERE a.id = w.id AND a.email_id = o.email_id
+            JOIN ours ON ours.attempt_id = w.id
+            WHERE a.id = w.id AND a.email_id = ours.email_id
             RETURNING a.id
             """,
             process_id,
@@ -307,6 +318,13 @@ async def give_back(
 ) -> None:
     """Put claims back of which no relay has heard; they do not count as attempts."""
     async with database.transaction() as connection:
+        await connection.execute(
+            """
+            SELECT FROM crm.email WHERE id IN (SELECT a.email_id FROM router.attempt AS a WHERE a.id = ANY($1::uuid[]))
+            ORDER BY id FOR UPDATE
+            """,
+            list(attempt_ids),
+        )
         rows = await connection.fetch(
             """
             UPDATE router.outbox AS o

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from asyncpg import Record
+
 from router.repository.database import Connection, Database
 
 
@@ -14,11 +16,10 @@ async def recover(database: Database, process_id: UUID, lease: timedelta) -> int
     What somebody else has locked, the CRM say, is passed over until the next look.
     """
     async with database.transaction() as connection:
-        rows = await connection.fetch(
+        locked = await connection.fetch(
             """
-            SELECT o.email_id, a.started_at IS NULL OR a.resend AS again
-            FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
-            JOIN crm.email AS e ON e.id = o.email_id
+            SELECT o.email_id
+            FROM router.outbox AS o JOIN crm.email AS e ON e.id = o.email_id
             WHERE o.process_id <> $1 AND NOT EXISTS (SELECT FROM router.process AS p
                 WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $2::interval)
             ORDER BY o.email_id LIMIT 1000 FOR UPDATE OF o, e SKIP LOCKED
@@ -26,6 +27,7 @@ async def recover(database: Database, process_id: UUID, lease: timedelta) -> int
             process_id,
             lease,
         )
+        rows = await _attempts_of(connection, [row["email_id"] for row in locked])
         again = [row["email_id"] for row in rows if row["again"]]
         unknown = [row["email_id"] for row in rows if not row["again"]]
         if again:
@@ -64,7 +66,7 @@ async def recover_lost_claims(database: Database, process_id: UUID, under_way: S
     lease, and is not among the attempts that are `under_way`. The caller claims nothing meanwhile.
     """
     async with database.transaction() as connection:
-        rows = await connection.fetch(
+        locked = await connection.fetch(
             """
             SELECT o.email_id FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
             JOIN crm.email AS e ON e.id = o.email_id
@@ -76,9 +78,29 @@ async def recover_lost_claims(database: Database, process_id: UUID, under_way: S
             list(under_way),
             lease,
         )
-        if rows:
-            await _make_pending(connection, [row["email_id"] for row in rows])
-    return len(rows)
+        rows = await _attempts_of(connection, [row["email_id"] for row in locked])
+        lost = [row["email_id"] for row in rows if not row["started"]]
+        if lost:
+            await _make_pending(connection, lost)
+    return len(lost)
+
+
+async def _attempts_of(connection: Connection, locked: Sequence[UUID]) -> list[Record]:
+    """Tell of emails whose outbox rows are locked now: whether their attempts have started, and are made `again`.
+
+    A query of its own: the one that locks sees attempts as they were when it began, and one may start until then.
+    """
+    if not locked:
+        return []
+    rows: list[Record] = await connection.fetch(
+        """
+        SELECT o.email_id, a.started_at IS NOT NULL AS started, a.started_at IS NULL OR a.resend AS again
+        FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
+        WHERE o.email_id = ANY($1::uuid[]) ORDER BY o.email_id
+        """,
+        locked,
+    )
+    return rows
 
 
 async def _make_pending(connection: Connection, email_ids: Sequence[UUID]) -> None:

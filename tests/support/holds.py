@@ -17,6 +17,8 @@ CLAIMING = "INSERT ON router.attempt"
 """An email is claimed, and that is not committed."""
 STARTING = "UPDATE OF started_at ON router.attempt"
 """A connection to the relay is ready, and the start is not committed."""
+TAKING_OVER = "UPDATE OF process_id ON router.outbox"
+"""The claim of an email changes hands, and that is not committed."""
 RECORDING = "UPDATE OF finished_at ON router.attempt"
 """The relay has answered, and that is not recorded."""
 
@@ -47,7 +49,7 @@ class Hold:
 @asynccontextmanager
 async def holding(crm: Crm, point: str) -> AsyncIterator[Hold]:
     """Hold whoever reaches the point from now on, until released or the end."""
-    key = [DECIDING, SETTLING, CLAIMING, STARTING, RECORDING].index(point) + 1
+    key = [DECIDING, SETTLING, CLAIMING, STARTING, TAKING_OVER, RECORDING].index(point) + 1
     await crm.admin.execute(
         f"""
         CREATE OR REPLACE FUNCTION hold_{key}() RETURNS trigger LANGUAGE plpgsql AS $$
