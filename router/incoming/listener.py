@@ -36,6 +36,7 @@ _MESSAGES = 50  # the most of one transaction, each with all its recipients
 
 _TAKEN = Acceptance(250, "2.1.5 OK")
 _WAITING = Acceptance(450, "4.2.1 The owner of this mailbox is not approved yet")
+_BROKEN = Acceptance(450, "4.3.5 The profile of this mailbox is broken")
 _NOBODY = Acceptance(550, "5.1.1 Nobody here has this address")
 
 
@@ -117,7 +118,7 @@ class ListenerIntake:
             return _TAKEN if normalize(address) == self._profile.address else _NOBODY
         with _tried_later():
             owner = (await self._owners([address])).get(_mailbox_of(address))
-        return _TAKEN if owner is not None and owner.approved else _refusal(owner)
+        return _TAKEN if owner is not None and owner.approved else self._refusal(address, owner)
 
     async def accept(self, received: Received) -> list[Acceptance]:
         """Promote one message for each of its recipients; answers only after the commit, one per recipient.
@@ -145,7 +146,7 @@ class ListenerIntake:
         return [
             Acceptance(250, f"2.0.0 {decisions[recipient].disposition}")
             if recipient in decisions
-            else _refusal(owners.get(_mailbox_of(recipient)))
+            else self._refusal(recipient, owners.get(_mailbox_of(recipient)))
             for recipient in received.recipients
         ]
 
@@ -168,6 +169,13 @@ class ListenerIntake:
         }
         return [await find_owners(self._database, list(served))] * len(groups)
 
+    def _refusal(self, recipient: str, owner: ListedOwner | None) -> Acceptance:
+        """Nobody, for good; or an owner who waits for approval, or whose profile is broken: the mail server waits."""
+        if owner is not None:
+            return _WAITING
+        broken = self._profiles().routes_of(_mailbox_of(recipient)).broken
+        return _BROKEN if any(one.listens for one in broken) else _NOBODY
+
     async def _promote(self, groups: Sequence[list[Copy]]) -> list[list[Decision]]:
         copies = [copy for group in groups for copy in group]
         batch = Batch(copies, keeps=True)
@@ -179,11 +187,6 @@ class ListenerIntake:
 def _mailbox_of(recipient: str) -> str:
     """The owner's own address, without our token."""
     return normalize(untag(recipient)[0])
-
-
-def _refusal(owner: ListedOwner | None) -> Acceptance:
-    """Nobody, for good; or an owner who waits for approval, and whose mail the mail server keeps meanwhile."""
-    return _NOBODY if owner is None else _WAITING
 
 
 @contextmanager

@@ -5,7 +5,7 @@ removed is let go, what a dead process held is taken over, and a process with mo
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,11 +24,13 @@ from router.profile import IncomingProfile, Key, Profiles
 from router.repository import processes, sources
 from router.repository.database import Database
 from router.repository.owners import list_owners
-from router.repository.registry import Source, note_profiles, register
+from router.repository.registry import Source, note_profiles, profiles_of, register
 from router.repository.sources import Lease
 from router.supervise import Job, Supervisor
 from router.workers.pool import Workers
 from transports import MailboxSettings
+
+_SOME = 5  # mailboxes that are named; all of them are counted
 
 _log = structlog.get_logger(__name__)
 
@@ -41,6 +43,10 @@ class _Held:
     owner: Owner | None
     lease: Lease
     follower: Follower | None = None
+
+
+_Wanted = dict[Source, tuple[IncomingProfile, Owner | None]]
+"""What stands for a whole mailbox, the profile that reads it and, unless it is a forward mailbox, its owner."""
 
 
 class MailboxAssignment:
@@ -67,6 +73,8 @@ class MailboxAssignment:
         self._followers: Supervisor[int] = Supervisor()
         self._slots: dict[str, tuple[int, Slots]] = {}
         self._changed = asyncio.Event()
+        note = partial(processes.note_fault, database, process_id, "owners")
+        self._left = Health("owners are not read", note, _log)
 
     def update(self, profiles: Profiles) -> None:
         """Go by these profiles from now on. Mailboxes whose profile stays the same keep their connections."""
@@ -104,7 +112,7 @@ class MailboxAssignment:
 
     async def _look(self) -> None:
         owners = [listed.owner for listed in await list_owners(self._database) if listed.approved]
-        wanted = dict(self._wanted(owners))
+        wanted = await self._without_lost(self._wanted(owners))
         ids = await register(self._database, list(wanted), self._profiles.shared_accounts)
         by_id = {source_id: wanted[source] for source, source_id in ids.items()}
         epochs, fair = await sources.held_by(self._database, self._process_id, list(by_id), self._lease)
@@ -124,8 +132,8 @@ class MailboxAssignment:
         identities = {source.identity for source in wanted} | self._profiles.shared_accounts
         await sources.forget_faults(self._database, identities)
 
-    def _wanted(self, owners: list[Owner]) -> Mapping[Source, tuple[IncomingProfile, Owner | None]]:
-        wanted: dict[Source, tuple[IncomingProfile, Owner | None]] = {
+    def _wanted(self, owners: list[Owner]) -> _Wanted:
+        wanted: _Wanted = {
             primary_source(profile, profile.settings, None): (profile, None)
             for profile in self._profiles.incoming
             if profile.forwards and isinstance(profile.settings, MailboxSettings)
@@ -136,6 +144,23 @@ class MailboxAssignment:
                 continue
             wanted[primary_source(profile, profile.settings, owner)] = (profile, owner)
         return wanted
+
+    async def _without_lost(self, wanted: _Wanted) -> _Wanted:
+        """Leave out mailboxes whose former profile is not found, while it may be in a file that cannot be understood.
+
+        Another profile that has them now, a less exact one most often, may have a rule that reads more of their mail.
+        """
+        if not self._profiles.obscure:
+            await self._left.works()
+            return wanted
+        former = await profiles_of(self._database, [source.identity for source in wanted])
+        there = {one.name for one in self._profiles.incoming}
+        lost = {source for source in wanted if former.get(source.identity, source.profile) not in there}
+        if lost:
+            await self._left.fails(_words_for([source.identity for source in lost], former))
+        else:
+            await self._left.works()
+        return {source: found for source, found in wanted.items() if source not in lost}
 
     def _lost(self, by_id: Mapping[int, tuple[IncomingProfile, Owner | None]], epochs: Mapping[int, int]) -> list[int]:
         """Which held mailboxes are to be let go: another process holds them by now, or their profile has changed."""
@@ -195,3 +220,12 @@ class MailboxAssignment:
         await sources.release(self._database, self._process_id, ended)
         for source_id in ended:
             self._leaving.pop(source_id, None)
+
+
+def _words_for(identities: Sequence[str], former: Mapping[str, str]) -> str:
+    profiles = ", ".join(sorted({former[one] for one in identities}))
+    some = ", ".join(sorted(identities)[:_SOME]) + (" …" if len(identities) > _SOME else "")
+    return (
+        f"{len(identities)} not read ({some}): last read by a profile that is not found ({profiles}), while a profile "
+        "file cannot be understood; no other profile takes them before that is put right"
+    )

@@ -18,7 +18,8 @@ class ServedProfile:
     `form` is the same for two profiles that say the same, and empty where the profile could not be understood. `role`,
     `tracking_rule`, `owners` and `forwarders` are those of an incoming profile, `senders` those of an outgoing one.
     `keeps_original` is False for a listener that may be handed the last copy of a mail. `fault`: why this form, or the
-    newer one that its file holds, is not in use.
+    newer one that its file holds, is not in use. `runs` is False for a profile that is broken and has no earlier form:
+    whose mail it would bring or carry, nobody else does.
     """
 
     direction: Direction
@@ -35,6 +36,7 @@ class ServedProfile:
     tracking_rule: Rule | None = None
     form: str = ""
     fault: str | None = None
+    runs: bool = True
 
     @property
     def key(self) -> Key:

@@ -57,9 +57,11 @@ def compare(processes: Iterable[Process], folder: Path, here: str | None = None)
     profiles: dict[Key, ServedProfile] = {}
     for process in telling:
         for one in process.profiles:
-            served.setdefault(one.key, {}).setdefault(one.form, []).append(process.title)
-            # The form that a fault is told of is the one to show.
-            if one.key not in profiles or one.fault is not None:
+            if one.runs:
+                served.setdefault(one.key, {}).setdefault(one.form, []).append(process.title)
+            # The form that a fault is told of is the one to show, and before all one that runs somewhere.
+            shown = profiles.get(one.key)
+            if shown is None or (one.runs, one.fault is not None) >= (shown.runs, shown.fault is not None):
                 profiles[one.key] = one
     here = here or socket.gethostname()
     # On another machine the folder is another one.

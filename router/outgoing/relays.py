@@ -204,5 +204,7 @@ class Relays:
     def _choose(self, mailbox: str) -> RelayPool:
         profile = self._profiles.outgoing_for(mailbox)
         if profile is None:
-            raise NoRelay(f"{NO_PROFILE} {mailbox} among its senders")
+            broken = [one.title for one in self._profiles.routes_of(mailbox).broken if one.direction == "outgoing"]
+            but = f" but {broken[0]}, which is broken" if broken else ""
+            raise NoRelay(f"{NO_PROFILE} {mailbox} among its senders{but}")
         return self._pools[profile.name]

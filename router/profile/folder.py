@@ -11,6 +11,7 @@ from router.errors import Mistake, ProfileErrors
 from router.model import Key
 from router.profile import draft as drafts
 from router.profile.check import Claims, check_names
+from router.profile.claim import claim_of, is_whole
 from router.profile.draft import Draft
 from router.profile.files import certificates, stamp
 from router.profile.keys import IncomingKeys, OutgoingKeys, Start
@@ -27,7 +28,7 @@ _NONE: Final = Profiles((), ())
 class Reading:
     """What a folder holds.
 
-    profiles    those that can run together: the sound ones, and those of `kept`
+    profiles    those that can run together: the sound ones, and those of `kept`; beside them, what the others claim
     mistakes    all of them, ordered by file and line
     notes       no mistakes: files that look like profiles and are not read, ordered by name
     broken      the mistakes of each profile that cannot run as it is written
@@ -139,7 +140,9 @@ def _choose(found: Sequence[Draft], unclear: frozenset[str], running: Profiles) 
     profiles = [*(sound[draft] for draft in found if draft in chosen), *(old[key] for key in sorted(kept))]
     incoming = [profile for profile in profiles if isinstance(profile, IncomingProfile)]
     outgoing = [profile for profile in profiles if isinstance(profile, OutgoingProfile)]
-    return Profiles(incoming, outgoing), frozenset(kept)
+    idle = [draft for draft in found if draft.mistakes and draft.key not in kept]
+    obscure = bool(unclear) or not all(map(is_whole, idle))
+    return Profiles(incoming, outgoing, map(claim_of, idle), obscure=obscure), frozenset(kept)
 
 
 def _agree(candidates: Sequence[Draft], old: Mapping[Key, Profile], kept: set[Key]) -> tuple[Claims, set[Draft]]:

@@ -41,7 +41,7 @@ class Owner(Protocol):
 
 
 def check_owners(profiles: Serving, owners: Iterable[Owner]) -> list[Mistake]:
-    """Find owners whom no incoming profile serves, and those whose rule would lose mail at a listener.
+    """Find owners whom no incoming profile serves, or a broken one, and whose rule would lose mail at a listener.
 
     Owners without mailbox or approval are left out, since nothing of theirs is read.
     """
@@ -50,7 +50,13 @@ def check_owners(profiles: Serving, owners: Iterable[Owner]) -> list[Mistake]:
         if owner.mailbox is None or not owner.approved:
             continue
         routes = profiles.routes_of(owner.mailbox)
-        if not routes.incoming:
+        for broken in routes.broken:
+            words = (
+                f"owner {owner.mailbox}: not served by {broken.title}, because that profile is broken, and by no other "
+                "in its place"
+            )
+            mistakes.append(Mistake(broken.file, broken.line, words))
+        if not routes.incoming and not any(one.direction == "incoming" for one in routes.broken):
             words = f"owner {owner.mailbox}: no incoming profile serves this mailbox; add it to the owners of one"
             mistakes.append(Mistake("", 0, words))
         listener = routes.listens

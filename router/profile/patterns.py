@@ -72,7 +72,7 @@ class PatternTable(Generic[T]):
                 self._exact.setdefault(pattern, target)
 
     def find(self, address: str) -> T | None:
-        """Return what the address belongs to, None if no pattern matches it."""
+        """Return what the address belongs to; the first of equally exact patterns, None if none matches it."""
         address = normalize(address)
         if address in self._exact:
             return self._exact[address]

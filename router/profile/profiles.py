@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
-from router.model import Key, Rule
+from router.model import Key, Rule, ServedProfile
 from router.profile.files import Stamp
 from router.profile.keys import Start
 from router.profile.routes import Routes, RouteTable
@@ -152,15 +152,28 @@ Profile = IncomingProfile | OutgoingProfile
 
 
 class Profiles:
-    """All profiles, and which of them serves an address: the one with the most exact pattern that matches it."""
+    """All profiles, and which of them serves an address: the one with the most exact pattern that matches it.
 
-    def __init__(self, incoming: Iterable[IncomingProfile], outgoing: Iterable[OutgoingProfile]) -> None:
+    `broken` are those that cannot run, and keep what they claim from the others. Where not even their claims are all
+    known, as in a file that is not TOML, `obscure` is True.
+    """
+
+    def __init__(
+        self,
+        incoming: Iterable[IncomingProfile],
+        outgoing: Iterable[OutgoingProfile],
+        broken: Iterable[ServedProfile] = (),
+        *,
+        obscure: bool = False,
+    ) -> None:
         self.incoming = tuple(incoming)
         self.outgoing = tuple(outgoing)
-        self._table = RouteTable(self.incoming, self.outgoing)
+        self.broken = tuple(broken)
+        self.obscure = obscure
+        self._table = RouteTable(self.incoming, self.outgoing, self.broken)
 
     def __bool__(self) -> bool:
-        """Whether there is any profile."""
+        """Whether there is any profile that can run."""
         return bool(self.incoming or self.outgoing)
 
     @property

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from router.errors import Mistake
 from router.model import ServedProfile
+from router.profile.claim import claim_of
 from router.profile.draft import Draft
 from router.profile.folder import profile_of, read_folder
-from router.profile.keys import IncomingKeys, OutgoingKeys
 from router.profile.profiles import OutgoingProfile, Profile
 from router.profile.routes import Routes, RouteTable
 
@@ -20,7 +20,11 @@ class ServedProfiles:
     def __init__(self, profiles: Iterable[ServedProfile]) -> None:
         self.all = tuple(profiles)
         incoming = [one for one in self.all if one.direction == "incoming"]
-        self._table = RouteTable(incoming, [one for one in self.all if one.direction == "outgoing"])
+        self._table = RouteTable(
+            [one for one in incoming if one.runs],
+            [one for one in self.all if one.runs and one.direction == "outgoing"],
+            [one for one in self.all if not one.runs],
+        )
 
     def routes_of(self, mailbox: str) -> Routes[ServedProfile, ServedProfile]:
         """Find all the profiles that serve a mailbox."""
@@ -82,20 +86,8 @@ def read_written(folder: Path) -> tuple[list[WrittenProfile], list[Mistake]]:
 def _of_draft(draft: Draft) -> ServedProfile:
     if draft.kind is not None and draft.keys is not None and draft.settings is not None:
         return served(profile_of(draft))
-    incoming = draft.keys if isinstance(draft.keys, IncomingKeys) else None
-    return ServedProfile(
-        direction=draft.direction,
-        name=draft.name,
-        kind=draft.kind.name if draft.kind else "",
-        file=draft.file,
-        line=draft.line,
-        role=incoming.role if incoming else None,
-        owners=incoming.owners if incoming else (),
-        forwarders=incoming.forwarders if incoming else (),
-        senders=draft.keys.senders if isinstance(draft.keys, OutgoingKeys) else (),
-        listens=draft.listens,
-        tracking_rule=incoming.rule if incoming else None,
-    )
+    # What is told of a folder is what its profiles would do.
+    return replace(claim_of(draft), fault=None, runs=True)
 
 
 def _form(profile: Profile) -> str:

@@ -125,6 +125,15 @@ async def _write(connection: Connection, sources: Sequence[Source]) -> None:
     )
 
 
+async def profiles_of(database: Database, identities: Collection[str]) -> dict[str, str]:
+    """Tell by which profile each of these was last read, as far as any was; by identity."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT DISTINCT identity, profile FROM router.source WHERE identity = ANY($1::text[])", list(identities)
+        )
+    return {row["identity"]: row["profile"] for row in rows}
+
+
 async def note_profiles(database: Database, profiles: dict[int, str]) -> dict[int, str]:
     """Say which profiles read these sources now, each with all folders of its mailbox.
 
