@@ -202,7 +202,7 @@ class Router:
         longest_pause = processes.beat_of(self._lease)
         self._heartbeat.start("heartbeat", self._job("heartbeat", self._presence.beat, longest_pause))
         profiles = self._store.profiles
-        self._readiness.serve(profiles)
+        self._readiness.serve(profiles, self._store.at_fault)
         self._jobs.want(self._wanted())
         _log.info("running", incoming=len(profiles.incoming), outgoing=len(profiles.outgoing))
 
@@ -255,7 +255,7 @@ class Router:
         Waits for nothing: what the database is to know is told by jobs of their own.
         """
         profiles = self._store.profiles
-        self._readiness.serve(profiles)
+        self._readiness.serve(profiles, self._store.at_fault)
         self._mailboxes.update(profiles)
         self._mailboxes.retry(change.secrets)
         self._jobs.want(self._wanted())

@@ -6,7 +6,7 @@ addresses: ten thousand mailboxes make no more series than one.
 """
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Final, Literal, get_args
@@ -157,6 +157,7 @@ _incoming: Final[set[str]] = set()
 _outgoing: Final[set[str]] = set()
 _OF_THE_PROCESS: Final[Sequence[Part]] = [("console", ""), ("job", "")]
 _served = _OF_THE_PROCESS
+_profiles: dict[str, bool] = {}  # by name, and whether it is broken
 
 
 class _Health(Collector):
@@ -170,7 +171,7 @@ class _Health(Collector):
         faults = GaugeMetricFamily(
             "email_router_faults",
             "Parts of this process that do not work now, by kind: mailbox, folder, listener, relay, console, job (of "
-            "the router's own, by a bug).",
+            "the router's own, by a bug), and profile (broken, or a file whose mistake is of no profile).",
             labels=["kind", "profile"],
         )
         counted, at_fault = parts(), parts_at_fault()
@@ -178,21 +179,25 @@ class _Health(Collector):
             faults.add_metric([kind, profile], at_fault.get((kind, profile), 0))
             if kind == "mailbox":
                 mailboxes.add_metric([profile], counted.get((kind, profile), 0))
+        for profile, broken in _profiles.items():
+            faults.add_metric(["profile", profile], broken)
         yield from (mailboxes, faults)
 
 
 _registry.register(_Health())
 
 
-def serve(parts_of_profiles: Sequence[Part]) -> None:
+def serve(parts_of_profiles: Sequence[Part], broken: Collection[str] = ()) -> None:
     """Tell the mailbox, listener and relay profiles that are served from now on, whenever they change.
 
-    Each begins with zeros. What was counted for any other is removed, and what still comes of it is not counted.
+    `broken` names profiles that are at fault as a whole, served or not. Each begins with zeros. What was counted for
+    any other is removed, and what still comes of it is not counted.
     """
     _keep(_incoming, {name for kind, name in parts_of_profiles if kind != "relay"}, _OF_INCOMING)
     _keep(_outgoing, {name for kind, name in parts_of_profiles if kind == "relay"}, _OF_OUTGOING)
     folders: list[Part] = [("folder", name) for kind, name in parts_of_profiles if kind == "mailbox"]
-    global _served  # noqa: PLW0603  # replaced as a whole, since another thread may be reading it
+    global _served, _profiles  # noqa: PLW0603  # replaced as a whole, since another thread may be reading it
+    _profiles = {name: name in broken for name in sorted({*_incoming, *_outgoing, *broken})}
     _served = [*_OF_THE_PROCESS, *parts_of_profiles, *folders]
     for name in _incoming:
         for disposition in Disposition:

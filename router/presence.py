@@ -13,7 +13,6 @@ import structlog
 
 from router.errors import DatabaseError, Mistake
 from router.profile import check_owners
-from router.profile.served import served
 from router.profile.store import ProfileStore
 from router.repository import processes
 from router.repository.database import Database
@@ -77,10 +76,7 @@ class Presence:
 
     async def _note_profiles(self) -> None:
         store = self._store
-        told = [served(one, store.faults.get(one.key)) for one in store.profiles.by_key.values()]
-        # One that claims the name of another is no profile beside it.
-        idle = {one.key: one for one in store.profiles.broken if one.key not in store.profiles.by_key}
-        await processes.note_profiles(self._database, self._process_id, [*told, *idle.values()])
+        await processes.note_profiles(self._database, self._process_id, store.told)
         # Those of profiles in use are told with them.
         others = [one for one in map(str, store.mistakes) if not any(one in fault for fault in store.faults.values())]
-        await processes.note_fault(self._database, self._process_id, "profile folder", "; ".join(others) or None)
+        await processes.note_fault(self._database, self._process_id, processes.FOLDER, "; ".join(others) or None)

@@ -1,6 +1,7 @@
 """A profile as a running process serves it, in a form that other processes can read."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from router.model.tracking import Rule
@@ -18,8 +19,8 @@ class ServedProfile:
     `form` is the same for two profiles that say the same, and empty where the profile could not be understood. `role`,
     `tracking_rule`, `owners` and `forwarders` are those of an incoming profile, `senders` those of an outgoing one.
     `keeps_original` is False for a listener that may be handed the last copy of a mail. `fault`: why this form, or the
-    newer one that its file holds, is not in use. `runs` is False for a profile that is broken and has no earlier form:
-    whose mail it would bring or carry, nobody else does.
+    newer one that its file holds, is not in use, and since when. `runs` is False for a profile that is broken and has
+    no earlier form: whose mail it would bring or carry, nobody else does.
     """
 
     direction: Direction
@@ -36,6 +37,7 @@ class ServedProfile:
     tracking_rule: Rule | None = None
     form: str = ""
     fault: str | None = None
+    fault_since: datetime | None = None
     runs: bool = True
 
     @property

@@ -1,7 +1,7 @@
 """Whether this process can do its work now, and the numbers that have to be looked up for it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
@@ -25,14 +25,19 @@ class Readiness:
     def __init__(self) -> None:
         self.database: Database | None = None
         self._parts: Sequence[Part] = ()
+        self._broken: Collection[str] = ()
 
-    def serve(self, profiles: Profiles) -> None:
-        """Tell which profiles are served from now on. Call it before anything of a new one runs."""
+    def serve(self, profiles: Profiles, broken: Collection[str] = ()) -> None:
+        """Tell which profiles are served from now on, and the names of broken ones and of files at fault.
+
+        Call it before anything of a new one runs.
+        """
         self._parts = [
             *(("listener" if profile.listens else "mailbox", profile.name) for profile in profiles.incoming),
             *(("relay", profile.name) for profile in profiles.outgoing),
         ]
-        metrics.serve(self._parts)
+        self._broken = sorted(broken)
+        metrics.serve(self._parts, self._broken)
 
     async def reasons(self) -> Sequence[str]:
         """Why it cannot do its work, in an admin's words; none if the database answers and a profile works.
@@ -55,7 +60,7 @@ class Readiness:
 
     def _of_the_profiles(self) -> Sequence[str]:
         if not self._parts:
-            return ["no profile is served yet"]
+            return ["no profile is served yet", *(f"profile {name}: it is broken" for name in self._broken)]
         here, at_fault = parts(), parts_at_fault()
         if any(at_fault.get(part, 0) == 0 or at_fault[part] < here[part] for part in self._parts):
             return []

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from router.errors import Mistake, ProfileErrors
@@ -25,6 +25,11 @@ class ProfileState:
     served_by: Mapping[str, tuple[str, ...]]
     fault: str | None = None
     note: str | None = None
+
+    @property
+    def fault_since(self) -> datetime | None:
+        """Since when, as far as a process says it."""
+        return self.profile.fault_since if self.fault is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from router.operations.served import ProfileState
 from router.repository import status
 from router.repository.database import Database
 from router.repository.owners import list_owners
-from router.repository.processes import Process
+from router.repository.processes import FOLDER, Process
 from router.repository.sending import Sending
 from router.repository.status import Failed, OutboxStatus, RelayFault, SourceStatus, Status, Unknown
 
@@ -156,8 +156,17 @@ def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mist
         words = 'no router process runs, so nothing is read or sent: "email-router run" starts one'
         seen = max((one.seen_at for one in found.processes), default=None)
         faults.append(Fault("router", "", words, seen))
-    of_profiles = [Fault("profile", one.file, str(one)) for one in strays if whole]
-    of_profiles += [Fault("profile", one.profile.title, one.fault) for one in states if one.fault is not None]
+    folder = [one.faults[FOLDER] for one in found.processes if one.alive and FOLDER in one.faults]
+    of_profiles = [
+        Fault(
+            "profile", one.file, str(one), min((told.since for told in folder if str(one) in told.fault), default=None)
+        )
+        for one in strays
+        if whole
+    ]
+    of_profiles += [
+        Fault("profile", one.profile.title, one.fault, one.fault_since) for one in states if one.fault is not None
+    ]
     told = "\n".join(one.words for one in of_profiles)
     faults += [
         Fault("router", f"{one.title} {part}", wrong.fault, wrong.since, wrong.next_try)

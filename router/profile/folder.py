@@ -45,6 +45,11 @@ class Reading:
     unclear: frozenset[str]
     drafts: tuple[Draft, ...]
 
+    @property
+    def strays(self) -> list[Mistake]:
+        """The mistakes that are of no profile, such as those of a file that is not TOML."""
+        return [one for one in self.mistakes if not any(one in wrong for wrong in self.broken.values())]
+
 
 def load(folder: Path) -> Profiles:
     """Read every `*.toml` of the folder. Raises ProfileErrors with all that is wrong."""

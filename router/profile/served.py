@@ -79,8 +79,7 @@ def read_written(folder: Path) -> tuple[list[WrittenProfile], list[Mistake]]:
     """
     reading = read_folder(folder)
     written = [WrittenProfile(_of_draft(draft), tuple(sorted(draft.mistakes))) for draft in reading.drafts]
-    of_profiles = {mistake for one in written for mistake in one.mistakes}
-    return written, [mistake for mistake in reading.mistakes if mistake not in of_profiles]
+    return written, reading.strays
 
 
 def _of_draft(draft: Draft) -> ServedProfile:

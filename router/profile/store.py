@@ -8,17 +8,19 @@ import asyncio
 import os.path
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
 import structlog
 
 from router.errors import Mistake, ProfileErrors
-from router.model import Key
+from router.model import Key, ServedProfile
 from router.profile.files import Stamp, certificates, secrets, stamp
 from router.profile.folder import Reading, read_folder
 from router.profile.profiles import Profile, Profiles
+from router.profile.served import served
 from router.profile.watch import changes_of
 
 SECOND_LOOK: Final = 0.4
@@ -69,7 +71,8 @@ class Change:
 class ProfileStore:
     """The current profiles of a folder; `mistakes` are why others are not used, or an old form is.
 
-    `faults` says of each profile that keeps its old form why; `notes` are of files that are not read.
+    `faults` says of each profile that keeps its old form why; `notes` are of files that are not read. `at_fault` names
+    the profiles that are broken, and the files whose mistakes are of no profile.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -78,6 +81,8 @@ class ProfileStore:
         self.mistakes: tuple[Mistake, ...] = ()
         self.notes: tuple[Mistake, ...] = ()
         self.faults: Mapping[Key, str] = {}
+        self.at_fault: Collection[str] = ()
+        self._since: Mapping[tuple[str, str], datetime] = {}
         self._stamps: dict[Path, Stamp] = {}
         self._untold = Change()
         self._calm_at = 0.0
@@ -109,6 +114,17 @@ class ProfileStore:
                     await tell(self._untold)
                     self._untold = Change()
 
+    @property
+    def told(self) -> list[ServedProfile]:
+        """The profiles as other processes are to know them: those in use, and those that are not since they are broken.
+
+        One that claims the name of another is no profile beside it.
+        """
+        profiles = self.profiles.by_key
+        idle = {one.key: one for one in self.profiles.broken if one.key not in profiles}
+        every = [*(served(one, self.faults.get(key)) for key, one in profiles.items()), *idle.values()]
+        return [replace(one, fault_since=self._since.get(one.key)) for one in every]
+
     async def _read_changes(self) -> Change:
         """Read the folder again if a file has changed, and return what differs; it is also added to what is untold."""
         stamps = await asyncio.to_thread(self._read_stamps, self.profiles)
@@ -129,6 +145,12 @@ class ProfileStore:
         # From here to the end nothing is awaited: canceled at any moment, we have seen a change or have not.
         self.profiles, self.mistakes, self.notes = reading.profiles, reading.mistakes, reading.notes
         self.faults = {key: _why_kept(reading, reading.profiles.by_key[key]) for key in reading.kept}
+        broken: set[tuple[str, str]] = {*self.faults, *(one.key for one in self.profiles.broken)}
+        now = datetime.now(UTC)
+        self._since = {key: self._since.get(key, now) for key in broken}
+        # A folder that is empty has none, and of one that cannot be read every profile is.
+        files = {one.file for one in reading.strays} - {str(self.folder)}
+        self.at_fault = {name for _, name in broken} | files
         self._stamps = after
         self._untold = self._untold.then(change)
         return change

@@ -5,12 +5,16 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from pydantic import TypeAdapter
 
 from router.model import ServedProfile
 from router.repository.database import Connection, Database, storable
+
+FOLDER: Final = "profile folder"
+"""The part of a process whose fault is what is wrong with profiles that are not in use."""
 
 # A process of another version may say more of a profile than this one knows: that is passed over.
 _PROFILES = TypeAdapter(tuple[ServedProfile, ...])

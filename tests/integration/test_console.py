@@ -8,9 +8,11 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
+from router.operations import status
 from router.operations.ready import Readiness
 from router.profile import Profiles
 from router.repository.database import Connection, Database
@@ -205,6 +207,35 @@ async def test_it_is_ready_while_one_of_its_profiles_works(crm: Crm, new_router:
     await wait_for_numbers(
         port, lambda series: value(series, "email_router_faults", kind="listener", profile="copies") == 0
     )
+
+
+async def test_a_profile_that_is_broken_is_a_fault_with_a_beginning(
+    crm: Crm, new_router: NewRouter, database: str
+) -> None:
+    port = free_port()
+    sound = outgoing(free_port())
+    router = await new_router(sound, EMAIL_ROUTER_CONSOLE=f"127.0.0.1:{port}")
+    profiles_of(router).with_name("new.toml").write_text("[incoming.new]\n")
+    profiles_of(router).with_name("none.toml").write_text("[incoming\n")
+    profiles_of(router).write_text(sound + "x = 1\n")
+
+    def faults(series: Series) -> dict[str, float]:
+        labels = {name: ("email_router_faults", frozenset({("kind", "profile"), ("profile", name)})) for name in names}
+        return {name: series[label] for name, label in labels.items() if label in series}
+
+    names = ("relay", "new", "none.toml")
+    await wait_for_numbers(port, lambda series: faults(series) == dict.fromkeys(names, 1))
+    told = (
+        "SELECT count(*) FROM router.process, jsonb_array_elements(profiles) AS p WHERE p ->> 'fault_since' IS NOT NULL"
+    )
+    await crm.wait_for(2, told)
+    async with Database(database, connections=1) as ours:
+        report = await status.read(ours, timedelta(seconds=2), router.profiles)
+    since = {one.name: one.since for one in report.faults if one.part == "profile"}
+    assert since.keys() == {"[outgoing.relay]", "[incoming.new]", "none.toml"}
+    assert None not in since.values()
+    profiles_of(router).write_text(sound)
+    await wait_for_numbers(port, lambda series: faults(series) == {"relay": 0, "new": 1, "none.toml": 1})
 
 
 async def test_a_database_that_hangs_makes_it_not_ready_within_seconds(database: str) -> None:

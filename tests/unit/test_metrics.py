@@ -233,6 +233,23 @@ def test_a_connection_that_outlives_its_profile_takes_nothing_from_the_next_of_t
 # --- Faults ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_broken_profile_is_a_fault_whether_it_is_served_or_not() -> None:
+    def faults() -> dict[str, float]:
+        series = numbers()
+        names = ("staff", "copies", "mx", "sales", "a.toml")
+        return {
+            name: value(series, "email_router_faults", kind="profile", profile=name)
+            for name in names
+            if ("email_router_faults", frozenset({("kind", "profile"), ("profile", name)})) in series
+        }
+
+    assert faults() == {"staff": 0, "copies": 0, "mx": 0}
+    metrics.serve(SERVED, ["staff", "sales", "a.toml"])
+    assert faults() == {"staff": 1, "copies": 0, "mx": 0, "sales": 1, "a.toml": 1}
+    metrics.serve(SERVED)
+    assert faults() == {"staff": 0, "copies": 0, "mx": 0}
+
+
 async def test_faults_are_counted_by_kind_and_profile_until_they_are_over_or_let_go() -> None:
     async def note(*_: object) -> None:
         pass
