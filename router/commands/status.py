@@ -15,7 +15,7 @@ from router.commands.words import duration, moment, since
 from router.errors import UnknownName
 from router.model import Disposition
 from router.operations import status as operation
-from router.operations.status import Fault, Only, Report, Sending, SourceStatus, Status, words_of_code
+from router.operations.status import Fault, Only, ProfileState, Report, Sending, SourceStatus, Status, words_of_code
 from router.settings import Settings
 
 _INDENT = " " * 12
@@ -125,11 +125,17 @@ def _processes(status: Status) -> str:
 
 def _profiles(report: Report) -> str:
     """Name the profiles; what is not as the folder has it, each in a line."""
-    names = [one.profile.name for one in report.profiles]
-    notes = [f"\n{_INDENT}{one.profile.title}: {one.note}" for one in report.profiles if one.note is not None]
     running = any(one.served_by for one in report.profiles)
+    names = [one.profile.name + (_form(one) if running else "") for one in report.profiles]
+    notes = [f"\n{_INDENT}{one.profile.title}: {one.note}" for one in report.profiles if one.note is not None]
     said = ", ".join(names) or "none"
     return said + ("" if running or not names else "; as the folder has them, since no process says") + "".join(notes)
+
+
+def _form(one: ProfileState) -> str:
+    if one.fault is None:
+        return ""
+    return " (earlier form)" if one.served_by else " (not served)"
 
 
 def _outbox(status: Status) -> str:

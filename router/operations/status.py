@@ -162,7 +162,8 @@ def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mist
             "profile", one.file, str(one), min((told.since for told in folder if str(one) in told.fault), default=None)
         )
         for one in strays
-        if whole
+        # Those of a file are told with the profiles that are known to be in it.
+        if whole and not any(str(one) in (state.fault or "") for state in states)
     ]
     of_profiles += [
         Fault("profile", one.profile.title, one.fault, one.fault_since) for one in states if one.fault is not None

@@ -82,6 +82,7 @@ class ProfileStore:
         self.notes: tuple[Mistake, ...] = ()
         self.faults: Mapping[Key, str] = {}
         self.at_fault: Collection[str] = ()
+        self._forms: Mapping[Key, datetime] = {}  # when each profile in use was read in the form that it has
         self._since: Mapping[tuple[str, str], datetime] = {}
         self._stamps: dict[Path, Stamp] = {}
         self._untold = Change()
@@ -97,7 +98,7 @@ class ProfileStore:
 
     def log_mistakes(self) -> None:
         """Say in the log what is wrong, and which files are not read."""
-        _log_change(Change(broken=self.mistakes))
+        self._log_change(Change(broken=self.mistakes))
         for note in self.notes:
             _log.warning(str(note))
 
@@ -109,7 +110,7 @@ class ProfileStore:
         """
         async with aclosing(changes_of(self._folders)) as changes:
             async for _ in changes:
-                _log_change(await self._read_changes())
+                self._log_change(await self._read_changes())
                 if self._untold:
                     await tell(self._untold)
                     self._untold = Change()
@@ -123,6 +124,7 @@ class ProfileStore:
         profiles = self.profiles.by_key
         idle = {one.key: one for one in self.profiles.broken if one.key not in profiles}
         every = [*(served(one, self.faults.get(key)) for key, one in profiles.items()), *idle.values()]
+        every = [one if one.runs else replace(one, fault=f"{one.fault}; it is not served") for one in every]
         return [replace(one, fault_since=self._since.get(one.key)) for one in every]
 
     async def _read_changes(self) -> Change:
@@ -143,10 +145,14 @@ class ProfileStore:
         replaced = [one for one in self.profiles.by_key.values() if not differing.isdisjoint(secrets(one.settings))]
         change = _change(self, reading, replaced)
         # From here to the end nothing is awaited: canceled at any moment, we have seen a change or have not.
+        now, before, chosen = datetime.now(UTC), self.profiles.by_key, reading.profiles.by_key
+        self._forms = {key: self._forms[key] if before.get(key) == profile else now for key, profile in chosen.items()}
         self.profiles, self.mistakes, self.notes = reading.profiles, reading.mistakes, reading.notes
-        self.faults = {key: _why_kept(reading, reading.profiles.by_key[key]) for key in reading.kept}
+        self.faults = {
+            key: f"{_why_kept(reading, chosen[key])}; it goes on in its form of {_moment(self._forms[key])}"
+            for key in reading.kept
+        }
         broken: set[tuple[str, str]] = {*self.faults, *(one.key for one in self.profiles.broken)}
-        now = datetime.now(UTC)
         self._since = {key: self._since.get(key, now) for key in broken}
         # A folder that is empty has none, and of one that cannot be read every profile is.
         files = {one.file for one in reading.strays} - {str(self.folder)}
@@ -154,6 +160,30 @@ class ProfileStore:
         self._stamps = after
         self._untold = self._untold.then(change)
         return change
+
+    def _log_change(self, change: Change) -> None:
+        events = {
+            "profile added": change.added,
+            "profile changed": change.changed,
+            "profile removed": change.removed,
+            "a secret was replaced": change.secrets,
+        }
+        for event, keys in events.items():
+            for direction, name in keys:
+                _log.info(event, profile=f"{direction}.{name}")
+        for mistake in change.broken:
+            kept = [key for key, fault in self.faults.items() if str(mistake) in fault]
+            if kept:
+                form = ", ".join(sorted({_moment(self._forms[key]) for key in kept}))
+                _log.error("a profile is broken: it goes on in its earlier form", mistake=str(mistake), form=form)
+            elif any(str(mistake) in (one.fault or "") for one in self.profiles.broken):
+                _log.error("a profile is broken: it is not served", mistake=str(mistake))
+            else:
+                _log.error("profiles cannot be read, and are not served", mistake=str(mistake))
+        for mistake in change.mended:
+            # Where another took its place, nothing is better.
+            if not any(one.file == mistake.file for one in change.broken):
+                _log.info("a mistake in the profiles is mended", mistake=str(mistake))
 
     async def _read(self) -> Reading:
         reading = await asyncio.to_thread(_read_folder, self.folder, self.profiles)
@@ -221,17 +251,5 @@ def _change(store: ProfileStore, reading: Reading, replaced: Iterable[Profile]) 
     )
 
 
-def _log_change(change: Change) -> None:
-    events = {
-        "profile added": change.added,
-        "profile changed": change.changed,
-        "profile removed": change.removed,
-        "a secret was replaced": change.secrets,
-    }
-    for event, keys in events.items():
-        for direction, name in keys:
-            _log.info(event, profile=f"{direction}.{name}")
-    for mistake in change.broken:
-        _log.error("a profile is broken: its old form stays in use, where it has one", mistake=str(mistake))
-    for mistake in change.mended:
-        _log.info("a mistake in the profiles is mended", mistake=str(mistake))
+def _moment(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M} UTC"

@@ -2,16 +2,21 @@
 
 import asyncio
 import itertools
+import re
 import shutil
 import smtplib
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from router.commands.status import _say_all
+from router.operations import status
+from router.repository.database import Database
 from tests.servers.dovecot import PASSWORD, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
@@ -272,6 +277,43 @@ async def test_one_broken_profile_stops_neither_the_start_nor_the_others(
     await crm.wait_for(True, fault)
     (router.profiles / "all.toml").write_text(reads("ann", dovecot.imap, mailbox))
     await crm.wait_for(None, fault)
+
+
+async def test_it_is_told_whether_a_broken_profile_goes_on_or_is_not_served(
+    crm: Crm, new_router: NewRouter, dovecot: Dovecot, mailbox: str, database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await crm.owner(mailbox, "all")
+    sound = reads("ann", dovecot.imap, mailbox) + sends("late", free_port(), "late@in.test")
+    router = await new_router(sound)
+    (router.profiles / "new.toml").write_text("[incoming.new]\n")
+    await router.wait_for_log(r"a profile is broken: it is not served.*\[incoming.new\]")
+
+    async def told() -> tuple[str, dict[str, str]]:
+        async with Database(database, connections=1) as ours:
+            report = await status.read(ours, timedelta(seconds=2), router.profiles)
+        _say_all(report)
+        [row] = re.findall(r"^profiles    (.*)$", capsys.readouterr().out, re.MULTILINE)
+        return row, {one.name: one.words for one in report.faults if one.part == "profile"}
+
+    (router.profiles / "all.toml").write_text(sound.replace("poll", "pol"))
+    form = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
+    await router.wait_for_log(rf'a profile is broken: it goes on in its earlier form.*"form": "{form}"')
+    await crm.wait_for(1, "SELECT count(*) FROM router.process WHERE profiles::text LIKE '%goes on%'")
+    row, faults = await told()
+    assert row == "ann (earlier form), late, new (not served)"
+    assert re.search(rf"; it goes on in its form of {form}$", faults["[incoming.ann]"])
+    assert faults["[incoming.new]"].endswith("; it is not served")
+    # A file that is not TOML is told with its profiles, and is not better than it was.
+    (router.profiles / "all.toml").write_text(sound.replace('"imap"', "imap"))
+    await router.wait_for_log(r"text needs quotes")
+    await crm.wait_for(
+        2,
+        "SELECT count(*) FROM router.process, jsonb_array_elements(profiles) AS p WHERE p::text LIKE '%needs quotes%'",
+    )
+    row, faults = await told()
+    assert row == "ann (earlier form), late (earlier form), new (not served)"
+    assert faults.keys() == {"[incoming.ann]", "[outgoing.late]", "[incoming.new]"}
+    assert "is mended" not in router.log()
 
 
 async def test_a_certificate_of_a_listener_is_renewed_without_a_restart(
