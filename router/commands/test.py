@@ -9,9 +9,9 @@ import typer
 
 from router import app, profile
 from router.commands.terminal import Progress, carry_out, complain, say, say_json, say_marked
-from router.errors import ProfileErrors, UnknownName
+from router.errors import Mistake, ProfileErrors, UnknownName
 from router.operations.probe import Probed, Profile, Subject, choose, plan, probe
-from router.profile import Profiles
+from router.profile import Profiles, Reading
 from router.profile.patterns import parse
 from router.settings import Settings
 from transports.base import Finding
@@ -24,38 +24,59 @@ def test(name: str | None, owners: Sequence[str], *, as_json: bool) -> None:
     """Try the profiles, or this one; for all approved owners, or these. Ends with status 1 if something fails."""
     mailboxes = [_address(owner) for owner in owners]
 
-    async def work(settings: Settings) -> tuple[list[Probed], Sequence[str]]:
-        profiles = _load(settings, as_json=as_json)
+    async def work(settings: Settings) -> tuple[list[Probed], Sequence[str], Sequence[Mistake]]:
+        profiles, mistakes = _read(settings, name, as_json=as_json)
         chosen = _chosen(profiles, name)
         subjects, unserved = await plan(profiles, chosen, mailboxes, lambda: app.database_of(settings))
         report = _Report(len(subjects), silent=as_json)
         with report.progress:
             async for one in probe(subjects):
                 report.add(one)
-        return report.probed, unserved
+        return report.probed, unserved, mistakes
 
-    probed, unserved = carry_out(work)
+    probed, unserved, mistakes = carry_out(work)
     failed = [one for one in probed if one.failed]
+    # Who asks for one profile does not ask for the others.
+    ok = not failed and not unserved and (name is not None or not mistakes)
     if as_json:
-        ok = not failed and not unserved
-        say_json({"ok": ok, "mistakes": [], "examined": list(map(_described, probed)), "notes": unserved})
+        examined = list(map(_described, probed))
+        say_json({"ok": ok, "mistakes": list(map(asdict, mistakes)), "examined": examined, "notes": unserved})
     else:
         if probed:
             _say_sum(probed, failed)
         for note in unserved:
             complain(note)
-    if failed or unserved:
+        if mistakes:
+            complain("not tried, since these profiles are broken:\n" + "\n".join(map(str, mistakes)))
+    if not ok:
         raise typer.Exit(1)
 
 
-def _load(settings: Settings, *, as_json: bool) -> Profiles:
+def _read(settings: Settings, name: str | None, *, as_json: bool) -> tuple[Profiles, Sequence[Mistake]]:
+    """Read the sound profiles, and the mistakes in others; where what is asked for is not sound, that is all there is.
+
+    Owners of a broken profile are no other's.
+    """
     try:
-        return profile.load(settings.profiles)
+        reading = _sound(profile.read_folder(settings.profiles), name)
     except ProfileErrors as error:
         if not as_json:
             raise
         say_json({"ok": False, "mistakes": list(map(asdict, error.mistakes)), "examined": [], "notes": []})
         raise typer.Exit(1) from None
+    return reading.profiles, reading.mistakes
+
+
+def _sound(reading: Reading, name: str | None) -> Reading:
+    """Make sure that something of what is asked for can be tried. Raises ProfileErrors."""
+    profiles = reading.profiles
+    sound, broken = (
+        [key for key in keys if name in (None, key[1], ".".join(key))]
+        for keys in (profiles.by_key, [one.key for one in profiles.broken])
+    )
+    if not sound and (broken or profiles.obscure or not profiles):
+        raise ProfileErrors(reading.mistakes)
+    return reading
 
 
 def _chosen(profiles: Profiles, name: str | None) -> Sequence[Profile] | None:

@@ -467,6 +467,22 @@ def test_profiles_that_are_wrong(trial: Trial) -> None:
     assert [(one["file"], one["line"]) for one in told["mistakes"]] == [("all.toml", 2)]
 
 
+def test_a_mistake_in_one_profile_does_not_keep_another_from_being_tried(trial: Trial, outgoing: Profile) -> None:
+    profiles = outgoing() + '[incoming.staff]\ntransport = "imapp"\n'
+    for arguments, status in ((["relay"], 0), ([], 1)):
+        said = trial(profiles, *arguments, status=status)
+        assert "1 of 1 work" in said
+        assert "not tried, since these profiles are broken:" in said
+        assert "[incoming.staff] unknown transport" in said
+        told = json.loads(trial(profiles, *arguments, "--json", status=status))
+        assert told["ok"] == (status == 0)
+        assert [one["profile"] for one in told["examined"]] == ["relay"]
+        assert "unknown transport" in told["mistakes"][0]["text"]
+    said = trial(profiles, "staff", status=1)
+    assert "unknown transport" in said
+    assert "work" not in said
+
+
 def test_a_pop3_mailbox(trial: Trial, incoming: Profile, dovecot: Dovecot, mailbox: str) -> None:
     dovecot.append(mailbox, MESSAGE)
     keys: dict[str, Any] = {"transport": "pop3", "port": dovecot.pop3, "security": "starttls", "after": "delete"}
