@@ -114,18 +114,23 @@ class Reader:
         self.lease = await sources.renew(self._database, self.lease)
         if self.lease.account == self._account:
             return
-        # Of a source from before accounts were noted, only the profile is known.
+        # Of a source from before accounts were noted, only the profile is known: that it has another name tells nothing.
+        noted = not self.lease.account.startswith("incoming.")
         expected = self.lease.account == f"incoming.{self._profile.name}"
         if self.lease.begun and not expected:
-            if not await self._is_same(mailbox):
+            same = await self._is_same(mailbox)
+            if same is False or (same is None and noted):
                 self._log.warning("another account than before: what came since the mailbox began is read")
                 await accounts.begin_anew(self._database, self.lease, self._account)
                 raise LeaseLost("it is read in another account from now on")
-            self._log.info("the account goes by another name, and is the same: reading goes on")
+            if noted:
+                self._log.info("the account goes by another name, and is the same: reading goes on")
         self.lease = await accounts.note_account(self._database, self.lease, self._account)
 
-    async def _is_same(self, mailbox: Mailbox) -> bool:
+    async def _is_same(self, mailbox: Mailbox) -> bool | None:
         """Whether the cursor means something here, and the newest copy that is still there is where it was.
+
+        None: no copy is, as when each is moved away once it is promoted.
 
         UIDVALIDITY alone proves little: some servers begin with 1 for every folder.
         """
@@ -138,7 +143,7 @@ class Reader:
             keys = {copy.key for copy in copies if copy.judged and copy.outer_place == place}
             if keys:
                 return key in keys
-        return False
+        return None
 
     async def _portions(self, mailbox: Mailbox) -> AsyncIterator["_Portion"]:
         """Yield all that is new, oldest first, as it was read."""

@@ -355,6 +355,27 @@ async def test_t16c_sources_from_before_accounts_were_noted_are_read_on(
     assert SAME not in router.log()
 
 
+async def test_t16c_an_account_that_was_never_noted_is_not_another_where_promoted_mail_moves_away(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    await known(crm, mailbox)
+    router = await new_router(incoming(after="move:CRM"))
+    await crm.wait_for_sources(1)
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "before"))
+    await crm.wait_for_emails(1)
+    await crm.wait_for(1, "SELECT count(*) FROM router.decision WHERE settled_at IS NOT NULL")
+    before = await sources(crm)
+    await router.stop()
+    # As the migration leaves it where the profile had another name by then.
+    await crm.admin.execute("UPDATE router.source SET account = 'incoming.former'")
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "between"))
+    await router.start()
+    await crm.wait_for_emails(2)
+    assert [row["id"] for row in await sources(crm)] == [row["id"] for row in before]
+    assert await crm.dispositions() == {"promoted": 2}
+    assert OTHER not in router.log()
+
+
 async def test_t16c_a_forward_mailbox_is_read_on_under_another_name_of_profile_or_server(
     crm: Crm, new_router: NewRouter, dovecot: Dovecot, sink: Sink, mailbox: str
 ) -> None:
