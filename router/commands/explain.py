@@ -11,13 +11,21 @@ import typer
 from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import ProfileErrors, UnknownName
-from router.model import Classification, Packed, Rule, Unwrapped
+from router.model import Classification, Mark, Packed, Rule, Unwrapped
 from router.operations import explain as operation
 from router.operations.explain import Explained
 from router.profile import IncomingProfile, Profiles
 from router.settings import Settings
 
 _SHOWN_LINES = 12
+_FORMS = {
+    "smime-signed": "signed (S/MIME); nobody checks the signature here",
+    "smime-encrypted": "encrypted (S/MIME)",
+    "pgp-signed": "signed (OpenPGP); nobody checks the signature here",
+    "pgp-encrypted": "encrypted (OpenPGP)",
+    "tnef": "wrapped by Outlook (winmail.dat)",
+}
+_SOURCES = {"html": "HTML", "calendar": "invitation"}
 
 
 def explain(
@@ -117,6 +125,7 @@ def _document(explained: Explained) -> dict[str, Any]:
         "fault": explained.fault,
         "headers": explained.headers,
         "classification": asdict(explained.classification),
+        "text_marks": [mark._asdict() for mark in explained.text_marks],
         "attachments": [
             asdict(attachment) | {"content": None, "sha256": attachment.sha256.hex()}
             for attachment in explained.attachments
@@ -149,18 +158,33 @@ def _show(explained: Explained) -> None:
         _row("html", f"{len(message.html)} characters")
     for attachment in explained.attachments:
         _row("attached", _described(attachment))
-    for words in _kinds(explained.classification):
-        _row("kind", words)
-    for defect in message.defects:
-        _row("defect", defect)
+    for what, words in _findings(explained):
+        _row(what, words)
     if decision is not None:
         _row("decision", f"{decision.disposition} (rule {decision.rule}): {'; '.join(decision.reasons)}")
-    lines = (message.text or "").strip().splitlines()
+    _show_text(explained)
+    say()
+
+
+def _show_text(explained: Explained) -> None:
+    lines = (explained.message.text or "").strip().splitlines()
+    if not lines and not explained.fault:
+        say("    (no text)")
     for line in lines[:_SHOWN_LINES]:
         say(f"    {line}")
     if len(lines) > _SHOWN_LINES:
         say(f"    … {len(lines) - _SHOWN_LINES} more lines")
-    say()
+
+
+def _findings(explained: Explained) -> Iterator[tuple[str, str]]:
+    """Yield what was found out about the message as a whole, and its text: the row's name, and words."""
+    message = explained.message
+    yield from (("kind", words) for words in _kinds(explained.classification))
+    yield from (("form", _FORMS[flag]) for flag in message.flags)
+    if message.text_from != "plain":
+        yield "text", f"made of the {_SOURCES[message.text_from]}"
+    yield from (("marked", _marked(mark, message.text or "")) for mark in explained.text_marks)
+    yield from (("defect", defect) for defect in message.defects)
 
 
 def _kinds(classification: Classification) -> Iterator[str]:
@@ -168,7 +192,7 @@ def _kinds(classification: Classification) -> Iterator[str]:
         yield f"automatic: {classification.automatic}"
     if classification.report:
         for one in classification.report.recipients:
-            yield f"{one.kind} of {one.address}: {one.code} {one.text}".rstrip(": ")
+            yield f"{one.kind} of {one.address or 'a recipient not named'}: {one.code} {one.text}".rstrip(": ")
     if classification.bulk:
         yield classification.bulk
     if event := classification.calendar:
@@ -178,6 +202,13 @@ def _kinds(classification: Classification) -> Iterator[str]:
     if verdict := classification.verdict:
         results = ", ".join(f"{method}={result}" for method, result in verdict.results) or "none"
         yield f"verdict of {verdict.server}: {results}"
+
+
+def _marked(mark: Mark, text: str) -> str:
+    first = text.count("\n", 0, mark.start) + 1
+    last = max(first, text.count("\n", 0, mark.end - 1) + 1)
+    lines = f"line {first}" if first == last else f"lines {first} to {last}"
+    return f"{lines}: {mark.kind}"
 
 
 def _row(what: str, words: str) -> None:

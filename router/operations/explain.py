@@ -11,7 +11,18 @@ from router.decide import decide_batch
 from router.errors import DatabaseError, UnknownName
 from router.incoming.copies import Delivered, make_copy, read_each
 from router.incoming.forward import trust_of
-from router.model import Classification, Decision, Message, Packed, Reading, Rule, Unreadable, Unwrapped, normalize
+from router.model import (
+    Classification,
+    Decision,
+    Mark,
+    Message,
+    Packed,
+    Reading,
+    Rule,
+    Unreadable,
+    Unwrapped,
+    normalize,
+)
 from router.parse.headers import raw_text
 from router.profile import IncomingProfile, Profiles
 from router.read import read
@@ -50,6 +61,11 @@ class Explained:
     def attachments(self) -> Sequence[Packed]:
         """The attachments of the message."""
         return () if isinstance(self.reading, Unreadable) else self.reading.attachments
+
+    @property
+    def text_marks(self) -> Sequence[Mark]:
+        """Where the text quotes, forwards or signs."""
+        return () if isinstance(self.reading, Unreadable) else self.reading.text_marks
 
     @property
     def headers(self) -> Sequence[tuple[str, str]]:

@@ -109,16 +109,16 @@ def decode(raw: bytes, charset: str | None = None) -> tuple[str, str | None]:
         except (UnicodeError, ValueError):
             pass
     if codec in CODECS and (text := _japanese(raw, codec)) is not None:
-        return text, f"some bytes are not in its charset {charset}" if "\ufffd" in text else None
+        return text, f"some characters are not in the charset that it names, {charset}" if "\ufffd" in text else None
     if codec == "utf-8" and _mostly_utf8(_sample(raw), named=True):
         text = raw.decode("utf-8", "replace")
     else:
         text = _detected(raw)
     if codec is not None:
-        return text, f"not in its charset {charset}"
+        return text, f"it is not in the charset that it names, {charset[:40]}: another was guessed"
     if charset:
-        return text, f"unknown charset {charset[:40]!r}"
-    return text, "some bytes are in no charset" if "\ufffd" in text else None
+        return text, f"it names a charset that is not known, {charset[:40]}: another was guessed"
+    return text, "some characters are in no charset that is known" if "\ufffd" in text else None
 
 
 @lru_cache(maxsize=256)

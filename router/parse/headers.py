@@ -47,7 +47,7 @@ def read_fields(
     starts: list[tuple[str, int, int]] = []  # name ("" of a line that is no field), where its line and its value start
     seen: set[str] = set()
     position = body = first = start or _first_line(raw, end)
-    defects = ["there is something before the headers"] * (first > start)
+    defects = ["there is an empty line or a mark before the headers"] * (first > start)
     known = start  # where the next field is that no text begins with: everything before it is headers, too
     while position < end:
         body = after = raw.find(b"\n", position, end) + 1 or end
@@ -61,10 +61,10 @@ def read_fields(
             if position >= known:
                 known = _known_field(raw, after, min(end, start + most), seen, is_part=start > 0)
             if position >= known:
-                defects.append("the headers end without an empty line")
+                defects.append("there is no empty line between the headers and the text")
                 body = position
                 break
-            defects.append("a line among the headers is no field")
+            defects.append("a line among the headers is not a header: it was passed over")
             starts.append(("", position, position))
         position = after
         if position - start > most:

@@ -98,7 +98,7 @@ class _Reader:
         try:
             return read()
         except Exception as error:  # noqa: BLE001  # whatever a sender can write must not stop the mailbox
-            self.defects.append(f"{what} could not be read ({type(error).__name__})")
+            self.defects.append(f"{what} could not be read: the router failed at it ({type(error).__name__})")
             return otherwise
 
     # --- Headers ---

@@ -58,7 +58,7 @@ def read_part(
             or not media_type.isascii()
             or not media_type.isprintable()
         ):
-            defects.append("a Content-Type could not be read")
+            defects.append("a Content-Type could not be read: it was taken for plain text")
             media_type = "text/plain"
     elif media_type == "text/plain" and begins_with_parts(raw, body, end):
         media_type = "multipart/mixed"
@@ -80,9 +80,9 @@ def leaves(root: Part) -> Iterator[Part]:
         room = _MOST_PARTS - count
         pieces, defects = _split(part) if depth < _DEEPEST and searched <= _MOST_SEARCHED else ([], [])
         if depth >= _DEEPEST:
-            defects = [f"parts are nested deeper than {_DEEPEST}: not taken apart"]
+            defects = [f"parts lie in more than {_DEEPEST} others: they were not taken apart"]
         elif searched > _MOST_SEARCHED:
-            defects = ["parts are too large for how deep they are nested: not taken apart"]
+            defects = ["parts are too large for how many others they lie in: they were not taken apart"]
         elif len(pieces) > room:
             pieces, defects = pieces[:room], [f"more than {_MOST_PARTS} parts: the rest was left out"]
         if not pieces:

@@ -32,17 +32,17 @@ def decode_body(body: memoryview, encoding: str, *, is_text: bool) -> tuple[byte
         case "quoted-printable":
             return binascii.a2b_qp(body), None
         case "base64" if is_text and _has_words(bytes(body[:_SAMPLE])):
-            defect = "is no base64, but has words: it was kept as it came"
+            defect = "says that it is base64, but is plain text: it was kept as it came"
         case "base64":
             content, whole = decode_base64(body)
-            return content, None if whole else "is broken base64: what could be decoded of it was kept"
+            return content, None if whole else "is damaged (base64): what could be read of it was kept"
         case "x-uuencode" | "x-uue" | "uuencode" if len(body) > _LONGEST_UU:
             defect = f"is uuencoded and longer than {_LONGEST_UU:,} bytes: it was kept as it came"
         case "x-uuencode" | "x-uue" | "uuencode":
             if files := take_uuencoded(str(body, "latin-1").replace("\r\n", "\n"))[1]:
                 return files[0][1], None
         case _:
-            defect = "has an unknown transfer encoding: it was kept as it came"
+            defect = "is in an encoding that is not known: it was kept as it came"
     return bytes(body), defect
 
 

@@ -127,3 +127,29 @@ async def test_what_it_cannot_do_is_said_in_words(database: str, tmp_path: Path)
     assert status == 1
     assert "nobody@in.test is no approved owner's mailbox" in err
     assert (await explain(str(there), "--owner", ANN, "--rule", "some"))[0] == 2
+
+
+async def test_it_tells_the_form_of_a_message_and_where_its_text_quotes(tmp_path: Path) -> None:
+    text = "Yes.\n\nOn 1 Feb 2016, Bob wrote:\n> Hello?\n> Bye.\n\n-- \nAnn\n"
+    (tmp_path / "answer.eml").write_bytes(letter(KARL, ANN, "Re: Offer", text))
+    encrypted = b"From: a@b.test\nContent-Type: application/pkcs7-mime; smime-type=enveloped-data\n\nx"
+    (tmp_path / "encrypted.eml").write_bytes(encrypted)
+    wrapped = b"From: a@b.test\nContent-Type: application/ms-tnef; name=winmail.dat\n\nx"
+    (tmp_path / "wrapped.eml").write_bytes(wrapped)
+    (tmp_path / "html.eml").write_bytes(b"From: a@b.test\nContent-Type: text/html\n\n<p>Hello")
+    files = [str(tmp_path / f"{name}.eml") for name in ("answer", "encrypted", "wrapped", "html")]
+    status, out, err = await explain(*files)
+    assert (status, err) == (0, "")
+    answer, encrypted_words, wrapped_words, html = out.split("\n\n/")
+    assert "lines 3 to 5: quote" in answer
+    assert "lines 7 to 8: signature" in answer
+    for words in ("encrypted (S/MIME)", "only who has the recipient's key can read it", "(no text)"):
+        assert words in encrypted_words
+    for words in ("wrapped by Outlook (winmail.dat)", "which only Outlook opens", "(no text)"):
+        assert words in wrapped_words
+    assert "made of the HTML" in html
+    status, out, err = await explain(*files, "--json")
+    documents = json.loads(out)
+    assert [mark["kind"] for mark in documents[0]["text_marks"]] == ["quote", "signature"]
+    assert text[documents[0]["text_marks"][0]["start"] :].startswith("On 1 Feb")
+    assert [document["flags"] for document in documents[1:3]] == [["smime-encrypted"], ["tnef"]]

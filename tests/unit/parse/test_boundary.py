@@ -135,7 +135,7 @@ def test_what_only_looks_like_base64_stays_as_it_is(text: str) -> None:
 def test_t95_headers_below_an_empty_line_may_begin_with_any_field(first: str, above: str) -> None:
     message = parse(above.encode("latin-1") + first.encode() + b"\r\n" + mail("Hello"))
     assert (message.subject, message.sender, message.text) == ("Offer", "ann@client.example", "Hello")
-    assert message.defects == ("there is something before the headers",)
+    assert message.defects == ("there is an empty line or a mark before the headers",)
 
 
 @pytest.mark.parametrize("text", ["Note: this is a text\nHello\n", "Price: 5\n\nFrom: Berlin\n"])

@@ -50,7 +50,7 @@ def test_every_character_of_code_page_932_is_read_in_iso_2022_jp() -> None:
     ],
 )
 def test_one_bad_character_costs_one_character(raw: bytes, text: str) -> None:
-    assert decode(raw, "iso-2022-jp") == (text, "some bytes are not in its charset iso-2022-jp")
+    assert decode(raw, "iso-2022-jp") == (text, "some characters are not in the charset that it names, iso-2022-jp")
 
 
 def test_one_bad_byte_costs_one_character_in_the_other_charsets_of_japanese() -> None:
