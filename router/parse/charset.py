@@ -115,7 +115,7 @@ def decode(raw: bytes, charset: str | None = None) -> tuple[str, str | None]:
     else:
         text = _detected(raw)
     if codec is not None:
-        return text, f"it is not in the charset that it names, {charset[:40]}: another was guessed"
+        return text, f"it is not in the charset that it names, {charset}: another was guessed"
     if charset:
         return text, f"it names a charset that is not known, {charset[:40]}: another was guessed"
     return text, "some characters are in no charset that is known" if "\ufffd" in text else None
