@@ -9,6 +9,8 @@ The way in:
     inbox        promote: one batch, one transaction
     write_batch  all that became of a batch, in one statement
     attachments  attachments, and each content once
+    waiting      answers that came before the email that they answer
+    again        copies that are decided once more
     settle       what is still to be settled on the mail server
     reports      what bounces and delays say, written onto the email that they are about
     owners       whose mail is tracked, and in whose name is sent
