@@ -114,7 +114,7 @@ class Reader:
         self.lease = await sources.renew(self._database, self.lease)
         if self.lease.account == self._account:
             return
-        # Of a source from before accounts were noted, only the profile is known: its other name tells nothing.
+        # Of a source from before accounts were noted, only the profile is known: another name of it tells nothing.
         noted = not self.lease.account.startswith("incoming.")
         expected = self.lease.account == f"incoming.{self._profile.name}"
         if self.lease.begun and not expected:

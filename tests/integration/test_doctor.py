@@ -197,6 +197,22 @@ async def test_a_shell_without_the_secrets_is_content_with_what_runs(
     assert any("[incoming.staff]" in words and "hots" in words for words in said["profiles"])
 
 
+async def test_a_typo_is_to_be_corrected_and_no_environment_is_missing(doctor: Doctor, outgoing: Profile) -> None:
+    told = await doctor(outgoing() + "x = 1\n", status=1)
+    [(state, words, cure)] = [one for one in told["servers"] if "[outgoing.relay]" in one[1]]
+    assert (state, words.partition(":")[0]) == ("warning", "[outgoing.relay] is not tried")
+    assert cure.startswith("correct the mistake above")
+
+
+async def test_before_the_first_run_one_cause_is_told_once(doctor: Doctor, incoming: Profile, tmp_path: Path) -> None:
+    told = await doctor(
+        incoming(), status=1, EMAIL_ROUTER_DATABASE_URL="", EMAIL_ROUTER_DATA=str(tmp_path / "never" / "made")
+    )
+    [(state, words, cure)] = told["database"]
+    assert (state, cure) == ("failed", "do as it says")
+    assert not [one for name, found in told.items() if name != "database" for one in found if words in one[1]]
+
+
 async def test_without_a_database_the_servers_are_asked_all_the_same(
     doctor: Doctor, incoming: Profile, outgoing: Profile
 ) -> None:

@@ -20,12 +20,12 @@ _CONNECTIONS_WARNING = 0.85  # share of max_connections in use
 async def database(patient: Patient) -> AsyncIterator[Finding]:
     """Whether the database answers, and has room for us."""
     if patient.database is None:
-        embedded = patient.settings.database_url is None
-        cure = (
-            "do as it says; PostgreSQL's own log is in the data folder (EMAIL_ROUTER_DATA)"
-            if embedded
-            else "see that PostgreSQL runs and that EMAIL_ROUTER_DATABASE_URL names it, with role and password"
-        )
+        if patient.settings.database_url is not None:
+            cure = "see that PostgreSQL runs and that EMAIL_ROUTER_DATABASE_URL names it, with role and password"
+        elif await asyncio.to_thread(patient.settings.data.exists):
+            cure = "do as it says; PostgreSQL's own log is in the data folder (EMAIL_ROUTER_DATA)"
+        else:
+            cure = "do as it says"
         yield Finding("", "failed", patient.no_database, cure)
         return
     server = await read_server(patient.database)

@@ -40,7 +40,7 @@ async def profiles(patient: Patient) -> AsyncIterator[Finding]:
     for state in served.states:
         title = state.profile.title
         if state.fault is not None and not any(words in state.fault for words in told):
-            yield Finding("", "failed", f"{title}: {state.fault}", "correct it: its earlier form is in use meanwhile")
+            yield Finding("", "failed", f"{title}: {state.fault}", "correct the file that it names")
         elif state.note is not None:
             cure = 'wait two seconds; if it stays so, look into the log of "email-router run"'
             yield Finding("", "warning", f"{title}: {state.note}", cure)

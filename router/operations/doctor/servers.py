@@ -5,8 +5,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
 from router.errors import whereabouts
+from router.model import ServedProfile
 from router.operations.doctor.patient import NoDatabase, Patient
 from router.operations.probe import AT_ONCE, Candidate, Profile, Subject, every, needs_owners, of_owners, probe
+from router.operations.served import Served
 from router.operations.words import count
 from transports.base import Finding
 
@@ -19,10 +21,11 @@ async def servers(patient: Patient) -> AsyncIterator[Finding]:
     profiles = (await patient.reading()).profiles
     everything = every(profiles)
     there = {one.key for one in everything}
-    for one in (await patient.served()).profiles.all:
+    served = await patient.served()
+    for one in served.profiles.all:
         if one.key not in there:
             words = f"{one.title} is not tried: as it is written here, it cannot be used"
-            yield Finding("", "warning", words, "give doctor the router's own environment, with all secrets")
+            yield Finding("", "warning", words, _cure(one, served))
     subjects, left = await _subjects(patient, everything)
     turns = asyncio.Semaphore(AT_ONCE)
     tasks = [asyncio.create_task(_tried(subject, turns)) for subject in subjects]
@@ -43,6 +46,14 @@ async def servers(patient: Patient) -> AsyncIterator[Finding]:
     yield Finding("", "ok", tried + (f', for {more} ask "email-router test"' if left else ""))
 
 
+def _cure(one: ServedProfile, served: Served) -> str:
+    mistakes = [mistake for mistake in served.mistakes if mistake.file == one.file]
+    if not any(mistake in served.strays or mistake.text.startswith(one.title) for mistake in mistakes):
+        return "give doctor the router's own environment, with all secrets"
+    # A router that runs knows what it lacks itself; without one, a secret may be missing only here.
+    return "correct the mistake above" + ("" if served.running else ", or give doctor the secret that it lacks")
+
+
 async def _subjects(patient: Patient, profiles: Sequence[Profile]) -> tuple[list[Subject], int]:
     """List what to try, and how many mailboxes are left out."""
     owners: list[Candidate] = []
@@ -52,8 +63,8 @@ async def _subjects(patient: Patient, profiles: Sequence[Profile]) -> tuple[list
         try:
             owners = [Candidate(one.mailbox, one.approved, one.rule) for one in await patient.owners()]
             faulty = {one.mailbox for one in (await patient.report()).status.sources if one.fault is not None}
-        except NoDatabase as error:
-            fault = str(error)
+        except NoDatabase:
+            fault = "there is no database to ask"  # why is told by its own check
     everything = (await patient.reading()).profiles
     by_profile: defaultdict[str, list[Subject]] = defaultdict(list)
     for subject in of_owners(everything, profiles, owners, fault):
