@@ -16,7 +16,7 @@ from typing import Final, Self
 import structlog
 
 from router.errors import Mistake, ProfileErrors
-from router.model import Key, ServedProfile
+from router.model import Direction, Key, ServedProfile
 from router.profile.files import Stamp, certificates, secrets, stamp
 from router.profile.folder import Reading, read_folder
 from router.profile.profiles import Profile, Profiles
@@ -166,11 +166,12 @@ class ProfileStore:
             "profile added": change.added,
             "profile changed": change.changed,
             "profile removed": change.removed,
-            "a secret was replaced": change.secrets,
         }
         for event, keys in events.items():
             for direction, name in keys:
                 _log.info(event, profile=f"{direction}.{name}")
+        for direction, name in change.secrets:
+            self._log_secret(direction, name)
         for mistake in change.broken:
             kept = [key for key, fault in self.faults.items() if str(mistake) in fault]
             if kept:
@@ -184,6 +185,23 @@ class ProfileStore:
             # Where another took its place, nothing is better.
             if not any(one.file == mistake.file for one in change.broken):
                 _log.info("a mistake in the profiles is mended", mistake=str(mistake))
+
+    def _log_secret(self, direction: Direction, name: str) -> None:
+        profile = self.profiles.by_key.get((direction, name))
+        # Of the secrets of mailboxes only the folder is known.
+        files = [] if profile is None else [path for path in secrets(profile.settings) if path not in self._parents]
+        found = {path: self._stamps.get(path) for path in files}
+        for path, known in found.items():
+            if known is None or known[1] == 0:
+                event = f"a secret is {'gone' if known is None else 'empty'}: open connections stay, and no login works"
+                _log.warning(event, profile=f"{direction}.{name}", file=str(path))
+                return
+        cure = f'"email-router test {name}" tries it; connections that are open stay logged in'
+        _log.info("a secret was replaced", profile=f"{direction}.{name}", next=cure)
+
+    @property
+    def _parents(self) -> set[Path]:
+        return {path.parent for path in self._stamps}
 
     async def _read(self) -> Reading:
         reading = await asyncio.to_thread(_read_folder, self.folder, self.profiles)

@@ -164,6 +164,7 @@ def test_a_secret_that_is_missing(trial: Trial, incoming: Profile, mailbox: str,
     auth = {"user": "{mailbox}", "password": {"file": str(tmp_path / "{mailbox}")}}
     found = findings(trial(incoming(auth=auth), "--owner", mailbox, "--json", status=1), "staff")["login"]
     assert found["words"] == f"the secret {tmp_path / mailbox} cannot be read: No such file or directory"
+    assert found["advice"] == "put the secret there, readable for the user that runs the router"
 
 
 def test_a_master_user(trial: Trial, incoming: Profile, mailbox: str) -> None:

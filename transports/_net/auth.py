@@ -54,6 +54,12 @@ OfMailbox = Annotated[str, AfterValidator(_known_placeholders)]
 """Text in which `{mailbox}` and the like are filled in; what else looks like a placeholder is refused."""
 
 
+class NoSecret(Permanent):
+    """A secret cannot be read where the profile says that it is."""
+
+    advice = "put the secret there, readable for the user that runs the router"
+
+
 class Secret(Settings):
     """A reference to a secret: `{ env = "NAME" }` or `{ file = "/run/secrets/name" }`, never the secret itself."""
 
@@ -79,22 +85,22 @@ class Secret(Settings):
         return self
 
     def reveal(self, mailbox: str = "") -> str:
-        """Read the secret now, so that a rotated one is seen. Raises Permanent if it is missing, naming only where."""
+        """Read the secret now, so that a rotated one is seen. Raises NoSecret if it is missing, naming only where."""
         if self.env is not None:
             secret = os.environ.get(self.env)
             if not secret:
-                raise Permanent(f"the environment variable {self.env} is not set")
+                raise NoSecret(f"the environment variable {self.env} is not set")
             if any("\ud800" <= character <= "\udfff" for character in secret):  # bytes that Python could not decode
-                raise Permanent(f"the environment variable {self.env} is not UTF-8 text")
+                raise NoSecret(f"the environment variable {self.env} is not UTF-8 text")
             return secret
         path = self._path(mailbox)
         try:
             secret = path.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise Permanent(f"the secret {path} cannot be read: {reason}") from None
+            raise NoSecret(f"the secret {path} cannot be read: {reason}") from None
         if not secret:
-            raise Permanent(f"the secret {path} is empty")
+            raise NoSecret(f"the secret {path} is empty")
         return secret
 
     def where(self, mailbox: str = "") -> str:

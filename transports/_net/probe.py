@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
+from transports._net.auth import NoSecret
 from transports._net.tls import OTHER_NAME, SpeaksTls
 from transports._settings import Security, ServerSettings
 from transports.base import Finding, Temporary, TransportError, Unreachable
@@ -90,7 +91,9 @@ def connection_findings(error: TransportError, server: ServerSettings, port: int
 
 
 def retry_advice(error: TransportError) -> str:
-    """Advise what to do about a server's refusal: nothing, where it goes away by itself."""
+    """Advise what to do about a refused login: nothing, where it goes away by itself."""
+    if isinstance(error, NoSecret):
+        return error.advice
     if not isinstance(error, Temporary) or isinstance(error, Unreachable):
         return ""
     if _TOO_MANY.search(str(error)) is None:

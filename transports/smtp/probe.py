@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from transports._net.auth import Auth
-from transports._net.probe import connect_in_steps
+from transports._net.probe import connect_in_steps, retry_advice
 from transports.base import Finding, TransportError, Unauthorized
 from transports.smtp.hello import own_name
 from transports.smtp.session import PORTS, Session
@@ -41,7 +41,7 @@ async def _log_in(session: Session, auth: Auth | None) -> Finding:
             "login", "failed", words, f"the password is from {auth.password.where()}: is it right, and the user name?"
         )
     except TransportError as error:
-        return Finding("login", "failed", str(error))
+        return Finding("login", "failed", str(error), retry_advice(error))
     return Finding("login", "ok", f"as {auth.user}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from structlog.testing import capture_logs
 
 from router.errors import Mistake
 from router.profile import Key, watch
@@ -140,6 +141,30 @@ async def test_a_secret_that_is_replaced_is_told_and_one_that_was_missing_makes_
     (folder / "new").write_text("two")
     (folder / "new").rename(folder / "password")
     assert await watched.next() == Change(secrets=(("outgoing", "three"),))
+
+
+async def test_of_a_secret_is_told_whether_it_is_there_and_what_tries_it(watched: Watched, tmp_path: Path) -> None:
+    password = tmp_path.with_name(f"{tmp_path.name}-password")
+    password.write_text("one")
+    auth = f'auth = {{ user = "crm", password = {{ file = "{password}" }} }}\n'
+    (tmp_path / "three.toml").write_text(relay("three", "*@c.example") + auth)
+    assert (await watched.next()).added == (("outgoing", "three"),)
+    told = []
+    with capture_logs() as lines:
+        for text in ("another", "", "two", None):
+            if text is None:
+                password.unlink()
+            else:
+                password.write_text(text)
+            while not (await watched.next()).secrets:
+                pass
+            told += [
+                (line["log_level"], line["event"].partition(":")[0]) for line in lines if "secret is" in line["event"]
+            ]
+            told += [(line["log_level"], line["next"]) for line in lines if line["event"] == "a secret was replaced"]
+            lines.clear()
+    tries = ("info", '"email-router test three" tries it; connections that are open stay logged in')
+    assert told == [tries, ("warning", "a secret is empty"), tries, ("warning", "a secret is gone")]
 
 
 async def test_a_certificate_that_is_renewed_changes_its_profile(watched: Watched, tmp_path: Path) -> None:
