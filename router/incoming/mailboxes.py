@@ -181,7 +181,11 @@ class MailboxAssignment:
         if not lease.begun:
             log.info("reading begins")
         if former is not None:
-            log.info("reads on where another profile stopped", former=former)
+            gone = all(one.name != former for one in self._profiles.incoming)
+            # What another profile reads may be more than what the former did.
+            tell = log.warning if gone else log.info
+            rule = (owner.rule if owner else None) or profile.tracking_rule
+            tell("reads on where another profile stopped", former=former, removed=gone, rule=str(rule))
 
     async def _follow(self, held: _Held, health: Health) -> None:
         profile = held.profile

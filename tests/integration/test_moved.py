@@ -1,6 +1,7 @@
 """A source is what is read, whatever its profile is called, and on whatever server it lies by now: no mail is lost."""
 
 import imaplib
+import json
 import smtplib
 import subprocess
 from collections.abc import Callable, Iterator
@@ -114,7 +115,9 @@ async def test_t16c_a_profile_that_is_renamed_between_two_runs_reads_on(
     assert await subjects(crm) == ["after", "before", "between"]
     assert await crm.dispositions() == {"promoted": 3, "ignored": 1}
     await reads_on_as(crm, router, "people", before)
-    assert f'"mailbox": "{mailbox}"' in next(line for line in router.log().splitlines() if READS_ON in line)
+    told = json.loads(next(line for line in router.log().splitlines() if READS_ON in line))
+    assert (told["level"], told["profile"], told["mailbox"]) == ("warning", "people", mailbox)
+    assert (told["former"], told["removed"], told["rule"]) == ("staff", True, "known")
     assert await crm.admin.fetchval("SELECT promoted FROM router.source_count") == 3
     assert await crm.admin.fetchval("SELECT count(*) FROM router.source") == 1
 
