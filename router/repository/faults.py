@@ -76,6 +76,6 @@ def words_of(error: Exception) -> str:
         return "no answer"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
-    if isinstance(error, asyncpg.InterfaceError) and _is_gone(error):
+    if isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error):
         return "the connection was lost"  # asyncpg names its own methods
     return str(error) or type(error).__name__

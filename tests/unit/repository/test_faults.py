@@ -105,7 +105,7 @@ async def test_so_may_one_that_ends_before_a_prepared_query_or_a_commit(database
 async def test_a_connection_of_our_own_that_is_closed_may_be_opened_anew(database: str) -> None:
     connection = await asyncpg.connect(database)
     await connection.close()
-    with pytest.raises(DatabaseAway, match="^no connection to the database: the connection was lost$"), translated():
+    with pytest.raises(DatabaseAway, match=r"^no connection to the database: the connection was lost$"), translated():
         await connection.fetch("SELECT 1")
 
 
