@@ -94,7 +94,6 @@ _NO_CHARSETS = frozenset(
     {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}
     | {"base64", "bz2", "hex", "quopri", "rot13", "uu", "zlib", "mbcs", "oem", "unicode_escape", "raw_unicode_escape"}
 )
-_CHINESE = frozenset({"gb18030", "big5hkscs", "cp949"})  # and Korean: they share lead bytes with Japanese
 _ASCII_NAMES = frozenset({None, "utf-8", "us-ascii", "iso-8859-1", "windows-1252", "iso-8859-15"})
 
 
@@ -166,9 +165,10 @@ def guess(raw: bytes) -> str:
     if sum(map(len, _HIGH.findall(sample))) == 1:
         return "cp1252"  # one letter tells nothing, so the likeliest
     found = codec_of(detect(sample)) or "cp1252"
-    if found in _CHINESE:  # which has the kana of EUC-JP, too, but does not write in them
-        found = next((codec for codec in ("euc_jp", "cp932") if is_japanese(decode_japanese(sample, codec))), found)
-    return found
+    # GB 18030 has the kana of EUC-JP in the same places, but nobody writes Chinese in them; and where Shift JIS has
+    # them, the charsets of one byte have signs that hardly anybody writes.
+    others = ("euc_jp", "cp932") if found == "gb18030" else ("cp932",) if _single_byte(found) else ()
+    return next((codec for codec in others if is_japanese(decode_japanese(sample, codec))), found)
 
 
 def _japanese(raw: bytes, codec: str) -> str | None:

@@ -14,6 +14,7 @@ _ESCAPE = 0x1B
 _KANA = re.compile("[\u3041-\u30fe]")
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _LEAST_KANA = 0.15  # of the characters beyond ASCII: Japanese prose has half, Chinese none
+_FEWEST_KANA = 2
 _MOST_BROKEN = 0.02
 
 JIS = "iso2022_jp_ext"
@@ -30,8 +31,7 @@ def is_japanese(text: str) -> bool:
     """Whether a text, decoded as Japanese, is that: kana are frequent, and hardly anything is broken."""
     beyond = len(_BEYOND_ASCII.findall(text))
     return (
-        beyond > 0
-        and len(_KANA.findall(text)) >= _LEAST_KANA * beyond
+        len(_KANA.findall(text)) >= max(_FEWEST_KANA, _LEAST_KANA * beyond)
         and text.count("\ufffd") <= _MOST_BROKEN * beyond
     )
 

@@ -68,6 +68,7 @@ def test_one_bad_byte_costs_one_character_in_the_other_charsets_of_japanese() ->
         "お世話になっております。先日の件、ありがとうございました。",
         "見積りをお送りします",
         "カタログを送ってください",
+        "佐藤です",
     ],
 )
 def test_where_kana_are_frequent_it_is_japanese(codec: str, label: str | None, words: str) -> None:
@@ -80,6 +81,11 @@ def test_where_kana_are_frequent_it_is_japanese(codec: str, label: str | None, w
         ("您好，请查收附件中的报价单，如有问题请随时与我联系。谢谢！", "gb18030"),
         ("您好，請查收附件中的報價單，如有問題請隨時與我聯繫。謝謝！", "big5"),
         ("안녕하세요. 견적서를 보내 드립니다. 확인 부탁드립니다.", "cp949"),
+        ("안녕하세요, 반갑습니다 ㅋㅋㅋ. 견적서를 보내 드립니다.", "cp949"),
+        ("中日文化交流中心的月水日火", "big5"),
+        ("Привет, это предложение №5. Жду ответа!", "cp1251"),
+        ("Größe: 5 €, „süß“", "cp1252"),
+        ("Příliš žluťoučký kůň úpěl ďábelské ódy", "cp1250"),
     ],
 )
 def test_chinese_and_korean_stay_what_they_are(words: str, codec: str) -> None:
