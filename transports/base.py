@@ -40,6 +40,15 @@ FolderUse = Literal["inbox", "sent", "junk", "trash", "drafts", "archive", "all"
 """What a folder is for (RFC 6154 §2). `other`: it holds no mail, or shows some again; empty for a folder of mail."""
 
 
+MOST_WORDS = 2000
+"""Characters of a server's words that are kept."""
+
+
+def storable(words: str) -> str:
+    """Cut the words of a server, or of a disk, and rid them of what PostgreSQL cannot hold: NUL, lone surrogates."""
+    return words[:MOST_WORDS].replace("\0", "").encode("utf-8", "replace").decode()
+
+
 # --- Incoming values -------------------------------------------------------------------------------------------------
 
 
@@ -92,7 +101,7 @@ class Received:
 
     `content` is only the header block if only the headers were asked for. `sender` and `recipients` are the SMTP
     envelope, known only to listeners. `fault` is set, and `content` empty, where the message could not be fetched: the
-    bare cause, in the server's words or the disk's.
+    bare cause, in the server's words or the disk's, `storable`.
     """
 
     place: Place
@@ -101,6 +110,10 @@ class Received:
     sender: str | None = None
     recipients: tuple[str, ...] = ()
     fault: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.fault is not None:
+            object.__setattr__(self, "fault", storable(self.fault))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +186,16 @@ class Outcome:
     """What the relay said for one recipient.
 
     `code` is the enhanced status code (RFC 3463) or, where the relay gave none, the reply code; `text` the relay's own
-    words. `unknown`: the content was handed over and no answer came; it may or may not have been accepted.
+    words, `storable`. `unknown`: the content was handed over and no answer came; it may or may not have been accepted.
     """
 
     recipient: str
     state: Literal["accepted", "deferred", "refused", "unknown"]
     code: str
     text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", storable(self.text))
 
 
 # --- Examining -------------------------------------------------------------------------------------------------------
@@ -318,18 +334,11 @@ Begin = Callable[[], Awaitable[None]]
 # --- Errors ---------------------------------------------------------------------------------------------------------
 
 
-MOST_WORDS = 2000
-"""Characters of a server's words that are kept."""
-
-
 class TransportError(Exception):
-    """Base of all that a transport raises; the text is for an admin and holds the server's own words.
-
-    These are cut to `MOST_WORDS` characters, and rid of what PostgreSQL cannot hold: NUL and lone surrogates.
-    """
+    """Base of all that a transport raises; the text is for an admin and holds the server's own words, `storable`."""
 
     def __init__(self, words: str) -> None:
-        super().__init__(words[:MOST_WORDS].replace("\0", "").encode("utf-8", "replace").decode())
+        super().__init__(storable(words))
 
 
 class Temporary(TransportError):

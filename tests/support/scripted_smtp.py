@@ -97,6 +97,6 @@ class ScriptedSmtp:
             self.silent.set()
             await reader.read()
             return False
-        writer.write(self._last.encode() + b"\r\n")
+        writer.write(self._last.encode(errors="surrogateescape") + b"\r\n")
         await writer.drain()
         return line != "QUIT" and not self._last.startswith("421")

@@ -27,9 +27,14 @@ def uid_set(uids: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}:{last}" for first, last in spans)
 
 
+def can_be_said(name: str) -> bool:
+    """Whether a command can hold the folder's name: no control characters, and no halves of characters."""
+    return not any(unicodedata.category(char) in ("Cc", "Cs") for char in name)
+
+
 def folder_name(name: str, *, utf8: bool = False) -> str:
     """Return the folder's name as a command says it, quoted. Raises Permanent for control characters."""
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
+    if not can_be_said(name):
         raise Permanent(f"{name!r} is no name of a folder")
     return quoted(name if utf8 else _utf7.encode(name))
 

@@ -8,7 +8,7 @@ from transports._folders import Found, with_uses
 from transports.base import Folder, FolderUse
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import Response, Value, values
-from transports.imap.encode import seen_name
+from transports.imap.encode import can_be_said, seen_name
 
 _USES: dict[str, FolderUse] = {
     "\\sent": "sent",
@@ -50,7 +50,10 @@ class ListedFolder:
 
 
 async def find_folders(imap: ImapConnection) -> Sequence[Folder]:
-    """Return the folders of the mailbox's own that can be selected, INBOX first."""
+    """Return the folders of the mailbox's own that can be selected, INBOX first.
+
+    One whose name nobody can say to the server (a control character, half a character) is left out.
+    """
     # Servers that know RFC 6154 need not tell uses without being asked to.
     asked = imap.known.capabilities >= {"SPECIAL-USE", "LIST-EXTENDED"}
     reply = await imap.run("LIST", '""', '"*"', *(("RETURN", "(SPECIAL-USE)") if asked else ()))
@@ -60,7 +63,7 @@ async def find_folders(imap: ImapConnection) -> Sequence[Folder]:
     foreign = await _foreign_prefixes(imap)
     own = {folder.name: folder for folder in found if folder.name == "INBOX" or not foreign(folder.name)}
     uses = with_uses([Found(folder.name, folder.parts, folder.told) for folder in own.values()])
-    selectable = [folder for folder in uses if own[folder.name].selectable]
+    selectable = [folder for folder in uses if own[folder.name].selectable and can_be_said(folder.name)]
     return sorted(selectable, key=lambda folder: (folder.name != "INBOX", folder.name))
 
 

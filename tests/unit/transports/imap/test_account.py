@@ -280,3 +280,8 @@ def test_settings_that_mean_nothing_together() -> None:
     for changes in ({"client_key": "k.pem"}, {"client_cert": "c.pem", "security": "none"}):
         with pytest.raises(ValueError, match="client_"):
             ImapSettings.model_validate({"host": "127.0.0.1", "auth": auth, **changes})
+
+
+async def test_a_folder_whose_name_cannot_be_said_stops_no_other() -> None:
+    lines = ['() "/" INBOX', '() "/" {3}\r\na\0b', '() "/" {4}\r\na\x01b/', '() "/" Customers']
+    assert [folder.name for folder in await folders(lines)] == ["INBOX", "Customers"]

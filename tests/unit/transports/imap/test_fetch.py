@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.answering_imap import opened, opened_inbox
 from transports import _poison
-from transports.base import Place, Temporary
+from transports.base import MOST_WORDS, Place, Temporary, TransportError
 
 
 @pytest.fixture(autouse=True)
@@ -200,3 +200,30 @@ async def test_what_cannot_be_described_is_listed_all_the_same() -> None:
         listing = await box.list(None, 9)
         assert [(listed.place.id, listed.size) for listed in listing.copies] == [("1", 5), ("2", 0)]
         assert listing.cursor == "7:2"
+
+
+HOSTILE = ["bad \0 block", "half a \udcff \ud800", "x" * 9_000]
+
+
+@pytest.mark.parametrize("words", HOSTILE, ids=["NUL", "surrogates", "long"])
+async def test_a_faults_words_can_be_stored(words: str) -> None:
+    said = words.encode("utf-8", "surrogatepass").decode("latin-1") if words.isascii() else "half a \xff\xfe"
+    async with opened_inbox(refusing(f"NO {said}", 1, 3)) as (box, server):
+        copies = [copy async for copy in box.fetch([Place("7", uid) for uid in ("1", "2", "3")], "whole")]
+        fault = copies[1].fault
+        assert fault is not None
+        assert len(fault) <= MOST_WORDS
+        assert "\0" not in fault
+        fault.encode()
+        server.answers["SELECT"] = [f"NO {said}"]
+        with pytest.raises(TransportError) as caught:
+            await box.list(None, 1)
+        assert len(str(caught.value)) <= MOST_WORDS
+        assert "\0" not in str(caught.value)
+
+
+async def test_ten_megabytes_of_words_end_the_connection() -> None:
+    async with opened_inbox(refusing("NO " + "x" * 10_000_000)) as (box, _):
+        with pytest.raises(TransportError) as caught:
+            [copy async for copy in box.fetch([Place("7", uid) for uid in ("1", "2", "3")], "whole")]
+        assert len(str(caught.value)) <= MOST_WORDS

@@ -14,6 +14,7 @@ from tests.conformance.reading import fetched
 from tests.support.scripted_pop3 import PASSWORD, SECRET, Pop3Server, all_of, mail
 from transports import _poison
 from transports.base import (
+    MOST_WORDS,
     After,
     Listed,
     Permanent,
@@ -344,6 +345,27 @@ async def test_a_server_that_gives_up_no_message_makes_none_faulty(
         server.answers = {"TOP": answer, "RETR": answer}
         monkeypatch.setattr(_poison, "PATIENCE", timedelta(seconds=-1))
         assert None not in [copy.fault for copy in await fetched(box, places)]
+
+
+@pytest.mark.parametrize("words", [b"bad \0 block", b"\xff\xfe\xed\xa0\x80", b"x" * 2_000, b"x" * 10_000_000])
+async def test_whatever_words_a_server_refuses_with_can_be_stored(words: bytes) -> None:
+    answer = b"-ERR " + words + b"\r\n"
+    drop = [(b"%d" % number, mail(f"{number}")) for number in range(2)]
+    async with Pop3Server(drop, answers={"TOP 2 99999999": answer, "RETR 2": answer}) as server:
+        async with server.open() as account:
+            box = account.folder("INBOX")
+            copies = await fetched(box, [copy.place for copy in await all_of(box)])
+        assert copies[0].fault is None
+        fault = str(copies[1].fault)
+        assert 0 < len(fault) <= MOST_WORDS
+        assert "\0" not in fault
+        fault.encode()
+        server.answers = {"PASS": answer}
+        with pytest.raises(TransportError) as caught:
+            async with server.open():
+                pass
+        assert len(str(caught.value)) <= MOST_WORDS
+        assert "\0" not in str(caught.value)
 
 
 async def test_a_message_that_cannot_be_read_now_is_read_when_the_server_is_back() -> None:

@@ -388,3 +388,13 @@ async def test_no_password_in_clear_text_beyond_loopback(auth: dict[str, Any], m
 def test_a_relays_login_has_no_mailbox() -> None:
     with pytest.raises(ValueError, match="one login for all its mail"):
         SmtpRelaySettings(host="h", auth={"user": "{mailbox}", "password": {"env": "X"}})
+
+
+@pytest.mark.parametrize("words", ["bad \0 block", "half a \udced\udca0\udc80", "x" * 400, "\0"])
+async def test_whatever_words_a_relay_refuses_with_can_be_stored(words: str) -> None:
+    for step in ("RCPT", "."):
+        async with ScriptedSmtp({step: f"550 5.1.1 {words}"}) as server:
+            (outcome,) = await send_one(server)
+        assert outcome.state == "refused"
+        assert "\0" not in outcome.text
+        outcome.text.encode()
