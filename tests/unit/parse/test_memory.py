@@ -1,4 +1,4 @@
-"""Reading 60 MB takes less than 200 MB besides the message itself, whatever they are made of (TRACKING T96)."""
+"""Reading 60 MB takes less than 200 MB besides the message itself, whatever they are made of."""
 
 import base64
 import subprocess
