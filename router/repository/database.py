@@ -87,7 +87,11 @@ class Database:
             async with self._pool.acquire() as connection:
                 metrics.database_waited(perf_counter() - asked)
                 with metrics.database_in_use():
-                    yield connection
+                    try:
+                        yield connection
+                    except asyncpg.InterfaceError:
+                        connection.terminate()  # it may be in the midst of another query
+                        raise
 
     async def ping(self) -> None:
         """Ask for an answer, and no more; raises as `connection` does."""
