@@ -30,6 +30,7 @@ from router.read import read
 from router.repository import processes
 from router.repository.connect import accepts_sessions
 from router.repository.database import Database
+from router.repository.heartbeat import Heartbeat
 from router.repository.migrate import migrate
 from router.repository.schema import check_schema
 from router.settings import Settings
@@ -157,13 +158,12 @@ async def serve(
 
     `watch` looks after the disk of the database, where it is ours. `budget` is for incoming messages in memory.
     """
-    async with database.apart() as apart:
-        router = Router(database, apart, parsers, store, lease, readiness or Readiness(), watch, budget or Budget())
-        await router.start()
-        try:
-            await stop.wait()
-        finally:
-            await router.stop()
+    router = Router(database, parsers, store, lease, readiness or Readiness(), watch, budget or Budget())
+    await router.start()
+    try:
+        await stop.wait()
+    finally:
+        await router.stop()
 
 
 class Router:
@@ -172,7 +172,6 @@ class Router:
     def __init__(
         self,
         database: Database,
-        apart: Database,
         parsers: Workers,
         store: ProfileStore,
         lease: timedelta,
@@ -180,7 +179,6 @@ class Router:
         watch: Watch | None,
         budget: Budget,
     ) -> None:
-        """`apart` is a connection of its own for the heartbeat, which waits for nobody's query."""
         self._database = database
         self._parsers = parsers
         self._store = store
@@ -194,13 +192,13 @@ class Router:
         self._mailboxes = MailboxAssignment(database, parsers, store.profiles, self._process_id, lease, budget)
         self._sender: Sender | None = None
         self._stopping = asyncio.Event()
-        self._presence = Presence(database, apart, store, self._process_id, lease)
+        self._heard = Heartbeat(database, self._process_id, lease)
+        self._presence = Presence(database, self._heard, store, self._process_id)
 
     async def start(self) -> None:
         """Start all jobs. Raises DatabaseError where the database does not hear that this process lives."""
-        await processes.beat(self._database, self._process_id)
-        longest_pause = processes.beat_of(self._lease)
-        self._heartbeat.start("heartbeat", self._job("heartbeat", self._presence.beat, longest_pause))
+        await self._heard.begin()
+        self._heartbeat.start("heartbeat", self._job("heartbeat", self._presence.beat, self._heard.pause))
         profiles = self._store.profiles
         self._readiness.serve(profiles, self._store.at_fault)
         self._jobs.want(self._wanted())
@@ -265,7 +263,7 @@ class Router:
 
     async def _send(self) -> None:
         # A sender runs once: one that ended by a bug is followed by another.
-        self._sender = Sender(self._database, self._store.profiles, self._process_id, self._lease)
+        self._sender = Sender(self._database, self._store.profiles, self._process_id, self._lease, self._heard.is_heard)
         await self._sender.run(self._stopping, _GRACE)
 
 

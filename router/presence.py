@@ -6,7 +6,6 @@ That it lives has a job of its own, and nothing else is in it: a process that is
 import asyncio
 from collections.abc import Collection
 from contextlib import suppress
-from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -16,6 +15,7 @@ from router.profile import check_owners
 from router.profile.store import ProfileStore
 from router.repository import processes
 from router.repository.database import Database
+from router.repository.heartbeat import Heartbeat
 from router.repository.owners import list_owners
 
 _log = structlog.get_logger(__name__)
@@ -24,26 +24,26 @@ _log = structlog.get_logger(__name__)
 class Presence:
     """One process, as others see it."""
 
-    def __init__(
-        self, database: Database, apart: Database, store: ProfileStore, process_id: UUID, lease: timedelta
-    ) -> None:
-        """`lease` is how long the process counts as alive after it was last heard; `apart` is for the heartbeat."""
+    def __init__(self, database: Database, heartbeat: Heartbeat, store: ProfileStore, process_id: UUID) -> None:
         self._database = database
-        self._apart = apart
+        self._heartbeat = heartbeat
         self._store = store
         self._process_id = process_id
-        self._pause = processes.beat_of(lease)
         self._changed = asyncio.Event()
         self._told: Collection[Mistake] = ()
 
     async def beat(self) -> None:
         """Say that this process lives, often enough that one lost word does no harm, until canceled."""
-        while True:
-            try:
-                await processes.beat(self._apart, self._process_id)
-            except DatabaseError as error:
-                _log.warning("the database does not hear us", reason=str(error))
-            await asyncio.sleep(self._pause)
+        clock = asyncio.get_running_loop().time
+        with self._heartbeat:
+            while True:
+                began = clock()
+                try:
+                    await self._heartbeat.beat()
+                except DatabaseError as error:
+                    _log.warning("the database does not hear us", reason=str(error))
+                # One whose answer did not come in time has had its pause.
+                await asyncio.sleep(began + self._heartbeat.pause - clock())
 
     def changed(self) -> None:
         """Let `tell` say anew what is served: the profiles have changed."""
@@ -58,7 +58,7 @@ class Presence:
             except DatabaseError as error:
                 _log.debug("what is served cannot be told now", reason=str(error))
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause):
+                    async with asyncio.timeout(self._heartbeat.pause):
                         await self._changed.wait()
             else:
                 await self._changed.wait()

@@ -5,7 +5,7 @@ for a slot at its relay, composes the email, commits that the attempt starts, ha
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -30,8 +30,17 @@ _POLL = 2.0  # seconds between looks for what is due; what is queued now is told
 class Sender:
     """Sends for this process, through every outgoing profile; runs once."""
 
-    def __init__(self, database: Database, profiles: Profiles, process_id: UUID, lease: timedelta) -> None:
+    def __init__(
+        self,
+        database: Database,
+        profiles: Profiles,
+        process_id: UUID,
+        lease: timedelta,
+        is_heard: Callable[[], bool],
+    ) -> None:
+        """`is_heard` tells whether others know that this process lives: what a dead one claims they take over."""
         self._database = database
+        self._is_heard = is_heard
         self._process_id = process_id
         self._lease = lease
         self._profiles = profiles
@@ -98,6 +107,9 @@ class Sender:
         backoff = Backoff()
         while not self._attempts.stopping:
             self._wake.clear()
+            if not self._is_heard():
+                await self._wait_for_work(processes.beat_of(self._lease))
+                continue
             try:
                 claimed = await self._claim_some()
                 backoff.reset()

@@ -1,7 +1,9 @@
 """Opens connections to the PostgreSQL that a URL names, by one host or several."""
 
+import asyncio
 import os
-from typing import Any, Final
+import socket
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
@@ -12,13 +14,19 @@ from router.repository.faults import fault_of, words_of
 _PATIENCE: Final = 10.0  # seconds for each host, since one that is switched off does not answer at all
 _BY_DEFAULT: Final = "the socket of this machine, or localhost"  # where libpq looks, too
 
-# A machine that is gone leaves its connection behind; the kernel's own patience is two hours.
+# A machine that is gone, or a firewall that forgets, leaves a connection behind; the kernel itself waits two hours.
+_IDLE: Final = 10  # seconds
+_INTERVAL: Final = 5  # seconds
+_COUNT: Final = 3
+_UNHEARD: Final = 20  # seconds that what was sent may stay without the other side's acknowledgment
+
 KEEPALIVE: Final = {
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "20s",
+    "tcp_keepalives_idle": f"{_IDLE}",
+    "tcp_keepalives_interval": f"{_INTERVAL}",
+    "tcp_keepalives_count": f"{_COUNT}",
+    "tcp_user_timeout": f"{_UNHEARD}s",
 }
+"""The server's side, as its settings; `_keep_alive` is ours."""
 
 
 class Server:
@@ -35,15 +43,19 @@ class Server:
         except ValueError:
             raise _unreadable() from None
 
-    async def connect(self, *_: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+    async def connect(
+        self, *_: Any, within: float | None = None, **options: Any
+    ) -> "asyncpg.Connection[asyncpg.Record]":
         """Open a connection with these options of asyncpg, for a pool, too. DatabaseAway, or DatabaseError for good.
 
-        The error names each host that was tried, and never a password.
+        All hosts are tried `within` so many seconds, or each has 10 of its own. The error names each host that was
+        tried, and never a password.
         """
+        patience = _PATIENCE if within is None else within / max(1, len(self._hosts))
         refused: dict[str, Exception] = {}
         for host in self._hosts or (None,):
             try:
-                connection = await self._connect(host, options)
+                connection = await self._connect(host, {"timeout": patience, **options})
             except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
                 refused[str(host or os.environ.get("PGHOST", _BY_DEFAULT))] = error
             except ValueError:
@@ -56,8 +68,36 @@ class Server:
     async def _connect(self, host: Host | None, options: dict[str, Any]) -> "asyncpg.Connection[asyncpg.Record]":
         if host is not None:
             options = {**options, "host": host.name, "port": host.port}
-        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self._dsn, timeout=_PATIENCE, **options)
+        options["connection_class"] = _Connection  # a pool asks for asyncpg's own, and takes one derived from it
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self._dsn, **options)
         return connection
+
+
+if TYPE_CHECKING:
+    _AsyncpgConnection = asyncpg.Connection[asyncpg.Record]
+else:
+    _AsyncpgConnection = asyncpg.Connection
+
+
+class _Connection(_AsyncpgConnection):
+    """A connection that ends when the other side is not heard any more, whatever waits for an answer over it."""
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any, **more: Any) -> None:
+        super().__init__(protocol, transport, *rest, **more)
+        _keep_alive(transport.get_extra_info("socket"))
+
+
+def _keep_alive(connected: socket.socket) -> None:
+    if connected.family == socket.AF_UNIX:
+        return
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, _IDLE),
+        (socket.TCP_KEEPINTVL, _INTERVAL),
+        (socket.TCP_KEEPCNT, _COUNT),
+        (socket.TCP_USER_TIMEOUT, _UNHEARD * 1000),  # milliseconds
+    ):
+        connected.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def accepts_sessions(dsn: str) -> bool:

@@ -41,14 +41,19 @@ class Database:
     """
 
     def __init__(self, dsn: str, connections: int = 8, patience: float = 10.0) -> None:
-        self._dsn = dsn
         self._server = Server(dsn)
         self._patience = patience
         self._connections = connections
 
-    def apart(self) -> "Database":
-        """Return another pool, of one connection: for what must not wait until others have done."""
-        return Database(self._dsn, connections=1, patience=self._patience)
+    async def connect(self, name: str, *, within: float) -> "asyncpg.Connection[asyncpg.Record]":
+        """Open a connection apart from the pool, for what must not wait until others have done; the caller ends it.
+
+        `name` is what the server's admin sees it by. Each host has its part of `within`, in seconds.
+        """
+        return await self._server.connect(
+            within=within,
+            server_settings={"application_name": name, "lock_timeout": f"{_LOCKED_FOR * 1000:.0f}ms", **KEEPALIVE},
+        )
 
     async def __aenter__(self) -> Self:
         with translated():
@@ -110,7 +115,9 @@ class Database:
         Raises DatabaseAway when the connection is lost: what was said meanwhile is unknown, so look, and listen again.
         """
         with translated():
-            connection = await self._server.connect(server_settings={"application_name": "email-router listen"})
+            connection = await self._server.connect(
+                server_settings={"application_name": "email-router listen", **KEEPALIVE}
+            )
             lost = asyncio.Event()
             try:
                 connection.add_termination_listener(lambda _: lost.set())

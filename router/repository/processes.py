@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 from pydantic import TypeAdapter
 
 from router.model import ServedProfile
@@ -64,17 +65,22 @@ def beat_of(lease: timedelta) -> float:
 async def beat(database: Database, process_id: UUID) -> None:
     """Say that this process lives."""
     async with database.connection() as connection:
-        await connection.execute(
-            """
-            INSERT INTO router.process (id, host, pid, clock_ahead)
-            VALUES ($1, $2, $3, extract(epoch FROM $4::timestamptz - clock_timestamp()))
-            ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), clock_ahead = excluded.clock_ahead
-            """,
-            process_id,
-            socket.gethostname(),
-            os.getpid(),
-            datetime.now(UTC),
-        )
+        await beat_over(connection, process_id)
+
+
+async def beat_over(connection: "Connection | asyncpg.Connection[asyncpg.Record]", process_id: UUID) -> None:
+    """The same, over a connection that is at hand."""
+    await connection.execute(
+        """
+        INSERT INTO router.process (id, host, pid, clock_ahead)
+        VALUES ($1, $2, $3, extract(epoch FROM $4::timestamptz - clock_timestamp()))
+        ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), clock_ahead = excluded.clock_ahead
+        """,
+        process_id,
+        socket.gethostname(),
+        os.getpid(),
+        datetime.now(UTC),
+    )
 
 
 async def leave(database: Database, process_id: UUID) -> None:

@@ -28,6 +28,8 @@ class _Link:
 class Proxy:
     """`async with Proxy(server_port) as proxy:` listens on `proxy.port`; faults reach all connections through it.
 
+    In place of a port there may be the path of a Unix socket.
+
     `delay` (seconds) holds back every chunk in both directions; `refusing` ends new connections at once. Of what the
     server says at once, more than `lose_beyond` bytes are lost, and all after it: packets too large for the way. With
     `listening`, `heard` is all that either side has said. `connections` counts them all, `most_at_once`
@@ -35,7 +37,7 @@ class Proxy:
     pass.
     """
 
-    def __init__(self, server_port: int, *, delay: float = 0.0, listening: bool = False) -> None:
+    def __init__(self, server_port: int | str, *, delay: float = 0.0, listening: bool = False) -> None:
         self.delay = delay
         self.listening = listening
         self.heard = bytearray()
@@ -136,7 +138,7 @@ class Proxy:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(self._flowing)
-        server_reader, server_writer = await asyncio.open_connection(HOST, self._server_port)
+        server_reader, server_writer = await self._reach()
         self._writers.add(server_writer)
         up = asyncio.create_task(self._up(link, reader, writer, server_writer))
         try:
@@ -146,6 +148,11 @@ class Proxy:
             await asyncio.gather(up, return_exceptions=True)
             server_writer.transport.abort()
             self._writers.discard(server_writer)
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._server_port, str):
+            return await asyncio.open_unix_connection(self._server_port)
+        return await asyncio.open_connection(HOST, self._server_port)
 
     async def _up(
         self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: asyncio.StreamWriter

@@ -1,7 +1,7 @@
 """The way out in the test's own process: a `Sender` on a real database, and relays of the test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -37,12 +37,14 @@ def profiles(*outgoing: OutgoingProfile) -> Profiles:
 
 
 @asynccontextmanager
-async def sending(dsn: str, *outgoing: OutgoingProfile, grace: float = 3) -> AsyncIterator[Sender]:
+async def sending(
+    dsn: str, *outgoing: OutgoingProfile, grace: float = 3, is_heard: Callable[[], bool] = lambda: True
+) -> AsyncIterator[Sender]:
     """A sender that runs meanwhile, and is told to stop in the end."""
     lease, process_id, stop = timedelta(seconds=5), uuid4(), asyncio.Event()
     async with Database(dsn) as database:
         await processes.beat(database, process_id)
-        sender = Sender(database, profiles(*outgoing), process_id, lease)
+        sender = Sender(database, profiles(*outgoing), process_id, lease, is_heard)
         running = asyncio.create_task(sender.run(stop, grace))
         try:
             yield sender

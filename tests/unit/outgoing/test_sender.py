@@ -161,33 +161,51 @@ async def test_a_helper_that_is_canceled_by_a_bug_does_not_end_the_sender_in_sil
 
     monkeypatch.setattr(Database, "listen", listen)
     async with Database(database) as pool:
-        sender = Sender(pool, profiles(), uuid4(), timedelta(seconds=5))
+        sender = Sender(pool, profiles(), uuid4(), timedelta(seconds=5), lambda: True)
         running = asyncio.create_task(sender.run(asyncio.Event(), 0))
         await asyncio.wait([running], timeout=20)
         assert running.cancelled()
+
+
+async def test_a_process_that_is_not_heard_claims_nothing_until_it_is(crm: Crm, database: str) -> None:
+    await crm.owner(ULLA)
+    heard, asked = False, asyncio.Semaphore(0)
+
+    def is_heard() -> bool:
+        asked.release()
+        return heard
+
+    async with ScriptedSmtp() as server, sending(database, relay(server.port), is_heard=is_heard):
+        email_id = await crm.send(ULLA, "ann@kunde.test", "one")
+        for _ in range(3):
+            await asyncio.wait_for(asked.acquire(), 20)
+        assert (await crm.email(email_id))["status"] == "pending_send"
+        heard = True
+        await crm.wait_for_status(email_id, "sent")
 
 
 async def test_what_was_just_claimed_is_not_taken_for_a_lost_claim(
     crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The claim is committed, and so slow to be heard of that it is older than the lease when it is looked for."""
-    claim, recover, recover_lost_claims = outbox.claim, recovery.recover, recovery.recover_lost_claims
-    committed, looked_for_the_dead, looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    claim, look, recover_lost_claims = outbox.claim, Sender._recover_lost_claims, recovery.recover_lost_claims
+    committed, looking, looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def slow_claim(pool: Database, process_id: UUID, tokens: Sequence[str]) -> list[Outgoing]:
         claimed = await claim(pool, process_id, tokens)
         if claimed:
             await crm.admin.execute("UPDATE router.attempt SET claimed_at = now() - interval '1 hour'")
             committed.set()
-            await asyncio.wait_for(looked_for_the_dead.wait(), 20)
+            await asyncio.wait_for(looking.wait(), 20)
         return claimed
 
-    async def observed_recover(pool: Database, process_id: UUID, lease: timedelta) -> int:
-        taken = await recover(pool, process_id, lease)
-        if committed.is_set():
-            # What goes on without waiting for anything looks for lost claims now, before the claim is under way.
-            looked_for_the_dead.set()
-        return taken
+    async def observed_look(sender: Sender) -> int:
+        # What goes on without waiting for anything looks for lost claims now, before the claim is under way.
+        looking.set()
+        try:
+            return await look(sender)
+        finally:
+            looking.clear()
 
     async def observed_recover_lost_claims(
         pool: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta
@@ -199,7 +217,7 @@ async def test_what_was_just_claimed_is_not_taken_for_a_lost_claim(
         return taken
 
     monkeypatch.setattr(outbox, "claim", slow_claim)
-    monkeypatch.setattr(recovery, "recover", observed_recover)
+    monkeypatch.setattr(Sender, "_recover_lost_claims", observed_look)
     monkeypatch.setattr(recovery, "recover_lost_claims", observed_recover_lost_claims)
     await crm.owner(ULLA)
     async with ScriptedSmtp() as server, Proxy(server.port) as proxy:
