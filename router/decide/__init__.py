@@ -16,6 +16,7 @@ clock. The reasons of an ignored, held or dead copy hold nothing of its content.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from router.decide.arrive import arrive
 from router.decide.correlate import correlate
@@ -28,7 +29,7 @@ from router.decide.resolve import resolve
 from router.decide.state import State
 from router.decide.track import track
 from router.decide.trust import trust
-from router.model import Copy, Decision, Disposition, Facts
+from router.model import OTHER_COPY, Copy, Decision, Disposition, Facts
 
 __all__ = ["STEPS", "decide", "decide_batch"]
 
@@ -57,7 +58,13 @@ def decide_batch(copies: Sequence[Copy], facts: Facts) -> list[Decision]:
     for number, copy in enumerate(copies):
         if decisions[number].disposition is Disposition.IGNORED:
             decisions[number] = _decide_and_learn(copy, facts)
-    return decisions
+    doubtful = {decision.email_id for decision in decisions if decision.says == "something else"}
+    return [
+        replace(decision, email=replace(decision.email, flags=(*decision.email.flags, OTHER_COPY)))
+        if decision.email is not None and decision.email_id in doubtful
+        else decision
+        for decision in decisions
+    ]
 
 
 def _decide_and_learn(copy: Copy, facts: Facts) -> Decision:

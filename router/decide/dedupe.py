@@ -4,7 +4,7 @@ from uuid import UUID
 
 from router.decide.rules import INTERNAL
 from router.decide.state import State
-from router.model import Copy, Disposition, Facts, Rule
+from router.model import Copy, Disposition, Facts, Likeness, Rule
 
 
 def dedupe(state: State, facts: Facts) -> State:
@@ -16,13 +16,28 @@ def dedupe(state: State, facts: Facts) -> State:
     copy = state.copy
     email_id = facts.emails.by_key.get(copy.key)
     if email_id is not None and state.rule is not Rule.NONE:
-        return state.decide(Disposition.DUPLICATE, "the same message is an email of the CRM already", email_id=email_id)
+        return _duplicate(state, facts, email_id)
     ours = _by_private_header(copy, facts)
     if ours is not None and state.rule is not Rule.NONE:
         return state.decide(Disposition.DUPLICATE, "the CRM's own email, by our private header", email_id=ours)
     if copy.owner_id and (disposition := facts.decided.not_promoted.get((copy.owner_id, copy.key))):
         return state.decide(disposition, f"the same message was {disposition} in this mailbox before, and stays so")
     return state
+
+
+def _duplicate(state: State, facts: Facts, email_id: UUID) -> State:
+    """Whoever knows Message-ID and Date can send another message with them, before or after the true one."""
+    copy, emails = state.copy, facts.emails
+    known = emails.likeness.get(copy.key, Likeness())
+    reason = "the same message is an email of the CRM already"
+    if copy.key in emails.ours or (known.content and known.content == copy.likeness.content):
+        return state.decide(Disposition.DUPLICATE, reason, email_id=email_id)
+    if not known.content or known.gist == copy.likeness.gist:
+        words = "in another form, as from a list" if known.content else "and what it said is not known any more"
+        state = state.decide(Disposition.DUPLICATE, f"{reason}, {words}", email_id=email_id)
+        return state.saying("much the same")
+    words = "an email of the CRM has the same Message-ID and Date, and says something else: one of them may be forged"
+    return state.decide(Disposition.DUPLICATE, words, email_id=email_id).saying("something else")
 
 
 def _by_private_header(copy: Copy, facts: Facts) -> UUID | None:

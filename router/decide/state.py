@@ -1,7 +1,7 @@
 """What the steps have found out about one copy so far."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 from uuid import UUID
 
 from router.model import Copy, Decision, Disposition, Method, Party, Rule, ThreadEmail
@@ -44,3 +44,8 @@ class State:
         """End the way with a disposition other than promoted; `email_id` is the email that a duplicate is of."""
         reasons = (*self.reasons, *reasons)
         return replace(self, decision=Decision(disposition, self.rule, reasons, email_id, waits_for=waits_for))
+
+    def saying(self, says: Literal["the same", "much the same", "something else"]) -> Self:
+        """Note of a duplicate whether it says the same as its email."""
+        assert self.decision is not None, "only what is decided is a duplicate"
+        return replace(self, decision=replace(self.decision, says=says))

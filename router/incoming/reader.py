@@ -215,7 +215,16 @@ class Reader:
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies, forwards = portion.copies, self._profile.forwards
-        batch = Batch(copies, self.lease, portion.cursor, settles=self._settles, keeps=forwards, again=portion.again)
+        destroys = self._profile.after.action in ("delete", "move") and not forwards
+        batch = Batch(
+            copies,
+            self.lease,
+            portion.cursor,
+            settles=self._settles,
+            destroys=destroys,
+            keeps=forwards,
+            again=portion.again,
+        )
         decisions = await promote_and_tell(self._promoter, batch, self._profile.name, self._log)
         if portion.cursor is not None:
             self.lease = replace(self.lease, cursor=portion.cursor)
@@ -224,7 +233,11 @@ class Reader:
         if forwards:
             await self._settle_rest(mailbox)  # several copies can lie in one place: ask which are done with
             return
-        done = [copy.place for copy, decision in zip(copies, decisions, strict=True) if decision.email_id is not None]
+        done = [
+            copy.place
+            for copy, decision in zip(copies, decisions, strict=True)
+            if decision.email_id is not None and batch.to_be_settled(decision)
+        ]
         if done and not self._profile.after.days:
             await self._settle(mailbox, done)
 

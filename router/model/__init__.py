@@ -7,19 +7,20 @@ whose mailbox, which rule ───┘
 
 from router.model.classification import CalendarEvent, Classification, RecipientReport, Report, ReportKind, Verdict
 from router.model.copy import Copy, Owner
-from router.model.decision import Decision, Email, Method, Party
+from router.model.decision import OTHER_COPY, Decision, Email, Method, Party
 from router.model.facts import MOST_RECORDS, DecidedBefore, Facts, KnownEmails, Record, ThreadEmail, ThreadLoad
 from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
-from router.model.reading import Packed, Predecided, Reading, Unreadable
+from router.model.reading import Likeness, Packed, Predecided, Reading, Unreadable
 from router.model.served import Direction, Key, ServedProfile
 from router.model.tracking import Disposition, Rule
 
 __all__ = [
     "KEY_VERSION",
     "MOST_RECORDS",
+    "OTHER_COPY",
     "Attachment",
     "CalendarEvent",
     "Classification",
@@ -34,6 +35,7 @@ __all__ = [
     "Forward",
     "Key",
     "KnownEmails",
+    "Likeness",
     "Mark",
     "Mention",
     "Message",

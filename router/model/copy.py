@@ -8,7 +8,7 @@ from uuid import UUID
 from router.model.classification import Classification
 from router.model.forward import Forward
 from router.model.message import Mark, Message
-from router.model.reading import Packed, Predecided, Reading, Unreadable
+from router.model.reading import Likeness, Packed, Predecided, Reading, Unreadable
 from router.model.tracking import Rule
 
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
@@ -64,6 +64,11 @@ class Copy:
     def key(self) -> bytes:
         """The key of a judged copy's message (32 bytes)."""
         return self._read().key
+
+    @property
+    def likeness(self) -> Likeness:
+        """What a judged copy's message says, in hashes."""
+        return self._read().likeness
 
     @property
     def text_marks(self) -> tuple[Mark, ...]:

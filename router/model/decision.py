@@ -11,6 +11,9 @@ from router.model.tracking import Disposition, Rule
 
 Method = Literal["in-reply-to", "references", "read-receipt", "private-header", "token", "report"]
 
+OTHER_COPY = "other-copy"
+"""The flag of an email of whose Message-ID and Date another message came, which says something else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Party:
@@ -55,7 +58,8 @@ class Decision:
     `email` and `parties` are set if it is promoted; `email_id` then too, and for a duplicate, whose email it names.
     `report` is set if it reports on the email that it is correlated with. `decided_before`: the copy keeps the
     disposition that it has already, whatever stands here. `waits_for` are the Message-IDs, the nearest first, of emails
-    that the CRM does not have: with one of them the copy would be linked, or even promoted.
+    that the CRM does not have: with one of them the copy would be linked, or even promoted. `says` tells
+    whether a duplicate says the same as its email: only the same may be destroyed; of another, people are told.
     """
 
     disposition: Disposition
@@ -67,3 +71,4 @@ class Decision:
     report: Report | None = None
     decided_before: bool = False
     waits_for: tuple[tuple[Method, str], ...] = ()
+    says: Literal["the same", "much the same", "something else"] = "the same"

@@ -10,6 +10,7 @@ from router.model.copy import Copy
 from router.model.decision import Decision
 from router.model.ids import local_id_hash, message_id_hash
 from router.model.message import Message
+from router.model.reading import Likeness
 from router.model.tracking import Disposition, Rule
 
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
@@ -45,10 +46,13 @@ class KnownEmails:
     """The emails of the CRM that a batch names, or is.
 
     `by_key` holds their ids, also of emails that were erased since; `by_message_id` (hashes) only of those that are
-    still there, which are in `by_id`. A relay may have given an email more than one Message-ID.
+    still there, which are in `by_id`. A relay may have given an email more than one Message-ID. `likeness` tells by key
+    what an email says, as far as that is known; `ours` are the keys of email that the CRM wrote.
     """
 
     by_key: dict[bytes, UUID] = field(default_factory=dict)
+    likeness: dict[bytes, Likeness] = field(default_factory=dict)
+    ours: set[bytes] = field(default_factory=set)
     by_message_id: dict[bytes, UUID] = field(default_factory=dict)
     by_token: dict[str, UUID] = field(default_factory=dict)
     by_id: dict[UUID, ThreadEmail] = field(default_factory=dict)
@@ -127,6 +131,7 @@ class Facts:
             return
         emails, load = self.emails, self.thread_load
         emails.by_key[copy.key] = email.id
+        emails.likeness[copy.key] = copy.likeness
         if email.message_id:
             emails.by_message_id.setdefault(message_id_hash(email.message_id), email.id)
         participants = frozenset(party.address for party in decision.parties)

@@ -26,8 +26,15 @@ class Packed:
     original_filename: str | None = None
 
 
+class Likeness(NamedTuple):
+    """Hashes (16 bytes each) of what a message says, and of that without what is changed on the way; empty: unknown."""
+
+    content: bytes = b""
+    gist: bytes = b""
+
+
 class Reading(NamedTuple):
-    """A message as it was read, its kind, its `Message.key` (32 bytes), and the marks of its text.
+    """A message as it was read, its kind, its `Message.key` (32 bytes), the marks of its text, and its likeness.
 
     It holds all that takes a processor's time, worked out once for all copies. The `message` in it has no attachments:
     they are packed.
@@ -38,6 +45,7 @@ class Reading(NamedTuple):
     key: bytes
     text_marks: tuple[Mark, ...] = ()
     attachments: tuple[Packed, ...] = ()
+    likeness: Likeness = Likeness()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from router.model import Attachment, Classification, Message, Packed, Reading
 from router.parse.forwarded import is_forward
+from router.parse.likeness import likeness_of
 from router.parse.marks import find_marks
 
 _SAMPLE = 4_096  # bytes
@@ -22,6 +23,7 @@ def reading_of(message: Message, classification: Classification) -> Reading:
         message.key,
         find_marks(message.text or "", forwarded=is_forward(message)),
         tuple(_packed(attachment) for attachment in message.attachments),
+        likeness_of(message),
     )
 
 

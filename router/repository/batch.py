@@ -13,8 +13,10 @@ class Batch:
     """Copies of one source, oldest first.
 
     `lease` is None for a listener, which has no cursor. `settles`: the dispositions of copies that are still to be
-    settled on the mail server. `keeps`: the content may exist nowhere else, so it is kept of a held or dead copy.
-    `again`: copies for which `router.decide_again` asks are decided again; all others keep the decision they have.
+    settled on the mail server; `destroys`: that takes them away, so only a copy that says the same as its email is.
+    `keeps`: the content may exist nowhere else, so it is kept of a copy that is held, dead, or a duplicate that says
+    something else. `again`: copies for which `router.decide_again` asks are decided again; all others keep the decision
+    they have.
     """
 
     copies: Sequence[Copy]
@@ -22,12 +24,18 @@ class Batch:
     cursor: Cursor | None = None
     settles: frozenset[Disposition] = frozenset()
     keeps: bool = False
+    destroys: bool = False
     again: bool = False
+
+    def to_be_settled(self, decision: Decision) -> bool:
+        """Whether the copy of this decision is still to be settled."""
+        return decision.disposition in self.settles and (not self.destroys or decision.says == "the same")
 
     def keeps_content(self, copy: Copy, decision: Decision) -> bool:
         """Whether the content of a copy that this became of is kept."""
-        of_concern = decision.disposition in (Disposition.HELD, Disposition.DEAD)
-        return of_concern and bool(copy.content) and (self.keeps or decision.rule is Rule.ALL)
+        if decision.disposition in (Disposition.HELD, Disposition.DEAD):
+            return bool(copy.content) and (self.keeps or decision.rule is Rule.ALL)
+        return bool(copy.content) and self.keeps and decision.says == "something else"
 
 
 Decided = tuple[Copy, Decision]

@@ -16,6 +16,7 @@ from router.model import (
     Disposition,
     Facts,
     KnownEmails,
+    Likeness,
     Record,
     Rule,
     ThreadEmail,
@@ -43,14 +44,13 @@ def _tokens_of(copy: Copy) -> tuple[str, ...]:
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     """Lock what these copies share with other batches, and read what the database knows of them."""
     judged = [copy for copy in copies if copy.judged]
-    named, by_key = await _lock(connection, judged)
+    named, emails = await _lock(connection, judged)
     reads = Reads()
     _add_emails(reads, judged, {email_id for _, email_id in named})
     _add_records(reads, judged)
     _add_rules(reads, copies)
     _add_decided(reads, copies)
     found = await reads.run(connection)
-    emails = KnownEmails(by_key=by_key)
     for id_, token, regarding_id, created_at, participants in found["emails"]:
         emails.by_id[id_] = ThreadEmail(id_, regarding_id, frozenset(participants or ()), created_at)
         if token:
@@ -72,13 +72,13 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     )
 
 
-async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tuple[bytes, UUID]], dict[bytes, UUID]]:
+async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tuple[bytes, UUID]], KnownEmails]:
     """Lock the Message-IDs, and then the keys, of these copies.
 
     Returns which emails had an id at any time, by its hash, the one that has it last; and the emails of the keys.
     """
     if not copies:
-        return [], {}
+        return [], KnownEmails()
     ids = {message_id for copy in copies for message_id in ids_of(copy)}
     (row,) = await connection.fetch(
         """
@@ -91,7 +91,7 @@ async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tu
             -- All batches lock in one order: ids before keys.
             SELECT key, $4 FROM unnest($3::bytea[]) AS k (key) WHERE (SELECT count(*) FROM ids) >= 0
             ON CONFLICT (key) DO UPDATE SET seen_at = now()
-            RETURNING key, email_id
+            RETURNING key, email_id, content, gist
         )
         SELECT
             ARRAY(
@@ -105,14 +105,25 @@ async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tu
                 UNION ALL
                 SELECT (hash, email_id) FROM ids WHERE email_id IS NOT NULL
             ) AS by_message_id,
-            ARRAY(SELECT (key, email_id) FROM keys WHERE email_id IS NOT NULL) AS by_key
+            ARRAY(
+                SELECT (
+                    key, email_id, coalesce(content, ''), coalesce(gist, ''),
+                    content IS NULL AND EXISTS (SELECT FROM crm.email AS e WHERE e.id = email_id AND direction = 'out')
+                )
+                FROM keys WHERE email_id IS NOT NULL
+            ) AS by_key
         """,
         sorted({message_id_hash(message_id) for message_id in ids}),
         list({local_id_hash(message_id) for message_id in ids}),
         sorted({key for copy in copies for key in (copy.key, *copy.message.claimed_keys)}),
         KEY_VERSION,
     )
-    return row["by_message_id"], dict(row["by_key"])
+    known = KnownEmails()
+    for key, email_id, content, gist, ours in row["by_key"]:
+        known.by_key[key], known.likeness[key] = email_id, Likeness(content, gist)
+        if ours:
+            known.ours.add(key)
+    return row["by_message_id"], known
 
 
 def _add_emails(reads: Reads, copies: Sequence[Copy], named: Collection[UUID]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from router.model import Copy, Disposition, message_id_hash
+from router.model import OTHER_COPY, Copy, Disposition, message_id_hash
 from router.repository.again import Undones
 from router.repository.attachments import missing_contents, write_attachments
 from router.repository.batch import Batch, Decided
@@ -33,6 +33,7 @@ async def write_batch(
     if new:
         await _write_emails(connection, writes, new)
         _write_decisions(writes, new, batch, undone)
+        _write_flags(writes, new)
         write_waiting(writes, new)
         _write_kept(writes, kept)
         _write_receipts(writes, new)
@@ -89,11 +90,15 @@ async def _write_emails(connection: Connection, writes: Writes, new: Sequence[De
     writes.add(
         "keys",
         """
-        UPDATE router.message AS m SET email_id = w.email_id
-        FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id) WHERE m.key = w.key
+        UPDATE router.message AS m
+        SET email_id = w.email_id, content = nullif(w.content, ''), gist = nullif(w.gist, '')
+        FROM unnest($1::bytea[], $2::uuid[], $3::bytea[], $4::bytea[]) AS w (key, email_id, content, gist)
+        WHERE m.key = w.key
         """,
         [copy.key for copy, _ in promoted],
         [email.id for _, email in promoted],
+        [copy.likeness.content for copy, _ in promoted],
+        [copy.likeness.gist for copy, _ in promoted],
     )
     ids: dict[bytes, UUID] = {}
     for _, email in promoted:
@@ -135,7 +140,7 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
     """Write the decisions, and make earlier copies duplicates that were ignored before another was promoted."""
     # A copy that is still to be settled has no `settled_at`. A forward can hold several copies in one place; that place
     # is to be settled only if all of them are.
-    staying = {copy.outer_place for copy, decision in new if decision.disposition not in batch.settles}
+    staying = {copy.outer_place for copy, decision in new if not batch.to_be_settled(decision)}
     now = datetime.now(UTC)
 
     def settled_at(copy: Copy) -> datetime | None:
@@ -151,6 +156,7 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
             "source_id": "bigint", "validity": "text", "place": "text", "owner_id": "uuid", "key": "bytea",
             "email_id": "uuid", "disposition": "text", "rule": "text", "reasons": "text[]",
             "received_at": "timestamptz", "settled_at": "timestamptz", "outer_place": "text", "forward": "jsonb",
+            "content": "bytea",
         },
         [
             (
@@ -159,27 +165,46 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
                 settled_at(copy), copy.forward.place.id if copy.forward else None,
                 # The outer envelope, like all that tells of a mail, is not kept of what the rule ignores.
                 as_envelope(copy.forward) if decision.email_id else None,
+                (copy.likeness.content or None) if copy.judged else None,
             )
             for copy, decision in new
         ],
         "RETURNING id, source_id, validity, place, owner_id, email_id, received_at, forward",
     )  # fmt: skip
-    promoted = [(copy.key, decision.email_id) for copy, decision in _promoted(new)]
+    promoted = [(copy.key, decision.email_id, copy.likeness.content) for copy, decision in _promoted(new)]
     writes.add(
         "overtaken",
         """
         UPDATE router.decision AS d
         SET disposition = 'duplicate', email_id = w.email_id, reasons = d.reasons || $3::text,
-            -- It is to be settled from now on; but 250 settled a listener's copy, and a forward is settled in any case.
-            settled_at = CASE WHEN s.folder = '' OR d.outer_place IS NOT NULL THEN d.settled_at END
-        FROM unnest($1::bytea[], $2::uuid[]) AS w (key, email_id), router.source AS s
+            -- It is to be settled from now on, if it says the same; but 250 settled a listener's copy, and a forward is
+            -- settled in any case.
+            settled_at = CASE
+                WHEN s.folder = '' OR d.outer_place IS NOT NULL OR d.content IS DISTINCT FROM w.content
+                THEN d.settled_at
+            END
+        FROM unnest($1::bytea[], $2::uuid[], $4::bytea[]) AS w (key, email_id, content), router.source AS s
         WHERE d.key = w.key AND d.disposition = 'ignored' AND d.rule <> 'none' AND s.id = d.source_id
         RETURNING d.id, d.source_id, d.validity, d.place, d.owner_id, d.email_id, d.received_at, d.forward
         """,
-        [key for key, _ in promoted],
-        [email_id for _, email_id in promoted],
+        [key for key, _, _ in promoted],
+        [email_id for _, email_id, _ in promoted],
         _OVERTAKEN,
+        [content for _, _, content in promoted],
     )
+
+
+def _write_flags(writes: Writes, new: Sequence[Decided]) -> None:
+    """Flag the emails of earlier batches of which a copy says something else; those of this one are flagged already."""
+    made = {decision.email_id for _, decision in _promoted(new)}
+    doubtful = {decision.email_id for _, decision in new if decision.says == "something else"} - made
+    if doubtful:
+        writes.add(
+            "flagged",
+            "UPDATE crm.email SET flags = flags || $2::text WHERE id = ANY($1::uuid[]) AND NOT $2 = ANY(flags)",
+            list(doubtful),
+            OTHER_COPY,
+        )
 
 
 def _promoted(new: Sequence[Decided]) -> Sequence[Decided]:

@@ -108,3 +108,54 @@ async def test_a_disk_that_goes_and_comes_back(crm: Crm, new_router: NewRouter, 
     await crm.wait_for_emails(2)
     await crm.wait_for(0, faulty)
     assert await crm.dispositions() == {"promoted": 2}
+
+
+# Duplicates: what is deleted as one says the same
+
+
+def invoice(account: str) -> bytes:
+    dated = "Fri, 20 Nov 2026 10:00:00 +0000"
+    words = f"Pay to account {account}"
+    return letter("karl@kunde.test", ANN, "Invoice", words, Message_ID="<one@kunde.test>", Date=dated)
+
+
+async def test_the_true_mail_is_not_deleted_for_a_forged_one_with_its_message_id(
+    crm: Crm, new_router: NewRouter, tmp_path: Path
+) -> None:
+    await crm.owner(ANN, "all")
+    maildir = make_maildir(tmp_path / ANN)
+    # Another batch for each.
+    await new_router(profile(tmp_path / "{mailbox}", 'after = "delete"'))
+    deliver(maildir, invoice("1"), "1.forged.host")
+    await crm.wait_for_decisions(1)
+    again = invoice("1")
+    deliver(maildir, b"Received: by another; Fri, 20 Nov 2026 10:00:01 +0000\r\n" + again, "2.same.host")
+    await crm.wait_for_decisions(2)
+    true = deliver(maildir, invoice("2"), "3.true.host")
+    await crm.wait_for_decisions(3)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+
+    assert files(maildir) == {f"new/{true}"}
+    assert await crm.dispositions() == {"promoted": 1, "duplicate": 2}
+    (email,) = await crm.rows("SELECT flags, text_body FROM crm.email")
+    assert email["text_body"].strip() == "Pay to account 1"
+    assert email["flags"] == ["other-copy"]
+
+
+async def test_the_true_mail_that_was_ignored_is_not_deleted_once_a_forged_one_is_promoted(
+    crm: Crm, new_router: NewRouter, tmp_path: Path
+) -> None:
+    bob = "bob@in.test"
+    await crm.owner(ANN, "known")
+    await crm.owner(bob, "all")
+    maildirs = {owner: make_maildir(tmp_path / owner) for owner in (ANN, bob)}
+    await new_router(profile(tmp_path / "{mailbox}", 'after = "delete"', "poll = 1"))
+    for name, words in (("1.true.host", "2"), ("2.same.host", "1")):
+        deliver(maildirs[ANN], invoice(words), name)
+    await crm.wait_for_decisions(2)
+    deliver(maildirs[bob], invoice("1"), "3.forged.host")
+    await crm.wait_for_decisions(3)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+    # What says the same as the email goes, the other stays.
+    assert await crm.dispositions() == {"promoted": 1, "duplicate": 2}
+    assert (files(maildirs[ANN]), files(maildirs[bob])) == ({"new/1.true.host"}, set())

@@ -157,3 +157,50 @@ def test_t24_our_own_mail_that_comes_back_under_another_id_is_a_duplicate(world:
     redated = mail(date="Sat, 21 Nov 2026 01:59:00 +0000", **back)
     assert world.decide(redated).disposition is Disposition.PROMOTED
     assert world.decide(redated, sent=True).email_id == parent.id
+
+
+def says(*raw: bytes) -> list[tuple[Disposition, str]]:
+    return [(one.disposition, one.says) for one in decide_batch([copy(one) for one in raw], Facts())]
+
+
+SIGNED = "<a@x.example>"
+
+
+def test_another_message_with_the_same_message_id_and_date_is_told_and_flagged() -> None:
+    forged, true = copy(mail("Pay to account 1", message_id=SIGNED)), copy(mail("Pay to account 2", message_id=SIGNED))
+    first, second = decide_batch([forged, true], Facts())
+    assert first.email is not None
+    assert "other-copy" in first.email.flags
+    assert (second.disposition, second.says, second.email_id) == (Disposition.DUPLICATE, "something else", forged.id)
+    assert second.reasons == (
+        "an email of the CRM has the same Message-ID and Date, and says something else: one of them may be forged",
+    )
+
+
+def test_the_same_message_says_the_same_whatever_its_transport_adds() -> None:
+    plain = mail("Hello", message_id=SIGNED)
+    received = b"Received: from a by b; Fri, 20 Nov 2026 10:00:00 +0100\r\nX-Spam: no\r\n" + plain
+    assert says(plain, received) == [(Disposition.PROMOTED, "the same"), (Disposition.DUPLICATE, "the same")]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        mail("Hello\r\n__________________________\r\nTo leave this list, …", message_id=SIGNED),
+        mail("Hello", message_id=SIGNED, subject="[list] Offer"),
+        mail("Hello", message_id=SIGNED, **{"from": "ann via list <list@lists.example>"}),
+        mail("Hello\r\n \r\n", message_id=SIGNED, subject="Offer "),
+    ],
+)
+def test_a_lists_copy_says_much_the_same_and_is_not_destroyed(listed: bytes) -> None:
+    made = says(mail("Hello", message_id=SIGNED, subject="Offer"), listed)
+    assert made[1][0] is Disposition.DUPLICATE
+    assert made[1][1] != "something else"
+
+
+def test_what_an_email_said_may_not_be_known(world: World) -> None:
+    one = copy(mail("Hello"))
+    world.facts.emails.by_key[one.key] = one.id
+    assert decide(one, world.facts).says == "much the same"  # so it is not destroyed
+    world.facts.emails.ours.add(one.key)
+    assert decide(one, world.facts).says == "the same"
