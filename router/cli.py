@@ -286,7 +286,7 @@ def owners_approve(
     commands.approve(mailboxes, revoke=revoke)
 
 
-@owners.command("set")
+@owners.command("set", options_metavar="--rule RULE")
 def owners_set(
     mailbox: Annotated[str, typer.Argument(metavar="MAILBOX", help="The owner's address.", show_default=False)],
     rule: Annotated[

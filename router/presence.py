@@ -31,6 +31,7 @@ class Presence:
         self._process_id = process_id
         self._changed = asyncio.Event()
         self._told: Collection[Mistake] = ()
+        self._waiting: set[str] = set()
 
     async def beat(self) -> None:
         """Say that this process lives, often enough that one lost word does no harm, until canceled."""
@@ -71,8 +72,12 @@ class Presence:
             if mistake not in self._told:
                 _log.warning(str(mistake))
         self._told = mistakes
-        if waiting := sum(not one.approved for one in owners):
-            _log.warning("owners wait for approval, nothing of theirs is read or sent", owners=waiting)
+        waiting = {one.mailbox for one in owners if not one.approved}
+        if waiting - self._waiting:
+            cure = "email-router owners approve MAILBOX"
+            event = "owners wait for approval, nothing of theirs is read or sent"
+            _log.warning(event, owners=len(waiting), next=cure)
+        self._waiting = waiting
 
     async def _note_profiles(self) -> None:
         store = self._store

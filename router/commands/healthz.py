@@ -17,7 +17,7 @@ async def _ask(settings: Settings) -> str:
         return "the console is off: nothing to ask"
     if not await _answers(address):
         raise RouterError(f"no router answers at http://{address}/healthz")
-    return "alive"
+    return f"alive: a router answers at http://{address}/healthz"
 
 
 async def _answers(address: ConsoleAddress) -> bool:

@@ -67,9 +67,13 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for row in rows:
         table.add_row(*(_shown(str(cell)) for cell in row))
     console = _console(soft_wrap=False)
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table)
+    if console.is_terminal:
+        console.print(table)
+        return
+    console.width = 10_000
+    with console.capture() as written:
+        console.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in written.get().splitlines()))
 
 
 class Progress:

@@ -168,7 +168,10 @@ async def test_it_lives_and_says_what_it_waits_for(
         answer = await wait_for(port, "/readyz", 503)
         assert answer.json["reasons"] == ["the database does not answer"]
         assert (await get(port, "/healthz")).status == 200
-        assert await image_is_healthy(f"127.0.0.1:{port}", tmp_path) == (0, "alive")
+        assert await image_is_healthy(f"127.0.0.1:{port}", tmp_path) == (
+            0,
+            f"alive: a router answers at http://127.0.0.1:{port}/healthz",
+        )
     await wait_for(port, "/readyz", 200)
 
     await router.stop()
@@ -184,7 +187,10 @@ async def test_it_lives_and_says_what_it_waits_for(
     async with asyncio.timeout(20):
         while (await get(port, "/readyz")).json["reasons"] != ["no profile is served yet"]:
             await asyncio.sleep(0.05)
-    assert await image_is_healthy(f"0.0.0.0:{port}", tmp_path) == (0, "alive")
+    assert await image_is_healthy(f"0.0.0.0:{port}", tmp_path) == (
+        0,
+        f"alive: a router answers at http://0.0.0.0:{port}/healthz",
+    )
     aside.rename(profiles_of(router))
     await wait_for(port, "/readyz", 200)
 
