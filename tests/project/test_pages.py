@@ -44,7 +44,10 @@ def test_every_folder_of_the_router_is_in_the_architecture() -> None:
 def test_the_steps_are_drawn_in_their_order() -> None:
     drawn = re.search(r"decide: ([^─]*?) *│\n *│ ─▶ write", ARCHITECTURE)
     assert drawn is not None
-    assert re.findall(r"[a-z]+", drawn[1]) == [step.__name__ for step in STEPS]
+    steps = [step.__name__ for step in STEPS]
+    assert re.findall(r"[a-z]+", drawn[1]) == steps, (
+        'the steps drawn after "decide:" in docs/architecture.md are others'
+    )
 
 
 @pytest.mark.parametrize("package", ["commands", "demo", "profile", "repository"])
