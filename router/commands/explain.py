@@ -68,8 +68,16 @@ def explain(
             _show_forward(name, unwrapped)
         for one in messages:
             _show(one)
-    if len(contents) < len(files) or any(one.fault for one in messages):
+    strange = [one.name for one in messages if not (one.fault or outer or _is_mail(one))]
+    for name in strange:
+        complain(f"{name}: this does not look like mail: it has none of From, To, Date, Subject and Message-ID")
+    if strange or len(contents) < len(files) or any(one.fault for one in messages):
         raise typer.Exit(1)
+
+
+def _is_mail(one: Explained) -> bool:
+    message = one.message
+    return bool(message.sender or message.mentions or message.subject or message.message_id or message.date)
 
 
 def _contents(files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:

@@ -26,6 +26,16 @@ async def explain(
     return process.returncode, out.decode(), err.decode()
 
 
+async def test_a_file_that_is_no_mail_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "passwd"
+    file.write_text("root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/bin/sh\n")
+    status, _, err = await explain(str(file))
+    assert (status, err) == (
+        1,
+        f"{file}: this does not look like mail: it has none of From, To, Date, Subject and Message-ID\n",
+    )
+
+
 async def test_it_shows_what_is_read_and_needs_no_database(tmp_path: Path) -> None:
     file = tmp_path / "größe.eml"
     file.write_bytes(letter("Karl Größe <karl@kunde.test>", ANN, "Grüße CRM:k3m9x2p7", "Liebe Ann\n", html="<p>x</p>"))
