@@ -14,6 +14,7 @@ from router.incoming.forward import trust_of
 from router.model import (
     Classification,
     Decision,
+    Disposition,
     Mark,
     Message,
     Packed,
@@ -28,6 +29,7 @@ from router.profile import IncomingProfile, Profiles
 from router.read import read
 from router.repository import inbox
 from router.repository.database import Database
+from router.repository.history import first_reasons
 from router.repository.owners import approved_owners
 from router.unwrap import unwrap
 from router.workers.pool import Workers
@@ -146,7 +148,18 @@ async def decide(database: Database, messages: Sequence[Explained], mailbox: Mai
         copies.append(make_copy(Delivered(owner, received, received.place), one.reading, 0, rule))
     rules = {owner.id: mailbox.rule} if mailbox.rule else {}
     decisions = await inbox.rehearse(database, copies, decide_batch, rules)
-    return [replace(one, decision=decision) for one, decision in zip(messages, decisions, strict=True)]
+    former = await first_reasons(database, owner.id, [copy.key for copy in copies])
+    return [
+        replace(one, decision=_with_former(decision, former.get(copy.key, ())))
+        for one, copy, decision in zip(messages, copies, decisions, strict=True)
+    ]
+
+
+def _with_former(decision: Decision, former: Sequence[str]) -> Decision:
+    """Add why a message was refused when it first came, where that is why it is refused now."""
+    if decision.disposition not in (Disposition.IGNORED, Disposition.HELD):
+        return decision
+    return replace(decision, reasons=(*decision.reasons, *(f"then: {reason}" for reason in former)))
 
 
 def _received(content: bytes, number: int = 0) -> Received:

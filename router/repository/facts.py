@@ -108,7 +108,8 @@ async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tu
             ARRAY(
                 SELECT (
                     key, email_id, coalesce(content, ''), coalesce(gist, ''),
-                    content IS NULL AND (SELECT e.direction FROM crm.email AS e WHERE e.id = keys.email_id) IS NOT DISTINCT FROM 'out'
+                    content IS NULL
+                    AND (SELECT e.direction FROM crm.email AS e WHERE e.id = keys.email_id) IS NOT DISTINCT FROM 'out'
                 )
                 FROM keys WHERE email_id IS NOT NULL
             ) AS by_key

@@ -198,3 +198,18 @@ async def sent_since(database: Database, position: Position) -> tuple[list[SentA
 
 def _record(name: str | None, kind: str | None) -> NamedRecord | None:
     return NamedRecord(name or "", kind) if kind else None
+
+
+async def first_reasons(database: Database, owner_id: UUID, keys: Sequence[bytes]) -> dict[bytes, tuple[str, ...]]:
+    """Tell why messages, given by key, were ignored or held when they first came to an owner's mailbox."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT DISTINCT ON (key) key, reasons FROM router.decision
+            WHERE owner_id = $1 AND key = ANY($2::bytea[]) AND disposition IN ('ignored', 'held')
+            ORDER BY key, decided_at, id
+            """,
+            owner_id,
+            list(keys),
+        )
+    return {row["key"]: tuple(row["reasons"]) for row in rows}

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import os
+import smtplib
 import sys
 from pathlib import Path
 
+from tests.servers.ports import free_port
 from tests.support.crm import Crm
 from tests.support.forwards import AUTHSERV, forwarding, vouched
 from tests.support.letters import letter
+from tests.support.router_process import NewRouter
 
 KARL, ANN = "karl@kunde.test", "ann@in.test"
 
@@ -46,6 +49,25 @@ async def test_it_shows_what_is_read_and_needs_no_database(tmp_path: Path) -> No
     for words in ("größe.eml", "Karl Größe <karl@kunde.test>", "Grüße", "k3m9x2p7", "Liebe Ann", "broken", "x-y"):
         assert words in out
     assert "decision" not in out
+
+
+async def test_of_mail_that_was_decided_before_it_tells_why(
+    crm: Crm, new_router: NewRouter, database: str, tmp_path: Path
+) -> None:
+    await crm.owner(ANN, "known")
+    port = free_port()
+    listens = f'transport = "smtp"\nlisten = "127.0.0.1:{port}"\nowners = ["*@in.test"]\ncopy = true\n'
+    await new_router(f"[incoming.door]\n{listens}", says=("listening",))
+    private = letter("friend@home.test", ANN, "private")
+    with smtplib.SMTP("127.0.0.1", port) as smtp:
+        smtp.sendmail("friend@home.test", [ANN], private)
+    first = await crm.admin.fetchval("SELECT reasons FROM router.decision WHERE disposition = 'ignored'")
+    (tmp_path / "private.eml").write_bytes(private)
+    status, out, err = await explain(str(tmp_path / "private.eml"), "--owner", ANN, "--json", database=database)
+    assert (status, err) == (0, "")
+    reasons = json.loads(out)[0]["decision"]["reasons"]
+    assert "the same message was ignored in this mailbox before, and stays so" in reasons
+    assert reasons[-len(first) :] == [f"then: {reason}" for reason in first]
 
 
 async def test_it_decides_as_if_the_files_arrived_one_after_the_other_and_stores_nothing(
