@@ -44,6 +44,7 @@ async def test_private_mail_is_not_read_by_a_less_exact_profile(
         "SELECT profile FROM router.source WHERE mailbox = $1 AND process_id IS NOT NULL AND begins_at < 'infinity'"
     )
     await crm.wait_for("boss", reader, boss)
+    await crm.wait_for("staff", reader, ann)
     await router.stop()
     dovecot.deliver(boss, letter(KARL, boss, "private"))
     dovecot.deliver(ann, letter(KARL, ann, "at work"))
