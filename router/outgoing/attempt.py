@@ -1,23 +1,18 @@
 """One claimed email, from its slot at a relay to its recorded outcome: compose → start → hand over → record."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Final, Literal
 from uuid import UUID
 
 import structlog
-from tenacity import (
-    RetryCallState,
-    retry,
-    retry_if_exception_type,
-    retry_if_not_exception_type,
-    wait_random_exponential,
-)
 
 from router import metrics
+from router.backoff import Backoff
 from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
@@ -25,9 +20,11 @@ from router.outgoing.compose import compose, smtp_address
 from router.outgoing.outcome import for_the_log, judge
 from router.outgoing.relays import NoRelay, RelayPool, Relays
 from router.profile import OutgoingProfile
-from router.repository import outbox
+from router.repository import outbox, unrecorded
 from router.repository.attachments import read_attachments
 from router.repository.database import Database
+from router.repository.faults import may_be_of_one
+from router.repository.halves import by_halves
 from router.repository.outbox import Start
 from transports.base import Envelope, Outcome, TransportError
 
@@ -37,19 +34,8 @@ _UNROUTED: Final = timedelta(minutes=1)
 """How long an email waits that no profile carries, unless the profiles change."""
 
 
-def _tell_waiting(state: RetryCallState) -> None:
-    assert state.outcome is not None
-    _log.warning("an outcome cannot be recorded now", reason=str(state.outcome.exception()))
-
-
-@retry(
-    retry=retry_if_exception_type(DatabaseError) & retry_if_not_exception_type(ContentRefused),
-    wait=wait_random_exponential(min=0.25, max=5),  # seconds
-    before_sleep=_tell_waiting,
-)
-async def _write_until_done(write: Callable[[], Awaitable[object]]) -> None:
-    """Write what is known, again and again while the database is away: a known outcome is never lost."""
-    await write()
+_TRIES: Final = 4
+"""How often something is written before the email is set aside, and its slot is another's."""
 
 
 @dataclass(slots=True)
@@ -74,7 +60,7 @@ class Attempts:
         self._process_id = process_id
         self._writing: set[asyncio.Task[None]] = set()
         self._starts: Group[Start, bool] = Group(self._start)
-        self._results: Group[Result, None] = Group(self._record)
+        self._results: Group[Result, DatabaseError | None] = Group(self._record)
         self._dice = Random()  # noqa: S311  # spreads load, guards no secret
 
     async def send(self, email: Outgoing) -> None:
@@ -161,14 +147,42 @@ class Attempts:
 
     async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
         result = judge(email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)
-        try:
-            await _write_until_done(lambda: self._results.add(result))
-        except ContentRefused:  # perhaps of another's in the group
-            await _write_until_done(lambda: outbox.record(self._database, [result]))
+        await self._write_down(result)
         _tell(result, profile)
 
+    async def _write_down(self, result: Result) -> None:
+        """Record what is known, or keep it where crm.email refuses it; again and again while the database is away."""
+        error = await self._results.add(result)
+        backoff, tries = Backoff(0.25, 5), 1
+        while error is not None:
+            email = str(result.email_id)
+            _log.warning("an outcome cannot be recorded now", email=email, reason=str(error))
+            if (tries >= _TRIES or self.stopping) and await self._set_aside(result, error):
+                return
+            await asyncio.sleep(backoff.next())
+            [error] = await self._record([result])  # alone: what is refused must not cost others a second try
+            tries += 1
+
+    async def _set_aside(self, result: Result, error: DatabaseError) -> bool:
+        """Keep what is known for the job that tries it later; False if the database takes nothing at all."""
+        try:
+            await unrecorded.keep(self._database, result, str(error))
+        except DatabaseError:
+            return False
+        return True
+
     async def _give_back(self, email: Outgoing, reason: str | None = None, delay: timedelta = timedelta(0)) -> None:
-        await _write_until_done(lambda: outbox.give_back(self._database, [email.attempt_id], reason, delay))
+        """Give the claim back; one that is refused is left, for `recover_lost_claims` to find."""
+        backoff, refusals = Backoff(0.25, 5), 0
+        while refusals < _TRIES:
+            try:
+                await outbox.give_back(self._database, [email.attempt_id], reason, delay)
+            except DatabaseError as error:
+                _log.warning("a claim cannot be given back now", email=str(email.id), reason=str(error))
+                refusals += may_be_of_one(error)
+                await asyncio.sleep(backoff.next())
+            else:
+                return
 
     async def _shielded(self, work: Coroutine[None, None, None]) -> None:
         """Do it to its end even if the task that waits for it is canceled; then `wait_for_writes` waits for it."""
@@ -180,9 +194,8 @@ class Attempts:
     async def _start(self, starts: Sequence[Start]) -> list[bool]:
         return await outbox.start(self._database, self._process_id, starts)
 
-    async def _record(self, results: Sequence[Result]) -> list[None]:
-        await outbox.record(self._database, results)
-        return [None] * len(results)
+    async def _record(self, results: Sequence[Result]) -> list[DatabaseError | None]:
+        return await by_halves(results, partial(outbox.record, self._database))
 
 
 def _tell(result: Result, profile: OutgoingProfile) -> None:

@@ -14,10 +14,11 @@ from uuid import UUID
 import structlog
 
 from router.backoff import Backoff
-from router.errors import DatabaseError
+from router.errors import DatabaseAway, DatabaseError
 from router.model.token import new_token
 from router.outgoing.attempt import Attempts
 from router.outgoing.relays import NO_PROFILE, Relays
+from router.outgoing.unrecorded import Unrecorded
 from router.profile import Key, Profiles
 from router.repository import outbox, processes, recovery, relays
 from router.repository.database import Database
@@ -61,6 +62,7 @@ class Sender:
         helpers = [
             asyncio.create_task(self._listen(), name="listen for pending email"),
             asyncio.create_task(self._recover(), name="take over from the dead"),
+            asyncio.create_task(Unrecorded(self._database, self._process_id).run(), name="record what is kept"),
             asyncio.create_task(self._make_due(), name="make due what waits for nothing"),
         ]
         claiming = asyncio.create_task(self._claim(), name="claim pending email")
@@ -155,6 +157,7 @@ class Sender:
             await asyncio.sleep(1)
 
     async def _recover(self) -> None:
+        told = ""
         while True:
             try:
                 taken = await recovery.recover(self._database, self._process_id, self._lease)
@@ -163,7 +166,11 @@ class Sender:
                     _log.warning("took over what nobody was sending any more", emails=taken)
                     self._wake.set()
             except DatabaseError as error:
-                _log.debug("nothing can be taken over now", reason=str(error))
+                if not isinstance(error, DatabaseAway) and str(error) != told:
+                    told = str(error)
+                    _log.warning("what nobody is sending any more cannot be taken over", reason=told)
+                else:
+                    _log.debug("nothing can be taken over now", reason=str(error))
             await asyncio.sleep(processes.beat_of(self._lease))
 
     async def _recover_lost_claims(self) -> int:

@@ -17,6 +17,7 @@ The way in:
 
 The way out:
     outbox       claim, start, record: how an email is sent once
+    unrecorded   outcomes that crm.email refuses to be told
     recovery     what processes that died had claimed
     relays       what is wrong with the relays
     sending      whether the router may send at all
@@ -38,6 +39,7 @@ What the others stand on:
     database     connections, transactions, notifications
     connect      which host of a URL is used, and how it is opened
     faults       foreign errors become ours
+    halves       many things written together, without those that are refused
     round_trip   several reads or writes in one round trip
     jsonb        values as JSON
 """

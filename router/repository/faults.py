@@ -11,6 +11,7 @@ import asyncpg
 from router.errors import ContentRefused, DatabaseAway, DatabaseError, DatabaseMisused
 
 _OF_THE_SYSTEM: Final = ("08", "25", "40", "53", "55", "57", "58")
+_OF_LOCKS: Final = ("40", "55")
 _OF_THE_CONTENT: Final = ("22", "23")
 
 # asyncpg has one class for a connection that has ended and for a mistake in its use, and only words to tell them apart.
@@ -56,6 +57,14 @@ def fault_of(error: Exception) -> DatabaseError:
     # A socket that belongs to another user stays as it is, and so does a login that asyncpg does not know.
     never = isinstance(error, PermissionError) or (isinstance(error, asyncpg.InterfaceError) and not _is_gone(error))
     return DatabaseError(words_of(error)) if never else DatabaseAway(words_of(error))
+
+
+def may_be_of_one(error: DatabaseError) -> bool:
+    """Tell whether the fault may be that of one row among several: it is refused, or somebody else has locked it."""
+    if isinstance(error, DatabaseAway):
+        state = getattr(error.__cause__, "sqlstate", None) or ""
+        return state.startswith(_OF_LOCKS)
+    return True
 
 
 def _is_gone(error: asyncpg.InterfaceError) -> bool:

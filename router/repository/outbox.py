@@ -248,6 +248,8 @@ async def record(database: Database, results: Sequence[Result]) -> None:
             ), attempted AS (
                 UPDATE router.attempt AS a SET finished_at = clock_timestamp(), outcome = w.outcome
                 FROM w WHERE a.id = w.attempt_id
+            ), kept AS (
+                DELETE FROM router.unrecorded AS u USING w WHERE u.attempt_id = w.attempt_id
             ), waiting AS (
                 UPDATE router.outbox AS o SET process_id = NULL, attempt_id = NULL, next_at = w.next_at
                 FROM w WHERE o.email_id = w.email_id AND o.attempt_id = w.attempt_id AND w.next_at IS NOT NULL

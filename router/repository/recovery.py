@@ -2,105 +2,134 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any, Final
 from uuid import UUID
 
-from asyncpg import Record
-
 from router.repository.database import Connection, Database
+from router.repository.halves import by_halves
+
+# The attempt's outcome is not kept: what is known is recorded, and nothing else becomes of it.
+_NOTHING_KEPT: Final = "NOT EXISTS (SELECT FROM router.unrecorded AS u WHERE u.attempt_id = o.attempt_id)"
 
 
 async def recover(database: Database, process_id: UUID, lease: timedelta) -> int:
     """Take over what other processes, which died, had claimed; returns how many emails that were.
 
     Not started: pending again. Started without an outcome: unknown, or pending again if its profile says `resend`.
-    What somebody else has locked, the CRM say, is passed over until the next look.
+    What somebody else has locked, the CRM say, is passed over until the next look. What the database refuses keeps
+    nothing else from being taken over; its error is raised in the end.
     """
-    async with database.transaction() as connection:
-        locked = await connection.fetch(
-            """
-            SELECT o.email_id
-            FROM router.outbox AS o JOIN crm.email AS e ON e.id = o.email_id
-            WHERE o.process_id <> $1 AND NOT EXISTS (SELECT FROM router.process AS p
-                WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $2::interval)
-            ORDER BY o.email_id LIMIT 1000 FOR UPDATE OF o, e SKIP LOCKED
-            """,
-            process_id,
-            lease,
-        )
-        rows = await _attempts_of(connection, [row["email_id"] for row in locked])
-        again = [row["email_id"] for row in rows if row["again"]]
-        unknown = [row["email_id"] for row in rows if not row["again"]]
-        if again:
-            await _make_pending(connection, again)
-        if unknown:
-            await connection.execute("DELETE FROM router.outbox WHERE email_id = ANY($1::uuid[])", unknown)
-            await connection.execute(
-                """
-                UPDATE crm.email SET status = 'unknown', status_reason =
-                    'the router ended while the relay had the message, before it answered: '
-                    'look whether it arrived, then set the status to sent, failed or pending_send'
-                WHERE id = ANY($1::uuid[])
-                """,
-                unknown,
-            )
-            await connection.execute(
-                """
-                INSERT INTO crm.delivery (email_id, address, state, text)
-                SELECT DISTINCT p.email_id, p.address, 'unknown', 'the relay''s answer was not heard'
-                FROM crm.party AS p WHERE p.email_id = ANY($1::uuid[]) AND p.role IN ('to', 'cc', 'bcc')
-                ON CONFLICT (email_id, address) DO UPDATE SET state = excluded.state, text = excluded.text, at = now()
-                    WHERE crm.delivery.state NOT IN ('accepted', 'delayed', 'refused')
-                """,
-                unknown,
-            )
-            await connection.execute(
-                "INSERT INTO crm.event (kind, email_id) SELECT 'unknown', * FROM unnest($1::uuid[])", unknown
-            )
-    return len(rows)
+    return await _take_over(
+        database,
+        """
+        o.process_id <> $2 AND NOT EXISTS (SELECT FROM router.process AS p
+            WHERE p.id = o.process_id AND p.seen_at > clock_timestamp() - $3::interval)
+        """,
+        process_id,
+        lease,
+    )
 
 
 async def recover_lost_claims(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
-    """Make pending again what this process claimed without hearing of it; returns how many emails that were.
+    """The same for what this process claimed and does not know of any more; the caller claims nothing meanwhile.
 
-    So it goes when the connection to the database is lost in that moment: the claim is committed, is older than the
-    lease, and is not among the attempts that are `under_way`. The caller claims nothing meanwhile.
+    The claim is older than the lease, and is not among the attempts that are `under_way`. So it is when the connection
+    is lost while a claim is committed, when one cannot be given back, or when a mistake of ours ends what has started.
     """
-    async with database.transaction() as connection:
-        locked = await connection.fetch(
-            """
-            SELECT o.email_id FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
-            JOIN crm.email AS e ON e.id = o.email_id
-            WHERE o.process_id = $1 AND a.started_at IS NULL AND a.id <> ALL ($2::uuid[])
-                AND a.claimed_at < clock_timestamp() - $3::interval
-            ORDER BY o.email_id LIMIT 1000 FOR UPDATE OF o, e SKIP LOCKED
-            """,
-            process_id,
-            list(under_way),
-            lease,
+    return await _take_over(
+        database,
+        """
+        o.process_id = $2 AND o.attempt_id <> ALL ($3::uuid[]) AND EXISTS (SELECT FROM router.attempt AS a
+            WHERE a.id = o.attempt_id AND a.claimed_at < clock_timestamp() - $4::interval)
+        """,
+        process_id,
+        list(under_way),
+        lease,
+    )
+
+
+async def _take_over(database: Database, which: str, *arguments: Any) -> int:
+    """Take over what is `which`, by the row `o` of the outbox, where $1 are the emails."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            SELECT o.email_id FROM router.outbox AS o
+            WHERE coalesce(o.email_id = ANY($1::uuid[]), true) AND {which} AND {_NOTHING_KEPT}
+            ORDER BY o.email_id LIMIT 1000
+            """,  # noqa: S608  # constants
+            None,
+            *arguments,
         )
-        rows = await _attempts_of(connection, [row["email_id"] for row in locked])
-        lost = [row["email_id"] for row in rows if not row["started"]]
-        if lost:
-            await _make_pending(connection, lost)
-    return len(lost)
+    taken = 0
+
+    async def take(email_ids: Sequence[UUID]) -> None:
+        nonlocal taken
+        async with database.transaction() as connection:
+            locked = await connection.fetch(
+                f"""
+                SELECT o.email_id FROM router.outbox AS o JOIN crm.email AS e ON e.id = o.email_id
+                WHERE o.email_id = ANY($1::uuid[]) AND {which}
+                ORDER BY o.email_id FOR UPDATE OF o, e SKIP LOCKED
+                """,  # noqa: S608  # constants
+                email_ids,
+                *arguments,
+            )
+            count = await _free(connection, [row["email_id"] for row in locked])
+        taken += count
+
+    for error in await by_halves([row["email_id"] for row in rows], take):
+        if error is not None and not taken:
+            raise error
+    return taken
 
 
-async def _attempts_of(connection: Connection, locked: Sequence[UUID]) -> list[Record]:
-    """Tell of emails whose outbox rows are locked now: whether their attempts have started, and are made `again`.
+async def _free(connection: Connection, locked: Sequence[UUID]) -> int:
+    """Make pending or unknown what is locked now.
 
-    A query of its own: the one that locks sees attempts as they were when it began, and one may start until then.
+    Their attempts are read by a query of its own: the one that locks sees attempts as they were when it began, and one
+    may start, or its outcome may be kept, until then.
     """
     if not locked:
-        return []
-    rows: list[Record] = await connection.fetch(
-        """
-        SELECT o.email_id, a.started_at IS NOT NULL AS started, a.started_at IS NULL OR a.resend AS again
+        return 0
+    rows = await connection.fetch(
+        f"""
+        SELECT o.email_id, a.started_at IS NULL OR a.resend AS again
         FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
-        WHERE o.email_id = ANY($1::uuid[]) ORDER BY o.email_id
-        """,
+        WHERE o.email_id = ANY($1::uuid[]) AND {_NOTHING_KEPT} ORDER BY o.email_id
+        """,  # noqa: S608  # constants
         locked,
     )
-    return rows
+    if again := [row["email_id"] for row in rows if row["again"]]:
+        await _make_pending(connection, again)
+    if unknown := [row["email_id"] for row in rows if not row["again"]]:
+        await _make_unknown(connection, unknown)
+    return len(rows)
+
+
+async def _make_unknown(connection: Connection, email_ids: Sequence[UUID]) -> None:
+    await connection.execute("DELETE FROM router.outbox WHERE email_id = ANY($1::uuid[])", email_ids)
+    await connection.execute(
+        """
+        UPDATE crm.email SET status = 'unknown', status_reason =
+            'the router ended while the relay had the message, before it answered: '
+            'look whether it arrived, then set the status to sent, failed or pending_send'
+        WHERE id = ANY($1::uuid[])
+        """,
+        email_ids,
+    )
+    await connection.execute(
+        """
+        INSERT INTO crm.delivery (email_id, address, state, text)
+        SELECT DISTINCT p.email_id, p.address, 'unknown', 'the relay''s answer was not heard'
+        FROM crm.party AS p WHERE p.email_id = ANY($1::uuid[]) AND p.role IN ('to', 'cc', 'bcc')
+        ON CONFLICT (email_id, address) DO UPDATE SET state = excluded.state, text = excluded.text, at = now()
+            WHERE crm.delivery.state NOT IN ('accepted', 'delayed', 'refused')
+        """,
+        email_ids,
+    )
+    await connection.execute(
+        "INSERT INTO crm.event (kind, email_id) SELECT 'unknown', * FROM unnest($1::uuid[])", email_ids
+    )
 
 
 async def _make_pending(connection: Connection, email_ids: Sequence[UUID]) -> None:

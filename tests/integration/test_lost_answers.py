@@ -54,10 +54,13 @@ async def test_what_was_claimed_without_hearing_of_it_is_pending_again(crm: Crm,
 async def test_what_was_started_is_not_pending_again_while_its_process_lives(crm: Crm, pool: Database) -> None:
     email = await claimed(crm, pool)
     await outbox.start(pool, PROCESS, [Start(email.attempt_id, "relay", resend=False)])
-    assert await recovery.recover_lost_claims(pool, PROCESS, [], NO_TIME) == 0
+    assert await recovery.recover_lost_claims(pool, PROCESS, [email.attempt_id], NO_TIME) == 0
+    assert await recovery.recover_lost_claims(pool, PROCESS, [], LONG) == 0
     assert await recovery.recover(pool, PROCESS, NO_TIME) == 0
     assert await recovery.recover(pool, UUID(int=2), LONG) == 0
     assert await statuses(crm) == {"sending": 1}
+    assert await recovery.recover_lost_claims(pool, PROCESS, [], NO_TIME) == 1  # a mistake of ours has ended it
+    assert await statuses(crm) == {"unknown": 1}
 
 
 async def test_an_email_that_the_crm_has_locked_delays_no_take_over(crm: Crm, pool: Database) -> None:

@@ -108,7 +108,7 @@ async def test_a_known_outcome_is_written_when_the_database_is_back(
             await crm.wait_for_status(await crm.send(ULLA, "ann@kunde.test", "one"), "sent")
     assert len(server.messages) == 1
     waiting = [line["reason"] for line in lines if line["event"] == "an outcome cannot be recorded now"]
-    assert waiting == ["away", "away again"]
+    assert waiting == ["away", "not in this group", "away again"]
 
 
 async def test_what_gets_its_slot_when_the_process_stops_is_given_back(crm: Crm, database: str) -> None:

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from router.errors import ContentRefused, DatabaseAway, DatabaseError, DatabaseMisused
-from router.outgoing.attempt import _write_until_done
+from router.model import Result
+from router.outgoing.attempt import Attempts
+from router.outgoing.relays import Relays
+from router.repository import outbox
 from router.repository.database import Connection, Database
 from router.repository.faults import translated
 
@@ -133,14 +137,18 @@ async def test_a_mistake_in_the_use_of_the_database_is_not_one_that_passes(datab
         await pool.ping()
 
 
-async def test_an_outcome_that_a_mistake_of_ours_cannot_write_is_not_tried_for_ever(database: str) -> None:
+async def test_an_outcome_that_a_mistake_of_ours_cannot_write_is_not_tried_for_ever(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A known outcome is written again and again while the database is away; a query of ours stays wrong."""
     async with Database(database, 2) as pool:
 
-        async def write() -> None:
+        async def write(*_: object) -> None:
             async with pool.connection() as connection:
                 await connection.execute("SELECT $1::int", 1, 2)
 
+        monkeypatch.setattr(outbox, "record", write)
+        attempts = Attempts(pool, Relays(pool), uuid4())
         async with asyncio.timeout(20):
             with pytest.raises(DatabaseMisused):
-                await _write_until_done(write)
+                await attempts._write_down(Result(uuid4(), uuid4(), "sent", None))

@@ -1,0 +1,25 @@
+"""Writing many things together, so that one which the database refuses keeps none of the others from being written."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from router.errors import DatabaseError
+from router.repository.faults import may_be_of_one
+
+Item = TypeVar("Item")
+
+
+async def by_halves(
+    items: Sequence[Item], write: Callable[[Sequence[Item]], Awaitable[object]]
+) -> list[DatabaseError | None]:
+    """Write all at once; where that fails, perhaps by one of them, each half. Returns the error of each, or None."""
+    if not items:
+        return []
+    try:
+        await write(items)
+    except DatabaseError as error:
+        if len(items) == 1 or not may_be_of_one(error):
+            return [error] * len(items)
+        middle = len(items) // 2
+        return [*await by_halves(items[:middle], write), *await by_halves(items[middle:], write)]
+    return [None] * len(items)

@@ -1,0 +1,121 @@
+"""A trigger of the CRM's that refuses what became of some email: it stops nothing else, and nothing known is lost."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from router.model.token import new_token
+from router.repository import outbox, processes, recovery
+from router.repository.database import Database
+from tests.support.crm import Crm
+from tests.support.scripted_smtp import ScriptedSmtp
+from tests.support.sending import relay, sending
+
+ULLA = "ulla@example.com"
+KEPT = "SELECT count(*) FROM router.unrecorded"
+FAULT = "SELECT faults -> 'outcomes' ->> 'fault' FROM router.process WHERE faults ? 'outcomes'"
+
+
+async def refuse(crm: Crm, status: str, sqlstate: str = "P0001") -> None:
+    """Let the CRM refuse that any email whose subject is bad gets this status."""
+    await crm.admin.execute(
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE EXCEPTION 'not this one' USING ERRCODE = '{sqlstate}';
+        END
+        $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON crm.email FOR EACH ROW
+            WHEN (NEW.status = '{status}' AND NEW.subject = 'bad') EXECUTE FUNCTION refuse();
+        """
+    )
+
+
+async def allow(crm: Crm) -> None:
+    await crm.admin.execute("DROP TRIGGER refuse ON crm.email")
+
+
+async def status(crm: Crm, email_id: UUID) -> Any:
+    return (await crm.email(email_id))["status"]
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "23514"])
+async def test_outcomes_that_are_refused_hold_no_slot_and_are_recorded_once_they_may_be(
+    crm: Crm, database: str, sqlstate: str
+) -> None:
+    await crm.owner(ULLA)
+    await refuse(crm, "sent", sqlstate)
+    async with ScriptedSmtp() as server, sending(database, relay(server.port, connections=4)):
+        bad = [await crm.send(ULLA, f"bad{number}@kunde.test", "bad") for number in range(4)]
+        await crm.wait_for(4, "SELECT count(*) FROM router.attempt WHERE started_at IS NOT NULL")
+        good = [await crm.send(ULLA, f"good{number}@kunde.test", "good") for number in range(4)]
+        for email_id in good:
+            await crm.wait_for_status(email_id, "sent")
+        await crm.wait_for(4, KEPT)
+        words = f"the database refuses to record what became of email: not this one (SQLSTATE {sqlstate})"
+        await crm.wait_for(words, FAULT)
+        assert [await status(crm, email_id) for email_id in bad] == ["sending"] * 4
+
+        await allow(crm)
+        for email_id in bad:
+            await crm.wait_for_status(email_id, "sent")
+        await crm.wait_for(0, KEPT)
+        await crm.wait_for(None, FAULT)
+        assert len(server.messages) == 8
+    states = await crm.rows("SELECT state FROM crm.delivery")
+    assert [row["state"] for row in states] == ["accepted"] * 8
+
+
+async def test_what_is_kept_outlives_the_process_and_is_not_taken_for_unknown(crm: Crm, database: str) -> None:
+    await crm.owner(ULLA)
+    await refuse(crm, "sent")
+    words = "550 5.1.1 nobody lives here\x00 any more"
+    async with ScriptedSmtp({"RCPT TO:<bob@": words}) as server:
+        async with sending(database, relay(server.port)):
+            email_id = await crm.send(ULLA, ["ann@kunde.test", "bob@kunde.test"], "bad")
+            await crm.wait_for(1, KEPT)
+        await crm.admin.execute("DELETE FROM router.process")
+        async with Database(database) as pool:
+            assert await recovery.recover(pool, UUID(int=2), timedelta(0)) == 0
+        async with sending(database, relay(server.port)):
+            await crm.wait_for(True, f"SELECT EXISTS ({FAULT})")
+            assert await status(crm, email_id) == "sending"
+            await allow(crm)
+            await crm.wait_for_status(email_id, "sent")
+        assert len(server.messages) == 1
+    rows = await crm.rows("SELECT address, state FROM crm.delivery ORDER BY address")
+    assert [tuple(row) for row in rows] == [("ann@kunde.test", "accepted"), ("bob@kunde.test", "refused")]
+
+
+async def test_what_cannot_be_taken_over_keeps_nothing_else_from_it(crm: Crm, database: str) -> None:
+    await crm.owner(ULLA)
+    subjects = ["good", "bad", "good", "good", "bad", "good"]
+    emails = [await crm.send(ULLA, f"ann{number}@kunde.test", subject) for number, subject in enumerate(subjects)]
+    async with Database(database) as pool:
+        await processes.beat(pool, UUID(int=1))
+        await outbox.claim(pool, UUID(int=1), [new_token() for _ in emails])
+        await refuse(crm, "pending_send")
+        assert await recovery.recover(pool, UUID(int=2), timedelta(0)) == 4
+        wanted = ["sending" if subject == "bad" else "pending_send" for subject in subjects]
+        assert [await status(crm, email_id) for email_id in emails] == wanted
+        await allow(crm)
+        assert await recovery.recover(pool, UUID(int=2), timedelta(0)) == 2
+
+
+async def test_a_claim_that_cannot_be_given_back_holds_no_slot(crm: Crm, database: str) -> None:
+    await crm.owner(ULLA)
+    await refuse(crm, "pending_send")
+    await crm.admin.execute("ALTER TABLE crm.email DISABLE TRIGGER refuse")
+    async with ScriptedSmtp({"greeting": ["421 4.3.2 closed for lunch", "220 relay.test"]}) as server:
+        bad = await crm.send(ULLA, "ann@kunde.test", "bad")
+        await crm.admin.execute("ALTER TABLE crm.email ENABLE TRIGGER refuse")
+        async with sending(database, relay(server.port, connections=1)):
+            await crm.wait_for_status(bad, "sending")
+            good = await crm.send(ULLA, "ann@kunde.test", "good")
+            await crm.wait_for_status(good, "sent")
+            assert await status(crm, bad) == "sending"
+            await allow(crm)
+            await crm.wait_for_status(bad, "sent")
+        assert len(server.messages) == 2
