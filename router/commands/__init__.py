@@ -8,6 +8,7 @@ sending     sending stop, start
 sql         sql
 test        test
 explain     explain
+letters     dead-letters list, show, replay, drop; held list, show, release, drop
 doctor      doctor
 healthz     healthz
 terminal    how they read the environment, print and fail

@@ -62,12 +62,12 @@ def explain(
     outer, messages = carry_out(work)
     if as_json:
         envelopes = [{"file": name, "forward": _envelope(unwrapped)} for name, unwrapped in outer.items()]
-        say_json(envelopes + [_document(one) for one in messages])
+        say_json(envelopes + [document_of(one) for one in messages])
     else:
         for name, unwrapped in outer.items():
             _show_forward(name, unwrapped)
         for one in messages:
-            _show(one)
+            show_read(one)
     strange = [one.name for one in messages if not (one.fault or outer or _is_mail(one))]
     for name in strange:
         complain(f"{name}: this does not look like mail: it has none of From, To, Date, Subject and Message-ID")
@@ -126,7 +126,8 @@ def _rule(rule: str | None) -> Rule | None:
         raise typer.BadParameter(f"{rule!r} is none of {', '.join(Rule)}", param_hint="--rule") from None
 
 
-def _document(explained: Explained) -> dict[str, Any]:
+def document_of(explained: Explained) -> dict[str, Any]:
+    """Put what was read of one message as JSON."""
     message, decision = explained.message, explained.decision
     document = asdict(message) | {
         "file": explained.name,
@@ -150,7 +151,8 @@ def _document(explained: Explained) -> dict[str, Any]:
     return document
 
 
-def _show(explained: Explained) -> None:
+def show_read(explained: Explained) -> None:
+    """Print what was read of one message."""
     message, decision = explained.message, explained.decision
     say(explained.name)
     _row("fault", explained.fault or "")

@@ -12,7 +12,7 @@
     promote     the email activity that the message becomes
 
 Each step adds its reasons. The first step that sets a decision is the last. `decide` does no I/O and never looks at a
-clock. The reasons of an ignored, held or dead copy hold nothing of its content.
+clock. The reasons of an ignored, held or dead copy hold nothing of its content. What a person released is held by none.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ STEPS: tuple[Step, ...] = (arrive, dedupe, reported, correlate, mark, resolve, t
 
 def decide(copy: Copy, facts: Facts) -> Decision:
     """Decide what becomes of one copy. A copy that was `decided_before` keeps its own disposition."""
-    state = State(copy, facts.rule_of(copy))
+    state = State(copy, facts.rule_of(copy), (copy.ruling.reason,) if copy.ruling else ())
     for step in STEPS:
         state = step(state, facts)
         if state.decision is not None:

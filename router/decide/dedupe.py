@@ -20,8 +20,9 @@ def dedupe(state: State, facts: Facts) -> State:
     ours = _by_private_header(copy, facts)
     if ours is not None and state.rule is not Rule.NONE:
         return state.decide(Disposition.DUPLICATE, "the CRM's own email, by our private header", email_id=ours)
-    if copy.owner_id and (disposition := facts.decided.not_promoted.get((copy.owner_id, copy.key))):
-        return state.decide(disposition, f"the same message was {disposition} in this mailbox before, and stays so")
+    before = None if copy.released or not copy.owner_id else facts.decided.not_promoted.get((copy.owner_id, copy.key))
+    if before is not None:
+        return state.decide(before, f"the same message was {before} in this mailbox before, and stays so")
     return state
 
 

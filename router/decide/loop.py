@@ -14,6 +14,8 @@ def loop(state: State, facts: Facts) -> State:
     domain and the whole thread. Reports are not counted: one email can cause one for each of its recipients.
     """
     copy, thread = state.copy, state.correlated
+    if copy.released:
+        return state
     if words := copy.classification.loop:
         return state.decide(Disposition.HELD, f"loop: {words}")
     if copy.classification.automatic is None or thread is None or state.method == "report":

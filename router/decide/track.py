@@ -20,7 +20,7 @@ def track(state: State, facts: Facts) -> State:
     wanted, reason = RULES[state.rule](evidence)
     if not wanted:
         return state.decide(Disposition.IGNORED, reason, waits_for=_waits_for(evidence, state))
-    if state.stranger:
+    if state.stranger and not state.copy.released:
         return state.decide(Disposition.HELD, "held for review, since the sender was never on that thread")
     return state.noting(reason)
 

@@ -20,7 +20,7 @@ def trust(state: State, facts: Facts) -> State:
     if state.copy.sent or verdict is None or ("dmarc", "fail") not in verdict.results:
         return state
     words = f"our server says that it is not from the domain in From: {_described(verdict)}"
-    if any(facts.records.get(mention.address) for mention in state.copy.message.of("from")):
+    if not state.copy.released and any(facts.records.get(mention.address) for mention in state.copy.message.of("from")):
         return state.decide(Disposition.HELD, words, "held for review, since the sender is known to the CRM")
     return state.noting(words, flags=(NOT_THE_SENDER,))
 

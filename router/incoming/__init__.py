@@ -2,4 +2,5 @@
 
 mailboxes ─▶ follow (one connection) ─▶ reader (one folder: list, fetch, promote, settle)
                             listener (what is handed to us) ─▶ read, forward ─▶ promote
+replay (dead and held mail that a person has decided on again: read anew, by a connection that only fetches)
 """

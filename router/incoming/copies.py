@@ -84,4 +84,5 @@ def make_copy(
         sent=delivered.sent,
         headers_only=headers_only,
         forward=forward,
+        recipients=delivered.received.recipients,
     )

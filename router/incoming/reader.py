@@ -49,6 +49,19 @@ _SECONDS, _LONGEST = 60.0, 3600.0  # in which a portion is to come, at least and
 _RATE = 100_000  # bytes a second, at least, that a large portion is to come with
 
 
+def settles_of(profile: IncomingProfile) -> frozenset[Disposition]:
+    """Tell which copies the mail server is to be told of, by their dispositions."""
+    if profile.after.action == "keep":
+        return frozenset()
+    # What was ignored in a forward mailbox goes too: the original is elsewhere.
+    return _SETTLED | {Disposition.IGNORED} if profile.forwards else _SETTLED
+
+
+def destroys(profile: IncomingProfile) -> bool:
+    """Tell whether settling takes copies away that their owners would miss."""
+    return profile.after.action in ("delete", "move") and not profile.forwards
+
+
 class Reader:
     """Reads one folder of one mailbox, over a connection that is its caller's. `owner` may be renewed meanwhile.
 
@@ -76,9 +89,7 @@ class Reader:
         self._account = profile.account_of(owner.mailbox if owner else "")
         self._refusal_to_settle: Permanent | None = None
         self._promoter = Promoter(database)
-        # What was ignored in a forward mailbox goes too: the original is elsewhere.
-        settled = _SETTLED | {Disposition.IGNORED} if profile.forwards else _SETTLED
-        self._settles = frozenset() if profile.after.action == "keep" else settled
+        self._settles = settles_of(profile)
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None, folder=folder.name)
 
     async def read(self, mailbox: Mailbox) -> None:
@@ -155,6 +166,9 @@ class Reader:
                 # From the beginning: what has a disposition keeps it, what is older than the start is passed.
                 self._log.warning("the folder is read again", reason=str(error))
                 cursor = None
+                # What is no longer known of old mail is not judged again, and its start was put off meanwhile.
+                renewed = await sources.renew(self._database, self.lease)
+                self.lease = replace(self.lease, begins_at=renewed.begins_at)
                 continue
             if listing.cursor == cursor:
                 return
@@ -215,13 +229,12 @@ class Reader:
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies, forwards = portion.copies, self._profile.forwards
-        destroys = self._profile.after.action in ("delete", "move") and not forwards
         batch = Batch(
             copies,
             self.lease,
             portion.cursor,
             settles=self._settles,
-            destroys=destroys,
+            destroys=destroys(self._profile),
             keeps=forwards,
             again=portion.again,
         )

@@ -6,7 +6,7 @@ whose mailbox, which rule ───┘
 """
 
 from router.model.classification import CalendarEvent, Classification, RecipientReport, Report, ReportKind, Verdict
-from router.model.copy import Copy, Owner
+from router.model.copy import Copy, Owner, Ruling
 from router.model.decision import OTHER_COPY, Decision, Email, Method, Party
 from router.model.facts import MOST_RECORDS, DecidedBefore, Facts, KnownEmails, Record, ThreadEmail, ThreadLoad
 from router.model.forward import Form, Forward, Original, Unwrapped
@@ -54,6 +54,7 @@ __all__ = [
     "Result",
     "Role",
     "Rule",
+    "Ruling",
     "ServedProfile",
     "ThreadEmail",
     "ThreadLoad",

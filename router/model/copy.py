@@ -25,12 +25,31 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a person, `by` name, ruled on a dead or held copy: it is decided on again.
+
+    `released`: nothing holds it any more; the tracking rule still judges it. `decision_id` is the decision that this
+    undoes.
+    """
+
+    by: str
+    released: bool = False
+    decision_id: int | None = None
+
+    @property
+    def reason(self) -> str:
+        """The ruling as a reason of the decision that follows."""
+        return f"released by {self.by}" if self.released else f"replayed by {self.by}"
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """One copy of a message, in one owner's mailbox. `id` becomes the email's if the copy is promoted.
 
     `owner_id` is None only for mail of a forward mailbox of which nothing came. `content` is the message as bytes, as
     far as it was fetched. `sent`: the copy lies in the owner's Sent folder. `headers_only`: the owner's rule was `none`
-    when the copy was fetched, so it has no bodies. `forward` is set if the copy came by a forward mailbox.
+    when the copy was fetched, so it has no bodies. `forward` is set if the copy came by a forward mailbox. `recipients`
+    are those of the envelope, known only to a listener. `ruling` is set if a person has it decided on again.
     """
 
     id: UUID
@@ -44,6 +63,13 @@ class Copy:
     sent: bool = False
     headers_only: bool = False
     forward: Forward | None = None
+    recipients: tuple[str, ...] = ()
+    ruling: Ruling | None = None
+
+    @property
+    def released(self) -> bool:
+        """Whether a person ruled that nothing holds it."""
+        return self.ruling is not None and self.ruling.released
 
     @property
     def judged(self) -> bool:

@@ -11,6 +11,7 @@ The way in:
     attachments  attachments, and each content once
     waiting      answers that came before the email that they answer
     again        copies that are decided once more
+    letters      dead and held copies, which wait for a person
     settle       what is still to be settled on the mail server
     reports      what bounces and delays say, written onto the email that they are about
     owners       whose mail is tracked, and in whose name is sent

@@ -1,16 +1,20 @@
-"""Copies whose decision is made again: a row in `router.decide_again` asks for it, whoever reads the source does it.
+"""Copies whose decision is made again: a row in `router.decide_again` asks for it, or a person who rules on a letter.
 
-    router.decide_again ─▶ fetch the place ─▶ inbox.promote(Batch(…, again=True))
+    router.decide_again ─▶ fetch the place ──────────┐
+    a ruling on a dead or held copy ─▶ read it anew ─┴─▶ inbox.promote(Batch(…, again=True))
                                                  undo the decision ─▶ decide as if the copy were new, in one transaction
 
-So it happens exactly once: where that transaction commits, the request is gone with the decision that it was for. What
-is asked for and cannot be fetched keeps its decision (`give_up`).
+So it happens exactly once: where that transaction commits, the request is gone with the decision that it was for, and
+so is what another person would rule on. Whoever reads the source does what a row asks for; what cannot be fetched keeps
+its decision (`give_up`). A ruling is carried out by who ruled.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
+
+from asyncpg import Record
 
 from router.model import Copy, Decision, Disposition, Facts
 from router.repository.database import Connection, Database
@@ -19,16 +23,29 @@ from transports.base import Place
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """A decision that was undone: why, whose message it was on, and since when its place is settled."""
+    """A decision that was undone: whose message it was on, and since when its place is settled.
 
-    reason: str
+    `reason` says why, but for a ruling, which the copy itself has. `expires_at` is when its kept content expires, and
+    `others_wait` whether other copies of the mail that brought it are dead or held still.
+    """
+
+    id: int
+    disposition: Disposition
+    reason: str | None
     owner_id: UUID | None
     key: bytes | None
     settled_at: datetime | None
+    expires_at: datetime | None
+    others_wait: bool
 
 
-Undones = Mapping[tuple[int, Place], Undone]
-"""By source and place."""
+class Undones(dict[tuple[int, Place], Undone]):
+    """Decisions that were undone, by source and place."""
+
+    def former(self, copy: Copy) -> Undone | None:
+        """Return what was undone for a copy: a mail in a forward mailbox is one copy as long as nothing came of it."""
+        places = dict.fromkeys((copy.place, copy.outer_place))
+        return next((self[copy.source_id, place] for place in places if (copy.source_id, place) in self), None)
 
 
 async def due(database: Database, source_id: int, limit: int) -> dict[Place, list[int]]:
@@ -75,43 +92,50 @@ async def give_up(database: Database, decision_ids: Sequence[int], reason: str) 
 async def undo(connection: Connection, copies: Sequence[Copy], facts: Facts) -> Undones:
     """Undo the decisions on those of these copies that are to be decided again, and let the facts know nothing of them.
 
-    To be called where the keys of the copies are locked. A place that holds another message by now keeps its decision.
+    To be called where the keys of the copies are locked. A place that holds another message by now keeps its decision,
+    and so does a letter on which somebody else has ruled: then its copies count as decided before.
     """
     rows = await connection.fetch(
         """
-        WITH undone AS (
-            DELETE FROM router.decision AS d
-            USING router.decide_again AS a,
-                unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[]) AS w (source_id, validity, place, key)
-            WHERE d.source_id = w.source_id AND d.validity = w.validity AND d.place = w.place
-                AND a.decision_id = d.id AND d.email_id IS NULL
-                AND (d.key = w.key) IS NOT FALSE  -- null: it was not read then, or cannot be now
-            RETURNING d.source_id, d.validity, d.place, d.owner_id, d.key, d.disposition, d.settled_at, a.reason
-        ), counted AS (
-            UPDATE router.source_count AS c
-            SET ignored = c.ignored - u.ignored, held = c.held - u.held, dead = c.dead - u.dead
-            FROM (
-                SELECT source_id, count(*) FILTER (WHERE disposition = 'ignored') AS ignored,
-                    count(*) FILTER (WHERE disposition = 'held') AS held,
-                    count(*) FILTER (WHERE disposition = 'dead') AS dead
-                FROM undone GROUP BY source_id
-            ) AS u
-            WHERE c.source_id = u.source_id
+        WITH w AS (
+            SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[])
+                AS w (source_id, validity, place, outer_place, key, letter_id)
+        ), wanted AS (
+            SELECT d.id, d.disposition
+            FROM w JOIN router.decision AS d USING (source_id, validity, place)
+            JOIN router.decide_again AS a ON a.decision_id = d.id
+            WHERE d.email_id IS NULL AND (d.key = w.key) IS NOT FALSE  -- null: it was not read then, or cannot be now
+            UNION
+            SELECT d.id, d.disposition
+            FROM w JOIN router.decision AS d ON d.id = w.letter_id
+            WHERE d.disposition IN ('held', 'dead') AND (d.key = w.key) IS NOT FALSE
+                AND (d.source_id, d.validity) = (w.source_id, w.validity) AND d.place IN (w.place, w.outer_place)
+        ), undone AS (
+            DELETE FROM router.decision AS d USING wanted
+            WHERE d.id = wanted.id AND d.disposition = wanted.disposition  -- still, if it was locked
+            RETURNING d.*
         )
-        SELECT * FROM undone
+        SELECT u.*, a.reason, k.expires_at, u.outer_place IS NOT NULL AND EXISTS (
+            SELECT FROM router.decision AS other
+            WHERE other.source_id = u.source_id AND other.validity = u.validity AND other.outer_place = u.outer_place
+                AND other.disposition IN ('held', 'dead') AND other.id NOT IN (SELECT id FROM undone)
+        ) AS others_wait
+        FROM undone AS u
+        LEFT JOIN router.decide_again AS a ON a.decision_id = u.id
+        LEFT JOIN router.kept_content AS k ON k.decision_id = u.id AND k.expires_at > now()
         """,
         [copy.source_id for copy in copies],
         [copy.place.validity for copy in copies],
         [copy.place.id for copy in copies],
+        [copy.outer_place.id for copy in copies],
         [copy.key if copy.judged else None for copy in copies],
+        [copy.ruling.decision_id if copy.ruling else None for copy in copies],
     )
-    undone = {
-        (row["source_id"], Place(row["validity"], row["place"])): Undone(
-            row["reason"], row["owner_id"], row["key"], row["settled_at"]
-        )
-        for row in rows
-    }
+    undone = Undones(((row["source_id"], Place(row["validity"], row["place"])), _undone(row)) for row in rows)
     facts.decided.places -= undone.keys()
+    facts.decided.places |= {
+        (copy.source_id, copy.place) for copy in copies if copy.ruling and undone.former(copy) is None
+    }
     for one in undone.values():
         # Elsewhere in the mailbox the same message was ignored only because it was here.
         if one.owner_id and one.key and facts.decided.not_promoted.get((one.owner_id, one.key)) is Disposition.IGNORED:
@@ -119,11 +143,24 @@ async def undo(connection: Connection, copies: Sequence[Copy], facts: Facts) -> 
     return undone
 
 
+def _undone(row: Record) -> Undone:
+    return Undone(
+        row["id"],
+        Disposition(row["disposition"]),
+        row["reason"],
+        row["owner_id"],
+        row["key"],
+        row["settled_at"],
+        row["expires_at"],
+        row["others_wait"],
+    )
+
+
 def with_reasons(copies: Sequence[Copy], decisions: Sequence[Decision], undone: Undones) -> list[Decision]:
     """Say in each decision that was made again why it was."""
     return [
         replace(decision, reasons=(former.reason, *decision.reasons))
-        if (former := undone.get((copy.source_id, copy.place)))
+        if (former := undone.former(copy)) and former.reason
         else decision
         for copy, decision in zip(copies, decisions, strict=True)
     ]

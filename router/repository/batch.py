@@ -15,8 +15,8 @@ class Batch:
     `lease` is None for a listener, which has no cursor. `settles`: the dispositions of copies that are still to be
     settled on the mail server; `destroys`: that takes them away, so only a copy that says the same as its email is.
     `keeps`: the content may exist nowhere else, so it is kept of a copy that is held, dead, or a duplicate that says
-    something else. `again`: copies for which `router.decide_again` asks are decided again; all others keep the decision
-    they have.
+    something else. `again`: copies for which `router.decide_again` or a person's ruling asks are decided again; all
+    others keep the decision they have.
     """
 
     copies: Sequence[Copy]
@@ -32,10 +32,12 @@ class Batch:
         return decision.disposition in self.settles and (not self.destroys or decision.says == "the same")
 
     def keeps_content(self, copy: Copy, decision: Decision) -> bool:
-        """Whether the content of a copy that this became of is kept."""
+        """Whether the content of a copy is kept: it may exist nowhere else, and a person may want to see it."""
+        if not copy.content or (decision.rule is not Rule.ALL and not self.keeps):
+            return False
         if decision.disposition in (Disposition.HELD, Disposition.DEAD):
-            return bool(copy.content) and (self.keeps or decision.rule is Rule.ALL)
-        return bool(copy.content) and self.keeps and decision.says == "something else"
+            return decision.rule is not Rule.NONE
+        return self.keeps and decision.says == "something else"
 
 
 Decided = tuple[Copy, Decision]

@@ -40,10 +40,12 @@ class Database:
     process that began it hangs, or its machine died without a word.
     """
 
-    def __init__(self, dsn: str, connections: int = 8, patience: float = 10.0) -> None:
+    def __init__(self, dsn: str, connections: int = 8, patience: float = 10.0, keep_bytes: int = 30) -> None:
+        """`keep_bytes` is for how many days the bytes of dead and held mail are kept."""
         self._server = Server(dsn)
         self._patience = patience
         self._connections = connections
+        self._keep_bytes = keep_bytes
 
     async def connect(self, name: str, *, within: float) -> "asyncpg.Connection[asyncpg.Record]":
         """Open a connection apart from the pool, for what must not wait until others have done; the caller ends it.
@@ -68,6 +70,7 @@ class Database:
                     "application_name": "email-router",
                     "jit": "off",
                     "email_router.knows_ids": "yes",  # for the trigger crm.know_message_id
+                    "email_router.keep_bytes": f"{self._keep_bytes} days",
                     "lock_timeout": f"{_LOCKED_FOR * 1000:.0f}ms",
                     "idle_in_transaction_session_timeout": f"{self._patience * 1000:.0f}ms",
                     **KEEPALIVE,

@@ -74,10 +74,13 @@ def _is_gone(error: asyncpg.InterfaceError) -> bool:
 def words_of(error: Exception) -> str:
     """Say what is wrong in the server's own words, or the system's; without the address, which is said beside it.
 
-    Without PostgreSQL's DETAIL, too: it quotes rows, and rows are private mail. asyncpg quotes a value that it refuses.
+    Without PostgreSQL's DETAIL, too: it quotes rows, and rows are private mail. asyncpg quotes a value that it refuses,
+    and so does PostgreSQL in class 22.
     """
     if isinstance(error, asyncpg.PostgresError):
         message = getattr(error, "message", None) or str(error).partition(":")[0]
+        if (error.sqlstate or "").startswith("22"):
+            message = _without_quotes(message)
         words = f"{message} (SQLSTATE {error.sqlstate})"
         cause = _CAUSES.get(error.sqlstate or "")
         return f"{cause}: {words}" if cause else words
@@ -88,3 +91,9 @@ def words_of(error: Exception) -> str:
     if isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error):
         return "the connection was lost"  # asyncpg names its own methods
     return str(error) or type(error).__name__
+
+
+def _without_quotes(message: str) -> str:
+    """Leave out all from the first quotation mark to the last: a value can have such marks in it."""
+    before, mark, rest = message.partition('"')
+    return f'{before}"…"{rest.rpartition(chr(34))[2]}' if mark else message

@@ -84,7 +84,7 @@ async def _promote(
 ) -> list[Decision]:
     decisions: list[Decision] = []
     new: list[Decided] = []
-    undone: Undones = {}
+    undone = Undones()
     if batch.copies:
         facts = await read_facts(connection, batch.copies)
         if batch.again:

@@ -53,20 +53,34 @@ class Writes(_Parts):
     """
 
     def insert(
-        self, name: str, table: str, columns: Mapping[str, str], records: Sequence[Sequence[object]], end: str = ""
+        self,
+        name: str,
+        table: str,
+        columns: Mapping[str, str],
+        records: Sequence[Sequence[object]],
+        end: str = "",
+        *,
+        numbers: str | None = None,
     ) -> None:
-        """Add an INSERT of many rows; `columns` are names with SQL types, `end` a RETURNING or an ON CONFLICT."""
+        """Add an INSERT of many rows; `columns` are names with SQL types, `end` a RETURNING or an ON CONFLICT.
+
+        `numbers` is the sequence of an identity column `id`, where some of the records have their ids already.
+        """
         of_columns = list(zip(*records, strict=True)) if records else [()] * len(columns)
         unnested, selected = [], []
         for number, (column, kind) in enumerate(columns.items(), 1):
             # PostgreSQL has no arrays of arrays of different lengths, so those cross as JSON.
             is_array = kind.endswith("[]")
             unnested.append(f"${number}::{'json' if is_array else kind}[]")
-            selected.append(f"ARRAY(SELECT json_array_elements_text(w.{column}))" if is_array else f"w.{column}")
+            if numbers and column == "id":
+                selected.append(f"coalesce(w.id, nextval('{numbers}'))")
+            else:
+                selected.append(f"ARRAY(SELECT json_array_elements_text(w.{column}))" if is_array else f"w.{column}")
         names = ", ".join(columns)
         self.add(
             name,
-            f"INSERT INTO {table} ({names}) SELECT {', '.join(selected)} "  # noqa: S608  all of it is ours
+            f"INSERT INTO {table} ({names}) {'OVERRIDING SYSTEM VALUE' if numbers else ''} "  # noqa: S608  all ours
+            f"SELECT {', '.join(selected)} "
             f"FROM unnest({', '.join(unnested)}) AS w ({names}) {end}",
             *(
                 [json.dumps(value) for value in values] if kind.endswith("[]") else list(values)

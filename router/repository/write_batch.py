@@ -1,8 +1,9 @@
 """Write all that became of a batch, in one statement: each table, and the cursor, is one part of it."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 from router.model import OTHER_COPY, Copy, Disposition, message_id_hash
@@ -17,7 +18,6 @@ from router.repository.waiting import write_waiting
 from transports.base import Cursor
 
 _OVERTAKEN = "another copy made it the CRM's since"
-_KEEP_CONTENT = timedelta(days=30)
 
 Kept = tuple[Copy, bytes]
 
@@ -35,10 +35,10 @@ async def write_batch(
         _write_decisions(writes, new, batch, undone)
         _write_flags(writes, new)
         write_waiting(writes, new)
-        _write_kept(writes, kept)
+        _write_kept(writes, kept, undone)
         _write_receipts(writes, new)
         _write_events(writes, new)
-        _write_counts(writes, new)
+        _write_counts(writes, new, undone)
     if batch.lease is not None:
         _advance(writes, batch.lease, batch.cursor)
         if not await writes.run(connection, "id FROM held"):
@@ -144,10 +144,16 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
     now = datetime.now(UTC)
 
     def settled_at(copy: Copy) -> datetime | None:
-        former = undone.get((copy.source_id, copy.place))
-        if former and copy.forward:
+        former = undone.former(copy)
+        if former and copy.forward and not copy.ruling:
             return former.settled_at  # for its outer place it was decided first
-        return now if copy.outer_place in staying else None
+        others_wait = former is not None and former.others_wait
+        return now if others_wait or copy.outer_place in staying else None
+
+    def id_of(copy: Copy) -> int | None:
+        """A letter that is ruled on keeps its number."""
+        former = undone.get((copy.source_id, copy.place))
+        return former.id if former and copy.ruling else None
 
     writes.insert(
         "decisions",
@@ -157,6 +163,7 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
             "email_id": "uuid", "disposition": "text", "rule": "text", "reasons": "text[]",
             "received_at": "timestamptz", "settled_at": "timestamptz", "outer_place": "text", "forward": "jsonb",
             "content": "bytea",
+            "id": "bigint",
         },
         [
             (
@@ -164,12 +171,14 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
                 decision.email_id, decision.disposition, decision.rule, decision.reasons, copy.received_at,
                 settled_at(copy), copy.forward.place.id if copy.forward else None,
                 # The outer envelope, like all that tells of a mail, is not kept of what the rule ignores.
-                as_envelope(copy.forward) if decision.email_id else None,
+                as_envelope(copy.forward) if decision.email_id or batch.keeps_content(copy, decision) else None,
                 (copy.likeness.content or None) if copy.judged else None,
+                id_of(copy),
             )
             for copy, decision in new
         ],
         "RETURNING id, source_id, validity, place, owner_id, email_id, received_at, forward",
+        numbers="router.decision_id_seq",
     )  # fmt: skip
     promoted = [(copy.key, decision.email_id, copy.likeness.content) for copy, decision in _promoted(new)]
     writes.add(
@@ -211,22 +220,27 @@ def _promoted(new: Sequence[Decided]) -> Sequence[Decided]:
     return [(copy, decision) for copy, decision in new if decision.disposition is Disposition.PROMOTED]
 
 
-def _write_kept(writes: Writes, kept: Sequence[Kept]) -> None:
+def _write_kept(writes: Writes, kept: Sequence[Kept], undone: Undones) -> None:
     if not kept:
         return
     writes.add(
         "kept",
         """
-        INSERT INTO router.kept_content (decision_id, content, expires_at)
-        SELECT d.id, w.content, now() + $5
-        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[]) AS w (source_id, validity, place, content)
+        INSERT INTO router.kept_content (decision_id, content, recipients, sent, expires_at)
+        SELECT d.id, w.content, ARRAY(SELECT json_array_elements_text(w.recipients)), w.sent,
+            -- What is dead again expires no later for that.
+            coalesce(w.expires_at, now() + current_setting('email_router.keep_bytes')::interval)
+        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[], $5::json[], $6::boolean[], $7::timestamptz[])
+            AS w (source_id, validity, place, content, recipients, sent, expires_at)
         JOIN decisions AS d USING (source_id, validity, place)
         """,
         [copy.source_id for copy, _ in kept],
         [copy.place.validity for copy, _ in kept],
         [copy.place.id for copy, _ in kept],
         [content for _, content in kept],
-        _KEEP_CONTENT,
+        [json.dumps(copy.recipients) for copy, _ in kept],
+        [copy.sent for copy, _ in kept],
+        [former.expires_at if (former := undone.former(copy)) else None for copy, _ in kept],
     )
 
 
@@ -276,9 +290,11 @@ def _write_events(writes: Writes, new: Sequence[Decided]) -> None:
     )
 
 
-def _write_counts(writes: Writes, new: Sequence[Decided]) -> None:
+def _write_counts(writes: Writes, new: Sequence[Decided], undone: Undones) -> None:
     """Count dispositions by source, in sorted order, so that batches which overtake each other's cause no deadlock."""
     counts: dict[int, Counter[Disposition]] = {}
+    for (source_id, _), former in undone.items():
+        counts.setdefault(source_id, Counter())[former.disposition] -= 1
     for copy, decision in new:
         counts.setdefault(copy.source_id, Counter())[decision.disposition] += 1
     writes.add(

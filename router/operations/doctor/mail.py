@@ -124,8 +124,11 @@ async def waiting(patient: Patient) -> AsyncIterator[Finding]:
         words = f"{count(failed.count, 'email')} failed within the last day for {words_of_code(failed.code)} ({ids})"
         yield Finding("", "warning", words, "crm.email.status_reason and crm.delivery tell each one's reason")
     for disposition, cure in (
-        (Disposition.HELD, "their reasons stand in router.decision; a person has to look at them"),
-        (Disposition.DEAD, "they could not be read or stored; their reasons stand in router.decision"),
+        (Disposition.HELD, "email-router held list tells why, and held release or held drop what becomes of them"),
+        (
+            Disposition.DEAD,
+            "they could not be read or stored: email-router dead-letters list tells why, and replay tries again",
+        ),
     ):
         number = sum(one.dispositions[disposition] for one in status.sources)
         if number:

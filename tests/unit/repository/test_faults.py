@@ -35,6 +35,15 @@ def test_an_error_of_the_server_has_its_words_and_no_detail(state: str, kind: ty
     assert str(caught.value) == words
 
 
+def test_a_value_that_postgresql_refuses_is_not_repeated() -> None:
+    fields = {"S": "ERROR", "C": "22P02", "M": 'invalid input syntax for type integer: "Ann said "no" today"'}
+    with (
+        pytest.raises(ContentRefused, match=r'^invalid input syntax for type integer: "…" \(SQLSTATE 22P02\)$'),
+        translated(),
+    ):
+        raise asyncpg.PostgresError.new(fields)
+
+
 def test_a_value_that_asyncpg_refuses_is_not_repeated() -> None:
     refused = asyncpg.DataError("invalid input for query argument $1: 'ann@example.com' (an integer is required)")
     with (
