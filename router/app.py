@@ -32,6 +32,7 @@ from router.repository.connect import accepts_sessions
 from router.repository.database import Database
 from router.repository.heartbeat import Heartbeat
 from router.repository.migrate import migrate
+from router.repository.retention import Retention
 from router.repository.schema import check_schema
 from router.settings import Settings
 from router.supervise import Job, Supervisor
@@ -70,10 +71,14 @@ async def dsn_of(settings: Settings, *, create: bool = False) -> AsyncIterator[s
         yield server.dsn
 
 
+def _opened(dsn: str, settings: Settings) -> Database:
+    return Database(dsn, patience=settings.lease, keep_bytes=settings.keep_bytes)
+
+
 @asynccontextmanager
 async def database_of(settings: Settings) -> AsyncIterator[Database]:
     """The database as it is; MigrationError, with what is to be done, where its schema is not this program's."""
-    async with dsn_of(settings) as dsn, Database(dsn, patience=settings.lease) as database:
+    async with dsn_of(settings) as dsn, _opened(dsn, settings) as database:
         await check_schema(database)
         yield database
 
@@ -91,7 +96,7 @@ async def migrated_database_of(settings: Settings) -> AsyncIterator[Database]:
     )
     async with dsn_of(settings, create=True) as dsn:
         await patient(migrate, dsn)
-        async with Database(dsn, patience=settings.lease) as database:
+        async with _opened(dsn, settings) as database:
             yield database
 
 
@@ -134,8 +139,28 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
         parsers = await stack.enter_async_context(parsers_of(settings))
         watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None
         lease = timedelta(seconds=settings.lease)
-        budget = Budget(settings.memory << 20)
-        await serve(database, parsers, store, lease, stop, readiness=readiness, watch=watch, budget=budget)
+        budget, retention = Budget(settings.memory << 20), retention_of(settings)
+        await serve(
+            database,
+            parsers,
+            store,
+            lease,
+            stop,
+            readiness=readiness,
+            watch=watch,
+            budget=budget,
+            retention=retention,
+        )
+
+
+def retention_of(settings: Settings) -> Retention:
+    """For how long the settings keep what grows."""
+    return Retention(
+        decisions=timedelta(days=settings.keep_decisions),
+        hashes=timedelta(days=settings.keep_hashes),
+        events=timedelta(days=settings.keep_events),
+        attempts=timedelta(days=settings.keep_attempts),
+    )
 
 
 def parsers_of(settings: Settings) -> Workers:
@@ -153,12 +178,15 @@ async def serve(
     readiness: Readiness | None = None,
     watch: Watch | None = None,
     budget: Budget | None = None,
+    retention: Retention | None = None,
 ) -> None:
     """Do all the work of one router process until told to stop; `lease` is how long it counts as alive unheard.
 
     `watch` looks after the disk of the database, where it is ours. `budget` is for incoming messages in memory.
     """
-    router = Router(database, parsers, store, lease, readiness or Readiness(), watch, budget or Budget())
+    router = Router(
+        database, parsers, store, lease, readiness or Readiness(), watch, budget or Budget(), retention or Retention()
+    )
     await router.start()
     try:
         await stop.wait()
@@ -178,6 +206,7 @@ class Router:
         readiness: Readiness,
         watch: Watch | None,
         budget: Budget,
+        retention: Retention,
     ) -> None:
         self._database = database
         self._parsers = parsers
@@ -186,6 +215,7 @@ class Router:
         self._readiness = readiness
         self._watch = watch
         self._budget = budget
+        self._retention = retention
         self._process_id = uuid4()
         self._jobs: Supervisor[str] = Supervisor()
         self._heartbeat: Supervisor[str] = Supervisor()
@@ -221,7 +251,7 @@ class Router:
         return {
             "mailboxes": self._job("mailboxes", self._mailboxes.run),
             "sender": self._job("sender", self._send),
-            "upkeep": self._job("upkeep", partial(keep_up, self._database)),
+            "upkeep": self._job("upkeep", partial(keep_up, self._database, self._retention)),
             "metrics": self._job("metrics", partial(sample_queue, self._database)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
             "presence": self._job("presence", self._presence.tell),

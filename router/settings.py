@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from router.errors import SettingsError
@@ -134,6 +134,30 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds that reading one message may take; one that takes longer is a dead letter.",
     )
+    keep_decisions: int = Field(
+        default=730,
+        ge=30,
+        le=36500,
+        description="Days for which the router knows what became of each copy of a message, and why.",
+    )
+    keep_hashes: int = Field(
+        default=3650,
+        ge=30,
+        le=36500,
+        description="Days for which an email that the CRM erased does not come back with another copy of it. At least "
+        "those of `EMAIL_ROUTER_KEEP_DECISIONS`.",
+    )
+    keep_bytes: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        description="Days for which the bytes of dead and held mail are kept, where they are; a change holds for what "
+        "comes from then on.",
+    )
+    keep_events: int = Field(default=365, ge=7, le=36500, description="Days for which `crm.event` tells what happened.")
+    keep_attempts: int = Field(
+        default=730, ge=7, le=36500, description="Days for which each attempt to send an email is known."
+    )
     console: str = Field(
         default="127.0.0.1:8025",
         description="Address and port at which it answers HTTP: `/healthz`, `/readyz`, `/metrics`; `[::1]:8025` for "
@@ -154,6 +178,13 @@ class Settings(BaseSettings):
         # The value is not repeated: it has a password in it, perhaps just where the mistake is.
         if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("it has to begin with postgresql://")
+        return value
+
+    @field_validator("keep_hashes")
+    @classmethod
+    def _outlives_decisions(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("keep_decisions", 0):
+            raise ValueError("it has to be at least EMAIL_ROUTER_KEEP_DECISIONS")
         return value
 
     @field_validator("console")

@@ -9,8 +9,12 @@ import structlog
 from router.errors import DatabaseError
 from router.repository import upkeep, waiting
 from router.repository.database import Database
+from router.repository.retention import WALKS, Retention, forget_bytes, take_piece
 
 _log = structlog.get_logger(__name__)
+
+BYTES: Final = "bytes"
+"""What is pruned by a time of its own: the bytes of dead and held mail."""
 
 EVERY: Final = 5.0
 """Seconds between two rounds."""
@@ -23,8 +27,10 @@ _WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
     (waiting.prune, waiting.PIECE),
 )
 
+_PIECES: Final = 20  # of one walk in a round: a backlog is pruned over hours, and nothing waits for it
 
-async def keep_up(database: Database) -> None:
+
+async def keep_up(database: Database, retention: Retention) -> None:
     """Do what the database needs, a small piece at a time, until canceled; what fails stops no other, and waits."""
     while True:
         for do, left in _WORK:
@@ -33,4 +39,22 @@ async def keep_up(database: Database) -> None:
                     pass
             except DatabaseError as error:
                 _log.debug("the database's upkeep waits", reason=str(error))
+        for what in (*WALKS, BYTES):
+            await prune(database, what, retention)
         await asyncio.sleep(EVERY)
+
+
+async def prune(database: Database, what: str, retention: Retention) -> int:
+    """Prune some pieces of what is due; return how many rows that were. One that cannot be now stops no other."""
+    deleted = 0
+    try:
+        for _ in range(_PIECES):
+            piece = await (forget_bytes(database) if what == BYTES else take_piece(database, what, retention))
+            deleted += piece.deleted
+            if not piece.more:
+                break
+    except DatabaseError as error:
+        _log.debug("pruning waits", what=what, reason=str(error))
+    if deleted:
+        _log.info("pruned", what=what, rows=deleted)
+    return deleted

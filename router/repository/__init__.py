@@ -28,6 +28,7 @@ The process:
     processes    the processes that share the database, what each of them serves, and what is wrong with their parts
     heartbeat    that this process lives, said over a connection of its own
     upkeep       what the database needs from time to time
+    retention    what grows, pruned in small pieces
     migrate      the schema, brought to the version of this program
     schema       which migrations there are, and which the database has had
 

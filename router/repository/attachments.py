@@ -23,7 +23,11 @@ Attached = Mapping[UUID, Sequence[Packed]]
 async def missing_contents(connection: Connection, attached: Attached) -> list[Packed]:
     """Return those whose content is not stored yet, each content once; the others need not be sent again."""
     contents = {packed.sha256: packed for of_email in attached.values() for packed in of_email}
-    rows = await connection.fetch("SELECT sha256 FROM crm.blob WHERE sha256 = ANY($1::bytea[])", list(contents))
+    rows = await connection.fetch(
+        # Locked, so that no clean-up deletes it before the attachment is there; sorted, so that nobody deadlocks.
+        "SELECT sha256 FROM crm.blob WHERE sha256 = ANY($1::bytea[]) ORDER BY sha256 FOR KEY SHARE",
+        list(contents),
+    )
     return [contents[digest] for digest in sorted(contents.keys() - {row["sha256"] for row in rows})]
 
 

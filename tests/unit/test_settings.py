@@ -102,6 +102,14 @@ def test_a_console_elsewhere_is_a_mistake_in_clear_words(environment: pytest.Mon
     )
 
 
+def test_hashes_are_kept_as_long_as_decisions(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("EMAIL_ROUTER_KEEP_DECISIONS", "400")
+    environment.setenv("EMAIL_ROUTER_KEEP_HASHES", "399")
+    with pytest.raises(SettingsError) as caught:
+        Settings.read()
+    assert caught.value.mistakes == ("EMAIL_ROUTER_KEEP_HASHES: it has to be at least EMAIL_ROUTER_KEEP_DECISIONS",)
+
+
 def test_an_empty_variable_is_as_if_it_were_not_there(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("EMAIL_ROUTER_DATABASE_URL", "")
     environment.setenv("EMAIL_ROUTER_LEASE", "")
