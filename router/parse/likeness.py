@@ -6,8 +6,9 @@ way: the sender, a tag in the subject, a footer, blanks, the HTML, and attached 
 """
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from router.model import Likeness, Message
 
@@ -17,36 +18,24 @@ _RULE = "_" * 10
 _LENGTH = 16
 
 
-def likeness_of(message: Message) -> Likeness:
-    """Work both out (16 bytes each)."""
-    attachments = [(one, hashlib.sha256(one.content).hexdigest()) for one in message.attachments]
-    return Likeness(
-        _digest(
-            [
-                message.sender or "", message.subject, message.text or "", message.html or "",
-                *(f"{one.media_type} {digest}" for one, digest in attachments),
-            ]
-        ),
-        _digest(
-            [
-                *_words(_TAG.sub("", message.subject)), "",
-                *_words(_without_footer(message.text)), "",
-                *(digest for one, digest in attachments if one.media_type != "text/plain"),
-            ]
-        ),
-    )  # fmt: skip
+def likeness_of(message: Message, attached: Sequence[bytes]) -> Likeness:
+    """Work both out (16 bytes each); `attached` are the SHA-256 of the message's attachments."""
+    attachments = [(one.media_type, digest.hex()) for one, digest in zip(message.attachments, attached, strict=True)]
+    content = [message.sender, message.subject, message.text, message.html, attachments]
+    gist = [
+        _words(_TAG.sub("", message.subject)),
+        _words(_without_footer(message.text)),
+        [digest for media_type, digest in attachments if media_type != "text/plain"],
+    ]
+    return Likeness(_digest(content), _digest(gist))
 
 
-def _digest(parts: Iterable[str]) -> bytes:
-    digest = hashlib.sha256()
-    for part in parts:
-        raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8) + raw)
-    return digest.digest()[:_LENGTH]
+def _digest(parts: object) -> bytes:
+    return hashlib.sha256(json.dumps(parts).encode()).digest()[:_LENGTH]
 
 
-def _words(text: str) -> Iterable[str]:
-    return (match[0].casefold() for match in _WORD.finditer(text))
+def _words(text: str) -> Sequence[str]:
+    return _WORD.findall(text.casefold())
 
 
 def _without_footer(text: str | None) -> str:

@@ -17,13 +17,14 @@ _SAMPLE = 4_096  # bytes
 
 def reading_of(message: Message, classification: Classification) -> Reading:
     """Make the `Reading` of a message: find marks, hash and pack attachments."""
+    attachments = tuple(_packed(attachment) for attachment in message.attachments)
     return Reading(
         replace(message, attachments=()),
         classification,
         message.key,
         find_marks(message.text or "", forwarded=is_forward(message)),
-        tuple(_packed(attachment) for attachment in message.attachments),
-        likeness_of(message),
+        attachments,
+        likeness_of(message, [one.sha256 for one in attachments]),
     )
 
 

@@ -30,11 +30,12 @@ async def fetch_isolating(
         await _reconnect(session, folder)
         doubtful = list(group)
     for one in doubtful:
-        copies |= await _fetch_alone(session, folder, one, part)
+        copies |= await _fetch_alone(session, folder, one, part, tries=1 if len(group) == 1 else 2)
     return copies
 
 
-async def _fetch_alone(session: ImapSession, folder: str, one: Listed, part: Part) -> dict[int, Received]:
+async def _fetch_alone(session: ImapSession, folder: str, one: Listed, part: Part, tries: int) -> dict[int, Received]:
+    """Fetch one message; what costs the connection is asked for `tries` times, since a connection may end by chance."""
     message = (session.account, folder, one.place.validity, one.place.id)
     uid, silent = uid_of(one.place), False
     try:
@@ -46,6 +47,8 @@ async def _fetch_alone(session: ImapSession, folder: str, one: Listed, part: Par
     except Unreachable as lost:
         answer, words, silent = None, str(lost), session.connection.silent
         await _reconnect(session, folder)
+        if tries > 1:
+            return await _fetch_alone(session, folder, one, part, tries - 1)
     given_up = patience.is_over(*message)
     if answer is not None and answer.passing and answer.code != "SERVERBUG" and not given_up:
         raise answer.refusal(f"{session.connection.peer} refuses FETCH")
