@@ -375,7 +375,7 @@ def dead_letters_list(
 
 @dead_letters.command("show")
 def dead_letters_show(number: Number, raw: Raw = False, as_json: Json = False) -> None:
-    """Show one dead letter and, where its bytes are kept, what is read in them."""
+    """Show one dead letter and, where its bytes are kept, what it says."""
     from router.commands import letters as commands
 
     commands.show("dead", number, raw=raw, as_json=as_json)
@@ -412,7 +412,7 @@ def dead_letters_drop(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Ignore dead letters for good, and delete the bytes that were kept of them."""
+    """Ignore dead letters for good, and delete their bytes."""
     from router.commands import letters as commands
 
     commands.rule("dead", "drop", numbers or (), everything, of_profile, owner, before, by, as_json=as_json)
@@ -434,7 +434,7 @@ def held_list(
 
 @held.command("show")
 def held_show(number: Number, raw: Raw = False, as_json: Json = False) -> None:
-    """Show one held mail and, where its bytes are kept, what is read in them."""
+    """Show one held mail and, where its bytes are kept, what it says."""
     from router.commands import letters as commands
 
     commands.show("held", number, raw=raw, as_json=as_json)
@@ -470,7 +470,7 @@ def held_drop(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Ignore held mail for good, and delete the bytes that were kept of it."""
+    """Ignore held mail for good, and delete its bytes."""
     from router.commands import letters as commands
 
     commands.rule("held", "drop", numbers or (), everything, of_profile, owner, before, by, as_json=as_json)

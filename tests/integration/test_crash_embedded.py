@@ -20,7 +20,10 @@ from tests.support.traffic import CONNECTIONS, Capture, Post, check_received, in
 
 @pytest.fixture
 def data() -> Iterator[Path]:
-    """A data folder that PostgreSQL's user can enter, with a path short enough for a socket."""
+    """A data folder that PostgreSQL's user can enter, with a path short enough for a socket.
+
+    A test asks for it before its routers: so it is removed only when they have ended.
+    """
     folder = Path(tempfile.mkdtemp(prefix="er-"))
     folder.chmod(0o755)
     yield folder
@@ -41,7 +44,7 @@ async def connected(data: Path) -> AsyncIterator[Crm]:
 
 
 async def test_killed_with_its_own_database_it_goes_on(
-    new_router: NewRouter, data: Path, dovecot: Dovecot, capture: Capture, new_mailbox: Callable[[str], str]
+    data: Path, new_router: NewRouter, dovecot: Dovecot, capture: Capture, new_mailbox: Callable[[str], str]
 ) -> None:
     mailboxes = [new_mailbox("ulla"), new_mailbox("otto")]
     post = Post(dovecot, mailboxes, Random(1))
