@@ -58,6 +58,8 @@ _BETWEEN_DASHES = re.compile(r"[\s>*]*+-{3,}+[^:\n]{1,150}+: ?-{3,}+\s*+$")
 _NOTES = re.compile(  # Ann Smith ---21.11.2026 10:15:32---Dear Bob, …
     r"[^\n-]{1,100}+-{3,}+\d{1,4}[./-]\d{1,2}[./-]\d{2,4} \d{1,2}[:.]\d\d(?:[:.]\d\d)?(?: [ap]m)?-{3,}"
 )
+# What every line has on which something may begin. Most lines of a text have none of it, and need no further look.
+_MAY_BEGIN = re.compile(rf"[\d:\uff1a<>|在於于]|--|__|gmt|^[\s*\-]*(?:{WEEKDAY})")
 _QUOTED = re.compile(r"\s{0,3}(?:>|\|(?= |$)|[A-Z][a-z]{0,15}>(?: |$))")
 
 
@@ -72,7 +74,7 @@ def find_marks(text: str, *, forwarded: bool = False) -> tuple[Mark, ...]:
     kinds: list[Kind | None] = [None] * len(lines)
     number = 0
     while number < len(lines):
-        number = _mark(lines, quoted, kinds, number)
+        number = _mark(lines, quoted, kinds, number) if _MAY_BEGIN.search(lines[number]) else number + 1
     _mark_signatures(lines, kinds)
     marks = _ranges(written, kinds)
     if forwarded and marks and marks[-1].kind == "quote" and not text[marks[-1].end : LONGEST].strip():
