@@ -251,7 +251,7 @@ class Router:
         return {
             "mailboxes": self._job("mailboxes", self._mailboxes.run),
             "sender": self._job("sender", self._send),
-            "upkeep": self._job("upkeep", partial(keep_up, self._database, self._retention)),
+            "upkeep": self._upkeep(),
             "metrics": self._job("metrics", partial(sample_queue, self._database)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
             "presence": self._job("presence", self._presence.tell),
@@ -271,6 +271,11 @@ class Router:
         note = partial(processes.note_fault, self._database, self._process_id, "disk")
         health = Health("the disk of the database fills up", note, _log)
         return Job(partial(watch, health), health)
+
+    def _upkeep(self) -> Job:
+        note = partial(processes.note_fault, self._database, self._process_id, "upkeep")
+        health = Health("the upkeep of the database fails, and is tried again", note, _log)
+        return Job(partial(keep_up, self._database, self._retention, health), health)
 
     def _job(self, name: str, run: Callable[[], Awaitable[None]], longest_pause: float = math.inf) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, name)

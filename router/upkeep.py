@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from router.errors import DatabaseError
+from router.health import Health
 from router.repository import upkeep, waiting
 from router.repository.database import Database
 from router.repository.retention import WALKS, Retention, forget_bytes, take_piece
@@ -19,6 +20,7 @@ BYTES: Final = "bytes"
 EVERY: Final = 5.0
 """Seconds between two rounds."""
 
+_LASTING: Final = 3  # rounds in a row; a lock of the CRM's, or a restart, is over by then
 
 # What is to be done, and what it returns as long as more of it may be left.
 _WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
@@ -30,22 +32,32 @@ _WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
 _PIECES: Final = 20  # of one walk in a round: a backlog is pruned over hours, and nothing waits for it
 
 
-async def keep_up(database: Database, retention: Retention) -> None:
-    """Do what the database needs, a small piece at a time, until canceled; what fails stops no other, and waits."""
+async def keep_up(database: Database, retention: Retention, health: Health) -> None:
+    """Do what the database needs, a small piece at a time, until canceled; what fails stops no other, and waits.
+
+    A fault that lasts is told by `health`: without this, answers stay unlinked, and tables grow without end.
+    """
+    failed = 0
     while True:
+        faults: set[str] = set()
         for do, left in _WORK:
             try:
                 while await do(database) == left:
                     pass
             except DatabaseError as error:
-                _log.debug("the database's upkeep waits", reason=str(error))
+                faults.add(str(error))
         for what in (*WALKS, BYTES):
-            await prune(database, what, retention)
+            await prune(database, what, retention, faults)
+        failed = failed + 1 if faults else 0
+        if not faults:
+            await health.works()
+        elif failed >= _LASTING:
+            await health.fails("; ".join(sorted(faults)), EVERY)
         await asyncio.sleep(EVERY)
 
 
-async def prune(database: Database, what: str, retention: Retention) -> int:
-    """Prune some pieces of what is due; return how many rows that were. One that cannot be now stops no other."""
+async def prune(database: Database, what: str, retention: Retention, faults: set[str]) -> int:
+    """Prune some pieces of what is due; return how many rows that were. Why it cannot go on is added to `faults`."""
     deleted = 0
     try:
         for _ in range(_PIECES):
@@ -54,7 +66,7 @@ async def prune(database: Database, what: str, retention: Retention) -> int:
             if not piece.more:
                 break
     except DatabaseError as error:
-        _log.debug("pruning waits", what=what, reason=str(error))
+        faults.add(str(error))
     if deleted:
         _log.info("pruned", what=what, rows=deleted)
     return deleted

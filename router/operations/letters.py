@@ -4,10 +4,11 @@ Thousands are done piece by piece, each piece in a transaction of its own. Who w
 no letter any more.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from router.errors import DatabaseAway, DatabaseError, UnknownName
@@ -187,7 +188,7 @@ async def _pages(
 
 def _pieces(page: Sequence[Letter]) -> Iterator[list[Letter]]:
     """Cut a page into pieces of one source, so that its server is asked once for many."""
-    source_id: Callable[[Letter], int] = lambda letter: letter.source.id  # noqa: E731
+    source_id = attrgetter("source.id")
     for _, of_source in groupby(sorted(page, key=source_id), source_id):
         letters = list(of_source)
         for start in range(0, len(letters), _PIECE):

@@ -5,13 +5,15 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+import structlog
 
 from router.decide import decide_batch
+from router.health import Health
 from router.incoming.promote import Promoter
 from router.model import Attachment, Disposition, Unreadable
 from router.repository import inbox, retention
@@ -315,18 +317,31 @@ async def test_who_works_with_a_row_is_not_waited_for(crm: Crm, database: str) -
         await other.close()
 
 
-async def test_the_job_prunes_all_of_it_and_one_that_cannot_be_stops_no_other(crm: Crm) -> None:
+async def test_the_job_prunes_all_of_it_and_one_that_cannot_be_stops_no_other_and_is_told(
+    crm: Crm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await _mailbox(crm)
     await crm.execute(f"UPDATE crm.event SET at = {OLD}")
     await crm.execute("ALTER TABLE router.decision RENAME TO elsewhere")
-    assert await prune(crm.database, "decisions", AGES) == 0
-    job = asyncio.create_task(keep_up(crm.database, AGES))
+    assert await prune(crm.database, "decisions", AGES, set()) == 0
+    monkeypatch.setattr("router.upkeep.EVERY", 0.05)
+    told: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def note(fault: str | None, _next_try: datetime | None) -> None:
+        told.put_nowait(fault)
+
+    health = Health("the upkeep fails", note, structlog.get_logger("test"))
+    job = asyncio.create_task(keep_up(crm.database, AGES, health))
     try:
         async with asyncio.timeout(20):
             while await crm.value("SELECT count(*) FROM crm.event") or await crm.value(
                 "SELECT count(*) FROM router.pruning WHERE begins_at <= now() AND what <> 'decisions'"
             ):
                 await asyncio.sleep(0.02)
+            assert "router.decision" in (await told.get() or "")
+            await crm.execute("ALTER TABLE router.elsewhere RENAME TO decision")
+            while await told.get() is not None:
+                pass
     finally:
         job.cancel()
         with suppress(asyncio.CancelledError):
@@ -337,7 +352,7 @@ async def test_every_query_is_bound_to_an_index(crm: Crm, recording: Recording) 
     await _mailbox(crm)
     recording.queries.clear()
     for what in (*WALKS, BYTES):
-        await prune(recording, what, AGES)
+        await prune(recording, what, AGES, set())
     assert len(recording.queries) >= 2 * len(WALKS)
     async with recording.connection() as connection, connection.transaction():
         await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
