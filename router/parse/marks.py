@@ -59,7 +59,8 @@ _NOTES = re.compile(  # Ann Smith ---21.11.2026 10:15:32---Dear Bob, …
     r"[^\n-]{1,100}+-{3,}+\d{1,4}[./-]\d{1,2}[./-]\d{2,4} \d{1,2}[:.]\d\d(?:[:.]\d\d)?(?: [ap]m)?-{3,}"
 )
 # What every line has on which something may begin. Most lines of a text have none of it, and need no further look.
-_MAY_BEGIN = re.compile(rf"[\d:\uff1a<>|在於于]|--|__|gmt|^[\s*\-]*(?:{WEEKDAY})")
+_SIGN = re.compile(r"[\d:\uff1a<>|在於于_\-]")
+_WEEKDAY = re.compile(rf"[\s*]*(?:{WEEKDAY})")
 _QUOTED = re.compile(r"\s{0,3}(?:>|\|(?= |$)|[A-Z][a-z]{0,15}>(?: |$))")
 
 
@@ -70,16 +71,20 @@ def find_marks(text: str, *, forwarded: bool = False) -> tuple[Mark, ...]:
     """
     written = text[:LONGEST].split("\n")
     lines = _lower(text)
-    quoted = [_QUOTED.match(line) is not None for line in written]
+    quoted = _quoted(written) if ">" in text or "|" in text else [False] * len(written)
     kinds: list[Kind | None] = [None] * len(lines)
     number = 0
     while number < len(lines):
-        number = _mark(lines, quoted, kinds, number) if _MAY_BEGIN.search(lines[number]) else number + 1
+        number = _mark(lines, quoted, kinds, number) if _may_begin(lines[number]) else number + 1
     _mark_signatures(lines, kinds)
     marks = _ranges(written, kinds)
     if forwarded and marks and marks[-1].kind == "quote" and not text[marks[-1].end : LONGEST].strip():
         marks[-1] = marks[-1]._replace(kind="forward")
     return tuple(marks)[:_MOST]
+
+
+def _quoted(written: Sequence[str]) -> list[bool]:
+    return [_QUOTED.match(line) is not None for line in written]
 
 
 def forwards(text: str) -> bool:
@@ -92,6 +97,10 @@ def forwards(text: str) -> bool:
 
 def _lower(text: str) -> list[str]:
     return text[:LONGEST].replace("İ", "i").lower().split("\n")  # in lower case İ would be two characters
+
+
+def _may_begin(line: str) -> bool:
+    return _SIGN.search(line) is not None or _WEEKDAY.match(line) is not None
 
 
 def _mark(lines: Sequence[str], quoted: Sequence[bool], kinds: list[Kind | None], number: int) -> int:
@@ -230,7 +239,8 @@ def _is_near_end(lines: Sequence[str], kinds: Sequence[Kind | None], number: int
 def _is_sent_from(line: str) -> bool:
     if len(line) > 250:
         return False
-    return bool((_SENT_FROM.match(line) and not _VERB.search(line)) or _SENT_FROM_END.search(line))
+    says_end = not line.isascii() and _SENT_FROM_END.search(line) is not None
+    return says_end or (_SENT_FROM.match(line) is not None and not _VERB.search(line))
 
 
 def _next_written(lines: Sequence[str], number: int) -> int:
