@@ -11,6 +11,7 @@ class Headers:
 
     def __init__(self, headers: tuple[tuple[str, bytes], ...]) -> None:
         self._values: dict[str, list[bytes]] = {}
+        self._parameters: dict[str, tuple[str, dict[str, str]]] = {}
         for name, value in headers:
             self._values.setdefault(name, []).append(value)
 
@@ -19,7 +20,9 @@ class Headers:
 
     def all(self, name: str) -> list[str]:
         """Give every value of a header, the topmost first, each on one line."""
-        return [clean_line(unfold(raw_text(value[:_LONGEST]))) for value in self._values.get(name, ())]
+        if name not in self._values:
+            return []
+        return [clean_line(unfold(raw_text(value[:_LONGEST]))) for value in self._values[name]]
 
     def first(self, name: str) -> str:
         """Give the topmost value of a header; empty if there is none."""
@@ -31,5 +34,7 @@ class Headers:
 
     def parameters(self, name: str) -> tuple[str, dict[str, str]]:
         """Read a header such as Content-Type: its value in lower case and its parameters."""
-        values = self._values.get(name)
-        return read_parameters(values[0]) if values else ("", {})
+        if name not in self._parameters:
+            values = self._values.get(name)
+            self._parameters[name] = read_parameters(values[0]) if values else ("", {})
+        return self._parameters[name]

@@ -16,6 +16,7 @@ _BY_RULE = ("resent-from", "resent-sender", "resent-to", "x-forwarded-for", "x-f
 _OF_EXCHANGE = "x-ms-exchange-inbox-rules-loop"
 _REDIRECTED = re.compile(r"forward|mirror|redirect", re.IGNORECASE)
 _NOBODY = frozenset({"", '""', "mailer-daemon", "#@[]"})  # the last one is qmail's
+_MACHINES = SHARED | MACHINES
 _HEADERS = ("x-amz-sns-message-id", "x-mlserver")  # Amazon SNS, fml
 
 
@@ -95,7 +96,7 @@ def is_machine(message: Message, headers: Headers) -> bool:
     """Whether the sender may be a mail system, by its address, its name, or what else only machines write."""
     mailbox, author = _mailbox(message.sender), next(iter(message.of("from")), None)
     return (
-        mailbox in SHARED | MACHINES
+        mailbox in _MACHINES
         or (author is not None and MACHINE_NAME.match(author.name) is not None)
         or any(name in headers for name in _HEADERS)
     )

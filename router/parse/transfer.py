@@ -51,9 +51,10 @@ def _unnamed_base64(body: memoryview) -> bytes | None:
 
     No person writes lines of one length without a space. A lone line must hold words.
     """
-    beginning = bytes(body[:_SAMPLE]).split()
-    if not beginning or len(body) > _LONGEST_UNNAMED or b" " in bytes(body[:_SAMPLE]).strip():
+    sample = bytes(body[:_SAMPLE]).strip()
+    if not sample or b" " in sample or len(body) > _LONGEST_UNNAMED:
         return None
+    beginning = sample.split()
     length = len(beginning[0])
     if len(beginning) > 1 and length % 4 == 0 and len(set(beginning[0])) >= _LEAST_LETTERS and _LINES.fullmatch(body):
         content, whole = decode_base64(body)
