@@ -10,15 +10,14 @@ import pickle
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Self, TypeVar
+from io import FileIO
+from typing import Self, TypeVar
 
-from router.workers.worker import LENGTH, REPORT
+from router.workers.worker import DONE, LENGTH, REPORT, Answer
 
 Outcome = TypeVar("Outcome")
-Call = tuple[Callable[..., object], tuple[object, ...]]
-"""A function, and its arguments."""
 
 _FORKS_WITHIN = 30.0  # seconds in which a fork server is there, and has forked
 _ENDS_WITHIN = 2.0  # seconds that a fork server has to end what it forked
@@ -50,13 +49,15 @@ class ForkServer:
             self._running = await _Running.start(self._functions, self._limit)
         ours, theirs = socket.socketpair()
         with theirs:
+            done = FileIO(os.memfd_create("done"), "r+")
             try:
-                ended = await self._running.fork(theirs)
+                ended = await self._running.fork(theirs, done.fileno())
             except BaseException:
                 ours.close()
+                done.close()
                 raise
         transport, answers = await asyncio.get_running_loop().create_unix_connection(_Answers, sock=ours)
-        return Worker(ended, transport, answers)
+        return Worker(ended, transport, answers, done)
 
     async def stop(self) -> None:
         """End it, and all that it forked."""
@@ -109,9 +110,12 @@ class _Running:
         """Whether it has ended."""
         return self._reading.done()
 
-    async def fork(self, connection: socket.socket) -> "asyncio.Future[int | None]":
-        """Fork a worker that talks over this; return what will be its exit status. Raises OSError."""
-        pid = await self._told(lambda: socket.send_fds(self._control, [b"\0"], [connection.fileno()]))
+    async def fork(self, connection: socket.socket, done: int) -> "asyncio.Future[int | None]":
+        """Fork a worker that talks over this, and notes in a file how much it has done.
+
+        Returns what will be its exit status. Raises OSError.
+        """
+        pid = await self._told(lambda: socket.send_fds(self._control, [b"\0"], [connection.fileno(), done]))
         return self._ends[pid]
 
     async def _told(self, ask: Callable[[], object]) -> int:
@@ -169,25 +173,28 @@ def _settle(future: "asyncio.Future[Outcome]", outcome: Outcome | OSError) -> No
 
 
 class Worker:
-    """One worker: the connection to it, and what `ended` will return."""
+    """One worker: the connection to it, what `ended` will return, and the file in which it notes what is done."""
 
     def __init__(
-        self, end: "asyncio.Future[int | None]", transport: asyncio.WriteTransport, answers: "_Answers"
+        self, end: "asyncio.Future[int | None]", transport: asyncio.WriteTransport, answers: "_Answers", done: FileIO
     ) -> None:
         self._end = end
         self._transport = transport
         self._answers = answers
+        self._done = done
 
-    async def work(self, pieces: Sequence[Call]) -> AsyncIterator[tuple[Any, str | None]]:
-        """Yield the answer for each piece as it comes, and what went wrong, in words.
-
-        Raises EOFError when the process ends before the last.
-        """
+    async def work(self, function: Callable[..., object], pieces: Sequence[tuple[object, ...]]) -> Sequence[Answer]:
+        """Apply a function to the arguments of each piece, and return the answers. Raises EOFError when it ends."""
         if self._transport.is_closing():
             raise EOFError
-        self._transport.writelines([pickle.dumps(piece, pickle.HIGHEST_PROTOCOL) for piece in pieces])
-        for _ in pieces:
-            yield await self._answers.next()
+        os.pwrite(self._done.fileno(), DONE.pack(0), 0)
+        self._transport.write(pickle.dumps((function, pieces), pickle.HIGHEST_PROTOCOL))
+        return await self._answers.next()
+
+    @property
+    def done(self) -> int:
+        """How many pieces of its last share it had done when it ended: the next was the cause, or only there."""
+        return int(DONE.unpack(os.pread(self._done.fileno(), DONE.size, 0))[0])
 
     async def ended(self) -> int | None:
         """Wait for its end, which has begun, and return its exit status, or minus the signal that ended it.
@@ -200,31 +207,31 @@ class Worker:
     def give_up(self) -> None:
         """Ask no more of it: it ends when it has nothing more to do, or at its limit."""
         self._transport.close()
+        self._done.close()
 
 
 class _Answers(asyncio.Protocol):
     """What a worker answers. All that it wrote before its end comes before its end, which a StreamReader may forget."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._whole: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._coming = bytearray()
+        self._whole: asyncio.Queue[bytearray | None] = asyncio.Queue()
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while len(self._buffer) >= LENGTH.size:
-            end = LENGTH.size + LENGTH.unpack_from(self._buffer)[0]
-            if len(self._buffer) < end:
-                break
-            self._whole.put_nowait(bytes(self._buffer[LENGTH.size : end]))
-            del self._buffer[:end]
+        self._coming += data
+        size = len(self._coming) - LENGTH.size
+        if size >= 0 and size == LENGTH.unpack_from(self._coming)[0]:
+            self._whole.put_nowait(self._coming)
+            self._coming = bytearray()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._whole.put_nowait(None)
 
-    async def next(self) -> Any:
-        """Wait for the next answer. Raises EOFError when there is none to come."""
-        answer = await self._whole.get()
-        if answer is None:
+    async def next(self) -> Sequence[Answer]:
+        """Wait for the answers for one share. Raises EOFError when there are none to come."""
+        answers = await self._whole.get()
+        if answers is None:
             raise EOFError
-        return pickle.loads(answer)  # noqa: S301  from our own program
+        found: Sequence[Answer] = pickle.loads(memoryview(answers)[LENGTH.size :])  # noqa: S301  from our own program
+        return found

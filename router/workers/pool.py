@@ -6,6 +6,7 @@ while they hang, and they import the command line again. multiprocessing would, 
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, TypeVarTuple
@@ -14,10 +15,14 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from router import metrics
-from router.workers.fork_server import Call, ForkServer, Worker
+from router.workers.fork_server import ForkServer, Worker
+from router.workers.worker import Answer as Answered
 
 Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
+
+Piece = tuple[object, ...]
+"""The arguments of a function."""
 
 _log = structlog.get_logger(__name__)
 
@@ -66,48 +71,57 @@ class Workers:
     ) -> list[Answer | Fault]:
         """Apply a function to the arguments of each piece; one answer or fault for each, in their order."""
         answers: dict[int, list[Answer | Fault]] = {}
-        shares = self._shares([(function, piece) for piece in pieces])
+        shares = self._shares(pieces)
 
         async def take_turns() -> None:
             for number, share in shares:
-                answers[number] = await self._apart(share)
+                answers[number] = await self._apart(function, share)
 
         await asyncio.gather(*(take_turns() for _ in range(min(self._size, len(pieces)))))
         return [answer for _, of_share in sorted(answers.items()) for answer in of_share]
 
-    def _shares(self, pieces: Sequence[Call]) -> Iterator[tuple[int, Sequence[Call]]]:
+    def _shares(self, pieces: Sequence[Piece]) -> Iterator[tuple[int, Sequence[Piece]]]:
         """Cut the pieces so that all workers have some until the end."""
         length = max(1, min(_MOST_PIECES, len(pieces) // (2 * self._size)))
         return ((start, pieces[start : start + length]) for start in range(0, len(pieces), length))
 
-    async def _apart(self, pieces: Sequence[Call]) -> list[Any]:
+    async def _apart(self, function: Callable[..., object], share: Sequence[Piece]) -> list[Any]:
         """Do it in a task of its own: whoever is canceled while it waits leaves no worker in mid-answer."""
-        task = asyncio.create_task(self._do(pieces))
+        task = asyncio.create_task(self._do(function, share))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
-    async def _do(self, pieces: Sequence[Call]) -> list[Any]:
+    async def _do(self, function: Callable[..., object], share: Sequence[Piece]) -> list[Any]:
+        """Have a share done by one worker after another, until each piece has its answer or fault."""
         answers: list[Any] = []
-        lost, times = -1, 0  # the number of the piece that last lost a worker, and how often it did
+        losses: Counter[int] = Counter()  # of workers, by the number of the piece that each had in hand
+        given_up: dict[int, Fault] = {}
+        end = len(share)
         async with self._turns:
             with metrics.worker_busy():
-                while len(answers) < len(pieces):
+                while (begin := len(answers)) < len(share):
+                    if begin in given_up:
+                        answers.append(given_up[begin])
+                        end = len(share)
+                        continue
                     worker = self._idle.pop() if self._idle else await self._start()
                     try:
-                        async for answer, words in worker.work(pieces[len(answers) :]):
-                            answers.append(answer if words is None else Fault(words))
-                            metrics.piece_ended("answered" if words is None else "failed")
+                        answers += map(_answer_or_fault, await worker.work(function, share[begin:end]))
+                        end = len(share)
                     except EOFError:
+                        cause = begin + worker.done
+                        losses[cause] += 1
                         status = await worker.ended()
                         words = self._words(status)
                         _log.warning("a worker was lost", reason=words)
                         metrics.worker_lost()
-                        lost, times = len(answers), times + 1 if lost == len(answers) else 1
                         # Killed from outside, it is not the message's fault: so each has a second try.
-                        if status == -signal.SIGALRM or times >= (_MOST_LOSSES if status is None else 2):
-                            answers.append(Fault(words))
+                        if status == -signal.SIGALRM or losses[cause] >= (_MOST_LOSSES if status is None else 2):
+                            given_up[cause] = Fault(words)
                             metrics.piece_ended("given_up")
+                        # What the lost one had answered before is asked again, apart from the cause.
+                        end = cause if cause > begin else len(share)
                     except BaseException:
                         worker.give_up()
                         raise
@@ -138,3 +152,9 @@ class Workers:
             return f"it took longer than {self._limit:g} s"
         how = signal.strsignal(-status) if status < 0 else f"status {status}"
         return f"the process that did it ended ({how})"
+
+
+def _answer_or_fault(answered: Answered) -> Any:
+    answer, words = answered
+    metrics.piece_ended("answered" if words is None else "failed")
+    return answer if words is None else Fault(words)

@@ -1,13 +1,14 @@
 """The other side of the pool: a fork server, and the workers that it forks.
 
-    router ──▶ fork server: the functions, pickled; then a byte with the socket of each worker that is wanted
+    router ──▶ fork server: the functions, pickled; then a byte with the socket and file of each worker that is wanted
     router ◀── fork server: a `REPORT` when it is ready, of each worker that was forked, and of each that ended
 
-    router ──▶ worker: (function, arguments) for each piece, pickled
-    router ◀── worker: (answer, fault) for each piece, pickled, each behind its length
+    router ──▶ worker: a function and arguments for each piece of a share, pickled
+    router ◀── worker: (answer, fault) for each piece, pickled together behind their length
 
 The fork server loads the modules that the functions are in, once. It has one thread and never touches mail, so what it
-forks is sound. A worker does one piece after another, and ends with the one that it cannot do.
+forks is sound. A worker does one piece after another, and ends with the one that it cannot do. The file in memory that
+it shares with the router tells how many it has done by then: most shares cross in one message each way.
 
 It is the kernel that ends a worker, whatever it is doing, in whichever language: when a piece takes longer than the
 limit (SIGALRM), and when the router is gone (SIGKILL). It holds no password and no connection but that to its router.
@@ -25,6 +26,7 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import FileIO
 from typing import Any, BinaryIO, Final, NoReturn
 
 from router.errors import whereabouts
@@ -32,6 +34,12 @@ from router.errors import whereabouts
 LENGTH: Final = struct.Struct("!Q")
 REPORT: Final = struct.Struct("!?ii")
 """Whether a worker ended; its process id, 0 where none could be forked; its exit status, or why not (errno)."""
+
+DONE: Final = struct.Struct("!I")
+"""How many pieces of its share a worker has done, in the file that it shares with the router."""
+
+Answer = tuple[Any, str | None]
+"""What a function answered for one piece; or why there is no answer, in words."""
 
 MOST_FUNCTIONS: Final = 65_536
 """Bytes of the pickled functions."""
@@ -79,10 +87,10 @@ def _serve(control: socket.socket, limit: float, workers: set[int]) -> None:
                 workers.discard(pid)
                 control.send(REPORT.pack(True, pid, status))
         if control.fileno() in ready:
-            asked, sockets, _, _ = socket.recv_fds(control, 1, 1)
+            asked, files, _, _ = socket.recv_fds(control, 1, 2)
             if not asked:
                 return
-            with socket.socket(fileno=sockets[0]) as connection:
+            with socket.socket(fileno=files[0]) as connection, FileIO(files[1], "w") as done:
                 try:
                     pid = os.fork()
                 except OSError as error:
@@ -90,7 +98,7 @@ def _serve(control: socket.socket, limit: float, workers: set[int]) -> None:
                     continue
                 if pid == 0:
                     control.close()
-                    _become_worker(connection, limit)
+                    _become_worker(connection, done, limit)
             workers.add(pid)
             control.send(REPORT.pack(False, pid, 0))
 
@@ -104,7 +112,7 @@ def _ended() -> list[tuple[int, int]]:
     return found
 
 
-def _become_worker(connection: socket.socket, limit: float) -> NoReturn:
+def _become_worker(connection: socket.socket, done: FileIO, limit: float) -> NoReturn:
     """Work until the router closes the connection."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -113,25 +121,28 @@ def _become_worker(connection: socket.socket, limit: float) -> NoReturn:
     _tie_to(server)
     status = 1
     try:
-        _work(connection, limit)
+        _work(connection, done, limit)
         status = 0
     finally:
         os._exit(status)  # it is no fork server, so nothing of one is to be run
 
 
-def _work(connection: socket.socket, limit: float) -> None:
+def _work(connection: socket.socket, done: FileIO, limit: float) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    pieces, answers = connection.makefile("rb"), connection.makefile("wb")
+    shares, answers = connection.makefile("rb"), connection.makefile("wb")
     while True:
         try:
-            function, arguments = pickle.load(pieces)  # noqa: S301  from our router
+            function, pieces = pickle.load(shares)  # noqa: S301  from our router
         except EOFError:
             return
-        signal.setitimer(signal.ITIMER_REAL, limit)
-        answer = _do(function, arguments)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        _send(answers, answer)
-        del arguments, answer  # a large message is not kept until the next comes
+        found = []
+        for number, arguments in enumerate(pieces):
+            os.pwrite(done.fileno(), DONE.pack(number), 0)
+            signal.setitimer(signal.ITIMER_REAL, limit)
+            found.append(_do(function, arguments))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        _send(answers, _pickled(found))
+        del pieces, found, arguments  # a large message is not kept until the next comes
 
 
 def _tie_to(parent: int) -> None:
@@ -154,11 +165,26 @@ def _send(answers: BinaryIO, answer: bytes) -> None:
     answers.flush()
 
 
-def _do(function: Callable[..., object], arguments: Sequence[Any]) -> bytes:
+def _do(function: Callable[..., object], arguments: Sequence[Any]) -> Answer:
     try:
-        return pickle.dumps((function(*arguments), None), pickle.HIGHEST_PROTOCOL)
+        return function(*arguments), None
     except Exception as error:  # noqa: BLE001  # a bug in what is done must not end who does it
-        return pickle.dumps((None, whereabouts(error)))
+        return None, whereabouts(error)
+
+
+def _pickled(answers: Sequence[Answer]) -> bytes:
+    try:
+        return pickle.dumps(answers, pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001  # nor may an answer that cannot cross
+        return pickle.dumps([_crossing(answer) for answer in answers], pickle.HIGHEST_PROTOCOL)
+
+
+def _crossing(answer: Answer) -> Answer:
+    try:
+        pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # noqa: BLE001  # see above
+        return None, whereabouts(error)
+    return answer
 
 
 if __name__ == "__main__":

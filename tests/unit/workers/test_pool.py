@@ -74,6 +74,7 @@ async def test_one_piece_after_another_needs_one_process(workers: Workers) -> No
         ("crash", "the process that did it ended (Segmentation fault)"),
         ("eat", "MemoryError in <lambda>, line "),
         ("fail", "ValueError in fail, line "),
+        ("answer oddly", "ValueError in __reduce__, line "),
     ],
 )
 async def test_t96_what_cannot_be_done_is_a_fault_and_its_neighbors_are_done(
@@ -101,6 +102,14 @@ async def test_the_one_that_ends_its_process_is_blamed_and_not_the_one_before(wo
     answers = given(await workers.map(work, [("say", "x"), ("crash", "")] * 50))
     assert [answer for answer in answers[::2] if answer != "x"] == []
     assert [answer for answer in answers[1::2] if not answer.startswith("the process")] == []
+
+
+async def test_what_a_lost_worker_had_answered_is_asked_again_and_no_more(workers: Workers, tmp_path: Path) -> None:
+    said = [("say", str(number)) for number in range(20)]
+    pieces = [*said[:5], ("crash once", str(tmp_path / "once")), *said[5:], ("hang", str(tmp_path / "hang"))]
+    answers = given(await workers.map(work, pieces))
+    assert answers[:5] + answers[6:-1] == [argument for _, argument in said]
+    assert [answers[5], answers[-1]] == [str(tmp_path / "once"), "it took longer than 1 s"]
 
 
 async def test_what_a_library_prints_is_no_answer(workers: Workers) -> None:
