@@ -1,6 +1,7 @@
 """The composition root: settings → profiles, database → jobs → orderly stop."""
 
 import asyncio
+import gc
 import math
 import os
 import signal
@@ -140,6 +141,8 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
         watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None
         lease = timedelta(seconds=settings.lease)
         budget, retention = Budget(settings.memory << 20), retention_of(settings)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: no collection need look at it again
         await serve(
             database,
             parsers,
