@@ -53,7 +53,7 @@ lock: $(DEV) ## renew the locks from pyproject.toml; ARGS=--upgrade takes newer 
 	$(LOCK) $(ARGS) --group dev pyproject.toml -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 
 clean: ## remove the virtual environment and what the tools keep
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .benchmarks
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

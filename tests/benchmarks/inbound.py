@@ -1,127 +1,127 @@
-"""How fast the router drains mailboxes into PostgreSQL: python -m tests.benchmarks.inbound [ROUNDS]
+"""How fast the router drains mailboxes into PostgreSQL: python -m tests.benchmarks.inbound [--against FOLDER …]
 
-2,000 messages in four mailboxes of a Dovecot of its own, over TLS, by one router process and by two: 8 KB at the
-median, 270 KB at the 95th percentile, HTML, attachments, many charsets, threads of up to eight. Timed from when the
-first mailbox is held to the last decision; everything, PostgreSQL with fsync too, is on this machine. The processor's
-time is that of the routers and their workers from start to end, which other work on the machine does not change.
+10,000 messages (`corpus.py`) in four mailboxes of a Dovecot of its own, over TLS, by one router process and by two;
+everything, PostgreSQL with fsync too, is on this machine. Beside it django-mailbox (`django_mailbox.py` says what it
+does and what not) drains the first 1,000 of them out of mailboxes of its own, since it takes so much longer, into the
+same PostgreSQL; and so does the router of other working copies, all 10,000, such as of an older commit:
+
+    git worktree add ../old a44c595 && python -m tests.benchmarks.inbound --against ../old
+
+A working copy is run by its own `.venv` if it has one, else by the interpreter that runs this. All of them take turns,
+and each figure is the median of the rounds.
+
+Messages a second are from when the first mailbox is held to the last decision. The processor's time is that of the
+same while, in milliseconds a message, by kind of process; what a router uses before, until it waits for mailboxes, is
+the start, in seconds. Workers are loaded when the first message comes, so that is not in the start.
 """
 
+import argparse
 import asyncio
-import base64
-import math
-import random
-import resource
-import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import asyncpg
 
-from tests.benchmarks.stage import Stage, staged
+from tests.benchmarks.corpus import THREAD, fill, mark_unread
+from tests.benchmarks.cpu import Cpu
+from tests.benchmarks.django_mailbox import DjangoMailbox
+from tests.benchmarks.stage import HERE, Stage, staged
 
-MESSAGES = 2_000
 MAILBOXES = [f"drain-{number}@in.test" for number in range(4)]
-TEXT = "Angebot order delivery naïve Größe invoice réunion 請求書 договор thanks meeting Rechnung price and the"
-CHARSETS = ["utf-8", "iso-8859-1", "windows-1252", "utf-8"]
+KINDS: dict[str, Callable[[Cpu], float]] = {
+    "ours": lambda cpu: cpu.ours,
+    "router": lambda cpu: cpu.router,
+    "workers": lambda cpu: cpu.workers,
+    "PostgreSQL": lambda cpu: cpu.postgresql,
+    "Dovecot": lambda cpu: cpu.mail_server,
+}
 
 
-def message(number: int, dice: random.Random) -> bytes:
-    """One letter of a thread, with what real ones have."""
-    thread, position = divmod(number, 8)
-    text = " ".join(dice.choices(TEXT.split(), k=int(min(dice.lognormvariate(5.6, 1), 4_000))))
-    charset = dice.choice(CHARSETS)
-    headers = [
-        f"Received: from mx{n}.out.test by mx{n + 1}.out.test; Sat, 21 Nov 2026 01:02:03 +0000" for n in range(4)
-    ]
-    headers += [
-        f"From: =?utf-8?q?J=C3=BCrgen?= Kunde <kunde{thread}@out.test>",
-        f"To: staff@in.test, other{position}@in.test",
-        f"Subject: {'Re: ' if position else ''}=?utf-8?b?{base64.b64encode(f'Größe {thread}'.encode()).decode()}?=",
-        f"Date: Sat, 21 Nov 2026 01:{position:02}:03 +0000",
-        f"Message-ID: <{thread}.{position}@out.test>",
-    ]
-    if position:
-        headers.append("References: " + "\r\n ".join(f"<{thread}.{before}@out.test>" for before in range(position)))
-        headers.append(f"In-Reply-To: <{thread}.{position - 1}@out.test>")
-    parts = [
-        f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n".encode()
-        + lines(text).encode(charset, "replace"),
-        b"Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-        + base64.encodebytes(f"<html><body><p>{text}</p></body></html>".encode()).replace(b"\n", b"\r\n"),
-    ]
-    if dice.random() < 0.15:
-        size = int(min(dice.lognormvariate(11.5, 0.9), 1_000_000))
-        parts.append(
-            f'Content-Type: application/pdf\r\nContent-Disposition: attachment; filename="{number}.pdf"\r\n'
-            "Content-Transfer-Encoding: base64\r\n\r\n".encode()
-            + base64.encodebytes(dice.randbytes(size)).replace(b"\n", b"\r\n")
-        )
-    kind = "mixed" if len(parts) > 2 else "alternative"
-    head = "\r\n".join([*headers, "MIME-Version: 1.0", f'Content-Type: multipart/{kind}; boundary="cut"', "", ""])
-    return head.encode() + b"".join(b"--cut\r\n" + part + b"\r\n" for part in parts) + b"--cut--\r\n"
+@dataclass(frozen=True)
+class Drained:
+    """What one drain took: messages a second, and seconds of the processor before the first message, and since."""
+
+    speed: float
+    start: float
+    cpu: Cpu
 
 
-def lines(text: str) -> str:
-    words = text.split()
-    return "\r\n".join(" ".join(words[start : start + 10]) for start in range(0, len(words), 10)) + "\r\n"
-
-
-def fill(stage: Stage) -> list[int]:
-    """Append the messages, a thread's into one mailbox; return their sizes."""
-    dice = random.Random(1)
-    sizes = []
-    messages = [message(number, dice) for number in range(MESSAGES)]
-    for index, mailbox in enumerate(MAILBOXES):
-        with stage.dovecot.connect(mailbox) as imap:
-            for number, content in enumerate(messages):
-                if number // 8 % len(MAILBOXES) == index:
-                    imap.append("INBOX", None, None, content)
-                    sizes.append(len(content))
-    return sorted(sizes)
-
-
-async def drain(stage: Stage, processes: int) -> tuple[float, float]:
-    """Messages a second, and the processor's seconds."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+async def drain(stage: Stage, tree: Path, processes: int, count: int) -> Drained:
+    """Drain all mailboxes by so many routers of a working copy."""
+    await asyncio.to_thread(mark_unread, stage.dovecot.connect, MAILBOXES)
     async with AsyncExitStack() as stack:
-        dsn = await stack.enter_async_context(stage.database(MAILBOXES))
+        dsn = await stack.enter_async_context(stage.database(MAILBOXES, tree))
         sql = await asyncpg.connect(dsn)
         await sql.execute("UPDATE crm.owner SET approved = false")
-        for _ in range(processes):
-            await stack.enter_async_context(stage.router(dsn, "all", "seen", LEASE="2"))
+        routers = [
+            await stack.enter_async_context(stage.router(dsn, "all", "seen", tree, LEASE="2")) for _ in range(processes)
+        ]
         while await sql.fetchval("SELECT count(*) FROM router.process") < processes:
             await asyncio.sleep(0.05)
+        await asyncio.sleep(1)  # they look for mailboxes, and find none
+        before = stage.cpu(*routers)
         await sql.execute("UPDATE crm.owner SET approved = true")
         while not await sql.fetchval("SELECT count(*) FROM router.source WHERE process_id IS NOT NULL"):
             await asyncio.sleep(0.01)
         begun = time.perf_counter()
-        while await sql.fetchval("SELECT count(*) FROM router.decision") < MESSAGES:
-            await asyncio.sleep(0.05)
+        while (left := count - await sql.fetchval("SELECT count(*) FROM router.decision")) > 0:
+            await asyncio.sleep(min(0.5, left / 5_000))  # each look costs PostgreSQL something
         seconds = time.perf_counter() - begun
+        used = stage.cpu(*routers) - before
         promoted = await sql.fetchval("SELECT count(*) FROM crm.email")
         correlated = await sql.fetchval("SELECT count(*) FROM crm.email WHERE correlated_id IS NOT NULL")
-        if promoted != MESSAGES or correlated != MESSAGES * 7 // 8:
+        if promoted != count or correlated != count * (THREAD - 1) // THREAD:
             raise AssertionError(f"{promoted} emails, {correlated} of them in threads")
         await sql.close()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return MESSAGES / seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Drained(count / seconds, before.ours, used)
+
+
+def show(name: str, runs: Sequence[Drained], count: int) -> None:
+    row = f"{name:24}{median(run.speed for run in runs):11.0f}{median(run.start for run in runs):8.1f} s"
+    for used in KINDS.values():
+        row += f"{median(used(run.cpu) for run in runs) * 1000 / count:11.2f}"
+    print(row)
 
 
 async def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    async with staged(Path(__file__).stem) as stage:
-        sizes = await asyncio.to_thread(fill, stage)
-        print(f"{MESSAGES} messages, {sum(sizes) / 1e6:.0f} MB, median {sizes[MESSAGES // 2] / 1000:.0f} KB,", end=" ")
-        print(f"95th percentile {sizes[MESSAGES * 95 // 100] / 1000:.0f} KB")
-        best = {1: (0.0, math.inf), 2: (0.0, math.inf)}
-        for _ in range(rounds):
-            for processes, (speed, work) in best.items():
-                found_speed, found_work = await drain(stage, processes)
-                best[processes] = max(speed, found_speed), min(work, found_work)
-        for processes, (speed, work) in best.items():
-            of = f"{processes} router process{'es' if processes > 1 else ''}"
-            print(f"{of}: {speed:.0f} messages/s, {work:.1f} s of the processor", flush=True)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.inbound")
+    parser.add_argument("--messages", type=int, default=10_000, help="a multiple of 8; start-up counts in less")
+    parser.add_argument("--django-messages", type=int, default=1_000, help="for django-mailbox; 0 leaves it out")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--against", type=Path, nargs="+", default=[], help="working copies of other commits")
+    options = parser.parse_args()
+    trees = {"": HERE} | {folder.resolve().name: folder.resolve() for folder in options.against}
+    ours: dict[tuple[str, int], list[Drained]] = {(name, many): [] for name in trees for many in options.processes}
+    theirs: list[tuple[float, float]] = []
+    async with staged("inbound") as stage:
+        django = await DjangoMailbox.installed() if options.django_messages else None
+        sizes = await asyncio.to_thread(fill, stage.dovecot.connect, MAILBOXES, options.messages)
+        middle, large = (sizes[len(sizes) * part // 100] / 1000 for part in (50, 95))
+        print(f"{len(sizes)} messages, {sum(sizes) / 1e6:.0f} MB, median {middle:.0f} KB, ", end="")
+        print(f"95th percentile {large:.0f} KB; medians of {options.rounds} rounds")
+        for _ in range(options.rounds):
+            for (name, processes), runs in ours.items():
+                runs.append(await drain(stage, trees[name], processes, options.messages))
+            if django is not None:
+                theirs.append(await django.drain(stage, options.django_messages))
+    print(f"{'':24} messages/s     start" + "".join(f"{kind:>11}" for kind in KINDS) + "  ms of CPU a message")
+    for (name, processes), runs in ours.items():
+        show(f"{name} {processes} process{'es' if processes > 1 else ''}".strip(), runs, options.messages)
+    if django is not None:
+        print(f"{'django-mailbox':24}{median(speed for speed, _ in theirs):11.0f}{'':10}", end="")
+        print(f"{median(used for _, used in theirs):11.2f}  {options.django_messages} messages; {django.versions}")
+    for processes in options.processes:
+        speed = median(run.speed for run in ours["", processes])
+        others = {name: median(run.speed for run in ours[name, processes]) for name in trees if name}
+        if theirs:
+            others["django-mailbox"] = median(speed for speed, _ in theirs)
+        for name, their in others.items():
+            print(f"{processes} process{'es' if processes > 1 else ''}: {speed / their:.2f} times {name}")
 
 
 if __name__ == "__main__":

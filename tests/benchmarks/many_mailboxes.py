@@ -7,7 +7,6 @@ mailboxes at random, one a second.
 """
 
 import asyncio
-import os
 import random
 import resource
 import sys
@@ -17,6 +16,7 @@ from statistics import quantiles
 
 import asyncpg
 
+from tests.benchmarks.cpu import usage
 from tests.benchmarks.stage import Stage, staged
 from tests.support.letters import letter
 
@@ -37,9 +37,9 @@ async def measure(stage: Stage, count: int) -> None:
         seconds = time.perf_counter() - begun
         await asyncio.sleep(15)
         each = (resident(process.pid) - empty) / count / 1024
-        before = busy(process.pid)
+        before = usage(process.pid).own
         await asyncio.sleep(REST)
-        cpu = (busy(process.pid) - before) / REST * 100
+        cpu = (usage(process.pid).own - before) / REST * 100
         print(
             f"{count} mailboxes: all read after {seconds:.0f} s, {each:.0f} KB each, {cpu:.2f}% of a processor at rest"
         )
@@ -52,12 +52,6 @@ async def measure(stage: Stage, count: int) -> None:
 def resident(pid: int) -> int:
     """Bytes of memory that a process has."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def busy(pid: int) -> float:
-    """Seconds that a process has been on a processor (proc(5), stat: utime and stime)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def chosen(mailboxes: list[str]) -> list[str]:

@@ -26,7 +26,9 @@ class Dovecot(ImapServer):
     name = "Dovecot"
     _kept = ("mail",)
 
-    def __init__(self, tls: Tls) -> None:
+    def __init__(self, tls: Tls, *, fsync: bool = False) -> None:
+        """`fsync`: what it takes is on disk when it answers, as Dovecot does by default."""
+        self._fsync = fsync
         self._program = program("dovecot")
         for part in ("imap", "pop3", "lmtp"):
             require_file(Path("/usr/lib/dovecot") / part)
@@ -72,7 +74,9 @@ class Dovecot(ImapServer):
             f"local_validation_key_dict = fs:posix:prefix={self._folder}/keys/\n"
             "username_attribute = email\n"
         )
-        (self._folder / "dovecot.conf").write_text(configuration(self._folder, self.ports, PASSWORD, self._tls))
+        (self._folder / "dovecot.conf").write_text(
+            configuration(self._folder, self.ports, PASSWORD, self._tls, fsync=self._fsync)
+        )
 
 
 def _base64url(raw: bytes) -> bytes:

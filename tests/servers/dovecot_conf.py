@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.servers.tls import Tls
 
 
-def configuration(folder: Path, ports: Mapping[str, int], password: str, tls: Tls) -> str:
+def configuration(folder: Path, ports: Mapping[str, int], password: str, tls: Tls, *, fsync: bool) -> str:
     """For a Dovecot that keeps everything under `folder` and listens on `ports` by service name."""
     return f"""
 base_dir = {folder}/run
@@ -29,7 +29,7 @@ postmaster_address = postmaster@in.test
 mail_home = {folder}/mail/%u
 mail_location = maildir:~/Maildir
 # What a power failure would lose is nothing to a test.
-mail_fsync = never
+mail_fsync = {"optimized" if fsync else "never"}
 namespace inbox {{
   inbox = yes
   separator = /

@@ -50,6 +50,12 @@ class ImapServer(ABC):
         """Every port it listens on, by service."""
         return {name: getattr(self, name) for name in ("imap", "imaps", "pop3", "pop3s", "lmtp")}
 
+    @property
+    def pid(self) -> int:
+        """Of the process from which all others of the running server come."""
+        assert self._process is not None
+        return self._process.pid
+
     @abstractmethod
     def _command(self) -> list[str]:
         """Return what starts it in the foreground; it ends in order on SIGTERM."""
