@@ -1,140 +1,160 @@
-"""How fast mail servers can hand mail to the router: python -m tests.benchmarks.listeners [MESSAGES]
+"""How fast mail servers can hand mail to the router: python -m tests.benchmarks.listeners [--messages NUMBER]
 
 8 KB messages over 1, 8 and 32 connections, by SMTP and LMTP, over TCP and a Unix socket, beside Dovecot's LMTP into
-Maildir; everything, PostgreSQL and Maildir with fsync too, is on this machine. The latency is that from the final dot
-to the answer, which comes after the commit.
+Maildir; everything is on this machine, and both PostgreSQL and Dovecot answer once it is on disk (fsync). All are for
+one mailbox, unless `--mailboxes` asks for more, which then take turns. The ways take turns, too, and each figure is the
+median of the rounds.
+
+The latency is that from the final dot to the answer, which comes after the commit. The processor's time is that of the
+router with its workers, or of Dovecot, in milliseconds a message. The last column is messages a second as a part of
+Dovecot's over as many connections.
 """
 
+import argparse
 import asyncio
-import os
-import statistics
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
+from itertools import count, cycle
+from statistics import median
 
 import asyncpg
 import uvloop
 
+from tests.benchmarks.cpu import Cpu
+from tests.benchmarks.hand_over import Envelope, hand_over_by_many, listens
 from tests.benchmarks.stage import Stage, staged
 from tests.servers.ports import free_port
 
-MAILBOX = "ann@in.test"
 CONNECTIONS = (1, 8, 32)
 TEXT = b"The quick brown fox jumps over\r\nthe lazy dog, and the dog sleeps on.\r\n" * 115
-
 PROFILE = """
-[incoming.bench]
+[incoming.{domain}]
 transport = "{kind}"
 listen = "{listen}"
-owners = ["*@in.test"]
+owners = ["*@{domain}.test"]
 rule = "all"
 """
 
-COMMITS = "SELECT count(DISTINCT xmin::text) FROM router.decision"
+NUMBERS = count()
 
 
 @dataclass(frozen=True)
 class Way:
-    """Who is handed the mail, and where: a port, or the path of a Unix socket."""
+    """Who is handed the mail, and where: a port, or the path of a Unix socket. Its mailboxes have this domain."""
 
     name: str
     kind: str
     where: int | str
+    domain: str = ""
+
+    @property
+    def profile(self) -> str:
+        listen = f"127.0.0.1:{self.where}" if isinstance(self.where, int) else f"unix:{self.where}"
+        return PROFILE.format(domain=self.domain, kind=self.kind, listen=listen)
+
+    def mailboxes(self, number: int) -> Sequence[str]:
+        return [f"ann{of}@{self.domain or 'in'}.test" for of in range(number)]
 
 
-def letters(count: int, round_: int) -> Iterator[bytes]:
-    for number in range(count):
-        yield (
+@dataclass(frozen=True)
+class Handed:
+    """What one run took: messages a second, milliseconds of latency, messages a commit, milliseconds of CPU each."""
+
+    speed: float
+    middle: float
+    slow: float
+    a_commit: float
+    cpu: float
+
+
+def letters(number: int, mailboxes: Sequence[str]) -> Iterator[Envelope]:
+    """So many letters that never came before, to the mailboxes in turn."""
+    for _, mailbox in zip(range(number), cycle(mailboxes), strict=False):
+        head = (
             b"From: karl@kunde.test\r\nTo: ann@in.test\r\nSubject: A letter\r\n"
-            b"Date: Sat, 21 Nov 2026 01:02:03 +0000\r\nMessage-ID: <%d.%d@kunde.test>\r\n\r\n" % (round_, number)
-        ) + TEXT
-
-
-async def deliver(way: Way, waiting: Iterator[bytes]) -> list[float]:
-    """Hand over what waits over one connection; seconds from each final dot to its answer."""
-    if isinstance(way.where, int):
-        reader, writer = await asyncio.open_connection("127.0.0.1", way.where)
-    else:
-        reader, writer = await asyncio.open_unix_connection(way.where)
-
-    async def say(line: bytes) -> bytes:
-        writer.write(line)
-        while (reply := await reader.readline())[3:4] == b"-":
-            pass
-        return reply
-
-    seconds = []
-    await reader.readline()
-    await say(b"LHLO bench.test\r\n" if way.kind == "lmtp" else b"EHLO bench.test\r\n")
-    for letter in waiting:
-        await say(b"MAIL FROM:<karl@kunde.test>\r\n")
-        await say(b"RCPT TO:<ann@in.test>\r\n")
-        await say(b"DATA\r\n")
-        writer.write(letter)
-        began = time.perf_counter()
-        answer = await say(b".\r\n")
-        seconds.append(time.perf_counter() - began)
-        if not answer.startswith(b"250"):
-            raise AssertionError(answer)
-    writer.close()
-    return seconds
-
-
-async def measure(way: Way, count: int, connections: int, round_: int) -> str:
-    waiting = letters(count, round_)
-    began = time.perf_counter()
-    seconds = sorted(chain.from_iterable(await asyncio.gather(*(deliver(way, waiting) for _ in range(connections)))))
-    taken = time.perf_counter() - began
-    median, slow = statistics.median(seconds) * 1000, seconds[len(seconds) * 95 // 100] * 1000
-    return f"{connections:3} connections: {count / taken:5.0f} messages/s, median {median:6.1f} ms, 95% {slow:6.1f} ms"
-
-
-async def listens(way: Way) -> bool:
-    try:
-        await deliver(way, iter(()))
-    except OSError:
-        return False
-    return True
-
-
-def cpu_seconds(pid: int) -> float:
-    """What the process has used (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-async def measure_router(stage: Stage, way: Way, count: int) -> None:
-    listen = f"127.0.0.1:{way.where}" if isinstance(way.where, int) else f"unix:{way.where}"
-    profile = PROFILE.format(kind=way.kind, listen=listen)
-    async with stage.database([MAILBOX]) as dsn, stage.process(dsn, profile) as process:
-        sql = await asyncpg.connect(dsn)
-        while not await listens(way):
-            await asyncio.sleep(0.05)
-        for round_, connections in enumerate(CONNECTIONS):
-            commits, used = await sql.fetchval(COMMITS), cpu_seconds(process.pid)
-            figures = await measure(way, count, connections, round_)
-            used, commits = cpu_seconds(process.pid) - used, await sql.fetchval(COMMITS) - commits
-            figures += f", {count / commits:4.1f} messages a commit, {used * 1000 / count:.1f} ms of CPU each"
-            print(f"{way.name:24}{figures}", flush=True)
-        stored = await sql.fetchval("SELECT count(*) FROM crm.email")
-        await sql.close()
-        if stored != count * len(CONNECTIONS):
-            raise AssertionError(f"{stored} emails")
+            b"Date: Sat, 21 Nov 2026 01:02:03 +0000\r\nMessage-ID: <%d@kunde.test>\r\n\r\n" % next(NUMBERS)
+        )
+        yield [mailbox], head + TEXT
 
 
 async def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    async with staged(Path(__file__).stem) as stage:
-        port = free_port()
-        await measure_router(stage, Way("SMTP, TCP", "smtp", port), count)
-        await measure_router(stage, Way("LMTP, TCP", "lmtp", port), count)
-        await measure_router(stage, Way("LMTP, Unix socket", "lmtp", str(stage.folder / "socket")), count)
-        for connections in CONNECTIONS:
-            figures = await measure(Way("", "lmtp", stage.dovecot.lmtp), count, connections, 0)
-            print(f"{'Dovecot LMTP, Maildir':24}{figures}", flush=True)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.listeners")
+    parser.add_argument("--messages", type=int, default=1000, help="over each number of connections, in each round")
+    parser.add_argument("--mailboxes", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    async with staged("listen", mail_fsync=True) as stage:
+        ways = [
+            Way("SMTP, TCP", "smtp", free_port(), "smtp"),
+            Way("LMTP, TCP", "lmtp", free_port(), "lmtp"),
+            Way("LMTP, Unix socket", "lmtp", str(stage.folder / "socket"), "socket"),
+        ]
+        profile = "".join(way.profile for way in ways)
+        owners = [mailbox for way in ways for mailbox in way.mailboxes(options.mailboxes)]
+        async with stage.database(owners) as dsn, stage.process(dsn, profile) as router:
+            for way in ways:
+                while not await listens(way.where):
+                    await asyncio.sleep(0.05)
+            bench = Bench(stage, router, await asyncpg.connect(dsn), options.messages, options.mailboxes)
+            dovecot = Way("Dovecot LMTP, Maildir", "lmtp", stage.dovecot.lmtp)
+            runs: dict[tuple[Way, int], list[Handed]] = {
+                (way, connections): [] for connections in CONNECTIONS for way in (*ways, dovecot)
+            }
+            for _ in range(options.rounds):
+                for (way, connections), of_way in runs.items():
+                    of_way.append(await bench.measure(way, connections))
+            await bench.close(len(ways) * len(CONNECTIONS) * options.messages * options.rounds)
+    print(f"{'':24}connections  messages/s  median ms     95% ms   a commit     CPU ms  of Dovecot")
+    for (way, connections), of_way in runs.items():
+        figures = [median(getattr(run, figure) for run in of_way) for figure in ("speed", "middle", "slow")]
+        figures.append(figures[0] / median(run.speed for run in runs[dovecot, connections]))
+        used, a_commit = median(run.cpu for run in of_way), median(run.a_commit for run in of_way)
+        print(f"{way.name:24}{connections:11}{figures[0]:12.0f}{figures[1]:11.1f}{figures[2]:11.1f}", end="")
+        print(f"{a_commit:11.1f}{used:11.2f}{figures[3]:12.2f}")
+
+
+@dataclass
+class Bench:
+    """One router with all the listeners, beside Dovecot."""
+
+    stage: Stage
+    router: asyncio.subprocess.Process
+    sql: "asyncpg.Connection[asyncpg.Record]"
+    messages: int
+    mailboxes: int
+    decided: int = 0
+
+    async def measure(self, way: Way, connections: int) -> Handed:
+        waiting = letters(self.messages, way.mailboxes(self.mailboxes))
+        before, began = self.stage.cpu(self.router), time.perf_counter()
+        seconds = await hand_over_by_many(way.where, waiting, connections, way.kind)
+        taken, used = time.perf_counter() - began, self.stage.cpu(self.router) - before
+        return Handed(
+            len(seconds) / taken,
+            median(seconds) * 1000,
+            seconds[len(seconds) * 95 // 100] * 1000,
+            await self._a_commit() if way.domain else 1,
+            self._of(used, way) * 1000 / len(seconds),
+        )
+
+    def _of(self, used: Cpu, way: Way) -> float:
+        return used.ours if way.domain else used.mail_server
+
+    async def _a_commit(self) -> float:
+        (new,) = await self.sql.fetch(
+            "SELECT count(DISTINCT xmin::text) AS commits, count(*) AS messages, max(id) AS last "
+            "FROM router.decision WHERE id > $1",
+            self.decided,
+        )
+        self.decided = new["last"]
+        return float(new["messages"] / new["commits"])
+
+    async def close(self, expected: int) -> None:
+        stored = await self.sql.fetchval("SELECT count(*) FROM crm.email")
+        await self.sql.close()
+        if stored != expected:
+            raise AssertionError(f"{stored} emails")
 
 
 if __name__ == "__main__":

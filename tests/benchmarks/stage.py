@@ -57,6 +57,10 @@ class Stage:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
 
+    def superuser_dsn(self, dsn: str) -> str:
+        """Where the superuser logs in to the same database."""
+        return self.server.superuser_dsn(dsn.partition("///")[2].partition("?")[0])
+
     @asynccontextmanager
     async def database(self, mailboxes: Sequence[str] = (), tree: Path = HERE) -> AsyncIterator[str]:
         """Make a database with an owner for each mailbox, under the rule "all"; give its DSN.
