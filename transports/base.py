@@ -19,7 +19,7 @@ transport's edge. An error says what to do next, and keeps the server's own word
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NewType, Protocol, Self
@@ -39,6 +39,9 @@ Action = Literal["keep", "seen", "keyword", "move", "delete"]
 FolderUse = Literal["inbox", "sent", "junk", "trash", "drafts", "archive", "all", "other", ""]
 """What a folder is for (RFC 6154 §2). `other`: it holds no mail, or shows some again; empty for a folder of mail."""
 
+
+PAGE = 500
+"""Copies in one page of `Mailbox.present`, at most; also as servers limit the length of a line (RFC 7162 §4)."""
 
 MOST_WORDS = 2000
 """Characters of a server's words that are kept."""
@@ -93,6 +96,21 @@ class Listing:
     cursor: Cursor
     more: bool = False
     came_since: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """One copy that lies in a folder, whether it was listed or not.
+
+    `received_at` is None where the server tells it only with the message. `waits`: listing from the cursor is yet to
+    show it. `since_start`: whether it was put there since the cursor of the present (`limit` 0) was asked for, by what
+    the server says and not by any clock; None where nothing tells, or reading did not begin so.
+    """
+
+    place: Place
+    received_at: datetime | None
+    waits: bool
+    since_start: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +259,10 @@ class Account(Protocol):
         """
         ...
 
+    async def counts(self) -> Mapping[str, int]:
+        """Return how many messages lie in each folder that there is, read or not, without opening any."""
+        ...
+
     def folder(self, name: str) -> "Mailbox":
         """Return the view of one folder, always the same one, without any I/O. From now on it is watched."""
         ...
@@ -279,6 +301,16 @@ class Mailbox(Protocol):
 
     def fetch(self, places: Sequence[Place], part: Part) -> AsyncIterator[Received]:
         """Yield the copies at these places in order, without marking them. One that is gone by now is left out."""
+        ...
+
+    def present(self, cursor: Cursor | None, beyond: Place | None = None) -> AsyncIterator[Sequence[Present]]:
+        """Yield all that lies there, in pages of at most `PAGE` and in an order that stays; nothing is marked.
+
+        What `list` shows next does not change by it. What that leaves out on purpose is left out here. `beyond` is a
+        place that was yielded before, to go on after, though it may be gone by now; of another validity, it is passed
+        over. Between two pages nothing is held that others may want: of POP3, no session. Raises CursorLost where the
+        cursor means nothing any more.
+        """
         ...
 
     async def settle(self, done: Sequence[Settlement]) -> None:

@@ -6,14 +6,14 @@ STATUS each.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 
 from transports._folders import wanted_folders
 from transports.base import After, Folder, Permanent
 from transports.imap.connection import ImapConnection
-from transports.imap.folders import find_folders, has_labels
+from transports.imap.folders import count_messages, find_folders, has_labels
 from transports.imap.mailbox import ImapMailbox
 from transports.imap.session import ImapSession
 from transports.imap.settings import ImapSettings
@@ -53,6 +53,11 @@ class ImapAccount:
             labels = has_labels(imap)
         self._session.all_mail = next((one.name for one in there if labels and one.use == "all"), None)
         return wanted_folders(there, self._settings.folders, self._after, sent=self._settings.sent, labels=labels)
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return how many messages lie in each folder. See `Account.counts`."""
+        async with self._session.exclusive() as imap:
+            return await count_messages(imap, [folder.name for folder in await find_folders(imap)])
 
     def folder(self, name: str) -> ImapMailbox:
         """Return the view of one folder. See `Account.folder`."""

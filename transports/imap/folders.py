@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from transports._folders import Found, with_uses
 from transports.base import Folder, FolderUse
 from transports.imap.connection import ImapConnection
-from transports.imap.decode import Response, Value, values
+from transports.imap.decode import Response, Value, status, values
 from transports.imap.encode import can_be_said, seen_name
 
 _USES: dict[str, FolderUse] = {
@@ -65,6 +65,17 @@ async def find_folders(imap: ImapConnection) -> Sequence[Folder]:
     uses = with_uses([Found(folder.name, folder.parts, folder.told) for folder in own.values()])
     selectable = [folder for folder in uses if own[folder.name].selectable and can_be_said(folder.name)]
     return sorted(selectable, key=lambda folder: (folder.name != "INBOX", folder.name))
+
+
+async def count_messages(imap: ImapConnection, folders: Sequence[str]) -> dict[str, int]:
+    """Return how many messages lie in each of these folders; one that the server does not tell of is left out."""
+    if imap.known.capabilities >= {"LIST-EXTENDED", "LIST-STATUS"}:
+        replies = [await imap.run("LIST", '""', '"*"', "RETURN", "(STATUS (MESSAGES))")]
+    else:
+        replies = [await imap.run("STATUS", imap.named(name), "(MESSAGES)") for name in folders]
+    told = [one for reply in replies for response in reply.data if (one := status(response))]
+    counts = {seen_name(name, utf8=imap.known.utf8): numbers.get("MESSAGES") for name, numbers in told}
+    return {name: number for name in folders if (number := counts.get(name)) is not None}
 
 
 def has_labels(imap: ImapConnection) -> bool:

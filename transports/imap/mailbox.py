@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from transports._batches import batches
 from transports.base import (
+    PAGE,
     After,
     Cursor,
     CursorLost,
@@ -13,6 +14,7 @@ from transports.base import (
     Listing,
     Part,
     Place,
+    Present,
     Received,
     Settlement,
     TransportError,
@@ -25,10 +27,8 @@ from transports.imap.poison import fetch_isolating
 from transports.imap.position import Opening, Position, valid_in
 from transports.imap.session import ImapSession
 from transports.imap.settle import settle_group
+from transports.imap.walk import Walk
 from transports.imap.watch import HIGHEST_UID, Watch
-
-SET_UIDS = 500
-"""UIDs in one command that brings no content, as servers limit the length of a line (RFC 7162 §4)."""
 
 FETCH_UIDS = 200
 FETCH_BYTES = 4 << 20
@@ -56,7 +56,7 @@ class ImapMailbox:
         """List what came after the cursor. See `Mailbox.list`."""
         try:
             async with self._session.exclusive() as imap:
-                listing = await self._list(imap, after, limit) if limit else Listing((), await self._present(imap))
+                listing = await self._list(imap, after, limit) if limit else Listing((), await self._now(imap))
         except CursorLost:
             raise
         except TransportError:
@@ -84,6 +84,24 @@ class ImapMailbox:
             self.watch.note_failure()
             raise
 
+    async def present(self, cursor: Cursor | None, beyond: Place | None = None) -> AsyncIterator[Sequence[Present]]:
+        """Yield all that lies there, by UID. See `Mailbox.present`."""
+        position = None if cursor is None else Position.read(cursor)
+        async with self._session.exclusive() as imap:
+            opening = await self._session.select(self.name)
+            if cursor is not None:
+                await self._check(imap, position, opening)
+            validity = self._valid(imap)
+            walk = Walk(max(uids_of([beyond] if beyond else [], validity), default=0) + 1, await _last_uid(imap))
+        while not walk.is_done:
+            async with self._session.exclusive(self.name) as imap:
+                if self._valid(imap) != validity:
+                    raise CursorLost(f"the folder {self.name} of {self._session.mailbox} was made anew meanwhile")
+                uids = await walk.next(imap)
+                copies = await describe(imap, uids, validity, all_mail=self.name == self._session.all_mail)
+            if copies:
+                yield [_present(listed, position) for listed in copies]
+
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Flag, move or delete. Places that are valid no more are passed over: they are other messages now."""
         by_action: dict[After, list[Place]] = defaultdict(list)
@@ -93,7 +111,7 @@ class ImapMailbox:
                 by_action[settlement.after].append(settlement.place)
         async with self._session.exclusive(self.name) as imap:
             for after, places in by_action.items():
-                for uids in _chunks(uids_of(places, self._valid(imap)), SET_UIDS):
+                for uids in _chunks(uids_of(places, self._valid(imap)), PAGE):
                     if after.action == "move":
                         await self._mover.move(uids, after.argument)
                     else:
@@ -108,11 +126,11 @@ class ImapMailbox:
         if after is not None:
             await self._check(imap, position, opening)
         self._forget_others(imap)
-        seen, after_all = (position.uid, position.after_all) if position else (0, False)
+        seen = position.uid if position else 0
         if self._mover.fresh_from is None and position is not None:
             self._mover.fresh_from = seen + 1
         if self.watch.has_shown(seen) and not imap.known.news:
-            return Listing((), after or self._cursor(imap, seen, after_all=after_all))
+            return Listing((), after or self._cursor(imap, seen))
         ahead = await self._uids_after(imap, seen, limit, opening)
         uids, more = ahead[:limit], len(ahead) > limit
         copies = await describe(imap, uids, self._validity, all_mail=self.name == self._session.all_mail)
@@ -122,15 +140,14 @@ class ImapMailbox:
             self.watch.is_listed(imap.known.validity, last)
         if copies:
             self._session.note_mail()
-        cursor = after if after is not None and not uids else self._cursor(imap, last, after_all=after_all)
-        return Listing(tuple(copies), cursor, more, came_since=after_all)
+        cursor = after if after is not None and not uids else self._cursor(imap, last, position)
+        return Listing(tuple(copies), cursor, more, came_since=position is not None and position.after_all)
 
-    async def _present(self, imap: ImapConnection) -> Cursor:
-        # Selected anew, since UIDNEXT is told only then; a server need not even tell it.
+    async def _now(self, imap: ImapConnection) -> Cursor:
+        # Selected anew, since UIDNEXT is told only then.
         await self._session.select(self.name)
-        upcoming = imap.known.number("UIDNEXT")
-        last = upcoming - 1 if upcoming else max(await search(imap, "UID", "*"), default=0)
-        return self._cursor(imap, last, after_all=True)
+        last = await _last_uid(imap)
+        return self._cursor(imap, last, Position("", 0, after_all=True, start=last))
 
     async def _check(self, imap: ImapConnection, position: Position | None, opening: Opening | None) -> None:
         """Raise CursorLost if the position means nothing any more; else its generation is that of the places."""
@@ -148,9 +165,12 @@ class ImapMailbox:
     def _valid(self, imap: ImapConnection) -> str:
         return valid_in(imap.known.validity, self._generation)
 
-    def _cursor(self, imap: ImapConnection, uid: int, *, after_all: bool) -> Cursor:
+    def _cursor(self, imap: ImapConnection, uid: int, began: Position | None = None) -> Cursor:
+        """Make the cursor after a UID, of a reading that began as `began` says."""
         known = imap.known
-        return Position(known.validity, uid, known.number("HIGHESTMODSEQ"), self._generation, after_all).cursor
+        after_all, start = (began.after_all, began.start) if began else (False, None)
+        modseq = known.number("HIGHESTMODSEQ")
+        return Position(known.validity, uid, modseq, self._generation, after_all, start).cursor
 
     def _forget_others(self, imap: ImapConnection) -> None:
         """Forget what is known of UIDs that are other messages now."""
@@ -170,7 +190,7 @@ class ImapMailbox:
     async def _described(self, imap: ImapConnection, uids: Sequence[int]) -> Iterable[Listed]:
         known = self._known if self._validity == self._valid(imap) else {}
         found = {uid: known[uid] for uid in uids if uid in known}
-        for chunk in _chunks([uid for uid in uids if uid not in found], SET_UIDS):
+        for chunk in _chunks([uid for uid in uids if uid not in found], PAGE):
             found |= {uid_of(listed.place): listed for listed in await describe(imap, chunk, self._valid(imap))}
         return [found[uid] for uid in uids if uid in found]
 
@@ -182,11 +202,23 @@ async def _went_back(imap: ImapConnection, position: Position, opening: Opening)
     return 0 < opening.uidnext <= position.uid and max(await search(imap, "UID", "*"), default=0) < opening.uidnext
 
 
+async def _last_uid(imap: ImapConnection) -> int:
+    """Return the last UID that was given out, or is there: a server need not tell UIDNEXT."""
+    upcoming = imap.known.number("UIDNEXT")
+    return upcoming - 1 if upcoming else max(await search(imap, "UID", "*"), default=0)
+
+
 async def _searched_beyond(imap: ImapConnection, uid: int) -> Sequence[int]:
     # What comes from now on is news again.
     imap.known.news = False
     # "n:*" always names the last message, even where its UID is below n (RFC 3501 §6.4.8).
     return sorted(one for one in await search(imap, "UID", f"{min(uid + 1, HIGHEST_UID)}:*") if one > uid)
+
+
+def _present(listed: Listed, position: Position | None) -> Present:
+    uid = uid_of(listed.place)
+    waits, since_start = (uid > position.uid, position.since_start(uid)) if position else (True, None)
+    return Present(listed.place, listed.received_at, waits, since_start)
 
 
 def _chunks(uids: Sequence[int], size: int) -> Iterable[Sequence[int]]:

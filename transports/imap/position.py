@@ -18,15 +18,16 @@ from transports.imap.watch import HIGHEST_UID
 ASKED_UIDS = 500
 """How many UIDs beyond the cursor SELECT is asked about. Of more, SEARCH tells in fewer bytes."""
 
-_CURSOR = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,9}))?:([0-9]{1,10})(?::([0-9]{1,20}))?(\+)?")
+_CURSOR = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,9}))?:([0-9]{1,10})(?::([0-9]{1,20}))?(?:(\+)([0-9]{1,10})?)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """The last UID seen, under a UIDVALIDITY, and the HIGHESTMODSEQ told by then (0: none was).
 
-    `after_all`: reading began behind all that lay there. As a cursor it is "UIDVALIDITY.GENERATION:UID:HIGHESTMODSEQ",
-    without what is 0, and with "+" if reading began so.
+    `after_all`: reading began behind all that lay there, of which `start` was the last UID (None: not noted). As a
+    cursor it is "UIDVALIDITY.GENERATION:UID:HIGHESTMODSEQ+START", without what is 0, and with "+" only if reading began
+    so.
     """
 
     validity: str
@@ -34,6 +35,7 @@ class Position:
     modseq: int = 0
     generation: int = 0
     after_all: bool = False
+    start: int | None = None
 
     @classmethod
     def read(cls, cursor: Cursor) -> Self | None:
@@ -41,13 +43,20 @@ class Position:
         match = _CURSOR.fullmatch(cursor)
         if match is None:
             return None
-        return cls(match[1], int(match[3]), int(match[4] or 0), int(match[2] or 0), bool(match[5]))
+        start = None if match[6] is None else int(match[6])
+        return cls(match[1], int(match[3]), int(match[4] or 0), int(match[2] or 0), bool(match[5]), start)
 
     @property
     def cursor(self) -> Cursor:
         """Itself, as text that outlives the connection."""
         modseq = f":{self.modseq}" if self.modseq else ""
-        return Cursor(f"{valid_in(self.validity, self.generation)}:{self.uid}{modseq}{'+' if self.after_all else ''}")
+        start = "" if self.start is None else self.start
+        began = f"+{start}" if self.after_all else ""
+        return Cursor(f"{valid_in(self.validity, self.generation)}:{self.uid}{modseq}{began}")
+
+    def since_start(self, uid: int) -> bool | None:
+        """Whether a UID was given out after reading began behind all that lay there; None where nothing tells."""
+        return None if self.start is None else uid > self.start
 
     @property
     def resync(self) -> str:

@@ -5,7 +5,7 @@ machine delivers over NFS.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -43,6 +43,13 @@ class MaildirAccount:
         """Return the folders that the settings ask for. See `Account.folders`."""
         there = await self._disk.run(find_folders, self._disk.root)
         return wanted_folders(there, self._settings.folders, self._after, sent=self._settings.sent)
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return how many messages lie in each folder. See `Account.counts`."""
+        folders = await self._disk.run(find_folders, self._disk.root)
+        return {
+            folder.name: len(await self._disk.run(MaildirFiles(self._disk.root, folder.name).ids)) for folder in folders
+        }
 
     def folder(self, name: str) -> MaildirMailbox:
         """Return the view of one folder. See `Account.folder`."""

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,6 +87,19 @@ class MaildirFiles:
             found = [listed for message in there.values() if (listed := self._listed(message)) is not None]
         found.sort(key=lambda listed: (listed.received_at, names.in_order(listed.place.id)))
         return Scan(found, kept, stamp, at)
+
+    def ids(self) -> Sequence[str]:
+        """Return the ids of all messages, by their names."""
+        with translated(self._root, self._name):
+            self._lay = self._files()
+            return sorted(self._lay, key=names.in_order)
+
+    def times(self, messages: Sequence[str]) -> Mapping[str, datetime]:
+        """Return when these messages were delivered; one that is gone is left out."""
+        with translated(self._root, self._name):
+            self._find(messages)
+            states = ((message, self._do(message, os.lstat)) for message in messages)
+            return {message: _time(state) for message, state in states if state}
 
     def read(self, messages: Sequence[str], part: Part) -> Sequence[Received | None]:
         """Read the first of these messages, as many as are a group, in their order; None for one that is gone.

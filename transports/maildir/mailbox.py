@@ -2,10 +2,12 @@
 
 import asyncio
 import re
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 
 from transports._attention import Attention
 from transports.base import (
+    PAGE,
     Cursor,
     CursorLost,
     Listed,
@@ -13,13 +15,14 @@ from transports.base import (
     Part,
     Permanent,
     Place,
+    Present,
     Received,
     Settlement,
     TransportError,
 )
 from transports.maildir.disk import Disk
 from transports.maildir.files import MaildirFiles, Stamp
-from transports.maildir.names import TOKEN, token
+from transports.maildir.names import TOKEN, in_order, token
 
 GRANULE = 2.0
 """Seconds. Within so long, a disk may date two changes alike (FAT), so a folder that has just changed is read again."""
@@ -79,6 +82,17 @@ class MaildirMailbox:
         except TransportError:
             self._note_failure()
             raise
+
+    async def present(self, cursor: Cursor | None, beyond: Place | None = None) -> AsyncIterator[Sequence[Present]]:
+        """Yield all that lies there, by name. See `Mailbox.present`."""
+        seen = _tokens(cursor)
+        behind = {seen[begin : begin + TOKEN] for begin in range(0, len(seen), TOKEN)}
+        ids = await self._disk.run(self._files.ids)
+        begin = bisect_right(ids, in_order(beyond.id), key=in_order) if beyond else 0
+        for start in range(begin, len(ids), PAGE):
+            times = await self._disk.run(self._files.times, ids[start : start + PAGE])
+            if times:
+                yield [Present(Place("", id_), at, waits=token(id_) not in behind) for id_, at in times.items()]
 
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Rename, move or remove the files. See `Mailbox.settle`."""

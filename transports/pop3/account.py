@@ -5,7 +5,7 @@ between two looks there is none.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
 from transports.base import After, Folder, Missing
@@ -34,6 +34,11 @@ class Pop3Account:
         """Return the one folder that there is. See `Account.folders`."""
         self._sessions.require_open()
         return [INBOX]
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return how many messages there are. See `Account.counts`."""
+        async with self._sessions.exclusive() as connection:
+            return {INBOX.name: len(connection.maildrop.sizes)}
 
     def folder(self, name: str) -> Pop3Mailbox:
         """Return the view of the INBOX. See `Account.folder`."""

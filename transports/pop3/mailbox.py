@@ -1,5 +1,6 @@
 """The INBOX of a POP3 account: what is new by UIDL, contents by TOP, and DELE (RFC 1939)."""
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -7,6 +8,7 @@ from functools import partial
 from transports._attention import Attention
 from transports._batches import batches
 from transports.base import (
+    PAGE,
     Action,
     Cursor,
     Listed,
@@ -14,6 +16,7 @@ from transports.base import (
     Part,
     Permanent,
     Place,
+    Present,
     Received,
     Settlement,
     TransportError,
@@ -78,6 +81,17 @@ class Pop3Mailbox:
         except TransportError:
             self.attention.note_failure()
             raise
+
+    async def present(self, cursor: Cursor | None, beyond: Place | None = None) -> AsyncIterator[Sequence[Present]]:
+        """Yield all that lies there, by UIDL. See `Mailbox.present`."""
+        behind = marks_of(cursor)
+        async with self._sessions.exclusive(fresh=True) as connection:
+            ids = sorted(connection.maildrop.numbers)
+        begin = bisect_right(ids, beyond.id) if beyond else 0
+        for start in range(begin, len(ids), PAGE):
+            await self._sessions.end()
+            page = ids[start : start + PAGE]
+            yield [Present(Place("", id_), None, waits=mark(id_) not in behind) for id_ in page]
 
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Delete, or keep: nothing else can be done. Deleted is only what QUIT has confirmed."""

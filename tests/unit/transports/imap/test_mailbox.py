@@ -46,4 +46,4 @@ async def test_the_last_message_is_not_new() -> None:
 async def test_present_where_the_server_does_not_tell_it() -> None:
     select = ["* 3 EXISTS", "* OK [UIDVALIDITY 7] ok", "OK done"]
     async with opened_inbox({"SELECT": select, "UID SEARCH UID *": ["* SEARCH 12", "OK done"]}) as (box, _):
-        assert (await box.list(None, 0)).cursor == "7:12+"
+        assert (await box.list(None, 0)).cursor == "7:12+12"

@@ -102,7 +102,7 @@ async def test_a_line_without_end_ends_at_the_limit_and_another_connection_works
         with pytest.raises(Unreachable):
             await account.wait(1)
         await account._session.connect()
-        assert (await account.folder("INBOX").list(None, 0)).cursor == "7:3+"
+        assert (await account.folder("INBOX").list(None, 0)).cursor == "7:3+3"
 
 
 async def test_waiting_without_idle_looks_by_itself() -> None:
