@@ -187,6 +187,38 @@ class Settlement:
     after: After
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Mail that a person looks for, by what is known of it; what is empty says nothing.
+
+    `message_id` is without angle brackets. `sender` and `recipient` are normalized addresses, or "@" and a domain;
+    `words` are those of the subject. `since` and `until` are of the server's own time of arrival.
+    """
+
+    message_id: str = ""
+    sender: str = ""
+    recipient: str = ""
+    words: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def came_in_time(self, received_at: datetime) -> bool:
+        """Whether what came then is of the time that is meant."""
+        return (self.since is None or self.since <= received_at) and (self.until is None or received_at <= self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Copies that may be the wanted ones, as header blocks, the newest first.
+
+    `certain`: no other can be. It is False where the limit cut them short, or the server chose them by what it
+    understands of subjects and addresses.
+    """
+
+    copies: tuple[Received, ...]
+    certain: bool
+
+
 # --- Outgoing values -------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +295,13 @@ class Account(Protocol):
         """Return how many messages lie in each folder that there is, read or not, without opening any."""
         ...
 
+    async def all_folders(self) -> Sequence[Folder]:
+        """Return the folders in which mail may lie, whether the settings ask for them or not; INBOX first.
+
+        Of folders that show the same mail twice, only that which has all of it is among them.
+        """
+        ...
+
     def folder(self, name: str) -> "Mailbox":
         """Return the view of one folder, always the same one, without any I/O. From now on it is watched."""
         ...
@@ -310,6 +349,13 @@ class Mailbox(Protocol):
         place that was yielded before, to go on after, though it may be gone by now; of another validity, it is passed
         over. Between two pages nothing is held that others may want: of POP3, no session. Raises CursorLost where the
         cursor means nothing any more.
+        """
+        ...
+
+    async def search(self, wanted: Wanted, limit: int) -> Candidates:
+        """Find copies that may be the wanted ones, at most `limit`. Nothing is changed, nor what `list` shows.
+
+        Others may be among them: whoever asks reads the headers.
         """
         ...
 

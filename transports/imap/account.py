@@ -59,6 +59,14 @@ class ImapAccount:
         async with self._session.exclusive() as imap:
             return await count_messages(imap, [folder.name for folder in await find_folders(imap)])
 
+    async def all_folders(self) -> Sequence[Folder]:
+        """Return the folders in which mail may lie. See `Account.all_folders`."""
+        async with self._session.exclusive() as imap:
+            there = await find_folders(imap)
+            labels = has_labels(imap) and any(folder.use == "all" for folder in there)
+        # On Gmail, all but what is spam or deleted lies in All Mail.
+        return [folder for folder in there if not labels or folder.use in ("all", "junk", "trash")]
+
     def folder(self, name: str) -> ImapMailbox:
         """Return the view of one folder. See `Account.folder`."""
         name = "INBOX" if name.upper() == "INBOX" else name

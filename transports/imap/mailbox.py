@@ -8,6 +8,7 @@ from transports._batches import batches
 from transports.base import (
     PAGE,
     After,
+    Candidates,
     Cursor,
     CursorLost,
     Listed,
@@ -18,6 +19,7 @@ from transports.base import (
     Received,
     Settlement,
     TransportError,
+    Wanted,
 )
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import LITERAL_LIMIT
@@ -25,6 +27,7 @@ from transports.imap.fetch import describe, faulty, search, uid_of, uids_of
 from transports.imap.move import Mover
 from transports.imap.poison import fetch_isolating
 from transports.imap.position import Opening, Position, valid_in
+from transports.imap.search import look_for
 from transports.imap.session import ImapSession
 from transports.imap.settle import settle_group
 from transports.imap.walk import Walk
@@ -101,6 +104,10 @@ class ImapMailbox:
                 copies = await describe(imap, uids, validity, all_mail=self.name == self._session.all_mail)
             if copies:
                 yield [_present(listed, position) for listed in copies]
+
+    async def search(self, wanted: Wanted, limit: int) -> Candidates:
+        """Find copies that may be the wanted ones. See `Mailbox.search`."""
+        return await look_for(self._session, self.name, wanted, limit, self._valid)
 
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Flag, move or delete. Places that are valid no more are passed over: they are other messages now."""

@@ -96,20 +96,20 @@ class ImapSession:
         self._is_shown = True
         return opening
 
-    async def select(self, folder: str, after: Position | None = None) -> Opening:
+    async def select(self, folder: str, after: Position | None = None, *, read_only: bool = False) -> Opening:
         """Select a folder, anew if it is already; with a position, so that the server tells what is beyond it.
 
-        Raises Missing, Permanent or Temporary.
+        `read_only`: it is only examined, so that nothing at all changes in it. Raises Missing, Permanent or Temporary.
         """
         imap = self.connection
         self.note_news()
         self.selected = None
         resync = [after.resync] if after is not None and "QRESYNC" in imap.known.enabled else []
-        reply = await imap.select(imap.named(folder), *resync)
+        reply = await imap.select(imap.named(folder), *resync, read_only=read_only)
         if reply.result == "BAD" and resync:
             # It is offered and not understood: do without.
             imap.known.enabled.discard("QRESYNC")
-            reply = await imap.select(imap.named(folder))
+            reply = await imap.select(imap.named(folder), read_only=read_only)
         if not reply.ok:
             self._note_failure(folder)
             raise await self._refusal(folder, reply)
@@ -137,6 +137,11 @@ class ImapSession:
         if self.selected is not None and (warned or not imap.known.exists):
             return await self.select(self.selected, after)
         return None
+
+    def forget_selected(self) -> None:
+        """Let whoever comes next select their folder anew."""
+        self.note_news()
+        self.selected = None
 
     def note_mail(self) -> None:
         """Note that mail has just come."""

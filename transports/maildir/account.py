@@ -51,6 +51,10 @@ class MaildirAccount:
             folder.name: len(await self._disk.run(MaildirFiles(self._disk.root, folder.name).ids)) for folder in folders
         }
 
+    async def all_folders(self) -> Sequence[Folder]:
+        """Return the folders that there are. See `Account.all_folders`."""
+        return await self._disk.run(find_folders, self._disk.root)
+
     def folder(self, name: str) -> MaildirMailbox:
         """Return the view of one folder. See `Account.folder`."""
         if name not in self._views:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from transports._attention import Attention
 from transports.base import (
     PAGE,
+    Candidates,
     Cursor,
     CursorLost,
     Listed,
@@ -19,6 +20,7 @@ from transports.base import (
     Received,
     Settlement,
     TransportError,
+    Wanted,
 )
 from transports.maildir.disk import Disk
 from transports.maildir.files import MaildirFiles, Stamp
@@ -93,6 +95,16 @@ class MaildirMailbox:
             times = await self._disk.run(self._files.times, ids[start : start + PAGE])
             if times:
                 yield [Present(Place("", id_), at, waits=token(id_) not in behind) for id_, at in times.items()]
+
+    async def search(self, wanted: Wanted, limit: int) -> Candidates:
+        """Read the headers of the newest files of the time that is meant. See `Mailbox.search`."""
+        async with self._lock:
+            scan = await self._disk.run(self._files.scan, "")
+        in_time = [one for one in scan.copies if wanted.came_in_time(one.received_at)]
+        newest = [one.place for one in reversed(in_time[-limit:])]
+        copies = [copy async for copy in self.fetch(newest, "headers")]
+        found = tuple(copy for copy in copies if copy.fault is None)
+        return Candidates(found, certain=len(in_time) <= limit and len(found) == len(copies))
 
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Rename, move or remove the files. See `Mailbox.settle`."""

@@ -40,6 +40,10 @@ class Pop3Account:
         async with self._sessions.exclusive() as connection:
             return {INBOX.name: len(connection.maildrop.sizes)}
 
+    async def all_folders(self) -> Sequence[Folder]:
+        """Return the one folder that there is. See `Account.all_folders`."""
+        return await self.folders()
+
     def folder(self, name: str) -> Pop3Mailbox:
         """Return the view of the INBOX. See `Account.folder`."""
         if name.upper() != INBOX.name:

@@ -10,6 +10,7 @@ from transports._batches import batches
 from transports.base import (
     PAGE,
     Action,
+    Candidates,
     Cursor,
     Listed,
     Listing,
@@ -20,6 +21,7 @@ from transports.base import (
     Received,
     Settlement,
     TransportError,
+    Wanted,
 )
 from transports.pop3.connection import Connection
 from transports.pop3.contents import heads, received_at
@@ -92,6 +94,21 @@ class Pop3Mailbox:
             await self._sessions.end()
             page = ids[start : start + PAGE]
             yield [Present(Place("", id_), None, waits=mark(id_) not in behind) for id_ in page]
+
+    async def search(self, wanted: Wanted, limit: int) -> Candidates:
+        """Read the headers of the newest messages: a POP3 server cannot search. See `Mailbox.search`."""
+        async with self._sessions.exclusive() as connection:
+            numbers = connection.maildrop.numbers
+            newest = list(numbers)[-limit:][::-1]
+            tops = await connection.run(lambda wire: list(heads(wire, [numbers[id_][0] for id_ in newest])))
+        read = [(id_, head) for id_, head in zip(newest, tops, strict=True) if isinstance(head, bytes)]
+        # What does not tell when it came may be it.
+        in_time = [
+            self._received(id_, head)
+            for id_, head in read
+            if (at := received_at(head)) is None or wanted.came_in_time(at)
+        ]
+        return Candidates(tuple(in_time), certain=len(numbers) <= limit and len(read) == len(newest))
 
     async def settle(self, done: Sequence[Settlement]) -> None:
         """Delete, or keep: nothing else can be done. Deleted is only what QUIT has confirmed."""
