@@ -290,6 +290,61 @@ def explain(
     commands.explain(files, owner, rule, authserv, forward, as_json=as_json)
 
 
+@app.command()
+def trace(
+    sender: Annotated[
+        str | None,
+        typer.Option("--from", metavar="ADDRESS", help="Who sent it; or @example.com.", show_default=False),
+    ] = None,
+    recipient: Annotated[
+        str | None,
+        typer.Option("--to", metavar="ADDRESS", help="Who received it; or @example.com.", show_default=False),
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Words of its subject, in any order.", show_default=False)
+    ] = None,
+    message_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Its Message-ID; then of any time.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="When it came, at the earliest: 2026-11-28, 2026-11-28T10:00 (in UTC, unless it says otherwise), or "
+            "2h, 3d; 7 days ago by default.",
+            show_default=False,
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When it came, at the latest; of a date, to its end.", show_default=False),
+    ] = None,
+    limit: Limit = 50,
+    ask: Annotated[
+        bool | None,
+        typer.Option(
+            "--ask/--no-ask",
+            help="Ask the mail servers of the mailboxes in which it would be, or do not; by default where the CRM has "
+            "none and enough is known of it.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell where a message is, what became of it, and why.
+
+    By what is known of it: sender, recipient, words of the subject, time, Message-ID; mail that came in, and email that
+    the CRM wrote. If the CRM does not have it: what may be the reason, in each mailbox in which it would be; whether
+    its mail server has it, and in which folder. Nothing is changed anywhere. Of ignored mail nothing is told but how
+    much there was, and why.
+
+    Exit status 1 if the CRM does not have it.
+    """
+    from router.commands import trace as commands
+
+    commands.trace(sender, recipient, subject, message_id, since, until, limit, ask=ask, as_json=as_json)
+
+
 @owners.command("list")
 def owners_list(as_json: Json = False) -> None:
     """List the owners, approved or not.

@@ -1,11 +1,10 @@
 """How commands put moments."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from router.operations.words import moment
 
-def moment(when: datetime) -> str:
-    """Put a moment, in UTC, to the minute."""
-    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+__all__ = ["duration", "moment", "since"]
 
 
 def duration(length: timedelta) -> str:

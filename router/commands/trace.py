@@ -1,0 +1,291 @@
+"""`trace`: where a message is, and what became of it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import typer
+
+from router import app, profile
+from router.commands.terminal import carry_out, complain, say, say_json, say_table
+from router.commands.words import moment
+from router.errors import ProfileErrors
+from router.model import normalize
+from router.operations import trace as operation
+from router.operations.trace import Asked, Concerned, CopyFound, EmailFound, Sought, Traced
+from router.settings import Settings
+
+_LATELY: Final = timedelta(days=7)
+_ASKED_UNTOLD: Final = 3  # mailboxes that are asked without being told to
+_AGO: Final = re.compile(r"([1-9][0-9]{0,4})(min|h|d|w)", re.ASCII)
+_UNITS: Final = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)  # there is no older mail
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+
+def trace(
+    sender: str | None,
+    recipient: str | None,
+    subject: str | None,
+    message_id: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    *,
+    ask: bool | None,
+    as_json: bool,
+) -> None:
+    """Say where mail is; status 1: not in the CRM. `ask`: whether mail servers are asked; None: where that helps."""
+    sought = sought_of(sender, recipient, subject, message_id, since, until, now=datetime.now(UTC))
+
+    async def work(settings: Settings) -> Traced:
+        async with app.database_of(settings) as database:
+            traced = await operation.trace(
+                database,
+                timedelta(seconds=settings.lease),
+                settings.profiles,
+                sought,
+                kept_for=timedelta(days=settings.keep_decisions),
+                limit=limit,
+                why=bool(ask),
+            )
+            if not _is_to_ask(traced, ask):
+                return traced
+            try:
+                profiles = profile.read_folder(settings.profiles).profiles
+            except ProfileErrors as error:
+                complain(f"the mail servers cannot be asked from here: {error}")
+                return traced
+            async with app.parsers_of(settings) as parsers:
+                return await operation.ask(database, parsers, profiles, traced)
+
+    traced = carry_out(work)
+    if as_json:
+        say_json(_document(traced))
+    else:
+        _say_all(traced, lately=since is None and sought.since is not None)
+    if not traced.emails:
+        raise typer.Exit(1)
+
+
+# --- What is asked for -----------------------------------------------------------------------------------------------
+
+
+def sought_of(
+    sender: str | None,
+    recipient: str | None,
+    subject: str | None,
+    message_id: str | None,
+    since: str | None,
+    until: str | None,
+    *,
+    now: datetime,
+) -> Sought:
+    """Read what is known of a message, as a person types it. Raises typer.BadParameter."""
+    if not any((sender, recipient, subject, message_id, since, until)):
+        raise typer.BadParameter("say what is known of the message: --from, --to, --subject, --message-id or --since")
+    begin = _moment(since, "--since", now) if since else None
+    end = _moment(until, "--until", now, ends=True) if until else None
+    if begin is None and not message_id:
+        begin = (end or now) - _LATELY
+    if begin is not None and begin > now:
+        raise typer.BadParameter("that is in the future", param_hint="--since")
+    if begin is not None and end is not None and end <= begin:
+        raise typer.BadParameter("that is not after --since", param_hint="--until")
+    return Sought(
+        _address(sender, "--from") if sender else "",
+        _address(recipient, "--to") if recipient else "",
+        tuple((subject or "").split()),
+        (message_id or "").strip().removeprefix("<").removesuffix(">"),
+        begin,
+        end,
+    )
+
+
+def _address(text: str, option: str) -> str:
+    local, at, domain = text.strip().rpartition("@")
+    if not at or not domain or " " in local:
+        raise typer.BadParameter(f"{text!r} is no address: write ann@example.com, or @example.com", param_hint=option)
+    return normalize(text)
+
+
+def _moment(text: str, option: str, now: datetime, *, ends: bool = False) -> datetime:
+    """Read a date, a moment (in UTC unless it says otherwise) or "2h"; a date that `ends` ends with its last moment."""
+    text = text.strip()
+    try:
+        if ago := _AGO.fullmatch(text.lower()):
+            return max(now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}), _FIRST)
+        when = datetime.fromisoformat(text)
+        when = (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+        return max(when + timedelta(days=ends and _DAY.fullmatch(text) is not None), _FIRST)
+    except (ValueError, OverflowError):
+        words = f"{text!r} is no time: write 2026-11-28, 2026-11-28T10:00, or how long ago: 30min, 2h, 3d, 1w"
+        raise typer.BadParameter(words, param_hint=option) from None
+
+
+def _is_to_ask(traced: Traced, ask: bool | None) -> bool:
+    if ask is not None or traced.emails or not traced.owners:
+        return bool(ask) and bool(traced.owners)
+    sought = traced.sought
+    # Of a mailbox as a whole nothing can be asked.
+    is_named = sought.message_id or sought.words or (sought.sender and sought.recipient)
+    return bool(is_named) and len(traced.owners) <= _ASKED_UNTOLD
+
+
+# --- What is said ----------------------------------------------------------------------------------------------------
+
+
+def _document(traced: Traced) -> dict[str, Any]:
+    return {
+        "in_crm": bool(traced.emails),
+        "answer": traced.answer,
+        "sought": asdict(traced.sought),
+        "emails": [asdict(one) for one in traced.emails],
+        "more": traced.more,
+        "clues": [asdict(one) for one in traced.clues],
+        "other_owners": traced.other_owners,
+        "owners": [
+            {
+                "mailbox": one.mailbox,
+                "role": one.role,
+                "approved": one.approved,
+                "profile": one.profile,
+                "clues": [asdict(clue) for clue in one.clues],
+                "asked": _asked_document(one.asked) if one.asked else None,
+            }
+            for one in traced.owners
+        ],
+    }
+
+
+def _asked_document(asked: Asked) -> dict[str, Any]:
+    copies = [
+        {
+            "folder": one.folder,
+            "received_at": one.received_at,
+            "words": one.words,
+            "disposition": one.known.disposition if one.known else None,
+            "reasons": one.known.reasons if one.known else (),
+            "email_id": one.known.email_id if one.known else None,
+            "subject": one.subject,
+        }
+        for one in asked.copies
+    ]
+    return {"folders": asked.folders, "copies": copies, "certain": asked.certain, "fault": asked.fault}
+
+
+def _say_all(traced: Traced, *, lately: bool) -> None:
+    say(traced.answer)
+    said = f" ({_LATELY.days} days, as --since does not say otherwise)" if lately else ""
+    say(f"  sought      {_in_words(traced.sought)}{said}")
+    if len(traced.emails) == 1:
+        _say_email(traced.emails[0])
+    elif traced.emails:
+        say()
+        say_table(["came or written", "from", "to", "subject", "became", "where"], map(_line, traced.emails))
+        say()
+        if traced.more:
+            say("there are more: --limit shows them")
+        say("--message-id, or a narrower time, shows one of them with all that is known of it")
+    for clue in traced.clues:
+        say(f"  {clue.kind:<13} {clue.words}")
+    for owner in traced.owners:
+        _say_owner(owner)
+    if traced.other_owners:
+        say()
+        say(f"and {traced.other_owners} more mailboxes: name one by --to")
+    if not traced.emails and not any(one.asked for one in traced.owners):
+        say(f"  server        not asked: {_why_not_asked(traced)}")
+
+
+def _in_words(sought: Sought) -> str:
+    said = [
+        *([f"from {sought.sender}"] if sought.sender else []),
+        *([f"to {sought.recipient}"] if sought.recipient else []),
+        *([f'with "{" ".join(sought.words)}" in the subject'] if sought.words else []),
+        *([f"Message-ID {sought.message_id}"] if sought.message_id else []),
+        *([f"until {moment(sought.until)}"] if sought.until else []),
+        *([f"since {moment(sought.since)}"] if sought.since else []),
+    ]
+    return ", ".join(said)
+
+
+def _why_not_asked(traced: Traced) -> str:
+    if not traced.owners:
+        return "say in whose mailbox it would be, by --to"
+    return "--ask does so"
+
+
+def _line(email: EmailFound) -> Sequence[object]:
+    to = list(email.recipients)
+    copies = [_where(one) for one in email.copies]
+    return (
+        moment(email.at),
+        email.sender,
+        " ".join(to[:2]) + (f" and {len(to) - 2} more" if len(to) > 2 else ""),
+        email.subject,
+        email.status,
+        (copies[0] if copies else "") + (f" and {len(copies) - 1} more" if len(copies) > 1 else ""),
+    )
+
+
+def _say_email(email: EmailFound) -> None:
+    for what, words in _rows(email):
+        if words:
+            say(f"  {what:<10}  {words}")
+
+
+def _rows(email: EmailFound) -> Iterator[tuple[str, str]]:
+    yield "email", str(email.id)
+    yield "from", email.sender
+    yield "to", ", ".join(email.recipients)
+    yield "subject", email.subject
+    yield ("received" if email.direction == "in" else "written"), moment(email.at)
+    yield "message-id", email.message_id or ""
+    yield "regarding", email.regarding or ""
+    if email.direction == "out":
+        yield "status", email.status + (f": {email.status_reason}" if email.status_reason else "")
+        yield "sent", moment(email.sent_at) if email.sent_at else ""
+        if email.next_at:
+            yield "next try", f"{moment(email.next_at)}, after {email.attempts} before"
+        for one in email.deliveries:
+            if one.state:
+                yield "recipient", f"{one.address}: {' '.join(filter(None, (one.state, one.code, one.words)))}"
+    for copy in email.copies:
+        yield "copy", f"{_where(copy)}, came {moment(copy.received_at)}: {_became(copy)}"
+
+
+def _where(copy: CopyFound) -> str:
+    place = " ".join(filter(None, (copy.mailbox, copy.folder)))
+    by = f", forwarded by {copy.forwarder}" if copy.forwarder else ""
+    return f"{place} ({copy.profile}{by})"
+
+
+def _became(copy: CopyFound) -> str:
+    if copy.disposition is None:
+        return "received; why is no longer kept"
+    decided = f" {moment(copy.decided_at)}" if copy.decided_at else ""
+    return f"{copy.disposition}{decided} (rule {copy.rule}): {'; '.join(copy.reasons)}"
+
+
+def _say_owner(owner: Concerned) -> None:
+    say()
+    say(f"{owner.mailbox}" + (" (as the sender)" if owner.role == "sender" else ""))
+    for clue in owner.clues:
+        say(f"  {clue.kind:<13} {clue.words}")
+    if owner.asked:
+        for words in _server(owner.asked):
+            say(f"  {'server':<13} {words}")
+
+
+def _server(asked: Asked) -> Iterator[str]:
+    for one in asked.copies:
+        subject = f' "{one.subject}"' if one.subject else ""
+        yield f"has it in {one.folder}{subject}, since {moment(one.received_at)}: {one.words}"
+    looked = f"; looked into {', '.join(asked.folders)}" if asked.folders else ""
+    if asked.fault:
+        yield ("was not asked for all" if asked.folders else "could not be asked") + f": {asked.fault}{looked}"
+    elif not asked.copies:
+        yield ("does not have it" if asked.certain else "does not find it") + looked

@@ -1,0 +1,109 @@
+"""Where a message is that somebody asks for: what became of it; or, if the CRM has none, why that may be.
+
+clues    what is known of the mailboxes in which mail that the CRM does not have would have been seen
+asking   what their mail servers have of it
+found    both as values
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from router.operations.trace.asking import Asker
+from router.operations.trace.clues import clues_of, general_clues
+from router.operations.trace.found import Asked, Clue, Concerned, Lying
+from router.profile import Profiles
+from router.repository.database import Database
+from router.repository.trace import CopyFound, EmailFound, Sought, find_emails
+from router.repository.unseen import owners_of
+from router.workers.pool import Workers
+
+__all__ = [
+    "MOST_ASKED",
+    "Asked",
+    "Clue",
+    "Concerned",
+    "CopyFound",
+    "EmailFound",
+    "Lying",
+    "Sought",
+    "Traced",
+    "ask",
+    "trace",
+]
+
+_MOST_OWNERS: Final = 20  # whose mailboxes are told of, and asked: a domain can have thousands
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What is known of the mail that was sought, the newest first.
+
+    `more`: there are more emails than were asked for. `owners` are those in whose mailboxes it would be, first where
+    something is wrong, and `other_owners` how many more they are; `clues` are of no one mailbox. All are only looked
+    for where no email was found, or the servers are to be asked.
+    """
+
+    sought: Sought
+    emails: Sequence[EmailFound]
+    more: bool = False
+    clues: Sequence[Clue] = ()
+    owners: Sequence[Concerned] = ()
+    other_owners: int = 0
+
+    @property
+    def answer(self) -> str:
+        """The answer in a line, as far as there is one."""
+        if self.emails:
+            return _found(self)
+        lying = [(one, copy) for one in self.owners if one.asked for copy in one.asked.copies]
+        if lying:
+            owner, copy = lying[0]
+            return f"not in the CRM: it lies in {copy.folder} of {owner.mailbox}: {copy.words}"
+        why = [clue for clue in self.clues if clue.blocks]
+        why += [
+            replace(clue, words=f"{one.mailbox}: {clue.words}")
+            for one in self.owners
+            for clue in one.clues
+            if clue.blocks
+        ]
+        if why:
+            return f"not in the CRM, perhaps because of this: {why[0].words}"
+        asked = [one.asked for one in self.owners if one.asked]
+        if asked and all(one.certain for one in asked):
+            return "not in the CRM, and the mail server does not have it"
+        return "not in the CRM, and nothing else is known of it"
+
+
+def _found(traced: Traced) -> str:
+    if len(traced.emails) > 1 or traced.more:
+        return f"in the CRM: {'more than ' if traced.more else ''}{len(traced.emails)} emails"
+    [email] = traced.emails
+    return "in the CRM" if email.direction == "in" else f"in the CRM, outgoing: {email.status}"
+
+
+async def trace(
+    database: Database, lease: timedelta, folder: Path, sought: Sought, *, kept_for: timedelta, limit: int, why: bool
+) -> Traced:
+    """Find mail, and if there is none in the CRM, what may be the reason; with `why`, in any case.
+
+    `lease` is the time after which a silent process is dead, `folder` that of the profiles; decisions are kept for
+    `kept_for`.
+    """
+    recipients = await owners_of(database, sought.recipient) if sought.recipient else []
+    emails, more = await find_emails(database, sought, [one.owner.id for one in recipients], limit)
+    if emails and not why:
+        return Traced(sought, emails, more)
+    senders = await owners_of(database, sought.sender) if sought.sender else []
+    now = datetime.now(UTC)
+    general, serving = await general_clues(database, lease, folder, sought, now - kept_for, owned=bool(recipients))
+    owners = await clues_of(database, lease, serving, sought, recipients, senders)
+    owners.sort(key=lambda one: not any(clue.blocks for clue in one.clues))
+    return Traced(sought, emails, more, general, owners[:_MOST_OWNERS], max(0, len(owners) - _MOST_OWNERS))
+
+
+async def ask(database: Database, workers: Workers, profiles: Profiles, traced: Traced) -> Traced:
+    """Ask the mail servers of the owners for what was sought. What a server says instead of an answer is a fault."""
+    return replace(traced, owners=await Asker(database, workers, profiles, traced.sought).ask(traced.owners))

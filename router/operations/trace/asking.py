@@ -1,0 +1,206 @@
+"""Asks mail servers for a message, over connections of their own that change nothing, in all folders.
+
+What a server finds is only a candidate: its headers are read here, and compared. Nothing is kept of it, and nothing is
+told but where it lies, when it came and what became of it; its subject only to who asked by words of it.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from router.model import Disposition, Message, Reading
+from router.operations import explain
+from router.operations.trace.found import Asked, Concerned, Lying
+from router.operations.words import moment
+from router.profile import IncomingProfile, Profiles
+from router.repository.database import Database
+from router.repository.trace import Sought
+from router.repository.unseen import Known, Reader, known_keys, known_places
+from router.workers.pool import Workers
+from transports.base import Account, Candidates, CursorLost, Folder, Place, Temporary, TransportError, Wanted
+
+_ANSWER: Final = 60.0  # seconds that one mailbox's server may take
+_AT_ONCE: Final = 4  # mailboxes
+_CANDIDATES: Final = 500  # messages of one folder whose headers are read
+_SHOWN: Final = 20  # messages of one mailbox that are told
+
+_NO_PROFILE: Final = "no profile here reads this mailbox, so there is no server to ask"
+
+
+class Asker:
+    """Asks for what is sought; the profiles are those that can be used here."""
+
+    def __init__(self, database: Database, workers: Workers, profiles: Profiles, sought: Sought) -> None:
+        self._database = database
+        self._workers = workers
+        self._profiles = profiles
+        self._sought = sought
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(self, owners: Sequence[Concerned]) -> list[Concerned]:
+        """Ask the server of each owner's mailbox, several at once."""
+        answers = await asyncio.gather(*(self._asked(owner) for owner in owners))
+        return [replace(owner, asked=asked) for owner, asked in zip(owners, answers, strict=True)]
+
+    async def _asked(self, owner: Concerned) -> Asked:
+        profile = self._profiles.routes_of(owner.mailbox).reads
+        if profile is None:
+            return Asked(fault=_NO_PROFILE)
+        search = _Search(self._database, self._workers, profile, owner, self._sought)
+        async with self._turns:
+            try:
+                async with asyncio.timeout(_ANSWER), profile.open(owner.mailbox) as account:
+                    await search.run(account)
+            except TransportError as error:
+                search.fault = str(error)
+            except TimeoutError:
+                search.fault = f"it did not answer within {_ANSWER:g} s"
+        return search.asked
+
+
+class _Search:
+    """The search of one mailbox: what it has found so far, whatever ends it."""
+
+    def __init__(
+        self, database: Database, workers: Workers, profile: IncomingProfile, owner: Concerned, sought: Sought
+    ) -> None:
+        self._database = database
+        self._workers = workers
+        self._profile = profile
+        self._owner = owner
+        self._sought = sought
+        self._folders: list[str] = []
+        self._copies: list[Lying] = []
+        self._certain = True
+        self.fault: str | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """What was found."""
+        copies = sorted(self._copies, key=lambda one: one.received_at, reverse=True)
+        certain = self._certain and self.fault is None
+        return Asked(tuple(self._folders), tuple(copies[:_SHOWN]), certain, self.fault)
+
+    async def run(self, account: Account) -> None:
+        """Look into all folders, those that are read first."""
+        read = {one.name for one in await account.folders()}
+        there = await account.all_folders()
+        faults = []
+        for folder in sorted(there, key=lambda one: one.name not in read):
+            try:
+                await self._look(account, folder, read)
+            except Temporary:
+                raise
+            except TransportError as error:
+                faults.append(str(error))
+            else:
+                self._folders.append(folder.name)
+        self.fault = "; ".join(faults) or None
+
+    async def _look(self, account: Account, folder: Folder, read: Collection[str]) -> None:
+        view = account.folder(folder.name)
+        reader = self._reader(folder.name)
+        if reader is not None and reader.cursor is not None:
+            # Only a listing tells which places mean what they meant to the reader.
+            with suppress(CursorLost):
+                await view.list(reader.cursor, 1)
+        wanted = self._wanted()
+        found = await view.search(wanted, _CANDIDATES)
+        matching = await self._matching(found)
+        if not matching and not found.certain and (wanted.since or wanted.until):
+            # A server may understand addresses and subjects otherwise than people do.
+            found = await view.search(Wanted(since=wanted.since, until=wanted.until), _CANDIDATES)
+            matching = await self._matching(found)
+        self._certain = self._certain and found.certain
+        known = await self._known(reader, matching)
+        for (place, received_at), reading in matching.items():
+            became = known.get(place)
+            words = _became(became) if became else next(self._unread(folder.name, received_at, reader, read))
+            subject = reading.message.subject if self._sought.words else None
+            self._copies.append(Lying(folder.name, received_at, words, became, subject))
+
+    def _wanted(self) -> Wanted:
+        sought = self._sought
+        if self._owner.role == "recipient":  # whoever it is addressed to
+            return Wanted(sought.message_id, sought.sender, "", sought.words, sought.since, sought.until)
+        return Wanted(sought.message_id, "", sought.recipient, sought.words, sought.since, sought.until)
+
+    async def _matching(self, found: Candidates) -> dict[tuple[Place, datetime], Reading]:
+        contents = {str(number): copy.content for number, copy in enumerate(found.copies)}
+        explained = await explain.read_messages(self._workers, contents, None) if contents else []
+        wanted = self._wanted()
+        return {
+            (copy.place, copy.received_at): one.reading
+            for copy, one in zip(found.copies, explained, strict=True)
+            if isinstance(one.reading, Reading) and matches(one.reading.message, wanted)
+        }
+
+    def _reader(self, folder: str) -> Reader | None:
+        account = self._profile.account_of(self._owner.mailbox)
+        return next((one for one in self._owner.readers if (one.folder, one.account) == (folder, account)), None)
+
+    async def _known(
+        self, reader: Reader | None, matching: Mapping[tuple[Place, datetime], Reading]
+    ) -> dict[Place, Known]:
+        """Tell what became of each: of this very copy, else of another copy of the same message."""
+        places = [place for place, _ in matching]
+        known = await known_places(self._database, reader.id, places) if reader and places else {}
+        keys = {place: one.key for (place, _), one in matching.items() if place not in known and _has_key(one.message)}
+        by_key = await known_keys(self._database, self._owner.id, list(keys.values())) if keys else {}
+        return known | {place: by_key[key] for place, key in keys.items() if key in by_key}
+
+    def _unread(
+        self, folder: str, received_at: datetime, reader: Reader | None, read: Collection[str]
+    ) -> Iterator[str]:
+        """Yield what keeps the folder's mail from being read, the gravest first; at last, that nothing does."""
+        if folder not in read:
+            yield f"{self._profile.title} does not read this folder; moved into one that is read, it is judged there"
+        if not self._owner.approved:
+            yield "it is not read, since the mailbox is not approved"
+        if reader is None or not reader.begun:
+            yield "it is not read yet: the folder was never opened"
+        elif reader.begins_at is not None and received_at < reader.begins_at:
+            yield f"it came before {moment(reader.begins_at)}, from when on the folder is read"
+        elif reader.fault is not None:
+            yield f"it is not read yet, since the folder is at fault: {reader.fault}"
+        elif reader.reader is None:
+            yield "it is not read yet: no process reads this folder now"
+        yield "it is not read yet; the next look into the folder brings it in, unless it was put there with an old date"
+
+
+def matches(message: Message, wanted: Wanted) -> bool:
+    """Whether headers are those of what is wanted; of its time of arrival they tell nothing."""
+    recipients = [one.address for one in message.mentions if one.role in ("to", "cc", "bcc")]
+    subject = message.subject.casefold()
+    return (
+        wanted.message_id in ("", message.message_id)
+        and _names([one.address for one in message.of("from")], wanted.sender)
+        and _names(recipients, wanted.recipient)
+        and all(word.casefold() in subject for word in wanted.words)
+    )
+
+
+def _names(addresses: Sequence[str], wanted: str) -> bool:
+    if wanted.startswith("@"):
+        return any(address.endswith(wanted) for address in addresses)
+    return not wanted or wanted in addresses
+
+
+def _has_key(message: Message) -> bool:
+    """Whether headers alone tell the message's key."""
+    return bool(message.message_id and message.date)
+
+
+def _became(known: Known) -> str:
+    reasons = f": {'; '.join(known.reasons)}" if known.reasons else ""
+    match known.disposition:
+        case Disposition.IGNORED:
+            return f"it was ignored{reasons}"
+        case Disposition.HELD:
+            return f'it is held{reasons} ("email-router held show {known.letter}")'
+        case Disposition.DEAD:
+            return f'it is a dead letter{reasons} ("email-router dead-letters show {known.letter}")'
+    return f"it is in the CRM as email {known.email_id}"

@@ -1,0 +1,177 @@
+"""What would have had to happen for mail to be seen, and did not: of each mailbox in which it would be.
+
+In this order: the owner, the profile, the sources, the rule, and what of the owner's mail became no email.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from router.decide.rules import RULES, Evidence
+from router.model import Disposition, Rule, ServedProfile
+from router.operations import served, status
+from router.operations.served import Served
+from router.operations.trace.found import Clue, Concerned
+from router.operations.words import count, moment
+from router.profile.routes import Routes
+from router.repository.database import Database
+from router.repository.owners import ListedOwner
+from router.repository.processes import list_processes
+from router.repository.trace import Sought
+from router.repository.unseen import Reader, Refused, kinds_of, readers_of, refused
+
+_SOME: Final = 5
+
+
+async def general_clues(
+    database: Database, lease: timedelta, folder: Path, sought: Sought, kept_since: datetime, *, owned: bool
+) -> tuple[list[Clue], Served]:
+    """Tell what is true whatever mailbox it is, and what is served. `owned`: the recipient is an owner's mailbox."""
+    serving = await served.read(database, lease, folder)
+    clues = []
+    if sought.recipient and not owned:
+        whose = "of this domain" if sought.recipient.startswith("@") else sought.recipient
+        words = f"no owner has a mailbox {whose}: the CRM names owners, and nobody else's mail is read"
+        clues.append(Clue("no owner", words, blocks=True))
+    alive = any(one.alive for one in await list_processes(database, lease))
+    if not alive:
+        words = 'no router process runs, so nothing is read or sent: "email-router run" starts one'
+        clues.append(Clue("no process", words, blocks=True))
+    clues += [Clue("broken", str(one)) for one in serving.mistakes[:_SOME]]
+    if not sought.recipient:
+        faults = [one for one in (await status.read(database, lease, folder)).faults if one.part == "source"]
+        clues += [Clue("fault", f"source {one.name} is at fault: {one.words}") for one in faults[:_SOME]]
+        if len(faults) > _SOME:
+            clues.append(
+                Clue("fault", f"{len(faults) - _SOME} more sources are at fault: email-router status --faults")
+            )
+    if sought.since is not None and sought.since < kept_since:
+        words = f"what became of mail that was decided on before {moment(kept_since)} is no longer kept"
+        clues.append(Clue("pruned", words))
+    return clues, serving
+
+
+async def clues_of(
+    database: Database,
+    lease: timedelta,
+    serving: Served,
+    sought: Sought,
+    recipients: Sequence[ListedOwner],
+    senders: Sequence[ListedOwner],
+) -> list[Concerned]:
+    """Tell what is known of each owner's mailbox; in that of a sender, outgoing mail would be seen."""
+    owners = [*recipients, *(one for one in senders if one not in recipients)]
+    routes = {one.mailbox: serving.profiles.routes_of(one.mailbox) for one in owners}
+    shared = {way.name for one in routes.values() for way in (one.listens, one.forwards) if way is not None}
+    readers = await readers_of(database, lease, list(routes), shared)
+    counts = await refused(database, [one.owner.id for one in owners], sought.since, sought.until)
+    exact = sought.sender and not sought.sender.startswith("@")
+    kinds = await kinds_of(database, sought.sender) if exact else None
+    found = []
+    for owner in owners:
+        ways = routes[owner.mailbox]
+        of_mailbox = [one for one in readers if one.mailbox == owner.mailbox]
+        clues = [*_of_owner(owner, ways)]
+        if owner.approved:
+            clues += _of_sources(ways, of_mailbox, [one for one in readers if not one.mailbox], sought)
+        if owner in recipients:
+            clues += _of_rule(owner, ways, kinds)
+        clues += _of_decisions(one for one in counts if one.owner_id == owner.owner.id)
+        found.append(
+            Concerned(
+                owner.owner.id,
+                owner.mailbox,
+                "recipient" if owner in recipients else "sender",
+                owner.approved,
+                ways.reads.name if ways.reads else None,
+                tuple(clues),
+                tuple(of_mailbox),
+            )
+        )
+    return found
+
+
+def _of_owner(owner: ListedOwner, ways: Routes[ServedProfile, ServedProfile]) -> Iterator[Clue]:
+    if not owner.approved:
+        words = f'it is not approved, so nothing of it is read: "email-router owners approve {owner.mailbox}"'
+        yield Clue("not approved", words, blocks=True)
+    broken = [one for one in ways.broken if one.direction == "incoming"]
+    for one in broken:
+        yield Clue("broken", f"{one.title}, which would bring its mail, is broken: {one.fault}", blocks=True)
+    if not ways.incoming and not broken:
+        yield Clue("not served", 'no incoming profile serves it: add it to the "owners" of one', blocks=True)
+
+
+def _of_sources(
+    ways: Routes[ServedProfile, ServedProfile], own: Sequence[Reader], shared: Sequence[Reader], sought: Sought
+) -> Iterator[Clue]:
+    if ways.reads is not None:
+        if not own:
+            words = f"it was never read: no process has taken it up for {ways.reads.title}"
+            yield Clue("not begun", words, blocks=True)
+        # Of a mailbox that somebody reads, a folder without a reader is one that is no longer wanted.
+        wanted = [one for one in own if one.reader is not None] or own
+        for one in wanted:
+            yield from _of_source(one.folder, one, sought)
+        if own:
+            names = [one.folder for one in wanted]
+            words = f"{ways.reads.title} reads {', '.join(names[:20])}{' and more' if len(names) > 20 else ''}"
+            last = max((one.last_at for one in wanted if one.last_at), default=None)
+            yield Clue("folders", words + (f"; the last mail was decided on {moment(last)}" if last else ""))
+    if ways.listens is not None:
+        title = ways.listens.title
+        for one in (one for one in shared if one.profile == ways.listens.name and not one.folder):
+            yield from _of_source(title, one, sought)
+        words = f"its mail server hands mail to {title}: the log of that server tells whether it did so"
+        yield Clue("listener", words)
+    if ways.forwards is not None:
+        title = ways.forwards.title
+        for one in (one for one in shared if one.profile == ways.forwards.name):
+            yield from _of_source(f"{title} {one.folder}".rstrip(), one, sought)
+        yield Clue("forward", f"what its owner forwards comes in by {title}, and only that")
+
+
+def _of_source(name: str, source: Reader, sought: Sought) -> Iterator[Clue]:
+    if source.fault is not None:
+        since = f" since {moment(source.fault_since)}" if source.fault_since else ""
+        again = f", next try {moment(source.next_try_at)}" if source.next_try_at else ""
+        yield Clue("fault", f"{name} is at fault{since}{again}: {source.fault}", blocks=True)
+    elif source.reader is None:
+        yield Clue("not read", f"{name} is read by no process now", blocks=True)
+    elif not source.begun:
+        yield Clue("not begun", f"{name} was not opened yet", blocks=True)
+    if source.begins_at is not None and sought.since is not None and sought.since < source.begins_at:
+        words = f'{name} is read from {moment(source.begins_at)} on: what came before is left alone ("start")'
+        yield Clue("before start", words, blocks=sought.until is not None and sought.until <= source.begins_at)
+
+
+def _of_rule(
+    owner: ListedOwner, ways: Routes[ServedProfile, ServedProfile], kinds: Sequence[str] | None
+) -> Iterator[Clue]:
+    for rule in dict.fromkeys(owner.rule or one.tracking_rule for one in ways.incoming):
+        if rule is Rule.NONE:
+            yield Clue("rule", 'its rule is "none": nothing comes in', blocks=True)
+        elif rule is Rule.REPLIES:
+            yield Clue("rule", 'its rule is "replies": only what answers an email of the CRM comes in')
+        elif rule in (Rule.KNOWN, Rule.EMAIL_ENABLED) and kinds is not None:
+            judged = RULES[rule](Evidence(answers=False, kinds=frozenset(kinds), judged_by="sender"))
+            wants = "wants this sender's mail" if judged.wanted else "does not want this sender's mail"
+            yield Clue("rule", f'its rule "{rule}" {wants}: {judged.reason}, as the CRM is now')
+
+
+def _of_decisions(counts: Iterable[Refused]) -> Iterator[Clue]:
+    """Count what may be the mail that is sought: of what was ignored, nothing tells which message it was."""
+    for one in counts:
+        reasons = "; ".join(one.reasons)
+        if one.disposition is Disposition.IGNORED:
+            words = f"{count(one.number, 'message')} of that time, the last of {moment(one.last_at)}: {reasons}"
+            yield Clue("ignored", f"{words}; nothing else is kept of ignored mail")
+        elif one.disposition is Disposition.HELD:
+            yield Clue("held", f"{count(one.number, 'message')} of that time: {reasons}: {_show('held', one)}")
+        else:
+            yield Clue("dead", f"{count(one.number, 'message')} of that time: {reasons}: {_show('dead-letters', one)}")
+
+
+def _show(command: str, one: Refused) -> str:
+    return ", ".join(f'"email-router {command} show {number}"' for number in one.letters[:_SOME])

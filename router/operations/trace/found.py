@@ -1,0 +1,66 @@
+"""What is known of mail that the CRM does not have."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from router.repository.unseen import Known, Reader
+
+ClueKind = Literal[
+    "no process", "no owner", "not approved", "broken", "not served", "not begun", "not read", "fault", "before start",
+    "folders", "listener", "forward", "rule", "held", "dead", "ignored", "pruned",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """Something that is known, in words. `blocks`: because of it mail cannot have come in, or not yet."""
+
+    kind: ClueKind
+    words: str
+    blocks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """A message that a mail server has, and that is what was sought; `words` say what became of it, or why nothing.
+
+    `known` is None where nothing became of it. `subject` is told only to who asked by words of it.
+    """
+
+    folder: str
+    received_at: datetime
+    words: str
+    known: Known | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the mail server of one mailbox says. `folders` were looked into; `fault`: why not all of them were, or any.
+
+    `certain`: what is not among the copies is not in these folders.
+    """
+
+    folders: tuple[str, ...] = ()
+    copies: tuple[Lying, ...] = ()
+    certain: bool = False
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Concerned:
+    """An owner in whose mailbox the mail would be: received, or as its sender in a folder of sent mail.
+
+    `profile` is the one that reads the mailbox now, None where none does. `asked` is None before its server was asked.
+    """
+
+    id: UUID
+    mailbox: str
+    role: Literal["recipient", "sender"]
+    approved: bool
+    profile: str | None
+    clues: tuple[Clue, ...] = ()
+    readers: tuple[Reader, ...] = ()
+    asked: Asked | None = None

@@ -1,0 +1,207 @@
+"""Emails by what a person knows of them, and what became of each: its copies, or its recipients."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+from router.model import Disposition, Rule, message_id_hash
+from router.repository.database import Connection, Database
+from router.repository.history import Delivered, sent_emails
+
+_RECIPIENTS: Final = 100  # of one email that are named
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What is known of mail; what is empty says nothing.
+
+    `sender` and `recipient` are normalized addresses, or "@" and a domain; `words` are those of the subject, and
+    `message_id` is without angle brackets. The times are of arrival, of outgoing email of its writing.
+    """
+
+    sender: str = ""
+    recipient: str = ""
+    words: tuple[str, ...] = ()
+    message_id: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFound:
+    """One copy of an email. `mailbox` is its owner's; `folder` and `place` are where it lay, empty for a listener.
+
+    `decided_at` is None, and `reasons` are empty, where the decision is no longer kept and only the receipt tells.
+    `forwarder` is who forwarded it, if it came by a forward mailbox.
+    """
+
+    mailbox: str
+    profile: str
+    folder: str
+    place: str
+    received_at: datetime
+    disposition: Disposition | None = None
+    rule: Rule | None = None
+    reasons: tuple[str, ...] = ()
+    decided_at: datetime | None = None
+    forwarder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmailFound:
+    """An email of the CRM; `at` is when it came, or was written. `regarding` is the record's name and kind.
+
+    `next_at` and `attempts` are of one that waits to be sent. `copies` came in, `deliveries` go out.
+    """
+
+    id: UUID
+    direction: Literal["in", "out"]
+    status: str
+    status_reason: str | None
+    at: datetime
+    sent_at: datetime | None
+    message_id: str | None
+    subject: str
+    sender: str
+    recipients: tuple[str, ...]
+    regarding: str | None
+    next_at: datetime | None
+    attempts: int
+    copies: tuple[CopyFound, ...] = ()
+    deliveries: tuple[Delivered, ...] = ()
+
+
+async def find_emails(
+    database: Database, sought: Sought, recipients: Sequence[UUID], limit: int
+) -> tuple[list[EmailFound], bool]:
+    """Find emails, the newest first, and say whether there are more than `limit`.
+
+    `recipients` are the owners who the recipient may be: what their mailboxes received is found, too, whoever it was
+    addressed to.
+    """
+    async with database.transaction() as connection:
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        ids = await _matching(connection, sought, recipients, limit + 1)
+        rows = await connection.fetch(_DESCRIBED, ids[:limit])
+        copies = await _copies(connection, ids[:limit])
+    sent = await sent_emails(database, [row["id"] for row in rows if row["direction"] == "out"])
+    deliveries = {one.id: one.deliveries for one in sent}
+    emails = [
+        EmailFound(
+            **{**row, "recipients": tuple(row["recipients"])},
+            copies=tuple(copies.get(row["id"], ())),
+            deliveries=deliveries.get(row["id"], ()),
+        )
+        for row in rows
+    ]
+    return emails, len(ids) > limit
+
+
+_AT: Final = "coalesce(e.received_at, e.created_at)"  # an index is of this expression
+
+_DESCRIBED: Final = f"""
+    SELECT e.id, e.direction, e.status, e.status_reason, {_AT} AS at, e.sent_at, e.message_id, e.subject,
+        coalesce((
+            SELECT p.address FROM crm.party AS p WHERE p.email_id = e.id AND p.role = 'from' ORDER BY p.position LIMIT 1
+        ), '') AS sender,
+        array(
+            SELECT DISTINCT p.address FROM crm.party AS p
+            WHERE p.email_id = e.id AND p.role IN ('to', 'cc', 'bcc') ORDER BY 1 LIMIT {_RECIPIENTS}
+        ) AS recipients,
+        (SELECT concat(r.name, ' (', r.kind, ')') FROM crm.record AS r WHERE r.id = e.regarding_id) AS regarding,
+        q.next_at, coalesce(q.attempts, 0) AS attempts
+    FROM unnest($1::uuid[]) WITH ORDINALITY AS w (id, position)
+    JOIN crm.email AS e USING (id)
+    LEFT JOIN router.outbox AS q ON q.email_id = e.id
+    ORDER BY w.position
+"""  # noqa: S608  # constants
+
+
+async def _matching(connection: Connection, sought: Sought, recipients: Sequence[UUID], limit: int) -> list[UUID]:
+    arguments: list[object] = []
+
+    def argument(value: object) -> str:
+        arguments.append(value)
+        return f"${len(arguments)}"
+
+    def between(time: str) -> list[str]:
+        since = [f"{time} >= {argument(sought.since)}"] if sought.since else []
+        return since + ([f"{time} <= {argument(sought.until)}"] if sought.until else [])
+
+    def has_party(address: str, roles: str) -> str:
+        value = argument(address)
+        same = f"right(p.address, length({value}::text)) = {value}" if address[0] == "@" else f"p.address = {value}"
+        return f"EXISTS (SELECT FROM crm.party AS p WHERE p.email_id = e.id AND p.role IN ({roles}) AND {same})"
+
+    said = [f"e.subject ILIKE {argument(_like(word))}" for word in sought.words]
+    if sought.message_id:
+        hashed = argument(message_id_hash(sought.message_id))
+        said.append(
+            f"e.id IN (SELECT m.email_id FROM router.message_id AS m WHERE m.hash = {hashed} "  # noqa: S608  # its number
+            f"UNION SELECT k.email_id FROM router.known_id AS k WHERE k.hash = {hashed})"
+        )
+    if sought.sender:
+        said.append(has_party(sought.sender, "'from'"))
+    came = between(_AT)
+    ways = [[*came, has_party(sought.recipient, "'to', 'cc', 'bcc'")] if sought.recipient else came]
+    if sought.recipient and recipients:
+        # By Bcc, an alias or a list, the recipient is nowhere in it; and each owner's copy has its own time.
+        received = " AND ".join([f"r.owner_id = ANY({argument(list(recipients))})", *between("r.received_at")])
+        ways.append([f"e.id IN (SELECT r.email_id FROM crm.receipt AS r WHERE {received})"])  # noqa: S608  # conditions of ours
+    found = " UNION ".join(
+        f"(SELECT e.id, {_AT} AS at FROM crm.email AS e WHERE {' AND '.join([*said, *way]) or 'true'} "  # noqa: S608
+        f"ORDER BY at DESC, e.id LIMIT {limit:d})"
+        for way in ways
+    )
+    rows = await connection.fetch(f"SELECT id FROM ({found}) AS e ORDER BY at DESC, id LIMIT {limit:d}", *arguments)  # noqa: S608
+    return [row["id"] for row in rows]
+
+
+def _like(word: str) -> str:
+    """Make a pattern that matches what holds the word."""
+    escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+async def _copies(connection: Connection, email_ids: Sequence[UUID]) -> dict[UUID, list[CopyFound]]:
+    """Tell what became of the copies of each email, the first decided first; then what only receipts tell."""
+    rows = await connection.fetch(
+        """
+        SELECT d.email_id, coalesce(o.mailbox, '') AS mailbox, s.profile, s.folder,
+            concat_ws(':', nullif(d.validity, ''), d.place) AS place, d.received_at, d.disposition, d.rule, d.reasons,
+            d.decided_at, d.forward ->> 'forwarder' AS forwarder
+        FROM router.decision AS d
+        JOIN router.source AS s ON s.id = d.source_id
+        LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
+        WHERE d.email_id = ANY($1::uuid[])
+        UNION ALL
+        SELECT r.email_id, coalesce(o.mailbox, ''), r.profile, r.folder, r.place, r.received_at, NULL, NULL, NULL, NULL,
+            r.forward ->> 'forwarder'
+        FROM crm.receipt AS r
+        LEFT JOIN crm.owner AS o ON o.record_id = r.owner_id
+        WHERE r.email_id = ANY($1::uuid[]) AND NOT EXISTS (
+            SELECT FROM router.decision AS d WHERE d.email_id = r.email_id AND d.owner_id = r.owner_id
+        )
+        ORDER BY decided_at NULLS LAST, received_at
+        """,
+        list(email_ids),
+    )
+    copies: dict[UUID, list[CopyFound]] = {}
+    for row in rows:
+        copies.setdefault(row["email_id"], []).append(
+            CopyFound(
+                row["mailbox"],
+                row["profile"],
+                row["folder"],
+                row["place"],
+                row["received_at"],
+                Disposition(row["disposition"]) if row["disposition"] else None,
+                Rule(row["rule"]) if row["rule"] else None,
+                tuple(row["reasons"] or ()),
+                row["decided_at"],
+                row["forwarder"],
+            )
+        )
+    return copies

@@ -1,0 +1,195 @@
+"""What is known of mail that is no email: where it would have been read, and what became of an owner's mail in a time.
+
+Of mail that was ignored nothing is kept but where it lay, when, and why.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from router.model import Disposition
+from router.repository.database import Database
+from router.repository.owners import ListedOwner, find_owners
+from transports.base import Cursor, Place
+
+_MOST: Final = 50  # different reasons, and letters, that are told of one owner
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One source as it is read now, or is not. `reader` is the process that reads it, None where nobody does.
+
+    `begins_at` is None before it has begun, or where it began with all there was. `cursor` and places are of `account`.
+    """
+
+    id: int
+    profile: str
+    mailbox: str
+    folder: str
+    account: str
+    cursor: Cursor | None
+    begun: bool
+    begins_at: datetime | None
+    reader: str | None
+    fault: str | None
+    fault_since: datetime | None
+    next_try_at: datetime | None
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """How many copies of an owner's mail became no email for the same reasons, and the last of them.
+
+    `letters` are the numbers of those that are held or dead, some at most.
+    """
+
+    owner_id: UUID
+    disposition: Disposition
+    reasons: tuple[str, ...]
+    number: int
+    last_at: datetime
+    letters: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What became of one copy, or of another copy of the same message: an email, or a decision without one."""
+
+    disposition: Disposition
+    reasons: tuple[str, ...] = ()
+    letter: int | None = None
+    email_id: UUID | None = None
+
+
+_OF_ADDRESS: Final = """
+    SELECT o.mailbox FROM crm.owner AS o WHERE o.mailbox = $1
+    UNION
+    SELECT o.mailbox FROM crm.address AS a JOIN crm.owner AS o ON o.record_id = a.record_id
+    WHERE a.address = $1 AND o.mailbox IS NOT NULL
+"""
+_OF_DOMAIN: Final = "SELECT mailbox FROM crm.owner WHERE right(mailbox, length($1)) = $1 ORDER BY mailbox"
+
+
+async def owners_of(database: Database, address: str) -> list[ListedOwner]:
+    """Find the owners whose mailbox an address is, or whose record has it; of "@" and a domain, those within it."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(_OF_DOMAIN if address.startswith("@") else _OF_ADDRESS, address)
+    found = await find_owners(database, [row["mailbox"] for row in rows])
+    return [found[mailbox] for mailbox in sorted(found)]
+
+
+async def kinds_of(database: Database, address: str) -> list[str]:
+    """Tell of which kinds the active records are that have this address."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT DISTINCT r.kind FROM crm.address AS a JOIN crm.record AS r ON r.id = a.record_id
+            WHERE a.address = $1 AND r.active ORDER BY 1
+            """,
+            address,
+        )
+    return [row["kind"] for row in rows]
+
+
+async def readers_of(
+    database: Database, lease: timedelta, mailboxes: Collection[str], shared: Collection[str] = ()
+) -> list[Reader]:
+    """List the sources of these mailboxes, and of the forward mailboxes and listeners of these `shared` profiles."""
+    rows = []
+    async with database.connection() as connection:
+        for which, names in (("s.identity = ANY($2)", mailboxes), ("s.mailbox = '' AND s.profile = ANY($2)", shared)):
+            rows += await connection.fetch(
+                f"""
+                SELECT s.id, s.profile, s.mailbox, s.folder, s.account, s.cursor, s.begins_at < 'infinity' AS begun,
+                    CASE WHEN isfinite(s.begins_at) THEN s.begins_at END AS begins_at,
+                    (
+                        SELECT concat(p.host, ':', p.pid) FROM router.process AS p
+                        WHERE p.id = s.process_id AND p.seen_at > clock_timestamp() - $1::interval
+                    ) AS reader,
+                    s.fault, s.fault_since, s.next_try_at,
+                    (SELECT c.last_at FROM router.source_count AS c WHERE c.source_id = s.id) AS last_at
+                FROM router.source AS s WHERE s.identity IS NOT NULL AND {which} ORDER BY s.folder <> 'INBOX', s.folder
+                """,  # noqa: S608  # constants
+                lease,
+                list(names),
+            )
+    return [Reader(**{**row, "cursor": Cursor(row["cursor"]) if row["cursor"] else None}) for row in rows]
+
+
+async def refused(
+    database: Database, owner_ids: Sequence[UUID], since: datetime | None, until: datetime | None
+) -> list[Refused]:
+    """Tell how much of these owners' mail of a time was ignored, is held or dead, by reasons, the most first."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            SELECT d.owner_id, d.disposition, d.reasons, count(*) AS number, max(d.received_at) AS last_at,
+                (array_agg(d.id ORDER BY d.id DESC) FILTER (WHERE d.disposition <> 'ignored'))[:{_MOST}] AS letters
+            FROM router.decision AS d
+            WHERE d.owner_id = ANY($1::uuid[]) AND d.email_id IS NULL
+                AND d.received_at >= coalesce($2, '-infinity'::timestamptz)
+                AND d.received_at <= coalesce($3, 'infinity'::timestamptz)
+            GROUP BY d.owner_id, d.disposition, d.reasons
+            ORDER BY d.disposition = 'ignored', number DESC LIMIT {_MOST}
+            """,  # noqa: S608  # constants
+            list(owner_ids),
+            since,
+            until,
+        )
+    return [
+        Refused(
+            row["owner_id"],
+            Disposition(row["disposition"]),
+            tuple(row["reasons"]),
+            row["number"],
+            row["last_at"],
+            tuple(row["letters"] or ()),
+        )
+        for row in rows
+    ]
+
+
+async def known_places(database: Database, source_id: int, places: Sequence[Place]) -> dict[Place, Known]:
+    """Tell what became of the copies at these places of a source."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT d.validity, d.place, d.id, d.disposition, d.reasons, d.email_id
+            FROM unnest($2::text[], $3::text[]) AS w (validity, place)
+            JOIN router.decision AS d ON d.source_id = $1 AND d.validity = w.validity AND d.place = w.place
+            """,
+            source_id,
+            [place.validity for place in places],
+            [place.id for place in places],
+        )
+    return {
+        Place(row["validity"], row["place"]): Known(
+            Disposition(row["disposition"]), tuple(row["reasons"]), row["id"], row["email_id"]
+        )
+        for row in rows
+    }
+
+
+async def known_keys(database: Database, owner_id: UUID, keys: Sequence[bytes]) -> dict[bytes, Known]:
+    """Tell what became of messages, by key: the email that one is; else why it was refused in this owner's mailbox."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT m.key, NULL::bigint AS id, 'duplicate' AS disposition, '{}'::text[] AS reasons, m.email_id
+            FROM router.message AS m WHERE m.key = ANY($2::bytea[])
+                AND EXISTS (SELECT FROM crm.email AS e WHERE e.id = m.email_id)
+            UNION ALL
+            SELECT d.key, d.id, d.disposition, d.reasons, NULL FROM router.decision AS d
+            WHERE d.key = ANY($2::bytea[]) AND d.disposition IN ('ignored', 'held') AND d.owner_id = $1
+            """,
+            owner_id,
+            list(keys),
+        )
+    known: dict[bytes, Known] = {}
+    for row in rows:
+        one = Known(Disposition(row["disposition"]), tuple(row["reasons"]), row["id"], row["email_id"])
+        known.setdefault(row["key"], one)
+    return known
