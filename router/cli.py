@@ -6,6 +6,7 @@ What a command needs is imported when it is run (router/commands/), so that help
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -306,6 +307,9 @@ def trace(
     message_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Its Message-ID; then of any time.", show_default=False)
     ] = None,
+    email: Annotated[
+        UUID | None, typer.Option(metavar="ID", help="Its id in the CRM, as crm.email has it.", show_default=False)
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option(
@@ -342,7 +346,7 @@ def trace(
     """
     from router.commands import trace as commands
 
-    commands.trace(sender, recipient, subject, message_id, since, until, limit, ask=ask, as_json=as_json)
+    commands.trace(sender, recipient, subject, message_id, email, since, until, limit, ask=ask, as_json=as_json)
 
 
 @owners.command("list")

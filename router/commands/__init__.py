@@ -8,6 +8,7 @@ sending     sending stop, start
 sql         sql
 test        test
 explain     explain
+trace       trace
 letters     dead-letters list, show, replay, drop; held list, show, release, drop
 doctor      doctor
 healthz     healthz

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import typer
 
@@ -15,6 +16,7 @@ from router.errors import ProfileErrors
 from router.model import normalize
 from router.operations import trace as operation
 from router.operations.trace import Asked, Concerned, CopyFound, EmailFound, Sought, Traced
+from router.operations.words import count
 from router.settings import Settings
 
 _LATELY: Final = timedelta(days=7)
@@ -30,6 +32,7 @@ def trace(
     recipient: str | None,
     subject: str | None,
     message_id: str | None,
+    email: UUID | None,
     since: str | None,
     until: str | None,
     limit: int,
@@ -38,7 +41,7 @@ def trace(
     as_json: bool,
 ) -> None:
     """Say where mail is; status 1: not in the CRM. `ask`: whether mail servers are asked; None: where that helps."""
-    sought = sought_of(sender, recipient, subject, message_id, since, until, now=datetime.now(UTC))
+    sought = sought_of(sender, recipient, subject, message_id, email, since, until, now=datetime.now(UTC))
 
     async def work(settings: Settings) -> Traced:
         async with app.database_of(settings) as database:
@@ -78,17 +81,18 @@ def sought_of(
     recipient: str | None,
     subject: str | None,
     message_id: str | None,
+    email: UUID | None,
     since: str | None,
     until: str | None,
     *,
     now: datetime,
 ) -> Sought:
     """Read what is known of a message, as a person types it. Raises typer.BadParameter."""
-    if not any((sender, recipient, subject, message_id, since, until)):
+    if not any((sender, recipient, subject, message_id, email, since, until)):
         raise typer.BadParameter("say what is known of the message: --from, --to, --subject, --message-id or --since")
     begin = _moment(since, "--since", now) if since else None
     end = _moment(until, "--until", now, ends=True) if until else None
-    if begin is None and not message_id:
+    if begin is None and not message_id and not email:
         begin = (end or now) - _LATELY
     if begin is not None and begin > now:
         raise typer.BadParameter("that is in the future", param_hint="--since")
@@ -99,6 +103,7 @@ def sought_of(
         _address(recipient, "--to") if recipient else "",
         tuple((subject or "").split()),
         (message_id or "").strip().removeprefix("<").removesuffix(">"),
+        email,
         begin,
         end,
     )
@@ -173,22 +178,28 @@ def _asked_document(asked: Asked) -> dict[str, Any]:
         }
         for one in asked.copies
     ]
-    return {"folders": asked.folders, "copies": copies, "certain": asked.certain, "fault": asked.fault}
+    return {
+        "folders": asked.folders,
+        "copies": copies,
+        "more": asked.more,
+        "certain": asked.certain,
+        "fault": asked.fault,
+    }
 
 
 def _say_all(traced: Traced, *, lately: bool) -> None:
     say(traced.answer)
-    said = f" ({_LATELY.days} days, as --since does not say otherwise)" if lately else ""
+    said = f" (the last {_LATELY.days} days; --since says otherwise)" if lately else ""
     say(f"  sought      {_in_words(traced.sought)}{said}")
     if len(traced.emails) == 1:
         _say_email(traced.emails[0])
     elif traced.emails:
         say()
-        say_table(["came or written", "from", "to", "subject", "became", "where"], map(_line, traced.emails))
+        say_table(["came or written", "from", "to", "subject", "became", "where", "email"], map(_line, traced.emails))
         say()
         if traced.more:
             say("there are more: --limit shows them")
-        say("--message-id, or a narrower time, shows one of them with all that is known of it")
+        say("--email ID shows one of them with all that is known of it")
     for clue in traced.clues:
         say(f"  {clue.kind:<13} {clue.words}")
     for owner in traced.owners:
@@ -206,6 +217,7 @@ def _in_words(sought: Sought) -> str:
         *([f"to {sought.recipient}"] if sought.recipient else []),
         *([f'with "{" ".join(sought.words)}" in the subject'] if sought.words else []),
         *([f"Message-ID {sought.message_id}"] if sought.message_id else []),
+        *([f"email {sought.email_id}"] if sought.email_id else []),
         *([f"until {moment(sought.until)}"] if sought.until else []),
         *([f"since {moment(sought.since)}"] if sought.since else []),
     ]
@@ -228,6 +240,7 @@ def _line(email: EmailFound) -> Sequence[object]:
         email.subject,
         email.status,
         (copies[0] if copies else "") + (f" and {len(copies) - 1} more" if len(copies) > 1 else ""),
+        email.id,
     )
 
 
@@ -249,7 +262,8 @@ def _rows(email: EmailFound) -> Iterator[tuple[str, str]]:
         yield "status", email.status + (f": {email.status_reason}" if email.status_reason else "")
         yield "sent", moment(email.sent_at) if email.sent_at else ""
         if email.next_at:
-            yield "next try", f"{moment(email.next_at)}, after {email.attempts} before"
+            tried = f", tried {count(email.attempts, 'time')} before" if email.attempts else ""
+            yield "due", moment(email.next_at) + tried
         for one in email.deliveries:
             if one.state:
                 yield "recipient", f"{one.address}: {' '.join(filter(None, (one.state, one.code, one.words)))}"
@@ -284,6 +298,8 @@ def _server(asked: Asked) -> Iterator[str]:
     for one in asked.copies:
         subject = f' "{one.subject}"' if one.subject else ""
         yield f"has it in {one.folder}{subject}, since {moment(one.received_at)}: {one.words}"
+    if asked.more:
+        yield f"and {asked.more} more like it"
     looked = f"; looked into {', '.join(asked.folders)}" if asked.folders else ""
     if asked.fault:
         yield ("was not asked for all" if asked.folders else "could not be asked") + f": {asked.fault}{looked}"

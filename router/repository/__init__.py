@@ -35,6 +35,8 @@ The process:
 Read for people:
     status       what an admin wants to know at a glance
     history      what became of mail
+    trace        emails by what a person knows of them, with all that became of each
+    unseen       what is known of mail that is no email
     server       the database server itself
 
 What the others stand on:

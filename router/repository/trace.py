@@ -17,14 +17,16 @@ _RECIPIENTS: Final = 100  # of one email that are named
 class Sought:
     """What is known of mail; what is empty says nothing.
 
-    `sender` and `recipient` are normalized addresses, or "@" and a domain; `words` are those of the subject, and
-    `message_id` is without angle brackets. The times are of arrival, of outgoing email of its writing.
+    `sender` and `recipient` are normalized addresses, or "@" and a domain; `words` are those of the subject,
+    `message_id` is without angle brackets, and `email_id` is the CRM's. The times are of arrival, of outgoing
+    email of its writing.
     """
 
     sender: str = ""
     recipient: str = ""
     words: tuple[str, ...] = ()
     message_id: str = ""
+    email_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -136,6 +138,8 @@ async def _matching(connection: Connection, sought: Sought, recipients: Sequence
         return f"EXISTS (SELECT FROM crm.party AS p WHERE p.email_id = e.id AND p.role IN ({roles}) AND {same})"
 
     said = [f"e.subject ILIKE {argument(_like(word))}" for word in sought.words]
+    if sought.email_id:
+        said.append(f"e.id = {argument(sought.email_id)}")
     if sought.message_id:
         hashed = argument(message_id_hash(sought.message_id))
         said.append(
@@ -152,10 +156,11 @@ async def _matching(connection: Connection, sought: Sought, recipients: Sequence
         ways.append([f"e.id IN (SELECT r.email_id FROM crm.receipt AS r WHERE {received})"])  # noqa: S608  # conditions of ours
     found = " UNION ".join(
         f"(SELECT e.id, {_AT} AS at FROM crm.email AS e WHERE {' AND '.join([*said, *way]) or 'true'} "  # noqa: S608
-        f"ORDER BY at DESC, e.id LIMIT {limit:d})"
+        f"ORDER BY at DESC, e.id DESC LIMIT {limit:d})"
         for way in ways
     )
-    rows = await connection.fetch(f"SELECT id FROM ({found}) AS e ORDER BY at DESC, id LIMIT {limit:d}", *arguments)  # noqa: S608
+    query = f"SELECT id FROM ({found}) AS e ORDER BY at DESC, id DESC LIMIT {limit:d}"  # noqa: S608
+    rows = await connection.fetch(query, *arguments)
     return [row["id"] for row in rows]
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from router.model import Disposition
+from router.model import Disposition, message_id_hash
 from router.repository.database import Database
 from router.repository.owners import ListedOwner, find_owners
 from transports.base import Cursor, Place
@@ -71,6 +71,24 @@ _OF_ADDRESS: Final = """
     WHERE a.address = $1 AND o.mailbox IS NOT NULL
 """
 _OF_DOMAIN: Final = "SELECT mailbox FROM crm.owner WHERE right(mailbox, length($1)) = $1 ORDER BY mailbox"
+
+
+@dataclass(frozen=True, slots=True)
+class SeenId:
+    """A Message-ID that came, in a message's own header or in one that refers to it; `erased`: its email is gone."""
+
+    seen_at: datetime
+    erased: bool
+
+
+async def seen_id(database: Database, message_id: str) -> SeenId | None:
+    """Tell whether a Message-ID was seen that no email of the CRM has now."""
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            "SELECT seen_at, email_id IS NOT NULL AS erased FROM router.message_id WHERE hash = $1",
+            message_id_hash(message_id),
+        )
+    return SeenId(**row) if row else None
 
 
 async def owners_of(database: Database, address: str) -> list[ListedOwner]:

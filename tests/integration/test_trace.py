@@ -18,7 +18,7 @@ import pytest
 from router.operations.trace import Sought
 from router.repository.database import Database
 from router.repository.trace import find_emails
-from router.repository.unseen import kinds_of, known_keys, known_places, owners_of, readers_of, refused
+from router.repository.unseen import kinds_of, known_keys, known_places, owners_of, readers_of, refused, seen_id
 from tests.integration.test_forward import Sink
 from tests.integration.test_forward import sink as sink  # noqa: PLC0414  # a fixture
 from tests.integration.test_status import Lent
@@ -91,7 +91,9 @@ async def test_what_came_in_is_found_by_whatever_is_known_of_it(
     await crm.owner(mailbox, "known")
     await crm.record("contact", "Karl", KARL)
     router = await new_router(incoming(start="all"))
-    dovecot.append(mailbox, letter(KARL, mailbox, "Your Offer 100%", Message_ID="<one@kunde.test>"))
+    with dovecot.connect(mailbox) as imap:
+        earlier = imaplib.Time2Internaldate(datetime.now(UTC) - timedelta(minutes=30))
+        imap.append("INBOX", "", earlier, letter(KARL, mailbox, "Your Offer 100%", Message_ID="<one@kunde.test>"))
     dovecot.append(mailbox, letter(KARL, "list@else.test", "Other", Message_ID="<two@kunde.test>"))
     await crm.wait_for_emails(2)
     for known in (
@@ -111,6 +113,10 @@ async def test_what_came_in_is_found_by_whatever_is_known_of_it(
     sys.stdout.write(said.out)
     assert (said.status, said.answer) == (0, "in the CRM: 2 emails")
     assert said.out.index("Other") < said.out.index("Your Offer")
+    email_id = said.out.splitlines()[-3].split()[-1]
+    said = await trace(router, "--email", email_id)
+    assert (said.status, said.answer, email_id in said.out, "Your Offer" in said.out) == (0, "in the CRM", True, True)
+    assert (await trace(router, "--email", str(uuid4()))).status == 1
     said = await trace(router, "--to", mailbox, "--limit", "1", "--json")
     assert (said.json["more"], [one["subject"] for one in said.json["emails"]]) == (True, ["Other"])
     assert said.json["emails"][0]["copies"][0]["disposition"] == "promoted"
@@ -171,8 +177,12 @@ async def test_of_email_that_the_crm_wrote_each_recipient_is_told(crm: Crm, trac
     await crm.owner(ANN)
     email_id = await crm.send(f"Ann <{ANN}>", [KARL, "eve@kunde.test"], "Our offer", "text")
     said = await trace("/nowhere", "--from", ANN, "--to", "@kunde.test")
-    assert (said.status, said.answer) == (0, "in the CRM, outgoing: pending_send")
-    assert "next try" in said.out
+    assert (said.status, said.answer) == (
+        0,
+        'in the CRM, outgoing: pending_send, because no router process runs: "email-router run" starts one',
+    )
+    assert "due         " in said.out
+    assert "no relay" in said.out
     for status in ("sending", "failed"):
         await crm.admin.execute("UPDATE crm.email SET status = $2 WHERE id = $1", email_id, status)
     await crm.admin.execute("UPDATE crm.email SET status_reason = 'no such user' WHERE id = $1", email_id)
@@ -201,6 +211,8 @@ async def test_a_mailbox_that_is_not_read_is_told_with_what_to_do(crm: Crm, trac
     said = await trace(folder, "--from", KARL, "--to", ANN, "--no-ask", "--json")
     assert said.clues(ANN)["not approved"].endswith(f'"email-router owners approve {ANN}"')
     assert "not begun" not in said.clues(ANN)
+    said = await trace(folder, "--from", KARL, "--to", ANN, "--ask", "--json")
+    assert said.json["owners"][0]["asked"]["fault"] == "the mailbox is not approved, so nothing of it is looked at"
     said = await trace(folder, "--to", "bob@else.test", "--json")
     assert {"not served"} <= said.clues("bob@else.test").keys()
     await crm.admin.execute("UPDATE crm.owner SET approved = true")
@@ -345,6 +357,33 @@ async def test_mail_that_an_owner_sent_is_looked_for_in_the_folder_of_sent_mail(
     assert f"{mailbox} (as the sender)" in said.out
 
 
+async def test_of_email_that_waits_it_tells_for_what(crm: Crm, trace: Trace) -> None:
+    await crm.owner(ANN)
+    await crm.send(ANN, [KARL], "Our offer", "text")
+    await crm.admin.execute("UPDATE crm.owner SET approved = false")
+    await crm.admin.execute("UPDATE router.installation SET sending = false, reason = 'moving'")
+    said = await trace("/nowhere", "--to", KARL, "--json")
+    clues = said.clues()
+    assert list(clues) == ["no process", "sending off", "not approved", "no relay"]
+    assert clues["sending off"] == 'sending is off: moving: "email-router sending start" starts it'
+
+
+async def test_what_is_known_of_a_message_id_without_email_is_told(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, trace: Trace
+) -> None:
+    await crm.owner(mailbox, "known")
+    await crm.record("contact", "Karl", KARL)
+    router = await new_router(incoming(start="all"))
+    dovecot.append(mailbox, letter("x@home.test", mailbox, "Private", Message_ID="<ignored@home.test>"))
+    dovecot.append(mailbox, letter(KARL, mailbox, "Erased", Message_ID="<erased@kunde.test>"))
+    await crm.wait_for_decisions(2)
+    await crm.sql.execute("DELETE FROM crm.email")
+    for message_id, kind in (("ignored@home.test", "seen"), ("erased@kunde.test", "erased")):
+        said = await trace(router, "--message-id", message_id, "--json")
+        assert list(said.clues()) == [kind]
+    assert (await trace(router, "--message-id", "never@home.test", "--json")).clues() == {}
+
+
 async def test_what_is_no_longer_kept_is_told_as_such(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, trace: Trace
 ) -> None:
@@ -378,6 +417,7 @@ async def test_every_query_is_bound_to_an_index(database: str) -> None:
                 await find_emails(lent, sought, recipients, 10)
             await owners_of(lent, KARL)
             await kinds_of(lent, KARL)
+            await seen_id(lent, "1@kunde.test")
             await readers_of(lent, timedelta(seconds=10), [ANN], ["copies"])
             await refused(lent, [owner_id], now, None)
             await known_places(lent, 1, [Place("1", "2")])

@@ -3,6 +3,7 @@
 clues    what is known of the mailboxes in which mail that the CRM does not have would have been seen
 asking   what their mail servers have of it
 found    both as values
+waiting  why email that the CRM wrote is not sent yet
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Final
 from router.operations.trace.asking import Asker
 from router.operations.trace.clues import clues_of, general_clues
 from router.operations.trace.found import Asked, Clue, Concerned, Lying
+from router.operations.trace.waiting import waits_for
 from router.profile import Profiles
 from router.repository.database import Database
 from router.repository.trace import CopyFound, EmailFound, Sought, find_emails
@@ -21,7 +23,6 @@ from router.repository.unseen import owners_of
 from router.workers.pool import Workers
 
 __all__ = [
-    "MOST_ASKED",
     "Asked",
     "Clue",
     "Concerned",
@@ -43,7 +44,8 @@ class Traced:
 
     `more`: there are more emails than were asked for. `owners` are those in whose mailboxes it would be, first where
     something is wrong, and `other_owners` how many more they are; `clues` are of no one mailbox. All are only looked
-    for where no email was found, or the servers are to be asked.
+    for where no email was found, or the servers are to be asked; and of one email that waits to be sent, `clues` tell
+    what for.
     """
 
     sought: Sought
@@ -81,7 +83,10 @@ def _found(traced: Traced) -> str:
     if len(traced.emails) > 1 or traced.more:
         return f"in the CRM: {'more than ' if traced.more else ''}{len(traced.emails)} emails"
     [email] = traced.emails
-    return "in the CRM" if email.direction == "in" else f"in the CRM, outgoing: {email.status}"
+    if email.direction == "in":
+        return "in the CRM"
+    why = next((f", because {clue.words}" for clue in traced.clues if clue.blocks), "")
+    return f"in the CRM, outgoing: {email.status}{why}"
 
 
 async def trace(
@@ -95,7 +100,8 @@ async def trace(
     recipients = await owners_of(database, sought.recipient) if sought.recipient else []
     emails, more = await find_emails(database, sought, [one.owner.id for one in recipients], limit)
     if emails and not why:
-        return Traced(sought, emails, more)
+        waits = await waits_for(database, lease, folder, emails[0]) if len(emails) == 1 else []
+        return Traced(sought, emails, more, waits)
     senders = await owners_of(database, sought.sender) if sought.sender else []
     now = datetime.now(UTC)
     general, serving = await general_clues(database, lease, folder, sought, now - kept_for, owned=bool(recipients))

@@ -27,6 +27,7 @@ _AT_ONCE: Final = 4  # mailboxes
 _CANDIDATES: Final = 500  # messages of one folder whose headers are read
 _SHOWN: Final = 20  # messages of one mailbox that are told
 
+_NOT_APPROVED: Final = "the mailbox is not approved, so nothing of it is looked at"
 _NO_PROFILE: Final = "no profile here reads this mailbox, so there is no server to ask"
 
 
@@ -47,6 +48,8 @@ class Asker:
 
     async def _asked(self, owner: Concerned) -> Asked:
         profile = self._profiles.routes_of(owner.mailbox).reads
+        if not owner.approved:
+            return Asked(fault=_NOT_APPROVED)
         if profile is None:
             return Asked(fault=_NO_PROFILE)
         search = _Search(self._database, self._workers, profile, owner, self._sought)
@@ -82,7 +85,8 @@ class _Search:
         """What was found."""
         copies = sorted(self._copies, key=lambda one: one.received_at, reverse=True)
         certain = self._certain and self.fault is None
-        return Asked(tuple(self._folders), tuple(copies[:_SHOWN]), certain, self.fault)
+        more = max(0, len(copies) - _SHOWN)
+        return Asked(tuple(self._folders), tuple(copies[:_SHOWN]), more, certain, self.fault)
 
     async def run(self, account: Account) -> None:
         """Look into all folders, those that are read first."""
@@ -158,8 +162,6 @@ class _Search:
         """Yield what keeps the folder's mail from being read, the gravest first; at last, that nothing does."""
         if folder not in read:
             yield f"{self._profile.title} does not read this folder; moved into one that is read, it is judged there"
-        if not self._owner.approved:
-            yield "it is not read, since the mailbox is not approved"
         if reader is None or not reader.begun:
             yield "it is not read yet: the folder was never opened"
         elif reader.begins_at is not None and received_at < reader.begins_at:

@@ -19,7 +19,7 @@ from router.repository.database import Database
 from router.repository.owners import ListedOwner
 from router.repository.processes import list_processes
 from router.repository.trace import Sought
-from router.repository.unseen import Reader, Refused, kinds_of, readers_of, refused
+from router.repository.unseen import Reader, Refused, SeenId, kinds_of, readers_of, refused, seen_id
 
 _SOME: Final = 5
 
@@ -34,6 +34,8 @@ async def general_clues(
         whose = "of this domain" if sought.recipient.startswith("@") else sought.recipient
         words = f"no owner has a mailbox {whose}: the CRM names owners, and nobody else's mail is read"
         clues.append(Clue("no owner", words, blocks=True))
+    if sought.message_id and (seen := await seen_id(database, sought.message_id)):
+        clues.append(_of_id(seen))
     alive = any(one.alive for one in await list_processes(database, lease))
     if not alive:
         words = 'no router process runs, so nothing is read or sent: "email-router run" starts one'
@@ -50,6 +52,13 @@ async def general_clues(
         words = f"what became of mail that was decided on before {moment(kept_since)} is no longer kept"
         clues.append(Clue("pruned", words))
     return clues, serving
+
+
+def _of_id(seen: SeenId) -> Clue:
+    if seen.erased:
+        return Clue("erased", "the CRM had an email with this Message-ID, and it was erased: it does not come again")
+    words = f"mail with this Message-ID, or mail that refers to it, was seen on {moment(seen.seen_at)}"
+    return Clue("seen", f"{words}, and became no email")
 
 
 async def clues_of(

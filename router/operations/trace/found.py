@@ -8,14 +8,19 @@ from uuid import UUID
 from router.repository.unseen import Known, Reader
 
 ClueKind = Literal[
-    "no process", "no owner", "not approved", "broken", "not served", "not begun", "not read", "fault", "before start",
-    "folders", "listener", "forward", "rule", "held", "dead", "ignored", "pruned",
+    # of the router as a whole
+    "no owner", "erased", "seen", "no process", "broken", "fault", "pruned",
+    # of one mailbox
+    "not approved", "not served", "not begun", "not read", "before start", "folders", "listener", "forward", "rule",
+    "held", "dead", "ignored",
+    # of email that waits to be sent
+    "sending off", "no relay", "relay",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Clue:
-    """Something that is known, in words. `blocks`: because of it mail cannot have come in, or not yet."""
+    """Something that is known, in words. `blocks`: because of it mail cannot have come in, or gone out, yet."""
 
     kind: ClueKind
     words: str
@@ -40,11 +45,13 @@ class Lying:
 class Asked:
     """What the mail server of one mailbox says. `folders` were looked into; `fault`: why not all of them were, or any.
 
-    `certain`: what is not among the copies is not in these folders.
+    `copies` are the newest, and `more` how many there are beside them. `certain`: what was not found is not in these
+    folders.
     """
 
     folders: tuple[str, ...] = ()
     copies: tuple[Lying, ...] = ()
+    more: int = 0
     certain: bool = False
     fault: str | None = None
 

@@ -15,6 +15,7 @@ KARL = "karl@kunde.test"
     ("arguments", "words"),
     [
         ((), "say what is known of the message"),
+        (("--email", "1"), "valid UUID"),
         (("--from", "karl"), "is no address"),
         (("--to", "@"), "is no address"),
         (("--from", KARL, "--since", "yesterday"), "is no time"),
@@ -43,7 +44,7 @@ def test_what_cannot_be_asked_is_a_mistake_of_usage(arguments: tuple[str, ...], 
 def test_times_are_dates_or_moments(
     written: tuple[str | None, str | None], since: datetime, until: datetime | None
 ) -> None:
-    sought = commands.sought_of(KARL, None, None, None, *written, now=datetime(2026, 11, 28, tzinfo=UTC))
+    sought = commands.sought_of(KARL, None, None, None, None, *written, now=datetime(2026, 11, 28, tzinfo=UTC))
     assert (sought.since, sought.until) == (since, until)
 
 
@@ -56,15 +57,15 @@ def test_times_are_how_long_ago_and_seven_days_where_nothing_is_said() -> None:
         ("2w", timedelta(weeks=2)),
         (None, timedelta(days=7)),
     ):
-        assert commands.sought_of(KARL, None, None, None, written, None, now=now).since == now - ago
+        assert commands.sought_of(KARL, None, None, None, None, written, None, now=now).since == now - ago
     # A Message-ID is of no time.
-    assert commands.sought_of(None, None, None, "<1@x.test>", None, None, now=now).since is None
+    assert commands.sought_of(None, None, None, "<1@x.test>", None, None, None, now=now).since is None
 
 
 def test_addresses_words_and_ids_are_as_they_are_stored() -> None:
     now = datetime(2026, 11, 28, tzinfo=UTC)
     sought = commands.sought_of(
-        " Karl@KUNDE.test ", "@XN--MNCHEN-3YA.test", "Your  offer", "<1@x.test>", None, None, now=now
+        " Karl@KUNDE.test ", "@XN--MNCHEN-3YA.test", "Your  offer", "<1@x.test>", None, None, None, now=now
     )
     assert (sought.sender, sought.recipient) == (KARL, "@münchen.test")
     assert (sought.words, sought.message_id) == (("Your", "offer"), "1@x.test")
