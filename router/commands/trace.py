@@ -69,7 +69,7 @@ def trace(
         say_json(_document(traced))
     else:
         _say_all(traced, lately=since is None and sought.since is not None)
-    if not traced.emails:
+    if not traced.in_crm:
         raise typer.Exit(1)
 
 
@@ -144,7 +144,7 @@ def _is_to_ask(traced: Traced, ask: bool | None) -> bool:
 
 def _document(traced: Traced) -> dict[str, Any]:
     return {
-        "in_crm": bool(traced.emails),
+        "in_crm": traced.in_crm,
         "answer": traced.answer,
         "sought": asdict(traced.sought),
         "emails": [asdict(one) for one in traced.emails],
@@ -173,7 +173,7 @@ def _asked_document(asked: Asked) -> dict[str, Any]:
             "words": one.words,
             "disposition": one.known.disposition if one.known else None,
             "reasons": one.known.reasons if one.known else (),
-            "email_id": one.known.email_id if one.known else None,
+            "email_id": one.email_id,
             "subject": one.subject,
         }
         for one in asked.copies

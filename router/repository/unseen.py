@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from asyncpg import Record
+
 from router.model import Disposition, message_id_hash
 from router.repository.database import Database
 from router.repository.owners import ListedOwner, find_owners
@@ -56,12 +58,16 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What became of one copy, or of another copy of the same message: an email, or a decision without one."""
+    """What became of one copy, or of another copy of the same message: an email, or a decision without one.
+
+    `erased`: the CRM has that email no longer. `letter` is the number of one that is held or dead.
+    """
 
     disposition: Disposition
     reasons: tuple[str, ...] = ()
     letter: int | None = None
     email_id: UUID | None = None
+    erased: bool = False
 
 
 _OF_ADDRESS: Final = """
@@ -175,7 +181,8 @@ async def known_places(database: Database, source_id: int, places: Sequence[Plac
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
-            SELECT d.validity, d.place, d.id, d.disposition, d.reasons, d.email_id
+            SELECT d.validity, d.place, d.id, d.disposition, d.reasons, d.email_id,
+                d.email_id IS NOT NULL AND (SELECT e.id FROM crm.email AS e WHERE e.id = d.email_id) IS NULL AS erased
             FROM unnest($2::text[], $3::text[]) AS w (validity, place)
             JOIN router.decision AS d ON d.source_id = $1 AND d.validity = w.validity AND d.place = w.place
             """,
@@ -183,12 +190,7 @@ async def known_places(database: Database, source_id: int, places: Sequence[Plac
             [place.validity for place in places],
             [place.id for place in places],
         )
-    return {
-        Place(row["validity"], row["place"]): Known(
-            Disposition(row["disposition"]), tuple(row["reasons"]), row["id"], row["email_id"]
-        )
-        for row in rows
-    }
+    return {Place(row["validity"], row["place"]): _known(row) for row in rows}
 
 
 async def known_keys(database: Database, owner_id: UUID, keys: Sequence[bytes]) -> dict[bytes, Known]:
@@ -196,11 +198,11 @@ async def known_keys(database: Database, owner_id: UUID, keys: Sequence[bytes]) 
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
-            SELECT m.key, NULL::bigint AS id, 'duplicate' AS disposition, '{}'::text[] AS reasons, m.email_id
-            FROM router.message AS m WHERE m.key = ANY($2::bytea[])
-                AND EXISTS (SELECT FROM crm.email AS e WHERE e.id = m.email_id)
+            SELECT m.key, NULL::bigint AS id, 'duplicate' AS disposition, '{}'::text[] AS reasons, m.email_id,
+                (SELECT e.id FROM crm.email AS e WHERE e.id = m.email_id) IS NULL AS erased
+            FROM router.message AS m WHERE m.key = ANY($2::bytea[]) AND m.email_id IS NOT NULL
             UNION ALL
-            SELECT d.key, d.id, d.disposition, d.reasons, NULL FROM router.decision AS d
+            SELECT d.key, d.id, d.disposition, d.reasons, NULL, false FROM router.decision AS d
             WHERE d.key = ANY($2::bytea[]) AND d.disposition IN ('ignored', 'held') AND d.owner_id = $1
             """,
             owner_id,
@@ -208,6 +210,11 @@ async def known_keys(database: Database, owner_id: UUID, keys: Sequence[bytes]) 
         )
     known: dict[bytes, Known] = {}
     for row in rows:
-        one = Known(Disposition(row["disposition"]), tuple(row["reasons"]), row["id"], row["email_id"])
-        known.setdefault(row["key"], one)
+        known.setdefault(row["key"], _known(row))
     return known
+
+
+def _known(row: Record) -> Known:
+    disposition = Disposition(row["disposition"])
+    letter = row["id"] if disposition in (Disposition.HELD, Disposition.DEAD) else None
+    return Known(disposition, tuple(row["reasons"]), letter, row["email_id"], row["erased"])

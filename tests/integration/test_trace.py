@@ -324,6 +324,7 @@ async def test_held_and_dead_mail_is_told_by_number_and_listeners_by_their_serve
     assert clues["listener"] == (
         "its mail server hands mail to [incoming.copies]: the log of that server tells whether it did so"
     )
+    assert not any(one["blocks"] for one in said.json["owners"][0]["clues"])
     # Bob's is Bob's.
     assert "ignored" not in clues
     assert "Secret" not in said.out
@@ -382,6 +383,29 @@ async def test_what_is_known_of_a_message_id_without_email_is_told(
         said = await trace(router, "--message-id", message_id, "--json")
         assert list(said.clues()) == [kind]
     assert (await trace(router, "--message-id", "never@home.test", "--json")).clues() == {}
+
+
+async def test_what_the_crm_changed_or_erased_is_told_by_the_server_s_copy(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, trace: Trace
+) -> None:
+    await crm.owner(mailbox, "all")
+    router = await new_router(incoming(start="all"))
+    dovecot.append(mailbox, letter(KARL, mailbox, "Original"))
+    await crm.wait_for_emails(1)
+    email_id = await crm.admin.fetchval("UPDATE crm.email SET subject = 'Renamed' RETURNING id")
+    said = await trace(router, "--to", mailbox, "--subject", "Original")
+    assert (said.status, said.answer) == (0, f"in the CRM as email {email_id}, which does not say what was sought")
+    # Also where its owner has moved it to.
+    with dovecot.connect(mailbox) as imap:
+        imap.select("INBOX")
+        imap.create("Done")
+        imap.copy("1", "Done")
+    await crm.sql.execute("DELETE FROM crm.email")
+    said = await trace(router, "--to", mailbox, "--subject", "Original", "--json")
+    assert (said.status, said.json["in_crm"]) == (1, False)
+    assert {(one["folder"], one["words"]) for one in said.json["owners"][0]["asked"]["copies"]} == {
+        (folder, "it was in the CRM, and was erased there") for folder in ("INBOX", "Done")
+    }
 
 
 async def test_what_is_no_longer_kept_is_told_as_such(

@@ -56,13 +56,23 @@ class Traced:
     other_owners: int = 0
 
     @property
+    def in_crm(self) -> bool:
+        """Whether the CRM has it, perhaps as an email that does not say what was sought."""
+        return bool(self.emails) or any(copy.email_id for _, copy in self._lying)
+
+    @property
+    def _lying(self) -> Sequence[tuple[Concerned, Lying]]:
+        return [(one, copy) for one in self.owners if one.asked for copy in one.asked.copies]
+
+    @property
     def answer(self) -> str:
         """The answer in a line, as far as there is one."""
         if self.emails:
             return _found(self)
-        lying = [(one, copy) for one in self.owners if one.asked for copy in one.asked.copies]
-        if lying:
-            owner, copy = lying[0]
+        # What did not become the CRM's is more likely what is missed.
+        for owner, copy in sorted(self._lying, key=lambda one: one[1].email_id is not None):
+            if copy.email_id:
+                return f"in the CRM as email {copy.email_id}, which does not say what was sought"
             return f"not in the CRM: it lies in {copy.folder} of {owner.mailbox}: {copy.words}"
         why = [clue for clue in self.clues if clue.blocks]
         why += [

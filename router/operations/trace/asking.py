@@ -205,4 +205,6 @@ def _became(known: Known) -> str:
             return f'it is held{reasons} ("email-router held show {known.letter}")'
         case Disposition.DEAD:
             return f'it is a dead letter{reasons} ("email-router dead-letters show {known.letter}")'
-    return f"it is in the CRM as email {known.email_id}"
+    if known.erased:
+        return "it was in the CRM, and was erased there"
+    return f"it is in the CRM as email {known.email_id}, which does not say what was sought"

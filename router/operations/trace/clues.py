@@ -146,6 +146,8 @@ def _of_source(name: str, source: Reader, sought: Sought) -> Iterator[Clue]:
         since = f" since {moment(source.fault_since)}" if source.fault_since else ""
         again = f", next try {moment(source.next_try_at)}" if source.next_try_at else ""
         yield Clue("fault", f"{name} is at fault{since}{again}: {source.fault}", blocks=True)
+    elif not source.folder:
+        return  # what is handed to us waits for nobody's look
     elif source.reader is None:
         yield Clue("not read", f"{name} is read by no process now", blocks=True)
     elif not source.begun:

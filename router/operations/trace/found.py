@@ -40,6 +40,11 @@ class Lying:
     known: Known | None = None
     subject: str | None = None
 
+    @property
+    def email_id(self) -> UUID | None:
+        """The email of the CRM that it is."""
+        return self.known.email_id if self.known and not self.known.erased else None
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
