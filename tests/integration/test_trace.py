@@ -465,3 +465,5 @@ async def test_every_query_is_bound_to_an_index(database: str) -> None:
         # Every look into these is by a condition.
         looks = re.findall(r" on (?:email|party|receipt|decision|message|message_id|source)\b.*\n(.*)", plan)
         assert all("Cond: " in condition for condition in looks), plan
+    for index in ("party_address", "email_came", "decision_without_email", "source_shared"):
+        assert any(f" {index} " in plan or f" {index}\n" in plan for plan in plans), index
