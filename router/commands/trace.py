@@ -17,6 +17,7 @@ from router.model import normalize
 from router.operations import trace as operation
 from router.operations.trace import Asked, Concerned, CopyFound, EmailFound, Sought, Traced
 from router.operations.words import count
+from router.profile import Profiles
 from router.settings import Settings
 
 _LATELY: Final = timedelta(days=7)
@@ -54,15 +55,13 @@ def trace(
                 limit=limit,
                 why=bool(ask),
             )
-            if not _is_to_ask(traced, ask):
-                return traced
-            try:
-                profiles = profile.read_folder(settings.profiles).profiles
-            except ProfileErrors as error:
-                complain(f"the mail servers cannot be asked from here: {error}")
+            if not traced.owners:
                 return traced
             async with app.parsers_of(settings) as parsers:
-                return await operation.ask(database, parsers, profiles, traced)
+                traced = await operation.look_into_letters(database, parsers, traced)
+                if _is_to_ask(traced, ask) and (profiles := _usable(settings)) is not None:
+                    traced = await operation.ask(database, parsers, profiles, traced)
+            return traced
 
     traced = carry_out(work)
     if as_json:
@@ -71,6 +70,15 @@ def trace(
         _say_all(traced, lately=since is None and sought.since is not None)
     if not traced.in_crm:
         raise typer.Exit(1)
+
+
+def _usable(settings: Settings) -> Profiles | None:
+    """Read the profiles that can be used from here, broken ones beside them or not."""
+    try:
+        return profile.read_folder(settings.profiles).profiles
+    except ProfileErrors as error:
+        complain(f"the mail servers cannot be asked from here: {error}")
+        return None
 
 
 # --- What is asked for -----------------------------------------------------------------------------------------------
@@ -131,8 +139,8 @@ def _moment(text: str, option: str, now: datetime, *, ends: bool = False) -> dat
 
 
 def _is_to_ask(traced: Traced, ask: bool | None) -> bool:
-    if ask is not None or traced.emails or not traced.owners:
-        return bool(ask) and bool(traced.owners)
+    if ask is not None or traced.emails:
+        return bool(ask)
     sought = traced.sought
     # Of a mailbox as a whole nothing can be asked.
     is_named = sought.message_id or sought.words or (sought.sender and sought.recipient)
@@ -207,8 +215,8 @@ def _say_all(traced: Traced, *, lately: bool) -> None:
     if traced.other_owners:
         say()
         say(f"and {traced.other_owners} more mailboxes: name one by --to")
-    if not traced.emails and not any(one.asked for one in traced.owners):
-        say(f"  server        not asked: {_why_not_asked(traced)}")
+    if not traced.emails and not any(one.asked for one in traced.owners) and (why := _why_not_asked(traced)):
+        say(f"  server        not asked: {why}")
 
 
 def _in_words(sought: Sought) -> str:
@@ -227,7 +235,7 @@ def _in_words(sought: Sought) -> str:
 def _why_not_asked(traced: Traced) -> str:
     if not traced.owners:
         return "say in whose mailbox it would be, by --to"
-    return "--ask does so"
+    return "--ask does so" if any(one.profile for one in traced.owners) else ""
 
 
 def _line(email: EmailFound) -> Sequence[object]:

@@ -169,7 +169,7 @@ async def test_where_it_lies_and_is_not_read_its_server_tells(
     sys.stdout.write(said.out)
     assert said.answer == "not in the CRM, and the mail server does not have it"
     assert (await trace(router, "--from", KARL, "--to", mailbox, "--no-ask")).answer == (
-        "not in the CRM, and nothing else is known of it"
+        "not in the CRM; it may be among the mail of that time that was ignored, is held or dead"
     )
 
 
@@ -320,15 +320,24 @@ async def test_held_and_dead_mail_is_told_by_number_and_listeners_by_their_serve
     said = await trace(router, "--from", KARL, "--to", ANN, "--json")
     clues = said.clues(ANN)
     assert f'"email-router held show {numbers["held"]}"' in clues["held"]
+    assert said.json["answer"].startswith(f"not in the CRM: {ANN}: it is held for a person: ")
+    assert "is dead" in clues
     assert f'"email-router dead-letters show {numbers["dead"]}"' in clues["dead"]
     assert clues["listener"] == (
         "its mail server hands mail to [incoming.copies]: the log of that server tells whether it did so"
     )
-    assert not any(one["blocks"] for one in said.json["owners"][0]["clues"])
+    assert {one["kind"] for one in said.json["owners"][0]["clues"] if one["blocks"]} == {"is held", "is dead"}
     # Bob's is Bob's.
     assert "ignored" not in clues
     assert "Secret" not in said.out
-    assert said.json["owners"][0]["asked"]["fault"].startswith("no profile here reads this mailbox")
+    # No server has it; and of what is kept, who knows of it is told.
+    assert said.json["owners"][0]["asked"] is None
+    assert (await trace(router, "--subject", "broken", "--to", ANN)).answer.startswith(
+        f"not in the CRM: {ANN}: it is a dead letter: "
+    )
+    said = await trace(router, "--from", "eve@kunde.test", "--to", ANN)
+    assert said.answer == "not in the CRM; it may be among the mail of that time that was ignored, is held or dead"
+    assert "\n  server" not in said.out
 
 
 async def test_mail_of_a_forward_mailbox_is_told_with_who_forwarded_it(

@@ -2,16 +2,18 @@
 
 clues    what is known of the mailboxes in which mail that the CRM does not have would have been seen
 asking   what their mail servers have of it
-found    both as values
+kept     which held and dead mail it is
+found    all of these as values
 waiting  why email that the CRM wrote is not sent yet
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from router.operations.trace import kept
 from router.operations.trace.asking import Asker
 from router.operations.trace.clues import clues_of, general_clues
 from router.operations.trace.found import Asked, Clue, Concerned, Lying
@@ -32,6 +34,7 @@ __all__ = [
     "Sought",
     "Traced",
     "ask",
+    "look_into_letters",
     "trace",
 ]
 
@@ -67,26 +70,30 @@ class Traced:
     @property
     def answer(self) -> str:
         """The answer in a line, as far as there is one."""
+        return next(self._answers())
+
+    def _answers(self) -> Iterator[str]:
+        """Yield all that can be said, the surest first."""
         if self.emails:
-            return _found(self)
+            yield _found(self)
         # What did not become the CRM's is more likely what is missed.
         for owner, copy in sorted(self._lying, key=lambda one: one[1].email_id is not None):
             if copy.email_id:
-                return f"in the CRM as email {copy.email_id}, which does not say what was sought"
-            return f"not in the CRM: it lies in {copy.folder} of {owner.mailbox}: {copy.words}"
-        why = [clue for clue in self.clues if clue.blocks]
-        why += [
-            replace(clue, words=f"{one.mailbox}: {clue.words}")
-            for one in self.owners
-            for clue in one.clues
-            if clue.blocks
-        ]
-        if why:
-            return f"not in the CRM, perhaps because of this: {why[0].words}"
+                yield f"in the CRM as email {copy.email_id}, which does not say what was sought"
+            yield f"not in the CRM: it lies in {copy.folder} of {owner.mailbox}: {copy.words}"
+        clues = [(one, clue) for one in self.owners for clue in one.clues]
+        for owner, clue in clues:
+            if clue.kind in ("is held", "is dead"):
+                yield f"not in the CRM: {owner.mailbox}: {clue.words}"
+        why = [clue.words for clue in self.clues if clue.blocks]
+        why += [f"{owner.mailbox}: {clue.words}" for owner, clue in clues if clue.blocks]
+        yield from (f"not in the CRM, perhaps because of this: {words}" for words in why)
         asked = [one.asked for one in self.owners if one.asked]
         if asked and all(one.certain for one in asked):
-            return "not in the CRM, and the mail server does not have it"
-        return "not in the CRM, and nothing else is known of it"
+            yield "not in the CRM, and the mail server does not have it"
+        if any(clue.kind in ("held", "dead", "ignored") for _, clue in clues):
+            yield "not in the CRM; it may be among the mail of that time that was ignored, is held or dead"
+        yield "not in the CRM, and nothing else is known of it"
 
 
 def _found(traced: Traced) -> str:
@@ -118,6 +125,12 @@ async def trace(
     owners = await clues_of(database, lease, serving, sought, recipients, senders)
     owners.sort(key=lambda one: not any(clue.blocks for clue in one.clues))
     return Traced(sought, emails, more, general, owners[:_MOST_OWNERS], max(0, len(owners) - _MOST_OWNERS))
+
+
+async def look_into_letters(database: Database, workers: Workers, traced: Traced) -> Traced:
+    """Tell whether what is held or dead in the owners' mailboxes is what was sought."""
+    owners = [await kept.look_into_letters(database, workers, one, traced.sought) for one in traced.owners]
+    return replace(traced, owners=owners)
 
 
 async def ask(database: Database, workers: Workers, profiles: Profiles, traced: Traced) -> Traced:

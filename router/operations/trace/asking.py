@@ -28,7 +28,7 @@ _CANDIDATES: Final = 500  # messages of one folder whose headers are read
 _SHOWN: Final = 20  # messages of one mailbox that are told
 
 _NOT_APPROVED: Final = "the mailbox is not approved, so nothing of it is looked at"
-_NO_PROFILE: Final = "no profile here reads this mailbox, so there is no server to ask"
+_NO_PROFILE: Final = "the profile that reads the mailbox cannot be used from here"
 
 
 class Asker:
@@ -42,16 +42,16 @@ class Asker:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(self, owners: Sequence[Concerned]) -> list[Concerned]:
-        """Ask the server of each owner's mailbox, several at once."""
+        """Ask the server of each owner's mailbox, several at once; not of those that only have mail handed to us."""
         answers = await asyncio.gather(*(self._asked(owner) for owner in owners))
         return [replace(owner, asked=asked) for owner, asked in zip(owners, answers, strict=True)]
 
-    async def _asked(self, owner: Concerned) -> Asked:
+    async def _asked(self, owner: Concerned) -> Asked | None:
         profile = self._profiles.routes_of(owner.mailbox).reads
         if not owner.approved:
             return Asked(fault=_NOT_APPROVED)
         if profile is None:
-            return Asked(fault=_NO_PROFILE)
+            return Asked(fault=_NO_PROFILE) if owner.profile else None
         search = _Search(self._database, self._workers, profile, owner, self._sought)
         async with self._turns:
             try:

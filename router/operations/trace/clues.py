@@ -86,7 +86,8 @@ async def clues_of(
             clues += _of_sources(ways, of_mailbox, [one for one in readers if not one.mailbox], sought)
         if owner in recipients:
             clues += _of_rule(owner, ways, kinds)
-        clues += _of_decisions(one for one in counts if one.owner_id == owner.owner.id)
+        refusals = [one for one in counts if one.owner_id == owner.owner.id]
+        clues += _of_decisions(refusals)
         found.append(
             Concerned(
                 owner.owner.id,
@@ -96,6 +97,7 @@ async def clues_of(
                 ways.reads.name if ways.reads else None,
                 tuple(clues),
                 tuple(of_mailbox),
+                tuple(letter for one in refusals for letter in one.letters),
             )
         )
     return found
@@ -173,11 +175,13 @@ def _of_rule(
 
 def _of_decisions(counts: Iterable[Refused]) -> Iterator[Clue]:
     """Count what may be the mail that is sought: of what was ignored, nothing tells which message it was."""
+    untold = "; nothing else is kept of ignored mail"
     for one in counts:
         reasons = "; ".join(one.reasons)
         if one.disposition is Disposition.IGNORED:
             words = f"{count(one.number, 'message')} of that time, the last of {moment(one.last_at)}: {reasons}"
-            yield Clue("ignored", f"{words}; nothing else is kept of ignored mail")
+            yield Clue("ignored", words + untold)
+            untold = ""
         elif one.disposition is Disposition.HELD:
             yield Clue("held", f"{count(one.number, 'message')} of that time: {reasons}: {_show('held', one)}")
         else:

@@ -12,7 +12,7 @@ ClueKind = Literal[
     "no owner", "erased", "seen", "no process", "broken", "fault", "pruned",
     # of one mailbox
     "not approved", "not served", "not begun", "not read", "before start", "folders", "listener", "forward", "rule",
-    "held", "dead", "ignored",
+    "is held", "is dead", "held", "dead", "ignored",
     # of email that waits to be sent
     "sending off", "no relay", "relay",
 ]  # fmt: skip
@@ -65,7 +65,8 @@ class Asked:
 class Concerned:
     """An owner in whose mailbox the mail would be: received, or as its sender in a folder of sent mail.
 
-    `profile` is the one that reads the mailbox now, None where none does. `asked` is None before its server was asked.
+    `profile` is the one that reads the mailbox now, None where none does. `letters` are the numbers of what of its mail
+    is held or dead. `asked` is None where its server was not asked.
     """
 
     id: UUID
@@ -75,4 +76,5 @@ class Concerned:
     profile: str | None
     clues: tuple[Clue, ...] = ()
     readers: tuple[Reader, ...] = ()
+    letters: tuple[int, ...] = ()
     asked: Asked | None = None
