@@ -165,6 +165,8 @@ async def test_where_it_lies_and_is_not_read_its_server_tells(
         ("INBOX", "ignored"),
         ("Family", "ignored"),
     }
+    said = await trace(router, "--to", mailbox, "--since", "1h", "--ask", "--json")
+    assert said.json["owners"][0]["asked"]["fault"].startswith("say more of the message")
     said = await trace(router, "--from", "nobody@else.test", "--to", mailbox)
     sys.stdout.write(said.out)
     assert said.answer == "not in the CRM, and the mail server does not have it"
@@ -335,6 +337,8 @@ async def test_held_and_dead_mail_is_told_by_number_and_listeners_by_their_serve
     assert (await trace(router, "--subject", "broken", "--to", ANN)).answer.startswith(
         f"not in the CRM: {ANN}: it is a dead letter: "
     )
+    # Of whom nothing else is known, it may be any of them.
+    assert "is held" not in (await trace(router, "--to", ANN, "--since", "1h", "--json")).clues(ANN)
     said = await trace(router, "--from", "eve@kunde.test", "--to", ANN)
     assert said.answer == "not in the CRM; it may be among the mail of that time that was ignored, is held or dead"
     assert "\n  server" not in said.out

@@ -13,7 +13,7 @@ from typing import Final
 
 from router.model import Disposition, Message, Reading
 from router.operations import explain
-from router.operations.trace.found import Asked, Concerned, Lying
+from router.operations.trace.found import Asked, Concerned, Lying, Role
 from router.operations.words import moment
 from router.profile import IncomingProfile, Profiles
 from router.repository.database import Database
@@ -28,6 +28,7 @@ _CANDIDATES: Final = 500  # messages of one folder whose headers are read
 _SHOWN: Final = 20  # messages of one mailbox that are told
 
 _NOT_APPROVED: Final = "the mailbox is not approved, so nothing of it is looked at"
+_WHICH: Final = "say more of the message: a mailbox as a whole is nobody else's to look through"
 _NO_PROFILE: Final = "the profile that reads the mailbox cannot be used from here"
 
 
@@ -50,6 +51,8 @@ class Asker:
         profile = self._profiles.routes_of(owner.mailbox).reads
         if not owner.approved:
             return Asked(fault=_NOT_APPROVED)
+        if not tells_apart(wanted_of(self._sought, owner.role)):
+            return Asked(fault=_WHICH)
         if profile is None:
             return Asked(fault=_NO_PROFILE) if owner.profile else None
         search = _Search(self._database, self._workers, profile, owner, self._sought)
@@ -75,6 +78,7 @@ class _Search:
         self._profile = profile
         self._owner = owner
         self._sought = sought
+        self._wanted = wanted_of(sought, owner.role)
         self._folders: list[str] = []
         self._copies: list[Lying] = []
         self._certain = True
@@ -111,7 +115,7 @@ class _Search:
             # Only a listing tells which places mean what they meant to the reader.
             with suppress(CursorLost):
                 await view.list(reader.cursor, 1)
-        wanted = self._wanted()
+        wanted = self._wanted
         found = await view.search(wanted, _CANDIDATES)
         matching = await self._matching(found)
         if not matching and not found.certain and (wanted.since or wanted.until):
@@ -126,20 +130,13 @@ class _Search:
             subject = reading.message.subject if self._sought.words else None
             self._copies.append(Lying(folder.name, received_at, words, became, subject))
 
-    def _wanted(self) -> Wanted:
-        sought = self._sought
-        if self._owner.role == "recipient":  # whoever it is addressed to
-            return Wanted(sought.message_id, sought.sender, "", sought.words, sought.since, sought.until)
-        return Wanted(sought.message_id, "", sought.recipient, sought.words, sought.since, sought.until)
-
     async def _matching(self, found: Candidates) -> dict[tuple[Place, datetime], Reading]:
         contents = {str(number): copy.content for number, copy in enumerate(found.copies)}
         explained = await explain.read_messages(self._workers, contents, None) if contents else []
-        wanted = self._wanted()
         return {
             (copy.place, copy.received_at): one.reading
             for copy, one in zip(found.copies, explained, strict=True)
-            if isinstance(one.reading, Reading) and matches(one.reading.message, wanted)
+            if isinstance(one.reading, Reading) and matches(one.reading.message, self._wanted)
         }
 
     def _reader(self, folder: str) -> Reader | None:
@@ -171,6 +168,17 @@ class _Search:
         elif reader.reader is None:
             yield "it is not read yet: no process reads this folder now"
         yield "it is not read yet; the next look into the folder brings it in, unless it was put there with an old date"
+
+
+def wanted_of(sought: Sought, role: Role) -> Wanted:
+    """Tell what to look for in the mailbox of a recipient, whoever it is addressed to; or of a sender."""
+    sender, recipient = (sought.sender, "") if role == "recipient" else ("", sought.recipient)
+    return Wanted(sought.message_id, sender, recipient, sought.words, sought.since, sought.until)
+
+
+def tells_apart(wanted: Wanted) -> bool:
+    """Whether anything but a time is known of a message, so that it can be told from others."""
+    return bool(wanted.message_id or wanted.sender or wanted.recipient or wanted.words)
 
 
 def matches(message: Message, wanted: Wanted) -> bool:

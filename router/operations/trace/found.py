@@ -17,6 +17,8 @@ ClueKind = Literal[
     "sending off", "no relay", "relay",
 ]  # fmt: skip
 
+Role = Literal["recipient", "sender"]
+
 
 @dataclass(frozen=True, slots=True)
 class Clue:
@@ -71,7 +73,7 @@ class Concerned:
 
     id: UUID
     mailbox: str
-    role: Literal["recipient", "sender"]
+    role: Role
     approved: bool
     profile: str | None
     clues: tuple[Clue, ...] = ()

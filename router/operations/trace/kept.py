@@ -5,13 +5,12 @@ from typing import Final
 
 from router.model import Disposition
 from router.operations import explain
-from router.operations.trace.asking import matches
+from router.operations.trace.asking import matches, tells_apart, wanted_of
 from router.operations.trace.found import Clue, Concerned
 from router.repository.database import Database
 from router.repository.letters import Letter, find_letters, read_kept
 from router.repository.trace import Sought
 from router.workers.pool import Workers
-from transports.base import Wanted
 
 _LETTERS: Final = 200  # of one owner, the newest
 _PIECE: Final = 10  # whose bytes are in memory at once
@@ -19,6 +18,9 @@ _PIECE: Final = 10  # whose bytes are in memory at once
 
 async def look_into_letters(database: Database, workers: Workers, owner: Concerned, sought: Sought) -> Concerned:
     """Tell which of an owner's letters are what was sought; what is told of their number is told already."""
+    wanted = wanted_of(sought, owner.role)
+    if not tells_apart(wanted):
+        return owner
     heads: dict[str, bytes] = {}
     newest = sorted(owner.letters, reverse=True)[:_LETTERS]
     for start in range(0, len(newest), _PIECE):
@@ -26,8 +28,6 @@ async def look_into_letters(database: Database, workers: Workers, owner: Concern
         heads |= {str(id_): one.content.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" for id_, one in kept.items()}
     if not heads:
         return owner
-    sender, recipient = (sought.sender, "") if owner.role == "recipient" else ("", sought.recipient)
-    wanted = Wanted(sought.message_id, sender, recipient, sought.words)
     read = await explain.read_messages(workers, heads, None)
     meant = [int(one.name) for one in read if one.fault is None and matches(one.message, wanted)]
     letters = await find_letters(database, meant)
