@@ -7,7 +7,7 @@ judge every copy (its `STEPS`: arrive, dedupe … promote), writes what they bec
 the copy settled on the mail server. `listener` does the same for mail that is handed to us, before it answers 250. Mail
 of a forward mailbox is read by `unwrap`, and `incoming.forward` finds whose the originals are: each is judged as if it
 lay in its owner's mailbox. An answer that comes before its question is linked by `upkeep` (`repository.waiting`), or
-decided again by `reader` (`repository.again`).
+decided again by `reader` (`repository.again`). `incoming.audit` compares what the servers really hold with all that.
 
 Out. The CRM sets an email to `pending_send`, and a trigger queues it. `outgoing.sender` claims a batch
 (`repository.outbox`). Each email of it is an `attempt`: it waits for a slot at its relay (`relays`), is composed

@@ -19,6 +19,7 @@ from router.health import Health
 from router.incoming.budget import Budget
 from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
+from router.incoming.rounds import Rounds, audit_in_rounds
 from router.operations.ready import Readiness, sample_queue
 from router.outgoing.sender import Sender
 from router.postgres.disk import watch_disk
@@ -153,7 +154,13 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
             watch=watch,
             budget=budget,
             retention=retention,
+            rounds=rounds_of(settings),
         )
+
+
+def rounds_of(settings: Settings) -> Rounds | None:
+    """How often the settings have each mailbox audited; None: never."""
+    return None if settings.audit_every is None else Rounds(settings.audit_every, settings.audit_repair)
 
 
 def retention_of(settings: Settings) -> Retention:
@@ -182,13 +189,23 @@ async def serve(
     watch: Watch | None = None,
     budget: Budget | None = None,
     retention: Retention | None = None,
+    rounds: Rounds | None = None,
 ) -> None:
     """Do all the work of one router process until told to stop; `lease` is how long it counts as alive unheard.
 
-    `watch` looks after the disk of the database, where it is ours. `budget` is for incoming messages in memory.
+    `watch` looks after the disk of the database, where it is ours. `budget` is for incoming messages in memory. Without
+    `rounds` no mailbox is audited.
     """
     router = Router(
-        database, parsers, store, lease, readiness or Readiness(), watch, budget or Budget(), retention or Retention()
+        database,
+        parsers,
+        store,
+        lease,
+        readiness or Readiness(),
+        watch,
+        budget or Budget(),
+        retention or Retention(),
+        rounds,
     )
     await router.start()
     try:
@@ -210,6 +227,7 @@ class Router:
         watch: Watch | None,
         budget: Budget,
         retention: Retention,
+        rounds: Rounds | None,
     ) -> None:
         self._database = database
         self._parsers = parsers
@@ -219,6 +237,7 @@ class Router:
         self._watch = watch
         self._budget = budget
         self._retention = retention
+        self._rounds = rounds
         self._process_id = uuid4()
         self._jobs: Supervisor[str] = Supervisor()
         self._heartbeat: Supervisor[str] = Supervisor()
@@ -258,6 +277,7 @@ class Router:
             "metrics": self._job("metrics", partial(sample_queue, self._database)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
             "presence": self._job("presence", self._presence.tell),
+            **({"audit": self._audit(self._rounds)} if self._rounds else {}),
             **({"disk": self._disk(self._watch)} if self._watch else {}),
             **{f"listener {one.name}": self._listener(one) for one in self._store.profiles.incoming if one.listens},
         }
@@ -279,6 +299,20 @@ class Router:
         note = partial(processes.note_fault, self._database, self._process_id, "upkeep")
         health = Health("the upkeep of the database fails, and is tried again", note, _log)
         return Job(partial(keep_up, self._database, self._retention, health), health)
+
+    def _audit(self, rounds: Rounds) -> Job:
+        note = partial(processes.note_fault, self._database, self._process_id, "audit")
+        health = Health("mailboxes cannot be audited now, and it is tried again", note, _log)
+        run = partial(
+            audit_in_rounds,
+            self._database,
+            self._parsers,
+            self._process_id,
+            rounds,
+            lambda: self._mailboxes.held,
+            health,
+        )
+        return Job(run, health)
 
     def _job(self, name: str, run: Callable[[], Awaitable[None]], longest_pause: float = math.inf) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, name)

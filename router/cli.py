@@ -184,15 +184,41 @@ def status(
     """Show what runs, what is wrong, and what became of the mail.
 
     Whether sending is on, the processes and the profiles they serve, what waits in the outbox, failed or is unknown,
-    the owners that are not approved, and each source with its fault and how many copies were promoted, duplicate,
-    ignored, held and dead.
+    the owners that are not approved, and each source with its fault, what became of its copies, and its last audit.
 
-    Exit status 1 if something keeps mail from coming in or going out: no process runs, or a profile, source or relay
-    is at fault. That sending was stopped, or that email waits for a person, is no fault.
+    Exit status 1 if something keeps mail from coming in or going out: no process runs, a profile, source or relay is at
+    fault, or messages are missing. That sending was stopped, or that email waits for a person, is no fault.
     """
     from router.commands import status as shown
 
     shown.show(profile, mailbox, only_faults=faults, as_json=as_json)
+
+
+@app.command()
+def audit(
+    name: Annotated[
+        str | None, typer.Argument(metavar="PROFILE", help="Only what this profile reads.", show_default=False)
+    ] = None,
+    owner: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Only this owner's mailbox.", show_default=False)
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Bring in what is missing.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Print what each folder holds, and those that are not read.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask the mail servers what they hold, and account for every message.
+
+    Each message has a disposition, came before reading began, is still to be read, or is missing. Missing messages are
+    told by place, time and Message-ID. Nothing is changed on the servers, and a running router goes on meanwhile. What
+    is stopped in between goes on where it was, within six hours.
+
+    Exit status 1 if a message is missing, or a mailbox or folder could not be asked.
+    """
+    from router.commands import audit as commands
+
+    commands.audit(name, owner, repair=repair, details=details, as_json=as_json)
 
 
 @app.command()

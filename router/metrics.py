@@ -6,7 +6,7 @@ addresses: ten thousand mailboxes make no more series than one.
 """
 
 import platform
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Final, Literal, get_args
@@ -34,6 +34,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 _ATTEMPT_OUTCOMES: Final = {"sent": "sent", "failed": "failed", "unknown": "unknown", "pending_send": "deferred"}
 _RECIPIENT_OUTCOMES: Final = ("accepted", "deferred", "refused", "unknown")
+_AUDIT_OUTCOMES: Final = ("well", "missing", "failed")
 
 PieceOutcome = Literal["answered", "failed", "given_up"]
 
@@ -73,6 +74,26 @@ _batch_seconds: Final = Histogram(
     "email_router_batch_seconds",
     "From the beginning of a batch's transaction to its commit, halving included where a message is at fault.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=_registry,
+)
+
+_audits: Final = Counter(
+    "email_router_audits_total",
+    "Audits of a mailbox that ended, by outcome: well (every message accounted for), missing, failed (not to the end).",
+    ["profile", "outcome"],
+    registry=_registry,
+)
+_audited: Final = Counter(
+    "email_router_audited_messages_total",
+    "Messages that these audits found on the mail servers.",
+    ["profile"],
+    registry=_registry,
+)
+_missing: Final = Gauge(
+    "email_router_missing_messages",
+    "Messages on the mail servers that nothing accounted for when the mailboxes that this process reads were last "
+    "audited.",
+    ["profile"],
     registry=_registry,
 )
 
@@ -150,7 +171,14 @@ ProcessCollector(registry=_registry)
 
 # --- What is counted by profile --------------------------------------------------------------------------------------
 
-_OF_INCOMING: Final[tuple[MetricWrapperBase, ...]] = (_copies, _copy_bytes, _arrival_to_commit)
+_OF_INCOMING: Final[tuple[MetricWrapperBase, ...]] = (
+    _copies,
+    _copy_bytes,
+    _arrival_to_commit,
+    _audits,
+    _audited,
+    _missing,
+)
 _OF_OUTGOING: Final[tuple[MetricWrapperBase, ...]] = (_attempts, _recipients, _relay_connections, _relay_limit)
 
 _incoming: Final[set[str]] = set()
@@ -204,6 +232,10 @@ def serve(parts_of_profiles: Sequence[Part], broken: Collection[str] = ()) -> No
             _copies.labels(name, disposition.value)
         _copy_bytes.labels(name)
         _arrival_to_commit.labels(name)
+        for audit_outcome in _AUDIT_OUTCOMES:
+            _audits.labels(name, audit_outcome)
+        _audited.labels(name)
+        _missing.labels(name)
     for name in _outgoing:
         for outcome in _ATTEMPT_OUTCOMES.values():
             _attempts.labels(name, outcome)
@@ -237,6 +269,19 @@ def batch_ended(profile: str, decided: Sequence[tuple[Copy, Decision]], seconds:
     for copy, decision in decided:
         if decision.disposition is not Disposition.DUPLICATE:
             arrival_to_commit.observe(max(0.0, (now - copy.received_at).total_seconds()))
+
+
+def audit_ended(profile: str, messages: int, *, missing: int, failed: bool) -> None:
+    """Count an audit of a mailbox that an incoming profile reads."""
+    if profile in _incoming:
+        _audits.labels(profile, "missing" if missing else "failed" if failed else "well").inc()
+        _audited.labels(profile).inc(messages)
+
+
+def audits_sampled(missing: Mapping[str, int]) -> None:
+    """Tell how many messages are missing, by profile."""
+    for profile in _incoming:
+        _missing.labels(profile).set(missing.get(profile, 0))
 
 
 def attempt_ended(profile: str, result: Result) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -22,6 +23,7 @@ _OF_A_SERVICE: Final = re.compile(
 )
 _LINK: Final = re.compile("(tcp|udp|sctp)://")
 
+_SHORTEST_ROUND, _LONGEST_ROUND = 0.001, 8784.0  # hours between two audits of a mailbox
 _MOST_WORKERS: Final = 4  # by default: more of them than one process has other work for
 
 
@@ -158,6 +160,16 @@ class Settings(BaseSettings):
     keep_attempts: int = Field(
         default=730, ge=7, le=36500, description="Days for which each attempt to send an email is known."
     )
+    audit: float | Literal["off"] = Field(
+        default=24,
+        description="Hours after which each mailbox is audited again: whether every message that its server holds is "
+        "accounted for. `off`: only by `email-router audit`.",
+    )
+    audit_repair: bool = Field(
+        default=False,
+        description="`true`: what such an audit finds missing is brought in by itself. Otherwise it is only told, by "
+        "log, `status` and metrics.",
+    )
     console: str = Field(
         default="127.0.0.1:8025",
         description="Address and port at which it answers HTTP: `/healthz`, `/readyz`, `/metrics`; `[::1]:8025` for "
@@ -187,10 +199,26 @@ class Settings(BaseSettings):
             raise ValueError("it has to be at least EMAIL_ROUTER_KEEP_DECISIONS")
         return value
 
+    @field_validator("audit", mode="before")
+    @classmethod
+    def _is_hours(cls, value: Any) -> Any:
+        try:
+            hours = "off" if str(value).lower() == "off" else float(value)
+        except ValueError:
+            hours = 0.0
+        if hours != "off" and not _SHORTEST_ROUND <= float(hours) <= _LONGEST_ROUND:
+            raise ValueError(f"it has to be hours, from {_SHORTEST_ROUND:g} to {_LONGEST_ROUND:g}, or off")
+        return hours
+
     @field_validator("console")
     @classmethod
     def _is_address(cls, value: str) -> str:
         return "off" if value.lower() == "off" else str(ConsoleAddress.parse(value))
+
+    @property
+    def audit_every(self) -> timedelta | None:
+        """After which a mailbox is audited again; None: never by itself."""
+        return None if self.audit == "off" else timedelta(hours=self.audit)
 
     @property
     def console_address(self) -> ConsoleAddress | None:

@@ -3,6 +3,7 @@
 service     run, demo, migrate
 profiles    check, profile example, profile schema
 status      status
+audit       audit
 owners      owners list, approve, set
 sending     sending stop, start
 sql         sql

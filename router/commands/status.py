@@ -19,6 +19,7 @@ from router.operations.status import Fault, Only, ProfileState, Report, Sending,
 from router.settings import Settings
 
 _INDENT = " " * 12
+_MOST_ROWS = 100  # sources that are shown each in a line
 
 
 def show(profile: str | None, mailbox: str | None, *, only_faults: bool, as_json: bool) -> None:
@@ -197,21 +198,45 @@ def _sources(sources: Iterable[SourceStatus]) -> str:
 
 def _say_sources(status: Status) -> None:
     readers = {one.id: one.title for one in status.processes if one.alive}
-    say_table(
-        ["profile", "mailbox", "folder", "read by", *Disposition, "last mail"],
-        [
-            (
-                one.profile,
-                one.place,
-                one.folder,
-                _reader(one, readers),
-                *(one.dispositions[disposition] for disposition in Disposition),
-                moment(one.last_at) if one.last_at else "never",
-            )
-            for one in status.sources
-            if one.served
-        ],
-    )
+    served = [one for one in status.sources if one.served]
+    # Of very many, those that somebody has to look after.
+    shown = served if len(served) <= _MOST_ROWS else [one for one in served if _is_wrong(one)][:_MOST_ROWS]
+    if shown:
+        say_table(
+            ["profile", "mailbox", "folder", "read by", "copies seen", "last mail", "audited"],
+            [
+                (
+                    one.profile,
+                    one.place,
+                    one.folder,
+                    _reader(one, readers),
+                    _ledger(one),
+                    moment(one.last_at) if one.last_at else "never",
+                    _audited(one),
+                )
+                for one in shown
+            ],
+        )
+    if others := len(served) - len(shown):
+        say(f"{others:,} more sources; --profile and --mailbox show some, --json all")
+
+
+def _is_wrong(source: SourceStatus) -> bool:
+    return source.fault is not None or (source.audit is not None and bool(source.audit.missing or source.audit.fault))
+
+
+def _ledger(source: SourceStatus) -> str:
+    """Put what became of the copies as an equation: each has one disposition."""
+    parts = [f"{number} {one}" for one, number in source.dispositions.items() if number]
+    return f"{source.seen} = {' + '.join(parts)}" if parts else "0"
+
+
+def _audited(source: SourceStatus) -> str:
+    audit = source.audit
+    if audit is None:
+        return "not yet" if source.folder else ""
+    words = f"{moment(audit.at)}, {audit.messages} there, {audit.missing} missing" if audit.at else "not yet"
+    return words + ("; the last try failed" if audit.fault else "")
 
 
 def _reader(source: SourceStatus, readers: dict[UUID, str]) -> str:

@@ -109,6 +109,29 @@ class Progress:
             self._status.start()
 
 
+class Doing:
+    """What is done at this moment, on stderr where it is a terminal, while it is entered."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._status = Status(doing, console=console) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, what: str) -> None:
+        """Show what is done by now."""
+        if self._status is not None:
+            self._status.update(Text(_shown(f"{self._doing} {what}")))
+
+
 def _console(*, soft_wrap: bool = True) -> Console:
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap)
 

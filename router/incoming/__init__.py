@@ -2,5 +2,6 @@
 
 mailboxes ─▶ follow (one connection) ─▶ reader (one folder: list, fetch, promote, settle)
                             listener (what is handed to us) ─▶ read, forward ─▶ promote
+rounds ─▶ audit (what the server really holds, compared with what is known, by a connection that only fetches)
 replay (dead and held mail that a person has decided on again: read anew, by a connection that only fetches)
 """

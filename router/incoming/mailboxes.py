@@ -35,6 +35,15 @@ _SOME = 5  # mailboxes that are named; all of them are counted
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A mailbox that this process reads: by which profile, whose, and the connections that it takes turns at."""
+
+    profile: IncomingProfile
+    owner: Owner | None
+    slots: Slots
+
+
 @dataclass(slots=True)
 class _Held:
     """A mailbox that this process holds. `owner` is as of the last look; `follower` is None before it first runs."""
@@ -45,8 +54,23 @@ class _Held:
     follower: Follower | None = None
 
 
-_Wanted = dict[Source, tuple[IncomingProfile, Owner | None]]
+Wanted = dict[Source, tuple[IncomingProfile, Owner | None]]
 """What stands for a whole mailbox, the profile that reads it and, unless it is a forward mailbox, its owner."""
+
+
+def wanted_mailboxes(profiles: Profiles, owners: Sequence[Owner]) -> Wanted:
+    """Tell which mailboxes the profiles call for, given the approved owners."""
+    wanted: Wanted = {
+        primary_source(profile, profile.settings, None): (profile, None)
+        for profile in profiles.incoming
+        if profile.forwards and isinstance(profile.settings, MailboxSettings)
+    }
+    for owner in owners:
+        profile = profiles.incoming_for(owner.mailbox)
+        if profile is None or not isinstance(profile.settings, MailboxSettings):
+            continue
+        wanted[primary_source(profile, profile.settings, owner)] = (profile, owner)
+    return wanted
 
 
 class MailboxAssignment:
@@ -87,6 +111,14 @@ class MailboxAssignment:
             if held.profile.key in keys and held.follower is not None:
                 held.follower.retry()
 
+    @property
+    def held(self) -> dict[int, Holding]:
+        """The mailboxes that this process reads now, by the source that stands for each."""
+        return {
+            source_id: Holding(one.profile, one.owner, self._slots_of(one.profile))
+            for source_id, one in self._held.items()
+        }
+
     async def run(self) -> None:
         """Look, and look again, until canceled; then every follower has ended. A bug in a look ends no follower."""
         looking: Supervisor[str] = Supervisor()
@@ -112,7 +144,7 @@ class MailboxAssignment:
 
     async def _look(self) -> None:
         owners = [listed.owner for listed in await list_owners(self._database) if listed.approved]
-        wanted = await self._without_lost(self._wanted(owners))
+        wanted = await self._without_lost(wanted_mailboxes(self._profiles, owners))
         ids = await register(self._database, list(wanted), self._profiles.shared_accounts)
         by_id = {source_id: wanted[source] for source, source_id in ids.items()}
         epochs, fair = await sources.held_by(self._database, self._process_id, list(by_id), self._lease)
@@ -132,20 +164,7 @@ class MailboxAssignment:
         identities = {source.identity for source in wanted} | self._profiles.shared_accounts
         await sources.forget_faults(self._database, identities)
 
-    def _wanted(self, owners: list[Owner]) -> _Wanted:
-        wanted: _Wanted = {
-            primary_source(profile, profile.settings, None): (profile, None)
-            for profile in self._profiles.incoming
-            if profile.forwards and isinstance(profile.settings, MailboxSettings)
-        }
-        for owner in owners:
-            profile = self._profiles.incoming_for(owner.mailbox)
-            if profile is None or not isinstance(profile.settings, MailboxSettings):
-                continue
-            wanted[primary_source(profile, profile.settings, owner)] = (profile, owner)
-        return wanted
-
-    async def _without_lost(self, wanted: _Wanted) -> _Wanted:
+    async def _without_lost(self, wanted: Wanted) -> Wanted:
         """Leave out mailboxes whose former profile is not found, while it may be in a file that cannot be understood.
 
         Another profile that has them now, a less exact one most often, may have a rule that reads more of their mail.
@@ -197,7 +216,7 @@ class MailboxAssignment:
                 lease = await sources.renew(self._database, held.lease)
             except DatabaseError:
                 return  # the next look takes the mailbox again, or leaves it to its new holder
-        slots = self._slots_of(profile.name, profile.settings.at_once)
+        slots = self._slots_of(profile)
         held.follower = Follower(
             self._database, self._workers, profile, profile.settings, held.owner, lease, slots, health, self._budget
         )
@@ -207,11 +226,13 @@ class MailboxAssignment:
             if self._held.get(lease.source_id) is not held:
                 self._changed.set()  # let go, and ended: the next look makes it free for all
 
-    def _slots_of(self, profile: str, size: int) -> Slots:
+    def _slots_of(self, profile: IncomingProfile) -> Slots:
         """The connections of a profile, shared by its mailboxes; others when their number has changed."""
-        if profile not in self._slots or self._slots[profile][0] != size:
-            self._slots[profile] = size, Slots(size)
-        return self._slots[profile][1]
+        assert isinstance(profile.settings, MailboxSettings)
+        name, size = profile.name, profile.settings.at_once
+        if name not in self._slots or self._slots[name][0] != size:
+            self._slots[name] = size, Slots(size)
+        return self._slots[name][1]
 
     async def _let_go(self, source_ids: Collection[int]) -> None:
         """Let these followers end. None is waited for: a server that does not answer delays its own mailbox alone."""

@@ -15,11 +15,12 @@ from router.repository.database import Database
 from router.repository.owners import list_owners
 from router.repository.processes import FOLDER, Process
 from router.repository.sending import Sending
-from router.repository.status import Failed, OutboxStatus, RelayFault, SourceStatus, Status, Unknown
+from router.repository.status import Failed, LastAudit, OutboxStatus, RelayFault, SourceStatus, Status, Unknown
 
 __all__ = [
     "Failed",
     "Fault",
+    "LastAudit",
     "Only",
     "OutboxStatus",
     "Process",
@@ -188,4 +189,15 @@ def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mist
         for one in found.sources
         if one.fault is not None
     ]
+    faults += [
+        Fault("source", one.title, _missing(one, one.audit), one.audit.at)
+        for one in found.sources
+        if one.served and one.audit and one.audit.missing
+    ]
     return faults
+
+
+def _missing(source: SourceStatus, audit: LastAudit) -> str:
+    command = f"email-router audit {source.profile}" + (f" --owner {source.mailbox}" if source.mailbox else "")
+    number = f"{audit.missing} message{'' if audit.missing == 1 else 's'} on its server"
+    return f'nothing accounts for {number}: "{command} --repair" brings in what is missing'

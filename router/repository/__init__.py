@@ -13,6 +13,7 @@ The way in:
     again        copies that are decided once more
     letters      dead and held copies, which wait for a person
     settle       what is still to be settled on the mail server
+    audit        what is known of the messages that lie on a server, and what the last audits found
     reports      what bounces and delays say, written onto the email that they are about
     owners       whose mail is tracked, and in whose name is sent
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from asyncpg import Record
+
 from router.model import Disposition
 from router.repository.database import Connection, Database
 from router.repository.processes import Process, processes_of
@@ -13,12 +15,27 @@ _SOME = 20  # ids of emails that are named; all of them are counted
 
 
 @dataclass(frozen=True, slots=True)
+class LastAudit:
+    """What the last audit of a source found: when it ended, how many messages lay there, waited, or were missing.
+
+    `fault` says why a later one could not be ended; `at` is None where none ever was.
+    """
+
+    at: datetime | None
+    messages: int
+    waiting: int
+    missing: int
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceStatus:
     """A source: who reads it, what is wrong with it, and how many of its copies have which disposition.
 
     A listener has no mailbox and no folder. `process_id` is that of an alive process, None where nobody reads it.
     `served` is False where nobody is to: the mailbox is no approved owner's, or is read now without this folder.
     `fault_since` and `next_try_at` are set while it is at fault; `last_at` is when its last copy was decided on.
+    `audit` is what its last audit found, None where there was none.
     """
 
     profile: str
@@ -34,6 +51,7 @@ class SourceStatus:
     last_at: datetime | None
     seen: int
     dispositions: dict[Disposition, int]
+    audit: LastAudit | None = None
 
     @property
     def title(self) -> str:
@@ -139,11 +157,13 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
                 AND (p.id IS NOT NULL) = bool_or(p.id IS NOT NULL) OVER (PARTITION BY s.identity) AS served,
             s.fault, s.fault_since, s.next_try_at, c.last_at,
             coalesce(c.promoted, 0) AS promoted, coalesce(c.duplicate, 0) AS duplicate,
-            coalesce(c.ignored, 0) AS ignored, coalesce(c.held, 0) AS held, coalesce(c.dead, 0) AS dead
+            coalesce(c.ignored, 0) AS ignored, coalesce(c.held, 0) AS held, coalesce(c.dead, 0) AS dead,
+            a.audited_at, a.messages, a.waiting, a.missing, a.fault AS audit_fault
         FROM router.source AS s
         LEFT JOIN router.process AS p ON p.id = s.process_id AND p.seen_at > clock_timestamp() - $1::interval
         LEFT JOIN crm.owner AS o ON o.mailbox = s.mailbox
         LEFT JOIN router.source_count AS c ON c.source_id = s.id
+        LEFT JOIN router.audit AS a ON a.source_id = s.id
         ORDER BY s.profile, s.mailbox, s.folder
         """,
         lease,
@@ -163,8 +183,17 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
             last_at=row["last_at"],
             seen=sum(row[disposition.value] for disposition in Disposition),
             dispositions={disposition: row[disposition.value] for disposition in Disposition},
+            audit=_audit(row),
         )
         for row in rows
+    )
+
+
+def _audit(row: Record) -> LastAudit | None:
+    if row["audited_at"] is None and row["audit_fault"] is None:
+        return None
+    return LastAudit(
+        row["audited_at"], row["messages"] or 0, row["waiting"] or 0, row["missing"] or 0, row["audit_fault"]
     )
 
 

@@ -1,0 +1,181 @@
+"""`audit`."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import typer
+
+from router import app, profile
+from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table
+from router.commands.words import moment
+from router.errors import UnknownName
+from router.operations import audit as operation
+from router.operations.audit import Disposition, FolderAudit, MailboxAudit, Tally
+from router.settings import Settings
+
+_TOLD = 20  # missing messages of one folder that are named, unless --json asks for all
+
+
+def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, as_json: bool) -> None:
+    """Compare what the mail servers hold with what is known; status 1 if something is missing, or was not asked."""
+
+    async def work(settings: Settings) -> list[MailboxAudit]:
+        profiles = profile.load(settings.profiles)
+        found: list[MailboxAudit] = []
+        async with app.database_of(settings) as database, app.parsers_of(settings) as parsers:
+            try:
+                asked = await operation.asked_of(database, profiles, name, owner)
+            except UnknownName as error:
+                raise typer.BadParameter(str(error)) from None
+            with Doing("auditing") as doing:
+
+                def tell(one: MailboxAudit) -> None:
+                    words = f"{_title(one)}, {_messages(one.tally.messages)}"
+                    doing.show(f"{words}; mailbox {len(found) + 1} of {len(asked)}")
+
+                async for one in operation.audit(database, parsers, asked, repair=repair, tell=tell):
+                    found.append(one)  # noqa: PERF401  # while it grows it is counted
+        return found
+
+    audits = carry_out(work)
+    total = Tally()
+    for one in audits:
+        total.add(one.tally)
+    ok = bool(audits) and not total.missing and not any(one.faults for one in audits)
+    if as_json:
+        say_json({"ok": ok, **_numbers(total), "mailboxes": [_document(one) for one in audits]})
+    elif not audits:
+        complain(
+            "there is no mailbox to audit: no profile reads a forward mailbox, or the mailbox of an approved owner"
+        )
+    else:
+        _say(audits, total, repair=repair, details=details)
+    if not ok:
+        raise typer.Exit(1)
+
+
+def _say(audits: Sequence[MailboxAudit], total: Tally, *, repair: bool, details: bool) -> None:
+    if details:
+        say_table(["profile", "mailbox", "folder", "messages", "what they are"], chain(*map(_rows, audits)))
+        say()
+    for one in audits:
+        _say_notes(one)
+        for folder, fault in one.faults:
+            say(f"not audited {_title(one, folder)}: {fault}")
+    say(_sum(audits, total))
+    if total.missing and not repair:
+        say('"email-router audit --repair" brings in what is missing')
+
+
+def _sum(audits: Sequence[MailboxAudit], total: Tally) -> str:
+    """Put it all into one line, which says nothing of what was not asked."""
+    folders = [folder for one in audits for folder in one.folders.values() if not folder.fault]
+    words = f"{_messages(total.messages)} in {_number(len(folders), 'folder')}, {total.missing:,} unaccounted"
+    if total.waiting:
+        words += f"; {total.waiting:,} wait to be read"
+    if total.brought_in:
+        words += f"; {total.brought_in:,} were missing and are brought in"
+    if failed := sum(bool(one.faults) for one in audits):
+        words += f"; {_number(failed, 'mailbox')} not audited, or not all of it"
+    return words
+
+
+def _say_notes(one: MailboxAudit) -> None:
+    for folder in one.folders.values():
+        title = _title(one, folder.name)
+        if folder.resumed:
+            say(f"note        {title}: goes on where an audit of {moment(folder.resumed)} was interrupted")
+        if folder.tally.waiting and folder.read_anew:
+            say(f"waiting     {title}: {_messages(folder.tally.waiting)}: {folder.read_anew}")
+        elif folder.tally.waiting and folder.reading_fault:
+            say(f"waiting     {title}: {_messages(folder.tally.waiting)}: {folder.reading_fault}")
+        if folder.tally.missing:
+            _say_missing(title, folder)
+
+
+def _say_missing(title: str, folder: FolderAudit) -> None:
+    say(f"missing     {title}: {_messages(folder.tally.missing)}")
+    for missing in folder.missing[:_TOLD]:
+        words = [moment(missing.received_at), _place(missing.place)]
+        words.append(f"<{missing.message_id}>" if missing.message_id else "without a Message-ID")
+        say(" " * 12 + "  ".join(words) + (f"  {missing.fault}" if missing.fault else ""))
+    if folder.tally.missing > _TOLD:
+        say(" " * 12 + f"and {folder.tally.missing - _TOLD:,} more; --json tells up to 1,000 of a folder")
+
+
+def _rows(one: MailboxAudit) -> Iterator[Sequence[str]]:
+    for folder in one.folders.values():
+        yield one.profile, _whose(one), folder.name, f"{folder.tally.messages:,}", _made_of(folder)
+    for name, number in one.not_read.items():
+        yield one.profile, _whose(one), name, f"{number:,}", "folder not read"
+
+
+def _made_of(folder: FolderAudit) -> str:
+    tally = folder.tally
+    parts = [(tally.dispositions[one], str(one)) for one in Disposition]
+    parts += [
+        (tally.before_start, "before reading began"),
+        (tally.waiting, "to be read"),
+        (tally.rule_none, "under the rule none"),
+        (tally.missing, "missing"),
+    ]
+    words = ", ".join(f"{number:,} {what}" for number, what in parts if number)
+    return words + (f"{', ' if words else ''}not audited to its end" if folder.fault else "")
+
+
+def _title(one: MailboxAudit, folder: str = "") -> str:
+    return " ".join(filter(None, (one.profile, _whose(one), folder)))
+
+
+def _whose(one: MailboxAudit) -> str:
+    return one.mailbox or "(forward mailbox)"
+
+
+def _place(place: Any) -> str:
+    return f"{place.validity}:{place.id}" if place.validity else str(place.id)
+
+
+def _messages(number: int) -> str:
+    return _number(number, "message")
+
+
+def _number(number: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith("x") else f"{what}s"
+    return f"{number:,} {what if number == 1 else plural}"
+
+
+def _numbers(tally: Tally) -> dict[str, Any]:
+    return {"messages": tally.messages, **tally.as_dict()}
+
+
+def _document(one: MailboxAudit) -> dict[str, Any]:
+    return {
+        "profile": one.profile,
+        "mailbox": one.mailbox or None,
+        "fault": one.fault,
+        **_numbers(one.tally),
+        "folders": [_folder(folder) for folder in one.folders.values()],
+        "folders_not_read": dict(one.not_read),
+    }
+
+
+def _folder(folder: FolderAudit) -> dict[str, Any]:
+    return {
+        "folder": folder.name,
+        "audited": folder.fault is None,
+        "fault": folder.fault,
+        "resumed": folder.resumed,
+        "read_anew": folder.read_anew,
+        "reading_fault": folder.reading_fault,
+        **_numbers(folder.tally),
+        "missing_messages": [
+            {
+                "place": _place(one.place),
+                "received_at": one.received_at,
+                "message_id": one.message_id,
+                "fault": one.fault,
+            }
+            for one in folder.missing
+        ],
+    }

@@ -1,0 +1,607 @@
+"""The audit: every message on the mail server is accounted for, or is told to be missing; and no alarm is false."""
+
+import asyncio
+import imaplib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from router.incoming import audit as incoming_audit
+from router.model.audit import Tally
+from router.operations import audit as operation
+from router.operations.audit import MailboxAudit
+from router.profile import load
+from router.read import read
+from router.repository import audit as repository
+from router.repository.database import Database
+from router.unwrap import unwrap
+from router.workers.pool import Workers
+from tests.integration.test_forward import Sink
+from tests.integration.test_forward import sink as sink  # noqa: PLC0414  # a fixture
+from tests.integration.test_letters import Ask
+from tests.integration.test_letters import ask as ask  # noqa: PLC0414  # a fixture
+from tests.servers.dovecot import Dovecot
+from tests.servers.proxy import Proxy
+from tests.support.crm import Crm
+from tests.support.forwards import forwarding
+from tests.support.letters import letter
+from tests.support.profiles import SECRETS, Profile
+from tests.support.router_process import NewRouter
+from tests.support.traffic import Post, check_promoted
+from transports.imap import walk
+
+KARL = "karl@kunde.test"
+
+Audit = Callable[..., Awaitable[MailboxAudit]]
+
+
+@pytest.fixture
+async def parsers() -> AsyncIterator[Workers]:
+    async with Workers(read, unwrap, limit=30, size=1) as workers:
+        yield workers
+
+
+@pytest.fixture
+async def audit(database: str, parsers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`await audit(profiles, repair=True)` audits the only mailbox there is, in the test's own process."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "audited"
+    folder.mkdir()
+    monkeypatch.setattr(incoming_audit, "PAUSE", 0)
+
+    async with Database(database) as opened:
+
+        async def audit(profiles: str, mailbox: str | None = None, **more: Any) -> MailboxAudit:
+            (folder / "all.toml").write_text(profiles)
+            asked = await operation.asked_of(opened, load(folder), None, mailbox)
+            [found] = [one async for one in operation.audit(opened, parsers, asked, **more)]
+            return found
+
+        yield audit
+
+
+def came_to(found: MailboxAudit) -> dict[str, int]:
+    """What the messages are, as far as there are any."""
+    assert found.faults == []
+    return {what: number for what, number in found.tally.as_dict().items() if number}
+
+
+async def balanced(crm: Crm) -> None:
+    """In each source, as many copies are counted as have each disposition."""
+    kept = "SELECT source_id, promoted, duplicate, ignored, held, dead FROM router.source_count ORDER BY source_id"
+    counted = """
+        SELECT source_id, count(*) FILTER (WHERE disposition = 'promoted') AS promoted,
+            count(*) FILTER (WHERE disposition = 'duplicate') AS duplicate,
+            count(*) FILTER (WHERE disposition = 'ignored') AS ignored,
+            count(*) FILTER (WHERE disposition = 'held') AS held, count(*) FILTER (WHERE disposition = 'dead') AS dead
+        FROM router.decision GROUP BY source_id ORDER BY source_id
+    """
+    assert [tuple(row) for row in await crm.admin.fetch(kept)] == [tuple(row) for row in await crm.admin.fetch(counted)]
+
+
+async def lose(crm: Crm, subject: str) -> None:
+    """As if the message had never been seen, though the cursor is behind it: what a fault of the router's would do."""
+    email_id = await crm.admin.fetchval("DELETE FROM crm.email WHERE subject = $1 RETURNING id", subject)
+    assert email_id is not None
+    rows = await crm.admin.fetch("DELETE FROM router.decision WHERE email_id = $1 RETURNING source_id", email_id)
+    for row in rows:
+        await crm.admin.execute(
+            "UPDATE router.source_count SET promoted = promoted - 1 WHERE source_id = $1", row["source_id"]
+        )
+    for table in ("message", "message_id", "known_id"):
+        await crm.admin.execute(f"DELETE FROM router.{table} WHERE email_id = $1", email_id)
+
+
+async def read_all(crm: Crm, number: int) -> None:
+    await crm.wait_for_decisions(number)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+
+
+KINDS = ["imap", "pop3", "maildir"]
+
+
+def profile_of(kind: str, incoming: Profile, dovecot: Dovecot, **keys: Any) -> str:
+    more: dict[str, dict[str, Any]] = {
+        "imap": {},
+        "pop3": {"transport": "pop3", "port": dovecot.pop3s, "poll": 1},
+        "maildir": {
+            "transport": "maildir",
+            "path": str(dovecot.maildir("{mailbox}")),
+            **dict.fromkeys(("host", "port", "ca_file", "auth")),
+        },
+    }
+    return incoming(**(more[kind] | {"start": "all"} | keys))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_message_that_was_lost_is_found_missing_and_brought_in_once(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    audit: Audit,
+    ask: Ask,
+    kind: str,
+) -> None:
+    await crm.owner(mailbox, "known")
+    await crm.record("contact", "Karl", KARL)
+    for subject in ("one", "two", "three"):
+        dovecot.deliver(mailbox, letter(KARL, mailbox, subject, Message_ID=f"<{subject}@kunde.test>"))
+    dovecot.deliver(mailbox, letter("stranger@out.test", mailbox, "private"))
+    profile = profile_of(kind, incoming, dovecot)
+    router = await new_router(profile)
+    await read_all(crm, 4)
+
+    said = await ask(router, "audit")
+    assert (said.status, said.out, said.err) == (0, "4 messages in 1 folder, 0 unaccounted\n", "")
+    assert came_to(await audit(profile)) == {"promoted": 3, "ignored": 1}
+    assert await crm.admin.fetchval("SELECT messages - missing FROM router.audit") == 4
+
+    await lose(crm, "two")
+    said = await ask(router, "audit")
+    assert said.status == 1
+    assert f"missing     staff {mailbox} INBOX: 1 message\n" in said.out
+    assert "  <two@kunde.test>\n" in said.out
+    assert said.out.endswith(
+        '4 messages in 1 folder, 1 unaccounted\n"email-router audit --repair" brings in what is missing\n'
+    )
+    # Nobody but its owner is to know what it says, as long as no rule wants it.
+    assert "karl" not in said.out.lower()
+    found = (await ask(router, "audit", "staff", "--owner", mailbox, "--json")).json
+    assert (found["ok"], found["missing"], found["promoted"], found["ignored"]) == (False, 1, 2, 1)
+    [missing] = found["mailboxes"][0]["folders"][0]["missing_messages"]
+    assert missing["message_id"] == "two@kunde.test"
+
+    said = await ask(router, "audit", "--repair")
+    assert (said.status, said.err) == (0, "")
+    assert said.out == "4 messages in 1 folder, 0 unaccounted; 1 were missing and are brought in\n"
+    assert came_to(await audit(profile, repair=True)) == {"promoted": 3, "ignored": 1}
+    assert await crm.admin.fetchval("SELECT count(*) FROM crm.email WHERE subject = 'two'") == 1
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.decision") == 4
+    await balanced(crm)
+
+
+async def test_what_was_brought_in_is_settled_by_the_router(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, audit: Audit
+) -> None:
+    await crm.owner(mailbox, "all")
+    for subject in ("one", "two"):
+        dovecot.deliver(mailbox, letter(KARL, mailbox, subject))
+    profile = incoming(start="all", after="seen", poll=1)
+    await new_router(profile)
+    await read_all(crm, 2)
+    await lose(crm, "one")
+    with dovecot.connect(mailbox) as imap:
+        imap.select()
+        imap.uid("STORE", "1:*", "-FLAGS", r"(\Seen)")
+    assert came_to(await audit(profile, repair=True)) == {"promoted": 2, "brought_in": 1}
+    await read_all(crm, 2)
+    assert sum("\\Seen" in flags for flags in dovecot.flags(mailbox).values()) == 1
+
+
+async def test_what_lay_there_when_reading_began_is_not_missing_whatever_its_date(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, audit: Audit
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "just before"))
+    _append(dovecot, mailbox, letter(KARL, mailbox, "long before"), datetime.now(UTC) - timedelta(days=900))
+    # A mail server whose clock is fast.
+    _append(dovecot, mailbox, letter(KARL, mailbox, "in the future"), datetime.now(UTC) + timedelta(days=2))
+    router = await new_router(incoming())
+    await crm.wait_for_sources(1)
+    await crm.wait_for(1, "SELECT count(*) FROM router.source WHERE begins_at < 'infinity'")
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "after"))
+    await read_all(crm, 1)
+    await router.stop()
+    assert came_to(await audit(incoming())) == {"promoted": 1, "before_start": 3}
+    # Years later.
+    await crm.admin.execute("UPDATE router.source SET begins_at = begins_at - interval '1 day'")
+    assert came_to(await audit(incoming())) == {"promoted": 1, "before_start": 3}
+    await lose(crm, "after")
+    assert came_to(await audit(incoming())) == {"missing": 1, "before_start": 3}
+
+
+def _append(dovecot: Dovecot, mailbox: str, message: bytes, at: datetime) -> None:
+    with dovecot.connect(mailbox) as imap:
+        assert imap.append("INBOX", "", imaplib.Time2Internaldate(at), message)[0] == "OK"
+
+
+@pytest.mark.parametrize("kind", ["pop3", "maildir"])
+async def test_where_only_dates_tell_mail_about_the_beginning_is_not_missing(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, audit: Audit, kind: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "just before"))
+    # Copied into the mailbox: no server says when it came, and it says itself nothing or something old.
+    for date in (None, "Fri, 20 Nov 2020 10:00:00 +0100"):
+        dovecot.append(mailbox, letter(KARL, mailbox, "copied", Date=date))
+    profile = profile_of(kind, incoming, dovecot, start="now")
+    router = await new_router(profile)
+    await crm.wait_for(1, "SELECT count(*) FROM router.source WHERE begins_at < 'infinity'")
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "after"))
+    await read_all(crm, 1)
+    await router.stop()
+    assert came_to(await audit(profile)) == {"promoted": 1, "before_start": 3}
+
+
+async def test_what_waits_is_told_with_the_reason(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, ask: Ask
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "one"))
+    router = await new_router(incoming(start="all"))
+    await read_all(crm, 1)
+    await router.stop()
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "two"))
+    await crm.admin.execute("UPDATE router.source SET fault = 'the password is wrong', fault_since = now()")
+    said = await ask(router, "audit")
+    assert said.status == 0
+    assert said.out == (
+        f"waiting     staff {mailbox} INBOX: 1 message: the password is wrong\n"
+        "2 messages in 1 folder, 0 unaccounted; 1 wait to be read\n"
+    )
+
+
+async def test_a_folder_made_anew_keeps_what_is_known_and_the_rest_waits(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, audit: Audit
+) -> None:
+    await crm.owner(mailbox, "all")
+    profile = incoming(start="all", folders=["Box"])
+    old, new = letter(KARL, mailbox, "old"), letter(KARL, mailbox, "new")
+    dovecot.append(mailbox, old, "Box")
+    router = await new_router(profile)
+    await read_all(crm, 1)
+    await router.stop()
+    with dovecot.connect(mailbox) as imap:
+        before = imap.status("Box", "(UIDVALIDITY)")[1]
+        while imap.status("Box", "(UIDVALIDITY)")[1] == before:  # it counts in seconds
+            imap.delete("Box")
+            imap.create("Box")
+    dovecot.append(mailbox, old, "Box")
+    dovecot.append(mailbox, new, "Box")
+    found = await audit(profile)
+    assert came_to(found) == {"waiting": 2}
+    assert "UIDVALIDITY" in (found.folders["Box"].read_anew or "")
+    await router.start()
+    await read_all(crm, 3)
+    await router.stop()
+    assert came_to(await audit(profile)) == {"promoted": 1, "duplicate": 1}
+    # A place that lost its disposition is known by its message, as long as another has it.
+    await crm.admin.execute("DELETE FROM router.decision WHERE disposition = 'duplicate'")
+    assert came_to(await audit(profile)) == {"promoted": 2, "elsewhere": 1}
+
+
+async def test_mail_without_message_id_is_known_by_all_that_it_says(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, audit: Audit
+) -> None:
+    await crm.owner(mailbox, "known")
+    profile = incoming(start="all")
+    same, other = (letter(KARL, mailbox, "same", text, Message_ID=None) for text in ("one\n", "two\n"))
+    for message in (same, same, other):
+        dovecot.append(mailbox, message)
+    router = await new_router(profile)
+    await read_all(crm, 3)
+    await router.stop()
+    assert came_to(await audit(profile)) == {"ignored": 3}
+    await crm.admin.execute("DELETE FROM router.decision WHERE place IN ('2', '3')")
+    assert came_to(await audit(profile)) == {"ignored": 2, "elsewhere": 1, "missing": 1}
+
+
+async def test_moved_mail_and_folders_that_are_not_read(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, ask: Ask, audit: Audit
+) -> None:
+    await crm.owner(mailbox, "all")
+    for number in range(4):
+        dovecot.append(mailbox, letter(KARL, mailbox, f"number {number}"))
+    dovecot.append(mailbox, letter(KARL, mailbox, "spam"), "Junk")
+    with dovecot.connect(mailbox) as imap:
+        imap.create("Sales")
+    profile = incoming(start="all", folders=["*"], poll=1)
+    router = await new_router(profile)
+    await read_all(crm, 4)
+    with dovecot.connect(mailbox) as imap:
+        imap.select()
+        imap.uid("MOVE", "1", "Sales")
+        imap.uid("MOVE", "2", "Junk")
+    await read_all(crm, 5)
+    assert came_to(await audit(profile)) == {"promoted": 2, "duplicate": 1}
+    said = await ask(router, "audit", "--details")
+    assert said.status == 0
+    rows = [line.split(None, 4) for line in said.out.splitlines()[1:]]
+    assert ["staff", mailbox, "INBOX", "2", "2 promoted"] in rows
+    assert ["staff", mailbox, "Sales", "1", "1 duplicate"] in rows
+    assert ["staff", mailbox, "Junk", "2", "folder not read"] in rows
+    assert said.out.endswith("folders, 0 unaccounted\n")
+
+
+async def test_under_the_rule_none_nothing_is_missing_and_nothing_is_read(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, audit: Audit
+) -> None:
+    await crm.owner(mailbox, "none")
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "one"))
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "two"))
+    router = await new_router(incoming(start="all"))
+    await read_all(crm, 2)
+    await router.stop()
+    await crm.admin.execute("DELETE FROM router.decision WHERE place = '1'")
+    assert came_to(await audit(incoming())) == {"ignored": 1, "rule_none": 1}
+
+
+async def test_a_forward_mailbox(crm: Crm, new_router: NewRouter, sink: Sink, mailbox: str, audit: Audit) -> None:
+    await crm.owner(mailbox, "all")
+    originals = [letter(KARL, mailbox, subject) for subject in ("one", "two")]
+    sink.deliver(forwarding(mailbox, originals))
+    sink.deliver(forwarding(mailbox, [letter(KARL, mailbox, "three")]))
+    sink.deliver(letter("stranger@out.test", sink.address, "no forward"), domain=None)
+    profile = sink.profile(after="keep")
+    router = await new_router(profile)
+    await read_all(crm, 4)
+    await router.stop()
+    assert came_to(await audit(profile)) == {"promoted": 2, "held": 1}
+    await lose(crm, "three")
+    assert came_to(await audit(profile)) == {"promoted": 1, "held": 1, "missing": 1}
+    assert came_to(await audit(profile, repair=True)) == {"promoted": 2, "held": 1, "brought_in": 1}
+    await balanced(crm)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_while_mail_flows_no_alarm_is_false_and_the_ledger_balances(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    audit: Audit,
+    kind: str,
+) -> None:
+    await crm.owner(mailbox, "all")
+    profile = profile_of(kind, incoming, dovecot, poll=1, **({} if kind == "pop3" else {"after": "seen"}))
+    dovecot.count(mailbox)  # it is on the disk once it was opened
+    await new_router(profile)
+    await crm.wait_for_sources(1)
+    post, found = Post(dovecot, [mailbox], Random(7)), list[MailboxAudit]()
+
+    async def deliver() -> None:
+        for _ in range(12):
+            await asyncio.to_thread(post.deliver, 25)
+
+    delivering = asyncio.ensure_future(deliver())
+    while not delivering.done():
+        found.append(await audit(profile, repair=True))
+    await delivering
+    await check_promoted(crm, post)
+    found.append(await audit(profile, repair=True))
+    assert len(found) > 3
+    for one in found:
+        assert (one.tally.missing, one.tally.brought_in, one.faults) == (0, 0, [])
+    assert came_to(found[-1]) == {"promoted": 300}
+    await balanced(crm)
+
+
+async def test_what_a_person_moves_about_meanwhile_is_never_missing(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, audit: Audit
+) -> None:
+    await crm.owner(mailbox, "known")
+    await crm.record("contact", "Karl", KARL)
+    with dovecot.connect(mailbox) as imap:
+        imap.create("Sales")
+    profile = incoming(start="all", folders=["INBOX", "Sales"], after="move:Sales", poll=1)
+    await new_router(profile)
+    await crm.wait_for_sources(2)
+    dice = Random(11)
+
+    def stir() -> None:
+        for number in range(60):
+            sender = dice.choice([KARL, "stranger@out.test"])
+            dovecot.append(mailbox, letter(sender, mailbox, f"number {number}"))
+            if dice.random() < 0.5:
+                here, there = dice.sample(["INBOX", "Sales"], 2)
+                with dovecot.connect(mailbox) as imap:
+                    imap.select(here)
+                    imap.uid("MOVE", "*", there)
+
+    stirring = asyncio.ensure_future(asyncio.to_thread(stir))
+    found = list[MailboxAudit]()
+    while not stirring.done():
+        found.append(await audit(profile))
+    await stirring
+    assert [(one.tally.missing, one.faults) for one in found] == [(0, [])] * len(found)
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+    await balanced(crm)
+
+
+async def test_an_interrupted_audit_goes_on_where_it_was(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    audit: Audit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(walk, "PAGE", 10)
+    monkeypatch.setattr(incoming_audit, "_NOTED_EVERY", 0)
+    await crm.owner(mailbox, "all")
+    for number in range(45):
+        dovecot.append(mailbox, letter(KARL, mailbox, f"number {number}"))
+    router = await new_router(incoming(start="all"))
+    await read_all(crm, 45)
+    await router.stop()
+
+    class Stopped(Exception):
+        pass
+
+    def stop_after(pages: int) -> Callable[[MailboxAudit], None]:
+        def tell(one: MailboxAudit) -> None:
+            if one.tally.messages >= pages * 10:
+                raise Stopped
+
+        return tell
+
+    with pytest.raises(Stopped):
+        await audit(incoming(), tell=stop_after(3))
+    seen: list[int] = []
+    found = await audit(incoming(), tell=lambda one: seen.append(one.tally.messages))
+    # The third page was not noted any more.
+    assert seen == [30, 40, 45]
+    assert found.folders["INBOX"].resumed is not None
+    assert came_to(found) == {"promoted": 45}
+    assert (await audit(incoming())).folders["INBOX"].resumed is None
+
+    # What is missing is not passed over by who goes on.
+    await lose(crm, "number 12")
+    with pytest.raises(Stopped):
+        await audit(incoming(), tell=stop_after(4))
+    assert came_to(await audit(incoming())) == {"promoted": 44, "missing": 1}
+
+
+async def test_a_server_that_goes_in_the_middle(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    audit: Audit,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(walk, "PAGE", 10)
+    monkeypatch.setattr(incoming_audit, "TRIES", 1)
+    await crm.owner(mailbox, "all")
+    for number in range(30):
+        dovecot.append(mailbox, letter(KARL, mailbox, f"number {number}"))
+    async with Proxy(dovecot.imap) as proxy:
+        profile = incoming(start="all", port=proxy.port, security="none", timeout=2)
+        router = await new_router(profile)
+        await read_all(crm, 30)
+        await router.stop()
+        # Lost once, it goes on beyond what it has.
+        lost: list[int] = []
+
+        def lose_once(one: MailboxAudit) -> None:
+            if not lost:
+                proxy.cut()
+            lost.append(one.tally.messages)
+
+        assert came_to(await audit(profile, tell=lose_once)) == {"promoted": 30}
+        assert lost == [10, 20, 30]
+
+        def go_away(_: MailboxAudit) -> None:
+            proxy.refusing = True
+            proxy.cut()
+
+        found = await audit(profile, tell=go_away)
+        assert found.tally.messages == 10
+        assert found.folders["INBOX"].fault
+        assert found.faults
+        assert await crm.admin.fetchval("SELECT fault FROM router.audit") == found.folders["INBOX"].fault
+        # The command gives up a server that is away after seconds.
+        said = await ask(router, "audit")
+        assert said.status == 1
+        assert said.out.startswith(f"not audited staff {mailbox}: ")
+        assert said.out.endswith("0 messages in 0 folders, 0 unaccounted; 1 mailbox not audited, or not all of it\n")
+
+
+AUDITED = "SELECT count(*) FROM router.audit WHERE audited_at IS NOT NULL AND missing = 0"
+
+
+async def test_the_router_audits_by_itself_tells_what_is_missing_and_status_fails(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, ask: Ask
+) -> None:
+    await crm.owner(mailbox, "all")
+    for subject in ("one", "two"):
+        dovecot.deliver(mailbox, letter(KARL, mailbox, subject))
+    router = await new_router(incoming(start="all"), EMAIL_ROUTER_AUDIT="0.001")
+    await read_all(crm, 2)
+    await router.wait_for_log(r'"message": "audited".*"messages": 2')
+    assert (await ask(router, "status")).status == 0
+    await lose(crm, "two")
+    await router.wait_for_log(r'"message": "messages are missing".*"missing": 1')
+    assert f"email-router audit staff --owner {mailbox} --repair brings them in" in router.log()
+    said = await ask(router, "status")
+    assert said.status == 1
+    assert f"email-router audit staff --owner {mailbox} --repair" in said.out
+    faults = (await ask(router, "status", "--json")).json["faults"]
+    assert [one["part"] for one in faults] == ["source"]
+    assert (await ask(router, "audit", "--repair")).status == 0
+    assert (await ask(router, "status")).status == 0
+    assert await crm.admin.fetchval("SELECT count(*) FROM crm.email") == 2
+
+
+async def test_the_router_brings_in_by_itself_only_what_the_setting_allows(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "one"))
+    router = await new_router(incoming(start="all"), EMAIL_ROUTER_AUDIT="0.001", EMAIL_ROUTER_AUDIT_REPAIR="true")
+    await read_all(crm, 1)
+    await lose(crm, "one")
+    await router.wait_for_log("messages were missing, and are brought in")
+    assert await crm.admin.fetchval("SELECT count(*) FROM crm.email") == 1
+    await crm.wait_for(1, AUDITED)
+    await balanced(crm)
+
+
+async def test_two_processes_audit_each_mailbox_once_and_none_that_is_at_fault(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, new_mailbox: Callable[[str], str]
+) -> None:
+    mailboxes = [new_mailbox(name) for name in ("ann", "bob", "cat", "dan")]
+    for mailbox in mailboxes:
+        await crm.owner(mailbox, "all")
+        dovecot.deliver(mailbox, letter(KARL, mailbox, f"to {mailbox}"))
+    # With one connection for all mailboxes of a process, audits and readers take turns.
+    profile = incoming(start="all", max_connections=1, poll=1)
+    routers = [await new_router(profile, EMAIL_ROUTER_AUDIT="0.001") for _ in range(2)]
+    await read_all(crm, 4)
+    await crm.wait_for(2, "SELECT count(DISTINCT process_id) FROM router.source")
+    await crm.admin.execute("DELETE FROM router.audit")
+    logged = [len(router.log()) for router in routers]
+    await crm.wait_for(4, AUDITED, timeout=60)
+    audited = [
+        {
+            entry["mailbox"]
+            for line in router.log()[begins:].splitlines()
+            if (entry := json.loads(line))["message"] == "audited"
+        }
+        for router, begins in zip(routers, logged, strict=True)
+    ]
+    assert audited[0] | audited[1] == set(mailboxes)
+    assert not audited[0] & audited[1]
+    assert all('"level": "error"' not in router.log() for router in routers)
+
+
+async def test_what_is_due_is_taken_once_and_a_source_at_fault_is_left_to_its_reader(crm: Crm, database: str) -> None:
+    async with Database(database) as opened:
+        process, other = uuid4(), uuid4()
+        ids = [
+            await crm.admin.fetchval(
+                "INSERT INTO router.source (profile, mailbox, folder, account, identity, begins_at, process_id, fault) "
+                "VALUES ('staff', $1, 'INBOX', 'a', $1, '-infinity', $2, $3) RETURNING id",
+                *row,
+            )
+            for row in [("a", process, None), ("b", process, "wrong"), ("c", other, None), ("d", process, None)]
+        ]
+        day, hour = timedelta(days=1), timedelta(hours=1)
+
+        async def taken() -> list[int | None]:
+            return [await repository.take_due(opened, process, ids, day, hour) for _ in range(3)]
+
+        assert await taken() == [ids[0], ids[3], None]
+        await repository.note_fault(opened, ids[3], "it was away")
+        await crm.admin.execute("UPDATE router.audit SET tried_at = now() - interval '2 hours'")
+        assert await taken() == [ids[3], None, None]
+        await repository.note_ended(opened, ids[3], Tally())
+        await crm.admin.execute(
+            "UPDATE router.audit SET tried_at = now() - CASE source_id WHEN $1 THEN 2 ELSE 3 END * interval '1 day'",
+            ids[0],
+        )
+        # The one that waits for longest comes first.
+        assert await taken() == [ids[3], ids[0], None]
