@@ -11,9 +11,11 @@ from router.commands.terminal import Doing, carry_out, complain, say, say_json, 
 from router.commands.words import moment
 from router.errors import UnknownName
 from router.operations import audit as operation
-from router.operations.audit import Disposition, FolderAudit, MailboxAudit, Tally
+from router.operations.audit import Disposition, FolderAudit, MailboxAudit, MissingCopy, Tally
 from router.settings import Settings
 
+_INDENT = " " * 12
+_SOME = 5  # mailboxes with the same fault that are named
 _TOLD = 20  # missing messages of one folder that are named, unless --json asks for all
 
 
@@ -61,8 +63,7 @@ def _say(audits: Sequence[MailboxAudit], total: Tally, *, repair: bool, details:
         say()
     for one in audits:
         _say_notes(one)
-        for folder, fault in one.faults:
-            say(f"not audited {_title(one, folder)}: {fault}")
+    _say_faults(audits)
     say(_sum(audits, total))
     if total.missing and not repair:
         say('"email-router audit --repair" brings in what is missing')
@@ -70,15 +71,30 @@ def _say(audits: Sequence[MailboxAudit], total: Tally, *, repair: bool, details:
 
 def _sum(audits: Sequence[MailboxAudit], total: Tally) -> str:
     """Put it all into one line, which says nothing of what was not asked."""
-    folders = [folder for one in audits for folder in one.folders.values() if not folder.fault]
-    words = f"{_messages(total.messages)} in {_number(len(folders), 'folder')}, {total.missing:,} unaccounted"
+    failed = sum(bool(one.faults) for one in audits)
+    folders = sum(not folder.fault for one in audits for folder in one.folders.values())
+    not_audited = f"{_number(failed, 'mailbox')} not audited, or not to the end"
+    if not total.messages and not folders:
+        return not_audited
+    words = f"{_messages(total.messages)} in {_number(folders, 'folder')}, {total.missing:,} unaccounted"
+    if failed:
+        words += f" of what was asked; {not_audited}"
     if total.waiting:
-        words += f"; {total.waiting:,} wait to be read"
+        words += f"; {total.waiting:,} still to be read"
     if total.brought_in:
-        words += f"; {total.brought_in:,} were missing and are brought in"
-    if failed := sum(bool(one.faults) for one in audits):
-        words += f"; {_number(failed, 'mailbox')} not audited, or not all of it"
+        words += f"; brought in {total.brought_in:,} that nothing accounted for"
     return words
+
+
+def _say_faults(audits: Sequence[MailboxAudit]) -> None:
+    """Tell what was not audited, each fault of a profile once."""
+    titles: dict[tuple[str, str], list[str]] = {}
+    for one in audits:
+        for folder, fault in one.faults:
+            titles.setdefault((one.profile, fault), []).append(" ".join(filter(None, (_whose(one), folder))))
+    for (name, fault), of_fault in titles.items():
+        some = ", ".join(of_fault[:_SOME]) + (f" and {len(of_fault) - _SOME:,} more" if len(of_fault) > _SOME else "")
+        say(f"not audited {name} {some}: {fault}")
 
 
 def _say_notes(one: MailboxAudit) -> None:
@@ -91,17 +107,19 @@ def _say_notes(one: MailboxAudit) -> None:
         elif folder.tally.waiting and folder.reading_fault:
             say(f"waiting     {title}: {_messages(folder.tally.waiting)}: {folder.reading_fault}")
         if folder.tally.missing:
-            _say_missing(title, folder)
+            _say_copies("missing", title, folder.missing, folder.tally.missing)
+        if folder.tally.brought_in:
+            _say_copies("brought in", title, folder.brought_in, folder.tally.brought_in)
 
 
-def _say_missing(title: str, folder: FolderAudit) -> None:
-    say(f"missing     {title}: {_messages(folder.tally.missing)}")
-    for missing in folder.missing[:_TOLD]:
-        words = [moment(missing.received_at), _place(missing.place)]
-        words.append(f"<{missing.message_id}>" if missing.message_id else "without a Message-ID")
-        say(" " * 12 + "  ".join(words) + (f"  {missing.fault}" if missing.fault else ""))
-    if folder.tally.missing > _TOLD:
-        say(" " * 12 + f"and {folder.tally.missing - _TOLD:,} more; --json tells up to 1,000 of a folder")
+def _say_copies(what: str, title: str, copies: Sequence[MissingCopy], number: int) -> None:
+    say(f"{what:<11} {title}: {_messages(number)}")
+    for one in copies[:_TOLD]:
+        words = [moment(one.received_at), _place(one.place)]
+        words.append(f"<{one.message_id}>" if one.message_id else "without a Message-ID")
+        say(_INDENT + "  ".join(filter(None, (*words, one.became, one.fault))))
+    if number > _TOLD:
+        say(f"{_INDENT}and {number - _TOLD:,} more; --json tells up to 1,000 of a folder")
 
 
 def _rows(one: MailboxAudit) -> Iterator[Sequence[str]]:
@@ -169,13 +187,16 @@ def _folder(folder: FolderAudit) -> dict[str, Any]:
         "read_anew": folder.read_anew,
         "reading_fault": folder.reading_fault,
         **_numbers(folder.tally),
-        "missing_messages": [
-            {
-                "place": _place(one.place),
-                "received_at": one.received_at,
-                "message_id": one.message_id,
-                "fault": one.fault,
-            }
-            for one in folder.missing
-        ],
+        "missing_messages": [_copy(one) for one in folder.missing],
+        "messages_brought_in": [_copy(one) for one in folder.brought_in],
+    }
+
+
+def _copy(one: MissingCopy) -> dict[str, Any]:
+    return {
+        "place": _place(one.place),
+        "received_at": one.received_at,
+        "message_id": one.message_id,
+        "fault": one.fault,
+        "became": one.became,
     }

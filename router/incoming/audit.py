@@ -15,7 +15,7 @@ A message that is missing is brought in as any other, if that is asked for: uniq
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -47,6 +47,7 @@ from transports.base import (
     Received,
     Temporary,
     Unauthorized,
+    Unreachable,
 )
 
 PAUSE: Final = 0.05
@@ -76,12 +77,14 @@ class MissingCopy:
     """A message that nothing accounts for. Who sent it and what it says is not told: its owner may keep it private.
 
     `message_id` is None where it has none, or could not be read; `fault` says why it could not be fetched or stored.
+    `became` is what it was made once it was brought in.
     """
 
     place: Place
     received_at: datetime
     message_id: str | None = None
     fault: str | None = None
+    became: Disposition | None = None
 
 
 @dataclass(slots=True)
@@ -90,12 +93,13 @@ class FolderAudit:
 
     `fault`: why it was not audited to its end. `reading_fault`: what the router finds wrong with the folder.
     `read_anew`: why the router reads it from its beginning. `resumed`: since when, if it goes on where another audit
-    was interrupted. Of `missing` the first `MOST_TOLD` are named.
+    was interrupted. Of what is `missing`, or was and is `brought_in`, the first `MOST_TOLD` are named.
     """
 
     name: str
     tally: Tally = field(default_factory=Tally)
     missing: list[MissingCopy] = field(default_factory=list)
+    brought_in: list[MissingCopy] = field(default_factory=list)
     fault: str | None = None
     reading_fault: str | None = None
     read_anew: str | None = None
@@ -107,7 +111,7 @@ class FolderAudit:
 
     def begin_again(self) -> None:
         """Count from the first message again."""
-        self.tally, self.missing, self.last, self.resumed = Tally(), [], None, None
+        self.tally, self.missing, self.brought_in, self.last, self.resumed = Tally(), [], [], None, None
         self.begun_at = datetime.now(UTC)
 
     def fail(self, fault: str) -> None:
@@ -120,7 +124,7 @@ class MailboxAudit:
     """The audit of one mailbox; `mailbox` is empty for a forward mailbox.
 
     `not_read`: how many messages lie in the folders that are not read. `fault`: why the mailbox could not be audited;
-    folders that are among `folders` were, unless they have a fault of their own.
+    folders that are among `folders` were, unless they have a fault of their own. `unreachable`: its server was away.
     """
 
     profile: str
@@ -128,6 +132,7 @@ class MailboxAudit:
     folders: dict[str, FolderAudit] = field(default_factory=dict)
     not_read: Mapping[str, int] = field(default_factory=dict)
     fault: str | None = None
+    unreachable: bool = False
 
     @property
     def tally(self) -> Tally:
@@ -192,6 +197,7 @@ class Auditor:
             except Temporary as error:
                 failed = 1 if self.audit.tally.messages > before else failed + 1
                 if failed > TRIES:
+                    self.audit.unreachable = isinstance(error, Unreachable)
                     self._fail(str(error))
                     break
                 await asyncio.sleep(pauses.next(error))
@@ -342,25 +348,34 @@ class Auditor:
                 candidates.append(copy)
         decided = await self._decided(folder, [copy.place for copy in candidates])
         tally.dispositions.update(decided.values())
-        missing = [copy for copy in candidates if copy.place not in decided]
-        faults: Mapping[Place, str] = {}
-        if missing and self._repair:
-            faults = await self._bring_in(mailbox, [copy.place for copy in missing], folder)
-            brought_in = await self._decided(folder, [copy.place for copy in missing])
-            tally.dispositions.update(brought_in.values())
-            tally.brought_in += len(brought_in)
-            missing = [copy for copy in missing if copy.place not in brought_in]
-        tally.missing += len(missing)
-        of_received = {got.place: got.fault for got in received}
-        one.missing += [
+        faults = {got.place: got.fault for got in received if got.fault}
+        missing = [
             MissingCopy(
                 copy.place,
                 copy.received_at,
                 copy.message.message_id if copy.judged else None,
-                faults.get(copy.place) or of_received[copy.place],
+                faults.get(copy.place),
             )
-            for copy in missing[: MOST_TOLD - len(one.missing)]
+            for copy in candidates
+            if copy.place not in decided
         ]
+        if missing and self._repair:
+            missing = await self._mend(mailbox, missing, folder, one)
+        tally.missing += len(missing)
+        one.missing += missing[: MOST_TOLD - len(one.missing)]
+
+    async def _mend(
+        self, mailbox: Mailbox, missing: Sequence[MissingCopy], folder: "_Folder", one: FolderAudit
+    ) -> list[MissingCopy]:
+        """Bring messages in; return those that are missing still."""
+        faults = await self._bring_in(mailbox, [copy.place for copy in missing], folder)
+        now = await self._decided(folder, [copy.place for copy in missing])
+        one.tally.dispositions.update(now.values())
+        one.tally.brought_in += len(now)
+        brought_in = [replace(copy, fault=None, became=now[copy.place]) for copy in missing if copy.place in now]
+        one.brought_in += brought_in[: MOST_TOLD - len(one.brought_in)]
+        rest = (copy for copy in missing if copy.place not in now)
+        return [replace(copy, fault=faults.get(copy.place) or copy.fault) for copy in rest]
 
     async def _decided(self, folder: "_Folder", places: Sequence[Place]) -> dict[Place, Disposition]:
         if folder.source is None or not places:

@@ -1,7 +1,9 @@
 """The audit: whether every message that the mail servers hold is accounted for, and bringing in what is not."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from router.errors import UnknownName
 from router.incoming.audit import Auditor, FolderAudit, MailboxAudit, MissingCopy
@@ -13,6 +15,11 @@ from router.profile import IncomingProfile, Profiles
 from router.repository.database import Database
 from router.repository.owners import list_owners
 from router.workers.pool import Workers
+
+ENOUGH: Final = 3
+"""Mailboxes of a profile in a row whose server is away: then the rest of them is not asked."""
+
+_AWAY: Final = "not asked, since the server could not be reached for others of the profile"
 
 __all__ = ["Asked", "Disposition", "FolderAudit", "MailboxAudit", "MissingCopy", "Tally", "asked_of", "audit"]
 
@@ -68,7 +75,16 @@ async def audit(
     """Audit these mailboxes, one after the other; each as soon as it is done.
 
     `tell` is called after each page of at most 500 messages. With `repair` what is missing is brought in. An audit that
-    is interrupted is taken up by the next, within six hours. Raises DatabaseError.
+    is interrupted is taken up by the next, within six hours. Where the server of a profile cannot be reached for a few
+    mailboxes in a row, its others are not asked, which is a fault of each. Raises DatabaseError.
     """
+    away: Counter[str] = Counter()  # mailboxes in a row, by profile
     for one in asked:
-        yield await Auditor(database, workers, one.profile, one.owner, Slots(1), repair=repair, tell=tell).run()
+        name = one.profile.name
+        auditor = Auditor(database, workers, one.profile, one.owner, Slots(1), repair=repair, tell=tell)
+        if away[name] < ENOUGH:
+            await auditor.run()
+            away[name] = away[name] + 1 if auditor.audit.unreachable else 0
+        else:
+            auditor.audit.fault = _AWAY
+        yield auditor.audit

@@ -190,7 +190,7 @@ def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mist
         if one.fault is not None
     ]
     faults += [
-        Fault("source", one.title, _missing(one, one.audit), one.audit.at)
+        Fault("source", one.title, _missing(one, one.audit), one.audit.missing_since)
         for one in found.sources
         if one.served and one.audit and one.audit.missing
     ]

@@ -140,9 +140,11 @@ async def note_ended(database: Database, source_id: int, tally: Tally) -> None:
     async with database.connection() as connection:
         await connection.execute(
             """
-            INSERT INTO router.audit (source_id, audited_at, messages, waiting, missing) VALUES ($1, now(), $2, $3, $4)
+            INSERT INTO router.audit AS a (source_id, audited_at, messages, waiting, missing, missing_since)
+            VALUES ($1, now(), $2, $3, $4, CASE WHEN $4::bigint > 0 THEN now() END)
             ON CONFLICT (source_id) DO UPDATE SET audited_at = excluded.audited_at, messages = excluded.messages,
                 waiting = excluded.waiting, missing = excluded.missing, fault = NULL,
+                missing_since = CASE WHEN excluded.missing > 0 THEN coalesce(a.missing_since, now()) END,
                 begun_at = NULL, validity = NULL, place = NULL, tally = NULL
             """,
             source_id,

@@ -18,13 +18,15 @@ _SOME = 20  # ids of emails that are named; all of them are counted
 class LastAudit:
     """What the last audit of a source found: when it ended, how many messages lay there, waited, or were missing.
 
-    `fault` says why a later one could not be ended; `at` is None where none ever was.
+    `missing_since`: when one first found some missing. `fault` says why a later one could not be ended; `at` is None
+    where none ever was.
     """
 
     at: datetime | None
     messages: int
     waiting: int
     missing: int
+    missing_since: datetime | None
     fault: str | None
 
 
@@ -158,7 +160,7 @@ async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStat
             s.fault, s.fault_since, s.next_try_at, c.last_at,
             coalesce(c.promoted, 0) AS promoted, coalesce(c.duplicate, 0) AS duplicate,
             coalesce(c.ignored, 0) AS ignored, coalesce(c.held, 0) AS held, coalesce(c.dead, 0) AS dead,
-            a.audited_at, a.messages, a.waiting, a.missing, a.fault AS audit_fault
+            a.audited_at, a.messages, a.waiting, a.missing, a.missing_since, a.fault AS audit_fault
         FROM router.source AS s
         LEFT JOIN router.process AS p ON p.id = s.process_id AND p.seen_at > clock_timestamp() - $1::interval
         LEFT JOIN crm.owner AS o ON o.mailbox = s.mailbox
@@ -193,7 +195,12 @@ def _audit(row: Record) -> LastAudit | None:
     if row["audited_at"] is None and row["audit_fault"] is None:
         return None
     return LastAudit(
-        row["audited_at"], row["messages"] or 0, row["waiting"] or 0, row["missing"] or 0, row["audit_fault"]
+        row["audited_at"],
+        row["messages"] or 0,
+        row["waiting"] or 0,
+        row["missing"] or 0,
+        row["missing_since"],
+        row["audit_fault"],
     )
 
 

@@ -162,7 +162,9 @@ async def test_a_message_that_was_lost_is_found_missing_and_brought_in_once(
 
     said = await ask(router, "audit", "--repair")
     assert (said.status, said.err) == (0, "")
-    assert said.out == "4 messages in 1 folder, 0 unaccounted; 1 were missing and are brought in\n"
+    assert f"brought in  staff {mailbox} INBOX: 1 message\n" in said.out
+    assert "  <two@kunde.test>  promoted\n" in said.out
+    assert said.out.endswith("4 messages in 1 folder, 0 unaccounted; brought in 1 that nothing accounted for\n")
     assert came_to(await audit(profile, repair=True)) == {"promoted": 3, "ignored": 1}
     assert await crm.admin.fetchval("SELECT count(*) FROM crm.email WHERE subject = 'two'") == 1
     assert await crm.admin.fetchval("SELECT count(*) FROM router.decision") == 4
@@ -246,7 +248,7 @@ async def test_what_waits_is_told_with_the_reason(
     assert said.status == 0
     assert said.out == (
         f"waiting     staff {mailbox} INBOX: 1 message: the password is wrong\n"
-        "2 messages in 1 folder, 0 unaccounted; 1 wait to be read\n"
+        "2 messages in 1 folder, 0 unaccounted; 1 still to be read\n"
     )
 
 
@@ -507,7 +509,8 @@ async def test_a_server_that_goes_in_the_middle(
         said = await ask(router, "audit")
         assert said.status == 1
         assert said.out.startswith(f"not audited staff {mailbox}: ")
-        assert said.out.endswith("0 messages in 0 folders, 0 unaccounted; 1 mailbox not audited, or not all of it\n")
+        assert said.out.endswith("\n1 mailbox not audited, or not to the end\n")
+        assert "unaccounted" not in said.out
 
 
 AUDITED = "SELECT count(*) FROM router.audit WHERE audited_at IS NOT NULL AND missing = 0"
@@ -531,8 +534,14 @@ async def test_the_router_audits_by_itself_tells_what_is_missing_and_status_fail
     assert f"email-router audit staff --owner {mailbox} --repair" in said.out
     faults = (await ask(router, "status", "--json")).json["faults"]
     assert [one["part"] for one in faults] == ["source"]
+    since = "SELECT missing_since FROM router.audit"
+    found_at = await crm.admin.fetchval(since)
+    audited = "SELECT audited_at > missing_since FROM router.audit"
+    await crm.wait_for(True, audited)
+    assert await crm.admin.fetchval(since) == found_at
     assert (await ask(router, "audit", "--repair")).status == 0
     assert (await ask(router, "status")).status == 0
+    assert await crm.admin.fetchval(since) is None
     assert await crm.admin.fetchval("SELECT count(*) FROM crm.email") == 2
 
 
@@ -605,3 +614,24 @@ async def test_what_is_due_is_taken_once_and_a_source_at_fault_is_left_to_its_re
         )
         # The one that waits for longest comes first.
         assert await taken() == [ids[3], ids[0], None]
+
+
+async def test_a_server_that_is_away_is_not_asked_for_each_of_many_mailboxes(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, ask: Ask, new_mailbox: Callable[[str], str]
+) -> None:
+    mailboxes = sorted(new_mailbox(name) for name in ("ann", "bob", "cat", "dan", "eve", "fay"))
+    for mailbox in mailboxes:
+        await crm.owner(mailbox, "all")
+    async with Proxy(dovecot.imap) as proxy:
+        router = await new_router(incoming(start="all", port=proxy.port, security="none"))
+        await crm.wait_for_sources(6)
+        await router.stop()
+        proxy.refusing = True
+        before = proxy.connections
+        said = await ask(router, "audit")
+        assert said.status == 1
+        assert proxy.connections - before <= 3 * (incoming_audit.TRIES + 1)
+    away, not_asked, total = said.out.splitlines()
+    assert away.startswith(f"not audited staff {', '.join(mailboxes[:3])}: ")
+    assert not_asked.startswith(f"not audited staff {', '.join(mailboxes[3:])}: not asked, since ")
+    assert total == "6 mailboxes not audited, or not to the end"

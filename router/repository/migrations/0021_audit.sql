@@ -8,6 +8,7 @@ CREATE TABLE router.audit (
     messages bigint,
     waiting bigint,
     missing bigint,
+    missing_since timestamptz,
     begun_at timestamptz,
     validity text,
     place text,
@@ -21,4 +22,5 @@ COMMENT ON COLUMN router.audit.audited_at IS 'When its last audit ended. The num
 COMMENT ON COLUMN router.audit.messages IS 'How many messages lay in the folder.';
 COMMENT ON COLUMN router.audit.waiting IS 'How many of them were still to be read.';
 COMMENT ON COLUMN router.audit.missing IS 'How many of them nothing accounts for.';
+COMMENT ON COLUMN router.audit.missing_since IS 'When an audit first found some missing that none has accounted for since.';
 COMMENT ON COLUMN router.audit.begun_at IS 'When an audit began that has not ended; null: none is under way. The rest says how far it came.';
