@@ -107,9 +107,9 @@ def _say_notes(one: MailboxAudit) -> None:
         elif folder.tally.waiting and folder.reading_fault:
             say(f"waiting     {title}: {_messages(folder.tally.waiting)}: {folder.reading_fault}")
         if folder.tally.missing:
-            _say_copies("missing", title, folder.missing, folder.tally.missing)
+            _say_copies("missing", title, folder.accounted.missing, folder.tally.missing)
         if folder.tally.brought_in:
-            _say_copies("brought in", title, folder.brought_in, folder.tally.brought_in)
+            _say_copies("brought in", title, folder.accounted.brought_in, folder.tally.brought_in)
 
 
 def _say_copies(what: str, title: str, copies: Sequence[MissingCopy], number: int) -> None:
@@ -187,8 +187,8 @@ def _folder(folder: FolderAudit) -> dict[str, Any]:
         "read_anew": folder.read_anew,
         "reading_fault": folder.reading_fault,
         **_numbers(folder.tally),
-        "missing_messages": [_copy(one) for one in folder.missing],
-        "messages_brought_in": [_copy(one) for one in folder.brought_in],
+        "missing_messages": [_copy(one) for one in folder.accounted.missing],
+        "messages_brought_in": [_copy(one) for one in folder.accounted.brought_in],
     }
 
 

@@ -12,7 +12,8 @@ import structlog
 from router import metrics
 from router.errors import DatabaseError
 from router.health import Health
-from router.incoming.audit import Auditor, MailboxAudit
+from router.incoming.audit import Auditor
+from router.incoming.audited import MailboxAudit
 from router.incoming.mailboxes import Holding
 from router.repository import audit as repository
 from router.repository.database import Database
@@ -21,7 +22,7 @@ from router.workers.pool import Workers
 AGAIN: Final = timedelta(hours=1)
 """After which a mailbox is audited again that could not be."""
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 300.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds between two audits: as many as spread all mailboxes over the time, within these."""
 
 _log = structlog.get_logger(__name__)
@@ -59,7 +60,7 @@ async def audit_in_rounds(
             await health.works()
         except DatabaseError as error:
             await health.fails(str(error), SHORTEST_PAUSE)
-        spread = rounds.every.total_seconds() / max(1, len(mailboxes))
+        spread = rounds.every.total_seconds() / len(mailboxes) if mailboxes else SHORTEST_PAUSE
         await asyncio.sleep(min(max(spread, SHORTEST_PAUSE), LONGEST_PAUSE))
 
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from router.incoming import audit as incoming_audit
+from router.incoming.accounting import Accountant
 from router.model.audit import Tally
 from router.operations import audit as operation
 from router.operations.audit import MailboxAudit
@@ -27,6 +28,7 @@ from tests.integration.test_forward import sink as sink  # noqa: PLC0414  # a fi
 from tests.integration.test_letters import Ask
 from tests.integration.test_letters import ask as ask  # noqa: PLC0414  # a fixture
 from tests.servers.dovecot import Dovecot
+from tests.servers.process import wait_until
 from tests.servers.proxy import Proxy
 from tests.support.crm import Crm
 from tests.support.forwards import forwarding
@@ -465,6 +467,34 @@ async def test_an_interrupted_audit_goes_on_where_it_was(
     assert came_to(await audit(incoming())) == {"promoted": 44, "missing": 1}
 
 
+async def test_what_is_pruned_meanwhile_is_not_missing(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    audit: Audit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(walk, "PAGE", 10)
+    await crm.owner(mailbox, "known")
+    for number in range(20):
+        dovecot.append(mailbox, letter(KARL, mailbox, f"number {number}"))
+    router = await new_router(incoming(start="all"))
+    await read_all(crm, 20)
+    await router.stop()
+    account_for = Accountant.account_for
+
+    async def prune_before(accountant: Accountant, page: Any) -> Any:
+        if page[0].place.id == "11":
+            # As the retention does, in one transaction.
+            await crm.admin.execute("DELETE FROM router.decision; UPDATE router.source SET begins_at = now()")
+        return await account_for(accountant, page)
+
+    monkeypatch.setattr(Accountant, "account_for", prune_before)
+    assert came_to(await audit(incoming(start="all"))) == {"ignored": 10, "before_start": 10}
+
+
 async def test_a_server_that_goes_in_the_middle(
     crm: Crm,
     new_router: NewRouter,
@@ -495,6 +525,12 @@ async def test_a_server_that_goes_in_the_middle(
 
         assert came_to(await audit(profile, tell=lose_once)) == {"promoted": 30}
         assert lost == [10, 20, 30]
+
+        # In the middle of a page, it begins that page again.
+        await lose(crm, "number 12")
+        proxy.cut_after(b"BODY.PEEK[HEADER]")
+        assert came_to(await audit(profile)) == {"promoted": 29, "missing": 1}
+        assert proxy.struck
 
         def go_away(_: MailboxAudit) -> None:
             proxy.refusing = True
@@ -574,16 +610,18 @@ async def test_two_processes_audit_each_mailbox_once_and_none_that_is_at_fault(
     await crm.admin.execute("DELETE FROM router.audit")
     logged = [len(router.log()) for router in routers]
     await crm.wait_for(4, AUDITED, timeout=60)
-    audited = [
-        {
-            entry["mailbox"]
-            for line in router.log()[begins:].splitlines()
-            if (entry := json.loads(line))["message"] == "audited"
-        }
-        for router, begins in zip(routers, logged, strict=True)
-    ]
-    assert audited[0] | audited[1] == set(mailboxes)
-    assert not audited[0] & audited[1]
+
+    def audited() -> list[set[str]]:
+        entries = [
+            [json.loads(line) for line in router.log()[begins:].splitlines(keepends=True) if line.endswith("\n")]
+            for router, begins in zip(routers, logged, strict=True)
+        ]
+        return [{entry["mailbox"] for entry in of_one if entry["message"] == "audited"} for of_one in entries]
+
+    # The log has it a moment later than the database.
+    every = "every mailbox in the logs"
+    await asyncio.to_thread(wait_until, lambda: set.union(*audited()) == set(mailboxes), every)
+    assert not set.intersection(*audited())
     assert all('"level": "error"' not in router.log() for router in routers)
 
 
