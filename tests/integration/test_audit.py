@@ -75,19 +75,6 @@ def came_to(found: MailboxAudit) -> dict[str, int]:
     return {what: number for what, number in found.tally.as_dict().items() if number}
 
 
-async def balanced(crm: Crm) -> None:
-    """In each source, as many copies are counted as have each disposition."""
-    kept = "SELECT source_id, promoted, duplicate, ignored, held, dead FROM router.source_count ORDER BY source_id"
-    counted = """
-        SELECT source_id, count(*) FILTER (WHERE disposition = 'promoted') AS promoted,
-            count(*) FILTER (WHERE disposition = 'duplicate') AS duplicate,
-            count(*) FILTER (WHERE disposition = 'ignored') AS ignored,
-            count(*) FILTER (WHERE disposition = 'held') AS held, count(*) FILTER (WHERE disposition = 'dead') AS dead
-        FROM router.decision GROUP BY source_id ORDER BY source_id
-    """
-    assert [tuple(row) for row in await crm.admin.fetch(kept)] == [tuple(row) for row in await crm.admin.fetch(counted)]
-
-
 async def lose(crm: Crm, subject: str) -> None:
     """As if the message had never been seen, though the cursor is behind it: what a fault of the router's would do."""
     email_id = await crm.admin.fetchval("DELETE FROM crm.email WHERE subject = $1 RETURNING id", subject)
@@ -170,7 +157,7 @@ async def test_a_message_that_was_lost_is_found_missing_and_brought_in_once(
     assert came_to(await audit(profile, repair=True)) == {"promoted": 3, "ignored": 1}
     assert await crm.admin.fetchval("SELECT count(*) FROM crm.email WHERE subject = 'two'") == 1
     assert await crm.admin.fetchval("SELECT count(*) FROM router.decision") == 4
-    await balanced(crm)
+    await crm.check_balance()
 
 
 async def test_what_was_brought_in_is_settled_by_the_router(
@@ -353,7 +340,7 @@ async def test_a_forward_mailbox(crm: Crm, new_router: NewRouter, sink: Sink, ma
     await lose(crm, "three")
     assert came_to(await audit(profile)) == {"promoted": 1, "held": 1, "missing": 1}
     assert came_to(await audit(profile, repair=True)) == {"promoted": 2, "held": 1, "brought_in": 1}
-    await balanced(crm)
+    await crm.check_balance()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -387,7 +374,7 @@ async def test_while_mail_flows_no_alarm_is_false_and_the_ledger_balances(
     for one in found:
         assert (one.tally.missing, one.tally.brought_in, one.faults) == (0, 0, [])
     assert came_to(found[-1]) == {"promoted": 300}
-    await balanced(crm)
+    await crm.check_balance()
 
 
 async def test_what_a_person_moves_about_meanwhile_is_never_missing(
@@ -419,7 +406,7 @@ async def test_what_a_person_moves_about_meanwhile_is_never_missing(
     await stirring
     assert [(one.tally.missing, one.faults) for one in found] == [(0, [])] * len(found)
     await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
-    await balanced(crm)
+    await crm.check_balance()
 
 
 async def test_an_interrupted_audit_goes_on_where_it_was(
@@ -592,7 +579,7 @@ async def test_the_router_brings_in_by_itself_only_what_the_setting_allows(
     await router.wait_for_log("messages were missing, and are brought in")
     assert await crm.admin.fetchval("SELECT count(*) FROM crm.email") == 1
     await crm.wait_for(1, AUDITED)
-    await balanced(crm)
+    await crm.check_balance()
 
 
 async def test_two_processes_audit_each_mailbox_once_and_none_that_is_at_fault(

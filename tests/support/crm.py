@@ -174,6 +174,25 @@ class Crm:
             now = await self.admin.fetchval("SELECT clock_timestamp()")
             await self.wait_for(True, "SELECT bool_and(seen_at > $1) FROM router.process", now)
 
+    async def check_balance(self) -> None:
+        """In each source, as many copies are counted as have each disposition."""
+        [moment] = await self.admin.fetch(
+            """
+            SELECT (SELECT array_agg(ROW(source_id, promoted, duplicate, ignored, held, dead)::text ORDER BY source_id)
+                    FROM router.source_count WHERE promoted + duplicate + ignored + held + dead > 0) AS counted,
+                (SELECT array_agg(d.balance ORDER BY d.source_id) FROM (
+                    SELECT source_id, ROW(
+                        source_id, count(*) FILTER (WHERE disposition = 'promoted'),
+                        count(*) FILTER (WHERE disposition = 'duplicate'),
+                        count(*) FILTER (WHERE disposition = 'ignored'), count(*) FILTER (WHERE disposition = 'held'),
+                        count(*) FILTER (WHERE disposition = 'dead')
+                    )::text AS balance
+                    FROM router.decision GROUP BY source_id
+                ) AS d) AS decided
+            """
+        )
+        assert moment["counted"] == moment["decided"]
+
     async def dispositions(self) -> dict[str, int]:
         """How many copies became what."""
         rows = await self.admin.fetch("SELECT disposition, count(*) FROM router.decision GROUP BY disposition")

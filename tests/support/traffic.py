@@ -88,9 +88,13 @@ async def check_received(crm: Crm, dovecot: Dovecot, post: Post) -> None:
 
 
 async def check_promoted(crm: Crm, post: Post) -> None:
-    """Every message is one email with a receipt for each owner; every copy has one decision, and that it is settled."""
+    """Every message is one email with a receipt for each owner; every copy has one decision, and that it is settled.
+
+    And the ledger of each source balances.
+    """
     await crm.wait_for_decisions(post.copies, timeout=30)
     await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL", timeout=30)
+    await crm.check_balance()
     emails = await crm.admin.fetch("SELECT message_id FROM crm.email WHERE direction = 'in'")
     assert sorted(email["message_id"] for email in emails) == sorted(post.addressees)
     others = post.copies - len(post.addressees)

@@ -1,0 +1,52 @@
+"""How `status` shows the sources: as equations, and of very many only those that somebody has to look after."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from router.commands.status import _MOST_ROWS, _say_sources
+from router.model import Disposition
+from router.operations.status import OutboxStatus as Outbox
+from router.operations.status import Sending, SourceStatus, Status, Unknown
+from router.repository.status import LastAudit
+
+AT = datetime(2026, 11, 28, 3, 12, tzinfo=UTC)
+NONE = dict.fromkeys(Disposition, 0)
+ANN = SourceStatus(
+    "staff", "ann@in.test", "INBOX", "Ann", None, served=True, begun=True, fault=None, fault_since=None,
+    next_try_at=None, last_at=AT, seen=120, dispositions=NONE | {Disposition.PROMOTED: 80, Disposition.IGNORED: 40},
+    audit=LastAudit(AT, 120, 0, 0, None, None),
+)  # fmt: skip
+
+
+def shown(capsys: pytest.CaptureFixture[str], *sources: SourceStatus) -> list[str]:
+    status = Status(
+        AT, Sending(on=True, reason=None, changed_at=AT, copied=False), (), sources, (), Outbox(0, 0, 0, 0), None,
+        Unknown(0, None, ()), (),
+    )  # fmt: skip
+    _say_sources(status)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_ledger_is_an_equation_and_stands_beside_the_last_audit(capsys: pytest.CaptureFixture[str]) -> None:
+    never = replace(ANN, mailbox="bob@in.test", seen=0, dispositions=NONE, last_at=None, audit=None)
+    failed = replace(never, mailbox="cat@in.test", audit=LastAudit(None, 0, 0, 0, None, "it was away"))
+    _, *rows = shown(capsys, ANN, never, failed)
+    assert [row.split("INBOX   nobody   ")[1] for row in rows] == [
+        "120 = 80 promoted + 40 ignored  2026-11-28 03:12 UTC  2026-11-28 03:12 UTC, 120 there, 0 missing",
+        "0                               never                 not yet",
+        "0                               never                 not yet; the last try failed",
+    ]
+
+
+def test_of_very_many_only_those_at_fault_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    many = [replace(ANN, mailbox=f"owner-{number}@in.test") for number in range(2000)]
+    many[7] = replace(many[7], fault="the password is wrong")
+    many[1900] = replace(many[1900], audit=LastAudit(AT, 120, 0, 3, AT, None))
+    head, first, second, rest = shown(capsys, *many)
+    assert head.startswith("profile")
+    assert "owner-7@in.test" in first
+    assert "owner-1900@in.test" in second
+    assert rest == "1,998 more sources; --profile and --mailbox show some, --json all"
+    assert len(shown(capsys, *many[:_MOST_ROWS])) == _MOST_ROWS + 1
