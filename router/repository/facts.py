@@ -182,13 +182,20 @@ def _add_decided(reads: Reads, copies: Sequence[Copy]) -> None:
         [copy.place.validity for copy in copies],
         [copy.place.id for copy in copies],
     )
+    judged = {(copy.owner_id, copy.key) for copy in copies if copy.judged and copy.owner_id}
     reads.add(
         "not_promoted",
         """
-        SELECT owner_id, key, disposition FROM router.decision
-        WHERE key = ANY($1::bytea[]) AND disposition IN ('ignored', 'held') AND owner_id IS NOT NULL
+        SELECT w.owner_id, w.key, d.disposition
+        FROM unnest($1::uuid[], $2::bytea[]) AS w (owner_id, key)
+        CROSS JOIN LATERAL (
+            SELECT disposition FROM router.decision
+            WHERE key = w.key AND owner_id = w.owner_id AND disposition IN ('ignored', 'held')
+            ORDER BY id DESC LIMIT 1
+        ) AS d
         """,
-        list({copy.key for copy in copies if copy.judged}),
+        [owner_id for owner_id, _ in judged],
+        [key for _, key in judged],
     )
 
 

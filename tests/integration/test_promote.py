@@ -217,6 +217,11 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     overtaken = [plan for query, plan in plans.items() if "overtaken AS" in query]
     assert overtaken
     assert all("decision_refused" in plan for plan in overtaken)
+    # As many owners as there are can have ignored one message: only what the batch's own owners did is read.
+    not_promoted = [plan for query, plan in plans.items() if "not_promoted AS" in query]
+    assert not_promoted
+    for plan in not_promoted:
+        assert re.search(r"decision_refused_of_owner .*\n *Index Cond: \(\(key = .*\) AND \(owner_id = ", plan), plan
 
 
 @pytest.mark.parametrize("number", [1, 60])
