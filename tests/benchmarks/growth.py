@@ -2,16 +2,18 @@
 
     emails    answers to random emails from random contacts, where the CRM has 10,000 emails and contacts, and 1,000,000
     owners    one mail to one owner each, and one mail to 2,000 owners: with all its recipients at once, and one by one
-    sources   mail in ten Maildirs of 10 that are followed, and of 2,000
+    sources   2,000 messages in ten Maildirs, where no others are followed, and where 1,990 others are at rest
 
 What is compared is the processor's time for each message, of router, workers and PostgreSQL together, since what waits
-for the disk differs from one minute to the next; for one mail of 2,000 owners it is the time for each owner, since each
-has a decision and a receipt of its own. A listener takes the mail, by LMTP over eight connections; the small and the
-large take turns. Each figure is the median of the rounds; the last is the large one as a part of the small.
+for the disk differs from one minute to the next. For one mail of 2,000 owners it is the time for each owner, since each
+has a decision and a receipt of its own; for sources it is without what following them costs at rest. A listener takes
+the mail of the first two, by LMTP over eight connections. The small and the large take turns. Each figure is the median
+of the rounds; the last is the large one as a part of the small.
 """
 
 import argparse
 import asyncio
+import json
 import random
 import time
 from collections.abc import Sequence
@@ -20,10 +22,12 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from statistics import median
+from typing import Self
 
 import asyncpg
 import uvloop
 
+from tests.benchmarks.cpu import Cpu
 from tests.benchmarks.hand_over import Envelope, hand_over_by_many, listens
 from tests.benchmarks.history import fill
 from tests.benchmarks.stage import Stage, staged
@@ -32,6 +36,7 @@ from tests.support.maildirs import deliver, make_maildir
 
 ROUNDS = 3
 MESSAGES = 500  # of a round
+REST = 20  # seconds
 WARM = 100  # messages before anything is measured: statements are prepared then, and workers started
 CONNECTIONS = 8
 OWNERS = 2_000
@@ -46,11 +51,13 @@ owners = ["*@in.test"]
 rule = "all"
 """
 
+BUSY = 10  # of the sources have mail
 MAILDIRS = """
-[incoming.bench]
+[incoming.{name}]
 transport = "maildir"
 path = "{path}/{{mailbox}}"
-owners = ["*@in.test"]
+owners = {owners}
+poll = {poll}
 rule = "all"
 """
 
@@ -63,11 +70,20 @@ class Cost:
 
     router: float
     postgresql: float
-    waited: float
+    passed: float
+
+    @classmethod
+    def of(cls, used: Cpu, seconds: float, messages: int) -> Self:
+        return cls(*(of_all * 1000 / messages for of_all in (used.ours, used.postgresql, seconds)))
 
     @property
     def cpu(self) -> float:
         return self.router + self.postgresql
+
+    def over(self, rest: "Cost") -> "Cost":
+        """Without what the same time at rest costs; `rest` is that of a second."""
+        seconds = self.passed / 1000
+        return Cost(self.router - rest.router * seconds, self.postgresql - rest.postgresql * seconds, self.passed)
 
 
 class Costs:
@@ -83,7 +99,7 @@ class Costs:
         """Print all medians, and how the second of each pair compares with its first."""
         for name, costs in self._of.items():
             row = (
-                median(getattr(cost, figure) for cost in costs) for figure in ("router", "postgresql", "cpu", "waited")
+                median(getattr(cost, figure) for cost in costs) for figure in ("router", "postgresql", "cpu", "passed")
             )
             print(f"{name:44}" + "".join(f"{figure:12.2f}" for figure in row))
         for small, large in pairs:
@@ -105,9 +121,14 @@ class Meter:
         """Hand over by LMTP; the cost for each recipient."""
         before, began = self.stage.cpu(self.router), time.perf_counter()
         await hand_over_by_many(self.port, iter(envelopes), connections)
-        waited, used = time.perf_counter() - began, self.stage.cpu(self.router) - before
         copies = sum(len(recipients) for recipients, _ in envelopes)
-        return Cost(used.ours * 1000 / copies, used.postgresql * 1000 / copies, waited * 1000 / copies)
+        return Cost.of(self.stage.cpu(self.router) - before, time.perf_counter() - began, copies)
+
+    async def rest(self) -> Cost:
+        """The cost of a second in which nothing comes."""
+        before = self.stage.cpu(self.router)
+        await asyncio.sleep(REST)
+        return Cost.of(self.stage.cpu(self.router) - before, REST, REST)
 
 
 def letter(sender: str = "karl@kunde.test", answers: str = "") -> bytes:
@@ -183,28 +204,35 @@ async def measure_owners(stage: Stage) -> None:
 
 
 async def measure_sources(stage: Stage) -> None:
-    costs = Costs()
-    for _ in range(ROUNDS):
-        for followed in (10, OWNERS):
-            mailboxes = [f"owner{number}@in.test" for number in range(followed)]
-            folder = stage.folder / f"maildirs-{next(stage.numbers)}"
-            maildirs = [await asyncio.to_thread(make_maildir, folder / mailbox) for mailbox in mailboxes]
-            async with AsyncExitStack() as stack:
-                dsn = await stack.enter_async_context(stage.database(mailboxes))
-                router = await stack.enter_async_context(stage.process(dsn, MAILDIRS.format(path=folder)))
-                sql = await asyncpg.connect(dsn)
-                stack.push_async_callback(sql.close)
-                while await sql.fetchval("SELECT count(*) FROM router.source WHERE cursor IS NOT NULL") < followed:
-                    await asyncio.sleep(0.1)
-                meter = Meter(stage, router, sql)
-                await meter.sql.execute("SELECT 1")
-                await drop(meter, maildirs[:10], WARM)
-                costs.add(f"{followed:,} sources, ten with mail", await drop(meter, maildirs[:10], 4 * MESSAGES))
-                costs.add(f"{followed:,} sources, mail in all", await drop(meter, maildirs, 4 * MESSAGES))
-    costs.show(
-        ("10 sources, ten with mail", "2,000 sources, ten with mail"),
-        ("10 sources, mail in all", "2,000 sources, mail in all"),
-    )
+    async with AsyncExitStack() as stack:
+        followed = {number: await following(stack, stage, number) for number in (BUSY, OWNERS)}
+        rest = {number: await meter.rest() for number, (meter, _) in followed.items()}
+        for number, cost in rest.items():
+            print(f"{number:,} sources at rest: {cost.cpu / 10:.2f}% of a processor", flush=True)
+        costs = Costs()
+        for _ in range(ROUNDS):
+            for number, (meter, maildirs) in followed.items():
+                costs.add(f"{number:,} sources", (await drop(meter, maildirs, 4 * MESSAGES)).over(rest[number]))
+    costs.show((f"{BUSY} sources", f"{OWNERS:,} sources"))
+
+
+async def following(stack: AsyncExitStack, stage: Stage, number: int) -> tuple[Meter, Sequence[Path]]:
+    """Start a router that follows so many Maildirs; return those that are to have mail."""
+    mailboxes = [f"owner@{'busy' if name < BUSY else 'idle'}-{name}.test" for name in range(number)]
+    folder = stage.folder / f"of-{number}"
+    maildirs = [await asyncio.to_thread(make_maildir, folder / mailbox) for mailbox in mailboxes]
+    dsn = await stack.enter_async_context(stage.database(mailboxes))
+    profiles = MAILDIRS.format(name="busy", path=folder, owners=json.dumps(mailboxes[:BUSY]), poll=1)
+    if number > BUSY:
+        profiles += MAILDIRS.format(name="idle", path=folder, owners=json.dumps(mailboxes[BUSY:]), poll=3600)
+    router = await stack.enter_async_context(stage.process(dsn, profiles))
+    sql = await asyncpg.connect(dsn)
+    stack.push_async_callback(sql.close)
+    meter = Meter(stage, router, sql)
+    while await sql.fetchval("SELECT count(*) FROM router.source WHERE cursor IS NOT NULL") < number:
+        await asyncio.sleep(0.1)
+    await drop(meter, maildirs[:BUSY], WARM)
+    return meter, maildirs[:BUSY]
 
 
 async def drop(meter: Meter, maildirs: Sequence[Path], number: int) -> Cost:
@@ -214,8 +242,7 @@ async def drop(meter: Meter, maildirs: Sequence[Path], number: int) -> Cost:
     await asyncio.to_thread(lambda: [deliver(maildirs[n % len(maildirs)], letter()) for n in range(number)])
     while await meter.sql.fetchval("SELECT count(*) FROM router.decision") < decided + number:
         await asyncio.sleep(0.1)
-    waited, used = time.perf_counter() - began, meter.stage.cpu(meter.router) - before
-    return Cost(used.ours * 1000 / number, used.postgresql * 1000 / number, waited * 1000 / number)
+    return Cost.of(meter.stage.cpu(meter.router) - before, time.perf_counter() - began, number)
 
 
 MEASURES = {"emails": measure_emails, "owners": measure_owners, "sources": measure_sources}
