@@ -14,7 +14,7 @@ PYTEST   := $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz fmt lock clean
+.PHONY: help run test check bench fuzz chaos fmt lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -42,6 +42,10 @@ bench: $(DEV) ## measure messages a second, in and out
 
 fuzz: $(DEV) ## mutate messages for a minute and read them, guided by coverage; ARGS='--seconds 3600' for an hour
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+chaos: $(DEV) ## let everything go wrong at once, for MINUTES=10; SEED=… to do the same again
+	@tests/install-servers
+	@$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fmt: $(DEV) ## format, and mend what can be mended by itself
 	$(BIN)/ruff check --fix-only .
