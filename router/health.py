@@ -1,5 +1,6 @@
 """What is wrong with one part of the router, such as a mailbox or a relay: told once, and told when it is over."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -52,6 +53,8 @@ class Health:
         self._note = note
         self._log = log
         self._noted: object = _UNKNOWN
+        self._newest: object = None  # what was told last
+        self._writing = asyncio.Lock()
         self._logged: str | None = None
         self._since = 0.0
 
@@ -107,9 +110,14 @@ class Health:
 
     async def _write(self, words: str | None, next_try: datetime | None) -> None:
         self._noted = _UNKNOWN  # also after a cancellation, or a bug
-        try:
-            await self._note(words, next_try)
-        except DatabaseError as error:
-            self._log.debug("the fault could not be noted", reason=str(error))
-        else:
-            self._noted = words
+        self._newest = told = object()
+        # One after the other: what is told first must not be written down last.
+        async with self._writing:
+            if told is not self._newest:
+                return
+            try:
+                await self._note(words, next_try)
+            except DatabaseError as error:
+                self._log.debug("the fault could not be noted", reason=str(error))
+            else:
+                self._noted = words

@@ -22,7 +22,6 @@ _NO_REST = {
     "emails in the outbox": "SELECT count(*) FROM router.outbox",
     "outcomes that are not recorded": "SELECT count(*) FROM router.unrecorded",
     "sources at fault": "SELECT count(*) FROM router.source WHERE fault IS NOT NULL",
-    "relays at fault": "SELECT count(*) FROM router.relay WHERE fault IS NOT NULL",
 }
 
 

@@ -1,5 +1,6 @@
 """A fault is told when it begins, when its words change, and when it is over."""
 
+import asyncio
 from datetime import datetime
 
 import pytest
@@ -17,8 +18,12 @@ class Notes:
         self.written: list[str | None] = []
         self.next_tries: list[datetime | None] = []
         self.away = False
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def __call__(self, words: str | None, next_try: datetime | None) -> None:
+        if words == "slowly":
+            await self.may_end.wait()
         if self.away:
             raise DatabaseAway("gone")
         self.written.append(words)
@@ -61,3 +66,17 @@ async def test_what_the_database_was_not_told_is_told_with_the_next_call(notes: 
     notes.away = False
     await health.works()
     assert notes.written == [None]
+
+
+async def test_what_is_told_last_is_written_down_last(notes: Notes, health: Health) -> None:
+    notes.may_end.clear()
+    fails = asyncio.create_task(health.fails("slowly"))
+    await asyncio.sleep(0)
+    late = [asyncio.create_task(health.works()), asyncio.create_task(health.fails("again"))]
+    late.append(asyncio.create_task(health.works()))
+    await asyncio.sleep(0)
+    notes.may_end.set()
+    await asyncio.gather(fails, *late)
+    assert notes.written == ["slowly", None]
+    await health.works()
+    assert notes.written == ["slowly", None]
