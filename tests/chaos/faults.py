@@ -120,7 +120,8 @@ async def _unreadable(world: World, lasts: float, _dice: Random) -> None:
     letter.tries[mailbox] = 1
     inbox = world.dovecot.maildir(mailbox)
     name = f"{letter.message_id}.host"
-    await asyncio.to_thread(world.dovecot.count, mailbox)  # so that there is a Maildir
+    async with world.restarting:
+        await asyncio.to_thread(world.dovecot.count, mailbox)  # so that there is a Maildir
     await asyncio.to_thread(_write_unreadable, inbox, name, letter.content)
     try:
         await asyncio.gather(asyncio.sleep(lasts), world.others_go_on("a file that cannot be read"))
