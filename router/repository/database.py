@@ -97,8 +97,10 @@ class Database:
                 with metrics.database_in_use():
                     try:
                         yield connection
-                    except asyncpg.InterfaceError:
-                        connection.terminate()  # it may be in the midst of another query
+                    except (asyncpg.InterfaceError, asyncio.CancelledError):
+                        # It may be in the midst of another query; or of one that is prepared and not run, in a
+                        # transaction that nobody ends and that keeps its tables locked.
+                        connection.terminate()
                         raise
 
     async def ping(self) -> None:
