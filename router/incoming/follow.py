@@ -124,7 +124,7 @@ class Follower:
         taken_at = clock()
         await self._claim_folders(account)
         while True:
-            for name in [*await account.changed(), *await self._with_rest()]:
+            for name in dict.fromkeys([*await account.changed(), *await self._with_rest()]):
                 await self._read(account, name)
             if self._slots.wanted or not await self._wait(account):
                 return

@@ -157,12 +157,15 @@ class Reader:
         return None
 
     async def _portions(self, mailbox: Mailbox) -> AsyncIterator["_Portion"]:
-        """Yield all that is new, oldest first, as it was read."""
-        cursor, more = self.lease.cursor, True
+        """Yield all that is new, oldest first, as it was read. Raises CursorLost where that happens twice."""
+        cursor, more, lost = self.lease.cursor, True, False
         while more:
             try:
                 listing = await mailbox.list(cursor, _MESSAGES)
             except CursorLost as error:
+                if lost:
+                    raise  # it has a pause, so that nobody lists a folder without end
+                lost = True
                 # From the beginning: what has a disposition keeps it, what is older than the start is passed.
                 self._log.warning("the folder is read again", reason=str(error))
                 cursor = None

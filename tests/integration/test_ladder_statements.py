@@ -21,7 +21,7 @@ from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.sources import Lease
 from tests.integration.test_promote import SETTLED, Crm, copies, message
-from tests.support.breaking import Breaking, Breaks, names, unbroken
+from tests.support.breaking import Breaking, Breaks, names, once, unbroken
 from tests.support.build import reading
 from transports.base import Cursor
 
@@ -134,21 +134,9 @@ async def _promote_patiently(promoter: Promoter, batch: Batch) -> int:
     raise AssertionError("it would be tried for ever")
 
 
-def _at(place: str, state: str, marks: Sequence[object] | None = None) -> Breaks:
-    """Break the statements that stand there; with `marks`, only those that are about a message with these."""
-    return lambda at, arguments: state if at == place and (marks is None or names(arguments, marks)) else None
-
-
-def _once(breaks: Breaks) -> Breaks:
-    left = [breaks]
-
-    def once(place: str, arguments: tuple[object, ...]) -> str | Exception | None:
-        how = left[0](place, arguments) if left else None
-        if how is not None:
-            left.clear()
-        return how
-
-    return once
+def _at(place: str, state: str, marks: Sequence[object]) -> Breaks:
+    """Break the statements that stand there and are about a message with these marks."""
+    return lambda at, arguments: state if at == place and names(arguments, marks) else None
 
 
 async def _recorded(crm: Crm, broken: Breaking, make: Make) -> list[str]:
@@ -197,7 +185,7 @@ async def test_a_statement_that_breaks_once_is_tried_again(crm: Crm, broken: Bre
     for place in await _recorded(crm, broken, make):
         for state in ONCE:
             case = await make(crm)
-            broken.breaks = _once(_at(place, state))
+            broken.breaks = once(place, state)
             assert await _promote_patiently(Promoter(broken), case.batch) <= 1
             broken.breaks = unbroken
             assert set((await _dispositions(crm, case)).values()) == {"promoted"}, (place, state)

@@ -28,6 +28,12 @@ def unbroken(_place: str, _arguments: tuple[object, ...]) -> None:
     """Break nothing."""
 
 
+def once(place: str, how: str | Exception) -> Breaks:
+    """Break the first statement that stands there."""
+    left = [how]
+    return lambda at, _arguments: left.pop() if at == place and left else None
+
+
 class Breaking(Database):
     """`breaks` is asked before each statement; `ran` are the places of all that were to run, with how often."""
 
