@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Final
@@ -21,7 +20,7 @@ import structlog
 
 from router import metrics
 from router.decide import decide_batch
-from router.errors import ContentRefused, DatabaseAway, DatabaseError, DatabaseMisused, LeaseLost, whereabouts
+from router.errors import DatabaseAway, DatabaseError, DatabaseMisused, LeaseLost, whereabouts
 from router.model import Classification, Copy, Decision, Disposition, Facts, Message, Reading, Rule, Unreadable, uuid7
 from router.repository import inbox
 from router.repository.batch import Batch
@@ -121,9 +120,15 @@ class Promoter:
 
     async def _promote_alone(self, batch: Batch, error: Exception, turn: _Turn) -> None:
         """Promote the copies of one place, as dead letters where they cannot be; or raise the error again."""
-        if isinstance(error, ContentRefused):
-            with suppress(ContentRefused):  # it may have met an email that was just being erased
+        if not isinstance(error, DatabaseAway):
+            # Once is no proof: it may have met what was just being changed, an email erased or a table altered.
+            try:
                 await self._commit(batch, turn)
+            except (LeaseLost, DatabaseAway):
+                raise
+            except Exception as again:  # noqa: BLE001  # a bug of ours, too
+                error = again
+            else:
                 return
         copies = batch.copies
         if len(copies) > 1:  # those of one forward: the others of its place can be promoted

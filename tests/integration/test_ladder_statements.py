@@ -25,8 +25,17 @@ from tests.support.breaking import Breaking, Breaks, names, once, unbroken
 from tests.support.build import reading
 from transports.base import Cursor
 
-# Of each kind that is told apart: faults of the system, a connection that is lost, of the content, and all others.
-STATES = ["40P01", "57014", "lost", "22001", "23514", "P0001", "XX000"]
+# Of each kind that is told apart: of the system, a connection that is lost, of the content, all others; a bug of ours.
+STATES: list[str | Exception] = [
+    "40P01",
+    "57014",
+    "lost",
+    "22001",
+    "23514",
+    "P0001",
+    "XX000",
+    KeyError("a bug of ours"),
+]
 ONCE = ["55P03", "lost", "23514"]
 
 _numbers = itertools.count(1)
@@ -134,7 +143,7 @@ async def _promote_patiently(promoter: Promoter, batch: Batch) -> int:
     raise AssertionError("it would be tried for ever")
 
 
-def _at(place: str, state: str, marks: Sequence[object]) -> Breaks:
+def _at(place: str, state: str | Exception, marks: Sequence[object]) -> Breaks:
     """Break the statements that stand there and are about a message with these marks."""
     return lambda at, arguments: state if at == place and names(arguments, marks) else None
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from router.model import Reading
+from router.model import Reading, Unwrapped
 from router.read import read
+from router.unwrap import Trust, unwrap
 
 
 def work(what: str, argument: str) -> tuple[str, int]:
@@ -75,4 +76,13 @@ def read_or_break(content: bytes, recipients: Sequence[str], authserv: str | Non
         time.sleep(3600)
     if b"\nSubject: crash" in content:
         crash()
+    if b"\nSubject: fail" in content:
+        fail("the secret words of a message")
     return read(content, recipients, authserv)
+
+
+def unwrap_or_fail(content: bytes, trust: Trust) -> Unwrapped:
+    """Unwrap a mail as the router does, but for those whose subjects say otherwise."""
+    if b"\nSubject: fail" in content:
+        fail("the secret words of a message")
+    return unwrap(content, trust)
