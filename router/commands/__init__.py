@@ -1,4 +1,4 @@
-"""What the commands do; router/cli.py says how they are called, and imports what one needs when it is run.
+"""What the commands do; router/cli says how they are called, and imports what one needs when it is run.
 
 service     run, demo, migrate
 profiles    check, profile example, profile schema

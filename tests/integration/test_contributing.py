@@ -243,7 +243,7 @@ def test_the_step_is_put_among_the_others_as_they_are() -> None:
 async def test_the_command_asks_its_operation(tree: Tree, crm: Crm) -> None:
     for folder in ("repository", "operations", "commands"):
         tree.paste(f"router/{folder}/counts.py")
-    tree.paste("at the end of router/cli.py")
+    tree.paste("at the end of router/cli/examine.py")
     await crm.draft(ANN, "karl@kunde.test", "Hello")
     assert tree.command("count") == "0 received, 1 written\n"
     assert '"written": 1' in tree.command("count", "--json")

@@ -1,0 +1,17 @@
+"""The commands and their help, a file for each kind of them. Exit status: 0, 1 (it did not work), 2 (usage).
+
+    base       the program as a whole, and the options that many commands have
+    service    running the router, and its database
+    examine    what runs, what is wrong, and what is missing
+    mail       what becomes of a message, and where it is
+    owners     whose mail is tracked, and whether any is sent
+    letters    dead letters and held mail
+    profile    help to write profiles
+
+What a command needs is imported when it is run (router/commands/), so that help is there at once.
+"""
+
+from router.cli import service, examine, mail, owners, letters, profile  # isort: skip  # the order of the help
+from router.cli.base import app
+
+__all__ = ["app", "examine", "letters", "mail", "owners", "profile", "service"]

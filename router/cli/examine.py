@@ -1,0 +1,119 @@
+"""What runs, what is wrong, and what is missing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router.cli.base import Json, app
+
+
+@app.command()
+def check(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER", help="Folder of the profiles; EMAIL_ROUTER_PROFILES by default.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read the profiles and tell every mistake in them.
+
+    Nothing is connected to. Each mistake is one line, FILE:LINE: what is wrong. Without mistakes it tells what each
+    profile does.
+    """
+    from router.commands import profiles
+
+    profiles.check(folder, as_json=as_json)
+
+
+@app.command("test")
+def try_profiles(
+    name: Annotated[
+        str | None, typer.Argument(metavar="PROFILE", help="Only the profile of this name.", show_default=False)
+    ] = None,
+    owner: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Only this owner's mailbox, approved or not, in the CRM or not; can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Connect to every profile for real and say what works.
+
+    For each approved owner's mailbox: name, connection, TLS and certificate, login, capabilities, folders and what is
+    in them. Relays up to the login, sending nothing; listeners, whether they can listen. Nothing is changed anywhere.
+    """
+    from router.commands import test as trial
+
+    trial.test(name, owner or (), as_json=as_json)
+
+
+@app.command()
+def status(
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only the sources and relays of this profile.", show_default=False),
+    ] = None,
+    mailbox: Annotated[
+        str | None,
+        typer.Option("--mailbox", "--owner", metavar="ADDRESS", help="Only this owner's mailbox.", show_default=False),
+    ] = None,
+    faults: Annotated[bool, typer.Option("--faults", help="Print only what is at fault, each in a line.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what runs, what is wrong, and what became of the mail.
+
+    Whether sending is on, the processes and the profiles they serve, what waits in the outbox, failed or is unknown,
+    the owners that are not approved, and each source with its fault, what became of its copies, and its last audit.
+
+    Exit status 1 if something keeps mail from coming in or going out: no process runs, a profile, source or relay is at
+    fault, or messages are missing. That sending was stopped, or that email waits for a person, is no fault.
+    """
+    from router.commands import status as shown
+
+    shown.show(profile, mailbox, only_faults=faults, as_json=as_json)
+
+
+@app.command()
+def audit(
+    name: Annotated[
+        str | None, typer.Argument(metavar="PROFILE", help="Only what this profile reads.", show_default=False)
+    ] = None,
+    owner: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Only this owner's mailbox.", show_default=False)
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Bring in what is missing.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Print what each folder holds, and those that are not read.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask the mail servers what they hold, and account for every message.
+
+    Each message has a disposition, came before reading began, is still to be read, or is missing. Missing messages are
+    told by place, time and Message-ID. Nothing is changed on the servers, and a running router goes on meanwhile. What
+    is stopped in between goes on where it was, within six hours.
+
+    Exit status 1 if a message is missing, or a mailbox or folder could not be asked.
+    """
+    from router.commands import audit as commands
+
+    commands.audit(name, owner, repair=repair, details=details, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Ask everything at once: what is wrong, and what to do about it.
+
+    Database, clocks, disk, processes, profiles and secrets, owners whom nobody serves, what is at fault and when it is
+    tried next, what waits and why, and each server as test asks it. The worst comes first, each with a cure. Nothing
+    is changed anywhere. Exit status 1 if something does not work; a warning is none.
+    """
+    from router.commands import doctor as commands
+
+    commands.examine(as_json=as_json)

@@ -1,0 +1,105 @@
+"""What becomes of a message, and where it is."""
+
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from router.cli.base import Json, Limit, app
+
+
+@app.command()
+def explain(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Messages as they travel (.eml); - for stdin.", show_default=False),
+    ],
+    owner: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Decide as if they arrived in this mailbox.", show_default=False),
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(metavar="RULE", help="With this rule, not the owner's.", show_default=False)
+    ] = None,
+    forward: Annotated[
+        str | None,
+        typer.Option(metavar="PROFILE", help="As mail that came to this forward mailbox.", show_default=False),
+    ] = None,
+    authserv: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Believe the Authentication-Results of this server, not of the profile's.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is read of messages, and what would become of them.
+
+    With --owner, the decision and its reasons, as if the files had just arrived in that owner's mailbox, one after the
+    other. With --forward, what was forwarded in them to a profile whose role is forward, and whether that is believed.
+    Nothing is stored. Without --owner no database is needed.
+    """
+    from router.commands import explain as commands
+
+    commands.explain(files, owner, rule, authserv, forward, as_json=as_json)
+
+
+@app.command()
+def trace(
+    sender: Annotated[
+        str | None,
+        typer.Option("--from", metavar="ADDRESS", help="Who sent it; or @example.com.", show_default=False),
+    ] = None,
+    recipient: Annotated[
+        str | None,
+        typer.Option("--to", metavar="ADDRESS", help="Who received it; or @example.com.", show_default=False),
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Words of its subject, in any order.", show_default=False)
+    ] = None,
+    message_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Its Message-ID; then of any time.", show_default=False)
+    ] = None,
+    email: Annotated[
+        UUID | None, typer.Option(metavar="ID", help="Its id in the CRM, as crm.email has it.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="When it came, at the earliest: 2026-11-28, 2026-11-28T10:00 (in UTC, unless it says otherwise), or "
+            "2h, 3d; 7 days ago by default.",
+            show_default=False,
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When it came, at the latest; of a date, to its end.", show_default=False),
+    ] = None,
+    limit: Limit = 50,
+    ask: Annotated[
+        bool | None,
+        typer.Option(
+            "--ask/--no-ask",
+            help="Ask the mail servers of the mailboxes in which it would be, or do not; by default where the CRM has "
+            "none and enough is known of it.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell where a message is, what became of it, and why.
+
+    By what is known of it: sender, recipient, words of the subject, time, Message-ID; mail that came in, and email that
+    the CRM wrote. If the CRM does not have it: what may be the reason, in each mailbox in which it would be; whether
+    its mail server has it, and in which folder. Nothing is changed anywhere. Of ignored mail nothing is told but how
+    much there was, and why.
+
+    Exit status 1 if the CRM does not have it.
+    """
+    from router.commands import trace as commands
+
+    commands.trace(sender, recipient, subject, message_id, email, since, until, limit, ask=ask, as_json=as_json)

@@ -1,0 +1,78 @@
+"""Whose mail is tracked, and whether any is sent."""
+
+from typing import Annotated
+
+import typer
+
+from router.cli.base import Json, group
+
+owners = group("owners", "Whose mail is tracked, and in whose name is sent.")
+sending = group("sending", "Stop and start sending, for all processes at once.")
+
+Reason = Annotated[str | None, typer.Option(help="Why, shown by status.", show_default=False)]
+
+
+@owners.command("list")
+def owners_list(as_json: Json = False) -> None:
+    """List the owners, approved or not.
+
+    With the tracking rule of each, and the profiles that read its mail and send for it.
+    """
+    from router.commands import owners as commands
+
+    commands.show(as_json=as_json)
+
+
+@owners.command("approve")
+def owners_approve(
+    mailboxes: Annotated[list[str], typer.Argument(metavar="MAILBOX", help="Addresses.", show_default=False)],
+    revoke: Annotated[bool, typer.Option("--revoke", help="Take the approval back.")] = False,
+) -> None:
+    """Approve mailboxes, so that they are read and sent for.
+
+    The CRM names the owners and their mailboxes (crm.owner), and only an admin can approve them. Where a mailbox
+    changes, it has to be approved again.
+    """
+    from router.commands import owners as commands
+
+    commands.approve(mailboxes, revoke=revoke)
+
+
+@owners.command("set", options_metavar="--rule RULE")
+def owners_set(
+    mailbox: Annotated[str, typer.Argument(metavar="MAILBOX", help="The owner's address.", show_default=False)],
+    rule: Annotated[
+        str,
+        typer.Option(metavar="RULE", help="all | replies | known | email-enabled | none | default", show_default=False),
+    ],
+) -> None:
+    """Set which of an owner's mail is promoted.
+
+    all: everything. replies: what answers an email of the CRM. known: what comes from leads, contacts and accounts.
+    email-enabled: what comes from any record that has addresses. none: nothing. default: what the profile says.
+    """
+    from router.commands import owners as commands
+
+    commands.set_rule(mailbox, rule)
+
+
+@sending.command("stop")
+def sending_stop(reason: Reason = None) -> None:
+    """Stop sending.
+
+    What is pending waits; what is with a relay at this moment is finished.
+    """
+    from router.commands import sending as commands
+
+    commands.switch(on=False, reason=reason)
+
+
+@sending.command("start")
+def sending_start(reason: Reason = None) -> None:
+    """Start sending again.
+
+    A copy of the database, restored on another PostgreSQL, does not send before this.
+    """
+    from router.commands import sending as commands
+
+    commands.switch(on=True, reason=reason)
