@@ -34,7 +34,7 @@ from transports.base import Account, CursorLost, Folder, Permanent, Present, Tem
 PAUSE: Final = 0.05
 """Seconds between two pages of a folder, so that no server is burdened: 500,000 messages are a minute of pauses."""
 
-PATIENCE: Final = 600.0
+PATIENCE: Final = 60.0
 """Seconds to wait for one of the profile's connections: another mailbox may be reading years of mail."""
 
 TRIES: Final = 3
@@ -42,6 +42,10 @@ TRIES: Final = 3
 
 _NOTED_EVERY: Final = 5.0  # seconds after which it is noted how far an audit has come
 
+_NO_CONNECTION: Final = (
+    f"no connection of the profile was free for {PATIENCE:g} seconds: an audit needs one beside those that read "
+    "(max_connections)"
+)
 _RENAMED: Final = "the profile names another account than the one that was read: the router has to look into it first"
 
 
@@ -87,12 +91,14 @@ class Auditor:
             try:
                 async with AsyncExitStack() as stack:
                     async with asyncio.timeout(PATIENCE):
+                        # Who reads goes first: where each mailbox has its connection, none gives it up for an audit.
+                        await self._slots.until_spare()
                         await stack.enter_async_context(self._slots)
                     account = await stack.enter_async_context(self._profile.open(self.audit.mailbox))
                     if await self._through(account):
                         break
             except TimeoutError:
-                self._fail(f"other mailboxes had all connections of the profile for {PATIENCE:g} seconds")
+                self._fail(_NO_CONNECTION)
                 break
             except Temporary as error:
                 failed = 1 if self.audit.tally.messages > before else failed + 1

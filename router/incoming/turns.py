@@ -13,6 +13,7 @@ class Slots:
         self._free = asyncio.Semaphore(size)
         self._waiting = 0
         self._wanted = asyncio.Event()
+        self._stirred = asyncio.Event()  # one was given up, or asked for
 
     async def __aenter__(self) -> None:
         if not self._free.locked():
@@ -20,6 +21,7 @@ class Slots:
             return
         self._waiting += 1
         self._wanted.set()
+        self._stirred.set()
         try:
             await self._free.acquire()
         finally:
@@ -29,11 +31,18 @@ class Slots:
 
     async def __aexit__(self, *exc: object) -> None:
         self._free.release()
+        self._stirred.set()
 
     @property
     def wanted(self) -> bool:
         """Whether another mailbox waits for a connection."""
         return self._waiting > 0
+
+    async def until_spare(self) -> None:
+        """Return when taking a connection disturbs nobody: one is free, or mailboxes take turns at them anyway."""
+        while self._free.locked() and not self._waiting:
+            self._stirred.clear()
+            await self._stirred.wait()
 
     async def until_wanted(self) -> None:
         """Return when another mailbox waits for a connection."""

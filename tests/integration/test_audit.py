@@ -14,6 +14,8 @@ import pytest
 
 from router.incoming import audit as incoming_audit
 from router.incoming.accounting import Accountant
+from router.incoming.audit import Auditor
+from router.incoming.turns import Slots
 from router.model.audit import Tally
 from router.operations import audit as operation
 from router.operations.audit import MailboxAudit
@@ -660,3 +662,26 @@ async def test_a_server_that_is_away_is_not_asked_for_each_of_many_mailboxes(
     assert away.startswith(f"not audited staff {', '.join(mailboxes[:3])}: ")
     assert not_asked.startswith(f"not audited staff {', '.join(mailboxes[3:])}: not asked, since ")
     assert total == "6 mailboxes not audited, or not to the end"
+
+
+async def test_an_audit_takes_no_connection_from_a_mailbox_that_reads(
+    crm: Crm,
+    incoming: Profile,
+    database: str,
+    parsers: Workers,
+    mailbox: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(incoming_audit, "PATIENCE", 0.2)
+    monkeypatch.setenv("MAILBOX_PASSWORD", SECRETS["MAILBOX_PASSWORD"])
+    await crm.owner(mailbox, "all")
+    (tmp_path / "all.toml").write_text(incoming(start="all"))
+    slots = Slots(1)
+    async with Database(database) as opened, slots:
+        [asked] = await operation.asked_of(opened, load(tmp_path))
+        found = await Auditor(opened, parsers, asked.profile, asked.owner, slots).run()
+        # Whoever has the connection was never asked to give it up.
+        assert not slots.wanted
+        assert found.fault
+        assert "max_connections" in found.fault
