@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import secrets
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -20,8 +21,13 @@ def main() -> None:
     arguments = parser.parse_args()
     seed = secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed
     plan = Plan.draw(seed, arguments.minutes * 60, list(FAULTS), PAUSE, LONGEST)
-    with tempfile.TemporaryDirectory(prefix="er-chaos-") as folder:
-        asyncio.run(_run(plan, Path(folder)))
+    folder = Path(tempfile.mkdtemp(prefix="er-chaos-"))
+    try:
+        asyncio.run(_run(plan, folder))
+    except BaseException:
+        print(f"what the routers logged is in {folder}/router-*/log", flush=True)
+        raise
+    shutil.rmtree(folder)
 
 
 async def _run(plan: Plan, folder: Path) -> None:

@@ -10,6 +10,7 @@ from random import Random
 
 from tests.chaos.server import ENDINGS, left_open
 from tests.chaos.world import LEASE, World
+from tests.servers.dovecot import PASSWORD
 from tests.servers.proxy import Proxy
 
 Fault = Callable[[World, float, Random], Awaitable[None]]
@@ -142,6 +143,16 @@ async def _refuse(world: World, lasts: float, dice: Random) -> None:
         proxy.refusing = False
 
 
+async def _refuse_logins(world: World, lasts: float, _dice: Random) -> None:
+    """A password is wrong for a while, and connections are opened anew."""
+    world.secret.write_text("not this")
+    world.proxies["moved"].cut()
+    try:
+        await asyncio.gather(asyncio.sleep(lasts), world.others_go_on("a wrong password"))
+    finally:
+        world.secret.write_text(PASSWORD)
+
+
 async def _be_silent(world: World, lasts: float, dice: Random) -> None:
     """A server says nothing any more, and goes on after a while; or only new connections work."""
     name, proxy = _some_proxy(world, dice)
@@ -206,6 +217,7 @@ FAULTS: Mapping[str, Fault] = {
     "poison mail": _poison,
     "a file cannot be read": _unreadable,
     "a server refuses": _refuse,
+    "a login is refused": _refuse_logins,
     "a server is silent": _be_silent,
     "connections break": _cut,
     "a connection breaks in mid-command": _cut_in_mid_command,

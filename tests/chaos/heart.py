@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tests.chaos.server import Sql
 from tests.chaos.world import LEASE, World
 
 _LOOKS = 0.1  # seconds between two
@@ -17,16 +18,23 @@ class Heart:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._sql = Sql(world.server)
         self.worst = 0.0
         self.looks = 0
         self.late: list[str] = []
 
     async def watch(self) -> None:
-        """Look until canceled."""
+        """Look until canceled, over a session of its own."""
+        try:
+            await self._watch()
+        finally:
+            self._sql.close()
+
+    async def _watch(self) -> None:
         clock = asyncio.get_running_loop().time
         while True:
             began = clock()
-            rows = await self._world.sql.fetch(_SEEN)
+            rows = await self._sql.fetch(_SEEN)
             # If we come late ourselves, so may everybody on this machine.
             if clock() - began < LEASE / 3:
                 self._judge({row["pid"]: row["age"] for row in rows}, began)

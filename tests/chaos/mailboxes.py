@@ -40,12 +40,12 @@ class Ports:
     calm_relay: int
 
 
-def profiles(ports: Ports, maildirs: Path, poll: int = 5) -> str:
-    """All profiles of a router, as TOML."""
+def profiles(ports: Ports, maildirs: Path, secret: Path, poll: int = 5) -> str:
+    """All profiles of a router, as TOML; `secret` is the file with the password of those whose mail is moved."""
     return "".join(
         [
             _server("seen", "imap", ports.seen, f'after = "seen"\npoll = {poll}\nauthserv = "{AUTHSERV}"'),
-            _server("moved", "imap", ports.moved, f'after = "move:Done"\npoll = {poll}'),
+            _server("moved", "imap", ports.moved, f'after = "move:Done"\npoll = {poll}', f'file = "{secret}"'),
             _server("popped", "pop3", ports.popped, 'after = "delete"\npoll = 1'),
             _server("calm", "imap", ports.calm, 'after = "seen"\npoll = 60'),
             _on_disk("kept", maildirs),
@@ -58,10 +58,10 @@ def profiles(ports: Ports, maildirs: Path, poll: int = 5) -> str:
     )
 
 
-def _server(name: str, transport: str, port: int, keys: str) -> str:
+def _server(name: str, transport: str, port: int, keys: str, password: str = 'env = "MAILBOX_PASSWORD"') -> str:
     return (
         f'[incoming.{name}]\ntransport = "{transport}"\nhost = "127.0.0.1"\nport = {port}\nsecurity = "none"\n'
-        'auth = { user = "{mailbox}", password = { env = "MAILBOX_PASSWORD" } }\n'
+        f'auth = {{ user = "{{mailbox}}", password = {{ {password} }} }}\n'
         f'owners = ["*@{name}.test"]\nstart = "all"\ntimeout = 4\n{keys}\n\n'
     )
 

@@ -1,7 +1,6 @@
 """One chaos run: mail and faults for a while, then calm, and then everything has to be as it should be."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ Tell = Callable[[str], None]
 async def run(plan: Plan, folder: Path, tell: Tell = lambda line: print(line, flush=True)) -> AsyncIterator[World]:
     """Do all that a plan says, and yield the world as it is then; AssertionError says what is wrong with it.
 
-    `folder` is for logs and the like.
+    In `folder` are the logs of the routers, `router-1/log` and `router-2/log`.
     """
     tell(str(plan))
     async with world(folder, Random(plan.seed)) as made:
@@ -40,10 +39,6 @@ async def run(plan: Plan, folder: Path, tell: Tell = lambda line: print(line, fl
             await _become_calm(made)
             tell(f"all was as it should be after {asyncio.get_running_loop().time() - over:.1f} s")
             assert not heart.late, heart.late
-        except BaseException:
-            for number, router in enumerate(made.routers, 1):
-                sys.stdout.write(f"--- router {number}\n{router.process.log()}")
-            raise
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

@@ -1,4 +1,6 @@
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,10 +28,18 @@ MADE_WRONG = {
 }
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """The logs in it are shown where a test fails."""
+    yield tmp_path
+    for log in sorted(tmp_path.glob("router-*/log")):
+        sys.stdout.write(f"--- {log.parent.name}\n{log.read_text(errors='replace')}")
+
+
 @pytest.mark.timeout(300)
-async def test_every_fault_at_once_loses_nothing_and_brings_nothing_twice(tmp_path: Path) -> None:
+async def test_every_fault_at_once_loses_nothing_and_brings_nothing_twice(folder: Path) -> None:
     """`make chaos` does the same for minutes, with other seeds."""
-    async with run(Plan.draw(SEED, SECONDS, list(FAULTS), PAUSE, LONGEST), tmp_path) as world:
+    async with run(Plan.draw(SEED, SECONDS, list(FAULTS), PAUSE, LONGEST), folder) as world:
         await _check_that_it_would_be_told(world)
 
 

@@ -13,7 +13,7 @@ from tests.chaos.mail import CUSTOMER, POISON, Letter, Writer
 from tests.chaos.mailboxes import CALM, OWNERS, RULES, Ports, profiles
 from tests.chaos.post import Post
 from tests.chaos.server import Server, Sql
-from tests.servers.dovecot import Dovecot
+from tests.servers.dovecot import PASSWORD, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.proxy import Proxy
 from tests.servers.tls import make_tls
@@ -77,6 +77,7 @@ class World:
     routers: list[Router]
     post: Post
     maildirs: Path
+    secret: Path
     ports: Ports
 
     def send(self, letter: Letter) -> Letter:
@@ -128,7 +129,7 @@ class World:
         """Let both routers go by profiles that say how often they poll."""
         for router in self.routers:
             written = router.process.profiles / "new"
-            written.write_text(profiles(self.ports, self.maildirs, poll))
+            written.write_text(profiles(self.ports, self.maildirs, self.secret, poll))
             written.rename(router.process.profiles / "all.toml")
 
 
@@ -165,6 +166,8 @@ async def world(folder: Path, dice: Random) -> AsyncIterator[World]:
         made.post = await stack.enter_async_context(Post(made.dovecot.lmtp, made.ports.listener, made.maildirs))
         for mailbox in (*OWNERS["kept"], *OWNERS["quiet"]):
             make_maildir(made.post.maildir(mailbox))
+        made.secret = folder / "secret"
+        made.secret.write_text(PASSWORD)
         made.routers = [Router(_router(made, folder / f"router-{number}")) for number in (1, 2)]
         for router in made.routers:
             stack.push_async_callback(router.process.kill)
@@ -175,7 +178,7 @@ async def world(folder: Path, dice: Random) -> AsyncIterator[World]:
 
 def _router(made: World, folder: Path) -> RouterProcess:
     (folder / "profiles").mkdir(parents=True)
-    (folder / "profiles" / "all.toml").write_text(profiles(made.ports, made.maildirs))
+    (folder / "profiles" / "all.toml").write_text(profiles(made.ports, made.maildirs, made.secret))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("EMAIL_ROUTER_")}
     settings = {
         "EMAIL_ROUTER_DATABASE_URL": made.server.dsn,

@@ -129,8 +129,8 @@ class Proxy:
         try:
             if not self.refusing:
                 await self._connect(reader, writer)
-        except OSError:
-            pass  # either side went away, which is what a proxy is told by reads and writes that fail
+        except (OSError, asyncio.CancelledError):
+            pass  # either side went away, as reads and writes that fail tell; or the proxy ends
         finally:
             writer.transport.abort()
             self._writers.discard(writer)

@@ -74,6 +74,22 @@ class RouterProcess:
             status = await self._process.wait()
         assert status == 0, f"the router ended with status {status}:\n{self.log()}"
 
+    async def ask(self, *arguments: str) -> tuple[int, str]:
+        """Run another command where it runs, with the same environment; returns the exit status and what it prints."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "router",
+            *arguments,
+            cwd=_TOP,
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, printed.decode()
+
     async def kill(self) -> None:
         """Kill it with -9, as often as one likes; return when it is gone."""
         if self._process is not None and self._process.returncode is None:
