@@ -253,7 +253,7 @@ async def main() -> None:
     parser.add_argument("what", nargs="*", choices=[[], *MEASURES], default=[*MEASURES])
     async with staged("growth") as stage:
         for what in parser.parse_args().what:
-            print(f"{'ms a message, by':44}      router  PostgreSQL        both      passed")
+            print(f"{'ms a message, by':44}      router  PostgreSQL        both      passed", flush=True)
             await MEASURES[what](stage)
 
 
