@@ -113,6 +113,11 @@ class Auditor:
         await self._note_faults()
         return self.audit
 
+    async def give_up(self, fault: str) -> None:
+        """Say why an audit that was stopped has not ended. Raises DatabaseError."""
+        self._fail(fault)
+        await self._note_faults()
+
     def _fail(self, fault: str) -> None:
         self.audit.fault = fault
         for folder in self.audit.folders.values():

@@ -22,6 +22,9 @@ from router.workers.pool import Workers
 AGAIN: Final = timedelta(hours=1)
 """After which a mailbox is audited again that could not be."""
 
+LONGEST: Final = timedelta(hours=1)
+"""That an audit may take while others stand behind it; what is left of it then goes on `AGAIN` later."""
+
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds between two audits: as many as spread all mailboxes over the time, within these."""
 
@@ -55,7 +58,14 @@ async def audit_in_rounds(
             if due is not None:
                 one = mailboxes[due]
                 auditor = Auditor(database, workers, one.profile, one.owner, one.slots, repair=rounds.repair)
-                _tell(await auditor.run(), repaired=rounds.repair)
+                try:
+                    async with asyncio.timeout(LONGEST.total_seconds()):
+                        await auditor.run()
+                except TimeoutError:
+                    await auditor.give_up(
+                        f"it took longer than {LONGEST}: it goes on where it was when others have been"
+                    )
+                _tell(auditor.audit, repaired=rounds.repair)
             metrics.audits_sampled(await repository.missing_of(database, process_id))
             await health.works()
         except DatabaseError as error:

@@ -5,16 +5,21 @@ import imaplib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 
+from router.health import Health
 from router.incoming import audit as incoming_audit
+from router.incoming import rounds
 from router.incoming.accounting import Accountant
 from router.incoming.audit import Auditor
+from router.incoming.mailboxes import Holding
 from router.incoming.turns import Slots
 from router.model.audit import Tally
 from router.operations import audit as operation
@@ -22,6 +27,7 @@ from router.operations.audit import MailboxAudit
 from router.profile import load
 from router.read import read
 from router.repository import audit as repository
+from router.repository import processes
 from router.repository.database import Database
 from router.unwrap import unwrap
 from router.workers.pool import Workers
@@ -38,6 +44,7 @@ from tests.support.letters import letter
 from tests.support.profiles import SECRETS, Profile
 from tests.support.router_process import NewRouter
 from tests.support.traffic import Post, check_promoted
+from transports.base import Account
 from transports.imap import walk
 
 KARL = "karl@kunde.test"
@@ -685,3 +692,55 @@ async def test_an_audit_takes_no_connection_from_a_mailbox_that_reads(
         assert not slots.wanted
         assert found.fault
         assert "max_connections" in found.fault
+
+
+async def test_an_audit_without_end_is_given_up_for_those_behind_it(
+    crm: Crm,
+    incoming: Profile,
+    database: str,
+    parsers: Workers,
+    new_mailbox: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MAILBOX_PASSWORD", SECRETS["MAILBOX_PASSWORD"])
+    monkeypatch.setattr(rounds, "LONGEST", timedelta(seconds=0.5))
+    monkeypatch.setattr(rounds, "LONGEST_PAUSE", 0.01)
+    (tmp_path / "all.toml").write_text(incoming(start="all"))
+    profiles, process, held = load(tmp_path), uuid4(), {}
+    endless, behind = new_mailbox("ann"), new_mailbox("bob")
+    through = Auditor._through
+
+    async def trickles(auditor: Auditor, account: Account) -> bool:
+        if auditor.audit.mailbox == endless:
+            await asyncio.Event().wait()
+        return await through(auditor, account)
+
+    monkeypatch.setattr(Auditor, "_through", trickles)
+    async with Database(database) as opened:
+        for mailbox in (endless, behind):
+            await crm.owner(mailbox, "all")
+            [asked] = await operation.asked_of(opened, profiles, None, mailbox)
+            source_id = await crm.admin.fetchval(
+                "INSERT INTO router.source (profile, mailbox, folder, account, identity, begins_at, process_id) "
+                "VALUES ('staff', $1, 'INBOX', $2, $1, '-infinity', $3) RETURNING id",
+                mailbox,
+                asked.profile.account_of(mailbox),
+                process,
+            )
+            held[source_id] = Holding(asked.profile, asked.owner, Slots(1))
+        health = Health(
+            "an audit fails", partial(processes.note_fault, opened, process, "audit"), structlog.get_logger()
+        )
+        auditing = asyncio.create_task(
+            rounds.audit_in_rounds(opened, parsers, process, rounds.Rounds(), lambda: held, health)
+        )
+        await crm.wait_for(1, AUDITED)
+        auditing.cancel()
+        await asyncio.gather(auditing, return_exceptions=True)
+    rows = await crm.admin.fetch(
+        "SELECT s.mailbox, a.fault FROM router.audit AS a JOIN router.source AS s ON s.id = a.source_id"
+    )
+    faults = {row["mailbox"]: row["fault"] for row in rows}
+    assert faults[behind] is None
+    assert faults[endless].startswith("it took longer than 0:00:00.5")
