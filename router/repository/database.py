@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 from typing import Self
 
@@ -100,7 +100,8 @@ class Database:
                     except (asyncpg.InterfaceError, asyncio.CancelledError):
                         # It may be in the midst of another query; or of one that is prepared and not run, in a
                         # transaction that nobody ends and that keeps its tables locked.
-                        connection.terminate()
+                        with suppress(asyncpg.InterfaceError):  # one that was lost counts as released
+                            connection.terminate()
                         raise
 
     async def ping(self) -> None:
