@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import LONG_FAULTS
 from tests.chaos.plan import Plan
 from tests.chaos.run import run
 
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=None)
     arguments = parser.parse_args()
     seed = secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed
-    plan = Plan.draw(seed, arguments.minutes * 60, list(FAULTS), PAUSE, LONGEST)
+    plan = Plan.draw(seed, arguments.minutes * 60, list(LONG_FAULTS), PAUSE, LONGEST)
     folder = Path(tempfile.mkdtemp(prefix="er-chaos-"))
     try:
         asyncio.run(_run(plan, folder))

@@ -70,6 +70,24 @@ async def _drop_connections(world: World, _lasts: float, dice: Random) -> None:
             await world.sql.fetch("SELECT pg_terminate_backend($1)", row["pid"])
 
 
+async def _lose_database(world: World, lasts: float, dice: Random) -> None:
+    """The way from one router to PostgreSQL is interrupted beyond the lease: the other takes over."""
+    router = dice.choice(world.routers)
+    async with world.stopping, router.harmed():
+        router.wire.stall()
+        try:
+            await asyncio.gather(asyncio.sleep(LEASE + lasts), world.others_go_on("a router without its database"))
+        finally:
+            router.wire.resume()
+
+
+async def _silent_connections(world: World, _lasts: float, dice: Random) -> None:
+    """The connections of one router to PostgreSQL die in silence, as behind a firewall that forgets; new ones work."""
+    router = dice.choice(world.routers)
+    async with router.turn:
+        router.wire.freeze()
+
+
 async def _restart_mail_server(world: World, lasts: float, dice: Random) -> None:
     """Dovecot is killed, and is there again after a while."""
     async with world.restarting:
@@ -224,6 +242,13 @@ FAULTS: Mapping[str, Fault] = {
     "a server is slow": _answer_slowly,
     "profiles change": _change_profiles,
 }
+
+LONG_FAULTS: Mapping[str, Fault] = {
+    **FAULTS,
+    "a router loses PostgreSQL": _lose_database,
+    "connections to PostgreSQL die in silence": _silent_connections,
+}
+"""With what it takes a minute to get over, which is for long runs."""
 
 
 def _some_proxy(world: World, dice: Random) -> tuple[str, Proxy]:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import LONG_FAULTS
 from tests.chaos.heart import Heart
 from tests.chaos.judge import judge
 from tests.chaos.plan import Plan, Strike
@@ -53,7 +53,7 @@ async def _strike(made: World, strike: Strike, tell: Tell) -> None:
     await asyncio.sleep(strike.at)
     tell(f"{strike.at:6.1f} s  {strike.kind}")
     try:
-        await FAULTS[strike.kind](made, strike.lasts, Random(strike.seed))
+        await LONG_FAULTS[strike.kind](made, strike.lasts, Random(strike.seed))
     except Exception as error:
         error.add_note(f"in {strike}")
         raise

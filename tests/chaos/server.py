@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import asyncpg
 
+from router.postgres.cluster import Cluster
 from router.postgres.embedded import EmbeddedServer
 from router.repository.connect import accepts_sessions
 from router.repository.migrate import migrate
@@ -62,6 +63,11 @@ class Server:
 
     def superuser_dsn(self) -> str:
         return self._server.superuser_dsn()
+
+    @property
+    def socket(self) -> str:
+        """Where it listens."""
+        return str(Cluster(self._folder).socket)
 
     async def start(self) -> None:
         """Start, and return when sessions can be opened; what a crash left is recovered by then."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
 
+from router.postgres.cluster import DATABASE
 from tests.chaos.mail import CUSTOMER, POISON, Letter, Writer
 from tests.chaos.mailboxes import CALM, OWNERS, RULES, Ports, profiles
 from tests.chaos.post import Post
@@ -39,10 +40,11 @@ _TRIGGER = f"""
 
 
 class Router:
-    """One of the two; `turn` is had by whoever does something to its process."""
+    """One of the two; `turn` is had by whoever does something to its process, `wire` is its way to PostgreSQL."""
 
-    def __init__(self, process: RouterProcess) -> None:
+    def __init__(self, process: RouterProcess, wire: Proxy) -> None:
         self.process = process
+        self.wire = wire
         self.turn = asyncio.Lock()
         self.well_since = float("inf")
         """Since when nothing was done to it, by the loop's clock."""
@@ -168,7 +170,10 @@ async def world(folder: Path, dice: Random) -> AsyncIterator[World]:
             make_maildir(made.post.maildir(mailbox))
         made.secret = folder / "secret"
         made.secret.write_text(PASSWORD)
-        made.routers = [Router(_router(made, folder / f"router-{number}")) for number in (1, 2)]
+        wires = [await stack.enter_async_context(Proxy(made.server.socket)) for _ in range(2)]
+        made.routers = [
+            Router(_router(made, folder / f"router-{number}", wire), wire) for number, wire in enumerate(wires, 1)
+        ]
         for router in made.routers:
             stack.push_async_callback(router.process.kill)
             await router.process.start()
@@ -176,12 +181,12 @@ async def world(folder: Path, dice: Random) -> AsyncIterator[World]:
         yield made
 
 
-def _router(made: World, folder: Path) -> RouterProcess:
+def _router(made: World, folder: Path, wire: Proxy) -> RouterProcess:
     (folder / "profiles").mkdir(parents=True)
     (folder / "profiles" / "all.toml").write_text(profiles(made.ports, made.maildirs, made.secret))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("EMAIL_ROUTER_")}
     settings = {
-        "EMAIL_ROUTER_DATABASE_URL": made.server.dsn,
+        "EMAIL_ROUTER_DATABASE_URL": f"postgresql://{DATABASE}@127.0.0.1:{wire.port}/{DATABASE}",
         "EMAIL_ROUTER_PROFILES": str(folder / "profiles"),
         "EMAIL_ROUTER_DATA": str(folder / "data"),
         "EMAIL_ROUTER_LEASE": str(LEASE),

@@ -190,8 +190,8 @@ class Proxy:
     def _note_commands(self, link: _Link, chunk: bytes) -> None:
         for line in chunk.splitlines(keepends=True):
             # DONE has no tag: what it ends is IDLE.
-            if b" " in line:
-                link.tag = line.split()[0]
+            if len(words := line.split(maxsplit=1)) > 1:
+                link.tag = words[0]
             if self._swallow and self._swallow in line:
                 self._swallow, link.swallowed = b"", link.tag
 
