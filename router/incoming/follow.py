@@ -200,7 +200,7 @@ class Follower:
 
     def _health_of(self, folder: str, source_id: int) -> Health:
         if source_id not in self._healths:
-            note = partial(sources.note_fault, self._database, source_id)
+            note = partial(sources.note_fault, self._database, source_id, lease=self._readers[folder].lease)
             health = Health(FAULT, note, self._log.bind(folder=folder), kind="folder", profile=self._profile.name)
             self._healths[source_id] = self._folders.enter_context(health)
         return self._healths[source_id]

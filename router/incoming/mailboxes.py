@@ -194,7 +194,7 @@ class MailboxAssignment:
     def _start(self, lease: Lease, profile: IncomingProfile, owner: Owner | None, former: str | None) -> None:
         held = self._held[lease.source_id] = _Held(profile, owner, lease)
         log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
-        note = partial(sources.note_fault, self._database, lease.source_id)
+        note = partial(sources.note_fault, self._database, lease.source_id, lease=lease)
         health = Health(FAULT, note, log, kind="mailbox", profile=profile.name)
         self._followers.start(lease.source_id, Job(partial(self._follow, held, health), health, may_return=True))
         if not lease.begun:

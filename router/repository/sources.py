@@ -218,19 +218,30 @@ async def release(database: Database, process_id: UUID, epochs: Mapping[int, int
 
 
 async def note_fault(
-    database: Database, source_id: int, fault: str | None, next_try_at: datetime | None = None
+    database: Database,
+    source_id: int,
+    fault: str | None,
+    next_try_at: datetime | None = None,
+    *,
+    lease: Lease | None = None,
 ) -> None:
-    """Say what is wrong with a source, in words for an admin, and when it is tried again; or that nothing is wrong."""
+    """Say what is wrong with a source, in words for an admin, and when it is tried again; or that nothing is wrong.
+
+    Who has lost the `lease` says nothing any more: it may be told late, and nobody would take it back.
+    """
     async with database.connection() as connection:
         await connection.execute(
             """
             UPDATE router.source SET fault = $2, next_try_at = $3,
                 fault_since = CASE WHEN $2::text IS NOT NULL THEN coalesce(fault_since, clock_timestamp()) END
             WHERE id = $1 AND (fault, next_try_at) IS DISTINCT FROM ($2, $3)
+                AND ($4::uuid IS NULL OR (process_id, epoch) = ($4, $5::bigint))
             """,
             source_id,
             storable(fault),
             next_try_at,
+            lease.process_id if lease else None,
+            lease.epoch if lease else None,
         )
 
 

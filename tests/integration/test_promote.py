@@ -313,6 +313,9 @@ async def test_one_who_lost_the_lease_commits_nothing(crm: Crm, recording: Recor
     await processes.beat(recording, new_process)
     await crm.execute("UPDATE router.process SET seen_at = now() - interval '1 hour' WHERE id = $1", old.process_id)
     (new,) = await sources.acquire(recording, new_process, [old.source_id], timedelta(seconds=10))
+    for lease, told in ((old, None), (new, "new")):
+        await sources.note_fault(recording, new.source_id, "old" if lease is old else "new", lease=lease)
+        assert await crm.value("SELECT fault FROM router.source") == told
     with pytest.raises(LeaseLost):
         await Promoter(recording).promote(Batch(copies(old, owner_id, [message(1)]), old, Cursor("1:1")))
     assert await crm.value("SELECT count(*) FROM crm.email") == 0
