@@ -8,7 +8,9 @@ RouterError                 words for an admin: what is wrong, and what to do ab
     ├── EmbeddedError       the embedded PostgreSQL cannot be started or joined
     ├── MigrationError      the schema is not one that this program can work with
     ├── DatabaseAway        a fault of the system: the same again, later
+    │   └── OneWaits        of several messages all but one are in, and that one waits
     ├── ContentRefused      a fault of what was to be stored: never again as it is
+    ├── OwnerGone           mail came for an owner who is none any more
     └── LeaseLost           another process holds now what was ours
 
 DatabaseMisused             beside them: a bug of ours in the use of the database, which nobody else can put right
@@ -77,8 +79,16 @@ class DatabaseAway(DatabaseError):
     """A fault of the system (SQLSTATE classes 08, 25, 40, 53, 55, 57, 58, or no connection): try again, later."""
 
 
+class OneWaits(DatabaseAway):
+    """One message waits, most often for what another transaction has locked; a plain one would get in."""
+
+
 class ContentRefused(DatabaseError):
     """PostgreSQL refuses what was to be stored (SQLSTATE classes 22 and 23): never try it again as it is."""
+
+
+class OwnerGone(DatabaseError):
+    """The CRM removed an owner whose mail is under way, or the approval ended: look for the owners again."""
 
 
 class LeaseLost(DatabaseError):

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from router.errors import DatabaseError, LeaseLost
+from router.errors import DatabaseError, LeaseLost, OneWaits
 from router.health import Health
 from router.incoming.budget import Budget
 from router.incoming.reader import Reader
@@ -34,6 +34,7 @@ _log = structlog.get_logger(__name__)
 FAULT: Final = "a mailbox is at fault, and tried again"
 """The log's line for a mailbox, or a folder of one, that cannot be read."""
 
+_WAITS_FOR = 30.0  # seconds until a message that waits, most often for a lock, is tried again
 _FOLDERS_LAST = 60.0  # seconds after which the server is asked again which folders there are
 
 
@@ -77,6 +78,7 @@ class Follower:
         self._health = health
         self._readers: dict[str, Reader] = {}
         self._healths: dict[int, Health] = {lease.source_id: health}  # by source
+        self._waiting: set[str] = set()  # the folders in which a message waits
         self._folders = ExitStack()
         self._retry = asyncio.Event()
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None)
@@ -124,7 +126,8 @@ class Follower:
         taken_at = clock()
         await self._claim_folders(account)
         while True:
-            for name in dict.fromkeys([*await account.changed(), *await self._with_rest()]):
+            waiting = [name for name in self._waiting if name in self._readers]
+            for name in dict.fromkeys([*await account.changed(), *await self._with_rest(), *waiting]):
                 await self._read(account, name)
             if self._slots.wanted or not await self._wait(account):
                 return
@@ -165,7 +168,11 @@ class Follower:
             if self._concerns_all(error):
                 raise
             await health.fails(str(error))
+        except OneWaits as error:
+            self._waiting.add(name)
+            await health.fails(str(error), self._look_after)
         else:
+            self._waiting.discard(name)
             await health.works()
         if reader.lease.source_id == self._lease.source_id:
             self._lease = reader.lease
@@ -185,7 +192,7 @@ class Follower:
     async def _wait(self, account: Account) -> bool:
         """Wait for news; False: another mailbox wants the connection, and this one is of no more use."""
         tasks = [
-            asyncio.ensure_future(account.wait(self._settings.poll)),
+            asyncio.ensure_future(account.wait(self._look_after)),
             asyncio.ensure_future(self._slots.until_wanted()),
         ]
         try:
@@ -197,6 +204,11 @@ class Follower:
         for task in done:
             task.result()
         return tasks[0] in done
+
+    @property
+    def _look_after(self) -> float:
+        """Seconds until the next look, if the server tells of nothing earlier."""
+        return min(self._settings.poll, _WAITS_FOR) if self._waiting else self._settings.poll
 
     def _health_of(self, folder: str, source_id: int) -> Health:
         if source_id not in self._healths:

@@ -4,7 +4,8 @@
     a fault of the system     leaves everything as it was, to be tried again; the third time in a row it halves, too
 
 Whose fault it is when a lone message fails is not believed but tried: by a plain message of the same shape, which is
-rolled back. If that one fails as well, the system is at fault, and the message waits.
+rolled back. If that one fails as well, the system is at fault, and the message waits. So does one that needs what
+another transaction has locked, such as one that the CRM left open: all others are in meanwhile.
 """
 
 import asyncio
@@ -20,18 +21,27 @@ import structlog
 
 from router import metrics
 from router.decide import decide_batch
-from router.errors import DatabaseAway, DatabaseError, DatabaseMisused, LeaseLost, whereabouts
+from router.errors import (
+    DatabaseAway,
+    DatabaseError,
+    DatabaseMisused,
+    LeaseLost,
+    OneWaits,
+    OwnerGone,
+    whereabouts,
+)
 from router.model import Classification, Copy, Decision, Disposition, Facts, Message, Reading, Rule, Unreadable, uuid7
 from router.repository import inbox
 from router.repository.batch import Batch
 from router.repository.database import Database
+from router.repository.faults import is_locked
 from transports.base import Place
 
 PATIENCE: Final = 120.0
-"""Seconds for which a lone message may meet faults of the system, such as a lock, that a plain one does not meet."""
+"""Seconds for which a lone message may meet faults of the system, such as no memory, that a plain one does not meet."""
 
 LONGEST_PATIENCE: Final = 86_400.0
-"""Seconds for which a lone message may meet what a plain message meets, too."""
+"""Seconds for which a lone message may meet what a plain message meets, too, or what is locked."""
 
 _BUDGET: Final = 20.0  # seconds after which one call tries no further part of a batch that fails
 _TRIES: Final = 3  # of the same batch, before one of its messages is suspected
@@ -53,16 +63,20 @@ class _Turn:
 class Promoter:
     """Promotes the batches of one source; it remembers which messages failed before."""
 
-    def __init__(self, database: Database, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, database: Database, patience: float = PATIENCE, longest_patience: float = LONGEST_PATIENCE
+    ) -> None:
         self._database = database
         self._patience = patience
+        self._longest_patience = longest_patience
         self._tries: dict[_Known, int] = {}  # of batches, by their first message
         self._failing: dict[_Known, float] = {}  # since when lone messages fail
 
     async def promote(self, batch: Batch) -> list[Decision]:
         """Promote a batch; one decision per copy. A copy that cannot be stored or judged becomes a dead letter.
 
-        Raises DatabaseError for faults of the system, and LeaseLost: then the rest of the batch was not committed.
+        Raises DatabaseError for faults of the system, OwnerGone and LeaseLost: then the rest of the batch was not
+        committed. OneWaits: the rest is a message that needs what is locked.
         Copies that lie in one place are committed together, so that the place is never settled before all of them are
         decided.
         """
@@ -87,6 +101,8 @@ class Promoter:
             if isinstance(error, LeaseLost | DatabaseMisused) or not batch.copies:
                 raise
             if isinstance(error, DatabaseAway) and not turn.suspects:
+                raise
+            if isinstance(error, OwnerGone) and len({copy.owner_id for copy in batch.copies}) == 1:
                 raise
             places = list(dict.fromkeys(copy.outer_place for copy in batch.copies))
             if len(places) > 1:
@@ -156,8 +172,8 @@ class Promoter:
         return copy
 
     async def _is_of_message(self, error: Exception, copy: Copy) -> bool:
-        """Whether an error is the message's fault."""
-        if isinstance(error, LeaseLost | DatabaseMisused):
+        """Whether an error is the message's fault. Raises OneWaits where it may pass, and a plain message gets in."""
+        if isinstance(error, LeaseLost | OwnerGone | DatabaseMisused):
             return False
         if not isinstance(error, DatabaseError):
             return True
@@ -166,8 +182,11 @@ class Promoter:
         try:
             await inbox.try_out(self._database, _plain(copy), _decide_for_all)
         except DatabaseError:
-            return failing_for > LONGEST_PATIENCE
-        return failing_for >= self._patience if isinstance(error, DatabaseAway) else True
+            return failing_for > self._longest_patience
+        patience = self._longest_patience if is_locked(error) else self._patience
+        if isinstance(error, DatabaseAway) and failing_for < patience:
+            raise OneWaits(str(error)) from error
+        return True
 
 
 def _known(copy: Copy) -> _Known:

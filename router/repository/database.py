@@ -29,8 +29,16 @@ def storable(text: str | None) -> str | None:
 async def _keep(_: object) -> None:
     """Take a connection back as it is: nothing here changes a session beyond a transaction, which asyncpg ends.
 
-    Its own reset costs a round trip each time.
+    Its own reset costs a round trip each time; ours comes only after an error.
     """
+
+
+async def _reset(connection: Connection) -> None:
+    """Make a connection as it was: a trigger of the CRM's may have set something, such as a role, for the session."""
+    try:
+        await connection.execute("RESET ALL; RESET ROLE")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.terminate()
 
 
 class Database:
@@ -102,6 +110,9 @@ class Database:
                         # transaction that nobody ends and that keeps its tables locked.
                         with suppress(asyncpg.InterfaceError):  # one that was lost counts as released
                             connection.terminate()
+                        raise
+                    except asyncpg.PostgresError:
+                        await _reset(connection)
                         raise
 
     async def ping(self) -> None:

@@ -57,13 +57,13 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
             emails.by_token[token] = id_
     # Only now is it known which of them were erased: what another batch promoted is not seen before its ids are locked.
     emails.by_message_id |= {hashed: id_ for hashed, id_ in named if id_ in emails.by_id}
-    records: dict[str, list[Record]] = {}
-    for address, *record in found["records"]:
-        records.setdefault(address, []).append(Record(*record))
+    records: dict[str, dict[UUID, Record]] = {}
+    for address, id_, *rest in found["records"]:
+        records.setdefault(address, {})[id_] = Record(id_, *rest)  # a view may name one twice
     return Facts(
         emails=emails,
         thread_load=await _read_thread_load(connection, judged, emails),
-        records={address: tuple(of_address) for address, of_address in records.items()},
+        records={address: tuple(of_address.values()) for address, of_address in records.items()},
         rules={owner_id: Rule(rule) if rule else None for owner_id, rule in found["rules"]},
         decided=DecidedBefore(
             {(source_id, Place(validity, place)) for source_id, validity, place in found["places"]},
@@ -130,8 +130,8 @@ async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tu
 def _add_emails(reads: Reads, copies: Sequence[Copy], named: Collection[UUID]) -> None:
     reads.add(
         "emails",
-        """
-        SELECT e.id, e.token, router.thread_regarding(e.id), e.created_at, p.participants
+        f"""
+        SELECT e.id, e.token, router.thread_regarding(e.id), {_sane("e.created_at")}, p.participants
         FROM (
             SELECT id, token, created_at FROM crm.email WHERE id = ANY($1::uuid[])
             UNION
@@ -140,7 +140,7 @@ def _add_emails(reads: Reads, copies: Sequence[Copy], named: Collection[UUID]) -
         CROSS JOIN LATERAL (
             SELECT array_agg(DISTINCT address) AS participants FROM crm.party WHERE email_id = e.id
         ) AS p
-        """,
+        """,  # noqa: S608  # constants
         list(named),
         list({token for copy in copies for token in _tokens_of(copy)}),
     )
@@ -149,23 +149,29 @@ def _add_emails(reads: Reads, copies: Sequence[Copy], named: Collection[UUID]) -
 def _add_records(reads: Reads, copies: Sequence[Copy]) -> None:
     reads.add(
         "records",
-        """
-        SELECT w.address, r.id, r.kind, r.active, r.owner_id, r.created_at
+        # Kinds may be an enumeration of the CRM's own, which has no meaning outside its database.
+        f"""
+        SELECT w.address, r.id, coalesce(r.kind::text, ''), r.active, r.owner_id, {_sane("r.created_at")}
         FROM unnest($1::text[]) AS w (address)
         CROSS JOIN LATERAL (
             SELECT r.* FROM crm.address AS a JOIN crm.record AS r ON r.id = a.record_id
             WHERE a.address = w.address LIMIT $2
         ) AS r
-        """,
+        """,  # noqa: S608  # constants
         list({mention.address for copy in copies for mention in copy.message.mentions}),
         MOST_RECORDS + 1,  # so that "too many" differs from "just enough"
     )
 
 
+def _sane(created_at: str) -> str:
+    """SQL for a time by which the CRM's rows are only ordered: one that Python has, whatever the CRM wrote."""
+    return f"greatest(least({created_at}::timestamptz, '9999-01-01Z'), '0002-01-01Z')"
+
+
 def _add_rules(reads: Reads, copies: Sequence[Copy]) -> None:
     reads.add(
         "rules",
-        "SELECT record_id, tracking_rule FROM crm.owner WHERE record_id = ANY($1::uuid[])",
+        "SELECT record_id, tracking_rule FROM crm.owner WHERE record_id = ANY($1::uuid[]) AND approved",
         list({copy.owner_id for copy in copies if copy.owner_id}),
     )
 

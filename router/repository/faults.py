@@ -26,6 +26,7 @@ _CAUSES: Final = {
     "53100": "the disk of the database is full",
     "53200": "the database is out of memory",
     "53300": "the database has no connection left",
+    "55P03": "another session has locked it, in a transaction that is still open",
 }
 
 
@@ -57,6 +58,11 @@ def fault_of(error: Exception) -> DatabaseError:
     # A socket that belongs to another user stays as it is, and so does a login that asyncpg does not know.
     never = isinstance(error, PermissionError) or (isinstance(error, asyncpg.InterfaceError) and not _is_gone(error))
     return DatabaseError(words_of(error)) if never else DatabaseAway(words_of(error))
+
+
+def is_locked(error: DatabaseError) -> bool:
+    """Tell whether somebody else has locked what was asked for: whoever holds it lets it go, at some time."""
+    return getattr(error.__cause__, "sqlstate", None) == "55P03"
 
 
 def may_be_of_one(error: DatabaseError) -> bool:

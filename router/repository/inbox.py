@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from router.errors import OwnerGone
 from router.model import Copy, Decision, Facts, Rule
 from router.repository.again import Undones, undo, with_reasons
 from router.repository.batch import Batch, Decided
@@ -28,7 +29,8 @@ Decide = Callable[[Sequence[Copy], Facts], list[Decision]]
 async def promote(database: Database, batch: Batch, decide: Decide) -> list[Decision]:
     """Decide on every copy and commit what became of it; one decision per copy, in their order.
 
-    Raises LeaseLost if another process holds the source now, ContentRefused if PostgreSQL cannot hold one of the
+    Raises LeaseLost if another process holds the source now, OwnerGone if a copy's owner was removed or is not approved
+    any more, ContentRefused if PostgreSQL cannot hold one of the
     messages, DatabaseAway if the same batch may succeed later, and what `decide` raises. Nothing is committed then.
     """
     packed: dict[UUID, bytes] = {}
@@ -87,6 +89,8 @@ async def _promote(
     undone = Undones()
     if batch.copies:
         facts = await read_facts(connection, batch.copies)
+        if any(copy.owner_id and copy.owner_id not in facts.rules for copy in batch.copies):
+            raise OwnerGone("an owner whose mail came is not there any more, or not approved")
         if batch.again:
             undone = await undo(connection, batch.copies, facts)
         decisions = await asyncio.to_thread(decide, batch.copies, facts)

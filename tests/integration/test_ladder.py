@@ -84,7 +84,7 @@ async def test_one_message_that_the_database_refuses_is_dead_and_all_others_are_
         owner_id = await crm.owner(f"ulla{number}@example.com", "all")
         lease = await crm.source(owner_id, f"ulla{number}@example.com")
         await _break(crm, table, WRITTEN[table], state)
-        tries = await _promote_patiently(Promoter(crm.database, patience=0), _batch(lease, owner_id))
+        tries = await _promote_patiently(Promoter(crm.database, 0, 0), _batch(lease, owner_id))
         rows = await crm.rows(
             "SELECT place, disposition, reasons FROM router.decision WHERE source_id = $1 ORDER BY place",
             lease.source_id,
