@@ -8,7 +8,7 @@ RouterError                 words for an admin: what is wrong, and what to do ab
     ├── EmbeddedError       the embedded PostgreSQL cannot be started or joined
     ├── MigrationError      the schema is not one that this program can work with
     ├── DatabaseAway        a fault of the system: the same again, later
-    │   └── OneWaits        of several messages all but one are in, and that one waits
+    │   └── MessageWaits        of several messages all but one are in, and that one waits
     ├── ContentRefused      a fault of what was to be stored: never again as it is
     ├── OwnerGone           mail came for an owner who is none any more
     └── LeaseLost           another process holds now what was ours
@@ -79,7 +79,7 @@ class DatabaseAway(DatabaseError):
     """A fault of the system (SQLSTATE classes 08, 25, 40, 53, 55, 57, 58, or no connection): try again, later."""
 
 
-class OneWaits(DatabaseAway):
+class MessageWaits(DatabaseAway):
     """One message waits, most often for what another transaction has locked; a plain one would get in."""
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from router.errors import DatabaseError, LeaseLost, OneWaits
+from router.errors import DatabaseError, LeaseLost, MessageWaits
 from router.health import Health
 from router.incoming.budget import Budget
 from router.incoming.reader import Reader
@@ -168,7 +168,7 @@ class Follower:
             if self._concerns_all(error):
                 raise
             await health.fails(str(error))
-        except OneWaits as error:
+        except MessageWaits as error:
             self._waiting.add(name)
             await health.fails(str(error), self._look_after)
         else:

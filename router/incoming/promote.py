@@ -26,7 +26,7 @@ from router.errors import (
     DatabaseError,
     DatabaseMisused,
     LeaseLost,
-    OneWaits,
+    MessageWaits,
     OwnerGone,
     whereabouts,
 )
@@ -76,7 +76,7 @@ class Promoter:
         """Promote a batch; one decision per copy. A copy that cannot be stored or judged becomes a dead letter.
 
         Raises DatabaseError for faults of the system, OwnerGone and LeaseLost: then the rest of the batch was not
-        committed. OneWaits: the rest is a message that needs what is locked.
+        committed. MessageWaits: the rest is a message that needs what is locked.
         Copies that lie in one place are committed together, so that the place is never settled before all of them are
         decided.
         """
@@ -172,7 +172,7 @@ class Promoter:
         return copy
 
     async def _is_of_message(self, error: Exception, copy: Copy) -> bool:
-        """Whether an error is the message's fault. Raises OneWaits where it may pass, and a plain message gets in."""
+        """Whether an error is the message's fault. Raises MessageWaits where it may pass, and a plain one gets in."""
         if isinstance(error, LeaseLost | OwnerGone | DatabaseMisused):
             return False
         if not isinstance(error, DatabaseError):
@@ -185,7 +185,7 @@ class Promoter:
             return failing_for > self._longest_patience
         patience = self._longest_patience if is_locked(error) else self._patience
         if isinstance(error, DatabaseAway) and failing_for < patience:
-            raise OneWaits(str(error)) from error
+            raise MessageWaits(str(error)) from error
         return True
 
 

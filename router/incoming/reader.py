@@ -9,7 +9,7 @@ from itertools import chain
 
 import structlog
 
-from router.errors import LeaseLost, OneWaits
+from router.errors import LeaseLost, MessageWaits
 from router.incoming.budget import Budget, Held
 from router.incoming.copies import Delivered, read_messages
 from router.incoming.forward import read_forwards
@@ -96,7 +96,7 @@ class Reader:
         """Bring in all new mail, and settle the places that are decided and not settled.
 
         Raises TransportError, DatabaseError, LeaseLost. If the server refuses to settle, mail still comes in, and the
-        refusal is raised at the end. So is OneWaits: all other mail is in.
+        refusal is raised at the end. So is MessageWaits: all other mail is in.
         """
         self._refusal_to_settle = None
         if self.lease.account != self._account:
@@ -104,13 +104,13 @@ class Reader:
         if not self.lease.begun:
             present = (await mailbox.list(None, 0)).cursor
             self.lease = await sources.begin(self._database, self.lease, present)
-        waits: OneWaits | None = None
+        waits: MessageWaits | None = None
         async with aclosing(_one_ahead(self._portions(mailbox))) as portions:
             async for portion in portions:
                 try:
                     # The cursor stays before a message that waits; what came after it does not wait for it.
                     await self._bring_in(mailbox, replace(portion, cursor=None) if waits else portion)
-                except OneWaits as error:
+                except MessageWaits as error:
                     waits = error
                 finally:
                     portion.held.release()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from time import perf_counter
-from typing import Self
+from typing import Final, Self
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -26,6 +26,12 @@ def storable(text: str | None) -> str | None:
     return text and text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
+# A database or a role may have it off. Other values are an admin's choice between replicas.
+_LASTING: Final = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+
+
 async def _keep(_: object) -> None:
     """Take a connection back as it is: nothing here changes a session beyond a transaction, which asyncpg ends.
 
@@ -33,10 +39,15 @@ async def _keep(_: object) -> None:
     """
 
 
+async def _begin(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """See to it that what is committed lasts: only then is a mail server told that we have a message."""
+    await connection.execute(_LASTING)
+
+
 async def _reset(connection: Connection) -> None:
     """Make a connection as it was: a trigger of the CRM's may have set something, such as a role, for the session."""
     try:
-        await connection.execute("RESET ALL; RESET ROLE")
+        await connection.execute(f"RESET ALL; RESET ROLE; {_LASTING}")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         connection.terminate()
 
@@ -72,6 +83,7 @@ class Database:
                 connect=self._server.connect,
                 min_size=1,
                 max_size=self._connections,
+                init=_begin,
                 reset=_keep,
                 command_timeout=60,
                 server_settings={

@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from router.errors import DatabaseError, OneWaits, OwnerGone
+from router.errors import DatabaseError, MessageWaits, OwnerGone
 from router.incoming.promote import Promoter
 from router.model import Attachment, Decision, Mention, Message, Rule
 from router.repository import upkeep
@@ -149,7 +149,7 @@ async def test_mail_that_needs_what_the_crm_has_locked_waits_and_is_not_dead(
             with pytest.raises(DatabaseError, match="another session has locked it"):
                 await promoter.promote(batch)
         for _ in range(2):  # by now it is known which message it is
-            with pytest.raises(OneWaits, match="another session has locked it"):
+            with pytest.raises(MessageWaits, match="another session has locked it"):
                 await promoter.promote(batch)
         assert [row["place"] for row in await sql.rows("SELECT place FROM router.decision")] == ["2"]
     finally:
@@ -220,3 +220,22 @@ async def test_a_mailbox_in_which_a_message_waits_is_read_on(
     await crm.wait_for_decisions(len(others) + 1, timeout=40)
     assert set(await crm.dispositions()) == {"promoted"}
     await crm.wait_for(None, "SELECT fault FROM router.source")
+
+
+async def test_what_is_committed_lasts_though_the_database_would_not_wait_for_the_disk(database: str) -> None:
+    developer = await asyncpg.connect(database)
+    name = await developer.fetchval("SELECT current_database()")
+    await developer.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+    await developer.close()
+
+    async with Database(database, connections=1) as opened:
+
+        async def ask() -> str:
+            async with opened.connection() as connection:
+                return str(await connection.fetchval("SHOW synchronous_commit"))
+
+        assert await ask() == "on"
+        with pytest.raises(DatabaseError):
+            async with opened.connection() as connection:
+                await connection.execute("SELECT 1 / 0")
+        assert await ask() == "on"
