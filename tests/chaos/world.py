@@ -192,6 +192,7 @@ def _router(made: World, folder: Path, wire: Proxy) -> RouterProcess:
         "EMAIL_ROUTER_LEASE": str(LEASE),
         "EMAIL_ROUTER_LOG_FORMAT": "json",
         "EMAIL_ROUTER_CONSOLE": "off",
+        "EMAIL_ROUTER_AUDIT": "0.002",  # hours, so that mailboxes are audited while all goes wrong
     }
     return RouterProcess(inherited | settings | SECRETS, folder / "log")
 
