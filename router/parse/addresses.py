@@ -12,7 +12,8 @@ from router.parse.headers import decode_words, raw_text, unescape, unfold
 from router.parse.text import clean_line
 
 _LONGEST = 320  # RFC 3696: 64 before the @, 255 after it; longer ones would not fit an index
-_MOST = 1_000
+MOST_ADDRESSES = 1_000
+"""Of one kind in a message, such as To; more are not read."""
 _TOKEN = re.compile(
     r"""  "(?:[^"\\]|\\.)*"?                # a quoted string
         | =\?[^?\s]+\?[bq]\?[^?]*\?=    # an encoded word
@@ -52,8 +53,8 @@ def read_addresses(raw: bytes) -> tuple[list[tuple[str, str]], list[str]]:
         address = _readable(written)
         if address is None:
             odd += 1
-        elif len(found) == _MOST:
-            return found, [f"more than {_MOST} addresses: the rest was left out"]
+        elif len(found) == MOST_ADDRESSES:
+            return found, [f"more than {MOST_ADDRESSES} addresses: the rest was left out"]
         else:
             found.append((name, address))
     return found, [f"{odd} of the addresses could not be read"] if odd else []
@@ -65,7 +66,7 @@ def _read_simple(text: str) -> list[tuple[str, str]] | None:
     position = 0
     while position < len(text):
         entry = _SIMPLE.match(text, position)
-        if entry is None or len(found) == _MOST:
+        if entry is None or len(found) == MOST_ADDRESSES:
             return None
         quoted, words, address, bare = entry.groups()
         found.append((_plain_name(quoted or words or ""), normalize(address or bare)))

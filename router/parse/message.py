@@ -11,7 +11,7 @@ from router.html.text import LONGEST as LONGEST_HTML
 from router.html.text import html_to_text
 from router.model import Attachment, Mention, Message, Role
 from router.model.token import find_tokens, untag
-from router.parse.addresses import read_addresses
+from router.parse.addresses import MOST_ADDRESSES, read_addresses
 from router.parse.bodies import SMIME, UNREAD, calendar_text, flag_of, protection, take_uuencoded, unflow
 from router.parse.body import LONGEST as LONGEST_BODY
 from router.parse.body import Shown
@@ -167,7 +167,7 @@ class _Reader:
     def mentions(self, fields: Fields) -> tuple[Mention, ...]:
         mentions: list[Mention] = []
         for name, role in _ROLES:
-            entries = [entry for raw in fields.get(name, ()) for entry in self.addresses(name, raw)]
+            entries = self.entries(name, fields.get(name, ()))
             if role == "from" and len(fields.get(name, ())) > 1:
                 entries = _one_author(fields[name][0], entries)
             if role == "from" and len(entries) > 1 and "sender" in fields:
@@ -177,6 +177,16 @@ class _Reader:
                 entries = [(title, self.untagged(address)) for title, address in entries]
             mentions += (Mention(role, position, address, title) for position, (title, address) in enumerate(entries))
         return tuple(mentions)
+
+    def entries(self, name: str, values: Sequence[bytes]) -> list[tuple[str, str]]:
+        """Read the addresses of a header that may be there several times: all together, no more than of one."""
+        entries: list[tuple[str, str]] = []
+        for raw in values:
+            entries += self.addresses(name, raw)
+            if len(entries) > MOST_ADDRESSES:
+                self.defects.append(f"the header {name}: more than {MOST_ADDRESSES} addresses: the rest was left out")
+                return entries[:MOST_ADDRESSES]
+        return entries
 
     def read_tags(self, fields: Fields, recipients: Sequence[str]) -> None:
         delivered = [

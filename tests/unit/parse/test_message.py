@@ -529,6 +529,15 @@ def test_t96_a_hundred_calendars_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
     assert max(looked_at) <= 100_000
 
 
+def test_t96_a_header_that_is_there_many_times_has_no_more_addresses_than_one() -> None:
+    fields = "".join(f"To: {', '.join(f'{field}.{n}@out.test' for n in range(900))}\r\n" for field in range(50))
+    message = parse(b"From: ann@out.test\r\nCc: bob@out.test\r\n" + fields.encode() + b"\r\nx")
+    assert [mention.address for mention in message.mentions if mention.role != "to"] == ["ann@out.test", "bob@out.test"]
+    to = [mention.address for mention in message.mentions if mention.role == "to"]
+    assert to == [f"{n // 900}.{n % 900}@out.test" for n in range(1_000)]
+    assert message.defects == ("the header to: more than 1000 addresses: the rest was left out",)
+
+
 @pytest.mark.parametrize("step", ["read_addresses", "read_date", "read_text", "leaves", "read_part", "read_ids"])
 @pytest.mark.parametrize("error", [RecursionError, LookupError, ValueError])
 def test_t97_whatever_breaks_is_said_and_the_rest_is_kept(
