@@ -179,6 +179,13 @@ class Conversation(SMTP):
         match = _PATH.fullmatch(arg.strip())
         return (match[1] or _NULL, match[2]) if match else (None, None)
 
+    def _getparams(self, params: Sequence[str]) -> dict[str, str | bool] | None:
+        # aiosmtpd looks at the last SIZE only, and fails at digits that are not ASCII (RFC 1870 §4).
+        sizes = [option.removeprefix("SIZE=") for option in params if option.startswith("SIZE=")]
+        if len(sizes) > 1 or not all(size.isascii() and size.isdigit() for size in sizes):
+            return None
+        return super()._getparams(params)
+
     async def smtp_AUTH(self, _arg: str) -> None:  # noqa: N802  # aiosmtpd's name
         # Who may hand over mail is told by networks and permissions, so there is no login that could fail.
         await self.push("502 5.5.1 There is no login here")

@@ -28,6 +28,21 @@ async def test_a_message_that_is_too_large(intake: Intake, serve: Serve) -> None
 
 
 @every_way
+async def test_a_size_that_is_none_is_a_bad_command(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    def talk(served: Served) -> None:
+        with served.client() as client:
+            for sizes in ("SIZE=\N{SUPERSCRIPT TWO}", "SIZE=x SIZE=5", "SIZE=-5 SIZE=5", "SIZE=5 SIZE=5"):
+                client.write(f"MAIL FROM:<ann@theirs.test> {sizes}\r\n".encode())
+                assert client.reply()[:3] == "501"
+            client.say("MAIL FROM:<ann@theirs.test> SIZE=x SIZE=5")
+            assert client.rest() == b"421 4.7.0 Too many bad commands\r\n"
+
+    async with serve(max_bad_commands=5) as served:
+        await asyncio.to_thread(talk, served)
+    assert not caplog.records
+
+
+@every_way
 async def test_more_recipients_than_are_taken(serve: Serve) -> None:
     def deliver(served: Served) -> None:
         with served.client() as client:
