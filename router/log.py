@@ -3,14 +3,16 @@
 What the router says and what its libraries say goes the same way. Contents of mail and passwords never do.
 """
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import Final, Literal
+from io import StringIO
+from typing import Any, Final, Literal, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json"]
@@ -61,17 +63,40 @@ def configure(level: Level, form: Format = "auto") -> None:
     )
 
 
+def harmless(text: str) -> str:
+    """Write as JSON's escapes what would steer a terminal; line breaks stay."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
+    )
+
+
 def _last(for_people: bool) -> list[Processor]:
     if for_people:
         colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         # Not the default: it prints the variables of each frame, and they hold mail and passwords.
-        return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
+        return [_harmless, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_traceback)]
     return [
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
         _in_order,
-        structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+        structlog.processors.JSONRenderer(_document, ensure_ascii=False, default=str),
     ]
+
+
+def _harmless(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Let no stranger's words steer the terminal, or begin a line as if it were ours."""
+    shown = {name: harmless(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {**shown, "event": str(shown["event"]).replace("\n", "\\n")}
+
+
+def _traceback(out: TextIO, error: ExcInfo) -> None:
+    written = StringIO()
+    structlog.dev.plain_traceback(written, error)
+    out.write(harmless(written.getvalue()))
+
+
+def _document(event: EventDict, **options: Any) -> str:
+    return harmless(json.dumps(event, **options))
 
 
 def _in_order(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -56,8 +56,7 @@ def complain(text: str) -> None:
 
 def say_json(value: Any) -> None:
     """Print one JSON document to stdout: times in ISO 8601, ids as text, what would steer a terminal as escapes."""
-    document = json.dumps(value, ensure_ascii=False, indent=2, default=_plain)
-    sys.stdout.write("".join(_escaped(character) for character in document) + "\n")
+    sys.stdout.write(log.harmless(json.dumps(value, ensure_ascii=False, indent=2, default=_plain)) + "\n")
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -142,10 +141,6 @@ def _shown(text: str) -> str:
     return "".join(
         character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
     )
-
-
-def _escaped(character: str) -> str:
-    return character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
 
 
 def _plain(value: Any) -> str:

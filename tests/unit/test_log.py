@@ -67,6 +67,28 @@ def test_people_read_lines_without_colors_where_there_is_no_terminal() -> None:
     assert "ValueError: it broke" in text
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_a_stranger_says_steers_no_terminal_and_forges_no_line(form: str) -> None:
+    code = r"""
+import structlog
+from router.log import configure
+
+configure("info", FORM)
+says = "a\x1b[31m\x9b2J\u202e\r\nforged"
+log = structlog.get_logger("router.somewhere")
+log.warning("it said: %s" % says, words=says, word="\x1b[31m\x9b2J")
+try:
+    raise ValueError(says)
+except ValueError:
+    log.error("failed", exc_info=True)
+""".replace("FORM", repr(form))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)
+    lines = done.stderr.decode().split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert [line for line in lines[:2] if line.startswith("forged")] == []
+    assert "\\u001b[31m\\u009b2J" in lines[0]
+
+
 def test_variables_of_a_traceback_are_not_shown() -> None:
     assert "password = " not in talk("info", "console")
 
