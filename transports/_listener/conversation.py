@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import AnyStr, cast
+from typing import cast
 from uuid import uuid4
 
 from aiosmtpd.smtp import SMTP, Envelope, TLSSetupException
@@ -165,9 +165,11 @@ class Conversation(SMTP):
 
     # --- Commands
 
-    async def push(self, status: AnyStr) -> None:
+    async def push(self, status: str | bytes) -> None:
         """Send a reply, and count those to bad commands."""
-        await super().push(status)
+        # aiosmtpd repeats what it does not understand, and fails at bytes that are no UTF-8.
+        answer = status.encode(errors="replace") if isinstance(status, str) else status
+        await super().push(answer)
         if str(status)[:3] in _BAD:
             self._bad_commands += 1
             if self._bad_commands >= self._service.limits.max_bad_commands:

@@ -43,6 +43,21 @@ async def test_a_size_that_is_none_is_a_bad_command(serve: Serve, caplog: pytest
 
 
 @every_way
+async def test_bytes_that_are_no_text_are_a_bad_command(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    def talk(served: Served) -> None:
+        with served.client() as client:
+            for _ in range(2):
+                client.write(b"VRFY \xff\r\n")
+                assert client.reply()[:3] == "502"
+            client.write(b"VRFY \xff\r\n")
+            assert client.rest().endswith(b"421 4.7.0 Too many bad commands\r\n")
+
+    async with serve(max_bad_commands=3) as served:
+        await asyncio.to_thread(talk, served)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@every_way
 async def test_more_recipients_than_are_taken(serve: Serve) -> None:
     def deliver(served: Served) -> None:
         with served.client() as client:
