@@ -13,8 +13,8 @@ from router import metrics
 from router.errors import DatabaseError
 from router.health import Health
 from router.incoming.audit import Auditor
-from router.incoming.audited import MailboxAudit
 from router.incoming.mailboxes import Holding
+from router.incoming.tallies import MailboxAudit
 from router.repository import audit as repository
 from router.repository.database import Database
 from router.workers.pool import Workers
@@ -22,7 +22,7 @@ from router.workers.pool import Workers
 AGAIN: Final = timedelta(hours=1)
 """After which a mailbox is audited again that could not be."""
 
-LONGEST: Final = timedelta(hours=1)
+LONGEST_AUDIT: Final = timedelta(hours=1)
 """That an audit may take while others stand behind it; what is left of it then goes on `AGAIN` later."""
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
@@ -59,11 +59,11 @@ async def audit_in_rounds(
                 one = mailboxes[due]
                 auditor = Auditor(database, workers, one.profile, one.owner, one.slots, repair=rounds.repair)
                 try:
-                    async with asyncio.timeout(LONGEST.total_seconds()):
+                    async with asyncio.timeout(LONGEST_AUDIT.total_seconds()):
                         await auditor.run()
                 except TimeoutError:
                     await auditor.give_up(
-                        f"it took longer than {LONGEST}: it goes on where it was when others have been"
+                        f"it took longer than {LONGEST_AUDIT}: it goes on where it was when others have been"
                     )
                 _tell(auditor.audit, repaired=rounds.repair)
             metrics.audits_sampled(await repository.missing_of(database, process_id))

@@ -7,8 +7,8 @@ from typing import Final
 
 from router.errors import UnknownName
 from router.incoming.audit import Auditor
-from router.incoming.audited import FolderAudit, MailboxAudit, MissingCopy
 from router.incoming.mailboxes import Wanted, wanted_mailboxes
+from router.incoming.tallies import FolderAudit, MailboxAudit, MissingCopy
 from router.incoming.turns import Slots
 from router.model import Disposition, Owner, normalize
 from router.model.audit import Tally

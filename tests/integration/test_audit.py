@@ -704,7 +704,7 @@ async def test_an_audit_without_end_is_given_up_for_those_behind_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MAILBOX_PASSWORD", SECRETS["MAILBOX_PASSWORD"])
-    monkeypatch.setattr(rounds, "LONGEST", timedelta(seconds=0.5))
+    monkeypatch.setattr(rounds, "LONGEST_AUDIT", timedelta(seconds=0.5))
     monkeypatch.setattr(rounds, "LONGEST_PAUSE", 0.01)
     (tmp_path / "all.toml").write_text(incoming(start="all"))
     profiles, process, held = load(tmp_path), uuid4(), {}
