@@ -50,8 +50,9 @@ Watch = Callable[[Health], Awaitable[None]]
 """Looks after something until canceled, and tells its health."""
 
 _STARTS_WITHIN = 30.0  # seconds that a database may be away when we start
+_LEAVING = 1.0  # seconds for the last word; where the database is silent, others take over when the lease is over
 _GRACE = 3.0  # seconds that sends under way have to end; with the database's own, the whole stop is within 8
-_RECORDING = 3.0  # seconds beyond the grace in which outcomes are recorded, and relays and listeners closed
+_RECORDING = 2.5  # seconds beyond the grace in which outcomes are recorded, and relays and listeners closed
 
 
 @asynccontextmanager
@@ -266,8 +267,9 @@ class Router:
         if holding := late & {"mailboxes", "sender"}:
             _log.warning("some parts have not ended: others take over when the lease is over", parts=sorted(holding))
             return
-        with suppress(DatabaseError):
-            await processes.leave(self._database, self._process_id)
+        with suppress(DatabaseError, TimeoutError):
+            async with asyncio.timeout(_LEAVING):
+                await processes.leave(self._database, self._process_id)
 
     def _wanted(self) -> dict[str, Job]:
         return {

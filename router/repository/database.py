@@ -102,7 +102,7 @@ class Database:
     async def __aexit__(self, *exc: object) -> None:
         metrics.database_connections(-self._connections)
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(1):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
@@ -135,8 +135,17 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["Connection"]:
         """Lend a connection in a transaction that commits at the end; raises as `connection` does."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        async with self.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except asyncio.CancelledError:
+                raise  # the connection ends, and the transaction with it: who stops waits for no answer to a ROLLBACK
+            except BaseException:
+                await transaction.rollback()
+                raise
+            await transaction.commit()
 
     async def listen(self, channel: str, event: asyncio.Event) -> None:
         """Set the event at every notification, and once at the beginning; runs until the connection ends or canceled.

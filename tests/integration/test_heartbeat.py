@@ -18,6 +18,8 @@ from router.repository.database import Database
 from router.repository.heartbeat import Heartbeat
 from tests.servers.proxy import HOST, Proxy
 from tests.support.crm import Crm
+from tests.support.profiles import Profile
+from tests.support.router_process import NewRouter
 
 PROCESS = UUID(int=1)
 LEASE = timedelta(seconds=5)
@@ -108,3 +110,33 @@ async def test_the_kernel_notices_on_our_side_too_that_the_server_is_silent(
     async with Database(through(proxy, database)) as pool:
         await pool.ping()
     assert ours == [(1, 10, 20_000)]
+
+
+async def test_a_router_stops_in_order_though_its_database_says_nothing(
+    crm: Crm, database: str, proxy: Proxy, new_router: NewRouter, incoming: Profile, mailbox: str
+) -> None:
+    await crm.owner(mailbox)
+    router = await new_router(incoming(), EMAIL_ROUTER_DATABASE_URL=through(proxy, database))
+    await crm.wait_for_sources(1)
+    proxy.freeze()
+    await router.stop()
+
+
+async def test_a_transaction_that_is_canceled_waits_for_no_answer(database: str, proxy: Proxy) -> None:
+    async with Database(through(proxy, database)) as pool:
+        inside = asyncio.Event()
+
+        async def work() -> None:
+            async with pool.transaction() as connection:
+                await connection.execute("SELECT 1")
+                inside.set()
+                await asyncio.Event().wait()
+
+        working = asyncio.create_task(work())
+        await inside.wait()
+        proxy.freeze()
+        working.cancel()
+        # Without an answer to a ROLLBACK it would be the query's own limit, a minute, until it ends.
+        done, _ = await asyncio.wait([working], timeout=20)
+        assert done
+        assert working.cancelled()
