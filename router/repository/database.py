@@ -49,6 +49,11 @@ async def _reset(connection: Connection) -> None:
     try:
         await connection.execute(f"RESET ALL; RESET ROLE; {_LASTING}")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        _end(connection)
+
+
+def _end(connection: Connection) -> None:
+    with suppress(asyncpg.InterfaceError):  # one that was lost counts as released
         connection.terminate()
 
 
@@ -120,8 +125,7 @@ class Database:
                     except (asyncpg.InterfaceError, asyncio.CancelledError):
                         # It may be in the midst of another query; or of one that is prepared and not run, in a
                         # transaction that nobody ends and that keeps its tables locked.
-                        with suppress(asyncpg.InterfaceError):  # one that was lost counts as released
-                            connection.terminate()
+                        _end(connection)
                         raise
                     except asyncpg.PostgresError:
                         await _reset(connection)
