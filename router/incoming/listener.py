@@ -32,6 +32,7 @@ from transports.base import Acceptance, Received, Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 
+_MOMENT = 1.0  # seconds between RCPT and the end of DATA in which an owner need not be looked up again
 _MESSAGES = 50  # the most of one transaction, each with all its recipients
 
 _TAKEN = Acceptance(250, "2.1.5 OK")
@@ -63,6 +64,7 @@ class ListenerIntake:
         self._promoter = Promoter(database)
         self._group: Group[list[Copy], list[Decision]] = Group(self._promote, at_most=_MESSAGES)
         self._lookups: Group[Sequence[str], Mapping[str, ListedOwner]] = Group(self._find)
+        self._admitted: dict[str, tuple[float, ListedOwner]] = {}
         self._log = _log.bind(profile=profile.name)
         self.health = Health("cannot listen now", self._note, self._log, kind="listener", profile=profile.name)
 
@@ -118,7 +120,10 @@ class ListenerIntake:
             return _TAKEN if normalize(address) == self._profile.address else _NOBODY
         with _tried_later():
             owner = (await self._owners([address])).get(_mailbox_of(address))
-        return _TAKEN if owner is not None and owner.approved else self._refusal(address, owner)
+        if owner is None or not owner.approved:
+            return self._refusal(address, owner)
+        self._admitted[_mailbox_of(address)] = asyncio.get_running_loop().time(), owner
+        return _TAKEN
 
     async def accept(self, received: Received) -> list[Acceptance]:
         """Promote one message for each of its recipients; answers only after the commit, one per recipient.
@@ -135,7 +140,7 @@ class ListenerIntake:
     async def _accept(self, received: Received) -> list[Acceptance]:
         if self._profile.forwards:
             return await self._accept_forward(received)
-        owners = await self._owners(received.recipients)
+        owners = self._just_admitted(received.recipients) or await self._owners(received.recipients)
         delivered = {
             recipient: Delivered(found.owner, received, replace(received.place, id=f"{received.place.id}:{number}"))
             for number, recipient in enumerate(received.recipients)
@@ -157,6 +162,18 @@ class ListenerIntake:
         return [
             accepted if normalize(recipient) == self._profile.address else _NOBODY for recipient in received.recipients
         ]
+
+    def _just_admitted(self, addresses: Sequence[str]) -> Mapping[str, ListedOwner]:
+        """Return the owners of all these mailboxes as they were found a moment ago; nothing if one was not.
+
+        Whether they are still approved, the transaction looks again.
+        """
+        now = asyncio.get_running_loop().time()
+        self._admitted = {mailbox: one for mailbox, one in self._admitted.items() if now - one[0] < _MOMENT}
+        mailboxes = {_mailbox_of(address) for address in addresses}
+        if not mailboxes <= self._admitted.keys():
+            return {}
+        return {mailbox: self._admitted[mailbox][1] for mailbox in mailboxes}
 
     async def _owners(self, addresses: Sequence[str]) -> Mapping[str, ListedOwner]:
         return await self._lookups.add([_mailbox_of(address) for address in addresses])
