@@ -49,7 +49,8 @@ def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, a
         say_json({"ok": ok, **_numbers(total), "mailboxes": [_document(one) for one in audits]})
     elif not audits:
         complain(
-            "there is no mailbox to audit: no profile reads a forward mailbox, or the mailbox of an approved owner"
+            "there is no mailbox to audit: no profile reads a forward mailbox, or the mailbox of an approved owner; "
+            "what is handed to a listener lies on no server"
         )
     else:
         _say(audits, total, repair=repair, details=details)
