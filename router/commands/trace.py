@@ -182,7 +182,6 @@ def _asked_document(asked: Asked) -> dict[str, Any]:
             "disposition": one.known.disposition if one.known else None,
             "reasons": one.known.reasons if one.known else (),
             "email_id": one.email_id,
-            "subject": one.subject,
         }
         for one in asked.copies
     ]
@@ -304,8 +303,7 @@ def _say_owner(owner: Concerned) -> None:
 
 def _server(asked: Asked) -> Iterator[str]:
     for one in asked.copies:
-        subject = f' "{one.subject}"' if one.subject else ""
-        yield f"has it in {one.folder}{subject}, since {moment(one.received_at)}: {one.words}"
+        yield f"has it in {one.folder}, since {moment(one.received_at)}: {one.words}"
     if asked.more:
         yield f"and {asked.more} more like it"
     looked = f"; looked into {', '.join(asked.folders)}" if asked.folders else ""

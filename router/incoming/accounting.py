@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from router.errors import DatabaseAway
+from router.errors import DatabaseAway, OwnerGone
 from router.incoming.copies import Delivered, read_messages
 from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
@@ -200,7 +200,7 @@ class Accountant:
             )
             try:
                 await promote_and_tell(self._promoter, batch, self._profile.name, self._log)
-            except DatabaseAway as error:
+            except (DatabaseAway, OwnerGone) as error:
                 faults |= {one.place: f"it could not be stored now: {error}" for one in received}
         return faults
 

@@ -115,7 +115,10 @@ class Reader:
                 finally:
                     portion.held.release()
         # Only now does the mailbox know which places still mean something.
-        await self._decide_again(mailbox)
+        try:
+            await self._decide_again(mailbox)
+        except MessageWaits as error:
+            waits = error
         await self._settle_rest(mailbox)
         if waits is not None:
             raise waits

@@ -151,6 +151,21 @@ class Database:
                 raise
             await transaction.commit()
 
+    @asynccontextmanager
+    async def rolled_back(self) -> AsyncIterator["Connection"]:
+        """Lend a connection in a transaction of which nothing stays; raises as `connection` does."""
+        async with self.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except asyncio.CancelledError:
+                raise  # see above
+            except BaseException:
+                await transaction.rollback()
+                raise
+            await transaction.rollback()
+
     async def listen(self, channel: str, event: asyncio.Event) -> None:
         """Set the event at every notification, and once at the beginning; runs until the connection ends or canceled.
 

@@ -56,29 +56,19 @@ def _pack(copies: Sequence[Copy]) -> dict[UUID, bytes]:
 
 async def try_out(database: Database, copy: Copy, decide: Decide, *, again: bool = False) -> None:
     """Promote one copy and roll back, to see whether it can be promoted, perhaps again. Raises as `promote` does."""
-    async with database.connection() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
-            # Its content can be stored whatever it is, so it is left out.
-            await _promote(connection, Batch([replace(copy, content=b"")], again=again), decide, {})
-        finally:
-            await transaction.rollback()
+    async with database.rolled_back() as connection:
+        # Its content can be stored whatever it is, so it is left out.
+        await _promote(connection, Batch([replace(copy, content=b"")], again=again), decide, {})
 
 
 async def rehearse(
     database: Database, copies: Sequence[Copy], decide: Decide, rules: Mapping[UUID, Rule]
 ) -> list[Decision]:
     """Decide as `promote` does, with these rules in place of the owners' own, by owner; nothing is stored."""
-    async with database.connection() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
-            facts = await read_facts(connection, copies)
-            facts.rules = {**facts.rules, **rules}
-            return await asyncio.to_thread(decide, copies, facts)
-        finally:
-            await transaction.rollback()
+    async with database.rolled_back() as connection:
+        facts = await read_facts(connection, copies)
+        facts.rules = {**facts.rules, **rules}
+        return await asyncio.to_thread(decide, copies, facts)
 
 
 async def _promote(

@@ -15,7 +15,7 @@ from contextlib import suppress
 from io import FileIO
 from typing import Self, TypeVar
 
-from router.workers.worker import DONE, LENGTH, REPORT, Answer
+from router.workers.worker import BEGUN, LENGTH, REPORT, Answer
 
 Outcome = TypeVar("Outcome")
 
@@ -49,15 +49,15 @@ class ForkServer:
             self._running = await _Running.start(self._functions, self._limit)
         ours, theirs = socket.socketpair()
         with theirs:
-            done = FileIO(os.memfd_create("done"), "r+")
+            begun = FileIO(os.memfd_create("begun"), "r+")
             try:
-                ended = await self._running.fork(theirs, done.fileno())
+                ended = await self._running.fork(theirs, begun.fileno())
             except BaseException:
                 ours.close()
-                done.close()
+                begun.close()
                 raise
         transport, answers = await asyncio.get_running_loop().create_unix_connection(_Answers, sock=ours)
-        return Worker(ended, transport, answers, done)
+        return Worker(ended, transport, answers, begun)
 
     async def stop(self) -> None:
         """End it, and all that it forked."""
@@ -110,12 +110,12 @@ class _Running:
         """Whether it has ended."""
         return self._reading.done()
 
-    async def fork(self, connection: socket.socket, done: int) -> "asyncio.Future[int | None]":
-        """Fork a worker that talks over this, and notes in a file how much it has done.
+    async def fork(self, connection: socket.socket, begun: int) -> "asyncio.Future[int | None]":
+        """Fork a worker that talks over this, and notes in a file how much it has begun.
 
         Returns what will be its exit status. Raises OSError.
         """
-        pid = await self._told(lambda: socket.send_fds(self._control, [b"\0"], [connection.fileno(), done]))
+        pid = await self._told(lambda: socket.send_fds(self._control, [b"\0"], [connection.fileno(), begun]))
         return self._ends[pid]
 
     async def _told(self, ask: Callable[[], object]) -> int:
@@ -173,28 +173,28 @@ def _settle(future: "asyncio.Future[Outcome]", outcome: Outcome | OSError) -> No
 
 
 class Worker:
-    """One worker: the connection to it, what `ended` will return, and the file in which it notes what is done."""
+    """One worker: the connection to it, what `ended` will return, and the file in which it notes what is begun."""
 
     def __init__(
-        self, end: "asyncio.Future[int | None]", transport: asyncio.WriteTransport, answers: "_Answers", done: FileIO
+        self, end: "asyncio.Future[int | None]", transport: asyncio.WriteTransport, answers: "_Answers", begun: FileIO
     ) -> None:
         self._end = end
         self._transport = transport
         self._answers = answers
-        self._done = done
+        self._begun = begun
 
     async def work(self, function: Callable[..., object], pieces: Sequence[tuple[object, ...]]) -> Sequence[Answer]:
         """Apply a function to the arguments of each piece, and return the answers. Raises EOFError when it ends."""
+        os.pwrite(self._begun.fileno(), BEGUN.pack(0), 0)
         if self._transport.is_closing():
             raise EOFError
-        os.pwrite(self._done.fileno(), DONE.pack(0), 0)
         self._transport.write(pickle.dumps((function, pieces), pickle.HIGHEST_PROTOCOL))
         return await self._answers.next()
 
     @property
-    def done(self) -> int:
-        """How many pieces of its last share it had done when it ended: the next was the cause, or only there."""
-        return int(DONE.unpack(os.pread(self._done.fileno(), DONE.size, 0))[0])
+    def begun(self) -> int:
+        """How many pieces of its last share it had begun when it ended; 0: it ended before it had any."""
+        return int(BEGUN.unpack(os.pread(self._begun.fileno(), BEGUN.size, 0))[0])
 
     async def ended(self) -> int | None:
         """Wait for its end, which has begun, and return its exit status, or minus the signal that ended it.
@@ -207,7 +207,7 @@ class Worker:
     def give_up(self) -> None:
         """Ask no more of it: it ends when it has nothing more to do, or at its limit."""
         self._transport.close()
-        self._done.close()
+        self._begun.close()
 
 
 class _Answers(asyncio.Protocol):

@@ -105,13 +105,16 @@ class Workers:
                         answers.append(given_up[begin])
                         end = len(share)
                         continue
-                    worker = self._idle.pop() if self._idle else await self._start()
+                    was_idle = bool(self._idle)
+                    worker = self._idle.pop() if was_idle else await self._start()
                     try:
                         answers += map(_answer_or_fault, await worker.work(function, share[begin:end]))
                         end = len(share)
                     except EOFError:
-                        cause = begin + worker.done
-                        losses[cause] += 1
+                        begun = worker.begun
+                        cause = begin + max(begun - 1, 0)
+                        # One that had nothing to do may have been killed long before: no piece of these was the cause.
+                        losses[cause] += 0 if was_idle and not begun else 1
                         status = await worker.ended()
                         words = self._words(status)
                         _log.warning("a worker was lost", reason=words)

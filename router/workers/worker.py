@@ -8,7 +8,7 @@
 
 The fork server loads the modules that the functions are in, once. It has one thread and never touches mail, so what it
 forks is sound. A worker does one piece after another, and ends with the one that it cannot do. The file in memory that
-it shares with the router tells how many it has done by then: most shares cross in one message each way.
+it shares with the router tells how many it has begun by then: most shares cross in one message each way.
 
 It is the kernel that ends a worker, whatever it is doing, in whichever language: when a piece takes longer than the
 limit (SIGALRM), and when the router is gone (SIGKILL). It holds no password and no connection but that to its router.
@@ -35,8 +35,8 @@ LENGTH: Final = struct.Struct("!Q")
 REPORT: Final = struct.Struct("!?ii")
 """Whether a worker ended; its process id, 0 where none could be forked; its exit status, or why not (errno)."""
 
-DONE: Final = struct.Struct("!I")
-"""How many pieces of its share a worker has done, in the file that it shares with the router."""
+BEGUN: Final = struct.Struct("!I")
+"""How many pieces of its share a worker has begun, in the file that it shares with the router."""
 
 Answer = tuple[Any, str | None]
 """What a function answered for one piece; or why there is no answer, in words."""
@@ -90,7 +90,7 @@ def _serve(control: socket.socket, limit: float, workers: set[int]) -> None:
             asked, files, _, _ = socket.recv_fds(control, 1, 2)
             if not asked:
                 return
-            with socket.socket(fileno=files[0]) as connection, FileIO(files[1], "w") as done:
+            with socket.socket(fileno=files[0]) as connection, FileIO(files[1], "w") as begun:
                 try:
                     pid = os.fork()
                 except OSError as error:
@@ -98,7 +98,7 @@ def _serve(control: socket.socket, limit: float, workers: set[int]) -> None:
                     continue
                 if pid == 0:
                     control.close()
-                    _become_worker(connection, done, limit)
+                    _become_worker(connection, begun, limit)
             workers.add(pid)
             control.send(REPORT.pack(False, pid, 0))
 
@@ -112,7 +112,7 @@ def _ended() -> list[tuple[int, int]]:
     return found
 
 
-def _become_worker(connection: socket.socket, done: FileIO, limit: float) -> NoReturn:
+def _become_worker(connection: socket.socket, begun: FileIO, limit: float) -> NoReturn:
     """Work until the router closes the connection."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -121,13 +121,13 @@ def _become_worker(connection: socket.socket, done: FileIO, limit: float) -> NoR
     _tie_to(server)
     status = 1
     try:
-        _work(connection, done, limit)
+        _work(connection, begun, limit)
         status = 0
     finally:
         os._exit(status)  # it is no fork server, so nothing of one is to be run
 
 
-def _work(connection: socket.socket, done: FileIO, limit: float) -> None:
+def _work(connection: socket.socket, begun: FileIO, limit: float) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     shares, answers = connection.makefile("rb"), connection.makefile("wb")
     while True:
@@ -136,8 +136,8 @@ def _work(connection: socket.socket, done: FileIO, limit: float) -> None:
         except EOFError:
             return
         found = []
-        for number, arguments in enumerate(pieces):
-            os.pwrite(done.fileno(), DONE.pack(number), 0)
+        for number, arguments in enumerate(pieces, 1):
+            os.pwrite(begun.fileno(), BEGUN.pack(number), 0)
             signal.setitimer(signal.ITIMER_REAL, limit)
             found.append(_do(function, arguments))
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -33,14 +33,13 @@ class Clue:
 class Lying:
     """A message that a mail server has, and that is what was sought; `words` say what became of it, or why nothing.
 
-    `known` is None where nothing became of it. `subject` is told only to who asked by words of it.
+    `known` is None where nothing became of it. What it says is not told.
     """
 
     folder: str
     received_at: datetime
     words: str
     known: Known | None = None
-    subject: str | None = None
 
     @property
     def email_id(self) -> UUID | None:

@@ -76,9 +76,9 @@ class Here:
         return [function(*piece) for piece in pieces]
 
 
-def mail(subject: str, sender: str = "Karl <karl@kunde.test>") -> Received:
+def mail(subject: str, sender: str = "Karl <karl@kunde.test>", hours: int = 1) -> Received:
     head = f"From: {sender}\r\nTo: ann@in.test\r\nSubject: {subject}\r\n\r\n"
-    return Received(Place("1", subject), head.encode(), NOW - timedelta(hours=1))
+    return Received(Place("1", subject), head.encode(), NOW - timedelta(hours=hours))
 
 
 def found(*copies: Received, certain: bool = True) -> Candidates:
@@ -96,18 +96,20 @@ async def ask(server: Server, sought: Sought = SOUGHT) -> Any:
 
 async def test_what_is_not_meant_is_not_told() -> None:
     other = mail("Offer of another", "eve@kunde.test")
-    asked = await ask(Server(lambda *_: found(mail("Your OFFER"), mail("Something else"), other)))
-    assert [(one.folder, one.subject) for one in asked.copies] == [("INBOX", "Your OFFER")]
+    asked = await ask(
+        Server(lambda *_: found(mail("Your OFFER", hours=2), mail("Offers"), mail("Something else"), other))
+    )
+    assert [(one.folder, one.received_at) for one in asked.copies] == [("INBOX", NOW - timedelta(hours=2))]
     assert asked.certain
 
 
 async def test_a_server_that_understands_words_otherwise_is_asked_by_time_alone() -> None:
     def by_time(_: str, wanted: Wanted) -> Candidates:
-        return found(mail("Your offer"), mail("Other")) if not wanted.words else found(certain=False)
+        return found(mail("Your offer", hours=2), mail("Other")) if not wanted.words else found(certain=False)
 
     server = Server(by_time)
     asked = await ask(server)
-    assert [one.subject for one in asked.copies] == ["Your offer"]
+    assert [one.received_at for one in asked.copies] == [NOW - timedelta(hours=2)]
     assert [wanted for _, wanted in server.asked] == [
         Wanted(sender="karl@kunde.test", words=("offer",), since=SOUGHT.since),
         Wanted(since=SOUGHT.since),

@@ -98,6 +98,16 @@ async def test_a_process_killed_from_outside_is_no_fault_of_its_piece(workers: W
     assert given(await workers.map(work, [("say", "x")])) == ["x"]
 
 
+async def test_workers_that_were_killed_with_nothing_to_do_are_no_fault_of_what_comes_next(workers: Workers) -> None:
+    for many in (1, 16):
+        pids = processes(await workers.map(work, [("say", "x")] * 20))
+        assert len(pids) == 2
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda pids=pids: not any(map(alive, pids)))  # type: ignore[misc]  # a lambda's defaults
+        assert given(await workers.map(work, [("say", "y")] * many)) == ["y"] * many
+
+
 async def test_the_one_that_ends_its_process_is_blamed_and_not_the_one_before(workers: Workers) -> None:
     answers = given(await workers.map(work, [("say", "x"), ("crash", "")] * 50))
     assert [answer for answer in answers[::2] if answer != "x"] == []
