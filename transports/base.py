@@ -211,8 +211,8 @@ class Wanted:
 class Candidates:
     """Copies that may be the wanted ones, as header blocks, the newest first.
 
-    `certain`: no other can be. It is False where the limit cut them short, or the server chose them by what it
-    understands of subjects and addresses.
+    `certain`: no other can be. It is False where the limit cut them short, where a copy could not be read, and where
+    the server chose them by what it understands of subjects and addresses.
     """
 
     copies: tuple[Received, ...]

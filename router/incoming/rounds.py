@@ -20,13 +20,13 @@ from router.repository.database import Database
 from router.workers.pool import Workers
 
 AGAIN: Final = timedelta(hours=1)
-"""After which a mailbox is audited again that could not be."""
+"""How long after an audit that failed the mailbox is audited again."""
 
 LONGEST_AUDIT: Final = timedelta(hours=1)
-"""That an audit may take while others stand behind it; what is left of it then goes on `AGAIN` later."""
+"""How long one audit may take; what is left of it then goes on `AGAIN` later."""
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
-"""Seconds between two audits: as many as spread all mailboxes over the time, within these."""
+"""The fewest and the most seconds between two audits; between these, all mailboxes are spread over the time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -47,9 +47,10 @@ async def audit_in_rounds(
     held: Callable[[], Mapping[int, Holding]],
     health: Health,
 ) -> None:
-    """Audit what this process holds, the one that waits for longest first, until canceled.
+    """Audit the mailboxes that this process holds, the one that waits for longest first, until canceled.
 
-    A source is held by one process, so no two audit the same; and a mailbox at fault is asked by its reader alone.
+    `held` tells them by the id of their first source. A source is held by one process, so no two audit the same; and a
+    mailbox at fault is asked by its reader alone.
     """
     while True:
         mailboxes = held()

@@ -172,7 +172,7 @@ async def take_due(
 ) -> int | None:
     """Take the mailbox whose audit is due for longest, of these first folders that a process holds; None: none is.
 
-    It is due `every` so long, or `again` after an audit that failed. One that is at fault is not asked.
+    It is due `every` so long, or `again` after an audit that failed in any folder. One that is at fault is not asked.
     """
     async with database.connection() as connection:
         taken: int | None = await connection.fetchval(
@@ -180,9 +180,16 @@ async def take_due(
             INSERT INTO router.audit (source_id, tried_at)
             SELECT s.id, now()
             FROM router.source AS s LEFT JOIN router.audit AS a ON a.source_id = s.id
+            CROSS JOIN LATERAL (
+                -- Of any folder: one that could not be audited to its end is not to wait for the whole time.
+                SELECT EXISTS (
+                    SELECT FROM router.source AS f JOIN router.audit AS fa ON fa.source_id = f.id
+                    WHERE f.identity = s.identity AND f.process_id = $1 AND fa.fault IS NOT NULL
+                ) AS failed
+            ) AS mailbox
             WHERE s.id = ANY($2::bigint[]) AND s.process_id = $1 AND s.fault IS NULL AND s.begins_at < 'infinity'
                 AND coalesce(a.tried_at, '-infinity')
-                    < now() - CASE WHEN a.fault IS NULL THEN $3::interval ELSE least($3, $4::interval) END
+                    < now() - CASE WHEN mailbox.failed THEN least($3::interval, $4::interval) ELSE $3 END
             ORDER BY a.tried_at NULLS FIRST, s.id LIMIT 1
             ON CONFLICT (source_id) DO UPDATE SET tried_at = excluded.tried_at
             RETURNING source_id
@@ -196,7 +203,7 @@ async def take_due(
 
 
 async def missing_of(database: Database, process_id: UUID) -> Mapping[str, int]:
-    """Tell how many messages the last audits missed in what a process reads, by profile."""
+    """Tell how many messages were missing at the last audits of what a process reads, by profile."""
     async with database.connection() as connection:
         rows = await connection.fetch(
             """

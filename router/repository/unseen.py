@@ -81,17 +81,24 @@ _OF_DOMAIN: Final = "SELECT mailbox FROM crm.owner WHERE right(mailbox, length($
 
 @dataclass(frozen=True, slots=True)
 class SeenId:
-    """A Message-ID that came, in a message's own header or in one that refers to it; `erased`: its email is gone."""
+    """A Message-ID that came, in a message's own header or in one that refers to it.
+
+    `email_id` is the email that has or had it; `erased`: the CRM has that email no longer.
+    """
 
     seen_at: datetime
+    email_id: UUID | None
     erased: bool
 
 
 async def seen_id(database: Database, message_id: str) -> SeenId | None:
-    """Tell whether a Message-ID was seen that no email of the CRM has now."""
+    """Tell what is known of a Message-ID; None if it was never seen."""
     async with database.connection() as connection:
         row = await connection.fetchrow(
-            "SELECT seen_at, email_id IS NOT NULL AS erased FROM router.message_id WHERE hash = $1",
+            """
+            SELECT i.seen_at, i.email_id, i.email_id IS NOT NULL AND e.id IS NULL AS erased
+            FROM router.message_id AS i LEFT JOIN crm.email AS e ON e.id = i.email_id WHERE i.hash = $1
+            """,
             message_id_hash(message_id),
         )
     return SeenId(**row) if row else None

@@ -650,6 +650,29 @@ async def test_what_is_due_is_taken_once_and_a_source_at_fault_is_left_to_its_re
         assert await taken() == [ids[3], ids[0], None]
 
 
+async def test_a_mailbox_is_tried_again_soon_whichever_of_its_folders_could_not_be_audited(
+    crm: Crm, database: str
+) -> None:
+    async with Database(database) as opened:
+        process = uuid4()
+        inbox, archive = [
+            await crm.admin.fetchval(
+                "INSERT INTO router.source (profile, mailbox, folder, account, identity, begins_at, process_id) "
+                "VALUES ('staff', 'a', $1, 'a', 'a', '-infinity', $2) RETURNING id",
+                folder,
+                process,
+            )
+            for folder in ("INBOX", "Archive")
+        ]
+        day, hour = timedelta(days=1), timedelta(hours=1)
+        assert await repository.take_due(opened, process, [inbox], day, hour) == inbox
+        await repository.note_ended(opened, inbox, Tally())
+        await repository.note_fault(opened, archive, "it was away")
+        await crm.admin.execute("UPDATE router.audit SET tried_at = now() - interval '2 hours'")
+        assert await repository.take_due(opened, process, [inbox], day, hour) == inbox
+        assert await repository.take_due(opened, process, [inbox], day, hour) is None
+
+
 async def test_a_server_that_is_away_is_not_asked_for_each_of_many_mailboxes(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, ask: Ask, new_mailbox: Callable[[str], str]
 ) -> None:

@@ -393,6 +393,8 @@ async def test_what_is_known_of_a_message_id_without_email_is_told(
     dovecot.append(mailbox, letter("x@home.test", mailbox, "Private", Message_ID="<ignored@home.test>"))
     dovecot.append(mailbox, letter(KARL, mailbox, "Erased", Message_ID="<erased@kunde.test>"))
     await crm.wait_for_decisions(2)
+    said = await trace(router, "--message-id", "erased@kunde.test", "--ask", "--json")
+    assert "the CRM has an email with this Message-ID" in said.clues()["seen"]
     await crm.sql.execute("DELETE FROM crm.email")
     for message_id, kind in (("ignored@home.test", "seen"), ("erased@kunde.test", "erased")):
         said = await trace(router, "--message-id", message_id, "--json")

@@ -29,15 +29,16 @@ async def look_for(
     async with session.exclusive() as imap:
         try:
             await session.select(folder, read_only=True)
-            exact = list(_exact(wanted))
-            found = sorted(await search(imap, *_dated(wanted), *exact))
+            inexact = list(_inexact(wanted))
+            found = sorted(await search(imap, *_dated(wanted), *inexact))
             listed = await _described(imap, found[-limit:], validity_of(imap))
             in_time = [one for one in listed if wanted.came_in_time(one.received_at)]
             copies = [copy for chunk in _chunks(in_time, _HEADERS) for copy in await _headers(imap, chunk)]
         finally:
             # A folder that was only examined cannot be settled in.
             session.forget_selected()
-    return Candidates(tuple(reversed(copies)), certain=not exact and len(found) <= limit)
+    certain = not inexact and len(found) <= limit and len(copies) == len(in_time)
+    return Candidates(tuple(reversed(copies)), certain=certain)
 
 
 def _dated(wanted: Wanted) -> Iterator[str]:
@@ -49,7 +50,8 @@ def _dated(wanted: Wanted) -> Iterator[str]:
         yield f"BEFORE {_day(wanted.until, 2 * _DAY)}"
 
 
-def _exact(wanted: Wanted) -> Iterator[str]:
+def _inexact(wanted: Wanted) -> Iterator[str]:
+    """Yield criteria that servers understand each in its own way."""
     if _is_plain(wanted.message_id):
         yield f"HEADER Message-ID {quoted(wanted.message_id)}"
     if _is_plain(wanted.sender):

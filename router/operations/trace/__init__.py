@@ -7,7 +7,7 @@ found    all of these as values
 waiting  why email that the CRM wrote is not sent yet
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,39 +61,43 @@ class Traced:
     @property
     def in_crm(self) -> bool:
         """Whether the CRM has it, perhaps as an email that does not say what was sought."""
-        return bool(self.emails) or any(copy.email_id for _, copy in self._lying)
+        return bool(self.emails) or (self._missed is not None and self._missed[1].email_id is not None)
 
     @property
-    def _lying(self) -> Sequence[tuple[Concerned, Lying]]:
-        return [(one, copy) for one in self.owners if one.asked for copy in one.asked.copies]
+    def _missed(self) -> tuple[Concerned, Lying] | None:
+        """The copy on a mail server that is most likely the one that is missed: one that is not in the CRM, if any."""
+        lying = [(one, copy) for one in self.owners if one.asked for copy in one.asked.copies]
+        return min(lying, key=lambda one: one[1].email_id is not None, default=None)
 
     @property
     def answer(self) -> str:
-        """The answer in a line, as far as there is one."""
-        return next(self._answers())
-
-    def _answers(self) -> Iterator[str]:
-        """Yield all that can be said, the surest first."""
+        """The surest that can be said, in a line."""
         if self.emails:
-            yield _found(self)
-        # What did not become the CRM's is more likely what is missed.
-        for owner, copy in sorted(self._lying, key=lambda one: one[1].email_id is not None):
+            return _found(self)
+        if self._missed is not None:
+            owner, copy = self._missed
             if copy.email_id:
-                yield f"in the CRM as email {copy.email_id}, which does not say what was sought"
-            yield f"not in the CRM: it lies in {copy.folder} of {owner.mailbox}: {copy.words}"
+                return f"in the CRM as email {copy.email_id}, which does not say what was sought"
+            return f"not in the CRM: it lies in {copy.folder} of {owner.mailbox}: {copy.words}"
+        return f"not in the CRM{self._why_not}"
+
+    @property
+    def _why_not(self) -> str:
+        """Why the CRM does not have it, as far as that is known, where no mail server was found to have it."""
         clues = [(one, clue) for one in self.owners for clue in one.clues]
         for owner, clue in clues:
             if clue.kind in ("is held", "is dead"):
-                yield f"not in the CRM: {owner.mailbox}: {clue.words}"
+                return f": {owner.mailbox}: {clue.words}"
         why = [clue.words for clue in self.clues if clue.blocks]
         why += [f"{owner.mailbox}: {clue.words}" for owner, clue in clues if clue.blocks]
-        yield from (f"not in the CRM, perhaps because of this: {words}" for words in why)
+        if why:
+            return f", perhaps because of this: {why[0]}"
         asked = [one.asked for one in self.owners if one.asked]
         if asked and all(one.certain for one in asked):
-            yield "not in the CRM, and the mail server does not have it"
+            return ", and the mail server does not have it"
         if any(clue.kind in ("held", "dead", "ignored") for _, clue in clues):
-            yield "not in the CRM; it may be among the mail of that time that was ignored, is held or dead"
-        yield "not in the CRM, and nothing else is known of it"
+            return "; it may be among the mail of that time that was ignored, is held or dead"
+        return ", and nothing else is known of it"
 
 
 def _found(traced: Traced) -> str:

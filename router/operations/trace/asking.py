@@ -6,7 +6,7 @@ told but where it lies, when it came and what became of it. Nobody finds out wha
 
 import asyncio
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -128,7 +128,7 @@ class _Search:
         known = await self._known(reader, matching)
         for place, received_at in matching:
             became = known.get(place)
-            words = _became(became) if became else next(self._unread(folder.name, received_at, reader, read))
+            words = _became(became) if became else self._why_unread(folder.name, received_at, reader, read)
             self._copies.append(Lying(folder.name, received_at, words, became))
 
     async def _matching(self, found: Candidates) -> dict[tuple[Place, datetime], Reading]:
@@ -154,21 +154,21 @@ class _Search:
         by_key = await known_keys(self._database, self._owner.id, list(keys.values())) if keys else {}
         return known | {place: by_key[key] for place, key in keys.items() if key in by_key}
 
-    def _unread(
-        self, folder: str, received_at: datetime, reader: Reader | None, read: Collection[str]
-    ) -> Iterator[str]:
-        """Yield what keeps the folder's mail from being read, the gravest first; at last, that nothing does."""
+    def _why_unread(self, folder: str, received_at: datetime, reader: Reader | None, read: Collection[str]) -> str:
+        """Say what keeps a message from being read, the gravest of it; or that nothing does."""
         if folder not in read:
-            yield f"{self._profile.title} does not read this folder; moved into one that is read, it is judged there"
+            return f"{self._profile.title} does not read this folder; moved into one that is read, it is judged there"
         if reader is None or not reader.begun:
-            yield "it is not read yet: the folder was never opened"
-        elif reader.begins_at is not None and received_at < reader.begins_at:
-            yield f"it came before {moment(reader.begins_at)}, from when on the folder is read"
-        elif reader.fault is not None:
-            yield f"it is not read yet, since the folder is at fault: {reader.fault}"
-        elif reader.reader is None:
-            yield "it is not read yet: no process reads this folder now"
-        yield "it is not read yet; the next look into the folder brings it in, unless it was put there with an old date"
+            return "it is not read yet: the folder was never opened"
+        if reader.begins_at is not None and received_at < reader.begins_at:
+            return f"it came before {moment(reader.begins_at)}, from when on the folder is read"
+        if reader.fault is not None:
+            return f"it is not read yet, since the folder is at fault: {reader.fault}"
+        if reader.reader is None:
+            return "it is not read yet: no process reads this folder now"
+        return (
+            "it is not read yet; the next look into the folder brings it in, unless it was put there with an old date"
+        )
 
 
 def wanted_of(sought: Sought, role: Role) -> Wanted:

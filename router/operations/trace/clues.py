@@ -55,6 +55,8 @@ async def general_clues(
 
 
 def _of_id(seen: SeenId) -> Clue:
+    if seen.email_id and not seen.erased:
+        return Clue("seen", f"the CRM has an email with this Message-ID: {seen.email_id}")
     if seen.erased:
         return Clue("erased", "the CRM had an email with this Message-ID, and it was erased: it does not come again")
     words = f"mail with this Message-ID, or mail that refers to it, was seen on {moment(seen.seen_at)}"

@@ -48,6 +48,14 @@ async def test_it_only_examines_and_peeks_and_says_everything_in_ascii() -> None
     ]
 
 
+async def test_what_it_keeps_back_may_be_what_was_looked_for() -> None:
+    kept_back = FOUND | {"UID FETCH 1,3 (UID BODY.PEEK[HEADER])": [*FOUND["UID FETCH 3 (UID BODY.PEEK[HEADER])"]]}
+    async with opened(EXAMINE | kept_back) as (account, _):
+        found = await account.folder("INBOX").search(Wanted(), 10)
+    assert [copy.place.id for copy in found.copies] == ["3"]
+    assert not found.certain
+
+
 async def test_what_is_done_next_in_the_folder_selects_it_anew() -> None:
     answers = EXAMINE | {"UID SEARCH": ["* SEARCH", "OK done"]}
     async with opened(answers) as (account, server):
