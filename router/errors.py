@@ -8,7 +8,7 @@ RouterError                 words for an admin: what is wrong, and what to do ab
     ├── EmbeddedError       the embedded PostgreSQL cannot be started or joined
     ├── MigrationError      the schema is not one that this program can work with
     ├── DatabaseAway        a fault of the system: the same again, later
-    │   └── MessageWaits        of several messages all but one are in, and that one waits
+    │   └── MessageWaits        of several messages some wait, and all others are in
     ├── ContentRefused      a fault of what was to be stored: never again as it is
     ├── OwnerGone           mail came for an owner who is none any more
     └── LeaseLost           another process holds now what was ours
@@ -80,7 +80,15 @@ class DatabaseAway(DatabaseError):
 
 
 class MessageWaits(DatabaseAway):
-    """One message waits, most often for what another transaction has locked; a plain one would get in."""
+    """`count` messages wait, most often for what another transaction has locked; a plain one would get in.
+
+    `reason` says for what the last of them waits.
+    """
+
+    def __init__(self, reason: str, count: int = 1) -> None:
+        self.reason = reason
+        self.count = count
+        super().__init__(f"{count} message{' waits' if count == 1 else 's wait'}: {reason}")
 
 
 class ContentRefused(DatabaseError):

@@ -11,7 +11,7 @@ another transaction has locked, such as one that the CRM left open: all others a
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Final
@@ -43,6 +43,7 @@ PATIENCE: Final = 120.0
 LONGEST_PATIENCE: Final = 86_400.0
 """Seconds for which a lone message may meet what a plain message meets, too, or what is locked."""
 
+_SHORTLY: Final = 0.2  # seconds for which locks are waited for again, once they kept a batch waiting
 _BUDGET: Final = 20.0  # seconds after which one call tries no further part of a batch that fails
 _TRIES: Final = 3  # of the same batch, before one of its messages is suspected
 _MOST_REMEMBERED: Final = 10_000  # messages; a listener's may never come again
@@ -75,24 +76,42 @@ class Promoter:
     async def promote(self, batch: Batch) -> list[Decision]:
         """Promote a batch; one decision per copy. A copy that cannot be stored or judged becomes a dead letter.
 
-        Raises DatabaseError for faults of the system, OwnerGone and LeaseLost: then the rest of the batch was not
-        committed. MessageWaits: the rest is a message that needs what is locked.
-        Copies that lie in one place are committed together, so that the place is never settled before all of them are
-        decided.
+        Raises what `attempt` returns. Copies that lie in one place are committed together, so that the place is never
+        settled before all of them are decided.
+        """
+        decisions, error = await self.attempt(batch)
+        if error is not None:
+            raise error
+        return [decisions[copy.id] for copy in batch.copies]
+
+    async def attempt(self, batch: Batch) -> tuple[Mapping[UUID, Decision], DatabaseError | None]:
+        """Promote a batch as far as it goes; the decisions that were committed, by copy, and why the rest was not.
+
+        That is a DatabaseError for faults of the system, OwnerGone or LeaseLost. MessageWaits: the rest are messages
+        that need what is locked, and what could not be tried in time.
         """
         known = [_known(copy) for copy in batch.copies]
         tried = self._tries.get(known[0], 0) if known else 0
-        suspects = tried >= _TRIES - 1 or any(one in self._failing for one in known)
+        failed_before = self.failed_before(batch.copies)
+        if failed_before and len({copy.outer_place for copy in batch.copies}) > 1:
+            batch = replace(batch, patience=_SHORTLY)
+        suspects = tried >= _TRIES - 1 or failed_before
         turn = _Turn(suspects, asyncio.get_running_loop().time() + _BUDGET)
         try:
             await self._promote(batch, turn)
-        except DatabaseError:
+        except DatabaseError as error:
             if known:
                 self._tries[known[0]] = tried + 1
             _forget_beyond(self._tries)
             _forget_beyond(self._failing)
-            raise
-        return [turn.decisions[copy.id] for copy in batch.copies]
+            if isinstance(error, MessageWaits):
+                return turn.decisions, MessageWaits(error.reason, len(batch.copies) - len(turn.decisions))
+            return turn.decisions, error
+        return turn.decisions, None
+
+    def failed_before(self, copies: Sequence[Copy]) -> bool:
+        """Whether one of these messages could not be promoted when it was alone."""
+        return any(_known(copy) in self._failing for copy in copies)
 
     async def _promote(self, batch: Batch, turn: _Turn) -> None:
         try:
@@ -100,13 +119,16 @@ class Promoter:
         except Exception as error:
             if isinstance(error, LeaseLost | DatabaseMisused) or not batch.copies:
                 raise
-            if isinstance(error, DatabaseAway) and not turn.suspects:
+            locked = isinstance(error, DatabaseError) and is_locked(error)
+            if isinstance(error, DatabaseAway) and not turn.suspects and not locked:
                 raise
             if isinstance(error, OwnerGone) and len({copy.owner_id for copy in batch.copies}) == 1:
                 raise
             places = list(dict.fromkeys(copy.outer_place for copy in batch.copies))
             if len(places) > 1:
-                await self._promote_parts(batch, places, turn)
+                # Whoever needs what is locked has waited for it with the whole batch.
+                parts = replace(batch, patience=_SHORTLY) if locked else batch
+                await self._promote_parts(parts, places, turn)
             else:
                 await self._promote_alone(batch, error, turn)
 

@@ -41,6 +41,7 @@ _log = structlog.get_logger(__name__)
 
 _MESSAGES = 100  # the most of one transaction, and of one listing
 _AGAIN = 10  # copies that are fetched at once to decide on them again: their sizes are not known
+_AGAIN_SECONDS = 20.0  # after which those that wait keep new mail waiting no longer; the next read goes on behind them
 _SETTLED = frozenset({Disposition.PROMOTED, Disposition.DUPLICATE})
 _SAMPLE = 20  # copies that are looked for, to recognize a folder by them
 _SLOWEST_CLOCK, _NONE = timedelta(days=1), timedelta()  # of mail servers; earlier is only old mail that is moved in
@@ -88,6 +89,9 @@ class Reader:
         self.lease = lease
         self._account = profile.account_of(owner.mailbox if owner else "")
         self._refusal_to_settle: Permanent | None = None
+        self._waits = False  # a message does, or did when the folder was last read
+        self._tried_again_to = 0  # the id of the last decision that was to be made again and was tried, until all were
+        self._waits_again: MessageWaits | None = None  # of those
         self._promoter = Promoter(database)
         self._settles = settles_of(profile)
         self._log = _log.bind(profile=profile.name, mailbox=owner.mailbox if owner else None, folder=folder.name)
@@ -96,7 +100,7 @@ class Reader:
         """Bring in all new mail, and settle the places that are decided and not settled.
 
         Raises TransportError, DatabaseError, LeaseLost. If the server refuses to settle, mail still comes in, and the
-        refusal is raised at the end. So is MessageWaits: all other mail is in.
+        refusal is raised at the end. So is MessageWaits, with how many do: all other mail is in.
         """
         self._refusal_to_settle = None
         if self.lease.account != self._account:
@@ -105,6 +109,7 @@ class Reader:
             present = (await mailbox.list(None, 0)).cursor
             self.lease = await sources.begin(self._database, self.lease, present)
         waits: MessageWaits | None = None
+        number = 0
         async with aclosing(_one_ahead(self._portions(mailbox))) as portions:
             async for portion in portions:
                 try:
@@ -112,6 +117,7 @@ class Reader:
                     await self._bring_in(mailbox, replace(portion, cursor=None) if waits else portion)
                 except MessageWaits as error:
                     waits = error
+                    number += error.count
                 finally:
                     portion.held.release()
         # Only now does the mailbox know which places still mean something.
@@ -119,9 +125,11 @@ class Reader:
             await self._decide_again(mailbox)
         except MessageWaits as error:
             waits = error
+            number += await again.count(self._database, self.lease.source_id)
         await self._settle_rest(mailbox)
+        self._waits = waits is not None
         if waits is not None:
-            raise waits
+            raise MessageWaits(waits.reason, number) from waits
         if self._refusal_to_settle is not None:
             raise self._refusal_to_settle
 
@@ -249,6 +257,7 @@ class Reader:
             destroys=destroys(self._profile),
             keeps=forwards,
             again=portion.again,
+            waits=self._waits,
         )
         decisions = await promote_and_tell(self._promoter, batch, self._profile.name, self._log)
         if portion.cursor is not None:
@@ -267,12 +276,37 @@ class Reader:
             await self._settle(mailbox, done)
 
     async def _decide_again(self, mailbox: Mailbox) -> None:
-        """Bring in what is to be decided again. What is there no more keeps its decision."""
-        while due := await again.due(self._database, self.lease.source_id, _AGAIN):
+        """Bring in what is to be decided again. What is there no more keeps its decision.
+
+        Raises MessageWaits if some of it waits: all other is in, or is reached the next time.
+        """
+        clock = asyncio.get_running_loop().time
+        ends = clock() + _AGAIN_SECONDS
+        due = await self._due_again()
+        if not due and self._tried_again_to:
+            self._tried_again_to, self._waits_again = 0, None
+            due = await self._due_again()
+        while due:
+            last = max(chain.from_iterable(due.values()))
             copies = await self._fetch(mailbox, list(due))
-            await self._bring_in(mailbox, _Portion(copies, None, await self._budget.take(0), again=True))
+            try:
+                await self._bring_in(mailbox, _Portion(copies, None, await self._budget.take(0), again=True))
+            except MessageWaits as error:
+                self._waits_again = error
+                for copy in copies:
+                    due.pop(copy.outer_place, None)
             gone = list(chain.from_iterable(due.values()))
             await again.give_up(self._database, gone, "but it is not where it was any more")
+            self._tried_again_to = last
+            if self._waits_again is not None and clock() > ends:
+                raise self._waits_again
+            due = await self._due_again()
+        waits, self._waits_again, self._tried_again_to = self._waits_again, None, 0
+        if waits is not None:
+            raise waits
+
+    async def _due_again(self) -> dict[Place, list[int]]:
+        return await again.due(self._database, self.lease.source_id, _AGAIN, self._tried_again_to)
 
     async def _settle_rest(self, mailbox: Mailbox) -> None:
         """Settle what a crash left, what was ignored and became the CRM's by another copy since, and what is due."""

@@ -48,8 +48,10 @@ class Undones(dict[tuple[int, Place], Undone]):
         return next((self[copy.source_id, place] for place in places if (copy.source_id, place) in self), None)
 
 
-async def due(database: Database, source_id: int, limit: int) -> dict[Place, list[int]]:
+async def due(database: Database, source_id: int, limit: int, after: int = 0) -> dict[Place, list[int]]:
     """List places of a source with the decisions that are to be made again there; of a forward the outer place.
+
+    They are those with the smallest ids beyond `after`.
 
     Of a copy that became the CRM's since nothing is asked any more.
     """
@@ -62,15 +64,25 @@ async def due(database: Database, source_id: int, limit: int) -> dict[Place, lis
             )
             SELECT d.id, d.validity, coalesce(d.outer_place, d.place) AS place
             FROM router.decide_again AS a JOIN router.decision AS d ON d.id = a.decision_id
-            WHERE a.source_id = $1 AND d.email_id IS NULL ORDER BY a.decision_id LIMIT $2
+            WHERE a.source_id = $1 AND d.email_id IS NULL AND a.decision_id > $3 ORDER BY a.decision_id LIMIT $2
             """,
             source_id,
             limit,
+            after,
         )
     decision_ids: dict[Place, list[int]] = {}
     for row in rows:
         decision_ids.setdefault(Place(row["validity"], row["place"]), []).append(row["id"])
     return decision_ids
+
+
+async def count(database: Database, source_id: int) -> int:
+    """How many decisions of a source are to be made again."""
+    async with database.connection() as connection:
+        found: int = await connection.fetchval(
+            "SELECT count(*) FROM router.decide_again WHERE source_id = $1", source_id
+        )
+    return found
 
 
 async def give_up(database: Database, decision_ids: Sequence[int], reason: str) -> None:

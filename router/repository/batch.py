@@ -16,7 +16,8 @@ class Batch:
     settled on the mail server; `destroys`: that takes them away, so only a copy that says the same as its email is.
     `keeps`: the content may exist nowhere else, so it is kept of a copy that is held, dead, or a duplicate that says
     something else. `again`: copies for which `router.decide_again` or a person's ruling asks are decided again; all
-    others keep the decision they have.
+    others keep the decision they have. `waits`: something else of the source waits still, so that what is wrong with it
+    stays written. `patience`: seconds that what others lock is waited for, unless it is the connection's.
     """
 
     copies: Sequence[Copy]
@@ -26,6 +27,8 @@ class Batch:
     keeps: bool = False
     destroys: bool = False
     again: bool = False
+    waits: bool = False
+    patience: float | None = None
 
     def to_be_settled(self, decision: Decision) -> bool:
         """Whether the copy of this decision is still to be settled."""

@@ -37,6 +37,8 @@ async def promote(database: Database, batch: Batch, decide: Decide) -> list[Deci
     while True:
         try:
             async with database.transaction() as connection:
+                if batch.patience is not None:
+                    await connection.execute(f"SET LOCAL lock_timeout = {batch.patience * 1000:.0f}")
                 return await _promote(connection, batch, decide, packed)
         except _NotPacked as found:
             packed |= await asyncio.to_thread(_pack, found.copies)

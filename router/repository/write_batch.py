@@ -40,20 +40,20 @@ async def write_batch(
         _write_events(writes, new)
         _write_counts(writes, new, undone)
     if batch.lease is not None:
-        _advance(writes, batch.lease, batch.cursor)
+        _advance(writes, batch.lease, batch.cursor, mended=batch.cursor is not None and not batch.waits)
         if not await writes.run(connection, "id FROM held"):
             raise batch.lease.lost()
     elif new:
         await writes.run(connection)
 
 
-def _advance(writes: Writes, lease: Lease, cursor: Cursor | None) -> None:
-    """Move the cursor of a source that this process still holds."""
+def _advance(writes: Writes, lease: Lease, cursor: Cursor | None, *, mended: bool) -> None:
+    """Move the cursor of a source that this process still holds; `mended`: nothing is wrong with it any more."""
     writes.add(
         "held",
         f"""
         UPDATE router.source
-        SET cursor = coalesce($4, cursor), {NO_FAULT}
+        SET cursor = coalesce($4, cursor){", " + NO_FAULT if mended else ""}
         WHERE {HELD} RETURNING id
         """,  # noqa: S608  # constants
         *lease.holder,

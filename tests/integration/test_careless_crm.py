@@ -217,6 +217,12 @@ async def test_a_mailbox_in_which_a_message_waits_is_read_on(
             )
         await crm.wait_for_decisions(len(others), timeout=60)
         assert set(await crm.dispositions()) == {"promoted"}
+        # That mail comes in meanwhile hides neither that one waits nor since when.
+        [noted] = await crm.admin.fetch(
+            "SELECT fault, fault_since < (SELECT max(decided_at) FROM router.decision) AS before FROM router.source"
+        )
+        assert noted["before"]
+        assert noted["fault"].startswith("1 message waits: another session has locked it")
     await crm.wait_for_decisions(len(others) + 1, timeout=40)
     assert set(await crm.dispositions()) == {"promoted"}
     await crm.wait_for(None, "SELECT fault FROM router.source")

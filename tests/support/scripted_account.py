@@ -15,12 +15,16 @@ _POLL = 0.01  # seconds, in place of what the profile says
 
 
 class ScriptedAccount:
-    """`fails` is asked at each step for the error to raise; `steps` counts them. One object is account and view."""
+    """`fails` is asked at each step for the error to raise; `steps` counts them. One object is account and view.
+
+    `fetched` has the id of each message that was fetched, as often as it was.
+    """
 
     def __init__(self) -> None:
         self.fails: Callable[[str], Exception | None] = lambda _step: None
         self.steps: Counter[str] = Counter()
         self.settled: set[str] = set()
+        self.fetched: list[str] = []
         self._messages: dict[str, bytes] = {}
 
     def deliver(self, content: bytes) -> None:
@@ -66,6 +70,7 @@ class ScriptedAccount:
         for number, place in enumerate(places):
             if number:
                 await self._step("fetch on")
+            self.fetched.append(place.id)
             yield Received(place, self._messages[place.id], datetime.now(UTC))
 
     async def settle(self, done: Sequence[Settlement]) -> None:
