@@ -16,7 +16,7 @@ from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
 from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile
-from router.repository import accounts, again, settle, sources
+from router.repository import accounts, again, audit, settle, sources
 from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.sources import Lease
@@ -195,6 +195,13 @@ class Reader:
             # The server tells whole seconds.
             begins_at = self.lease.begins_at.replace(microsecond=0) - (_SLOWEST_CLOCK if listing.came_since else _NONE)
             copies = [listed for listed in listing.copies if listed.received_at >= begins_at]
+            if self._waits:
+                # The cursor stayed before what waits; what lay behind it is in.
+                places = [listed.place for listed in copies]
+                decided = await audit.decided(
+                    self._database, self.lease.source_id, places, forwards=self._profile.forwards
+                )
+                copies = [listed for listed in copies if listed.place not in decided]
             portions = list(batches(copies, lambda listed: listed.size, _MESSAGES, _PORTION_BYTES)) or [[]]
             for number, portion in enumerate(portions, 1):
                 # The cursor moves over all of them only with the last, so that nothing between is passed over.
@@ -249,6 +256,8 @@ class Reader:
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
         copies, forwards = portion.copies, self._profile.forwards
+        if not copies and portion.cursor is None:
+            return
         batch = Batch(
             copies,
             self.lease,

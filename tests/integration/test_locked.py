@@ -65,6 +65,36 @@ async def lock_the_logo(crm: Crm) -> None:
     await crm.sql.execute(STORED, hashlib.sha256(LOGO.content).digest(), LOGO.content)
 
 
+async def test_of_a_folder_in_which_a_message_waits_only_that_one_is_fetched_again(
+    crm: Crm, opened: Database, workers: Workers, profile: IncomingProfile
+) -> None:
+    owner_id = await crm.owner(MAILBOX, "all")
+    reader = await new_reader(opened, workers, profile, owner_id)
+    account = ScriptedAccount()
+    for number in range(1, 6):
+        account.deliver(letter(KARL, MAILBOX, attachments=[LOGO] if number == 2 else ()))
+    async with crm.sql.transaction():  # left open
+        await lock_the_logo(crm)
+        with pytest.raises(MessageWaits, match=r"^1 message waits: another session has locked it"):
+            await reader.read(cast("Mailbox", account))
+        assert await crm.admin.fetchval(PROMOTED) == 4
+        account.deliver(letter(KARL, MAILBOX))
+        account.fetched.clear()
+        with pytest.raises(MessageWaits):
+            await reader.read(cast("Mailbox", account))
+        assert account.fetched == ["2", "6"]
+        assert await crm.admin.fetchval(PROMOTED) == 5
+        account.fetched.clear()
+        with pytest.raises(MessageWaits):
+            await reader.read(cast("Mailbox", account))
+        assert account.fetched == ["2"]
+    await reader.read(cast("Mailbox", account))
+    assert await crm.dispositions() == {"promoted": 6}
+    account.fetched.clear()
+    await reader.read(cast("Mailbox", account))
+    assert account.fetched == []
+
+
 @pytest.mark.parametrize("patient", [True, False])
 async def test_decisions_that_are_made_again_do_not_wait_for_those_that_cannot_be(
     crm: Crm,
