@@ -16,12 +16,12 @@ from router.health import Health
 from router.incoming.budget import Budget
 from router.incoming.copies import Delivered, read_messages
 from router.incoming.forward import read_forwards
-from router.incoming.promote import Promoter, promote_and_tell
-from router.model import Copy, Decision, normalize
+from router.incoming.lanes import Lanes
+from router.incoming.promote import Promoter
+from router.model import Decision, normalize
 from router.model.token import untag
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources
-from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.owners import ListedOwner, find_owners
 from router.repository.registry import Source, note_profiles, register
@@ -33,16 +33,16 @@ from transports.base import Acceptance, Received, Temporary, TransportError
 _log = structlog.get_logger(__name__)
 
 _MOMENT = 1.0  # seconds between RCPT and the end of DATA in which an owner need not be looked up again
-_MESSAGES = 50  # the most of one transaction, each with all its recipients
 
 _TAKEN = Acceptance(250, "2.1.5 OK")
 _WAITING = Acceptance(450, "4.2.1 The owner of this mailbox is not approved yet")
 _BROKEN = Acceptance(450, "4.3.5 The profile of this mailbox is broken")
+_LATER = Acceptance(451, "4.3.0 Please try again later")
 _NOBODY = Acceptance(550, "5.1.1 Nobody here has this address")
 
 
 class ListenerIntake:
-    """One listener of ours. The messages of many connections are committed together."""
+    """One listener of ours. The messages of many connections are committed together (`Lanes`)."""
 
     def __init__(
         self,
@@ -61,11 +61,10 @@ class ListenerIntake:
         self._settings = settings
         self._budget = budget
         self._source_id = 0
-        self._promoter = Promoter(database)
-        self._group: Group[list[Copy], list[Decision]] = Group(self._promote, at_most=_MESSAGES)
         self._lookups: Group[Sequence[str], Mapping[str, ListedOwner]] = Group(self._find)
         self._admitted: dict[str, tuple[float, ListedOwner]] = {}
         self._log = _log.bind(profile=profile.name)
+        self._lanes = Lanes(Promoter(database), profile.name, self._log)
         self.health = Health("cannot listen now", self._note, self._log, kind="listener", profile=profile.name)
 
     async def run(self) -> None:
@@ -128,7 +127,8 @@ class ListenerIntake:
     async def accept(self, received: Received) -> list[Acceptance]:
         """Promote one message for each of its recipients; answers only after the commit, one per recipient.
 
-        Raises Temporary when nothing was promised: the mail server keeps the mail.
+        A recipient whose copy could not be committed is answered 4xx. Raises Temporary when nothing was promised: the
+        mail server keeps the mail.
         """
         held = self._budget.count(len(received.content))
         try:
@@ -147,18 +147,26 @@ class ListenerIntake:
             if (found := owners.get(_mailbox_of(recipient))) is not None and found.approved
         }
         copies = await read_messages(self._workers, list(delivered.values()), self._source_id, self._profile)
-        decisions = dict(zip(delivered, await self._group.add(copies), strict=True)) if copies else {}
+        results = dict(zip(delivered, await self._lanes.promote(copies), strict=True)) if copies else {}
+        failed = [one for one in results.values() if isinstance(one, DatabaseError)]
+        if failed and len(failed) == len(results):
+            raise failed[0]
         return [
-            Acceptance(250, f"2.0.0 {decisions[recipient].disposition}")
-            if recipient in decisions
+            _answer(results[recipient])
+            if recipient in results
             else self._refusal(recipient, owners.get(_mailbox_of(recipient)))
             for recipient in received.recipients
         ]
 
     async def _accept_forward(self, received: Received) -> list[Acceptance]:
         copies = await read_forwards(self._database, self._workers, [received], self._source_id, self._profile)
-        decisions = await self._group.add(copies)
-        accepted = Acceptance(250, f"2.0.0 {', '.join(decision.disposition for decision in decisions[:10])}")
+        results = await self._lanes.promote(copies)  # all or none
+        dispositions = []
+        for one in results:
+            if isinstance(one, DatabaseError):
+                raise one
+            dispositions.append(one.disposition)
+        accepted = Acceptance(250, f"2.0.0 {', '.join(dispositions[:10])}")
         return [
             accepted if normalize(recipient) == self._profile.address else _NOBODY for recipient in received.recipients
         ]
@@ -193,12 +201,9 @@ class ListenerIntake:
         broken = self._profiles().routes_of(_mailbox_of(recipient)).broken
         return _BROKEN if any(one.listens for one in broken) else _NOBODY
 
-    async def _promote(self, groups: Sequence[list[Copy]]) -> list[list[Decision]]:
-        copies = [copy for group in groups for copy in group]
-        batch = Batch(copies, keeps=True)
-        decisions = await promote_and_tell(self._promoter, batch, self._profile.name, self._log)
-        rest = iter(decisions)
-        return [[next(rest) for _ in group] for group in groups]
+
+def _answer(result: Decision | DatabaseError) -> Acceptance:
+    return _LATER if isinstance(result, DatabaseError) else Acceptance(250, f"2.0.0 {result.disposition}")
 
 
 def _mailbox_of(recipient: str) -> str:

@@ -57,6 +57,7 @@ class _Turn:
     """What one call came to so far."""
 
     suspects: bool
+    splits_for_locks: bool
     deadline: float
     decisions: dict[UUID, Decision] = field(default_factory=dict)
 
@@ -89,14 +90,16 @@ class Promoter:
 
         That is a DatabaseError for faults of the system, OwnerGone or LeaseLost. MessageWaits: the rest are messages
         that need what is locked, and what could not be tried in time.
+        A batch with a `patience` is not taken apart for what is locked (`is_locked`): that is its caller's to do.
         """
         known = [_known(copy) for copy in batch.copies]
         tried = self._tries.get(known[0], 0) if known else 0
         failed_before = self.failed_before(batch.copies)
-        if failed_before and len({copy.outer_place for copy in batch.copies}) > 1:
+        splits_for_locks = batch.patience is None
+        if failed_before and splits_for_locks and len({copy.outer_place for copy in batch.copies}) > 1:
             batch = replace(batch, patience=_SHORTLY)
         suspects = tried >= _TRIES - 1 or failed_before
-        turn = _Turn(suspects, asyncio.get_running_loop().time() + _BUDGET)
+        turn = _Turn(suspects, splits_for_locks, asyncio.get_running_loop().time() + _BUDGET)
         try:
             await self._promote(batch, turn)
         except DatabaseError as error:
@@ -120,6 +123,8 @@ class Promoter:
             if isinstance(error, LeaseLost | DatabaseMisused) or not batch.copies:
                 raise
             locked = isinstance(error, DatabaseError) and is_locked(error)
+            if locked and not turn.splits_for_locks:
+                raise
             if isinstance(error, DatabaseAway) and not turn.suspects and not locked:
                 raise
             if isinstance(error, OwnerGone) and len({copy.owner_id for copy in batch.copies}) == 1:
@@ -224,16 +229,27 @@ def _forget_beyond(remembered: dict[_Known, int] | dict[_Known, float]) -> None:
 async def promote_and_tell(
     promoter: Promoter, batch: Batch, profile: str, log: structlog.BoundLogger
 ) -> list[Decision]:
-    """Promote a batch of an incoming profile, and tell log and metrics what became of it."""
+    """Promote a batch of an incoming profile, and tell log and metrics what became of it. Raises as `promote` does."""
+    decisions, error = await attempt_and_tell(promoter, batch, profile, log)
+    if error is not None:
+        raise error
+    return [decisions[copy.id] for copy in batch.copies]
+
+
+async def attempt_and_tell(
+    promoter: Promoter, batch: Batch, profile: str, log: structlog.BoundLogger
+) -> tuple[Mapping[UUID, Decision], DatabaseError | None]:
+    """Do as `Promoter.attempt` does, and tell log and metrics what became of the copies."""
     began = perf_counter()
-    decisions = await promoter.promote(batch)
-    new = [one for one in zip(batch.copies, decisions, strict=True) if not one[1].decided_before]
+    decisions, error = await promoter.attempt(batch)
+    told = [(copy, decisions[copy.id]) for copy in batch.copies if copy.id in decisions]
+    new = [one for one in told if not one[1].decided_before]
     if new:
         metrics.batch_ended(profile, new, perf_counter() - began)
         counts = Counter(decision.disposition for _, decision in new)
         # Numbers, never contents.
         log.info("received", **{one.value: counts[one] for one in Disposition if counts[one]})
-    return decisions
+    return decisions, error
 
 
 def _plain(copy: Copy) -> Copy:

@@ -17,7 +17,7 @@ class Batch:
     `keeps`: the content may exist nowhere else, so it is kept of a copy that is held, dead, or a duplicate that says
     something else. `again`: copies for which `router.decide_again` or a person's ruling asks are decided again; all
     others keep the decision they have. `waits`: something else of the source waits still, so that what is wrong with it
-    stays written. `patience`: seconds that what others lock is waited for, unless it is the connection's.
+    stays written. `patience`: seconds that what others lock is waited for, where the connection's are too many.
     """
 
     copies: Sequence[Copy]

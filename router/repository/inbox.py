@@ -3,9 +3,9 @@
     BEGIN ─▶ lock what the batch shares ─▶ read the facts ─▶ decide ─▶ write ─▶ COMMIT
 
 A batch asks once more where a copy is automatic (how many such its thread has) and where one has attachments (which of
-their contents are there). Reports are written last. Where a message is to be kept, which deciding tells, all of it is
-rolled back and done again once the message is compressed: nothing is compressed while the batch locks what it shares.
-One of copies that are decided again undoes their decisions after it has read the facts.
+their contents are there). Reports are written apart, and the counts last. Where a message is to be kept, which deciding
+tells, all of it is rolled back and done again once the message is compressed: nothing is compressed while the batch
+locks what it shares. One of copies that are decided again undoes their decisions after it has read the facts.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from router.repository.batch import Batch, Decided
 from router.repository.database import Connection, Database
 from router.repository.facts import read_facts
 from router.repository.reports import write_reports
-from router.repository.write_batch import write_batch
+from router.repository.write_batch import write_batch, write_counts
 
 Decide = Callable[[Sequence[Copy], Facts], list[Decision]]
 
@@ -96,7 +96,7 @@ async def _promote(
     kept = [copy for copy, decision in new if batch.keeps_content(copy, decision)]
     if unpacked := [copy for copy in kept if copy.id not in packed]:
         raise _NotPacked(unpacked)
-    await write_batch(connection, batch, new, undone, [(copy, packed[copy.id]) for copy in kept])
+    overtaken = await write_batch(connection, batch, new, undone, [(copy, packed[copy.id]) for copy in kept])
     await write_reports(
         connection,
         [
@@ -105,4 +105,5 @@ async def _promote(
             if decision.report and decision.email and decision.email.correlated_id
         ],
     )
+    await write_counts(connection, new, undone, overtaken)
     return decisions

@@ -1,4 +1,7 @@
-"""Write all that became of a batch, in one statement: each table, and the cursor, is one part of it."""
+"""Write all that became of a batch, in one statement: each table, and the cursor, is one part of it.
+
+Only the counts are written apart: all batches of a source share a row there, and would wait for what one of them needs.
+"""
 
 import json
 from collections import Counter
@@ -24,10 +27,11 @@ Kept = tuple[Copy, bytes]
 
 async def write_batch(
     connection: Connection, batch: Batch, new: Sequence[Decided], undone: Undones, kept: Sequence[Kept]
-) -> None:
-    """Write all that became of a batch. Raises LeaseLost where another process holds its source now.
+) -> Counter[int]:
+    """Write all that became of a batch but the counts. Raises LeaseLost where another process holds its source now.
 
-    `kept` are the contents, compressed with zlib, that are kept of held and dead copies.
+    Returns how many copies that were ignored are duplicates now, by source. `kept` are the contents, compressed with
+    zlib, that are kept of held and dead copies.
     """
     writes = Writes()
     if new:
@@ -38,13 +42,16 @@ async def write_batch(
         _write_kept(writes, kept, undone)
         _write_receipts(writes, new)
         _write_events(writes, new)
-        _write_counts(writes, new, undone)
     if batch.lease is not None:
         _advance(writes, batch.lease, batch.cursor, mended=batch.cursor is not None and not batch.waits)
-        if not await writes.run(connection, "id FROM held"):
-            raise batch.lease.lost()
-    elif new:
-        await writes.run(connection)
+    elif not new:
+        return Counter()
+    held = "(SELECT count(*) FROM held)" if batch.lease is not None else "1"
+    overtaken = "ARRAY(SELECT source_id FROM overtaken)" if new else "ARRAY[]::bigint[]"
+    (row,) = await writes.run(connection, f"{held} AS held, {overtaken} AS overtaken")
+    if batch.lease is not None and not row["held"]:
+        raise batch.lease.lost()
+    return Counter(row["overtaken"])
 
 
 def _advance(writes: Writes, lease: Lease, cursor: Cursor | None, *, mended: bool) -> None:
@@ -290,15 +297,21 @@ def _write_events(writes: Writes, new: Sequence[Decided]) -> None:
     )
 
 
-def _write_counts(writes: Writes, new: Sequence[Decided], undone: Undones) -> None:
-    """Count dispositions by source, in sorted order, so that batches which overtake each other's cause no deadlock."""
+async def write_counts(
+    connection: Connection, new: Sequence[Decided], undone: Undones, overtaken: Counter[int]
+) -> None:
+    """Count dispositions by source, in sorted order, so that batches which overtake each other's cause no deadlock.
+
+    To be called last: until the transaction ends, nobody else counts for these sources.
+    """
     counts: dict[int, Counter[Disposition]] = {}
     for (source_id, _), former in undone.items():
         counts.setdefault(source_id, Counter())[former.disposition] -= 1
     for copy, decision in new:
         counts.setdefault(copy.source_id, Counter())[decision.disposition] += 1
-    writes.add(
-        "counts",
+    if not counts:
+        return
+    await connection.execute(
         """
         INSERT INTO router.source_count AS c (source_id, promoted, duplicate, ignored, held, dead, last_at)
         SELECT source_id, sum(promoted), sum(duplicate), sum(ignored), sum(held), sum(dead),
@@ -308,7 +321,8 @@ def _write_counts(writes: Writes, new: Sequence[Decided], undone: Undones) -> No
             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
                 AS w (source_id, promoted, duplicate, ignored, held, dead)
             UNION ALL
-            SELECT source_id, 0, 1, -1, 0, 0, false FROM overtaken
+            SELECT source_id, 0, number, -number, 0, 0, false
+            FROM unnest($7::bigint[], $8::bigint[]) AS o (source_id, number)
         ) AS w
         GROUP BY source_id ORDER BY source_id
         ON CONFLICT (source_id) DO UPDATE SET
@@ -318,4 +332,6 @@ def _write_counts(writes: Writes, new: Sequence[Decided], undone: Undones) -> No
         """,
         list(counts),
         *([of_source[disposition] for of_source in counts.values()] for disposition in Disposition),
+        list(overtaken),
+        list(overtaken.values()),
     )

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
 
 from router.incoming import copies, forward
 from router.incoming.budget import Budget
 from router.incoming.copies import Delivered, read_messages
 from router.incoming.forward import read_forwards
+from router.incoming.lanes import Lanes
 from router.incoming.listener import ListenerIntake
 from router.incoming.promote import Promoter
 from router.model import Owner, Unreadable, uuid7
@@ -90,7 +92,7 @@ async def intake(broken: Breaking, profiles: Profiles, crm: Crm) -> AsyncIterato
         made = ListenerIntake(broken, workers, lambda: profiles, profile, profile.settings, Budget())
         source = Source(profile.name, "", profile.account_of(""), "", None, "all")
         made._source_id = (await register(broken, [source]))[source]
-        made._promoter = Promoter(broken, patience=0)
+        made._lanes = Lanes(Promoter(broken, patience=0), profile.name, structlog.get_logger())
         yield made
 
 

@@ -1,7 +1,10 @@
 """What the CRM has locked, in a transaction that stays open, keeps only the mail waiting that needs it."""
 
+import asyncio
 import hashlib
+import smtplib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
@@ -21,8 +24,10 @@ from router.repository.registry import Source, register
 from router.workers.pool import Workers
 from tests.integration.test_careless_crm import STORED
 from tests.integration.test_open_transactions import INSERTED
+from tests.servers.ports import free_port
 from tests.support.crm import Crm, Parcel
 from tests.support.letters import letter
+from tests.support.router_process import NewRouter
 from tests.support.scripted_account import ScriptedAccount
 from transports.base import Folder, Mailbox
 
@@ -132,3 +137,46 @@ async def test_decisions_that_are_made_again_do_not_wait_for_those_that_cannot_b
 async def _until_nothing_is_left(step: Callable[[], Awaitable[object]]) -> None:
     while await step():
         pass
+
+
+def _hand_over(port: int, owner: str, content: bytes) -> int:
+    """Hand a message over by LMTP, over a connection of its own; the code of the answer."""
+    try:
+        with smtplib.LMTP("127.0.0.1", port) as client:
+            client.sendmail(KARL, [owner], content)
+    except smtplib.SMTPRecipientsRefused as refused:
+        ((code, _),) = refused.recipients.values()
+        return code
+    except smtplib.SMTPDataError as refused:
+        return refused.smtp_code
+    return 250
+
+
+async def test_a_listener_answers_all_mail_but_what_needs_what_is_locked(crm: Crm, new_router: NewRouter) -> None:
+    port = free_port()
+    await crm.owner(MAILBOX, "all")
+    await crm.owner("otto@in.test", "all")
+    await new_router(
+        f'[incoming.drop]\ntransport = "lmtp"\nlisten = "127.0.0.1:{port}"\nowners = ["*@in.test"]\nrule = "all"\n',
+        says=("listening",),
+    )
+    logos = [letter(KARL, MAILBOX, f"logo {number}", attachments=[LOGO]) for number in range(4)]
+    with ThreadPoolExecutor(40) as threads:
+
+        def hand_over(owner: str, content: bytes) -> asyncio.Future[int]:
+            return asyncio.get_running_loop().run_in_executor(threads, _hand_over, port, owner, content)
+
+        async with crm.sql.transaction():  # left open
+            await lock_the_logo(crm)
+            # Twice, as a mail server does that was told 4xx.
+            for _ in range(2):
+                # At the same time, so that they are committed together.
+                locked = [hand_over(MAILBOX, one) for one in logos]
+                others = [hand_over("otto@in.test", letter(KARL, "otto@in.test")) for _ in range(30)]
+                assert set(await asyncio.gather(*others)) == {250}
+                # None of those waited until all of these were given up.
+                assert not all(one.done() for one in locked)
+                assert set(await asyncio.gather(*locked)) == {451}
+            assert await crm.dispositions() == {"promoted": 60}
+        assert [await hand_over(MAILBOX, one) for one in logos] == [250] * 4
+    assert await crm.dispositions() == {"promoted": 64}
