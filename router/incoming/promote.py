@@ -3,13 +3,13 @@
     a fault of a message      halves its batch until the message is alone; then it is a dead letter
     a fault of the system     leaves everything as it was, to be tried again; the third time in a row it halves, too
 
-Whose fault it is when a lone message fails is not believed but tried: by a plain message of the same shape, which is
-rolled back. If that one fails as well, the system is at fault, and the message waits. So does one that needs what
-another transaction has locked, such as one that the CRM left open: all others are in meanwhile.
+Whose fault it is when a lone message fails is not believed but tried: by another message of the same kind and shape,
+with words of ours in it, which is rolled back (`trial`). If that one fails as well, the system is at fault, and the
+message waits: alone, if mail in general gets in. So does one that needs what another transaction has locked, such as
+one that the CRM left open: all others are in meanwhile.
 """
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,11 +30,13 @@ from router.errors import (
     OwnerGone,
     whereabouts,
 )
-from router.model import Classification, Copy, Decision, Disposition, Facts, Message, Reading, Rule, Unreadable, uuid7
+from router.incoming import trial
+from router.model import Copy, Decision, Disposition, Facts, Rule, Unreadable
 from router.repository import inbox
 from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.faults import is_locked
+from router.repository.trial import Trial, try_out
 from transports.base import Place
 
 PATIENCE: Final = 120.0
@@ -191,7 +193,7 @@ class Promoter:
     async def _tried(self, copy: Copy, *, again: bool) -> Copy:
         """Make the copy a dead letter if it cannot be promoted alone."""
         try:
-            await inbox.try_out(self._database, copy, decide_batch, again=again)
+            await try_out(self._database, Trial(copy), decide_batch, again=again)
         except Exception as error:
             if not await self._is_of_message(error, copy):
                 raise
@@ -199,7 +201,7 @@ class Promoter:
         return copy
 
     async def _is_of_message(self, error: Exception, copy: Copy) -> bool:
-        """Whether an error is the message's fault. Raises MessageWaits where it may pass, and a plain one gets in."""
+        """Whether an error is the message's fault. Raises MessageWaits where it may pass, and other messages get in."""
         if isinstance(error, LeaseLost | OwnerGone | DatabaseMisused):
             return False
         if not isinstance(error, DatabaseError):
@@ -207,12 +209,23 @@ class Promoter:
         now = asyncio.get_running_loop().time()
         failing_for = now - self._failing.setdefault(_known(copy), now)
         try:
-            await inbox.try_out(self._database, _plain(copy), _decide_for_all)
+            await try_out(self._database, trial.like(copy), _decide_for_all)
         except DatabaseError:
-            return failing_for > self._longest_patience
+            if failing_for > self._longest_patience:
+                return True
+            if not await self._gets_in(trial.plain(copy)):
+                return False
+            raise MessageWaits(str(error)) from error
         patience = self._longest_patience if is_locked(error) else self._patience
         if isinstance(error, DatabaseAway) and failing_for < patience:
             raise MessageWaits(str(error)) from error
+        return True
+
+    async def _gets_in(self, one: Trial) -> bool:
+        try:
+            await try_out(self._database, one, _decide_for_all)
+        except DatabaseError:
+            return False
         return True
 
 
@@ -250,39 +263,6 @@ async def attempt_and_tell(
         # Numbers, never contents.
         log.info("received", **{one.value: counts[one] for one in Disposition if counts[one]})
     return decisions, error
-
-
-def _plain(copy: Copy) -> Copy:
-    """Make a message of the same shape, for the same owner, in which nothing can be wrong."""
-    message, attachments = Message(), copy.attachments if copy.judged else ()
-    if copy.judged:
-        shape = copy.message
-        message = Message(
-            message_id=f"{uuid7()}@plain.invalid",
-            in_reply_to=tuple(f"{uuid7()}@plain.invalid" for _ in shape.in_reply_to),
-            date=shape.date,
-            mentions=tuple(
-                one._replace(address=f"plain{number}@plain.invalid" if one.address else "", name="")
-                for number, one in enumerate(shape.mentions)
-            ),
-            html=shape.html and "<p>It is rolled back.</p>",
-        )
-    message = replace(message, subject="A plain message", text="It is rolled back.")
-    content = uuid7().bytes
-    packed = tuple(
-        replace(
-            one,
-            filename="plain.txt",
-            original_filename=None,
-            size=len(content),
-            sha256=hashlib.sha256(content).digest(),
-            encoding="identity",
-            content=content,
-        )
-        for one in attachments
-    )
-    reading = Reading(message, Classification(), message.key, attachments=packed)
-    return replace(copy, id=uuid7(), place=Place("", str(uuid7())), reading=reading, content=b"", forward=None)
 
 
 def _decide_for_all(copies: Sequence[Copy], facts: Facts) -> list[Decision]:

@@ -37,6 +37,7 @@ Read for people:
     status       what an admin wants to know at a glance
     history      what became of mail
     trace        emails by what a person knows of them, with all that became of each
+    trial        whether a copy gets in
     unseen       what is known of mail that is no email
     server       the database server itself
 

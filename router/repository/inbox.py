@@ -11,7 +11,6 @@ locks what it shares. One of copies that are decided again undoes their decision
 import asyncio
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from uuid import UUID
 
 from router.errors import OwnerGone
@@ -39,7 +38,7 @@ async def promote(database: Database, batch: Batch, decide: Decide) -> list[Deci
             async with database.transaction() as connection:
                 if batch.patience is not None:
                     await connection.execute(f"SET LOCAL lock_timeout = {batch.patience * 1000:.0f}")
-                return await _promote(connection, batch, decide, packed)
+                return await promote_in(connection, batch, decide, packed)
         except _NotPacked as found:
             packed |= await asyncio.to_thread(_pack, found.copies)
 
@@ -56,13 +55,6 @@ def _pack(copies: Sequence[Copy]) -> dict[UUID, bytes]:
     return {copy.id: zlib.compress(copy.content, 1) for copy in copies}
 
 
-async def try_out(database: Database, copy: Copy, decide: Decide, *, again: bool = False) -> None:
-    """Promote one copy and roll back, to see whether it can be promoted, perhaps again. Raises as `promote` does."""
-    async with database.rolled_back() as connection:
-        # Its content can be stored whatever it is, so it is left out.
-        await _promote(connection, Batch([replace(copy, content=b"")], again=again), decide, {})
-
-
 async def rehearse(
     database: Database, copies: Sequence[Copy], decide: Decide, rules: Mapping[UUID, Rule]
 ) -> list[Decision]:
@@ -73,9 +65,10 @@ async def rehearse(
         return await asyncio.to_thread(decide, copies, facts)
 
 
-async def _promote(
+async def promote_in(
     connection: Connection, batch: Batch, decide: Decide, packed: Mapping[UUID, bytes]
 ) -> list[Decision]:
+    """Do as `promote` does, in a transaction of the caller's; `packed` are contents to keep, compressed, by copy."""
     decisions: list[Decision] = []
     new: list[Decided] = []
     undone = Undones()

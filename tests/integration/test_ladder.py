@@ -7,13 +7,14 @@ from uuid import UUID
 
 import pytest
 
-from router.errors import DatabaseError
+from router.errors import DatabaseError, MessageWaits
 from router.incoming.promote import Promoter
-from router.model import Attachment
+from router.model import Attachment, CalendarEvent, Classification, Mention, RecipientReport, Report
 from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.sources import Lease
 from tests.integration.test_promote import SETTLED, Crm, copies, message
+from tests.support.build import reading
 from transports.base import Cursor
 
 # One of each class that PostgreSQL has, in which a statement can end.
@@ -169,3 +170,81 @@ async def test_a_subject_that_is_too_long_for_a_developers_index_is_one_dead_let
     decisions = await Promoter(crm.database).promote(Batch(copies(lease, owner_id, messages), lease, Cursor("1:3")))
     assert [decision.disposition for decision in decisions] == ["promoted", "dead", "promoted"]
     assert "54000" in decisions[1].reasons[0]
+
+
+BOUNCE = Report("bounce", (RecipientReport("karl@kunde.test", "bounce", "5.1.1", "nobody"),), ("offer@example.com",))
+# A message of a kind, and where the CRM refuses all of that kind; the condition is on the row that is written.
+KINDS = {
+    "automatic": (message(3), Classification(automatic="vacation"), "crm.email", "'automatic' = ANY (NEW.flags)"),
+    "list": (message(3), Classification(bulk="list"), "crm.email", "'list' = ANY (NEW.flags)"),
+    "calendar": (message(3), Classification(calendar=CalendarEvent("reply", "1")), "crm.email", "NEW.calendar <> '{}'"),
+    "bounce": (message(3), Classification("report", BOUNCE), "crm.email", "'bounce' = ANY (NEW.flags)"),
+    "delivery": (message(3), Classification(report=BOUNCE), "crm.delivery", "true"),
+    "answer": (
+        message(3, in_reply_to=("offer@example.com",)), Classification(), "crm.email", "NEW.correlated_id IS NOT NULL",
+    ),
+    "read": (
+        message(3), Classification(read_id="offer@example.com"), "crm.email", "NEW.correlation_method = 'read-receipt'",
+    ),
+    "signed": (message(3, flags=("pgp-signed",)), Classification(), "crm.email", "'pgp-signed' = ANY (NEW.flags)"),
+    "defects": (message(3, defects=("no Date",)), Classification(), "crm.email", "cardinality(NEW.defects) > 0"),
+    "copied": (
+        message(3, mentions=tuple(Mention("cc", n, f"{n}@kunde.test") for n in range(3))), Classification(),
+        "crm.party", "NEW.role = 'cc' AND NEW.position = 2",
+    ),
+    "attached": (
+        message(3, attachments=(Attachment("3.txt", "text/plain", b"3"),)), Classification(), "crm.attachment", "true",
+    ),
+}  # fmt: skip
+
+
+async def _among_others(crm: Crm, kind: str) -> Batch:
+    """Five messages, the third of a kind, and the email that it may answer or report on."""
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    await crm.execute(
+        """
+        WITH offer AS (
+            INSERT INTO crm.email (direction, status, message_id) VALUES ('out', 'sent', 'offer@example.com')
+            RETURNING id, message_id
+        ), known AS (  -- as for an email of the CRM's
+            INSERT INTO router.known_id (hash, email_id) SELECT router.message_id_hash(message_id), id FROM offer
+        )
+        INSERT INTO crm.party (email_id, role, address) SELECT id, 'to', 'karl@kunde.test' FROM offer
+        """
+    )
+    one, classification, _, _ = KINDS[kind]
+    batch = copies(lease, owner_id, [message(1), message(2), one, message(4), message(5)])
+    batch[2] = replace(batch[2], reading=reading(one, classification))
+    return Batch(batch, lease, Cursor("1:5"), settles=SETTLED)
+
+
+@pytest.mark.parametrize("state", ["P0001", "23514", "53200"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_every_message_of_a_kind_meets_makes_no_dead_letters_and_all_others_are_in(
+    crm: Crm, kind: str, state: str
+) -> None:
+    batch = await _among_others(crm, kind)
+    _, _, table, condition = KINDS[kind]
+    await _break(crm, table, condition, state)
+    promoter = Promoter(crm.database, patience=0)
+    for _ in range(3):
+        with pytest.raises(DatabaseError, match=state):
+            await promoter.promote(batch)
+    with pytest.raises(MessageWaits, match=state):  # by now it is known which message it is
+        await promoter.promote(batch)
+    rows = await crm.rows("SELECT place, disposition FROM router.decision ORDER BY place")
+    assert [tuple(row) for row in rows] == [(place, "promoted") for place in ("1", "2", "4", "5")]
+    await crm.execute(f"DROP TRIGGER zz_break ON {table}")
+    await promoter.promote(batch)
+    assert await crm.value("SELECT array_agg(DISTINCT disposition) FROM router.decision") == ["promoted"]
+
+
+@pytest.mark.parametrize("state", ["P0001", "23514", "53200"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_message_of_a_kind_that_the_database_refuses_is_dead(crm: Crm, kind: str, state: str) -> None:
+    batch = await _among_others(crm, kind)
+    await _break(crm, "crm.email", WRITTEN["crm.email"], state)
+    assert await _promote_patiently(Promoter(crm.database, patience=0), batch) <= 3
+    rows = await crm.rows("SELECT disposition FROM router.decision ORDER BY place")
+    assert [row["disposition"] for row in rows] == ["promoted", "promoted", "dead", "promoted", "promoted"]
