@@ -9,6 +9,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 
+from transports._net.tls_link import TlsLink
 from transports._settings import ServerSettings
 from transports.base import Permanent, Unreachable
 
@@ -87,12 +88,16 @@ async def _speaks_tls(host: str, port: int) -> bool:
     # Nothing is said over this connection, so it makes no difference who the server is.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    # With uvloop's own TLS a probe that is canceled leaves an error behind, which nobody can retrieve.
+    link = TlsLink(context, host, asyncio.Protocol(), lambda _: None)
     try:
         async with asyncio.timeout(_TLS_ANSWERS):
-            _, writer = await asyncio.open_connection(host, port, ssl=context)
+            await asyncio.get_running_loop().create_connection(lambda: link, host, port)
+            await link.handshake_done()
     except OSError:
         return False
-    writer.transport.abort()
+    finally:
+        link.abort()
     return True
 
 
