@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -150,3 +152,37 @@ async def test_one_message_that_breaks_a_statement_is_dead_and_those_handed_over
         wanted = {f"{n}@kunde.test" for n in range(5, number + 5) if n % 5 != 2}
         assert {row["message_id"] for row in emails} == wanted, how
         assert (await crm.dispositions())["dead"] == number // 5
+
+
+async def test_of_one_message_each_recipient_is_answered_by_what_became_of_their_copy(
+    crm: Crm, broken: Breaking, intake: ListenerIntake
+) -> None:
+    await crm.owner("otto@in.test", "all")
+    received = replace(_received(1), recipients=(ULLA, "otto@in.test"))
+    broken.breaks = _of([f"{received.place.id}:1"], "55P03")
+    first, second = await intake.accept(received)
+    assert (first.code, second.code) == (250, 451)
+    broken.breaks = unbroken
+    (second,) = await intake.accept(replace(received, place=Place("", str(uuid7())), recipients=("otto@in.test",)))
+    assert second.accepted
+    assert await crm.dispositions() == {"promoted": 1, "duplicate": 1}
+
+
+async def test_who_cannot_wait_where_others_wait_for_locks_is_to_come_again(
+    crm: Crm, broken: Breaking, intake: ListenerIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.incoming.lanes._LONGEST", 0.01)
+    locked = _received(1)
+    broken.breaks = _of(["1@kunde.test"], "55P03")
+    for _ in range(2):  # when it comes, and when it is known
+        async with AsyncExitStack() as others:
+            for _ in range(2):
+                await others.enter_async_context(intake._lanes._slow)
+            with pytest.raises(Temporary, match="lock"):
+                await intake.accept(locked)
+            await _hand_over(intake, _received(2))
+        with pytest.raises(Temporary, match="another session has locked it"):
+            await intake.accept(locked)
+    broken.breaks = unbroken
+    assert await _hand_over(intake, locked) == 0
+    assert "dead" not in await crm.dispositions()
