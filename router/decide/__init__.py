@@ -57,7 +57,9 @@ def decide_batch(copies: Sequence[Copy], facts: Facts) -> list[Decision]:
     decisions = [_decide_and_learn(copy, facts) for copy in copies]
     for number, copy in enumerate(copies):
         if decisions[number].disposition is Disposition.IGNORED:
-            decisions[number] = _decide_and_learn(copy, facts)
+            decision = _decide_and_learn(copy, facts)
+            if decision.says != "something else":  # then it is another message, which the rule did not want
+                decisions[number] = decision
     doubtful = {decision.email_id for decision in decisions if decision.says == "something else"}
     return [
         replace(decision, email=replace(decision.email, flags=(*decision.email.flags, OTHER_COPY)))

@@ -6,12 +6,18 @@ from router.decide.rules import INTERNAL
 from router.decide.state import State
 from router.model import Copy, Disposition, Facts, Likeness, Rule
 
+_HELD_TWIN = (
+    "another message with the same Message-ID and Date is held in this mailbox, and says something else or is from "
+    "somebody else: one of them may be forged"
+)
+
 
 def dedupe(state: State, facts: Facts) -> State:
     """Make a copy of an email that the CRM has its duplicate, whatever the owner's rule is, except `none`.
 
     A message that was ignored or held stays so when a person moves it or the mailbox is restored: only new mail is
-    judged.
+    judged. Another message is new, though it has the same Message-ID and Date: who sends a forgery before the true one
+    must not have that one refused with it.
     """
     copy = state.copy
     email_id = facts.emails.by_key.get(copy.key)
@@ -20,10 +26,13 @@ def dedupe(state: State, facts: Facts) -> State:
     ours = _by_private_header(copy, facts)
     if ours is not None and state.rule is not Rule.NONE:
         return state.decide(Disposition.DUPLICATE, "the CRM's own email, by our private header", email_id=ours)
-    before = None if copy.released or not copy.owner_id else facts.decided.not_promoted.get((copy.owner_id, copy.key))
+    if copy.released or not copy.owner_id:
+        return state
+    which = (copy.owner_id, copy.key, copy.sender_gist)
+    before = facts.decided.not_promoted.get(which)
     if before is not None:
         return state.decide(before, f"the same message was {before} in this mailbox before, and stays so")
-    return state
+    return state.noting(_HELD_TWIN) if which in facts.decided.held_twins else state
 
 
 def _duplicate(state: State, facts: Facts, email_id: UUID) -> State:

@@ -13,11 +13,12 @@ from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
-from router.model.reading import Likeness, Packed, Predecided, Reading, Unreadable
+from router.model.reading import GIST_VERSION, Likeness, Packed, Predecided, Reading, Unreadable
 from router.model.served import Direction, Key, ServedProfile
 from router.model.tracking import Disposition, Rule
 
 __all__ = [
+    "GIST_VERSION",
     "KEY_VERSION",
     "MOST_RECORDS",
     "OTHER_COPY",

@@ -97,6 +97,11 @@ class Copy:
         return self._read().likeness
 
     @property
+    def sender_gist(self) -> bytes | None:
+        """What a judged copy says and who sent it, in a hash; None: its bodies were not fetched."""
+        return None if self.headers_only else self.likeness.sender_gist or None
+
+    @property
     def text_marks(self) -> tuple[Mark, ...]:
         """Where the text of a judged copy's message quotes or signs."""
         return self._read().text_marks

@@ -148,7 +148,7 @@ async def decide(database: Database, messages: Sequence[Explained], mailbox: Mai
         copies.append(make_copy(Delivered(owner, received, received.place), one.reading, 0, rule))
     rules = {owner.id: mailbox.rule} if mailbox.rule else {}
     decisions = await inbox.rehearse(database, copies, decide_batch, rules)
-    former = await first_reasons(database, owner.id, [copy.key for copy in copies])
+    former = await first_reasons(database, owner.id, copies)
     return [
         replace(one, decision=_with_former(decision, former.get(copy.key, ())))
         for one, copy, decision in zip(messages, copies, decisions, strict=True)

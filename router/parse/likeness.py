@@ -2,7 +2,8 @@
 
 The content is compared strictly, since a copy that says the same may be deleted: sender, subject, texts and attachments
 as they were read, and no header that transport changes. The gist leaves out what lists and mail servers change on the
-way: the sender, a tag in the subject, a footer, blanks, the HTML, and attached lines of text.
+way: the sender, a tag in the subject, a footer, blanks, the HTML, and attached lines of text. Who changes it raises
+`GIST_VERSION`.
 """
 
 import re
@@ -17,7 +18,7 @@ _LENGTH = 16
 
 
 def likeness_of(message: Message, attached: Sequence[bytes]) -> Likeness:
-    """Work both out (16 bytes each); `attached` are the SHA-256 of the message's attachments."""
+    """Work all of it out; `attached` are the SHA-256 of the message's attachments."""
     attachments = [(one.media_type, digest.hex()) for one, digest in zip(message.attachments, attached, strict=True)]
     content = [
         message.sender or "",
@@ -31,7 +32,7 @@ def likeness_of(message: Message, attached: Sequence[bytes]) -> Likeness:
         _words(_without_footer(message.text)),
         *(digest for media_type, digest in attachments if media_type != "text/plain"),
     ]
-    return Likeness(_digest(content), _digest(gist))
+    return Likeness(_digest(content), _digest(gist), _digest([message.sender or "", *gist]))
 
 
 def _digest(parts: Iterable[str]) -> bytes:

@@ -148,10 +148,11 @@ async def undo(connection: Connection, copies: Sequence[Copy], facts: Facts) -> 
     facts.decided.places |= {
         (copy.source_id, copy.place) for copy in copies if copy.ruling and undone.former(copy) is None
     }
-    for one in undone.values():
-        # Elsewhere in the mailbox the same message was ignored only because it was here.
-        if one.owner_id and one.key and facts.decided.not_promoted.get((one.owner_id, one.key)) is Disposition.IGNORED:
-            del facts.decided.not_promoted[one.owner_id, one.key]
+    # Elsewhere in the mailbox the same message was ignored only because it was here.
+    keys = {(one.owner_id, one.key) for one in undone.values()}
+    for which, before in list(facts.decided.not_promoted.items()):
+        if before is Disposition.IGNORED and which[:2] in keys:
+            del facts.decided.not_promoted[which]
     return undone
 
 

@@ -6,9 +6,11 @@ the automatic emails of a thread, only where a copy is automatic.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Final
 from uuid import UUID
 
 from router.model import (
+    GIST_VERSION,
     KEY_VERSION,
     MOST_RECORDS,
     Copy,
@@ -27,6 +29,9 @@ from router.model import (
 from router.repository.database import Connection
 from router.repository.round_trip import Reads
 from transports.base import Place
+
+SAYS_THE_SAME: Final = f"(d.gist_version = {GIST_VERSION} AND d.sender_gist <> w.sender_gist) IS NOT TRUE"
+"""SQL for whether a decision `d` was on a message that says what `w` says; what either said may not be known."""
 
 
 def ids_of(copy: Copy) -> list[str]:
@@ -67,7 +72,8 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
         rules={owner_id: Rule(rule) if rule else None for owner_id, rule in found["rules"]},
         decided=DecidedBefore(
             {(source_id, Place(validity, place)) for source_id, validity, place in found["places"]},
-            {(owner_id, key): Disposition(disposition) for owner_id, key, disposition in found["not_promoted"]},
+            {tuple(which): Disposition(before) for *which, before, _ in found["not_promoted"] if before},
+            {tuple(which) for *which, _, has_held_twin in found["not_promoted"] if has_held_twin},
         ),
     )
 
@@ -188,20 +194,26 @@ def _add_decided(reads: Reads, copies: Sequence[Copy]) -> None:
         [copy.place.validity for copy in copies],
         [copy.place.id for copy in copies],
     )
-    judged = {(copy.owner_id, copy.key) for copy in copies if copy.judged and copy.owner_id}
+    judged = {(copy.owner_id, copy.key, copy.sender_gist) for copy in copies if copy.judged and copy.owner_id}
     reads.add(
         "not_promoted",
-        """
-        SELECT w.owner_id, w.key, d.disposition
-        FROM unnest($1::uuid[], $2::bytea[]) AS w (owner_id, key)
+        f"""
+        SELECT w.owner_id, w.key, w.sender_gist, d.before, d.has_held_twin
+        FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS w (owner_id, key, sender_gist)
         CROSS JOIN LATERAL (
-            SELECT disposition FROM router.decision
-            WHERE key = w.key AND owner_id = w.owner_id AND disposition IN ('ignored', 'held')
-            ORDER BY id DESC LIMIT 1
+            SELECT
+                (array_agg(disposition ORDER BY id DESC) FILTER (WHERE says_the_same))[1] AS before,
+                bool_or(disposition = 'held' AND NOT says_the_same) AS has_held_twin
+            FROM (
+                SELECT d.id, d.disposition, {SAYS_THE_SAME} AS says_the_same FROM router.decision AS d
+                WHERE d.key = w.key AND d.owner_id = w.owner_id AND d.disposition IN ('ignored', 'held')
+            ) AS of_key
+            HAVING count(*) > 0
         ) AS d
-        """,
-        [owner_id for owner_id, _ in judged],
-        [key for _, key in judged],
+        """,  # noqa: S608  # constants
+        [owner_id for owner_id, _, _ in judged],
+        [key for _, key, _ in judged],
+        [sender_gist for *_, sender_gist in judged],
     )
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
-from router.model import Disposition
+from router.model import Copy, Disposition
 from router.repository.database import Database
+from router.repository.facts import SAYS_THE_SAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +201,18 @@ def _record(name: str | None, kind: str | None) -> NamedRecord | None:
     return NamedRecord(name or "", kind) if kind else None
 
 
-async def first_reasons(database: Database, owner_id: UUID, keys: Sequence[bytes]) -> dict[bytes, tuple[str, ...]]:
-    """Tell why messages, given by key, were ignored or held when they first came to an owner's mailbox."""
+async def first_reasons(database: Database, owner_id: UUID, copies: Sequence[Copy]) -> dict[bytes, tuple[str, ...]]:
+    """Tell why messages were ignored or held when they first came to an owner's mailbox, by key."""
     async with database.connection() as connection:
         rows = await connection.fetch(
-            """
-            SELECT DISTINCT ON (key) key, reasons FROM router.decision
-            WHERE owner_id = $1 AND key = ANY($2::bytea[]) AND disposition IN ('ignored', 'held')
-            ORDER BY key, decided_at, id
-            """,
+            f"""
+            SELECT DISTINCT ON (w.key) w.key, d.reasons
+            FROM unnest($2::bytea[], $3::bytea[]) AS w (key, sender_gist) JOIN router.decision AS d ON d.key = w.key
+            WHERE d.owner_id = $1 AND d.disposition IN ('ignored', 'held') AND {SAYS_THE_SAME}
+            ORDER BY w.key, d.decided_at, d.id
+            """,  # noqa: S608  # a constant
             owner_id,
-            list(keys),
+            [copy.key for copy in copies],
+            [copy.sender_gist for copy in copies],
         )
     return {row["key"]: tuple(row["reasons"]) for row in rows}

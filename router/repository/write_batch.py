@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from router.model import OTHER_COPY, Copy, Disposition, message_id_hash
+from router.model import GIST_VERSION, OTHER_COPY, Copy, Decision, Disposition, Rule, message_id_hash
 from router.repository.again import Undones
 from router.repository.attachments import missing_contents, write_attachments
 from router.repository.batch import Batch, Decided
@@ -169,7 +169,7 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
             "source_id": "bigint", "validity": "text", "place": "text", "owner_id": "uuid", "key": "bytea",
             "email_id": "uuid", "disposition": "text", "rule": "text", "reasons": "text[]",
             "received_at": "timestamptz", "settled_at": "timestamptz", "outer_place": "text", "forward": "jsonb",
-            "content": "bytea",
+            "content": "bytea", "gist": "bytea", "sender_gist": "bytea", "gist_version": "smallint",
             "id": "bigint",
         },
         [
@@ -180,6 +180,7 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
                 # The outer envelope, like all that tells of a mail, is not kept of what the rule ignores.
                 as_envelope(copy.forward) if decision.email_id or batch.keeps_content(copy, decision) else None,
                 (copy.likeness.content or None) if copy.judged else None,
+                *_gist_of(copy, decision),
                 id_of(copy),
             )
             for copy, decision in new
@@ -187,10 +188,10 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
         "RETURNING id, source_id, validity, place, owner_id, email_id, received_at, forward",
         numbers="router.decision_id_seq",
     )  # fmt: skip
-    promoted = [(copy.key, decision.email_id, copy.likeness.content) for copy, decision in _promoted(new)]
+    promoted = [(copy.key, decision.email_id, copy.likeness) for copy, decision in _promoted(new)]
     writes.add(
         "overtaken",
-        """
+        f"""
         UPDATE router.decision AS d
         SET disposition = 'duplicate', email_id = w.email_id, reasons = d.reasons || $3::text,
             -- It is to be settled from now on, if it says the same; but 250 settled a listener's copy, and a forward is
@@ -199,15 +200,27 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
                 WHEN s.folder = '' OR d.outer_place IS NOT NULL OR d.content IS DISTINCT FROM w.content
                 THEN d.settled_at
             END
-        FROM unnest($1::bytea[], $2::uuid[], $4::bytea[]) AS w (key, email_id, content), router.source AS s
+        FROM unnest($1::bytea[], $2::uuid[], $4::bytea[], $5::bytea[]) AS w (key, email_id, content, gist),
+            router.source AS s
         WHERE d.key = w.key AND d.disposition = 'ignored' AND d.rule <> 'none' AND s.id = d.source_id
+            -- Another message, such as a forgery that came first, stays what it is.
+            AND (d.gist_version = {GIST_VERSION} AND d.gist <> w.gist) IS NOT TRUE
         RETURNING d.id, d.source_id, d.validity, d.place, d.owner_id, d.email_id, d.received_at, d.forward
-        """,
+        """,  # noqa: S608  # a constant
         [key for key, _, _ in promoted],
         [email_id for _, email_id, _ in promoted],
         _OVERTAKEN,
-        [content for _, _, content in promoted],
+        [likeness.content for *_, likeness in promoted],
+        [likeness.gist or None for *_, likeness in promoted],
     )
+
+
+def _gist_of(copy: Copy, decision: Decision) -> tuple[bytes, bytes, int] | tuple[None, None, None]:
+    """Of what is refused, what tells it from another message with the same key; nothing where it is not to be read."""
+    refused = decision.disposition in (Disposition.IGNORED, Disposition.HELD)
+    if not refused or not copy.judged or decision.rule is Rule.NONE or copy.sender_gist is None:
+        return None, None, None
+    return copy.likeness.gist, copy.sender_gist, GIST_VERSION
 
 
 def _write_flags(writes: Writes, new: Sequence[Decided]) -> None:

@@ -130,7 +130,7 @@ def test_t64_what_was_not_promoted_stays_so_in_another_place_though_the_rule_is_
     world: World, disposition: Disposition
 ) -> None:
     again = copy(rule=Rule.ALL)
-    world.facts.decided.not_promoted[OWNER, again.key] = disposition
+    world.facts.decided.not_promoted[OWNER, again.key, again.sender_gist] = disposition
     decision = decide(again, world.facts)
     assert (decision.disposition, decision.email) == (disposition, None)
     assert "before" in decision.reasons[0]
@@ -138,7 +138,7 @@ def test_t64_what_was_not_promoted_stays_so_in_another_place_though_the_rule_is_
 
 def test_t64_what_one_owner_ignored_another_owners_mailbox_is_not_bound_by(world: World) -> None:
     theirs = copy(rule=Rule.ALL, owner=OTHER_OWNER)
-    world.facts.decided.not_promoted[OWNER, theirs.key] = Disposition.IGNORED
+    world.facts.decided.not_promoted[OWNER, theirs.key, theirs.sender_gist] = Disposition.IGNORED
     assert decide(theirs, world.facts).disposition is Disposition.PROMOTED
 
 
@@ -204,3 +204,25 @@ def test_what_an_email_said_may_not_be_known(world: World) -> None:
     assert decide(one, world.facts).says == "much the same"  # so it is not destroyed
     world.facts.emails.ours.add(one.key)
     assert decide(one, world.facts).says == "the same"
+
+
+@pytest.mark.parametrize("forged_first", [True, False])
+def test_in_one_batch_a_forged_message_that_the_rule_ignores_is_not_a_copy_of_the_true_one_before(
+    world: World, forged_first: bool
+) -> None:
+    world.knows("ann@client.example", record("contact"))
+    true = copy(mail("Two hundred chairs", message_id=SIGNED), Rule.KNOWN)
+    forged = copy(mail("Win", message_id=SIGNED, **{"from": "eve@evil.example"}), Rule.KNOWN)
+    copies = [forged, true] if forged_first else [true, forged]
+    decisions = dict(zip(copies, decide_batch(copies, world.facts), strict=True))
+    assert decisions[true].disposition is Disposition.PROMOTED
+    # As in batches of their own: what comes later is known to say something else than an email of the CRM.
+    assert decisions[forged].disposition is (Disposition.IGNORED if forged_first else Disposition.DUPLICATE)
+
+
+def test_a_message_of_which_a_twin_is_held_says_so_and_is_judged(world: World) -> None:
+    true = copy(mail(message_id=SIGNED))
+    world.facts.decided.held_twins.add((OWNER, true.key, true.sender_gist))
+    decision = decide(true, world.facts)
+    assert decision.disposition is Disposition.PROMOTED
+    assert decision.reasons[0].startswith("another message with the same Message-ID and Date is held")

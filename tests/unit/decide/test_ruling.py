@@ -28,12 +28,12 @@ def test_t110_what_is_released_is_held_by_no_step(world: World, raw: bytes, rule
     held = copy(raw, rule, authserv="mail.example.com")
     assert decide(held, world.facts).disposition is Disposition.HELD
     # It was held in this mailbox before, which is what `dedupe` looks at.
-    world.facts.decided.not_promoted[OWNER, held.key] = Disposition.HELD
+    world.facts.decided.not_promoted[OWNER, held.key, held.sender_gist] = Disposition.HELD
     decision = decide(replace(held, ruling=Ruling("ann", released=True)), world.facts)
     assert decision.disposition is Disposition.PROMOTED
     assert decision.reasons[0] == "released by ann"
     # What is only replayed is held by the same step.
-    del world.facts.decided.not_promoted[OWNER, held.key]
+    del world.facts.decided.not_promoted[OWNER, held.key, held.sender_gist]
     decision = decide(replace(held, ruling=Ruling("ann")), world.facts)
     assert (decision.disposition, decision.reasons[0]) == (Disposition.HELD, "replayed by ann")
 

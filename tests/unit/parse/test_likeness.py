@@ -56,6 +56,13 @@ def test_attachments_count_but_for_text_in_the_gist() -> None:
     assert likeness(with_footer, b"1").content != likeness(OFFER).content
 
 
+def test_who_sent_it_is_known_by_the_gist_of_the_sender_alone() -> None:
+    other = likeness(replace(OFFER, mentions=(Mention("from", 0, "eve@evil.example"),)))
+    assert other.gist == likeness(OFFER).gist
+    assert other.sender_gist != likeness(OFFER).sender_gist
+    assert likeness(replace(OFFER, subject="[sales] The offer", html=None)).sender_gist == likeness(OFFER).sender_gist
+
+
 def test_nothing_can_be_moved_from_one_part_to_the_next() -> None:
     texts = [("ab", "c"), ("a", "bc"), ("abc", None), (None, "abc"), ("a1:b", "c"), ("a", "1:bc")]
     found = {likeness(replace(OFFER, text=text, html=html)).content for text, html in texts}
