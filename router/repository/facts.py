@@ -220,9 +220,9 @@ def _add_decided(reads: Reads, copies: Sequence[Copy]) -> None:
 async def _read_thread_load(connection: Connection, copies: Sequence[Copy], emails: KnownEmails) -> ThreadLoad:
     """Count the automatic emails of the last hour on the threads that automatic copies answer.
 
-    A thread is named by one of its emails: from the answered email upwards, the first that is older than an hour, or
-    else the oldest. So the query reads only the thread's last hour, however long the thread is. Emails of one batch
-    have the same age; of these, the one that answers nothing counts as the oldest.
+    A thread is named by its top: from the answered email upwards, the first that is older than an hour, or else the
+    last. So the query reads only the thread's last hour, however long the thread is, and each email of it once, however
+    many of them are answered. Emails that answer each other in a circle, which the CRM can write, are one thread.
     """
     answered = {
         email.id
@@ -236,36 +236,41 @@ async def _read_thread_load(connection: Connection, copies: Sequence[Copy], emai
     rows = await connection.fetch(
         """
         WITH RECURSIVE up AS (
-            SELECT id AS named_id, id, correlated_id, created_at FROM crm.email WHERE id = ANY($1::uuid[])
+            SELECT id, correlated_id, created_at FROM crm.email WHERE id = ANY($1::uuid[])
             UNION
-            SELECT up.named_id, e.id, e.correlated_id, e.created_at
+            SELECT e.id, e.correlated_id, e.created_at
             FROM up JOIN crm.email AS e ON e.id = up.correlated_id
             WHERE up.created_at > now() - interval '1 hour'
-        ), thread AS (
-            SELECT DISTINCT ON (named_id) named_id, id FROM up
-            ORDER BY named_id, created_at, correlated_id IS NOT NULL, id
         ), down AS (
-            SELECT id AS thread_id, id, false AS counts FROM thread
+            SELECT up.id AS thread_id, up.id FROM up
+            WHERE up.created_at <= now() - interval '1 hour'
+                OR (SELECT parent.id FROM crm.email AS parent WHERE parent.id = up.correlated_id) IS NULL
             UNION
-            SELECT down.thread_id, e.id,
-                'automatic' = ANY(e.flags) AND e.correlation_method IS DISTINCT FROM 'report'
-            FROM down JOIN crm.email AS e ON e.correlated_id = down.id
+            SELECT down.thread_id, e.id FROM down JOIN crm.email AS e ON e.correlated_id = down.id
             WHERE e.created_at > now() - interval '1 hour'
+        ), circle AS (
+            SELECT id FROM up EXCEPT SELECT id FROM down
+        ), thread AS (
+            SELECT thread_id, id, id <> thread_id AS counts FROM down
+            UNION ALL
+            SELECT first_value(id) OVER (ORDER BY id), id, true FROM circle
         )
-        SELECT thread.named_id, thread.id AS thread_id, sender.domain, count(DISTINCT sender.email_id) AS number
+        SELECT thread_id, id AS named_id, NULL AS domain, NULL AS number FROM thread WHERE id = ANY($1::uuid[])
+        UNION ALL
+        SELECT thread.thread_id, NULL, substring(p.address FROM '[^@]*$') AS domain, count(DISTINCT e.id)
         FROM thread
-        LEFT JOIN (
-            SELECT down.thread_id, p.email_id, substring(p.address FROM '[^@]*$') AS domain
-            FROM down JOIN crm.party AS p ON p.email_id = down.id AND p.role = 'from' AND p.position = 0
-            WHERE down.counts
-        ) AS sender ON sender.thread_id = thread.id
-        GROUP BY thread.named_id, thread.id, sender.domain
+        JOIN crm.email AS e ON e.id = thread.id AND 'automatic' = ANY(e.flags)
+            AND e.correlation_method IS DISTINCT FROM 'report'
+        JOIN crm.party AS p ON p.email_id = e.id AND p.role = 'from' AND p.position = 0
+        WHERE thread.counts
+        GROUP BY thread.thread_id, domain
         """,
         list(answered),
     )
     for row in rows:
-        load.threads[row["named_id"]] = row["thread_id"]
-        if row["number"]:
+        if row["named_id"]:
+            load.threads[row["named_id"]] = row["thread_id"]
+        else:
             load.automatic[row["thread_id"], row["domain"]] = row["number"]
     return load
 

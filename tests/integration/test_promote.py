@@ -34,6 +34,7 @@ from router.model import (
     Report,
     Rule,
     Unreadable,
+    message_id_hash,
     normalize,
     uuid7,
 )
@@ -42,6 +43,7 @@ from router.outgoing.outcome import judge
 from router.repository import inbox, outbox, processes, settle, sources
 from router.repository.batch import Batch
 from router.repository.database import Connection, Database
+from router.repository.facts import read_facts
 from router.repository.registry import Source, register
 from router.repository.sources import Lease
 from tests.support.build import reading
@@ -222,6 +224,104 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     assert not_promoted
     for plan in not_promoted:
         assert re.search(r"decision_refused_of_owner .*\n *Index Cond: \(\(key = .*\) AND \(owner_id = ", plan), plan
+
+
+async def _chain(crm: Crm, number: int) -> list[str]:
+    """Let the CRM have automatic emails that answer one another; return their Message-IDs."""
+    ids = [uuid7() for _ in range(number)]
+    message_ids = [f"{id_}@kunde.test" for id_ in ids]
+    await crm.execute(
+        """
+        INSERT INTO crm.email (id, direction, status, message_id, correlated_id, flags)
+        SELECT id, 'in', 'received', message_id, correlated_id, '{automatic}'
+        FROM unnest($1::uuid[], $2::text[], $3::uuid[]) AS w (id, message_id, correlated_id)
+        """,
+        ids,
+        message_ids,
+        [None, *ids[:-1]],
+    )
+    await crm.execute(
+        "INSERT INTO crm.party (email_id, role, address) SELECT *, 'from', 'bot@kunde.test' FROM unnest($1::uuid[])",
+        ids,
+    )
+    # A router's own pool tells the trigger that it writes the ids itself.
+    await crm.execute(
+        "INSERT INTO router.known_id (hash, email_id) SELECT * FROM unnest($1::bytea[], $2::uuid[])",
+        [message_id_hash(message_id) for message_id in message_ids],
+        ids,
+    )
+    return message_ids
+
+
+def _answers(message_ids: Sequence[str], lease: Lease, owner_id: UUID, number: int) -> Copy:
+    [copy] = copies(lease, owner_id, [message(number, references=tuple(message_ids))], number)
+    return replace(copy, reading=reading(copy.message, Classification("Auto-Submitted: auto-replied")))
+
+
+def _rows(plan: dict[str, Any]) -> float:
+    rows = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Join Filter", 0)
+    return float(rows * plan["Actual Loops"] + sum(_rows(part) for part in plan.get("Plans", ())))
+
+
+async def test_each_automatic_email_of_a_thread_is_read_once_however_many_of_them_are_answered(
+    crm: Crm, database: str
+) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    read = []
+    developer = await asyncpg.connect(database)
+    for number in (100, 400):
+        asked: list[tuple[str, Sequence[Any]]] = []
+        answer = _answers(await _chain(crm, number), lease, owner_id, number)
+        async with crm.database.transaction() as connection:
+            with connection.query_logger(lambda one, asked=asked: asked.append((one.query, one.args))):
+                facts = await read_facts(connection, [answer])
+        [(query, arguments)] = [one for one in asked if "WITH RECURSIVE up" in one[0]]
+        assert len(arguments[0]) == number
+        assert set(facts.thread_load.automatic.values()) == {number - 1}
+        assert len(set(facts.thread_load.threads.values())) == 1
+        await developer.execute("ANALYZE crm.email, crm.party")
+        plan = json.loads(await developer.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *arguments))
+        read.append(_rows(plan[0]["Plan"]))
+    await developer.close()
+    assert read[1] < 6 * read[0]  # four times as many; pairs of them would be sixteen times as many
+
+
+async def test_automatic_emails_that_answer_each_other_in_a_circle_are_counted_as_one_thread(crm: Crm) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    first, *_, last = message_ids = await _chain(crm, 12)
+    await crm.execute(
+        "UPDATE crm.email SET correlated_id = (SELECT id FROM crm.email WHERE message_id = $2) WHERE message_id = $1",
+        first,
+        last,
+    )
+    answer = _answers(message_ids[4:5], lease, owner_id, 1)
+    [decision] = await inbox.promote(crm.database, Batch([answer], lease, Cursor("1:1")), decide_batch)
+    assert decision.disposition is Disposition.HELD
+
+
+async def test_the_automatic_emails_of_a_thread_are_those_of_the_last_hour_on_all_its_branches(crm: Crm) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    one, other = await _chain(crm, 12), await _chain(crm, 6)
+    await crm.execute(
+        "UPDATE crm.email SET correlated_id = (SELECT id FROM crm.email WHERE message_id = $2) WHERE message_id = $1",
+        other[0],
+        one[5],
+    )
+    await crm.execute(
+        "UPDATE crm.email SET created_at = created_at - interval '61 minutes' WHERE message_id = ANY($1)", one[:4]
+    )
+    copy = _answers([one[3], one[9], other[5], *await _chain(crm, 3)], lease, owner_id, 1)
+    async with crm.database.transaction() as connection:
+        facts = await read_facts(connection, [copy])
+    # What came within the hour below the last one that is older, by one path or another.
+    assert sorted(facts.thread_load.automatic.values()) == [2, 8 + 6]
+    assert len(set(facts.thread_load.threads.values())) == 2
+    named = facts.emails.of_message_id(one[9])
+    assert named is not None
+    assert facts.thread_load.automatic[facts.thread_load.threads[named.id], "kunde.test"] == 14
 
 
 @pytest.mark.parametrize("number", [1, 60])
