@@ -187,6 +187,37 @@ async def test_what_was_brought_in_is_settled_by_the_router(
     assert sum("\\Seen" in flags for flags in dovecot.flags(mailbox).values()) == 1
 
 
+async def test_what_is_to_be_brought_in_for_who_is_no_owner_any_more_stays_missing_and_is_told(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    audit: Audit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner = await crm.owner(mailbox, "all")
+    for subject in ("one", "two"):
+        dovecot.deliver(mailbox, letter(KARL, mailbox, subject))
+    profile = incoming(start="all")
+    await new_router(profile)
+    await read_all(crm, 2)
+    await lose(crm, "one")
+    bring_in = Accountant._bring_in
+
+    async def late(*arguments: Any) -> Any:
+        await crm.admin.execute("DELETE FROM crm.owner WHERE record_id = $1", owner)
+        return await bring_in(*arguments)
+
+    monkeypatch.setattr(Accountant, "_bring_in", late)
+    found = await audit(profile, repair=True)
+    assert came_to(found) == {"promoted": 1, "missing": 1}
+    [missing] = [one for folder in found.folders.values() for one in folder.accounted.missing]
+    assert (
+        missing.fault == "it could not be stored now: an owner whose mail came is not there any more, or not approved"
+    )
+
+
 async def test_what_lay_there_when_reading_began_is_not_missing_whatever_its_date(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, audit: Audit
 ) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -11,12 +12,16 @@ from uuid import UUID
 
 import pytest
 
+from router.decide import decide_batch
+from router.model import Copy, Decision, Facts
 from router.presence import Presence
 from router.profile.store import ProfileStore
-from router.repository import connect
+from router.repository import connect, inbox
 from router.repository.database import Database
 from router.repository.heartbeat import Heartbeat
+from router.repository.inbox import Decide
 from tests.servers.proxy import HOST, Proxy
+from tests.support import build
 from tests.support.crm import Crm
 from tests.support.profiles import Profile
 from tests.support.router_process import NewRouter
@@ -140,3 +145,40 @@ async def test_a_transaction_that_is_canceled_waits_for_no_answer(database: str,
         done, _ = await asyncio.wait([working], timeout=20)
         assert done
         assert working.cancelled()
+
+
+async def _try_out(pool: Database, copy: Copy, decide: Decide) -> None:
+    await inbox.try_out(pool, copy, decide)
+
+
+async def _rehearse(pool: Database, copy: Copy, decide: Decide) -> None:
+    await inbox.rehearse(pool, [copy], decide, {})
+
+
+@pytest.mark.parametrize("tries", [_try_out, _rehearse])
+async def test_what_is_only_tried_and_is_canceled_waits_for_no_answer(
+    crm: Crm,
+    database: str,
+    proxy: Proxy,
+    mailbox: str,
+    tries: Callable[[Database, Copy, Decide], Awaitable[None]],
+) -> None:
+    copy = build.copy(owner=await crm.owner(mailbox))
+    loop, inside, released = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def decide(copies: Sequence[Copy], facts: Facts) -> list[Decision]:
+        loop.call_soon_threadsafe(inside.set)
+        released.wait()
+        return decide_batch(copies, facts)
+
+    async with Database(through(proxy, database)) as pool:
+        trying = asyncio.ensure_future(tries(pool, copy, decide))
+        try:
+            await inside.wait()
+            proxy.freeze()
+            trying.cancel()
+            done, _ = await asyncio.wait([trying], timeout=20)
+            assert done
+            assert trying.cancelled()
+        finally:
+            released.set()
