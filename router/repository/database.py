@@ -1,13 +1,14 @@
 """A pool of connections to PostgreSQL, its transactions and notifications."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from time import perf_counter
 from typing import Final, Self
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+from asyncpg.transaction import Transaction
 
 from router import metrics
 from router.errors import DatabaseAway
@@ -136,9 +137,16 @@ class Database:
         async with self.connection() as connection:
             await connection.execute("SELECT 1")
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["Connection"]:
+    def transaction(self) -> AbstractAsyncContextManager["Connection"]:
         """Lend a connection in a transaction that commits at the end; raises as `connection` does."""
+        return self._ended_by(Transaction.commit)
+
+    def rolled_back(self) -> AbstractAsyncContextManager["Connection"]:
+        """Lend a connection in a transaction of which nothing stays; raises as `connection` does."""
+        return self._ended_by(Transaction.rollback)
+
+    @asynccontextmanager
+    async def _ended_by(self, end: Callable[[Transaction], Awaitable[None]]) -> AsyncIterator["Connection"]:
         async with self.connection() as connection:
             transaction = connection.transaction()
             await transaction.start()
@@ -149,22 +157,7 @@ class Database:
             except BaseException:
                 await transaction.rollback()
                 raise
-            await transaction.commit()
-
-    @asynccontextmanager
-    async def rolled_back(self) -> AsyncIterator["Connection"]:
-        """Lend a connection in a transaction of which nothing stays; raises as `connection` does."""
-        async with self.connection() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                yield connection
-            except asyncio.CancelledError:
-                raise  # see above
-            except BaseException:
-                await transaction.rollback()
-                raise
-            await transaction.rollback()
+            await end(transaction)
 
     async def listen(self, channel: str, event: asyncio.Event) -> None:
         """Set the event at every notification, and once at the beginning; runs until the connection ends or canceled.

@@ -114,7 +114,8 @@ class Workers:
                         begun = worker.begun
                         cause = begin + max(begun - 1, 0)
                         # One that had nothing to do may have been killed long before: no piece of these was the cause.
-                        losses[cause] += 0 if was_idle and not begun else 1
+                        if begun or not was_idle:
+                            losses[cause] += 1
                         status = await worker.ended()
                         words = self._words(status)
                         _log.warning("a worker was lost", reason=words)
