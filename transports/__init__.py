@@ -2,13 +2,15 @@
 
 A transport is one file or one folder of this package, named as the `transport` of a TOML profile. What it can do it
 says by two names: `INCOMING`, a kind of mailbox or of listener, and `OUTGOING`, a kind of relay (see
-transports/_kinds.py). What begins with an underscore is no kind, but shared by several. `load` is the only door.
+transports/_kinds.py). `base`, `errors` and what begins with an underscore are no kinds, but shared by several.
+`load` is the only door.
 """
 
 import functools
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from typing import Final
 
 from transports._batches import batches
 from transports._kinds import IncomingKind, ListenerKind, MailboxKind, OutgoingKind, RelayKind
@@ -42,6 +44,8 @@ __all__ = [
     "load",
 ]
 
+_NO_KINDS: Final = frozenset({"base", "errors"})
+
 
 @dataclass(frozen=True, slots=True)
 class Transport:
@@ -56,7 +60,7 @@ class Transport:
 def kinds() -> tuple[str, ...]:
     """Name every kind of transport there is, sorted: each is a file or a folder of this package."""
     names = (module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(sorted(name for name in names if name != "base" and not name.startswith("_")))
+    return tuple(sorted(name for name in names if name not in _NO_KINDS and not name.startswith("_")))
 
 
 def load(name: str) -> Transport:

@@ -19,7 +19,7 @@ has proof or none: the disk is waited for, for as long as it takes.
 import time
 from datetime import timedelta
 
-from transports.base import Temporary
+from transports.errors import Temporary
 
 FULL_PACKETS = 16 << 10
 """Bytes that cannot be sent without packets of full size, jumbo frames (9,000 bytes) included."""

@@ -29,7 +29,8 @@ from router.repository import audit as repository
 from router.repository.audit import AuditedSource, UnderWay
 from router.repository.database import Database
 from router.workers.pool import Workers
-from transports.base import Account, CursorLost, Folder, Permanent, Present, Temporary, Unauthorized, Unreachable
+from transports.base import Account, Folder, Present
+from transports.errors import CursorLost, Permanent, Temporary, Unauthorized, Unreachable
 
 PAUSE: Final = 0.05
 """Seconds between two pages of a folder, so that no server is burdened: 500,000 messages are a minute of pauses."""

@@ -27,7 +27,8 @@ from router.repository.sources import Lease
 from router.supervise import end_if_told
 from router.workers.pool import Workers
 from transports import MailboxSettings
-from transports.base import Account, Permanent, Temporary, TransportError, Unauthorized, Unreachable
+from transports.base import Account
+from transports.errors import Permanent, Temporary, TransportError, Unauthorized, Unreachable
 
 _log = structlog.get_logger(__name__)
 

@@ -28,7 +28,8 @@ from router.repository.registry import Source, note_profiles, register
 from router.supervise import end_if_told
 from router.workers.pool import Workers
 from transports import ListenerSettings
-from transports.base import Acceptance, Received, Temporary, TransportError
+from transports.base import Acceptance, Received
+from transports.errors import Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 

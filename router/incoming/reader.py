@@ -22,20 +22,8 @@ from router.repository.database import Database
 from router.repository.sources import Lease
 from router.workers.pool import Workers
 from transports import batches
-from transports.base import (
-    Cursor,
-    CursorLost,
-    Folder,
-    Listed,
-    Mailbox,
-    Missing,
-    Part,
-    Permanent,
-    Place,
-    Received,
-    Settlement,
-    Temporary,
-)
+from transports.base import Cursor, Folder, Listed, Mailbox, Part, Place, Received, Settlement
+from transports.errors import CursorLost, Missing, Permanent, Temporary
 
 _log = structlog.get_logger(__name__)
 

@@ -23,7 +23,8 @@ from router.repository.letters import Kept, Letter, LetterSource, read_kept
 from router.repository.owners import approved_owners
 from router.unwrap import Trust, unwrap
 from router.workers.pool import Workers
-from transports.base import CursorLost, Part, Place, Received, TransportError
+from transports.base import Part, Place, Received
+from transports.errors import CursorLost, TransportError
 
 _HANDED: Final = "its bytes are not kept, or no longer, and no server has it: it was handed to a listener"
 _GONE: Final = "its bytes are not kept, and it is no longer where it lay on the server"

@@ -3,7 +3,7 @@
 import asyncio
 
 from router.backoff import Backoff
-from transports.base import Temporary, Unauthorized
+from transports.errors import Temporary, Unauthorized
 
 
 class Slots:

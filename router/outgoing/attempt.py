@@ -26,7 +26,8 @@ from router.repository.database import Database
 from router.repository.faults import may_be_of_one
 from router.repository.halves import by_halves
 from router.repository.outbox import Start
-from transports.base import Envelope, Outcome, TransportError
+from transports.base import Envelope, Outcome
+from transports.errors import TransportError
 
 _log = structlog.get_logger(__name__)
 

@@ -21,7 +21,8 @@ from router.profile import Key, OutgoingProfile, Profiles
 from router.repository import relays
 from router.repository.database import Database
 from router.supervise import end_if_told
-from transports.base import Begin, Envelope, Outcome, Relay, Temporary, TransportError
+from transports.base import Begin, Envelope, Outcome, Relay
+from transports.errors import Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 

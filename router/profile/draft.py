@@ -34,7 +34,8 @@ from transports import (
     Settings,
     is_of_mailbox,
 )
-from transports.base import Action, Permanent
+from transports.base import Action
+from transports.errors import Permanent
 
 Kind = IncomingKind | OutgoingKind
 SomeSettings = TypeVar("SomeSettings", bound=Settings)

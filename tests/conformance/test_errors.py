@@ -11,7 +11,8 @@ from tests.conformance.post import SECRET, Post
 from tests.conformance.reading import fetched, message, subjects
 from tests.servers.imap_server import HOST
 from tests.servers.ports import free_port
-from transports.base import Account, After, Place, Settlement, TransportError, Unauthorized, Unreachable
+from transports.base import Account, After, Place, Settlement
+from transports.errors import TransportError, Unauthorized, Unreachable
 
 NEEDING_THE_SERVER = ("list", "the present", "fetch", "headers", "settle")
 """What asks the server also where a kind asks it only now and then."""

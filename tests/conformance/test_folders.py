@@ -7,7 +7,8 @@ import pytest
 from tests.conformance.kinds import every_way
 from tests.conformance.post import Post
 from tests.conformance.reading import all_listed, fetched, message, subjects
-from transports.base import CursorLost, Missing, Place, TransportError, Unreachable
+from transports.base import Place
+from transports.errors import CursorLost, Missing, TransportError, Unreachable
 
 NAMES = {
     "Büro/日本語": "B&APw-ro/&ZeVnLIqe-",

@@ -7,7 +7,8 @@ import pytest
 from tests.conformance.kinds import every_way
 from tests.conformance.post import Post
 from tests.conformance.reading import all_listed, message, subjects
-from transports.base import Cursor, CursorLost
+from transports.base import Cursor
+from transports.errors import CursorLost
 
 
 @every_way()

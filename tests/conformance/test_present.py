@@ -8,7 +8,8 @@ import pytest
 from tests.conformance.kinds import every_way
 from tests.conformance.post import Post
 from tests.conformance.reading import all_listed, fetched, message, subjects
-from transports.base import PAGE, Cursor, CursorLost, Mailbox, Place, Present
+from transports.base import PAGE, Cursor, Mailbox, Place, Present
+from transports.errors import CursorLost
 
 
 async def pages_of(box: Mailbox, cursor: Cursor | None, beyond: Place | None = None) -> list[Sequence[Present]]:

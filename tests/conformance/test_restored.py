@@ -5,7 +5,8 @@ import pytest
 from tests.conformance.kinds import every_way
 from tests.conformance.post import Post
 from tests.conformance.reading import all_listed, fetched, message, subjects
-from transports.base import After, CursorLost, Settlement
+from transports.base import After, Settlement
+from transports.errors import CursorLost
 
 
 @every_way("validity", fixture="own_post")

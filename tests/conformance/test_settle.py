@@ -7,7 +7,8 @@ import pytest
 from tests.conformance.kinds import every_settling, every_way
 from tests.conformance.post import Post
 from tests.conformance.reading import all_listed, fetched, message, subjects
-from transports.base import After, Listed, Missing, Settlement
+from transports.base import After, Listed, Settlement
+from transports.errors import Missing
 
 
 def settlements(copies: Iterable[Listed], *actions: str) -> Sequence[Settlement]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transports.base import Permanent
+from transports.errors import Permanent
 from transports.imap.decode import (
     _FETCH,
     MalformedError,

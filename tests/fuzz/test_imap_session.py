@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.scripted_imap import CONTENT, in_time
-from transports.base import TransportError
+from transports.errors import TransportError
 
 
 @dataclass(frozen=True)

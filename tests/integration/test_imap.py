@@ -14,19 +14,8 @@ import uvloop
 from tests.servers.dovecot import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.tls import Tls
-from transports.base import (
-    After,
-    Cursor,
-    CursorLost,
-    Listing,
-    Missing,
-    Permanent,
-    Place,
-    Received,
-    Settlement,
-    Unauthorized,
-    Unreachable,
-)
+from transports.base import After, Cursor, Listing, Place, Received, Settlement
+from transports.errors import CursorLost, Missing, Permanent, Unauthorized, Unreachable
 from transports.imap.account import ImapAccount
 from transports.imap.mailbox import ImapMailbox
 from transports.imap.settings import ImapSettings

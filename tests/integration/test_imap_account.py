@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.servers.dovecot import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Dovecot
-from transports.base import After, Cursor, Folder, Mailbox, Missing, Settlement, Unreachable
+from transports.base import After, Cursor, Folder, Mailbox, Settlement
+from transports.errors import Missing, Unreachable
 from transports.imap.account import ImapAccount
 from transports.imap.settings import ImapSettings
 

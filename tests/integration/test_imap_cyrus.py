@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.servers.cyrus import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, Cyrus
-from transports.base import After, Unauthorized
+from transports.base import After
+from transports.errors import Unauthorized
 from transports.imap.account import ImapAccount
 from transports.imap.settings import ImapSettings
 

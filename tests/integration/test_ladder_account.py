@@ -24,7 +24,7 @@ from tests.support.breaking import Breaking, once, unbroken
 from tests.support.crm import Crm
 from tests.support.letters import letter
 from tests.support.scripted_account import STEPS, ScriptedAccount
-from transports.base import CursorLost, Missing, Permanent, Temporary, Unauthorized, Unreachable
+from transports.errors import CursorLost, Missing, Permanent, Temporary, Unauthorized, Unreachable
 
 ERRORS: dict[str, Callable[[], Exception]] = {
     "temporary": lambda: Temporary("later"),

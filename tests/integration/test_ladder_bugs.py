@@ -27,7 +27,8 @@ from tests.support.crm import Crm
 from tests.support.letters import letter
 from tests.support.pieces import read_or_break, unwrap_or_fail
 from transports import ListenerSettings
-from transports.base import Place, Received, Temporary
+from transports.base import Place, Received
+from transports.errors import Temporary
 
 PROFILE = """
 [incoming.drop]

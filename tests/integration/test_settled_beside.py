@@ -24,7 +24,8 @@ from tests.integration.test_promote import Crm
 from tests.support.crm import Parcel
 from tests.support.letters import letter
 from tests.support.scripted_account import ScriptedAccount
-from transports.base import Folder, Mailbox, Temporary
+from transports.base import Folder, Mailbox
+from transports.errors import Temporary
 
 ULLA = "ulla@in.test"
 LOGO = Parcel("logo.png", "image/png", b"logo")

@@ -9,7 +9,8 @@ import pytest
 
 from tests.servers.dovecot import PASSWORD
 from tests.servers.postfix import Postfix
-from transports.base import Envelope, Outcome, Unauthorized, Unreachable
+from transports.base import Envelope, Outcome
+from transports.errors import Unauthorized, Unreachable
 from transports.smtp.relay import SmtpRelay
 from transports.smtp.settings import SmtpRelaySettings
 

@@ -12,7 +12,7 @@ from router import supervise
 from router.errors import DatabaseAway
 from router.health import Health
 from router.supervise import Job, Supervisor
-from transports.base import Unreachable
+from transports.errors import Unreachable
 
 
 class Part:

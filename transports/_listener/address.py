@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Self
 
-from transports.base import Permanent, Temporary, TransportError
+from transports.errors import Permanent, Temporary, TransportError
 
 _BACKLOG = 100  # connections that wait to be taken
 _LONGEST = 107  # bytes of a Unix socket's name (unix(7))

@@ -18,7 +18,8 @@ from aiosmtpd.smtp import Session as SmtpSession
 
 from transports._listener.body import TOO_MUCH, Body
 from transports._listener.limits import Budget, Limits
-from transports.base import Accept, Acceptance, Admit, Place, Received, TransportError
+from transports.base import Accept, Acceptance, Admit, Place, Received
+from transports.errors import TransportError
 
 _log = logging.getLogger(__name__)
 # aiosmtpd logs every command at INFO: whose mail we are given, and ignore, is nobody's business.

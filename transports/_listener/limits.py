@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from transports._listener.settings import MailListenerSettings
-from transports.base import Permanent
+from transports.errors import Permanent
 
 
 @dataclass(frozen=True, slots=True)

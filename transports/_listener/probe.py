@@ -7,7 +7,8 @@ from transports._listener.address import Unix
 from transports._listener.conversation import IDENT, NOT_A_CLIENT, TOO_MANY, Conversation
 from transports._listener.listener import Endpoint, MailListener, endpoint_of
 from transports._listener.settings import MailListenerSettings
-from transports.base import Finding, TransportError
+from transports.base import Finding
+from transports.errors import TransportError
 
 _BANNER_TIMEOUT = 5.0  # seconds
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from transports._settings import Settings
-from transports.base import Permanent
+from transports.errors import Permanent
 
 _PLACEHOLDERS = ("{mailbox}", "{mailbox_ascii}", "{local}", "{domain}")
 _PLACEHOLDER = re.compile(r"\{\w*\}")

@@ -11,7 +11,8 @@ from typing import Protocol, TypeVar
 from transports._net.auth import NoSecret
 from transports._net.tls import OTHER_NAME, SpeaksTls
 from transports._settings import Security, ServerSettings
-from transports.base import Finding, Temporary, TransportError, Unreachable
+from transports.base import Finding
+from transports.errors import Temporary, TransportError, Unreachable
 
 EXPIRES_SOON = timedelta(days=21)
 """Who renews certificates by a program does so 30 days before they end: later, something does not work."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from transports.base import Permanent
+from transports.errors import Permanent
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transports._net.tls_link import TlsLink
 from transports._settings import ServerSettings
-from transports.base import Permanent, Unreachable
+from transports.errors import Permanent, Unreachable
 
 OTHER_NAME = {62, 64}
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH (OpenSSL, x509_vfy.h)."""

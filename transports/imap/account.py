@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Self
 
 from transports._folders import wanted_folders
-from transports.base import After, Folder, Permanent
+from transports.base import After, Folder
+from transports.errors import Permanent
 from transports.imap.connection import ImapConnection
 from transports.imap.folders import count_messages, find_folders, has_labels
 from transports.imap.mailbox import ImapMailbox

@@ -16,7 +16,7 @@ from typing import cast
 from aioimaplib import CONNECTED, LOGOUT, SELECTED, AioImapException, IMAP4ClientProtocol
 
 from transports._net.tls_link import TlsLink
-from transports.base import Permanent, TransportError, Unreachable
+from transports.errors import Permanent, TransportError, Unreachable
 from transports.imap.decode import LITERAL_LIMIT, MalformedError, Response, Splitter
 from transports.imap.encode import folder_name
 from transports.imap.exchange import Exchange

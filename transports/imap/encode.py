@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from transports import _utf7
-from transports.base import Permanent
+from transports.errors import Permanent
 
 
 def quoted(text: str) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from transports.base import Listed, Part, Place, Received, Temporary
+from transports.base import Listed, Part, Place, Received
+from transports.errors import Temporary
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import Value, fetched, internal_date, number, searched
 from transports.imap.encode import uid_set

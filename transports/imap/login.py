@@ -8,7 +8,7 @@ from transports._net import sasl
 from transports._net.auth import fill
 from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports._net.tls_link import TlsLink
-from transports.base import Permanent, Unauthorized, Unreachable
+from transports.errors import Permanent, Unauthorized, Unreachable
 from transports.imap.connection import FOREIGN, ImapConnection
 from transports.imap.encode import quoted
 from transports.imap.settings import ImapAuth, ImapSettings

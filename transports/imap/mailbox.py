@@ -10,7 +10,6 @@ from transports.base import (
     After,
     Candidates,
     Cursor,
-    CursorLost,
     Listed,
     Listing,
     Part,
@@ -18,9 +17,9 @@ from transports.base import (
     Present,
     Received,
     Settlement,
-    TransportError,
     Wanted,
 )
+from transports.errors import CursorLost, TransportError
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import LITERAL_LIMIT
 from transports.imap.fetch import describe, faulty, search, uid_of, uids_of

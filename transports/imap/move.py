@@ -8,7 +8,7 @@ What was copied is remembered; what an earlier connection may have copied is loo
 import re
 from collections.abc import Sequence
 
-from transports.base import Permanent
+from transports.errors import Permanent
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import fetched, number, values
 from transports.imap.encode import quoted, uid_set

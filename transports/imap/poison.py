@@ -7,7 +7,8 @@ where the FETCH cost the connection.
 from collections.abc import Sequence
 
 from transports._poison import FULL_PACKETS, OTHERS, least_bytes, patience, unproven
-from transports.base import Listed, Part, Permanent, Received, Temporary, Unreachable
+from transports.base import Listed, Part, Received
+from transports.errors import Permanent, Temporary, Unreachable
 from transports.imap.decode import fetched
 from transports.imap.fetch import contents, faulty, search, uid_of
 from transports.imap.reply import Reply

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from transports._folders import wanted_folders
 from transports._net.auth import fill
 from transports._net.probe import connect_in_steps, content, retry_advice, volume
-from transports.base import After, Finding, Folder, TransportError, Unauthorized
+from transports.base import After, Finding, Folder
+from transports.errors import TransportError, Unauthorized
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import status, values
 from transports.imap.folders import find_folders, has_labels, is_there

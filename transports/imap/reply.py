@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-from transports.base import Permanent, Temporary, TransportError
+from transports.errors import Permanent, Temporary, TransportError
 from transports.imap.decode import Response
 
 _CODE = re.compile(r"\[([^\s\]]+)(?: ([^\]]*))?\]")

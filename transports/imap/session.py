@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from transports.base import Missing, Permanent, TransportError
+from transports.errors import Missing, Permanent, TransportError
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import Response, status
 from transports.imap.encode import seen_name

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from transports.base import After, Permanent
+from transports.base import After
+from transports.errors import Permanent
 from transports.imap.connection import ImapConnection
 from transports.imap.encode import uid_set
 from transports.imap.reply import Reply

@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import Self
 
 from transports._folders import wanted_folders
-from transports.base import After, Folder, TransportError
+from transports.base import After, Folder
+from transports.errors import TransportError
 from transports.maildir.disk import Disk
 from transports.maildir.files import MaildirFiles
 from transports.maildir.folders import find_folders

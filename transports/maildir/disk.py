@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from transports.base import Unreachable
+from transports.errors import Unreachable
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transports.base import Missing, Permanent, Temporary, TransportError, Unreachable
+from transports.errors import Missing, Permanent, Temporary, TransportError, Unreachable
 
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO}
 _LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}

@@ -14,16 +14,8 @@ from stat import S_ISREG
 from typing import TypeVar
 
 from transports._poison import OTHERS
-from transports.base import (
-    After,
-    Listed,
-    Part,
-    Permanent,
-    Place,
-    Received,
-    Settlement,
-    Temporary,
-)
+from transports.base import After, Listed, Part, Place, Received, Settlement
+from transports.errors import Permanent, Temporary
 from transports.maildir import names
 from transports.maildir.errors import translated
 from transports.maildir.folders import make_folder

@@ -10,18 +10,16 @@ from transports.base import (
     PAGE,
     Candidates,
     Cursor,
-    CursorLost,
     Listed,
     Listing,
     Part,
-    Permanent,
     Place,
     Present,
     Received,
     Settlement,
-    TransportError,
     Wanted,
 )
+from transports.errors import CursorLost, Permanent, TransportError
 from transports.maildir.disk import Disk
 from transports.maildir.files import MaildirFiles, Stamp
 from transports.maildir.names import TOKEN, in_order, token

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from urllib.parse import quote_from_bytes
 
 from transports import _utf7
-from transports.base import Permanent
+from transports.errors import Permanent
 
 TOKEN = 12
 """Characters of a token."""

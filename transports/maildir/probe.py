@@ -7,7 +7,8 @@ from pathlib import Path
 
 from transports._folders import wanted_folders
 from transports._net.auth import is_of_mailbox
-from transports.base import After, Finding, Folder, Permanent, TransportError
+from transports.base import After, Finding, Folder
+from transports.errors import Permanent, TransportError
 from transports.maildir import names
 from transports.maildir.disk import Disk
 from transports.maildir.folders import find_folders

@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
-from transports.base import After, Folder, Missing
+from transports.base import After, Folder
+from transports.errors import Missing
 from transports.pop3.mailbox import Pop3Mailbox
 from transports.pop3.session import Sessions
 from transports.pop3.settings import Pop3Settings

@@ -16,7 +16,8 @@ from transports._net import sasl
 from transports._net.auth import Auth, fill
 from transports._net.blocking import in_thread
 from transports._net.tls import asking_for_tls, client_context, no_connection
-from transports.base import After, Permanent, Unauthorized, Unreachable
+from transports.base import After
+from transports.errors import Permanent, Unauthorized, Unreachable
 from transports.pop3.maildrop import Maildrop, look
 from transports.pop3.reply import Refused, as_refusal
 from transports.pop3.settings import Pop3Settings

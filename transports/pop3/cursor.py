@@ -9,7 +9,8 @@ import binascii
 import hashlib
 from collections.abc import Iterable
 
-from transports.base import Cursor, CursorLost
+from transports.base import Cursor
+from transports.errors import CursorLost
 
 _PREFIX = "uidl:"
 _BYTES = 6

@@ -15,14 +15,13 @@ from transports.base import (
     Listed,
     Listing,
     Part,
-    Permanent,
     Place,
     Present,
     Received,
     Settlement,
-    TransportError,
     Wanted,
 )
+from transports.errors import Permanent, TransportError
 from transports.pop3.connection import Connection
 from transports.pop3.contents import heads, received_at
 from transports.pop3.cursor import cursor, mark, marks_of

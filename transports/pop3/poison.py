@@ -7,7 +7,8 @@ alone, in a new session, since it may be gone by now, or readable after all. If 
 from collections.abc import Sequence
 
 from transports._poison import OTHERS, least_bytes, patience, unproven
-from transports.base import Part, Unreachable
+from transports.base import Part
+from transports.errors import Unreachable
 from transports.pop3.connection import Silent
 from transports.pop3.contents import heads, wholes
 from transports.pop3.reply import Refused

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from transports._net.auth import fill
 from transports._net.probe import connect_in_steps, content, retry_advice
-from transports.base import After, Finding, TransportError, Unauthorized
+from transports.base import After, Finding
+from transports.errors import TransportError, Unauthorized
 from transports.pop3.connection import PORTS, Connection, connect
 from transports.pop3.settings import Pop3Settings
 

@@ -4,7 +4,7 @@ import poplib
 import re
 from collections.abc import Mapping, Sequence
 
-from transports.base import Permanent, Temporary, TransportError, Unauthorized
+from transports.errors import Permanent, Temporary, TransportError, Unauthorized
 
 _CODE = re.compile(r"\[([^\s\]]++)[^\]]*\]")
 _LASTING_CODES = {"AUTH", "SYS/PERM"}

@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from transports.base import After, Permanent, TransportError
+from transports.base import After
+from transports.errors import Permanent, TransportError
 from transports.pop3.connection import Connection, connect
 from transports.pop3.settings import Pop3Settings
 

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 from transports._net.auth import Auth
 from transports._net.probe import connect_in_steps, retry_advice
-from transports.base import Finding, TransportError, Unauthorized
+from transports.base import Finding
+from transports.errors import TransportError, Unauthorized
 from transports.smtp.hello import own_name
 from transports.smtp.session import PORTS, Session
 from transports.smtp.settings import SmtpRelaySettings

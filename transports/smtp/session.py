@@ -14,7 +14,7 @@ from aiosmtplib.response import SMTPResponse
 from transports._net import sasl
 from transports._net.auth import Auth
 from transports._net.tls import asking_for_tls, client_context, no_connection
-from transports.base import Permanent, Temporary, Unauthorized, Unreachable
+from transports.errors import Permanent, Temporary, Unauthorized, Unreachable
 from transports.smtp.chunks import dot_stuffed_chunks
 from transports.smtp.hello import literal
 from transports.smtp.settings import SmtpRelaySettings

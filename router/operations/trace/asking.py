@@ -21,7 +21,8 @@ from router.repository.database import Database
 from router.repository.trace import Sought
 from router.repository.unseen import Known, Reader, known_keys, known_places
 from router.workers.pool import Workers
-from transports.base import Account, Candidates, CursorLost, Folder, Place, Temporary, TransportError, Wanted
+from transports.base import Account, Candidates, Folder, Place, Wanted
+from transports.errors import CursorLost, Temporary, TransportError
 
 _ANSWER: Final = 60.0  # seconds that one mailbox's server may take
 _AT_ONCE: Final = 4  # mailboxes

@@ -3,7 +3,8 @@
 import asyncio
 
 from tests.conformance.listeners.ways import ANN, BOB, EVE, Client, Intake, Served, every_way
-from transports.base import Acceptance, Temporary
+from transports.base import Acceptance
+from transports.errors import Temporary
 
 CONTENT = b"From: a@example.com\r\nSubject: hello\r\n\r\nhello\r\n"
 

@@ -13,7 +13,8 @@ from router.read import read
 from router.repository.database import Database
 from router.workers.pool import Workers
 from transports import ListenerSettings
-from transports.base import Place, Received, Temporary
+from transports.base import Place, Received
+from transports.errors import Temporary
 
 PROFILE = """
 [incoming.copies]

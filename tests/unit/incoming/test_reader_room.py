@@ -17,7 +17,8 @@ from router.profile import load
 from router.repository.database import Database
 from router.repository.sources import Lease
 from router.workers.pool import Workers
-from transports.base import Cursor, Folder, Listed, Listing, Mailbox, Part, Place, Received, Temporary
+from transports.base import Cursor, Folder, Listed, Listing, Mailbox, Part, Place, Received
+from transports.errors import Temporary
 
 PROFILE = """
 [incoming.a]

@@ -17,7 +17,8 @@ from router.repository.database import Database
 from router.repository.sources import Lease
 from router.workers.pool import Workers
 from transports import MailboxSettings
-from transports.base import Account, Unauthorized
+from transports.base import Account
+from transports.errors import Unauthorized
 
 
 class Refusing:

@@ -23,7 +23,7 @@ from router.repository.database import Database
 from router.repository.sources import Lease
 from router.workers.pool import Workers
 from transports import ListenerSettings, MailboxSettings
-from transports.base import Unreachable
+from transports.errors import Unreachable
 
 PROFILES = """
 [incoming.read]

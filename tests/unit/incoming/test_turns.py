@@ -3,7 +3,7 @@
 import asyncio
 
 from router.incoming.turns import Pauses, Slots
-from transports.base import Temporary, Unauthorized
+from transports.errors import Temporary, Unauthorized
 
 
 async def test_connections_go_round_in_the_order_of_asking() -> None:

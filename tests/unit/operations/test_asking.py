@@ -11,7 +11,8 @@ import pytest
 from router.model import Mention, Message
 from router.operations.trace import Concerned, Sought, asking
 from router.operations.trace.asking import Asker, matches
-from transports.base import Candidates, Folder, Permanent, Place, Received, Unreachable, Wanted
+from transports.base import Candidates, Folder, Place, Received, Wanted
+from transports.errors import Permanent, Unreachable
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 SOUGHT = Sought(sender="karl@kunde.test", words=("offer",), since=NOW - timedelta(days=7))

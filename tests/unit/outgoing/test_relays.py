@@ -11,7 +11,8 @@ from router.outgoing.relays import NoRelay, RelayPool, Relays
 from router.repository.database import Database
 from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import profiles, relay
-from transports.base import Envelope, Unreachable
+from transports.base import Envelope
+from transports.errors import Unreachable
 from transports.smtp import OUTGOING
 from transports.smtp.relay import SmtpRelay
 

@@ -287,7 +287,7 @@ def test_every_transport_has_an_example_that_works(kind: str, tmp_path: Path, mo
     assert {profile.kind.name for profile in profiles.outgoing} == ({kind} if offered.outgoing else set())
 
 
-@pytest.mark.parametrize("kind", ["exchange", "../pyproject", "base", ""])
+@pytest.mark.parametrize("kind", ["exchange", "../pyproject", "base", "errors", ""])
 def test_there_is_no_example_of_what_there_is_not(kind: str) -> None:
     with pytest.raises(UnknownName) as caught:
         example(kind)

@@ -4,7 +4,7 @@ import pytest
 
 from transports import _poison
 from transports._poison import FULL_PACKETS, Patience, least_bytes, unproven
-from transports.base import Unreachable
+from transports.errors import Unreachable
 
 
 def test_after_silence_only_what_fills_packets_as_well_proves_anything() -> None:

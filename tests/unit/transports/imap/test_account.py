@@ -10,7 +10,8 @@ import pytest
 
 from tests.servers.tls import Tls
 from tests.support.answering_imap import LOGIN, opened
-from transports.base import After, Folder, Missing, Permanent, Temporary, TransportError, Unauthorized, Unreachable
+from transports.base import After, Folder
+from transports.errors import Missing, Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.imap import account as imap_account
 from transports.imap.account import ImapAccount
 from transports.imap.encode import folder_name

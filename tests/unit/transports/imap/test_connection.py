@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from transports.base import Permanent, Unreachable
+from transports.errors import Permanent, Unreachable
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import Response, fetched, searched
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from transports.base import Permanent
+from transports.errors import Permanent
 from transports.imap.encode import folder_name, uid_set
 
 

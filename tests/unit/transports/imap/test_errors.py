@@ -10,7 +10,7 @@ import aioimaplib
 import pytest
 
 from tests.support.scripted_imap import in_time, session
-from transports.base import TransportError, Unreachable
+from transports.errors import TransportError, Unreachable
 from transports.imap.connection import ImapConnection
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from tests.support.answering_imap import opened, opened_inbox
 from transports import _poison
-from transports.base import MOST_WORDS, Place, Temporary, TransportError
+from transports.base import MOST_WORDS, Place
+from transports.errors import Temporary, TransportError
 
 
 @pytest.fixture(autouse=True)

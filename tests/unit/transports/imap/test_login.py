@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.answering_imap import opened
-from transports.base import Permanent, Temporary, TransportError, Unauthorized, Unreachable
+from transports.errors import Permanent, Temporary, TransportError, Unauthorized, Unreachable
 
 
 @pytest.fixture(autouse=True)

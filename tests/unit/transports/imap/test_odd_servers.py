@@ -8,7 +8,8 @@ from itertools import product
 import pytest
 
 from tests.support.answering_imap import opened, opened_inbox
-from transports.base import After, Permanent, Place, Settlement, Temporary, TransportError, Unreachable
+from transports.base import After, Place, Settlement
+from transports.errors import Permanent, Temporary, TransportError, Unreachable
 from transports.imap.account import ImapAccount
 from transports.imap.decode import Splitter
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.support.answering_imap import opened
 from transports import _poison
-from transports.base import Place, Received, Temporary, Unreachable
+from transports.base import Place, Received
+from transports.errors import Temporary, Unreachable
 
 OK = "OK done"
 BAD_ONE = 4

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.support.answering_imap import opened, opened_inbox
-from transports.base import After, Cursor, CursorLost, Place, Settlement
+from transports.base import After, Cursor, Place, Settlement
+from transports.errors import CursorLost
 from transports.imap.position import ASKED_UIDS, Opening, Position
 
 OK = "OK done"

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.support.answering_imap import LOGIN, Server, opened_inbox
-from transports.base import After, Cursor, Permanent, Place, Settlement
+from transports.base import After, Cursor, Place, Settlement
+from transports.errors import Permanent
 
 
 @pytest.fixture(autouse=True)

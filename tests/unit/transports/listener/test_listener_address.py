@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from transports._listener.address import Inet, Unix
-from transports.base import Permanent, Temporary
+from transports.errors import Permanent, Temporary
 
 
 @pytest.mark.parametrize(

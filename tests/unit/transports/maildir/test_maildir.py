@@ -18,7 +18,8 @@ from tests.conformance.reading import all_listed, fetched, message, subjects
 from tests.support.letters import letter
 from tests.support.maildirs import deliver, files, make_maildir
 from tests.support.paths import ROOT
-from transports.base import After, Folder, Listed, Permanent, Settlement, Temporary, Unreachable
+from transports.base import After, Folder, Listed, Settlement
+from transports.errors import Permanent, Temporary, Unreachable
 from transports.maildir import INCOMING, names
 from transports.maildir.account import MaildirAccount
 from transports.maildir.files import LARGEST

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from transports._net.auth import Secret, fill, is_of_mailbox
-from transports.base import Permanent
+from transports.errors import Permanent
 
 MAILBOX = "info@büro.example"
 

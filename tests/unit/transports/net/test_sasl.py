@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from transports._net import sasl
-from transports.base import Permanent
+from transports.errors import Permanent
 
 
 def test_plain_carries_any_character_but_nul() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from transports._net.tls import client_context, no_connection
-from transports.base import Permanent
+from transports.errors import Permanent
 
 
 def test_verifies_always() -> None:

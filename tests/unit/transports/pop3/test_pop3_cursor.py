@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from transports.base import Cursor, CursorLost
+from transports.base import Cursor
+from transports.errors import CursorLost
 from transports.pop3.cursor import cursor, mark, marks_of
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests.conformance.reading import fetched
 from tests.support.scripted_pop3 import PASSWORD, SECRET, Pop3Server, all_of, mail
-from transports.base import After, Settlement, TransportError
+from transports.base import After, Settlement
+from transports.errors import TransportError
 
 FOREIGN: list[BaseException] = [
     poplib.error_proto("-ERR EOF"),

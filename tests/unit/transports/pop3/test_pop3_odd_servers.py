@@ -13,17 +13,8 @@ import pytest
 from tests.conformance.reading import fetched
 from tests.support.scripted_pop3 import PASSWORD, SECRET, Pop3Server, all_of, mail
 from transports import _poison
-from transports.base import (
-    MOST_WORDS,
-    After,
-    Listed,
-    Permanent,
-    Settlement,
-    Temporary,
-    TransportError,
-    Unauthorized,
-    Unreachable,
-)
+from transports.base import MOST_WORDS, After, Listed, Settlement
+from transports.errors import Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.pop3 import wire
 
 

@@ -9,7 +9,8 @@ import aiosmtplib
 import pytest
 
 from tests.support.scripted_smtp import CLOSE, SILENCE, STALL, ScriptedSmtp
-from transports.base import Envelope, Outcome, Permanent, Temporary, TransportError, Unauthorized, Unreachable
+from transports.base import Envelope, Outcome
+from transports.errors import Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.smtp.relay import SmtpRelay
 from transports.smtp.settings import SmtpRelaySettings
 from transports.smtp.transaction import State
