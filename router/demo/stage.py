@@ -20,6 +20,7 @@ from router.errors import RouterError
 from router.profile.store import ProfileStore
 from router.repository.database import Database
 from router.repository.migrate import migrate
+from router.serve import serve
 from router.settings import PREFIX, Settings
 
 _PORT: Final = 2525
@@ -59,7 +60,7 @@ async def run(settings: Settings) -> None:
                 port = choose_port(held)
                 store = await _profiles(home, port, capture.port)
                 lease = timedelta(seconds=settings.lease)
-                serving = asyncio.create_task(app.serve(database, parsers, store, lease, stop), name="router")
+                serving = asyncio.create_task(serve(database, parsers, store, lease, stop), name="router")
                 play = Play(database, port, out).run(await _farewell(own, port, out.limit))
                 playing = asyncio.create_task(play, name="play")
                 await asyncio.wait([serving, playing], return_when=asyncio.FIRST_COMPLETED)

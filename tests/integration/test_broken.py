@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from router import app
 from router.incoming import copies
 from router.profile.store import ProfileStore
 from router.repository.database import Database
+from router.serve import serve
 from router.workers.pool import Workers
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
@@ -42,7 +42,7 @@ def serving(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
         async with Database(database, patience=10) as ours, Workers(read_or_break, limit=1, size=2) as workers:
             lease = timedelta(seconds=2)
             store = await ProfileStore.open(tmp_path)
-            task = asyncio.create_task(app.serve(ours, workers, store, lease, stop))
+            task = asyncio.create_task(serve(ours, workers, store, lease, stop))
             yield
             stop.set()
             await task

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from router import app
 from router.incoming import follow
 from router.profile.store import ProfileStore
 from router.read import read
 from router.repository.database import Database
+from router.serve import serve
 from router.workers.pool import Workers
 from tests.servers.dovecot import Dovecot
 from tests.servers.proxy import Proxy
@@ -166,7 +166,7 @@ async def test_a_folder_made_while_the_mailbox_is_followed_is_read_too(
     stop = asyncio.Event()
     async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as workers:
         store = await ProfileStore.open(tmp_path)
-        serving = asyncio.create_task(app.serve(ours, workers, store, timedelta(seconds=10), stop))
+        serving = asyncio.create_task(serve(ours, workers, store, timedelta(seconds=10), stop))
         await crm.wait_for_sources(2)  # with Sent
         dovecot.append(mailbox, letter(contact, mailbox, "filed"), "Later")
         await crm.wait_for_emails(1)

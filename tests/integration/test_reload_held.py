@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from router import app
 from router.incoming.follow import Follower
 from router.profile import store as stores
 from router.profile.store import ProfileStore
 from router.read import read
 from router.repository.database import Database
+from router.serve import serve
 from router.supervise import Supervisor
 from router.workers.pool import Workers
 from tests.servers.dovecot import Dovecot
@@ -88,7 +88,7 @@ async def scene(
     store = await ProfileStore.open(tmp_path)
     stop = asyncio.Event()
     async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
-        serving = asyncio.create_task(app.serve(ours, parsers, store, timedelta(seconds=5 * LONG), stop))
+        serving = asyncio.create_task(serve(ours, parsers, store, timedelta(seconds=5 * LONG), stop))
         for mailbox in mailboxes[:-1]:
             await scene.is_followed(mailbox)
         yield scene

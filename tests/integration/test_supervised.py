@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from router import app, supervise
+from router import supervise
 from router.incoming.follow import Follower
 from router.incoming.mailboxes import MailboxAssignment
 from router.outgoing.sender import Sender
@@ -15,6 +15,7 @@ from router.profile.store import ProfileStore
 from router.read import read
 from router.repository import processes
 from router.repository.database import Database
+from router.serve import serve
 from router.workers.pool import Workers
 from tests.servers.dovecot import Dovecot
 from tests.servers.proxy import Proxy
@@ -56,7 +57,7 @@ async def test_a_follower_that_ends_by_a_bug_is_told_and_starts_again_and_others
     await crm.owner(broken, "all")
     stop = asyncio.Event()
     async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
-        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        serving = asyncio.create_task(serve(ours, parsers, store, LEASE, stop))
         fault = "SELECT fault FROM router.source WHERE mailbox = $1 AND next_try_at > fault_since"
         words = "a bug of the router's own: ZeroDivisionError in follow_or_break, line "
         await crm.wait_for(True, f"SELECT starts_with(({fault}), $2)", broken, words)
@@ -92,7 +93,7 @@ async def test_a_part_of_the_process_that_ends_by_a_bug_is_told_in_its_row_and_s
     await crm.owner(mailbox, "all")
     stop = asyncio.Event()
     async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
-        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        serving = asyncio.create_task(serve(ours, parsers, store, LEASE, stop))
         words = "a bug of the router's own: ZeroDivisionError in look_or_break, line "
         told = "SELECT starts_with(faults #>> '{mailboxes,fault}', $1) FROM router.process"
         await crm.wait_for(True, told, words)
@@ -117,7 +118,7 @@ async def test_a_process_is_heard_and_works_whatever_keeps_it_from_telling_what_
     await crm.owner(mailbox, "all")
     stop = asyncio.Event()
     async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
-        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        serving = asyncio.create_task(serve(ours, parsers, store, LEASE, stop))
         await asyncio.wait_for(telling.wait(), 20)
         await crm.wait_for_sources(1)
         await crm.wait_for(True, "SELECT seen_at > started_at + $1 FROM router.process", 2 * LEASE)
@@ -140,7 +141,7 @@ async def test_a_heartbeat_that_ends_by_a_bug_starts_again_within_the_lease(
     monkeypatch.setattr(processes, "beat", beat_or_break)
     stop = asyncio.Event()
     async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
-        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        serving = asyncio.create_task(serve(ours, parsers, store, LEASE, stop))
         # With pauses as those of other jobs it would take half a minute, and a beat in between is not waited for.
         await crm.wait_for(True, "SELECT seen_at > started_at FROM router.process", timeout=15)
         stop.set()
@@ -163,11 +164,11 @@ async def test_a_process_whose_sender_has_not_ended_leaves_what_it_holds_to_the_
                 await may_end.wait()
 
     monkeypatch.setattr(Sender, "run", run)
-    monkeypatch.setattr(app, "_GRACE", 0.5)
-    monkeypatch.setattr(app, "_RECORDING", 0.5)
+    monkeypatch.setattr("router.serve._GRACE", 0.5)
+    monkeypatch.setattr("router.serve._RECORDING", 0.5)
     stop = asyncio.Event()
     async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
-        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        serving = asyncio.create_task(serve(ours, parsers, store, LEASE, stop))
         await asyncio.wait_for(runs.wait(), 20)
         stop.set()
         await serving
@@ -208,7 +209,7 @@ async def test_a_bug_in_the_look_at_all_mailboxes_ends_none_that_is_followed(
             monkeypatch.setenv(name, value)
         (tmp_path / "all.toml").write_text(incoming(host="127.0.0.1", port=proxy.port, security="none"))
         store = await ProfileStore.open(tmp_path)
-        serving = asyncio.create_task(app.serve(ours, parsers, store, LEASE, stop))
+        serving = asyncio.create_task(serve(ours, parsers, store, LEASE, stop))
         await crm.wait_for_sources(1)
         fault = "SELECT faults #>> '{mailboxes,fault}' IS NOT NULL FROM router.process"
         for number in (1, 2):
