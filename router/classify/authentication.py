@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from router.classify.headers import Headers
 from router.model import Verdict
 
-_COMMENT = re.compile(r"(?<!\\)\((?:[^()\\]|\\.)*\)")
+_TOKEN = re.compile(r'\\.|[^"()\\]+|.', re.DOTALL)
 _RESULT = re.compile(r"\s*([a-z0-9-]+)(?:\s*/\s*\d+)?\s*=\s*([a-z]{1,20})", re.IGNORECASE)
 _PROPERTY = re.compile(r'(?<![a-z.-])[.-]*([a-z][a-z.-]*)\s*=\s*((?:"(?:[^"\\]|\\.)*"?|[^\s"])+)', re.IGNORECASE)
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*("?)|[^";]+|.')
@@ -54,9 +54,13 @@ def find_verdict(headers: Headers, authserv: str) -> Verdict | None:
 
 def find_passed(headers: Headers, authserv: str) -> list[Passed] | None:
     """Read what the server `authserv` vouches for, in the topmost header only; None if that is somebody else's."""
-    server, results = _cut(headers.first("authentication-results"))
+    written = headers.first("authentication-results")
+    server, results = _cut(written)
     if server != authserv.lower():
         return None
+    if _without_comments(written)[1]:
+        # It may comment on a sender's address, `"a) ; dmarc=pass header.from=example.com ("@elsewhere.example`.
+        return []
     return [
         # A sender can choose what is quoted: `"ann@example.com"@elsewhere.example` is no address of example.com.
         Passed(
@@ -76,17 +80,40 @@ def _read(written: str) -> tuple[str, _Results]:
 
 def _cut(written: str) -> tuple[str, list[tuple[re.Match[str], str]]]:
     """Cut one header into the server (`MICROSOFT_365` if it names none), and each result with what is written of it."""
-    for _ in range(5):  # comments can be nested
-        written, found = _COMMENT.subn(" ", written)
-        if not found:
-            break
-    pieces = _split(written)
+    pieces = _split(_without_comments(written)[0])
     read = [(match, result) for result in pieces if (match := _RESULT.match(result))]
     if read and read[0][1] is pieces[0]:
         return MICROSOFT_365, read
     words = pieces[0].split()
     server = words[0].strip('"').lower() if words else ""
     return "" if server == MICROSOFT_365 else server, read
+
+
+def _without_comments(written: str) -> tuple[str, bool]:
+    """Make a blank of each comment; also say whether a quote is in one of them.
+
+    What is quoted holds no comment, whatever brackets a sender puts into an address.
+    """
+    tokens = _TOKEN.findall(written)
+    last_quote = max((number for number, token in enumerate(tokens) if token == '"'), default=0)
+    quoted = False
+    opened: list[int] = []  # comments can be nested
+    comments: list[tuple[int, int]] = []
+    for number, token in enumerate(tokens):
+        if token == '"' and not opened:
+            quoted = not quoted and number < last_quote  # a quote without an end quotes nothing
+        elif token == "(" and not quoted:
+            opened.append(number)
+        elif token == ")" and not quoted and opened:
+            comments.append((opened.pop(), number + 1))
+    kept: list[str] = []
+    quotes, position = False, 0
+    for begin, end in sorted(comments):
+        if begin >= position:
+            kept += [*tokens[position:begin], " "]
+            quotes = quotes or '"' in tokens[begin:end]
+            position = end
+    return "".join([*kept, *tokens[position:]]), quotes
 
 
 def _split(written: str) -> list[str]:

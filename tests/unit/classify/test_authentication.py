@@ -77,6 +77,20 @@ def test_a_quote_that_a_sender_leaves_open_hides_no_result(local: str) -> None:
     assert (found.of("spf"), found.of("dkim"), found.of("dmarc")) == ("pass", "none", "fail")
 
 
+@pytest.mark.parametrize(
+    "results",
+    [
+        'spf=pass smtp.mailfrom="x("@x.example; dmarc=fail (p=none); dkim=pass header.i=")"@x.example',
+        'spf=pass smtp.mailfrom="x\\"("@x.example; dmarc=fail; dkim=none (no) reason="a ) b"',
+        'dkim=none (a "(" b); dmarc=fail (c)',
+    ],
+)
+def test_brackets_in_what_is_quoted_hide_no_result(results: str) -> None:
+    found = verdict(f"Authentication-Results: mail.example.com; {results}\r\n")
+    assert found is not None
+    assert found.of("dmarc") == "fail"
+
+
 MICROSOFT = (
     "Authentication-Results: spf=pass (sender IP is 192.0.2.1)\r\n smtp.mailfrom=client.example; dkim=none\r\n"
     " (message not signed) header.d=none;dmarc=fail action=none\r\n"

@@ -52,6 +52,8 @@ def test_t88_our_server_vouches_by_any_method_that_passed_for_the_forwarders_own
         (f'{OURS}; spf=pass smtp.mailfrom="x@in.test"@evil.test', UNVOUCHED),
         (f'{OURS}; spf=pass smtp.mailfrom="x header.from=in.test"@evil.test', UNVOUCHED),
         (f'{OURS}; dkim=pass reason="good header.d=in.test" header.d=evil.test', UNVOUCHED),
+        (f'{OURS}; spf=pass (of "a) ; dmarc=pass header.from=in.test ("@evil.test) smtp.mailfrom=evil.test', UNVOUCHED),
+        (f'{OURS}; spf=none (of "a (b)) ; auth=pass smtp.auth={ULLA} ("@evil.test)', UNVOUCHED),
         (f"{OURS}; dmarc=fail (dmarc=pass header.from=in.test) header.from=in.test", UNVOUCHED),
     ],
 )
