@@ -29,16 +29,15 @@ def normalize(address: str) -> str:
 
 
 def _unicode_label(label: str) -> str:
-    while label.lower().startswith("xn--"):  # a hostile label can hold another
-        try:
-            decoded = label[4:].lower().encode("ascii").decode("punycode")
-            decoded.encode("utf-8")  # surrogates are no characters
-        except UnicodeError:
-            return label
-        if not decoded:
-            return label
-        label = decoded
-    return label
+    if not label.lower().startswith("xn--"):
+        return label
+    try:
+        decoded = label[4:].lower().encode("ascii").decode("punycode")
+        decoded.encode("utf-8")  # surrogates are no characters
+    except UnicodeError:
+        return label
+    # What is ASCII is never written in punycode: `xn--client-` is no other name of `client`, but a stranger's domain.
+    return label if unicodedata.normalize("NFC", lower_case(decoded)).isascii() else decoded
 
 
 def message_id_hash(message_id: str) -> bytes:

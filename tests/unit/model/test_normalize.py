@@ -26,7 +26,11 @@ def test_normalize_is_idempotent(address: str) -> None:
         ("bücher@xn--mnchen-3ya.example", "bücher@münchen.example"),  # T50
         ("BÜCHER@MÜNCHEN.example", "bücher@münchen.example"),  # T50
         ("a@XN--MNCHEN-3YA.EXAMPLE", "a@münchen.example"),
-        ("a@xn--xn--abc--.example", "a@abc.example"),  # a label that hides another
+        ("a@xn--abc-.example", "a@xn--abc-.example"),  # a stranger's domain, and not a@abc.example
+        ("a@XN--ABC-.example", "a@xn--abc-.example"),
+        ("a@xn--bc-0qu.example", "a@xn--bc-0qu.example"),  # of a sign that is a letter in lower case: \u212abc
+        ("a@xn--xn--abc--.example", "a@xn--xn--abc--.example"),  # a label that hides another
+        ("a@xn--xn--mnchen-3ya-.example", "a@xn--xn--mnchen-3ya-.example"),
         ("ΝΊΚΟΣ@ΒΌΛΟΣ.example", "νίκοσ@βόλοσ.example"),  # whatever stands around the sigma
         ("\u0130@x.example", "i\u0307@x.example"),
         ("H\u0331@x.example", "\u1e96@x.example"),  # composes only in lower case
