@@ -14,7 +14,9 @@ _MOST_LINES = 100_000  # that are joined; the rest of a text is left as it is
 _QUOTE = re.compile(r">*")
 _UU_BEGIN = re.compile(r"^begin (?:base64 )?[0-7]{3,4} (\S[^\n]{0,254})\n", re.MULTILINE)
 _UU_LINE = re.compile(r"[ -`]{1,100}")
-_MOST_UU = 100  # beginnings that are looked at
+_MOST_BEGINNINGS = 100  # of uuencoded files, that are looked at in one text
+MOST_UUENCODED = 100
+"""Uuencoded files that are taken out of the texts of one message."""
 _CALENDAR_FOLD = re.compile(r"\r?\n[ \t]")
 _CALENDAR_LINE = re.compile(
     r"^(SUMMARY|LOCATION|DESCRIPTION)(?:;[^:\n]{0,1000})?:([^\r\n]*)", re.MULTILINE | re.IGNORECASE
@@ -54,16 +56,18 @@ def unflow(text: str, *, delsp: bool) -> str:
     return "\n".join([*(f"{'>' * depth} {line}" if depth else line for depth, line in joined), *rest])
 
 
-def take_uuencoded(text: str) -> tuple[str, list[tuple[str, bytes]]]:
-    """Take the uuencoded files out of a text. Returns the rest of the text, and the name and content of each file."""
-    if "begin " not in text:
+def take_uuencoded(text: str, most: int = MOST_UUENCODED) -> tuple[str, list[tuple[str, bytes]]]:
+    """Take uuencoded files out of a text. Returns the rest of the text, and the name and content of each file."""
+    if not most or "begin " not in text:
         return text, []
     kept: list[str] = []
     files: list[tuple[str, bytes]] = []
     position = 0
-    for begin in islice(_UU_BEGIN.finditer(text), _MOST_UU):
+    for begin in islice(_UU_BEGIN.finditer(text), _MOST_BEGINNINGS):
         if begin.start() < position:
             continue
+        if len(files) == most:
+            break
         content, end = _uudecoded(text, begin.end())
         if end:
             files.append((begin[1].strip(), content))

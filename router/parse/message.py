@@ -12,7 +12,16 @@ from router.html.text import html_to_text
 from router.model import Attachment, Mention, Message, Role
 from router.model.token import find_tokens, untag
 from router.parse.addresses import MOST_ADDRESSES, read_addresses
-from router.parse.bodies import SMIME, UNREAD, calendar_text, flag_of, protection, take_uuencoded, unflow
+from router.parse.bodies import (
+    MOST_UUENCODED,
+    SMIME,
+    UNREAD,
+    calendar_text,
+    flag_of,
+    protection,
+    take_uuencoded,
+    unflow,
+)
 from router.parse.body import LONGEST as LONGEST_BODY
 from router.parse.body import Shown
 from router.parse.charset import codec_of, decode, to_utf8
@@ -93,6 +102,7 @@ class _Reader:
         self.raw: dict[str, str] = {}
         self.tokens: list[str] = []
         self.opened = 0  # signatures
+        self.uuencoded = 0  # files
 
     def guard(self, what: str, read: Callable[[], _T], otherwise: _T) -> _T:
         try:
@@ -248,7 +258,8 @@ class _Reader:
         text = self.body(part, content, number)
         if part.parameters.get("format", "").lower() == "flowed":
             text = unflow(text, delsp=part.parameters.get("delsp", "").lower() == "yes")
-        text, files = take_uuencoded(text)
+        text, files = take_uuencoded(text, MOST_UUENCODED - self.uuencoded)
+        self.uuencoded += len(files)
         for name, file in files:
             filename = safe_filename(name) or f"part-{number}"
             media_type = mimetypes.guess_type(filename)[0] or "application/octet-stream"

@@ -245,3 +245,13 @@ def test_a_message_that_is_only_an_invitation_has_a_text() -> None:
     assert (message.text, message.text_from) == ("Offer, and more\nRoom 1\nOne\nTwo\n", "calendar")
     assert message.attachments[0].media_type == "text/calendar"
     assert calendar_text("BEGIN:VEVENT\r\n") == ""
+
+
+def test_uuencoded_files_are_bounded_for_all_texts_of_a_message_together() -> None:
+    file = "begin 644 a.txt\n#86)C\n`\nend\n"
+    part = f"--x\nContent-Type: text/plain\n\n{file * 30}"
+    raw = f"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n{part * 10}--x--\n"
+    message = parse(raw.encode())
+    assert len(message.attachments) == 100
+    assert message.text is not None
+    assert message.text.count("begin 644") == 200  # the rest is left where it is
