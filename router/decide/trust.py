@@ -2,6 +2,9 @@
 
 DMARC alone is about the domain in From. SPF and DKIM are about other domains, and fail for much honest mail that was
 forwarded. So `dmarc=fail` counts, whatever policy the domain publishes, and no other result does.
+
+It is about one domain. Where From names authors of several, or Sender somebody of another one, nobody can tell which of
+them the server has checked (RFC 7489 §6.6.1): a domain of the sender's own passes, and the one that it claims does not.
 """
 
 from router.decide.state import State
@@ -16,11 +19,16 @@ def trust(state: State, facts: Facts) -> State:
     This step comes after `track`, so that a message that the rule ignores is never held. A message in the Sent folder
     was never received, so no verdict in it is our server's.
     """
-    verdict = state.copy.classification.verdict
-    if state.copy.sent or verdict is None or ("dmarc", "fail") not in verdict.results:
+    verdict, authors = state.copy.classification.verdict, state.copy.message.of("from")
+    if state.copy.sent or verdict is None:
         return state
-    words = f"our server says that it is not from the domain in From: {_described(verdict)}"
-    if not state.copy.released and any(facts.records.get(mention.address) for mention in state.copy.message.of("from")):
+    if ("dmarc", "fail") in verdict.results:
+        words = f"our server says that it is not from the domain in From: {_described(verdict)}"
+    elif verdict.of("dmarc") and len({author.address.rpartition("@")[2] for author in authors}) > 1:
+        words = f"its authors are of several domains, and our server checks one: {_described(verdict)}"
+    else:
+        return state
+    if not state.copy.released and any(facts.records.get(author.address) for author in authors):
         return state.decide(Disposition.HELD, words, "held for review, since the sender is known to the CRM")
     return state.noting(words, flags=(NOT_THE_SENDER,))
 

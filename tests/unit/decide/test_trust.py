@@ -4,6 +4,7 @@ from router.model import Disposition, Rule
 from tests.support.build import World, mail, record
 
 FAILED = b"Authentication-Results: mail.example.com; spf=pass smtp.mailfrom=evil.example; dmarc=fail (p=none)\r\n"
+PASSED = b"Authentication-Results: mail.example.com; dmarc=pass header.from=evil.example\r\n"
 ANN = "ann@client.example"
 
 
@@ -24,6 +25,37 @@ def test_t77_any_author_counts_not_only_the_one_that_sender_names(world: World) 
     world.knows(ANN, record("contact"))
     raw = FAILED + mail(**{"from": f"{ANN}, eve@evil.example"}, sender="eve@evil.example")
     assert world.decide(raw, authserv="mail.example.com").disposition is Disposition.HELD
+
+
+@pytest.mark.parametrize(
+    ("authors", "sender"),
+    [
+        ("eve@evil.example, mallory@evil.example", ANN),  # as if she were their secretary
+        (f"eve@evil.example, {ANN}", ANN),
+        (f"{ANN}, eve@evil.example", None),
+        (f'"Eve" <eve@evil.example> <{ANN}>', None),
+    ],
+)
+def test_t77_a_pass_of_one_authors_domain_is_no_proof_of_another_author(
+    world: World, authors: str, sender: str | None
+) -> None:
+    world.knows(ANN, record("contact"))
+    raw = PASSED + mail(**{"from": authors} | ({"sender": sender} if sender else {}))
+    decision = world.decide(raw, authserv="mail.example.com")
+    assert decision.disposition is Disposition.HELD
+    assert "our server checks one: dmarc=pass" in decision.reasons[-2]
+    assert ANN not in " ".join(decision.reasons)
+    assert world.decide(raw).disposition is Disposition.PROMOTED
+
+
+def test_several_authors_of_one_domain_and_a_lone_author_with_a_secretary_are_believed(world: World) -> None:
+    world.knows(ANN, record("contact"))
+    together = PASSED + mail(**{"from": f"bob@client.example, {ANN}"}, sender=ANN)
+    secretary = PASSED + mail(**{"from": ANN}, sender="desk@bureau.example")
+    for raw in (together, secretary):
+        decision = world.decide(raw, authserv="mail.example.com")
+        assert decision.email is not None
+        assert decision.email.flags == ()
 
 
 def test_t77_what_the_rule_ignores_is_not_held(world: World) -> None:
