@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from router.classify.headers import Headers
 from router.model import Verdict
 
-_TOKEN = re.compile(r'\\.|[^"()\\]+|.', re.DOTALL)
+_LEXEME = re.compile(r'\\.|[^"()\\]+|.', re.DOTALL)
 _RESULT = re.compile(r"\s*([a-z0-9-]+)(?:\s*/\s*\d+)?\s*=\s*([a-z]{1,20})", re.IGNORECASE)
 _PROPERTY = re.compile(r'(?<![a-z.-])[.-]*([a-z][a-z.-]*)\s*=\s*((?:"(?:[^"\\]|\\.)*"?|[^\s"])+)', re.IGNORECASE)
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*("?)|[^";]+|.')
@@ -94,26 +94,26 @@ def _without_comments(written: str) -> tuple[str, bool]:
 
     What is quoted holds no comment, whatever brackets a sender puts into an address.
     """
-    tokens = _TOKEN.findall(written)
-    last_quote = max((number for number, token in enumerate(tokens) if token == '"'), default=0)
+    pieces = _LEXEME.findall(written)
+    last_quote = max((number for number, piece in enumerate(pieces) if piece == '"'), default=0)
     quoted = False
     opened: list[int] = []  # comments can be nested
     comments: list[tuple[int, int]] = []
-    for number, token in enumerate(tokens):
-        if token == '"' and not opened:
+    for number, piece in enumerate(pieces):
+        if piece == '"' and not opened:
             quoted = not quoted and number < last_quote  # a quote without an end quotes nothing
-        elif token == "(" and not quoted:
+        elif piece == "(" and not quoted:
             opened.append(number)
-        elif token == ")" and not quoted and opened:
+        elif piece == ")" and not quoted and opened:
             comments.append((opened.pop(), number + 1))
     kept: list[str] = []
     quotes, position = False, 0
     for begin, end in sorted(comments):
         if begin >= position:
-            kept += [*tokens[position:begin], " "]
-            quotes = quotes or '"' in tokens[begin:end]
+            kept += [*pieces[position:begin], " "]
+            quotes = quotes or '"' in pieces[begin:end]
             position = end
-    return "".join([*kept, *tokens[position:]]), quotes
+    return "".join([*kept, *pieces[position:]]), quotes
 
 
 def _split(written: str) -> list[str]:
