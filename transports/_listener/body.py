@@ -8,6 +8,7 @@ from transports.base import Acceptance
 TOO_LARGE = Acceptance(552, "5.3.4 The message is larger than we take")
 TOO_MUCH = Acceptance(452, "4.3.1 Too much mail at once, please try again later")
 
+_TURN = 100  # pieces, after which others have theirs: a message can be made of lines that end with a dot
 _END = b"\r\n.\r\n"
 
 
@@ -27,13 +28,16 @@ class Body:
         content, so that nobody can smuggle a second message in by it.
         """
         refusal: Acceptance | None = None
-        total = 0
+        total = pieces = 0
         while not (self._raw.endswith(_END) or (total == len(self._raw) and self._raw == b".\r\n")):
             try:
                 chunk = await reader.readuntil(b".\r\n")
             except asyncio.LimitOverrunError as error:
                 chunk = await reader.read(error.consumed)
             total += len(chunk)
+            pieces += 1
+            if pieces % _TURN == 0:
+                await asyncio.sleep(0)  # of what has come already, none is waited for
             self._raw += chunk
             if refusal is None and total > self._max_size + len(_END):
                 refusal = TOO_LARGE

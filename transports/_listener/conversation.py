@@ -17,7 +17,7 @@ from aiosmtpd.smtp import SMTP, Envelope, TLSSetupException
 from aiosmtpd.smtp import Session as SmtpSession
 
 from transports._listener.body import TOO_MUCH, Body
-from transports._listener.limits import Budget, Limits
+from transports._listener.limits import Budget, Limits, Seldom
 from transports.base import Accept, Acceptance, Admit, Place, Received
 from transports.errors import TransportError
 
@@ -36,6 +36,9 @@ NOT_A_CLIENT = "Your network is not among this listener's clients"
 TOO_MANY = "Too many connections, please come back later"
 """What we say first, and to whom we do not let in."""
 
+MAKES_ROOM = 5.0
+"""Seconds without a message, or `PROGRESS` of one, after which a connection makes room for another if all are taken."""
+
 PROGRESS = 65_536
 """Bytes of a message that count as a sign of life: a client that drips has no longer than a silent one."""
 
@@ -50,6 +53,7 @@ class Service:
     budget: Budget
     hostname: str
     conversations: "set[Conversation]"
+    turned_away: Seldom
 
 
 class Conversation(SMTP):
@@ -61,6 +65,8 @@ class Conversation(SMTP):
     """Set while a message waits to be accepted."""
     peer = ""
     """The client's IP address; empty at a Unix socket."""
+    useful_at = 0.0
+    """When it began, or a message or some of it last came, by the loop's clock."""
 
     def __init__(self, service: Service) -> None:
         limits = service.limits
@@ -103,6 +109,7 @@ class Conversation(SMTP):
             writer.close()
             return
         super().connection_made(transport)
+        self.useful_at = self.loop.time()
         self._service.conversations.add(self)
         self._session_end = self.loop.call_later(self._service.limits.max_session, self._end_session)
 
@@ -118,6 +125,8 @@ class Conversation(SMTP):
         self._progress += len(data)
         if self._progress >= PROGRESS:
             self._reset_timeout()
+            if self._busy:
+                self.useful_at = self.loop.time()
         super().data_received(data)
 
     def goodbye(self, words: str) -> None:
@@ -139,25 +148,43 @@ class Conversation(SMTP):
         if self.peer and not any(ip_address(self.peer) in network for network in limits.clients):
             return f"554 5.7.1 {NOT_A_CLIENT}"
         of_client = sum(conversation.peer == self.peer for conversation in conversations) if self.peer else 0
-        if len(conversations) >= limits.max_connections or of_client >= limits.max_client_connections:
-            _log.warning(
-                "a connection was turned away: %d are open, %d of them this client's", len(conversations), of_client
-            )
-            return f"421 4.7.0 {TOO_MANY}"
-        return None
+        if of_client < limits.max_client_connections and (
+            len(conversations) < limits.max_connections or self._is_made_room()
+        ):
+            return None
+        if count := self._service.turned_away.count(self.loop.time()):
+            words = "connections turned away since the last time: %d; now %d are open, %d of them this client's"
+            _log.warning(words, count, len(conversations), of_client)
+        return f"421 4.7.0 {TOO_MANY}"
+
+    def _is_made_room(self) -> bool:
+        """End the connection that is of no use for the longest, so that none keep out the others by being there."""
+        conversations = self._service.conversations
+        idle = (conversation for conversation in conversations if conversation.acceptance is None)
+        oldest = min(idle, key=lambda conversation: conversation.useful_at, default=None)
+        if oldest is None or self.loop.time() - oldest.useful_at < MAKES_ROOM:
+            return False
+        conversations.discard(oldest)
+        oldest.end("4.7.0 Others wait for this connection")
+        return True
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         self._progress = 0
         super()._reset_timeout(duration)
 
     def _timeout_cb(self) -> None:
-        writer = cast("asyncio.WriteTransport", self.transport)
         if self.acceptance is not None:  # it is we who are slow
             self._reset_timeout()
-        elif writer.get_write_buffer_size():
+        else:
+            self.end("4.4.2 Nothing came for too long")
+
+    def end(self, words: str) -> None:
+        """Say goodbye to a client that may not read."""
+        writer = cast("asyncio.WriteTransport", self.transport)
+        if writer.get_write_buffer_size():
             writer.abort()  # who does not read will not hear why
         else:
-            self.goodbye("4.4.2 Nothing came for too long")
+            self.goodbye(words)
 
     def _end_session(self) -> None:
         self._time_is_up = True
@@ -170,6 +197,7 @@ class Conversation(SMTP):
         """Send a reply, and count those to bad commands."""
         # aiosmtpd repeats what it does not understand, and fails at bytes that are no UTF-8.
         answer = status.encode(errors="replace") if isinstance(status, str) else status
+        await asyncio.sleep(0)  # whoever sends thousands of commands at once has one answered in turn with all others
         await super().push(answer)
         if str(status)[:3] in _BAD:
             self._bad_commands += 1
@@ -203,11 +231,13 @@ class Conversation(SMTP):
             await super().push("503 5.5.1 No valid recipients")
         else:
             self._busy = True
+            self.useful_at = self.loop.time()
             try:
                 await self.push("354 End data with <CR><LF>.<CR><LF>")
                 await self.push(self.reply(await self._take(envelope)))
             finally:
                 self._busy = False
+                self.useful_at = self.loop.time()
             if self._time_is_up:
                 self._end_session()
 

@@ -47,6 +47,22 @@ class Budget:
         self._left += size
 
 
+class Seldom:
+    """Says when what may happen at any rate is told: once a minute, so that nobody fills a disk by it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._from: float | None = None
+
+    def count(self, now: float) -> int:
+        """Count it; returns how often it happened since it was told last if it is to be told now, otherwise 0."""
+        self._count += 1
+        if self._from is not None and now < self._from:
+            return 0
+        told, self._count, self._from = self._count, 0, now + 60
+        return told
+
+
 def limits_of(settings: MailListenerSettings) -> Limits:
     """Read the limits from the settings, and the certificate. Raises Permanent if the certificate cannot be used."""
     return Limits(

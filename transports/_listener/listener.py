@@ -8,7 +8,7 @@ from typing import Self
 
 from transports._listener.address import Address
 from transports._listener.conversation import Conversation, Service
-from transports._listener.limits import Budget, Limits, limits_of
+from transports._listener.limits import Budget, Limits, Seldom, limits_of
 from transports._listener.settings import MailListenerSettings
 from transports.base import Accept, Admit
 
@@ -57,7 +57,7 @@ class MailListener:
         assert self._socket is not None, "the listener is not open"
         limits, protocol = self._endpoint.limits, self._endpoint.protocol
         hostname = await asyncio.to_thread(socket.getfqdn)
-        service = Service(accept, admit, limits, Budget(limits.max_in_flight), hostname, self._conversations)
+        service = Service(accept, admit, limits, Budget(limits.max_in_flight), hostname, self._conversations, Seldom())
         server = await self._endpoint.address.serve(lambda: protocol(service), self._socket)
         try:
             await asyncio.get_running_loop().create_future()

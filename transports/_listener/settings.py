@@ -20,7 +20,9 @@ class MailListenerSettings(ListenerSettings, ABC):
     )
     max_size: int = Field(50_000_000, ge=65536, description="bytes of the largest message that is taken")
     max_recipients: int = Field(1000, ge=100, description="recipients of one message")
-    max_connections: int = Field(200, ge=1, description="connections that are open at once")
+    max_connections: int = Field(
+        200, ge=1, description="connections that are open at once; the next one ends one that brings nothing"
+    )
     max_client_connections: int = Field(100, ge=1, description="connections that one client address has open at once")
     max_in_flight: int = Field(
         250_000_000, ge=65536, description="bytes of messages that all connections together are handing over at once"

@@ -8,6 +8,9 @@ import pytest
 
 from tests.conformance.listeners.conftest import Serve
 from tests.conformance.listeners.ways import BOB, EVE, Client, Intake, Served, every_way, ways_over
+from transports._listener import conversation
+from transports._listener.limits import Seldom
+from transports.base import Acceptance
 
 ENOUGH = b"x" * 78 + b"\r\n"
 
@@ -122,6 +125,78 @@ async def test_more_connections_than_are_taken(serve: Serve) -> None:
 
     async with serve(max_connections=2) as served:
         await asyncio.to_thread(connect, served)
+
+
+@every_way
+async def test_connections_of_no_use_make_room_when_all_are_taken(
+    intake: Intake, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "MAKES_ROOM", 0.3)
+    intake.open.clear()
+
+    def wait(served: Served) -> list[str]:
+        with served.client() as client:
+            return client.deliver(ENOUGH, BOB)
+
+    def come(served: Served) -> None:
+        idle, endless = served.client(), served.client()
+        idle.say("NOOP")  # brings nothing
+        endless.envelope(BOB)
+        endless.write(b"x")
+        later = []
+        for one in (idle, endless):
+            for late in iter(lambda: served.client(greets=False), None):
+                if late.greeting.startswith("220"):  # as soon as one was of no use for long enough
+                    break
+                assert late.greeting.startswith("421 4.7.0 Too many connections")
+                late.__exit__(None, None, None)
+            assert one.rest() == b"421 4.7.0 Others wait for this connection\r\n"
+            one.__exit__(None, None, None)
+            later.append(late)
+        for one in later:
+            one.__exit__(None, None, None)
+
+    async with serve(max_connections=3) as served:
+        delivery = asyncio.create_task(asyncio.to_thread(wait, served))
+        await asyncio.wait_for(intake.asked.wait(), 20)
+        await asyncio.to_thread(come, served)
+        intake.open.set()
+        assert await delivery == ["250 2.0.0 taken"]  # it was we who were slow
+
+
+@every_way
+async def test_who_says_much_at_once_has_one_command_answered_in_turn_with_all_others(
+    intake: Intake, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, turns = 0, list[int]()
+
+    async def go_round() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def admit(_address: str) -> Acceptance:
+        turns.append(turn)
+        return Acceptance(250, "2.1.5 OK")
+
+    def talk(served: Served) -> None:
+        with served.client() as client:
+            client.write(b"MAIL FROM:<ann@theirs.test>\r\n" + b"RCPT TO:<bob@ours.test>\r\n" * 100)
+            for _ in range(101):
+                client.reply()
+
+    monkeypatch.setattr(intake, "admit", admit)
+    async with serve() as served:
+        going = asyncio.create_task(go_round())
+        await asyncio.to_thread(talk, served)
+        going.cancel()
+    assert len(set(turns)) == len(turns) == 100
+
+
+async def test_what_happens_at_any_rate_is_told_once_a_minute() -> None:
+    seldom = Seldom()
+    assert [seldom.count(now) for now in (0.0, 1.0, 59.0, 60.0, 60.5, 121.0)] == [1, 0, 0, 3, 0, 2]
 
 
 @ways_over("tcp", "starttls")

@@ -55,3 +55,20 @@ def test_what_is_held_is_given_back_once() -> None:
     body.drop()
     assert budget.has(100)
     assert not budget.has(101)
+
+
+async def test_lines_that_look_like_the_end_let_others_have_their_turn() -> None:
+    turns = 0
+
+    async def go_round() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    reader = asyncio.StreamReader(limit=100_000)
+    reader.feed_data(b"a.\r\n" * 10_000 + b".\r\n")
+    going = asyncio.create_task(go_round())
+    await Body(100_000, Budget(100_000)).read(reader)
+    going.cancel()
+    assert turns >= 100
