@@ -20,6 +20,7 @@ from router.repository import connect, inbox
 from router.repository.database import Database
 from router.repository.heartbeat import Heartbeat
 from router.repository.inbox import Decide
+from router.repository.trial import Trial, try_out
 from tests.servers.proxy import HOST, Proxy
 from tests.support import build
 from tests.support.crm import Crm
@@ -148,7 +149,7 @@ async def test_a_transaction_that_is_canceled_waits_for_no_answer(database: str,
 
 
 async def _try_out(pool: Database, copy: Copy, decide: Decide) -> None:
-    await inbox.try_out(pool, copy, decide)
+    await try_out(pool, Trial(copy), decide)
 
 
 async def _rehearse(pool: Database, copy: Copy, decide: Decide) -> None:
