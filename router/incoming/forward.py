@@ -78,4 +78,4 @@ def _predecided(unwrapped: Unwrapped) -> Predecided:
     if unwrapped.form == "journal":
         # A journal holds everybody's mail. Mail of people who are no owners is not kept.
         return Predecided(Disposition.IGNORED, _NOBODY_NAMED)
-    return Predecided(Disposition.HELD, _NOBODY)
+    return Predecided(Disposition.HELD, unwrapped.doubt or _NOBODY)

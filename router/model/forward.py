@@ -41,7 +41,8 @@ class Unwrapped:
     """What a mail in a forward mailbox holds.
 
     `mailboxes` are the normalized addresses in whose mailboxes the originals count as arrived, `sender` is who sent
-    them where a journal report tells. `held` says why nothing is believed; then there are no originals.
+    them where a journal report tells. `doubt` says why a form that was looked for before is not believed. `held` says
+    why nothing is believed; then there are no originals.
     """
 
     form: Form | None = None
@@ -51,4 +52,5 @@ class Unwrapped:
     originals: tuple[Original, ...] = ()
     message_id: str | None = None
     date: datetime | None = None
+    doubt: str | None = None
     held: str | None = None

@@ -44,6 +44,7 @@ def unwrap(content: bytes, trust: Trust) -> Unwrapped:
                 originals=tuple(_read(original) for original in found.originals),
                 message_id=outer.message_id,
                 date=outer.date,
+                doubt=next(iter(doubts), None),
             )
         doubts.append(doubt)
     nothing = "no forwarded mail was found in it: none attached, not redirected, no journal report, none in its text"

@@ -9,6 +9,9 @@ A forwarder has to be registered, and our own mail server must vouch for the add
 | `spf` | the domain of the envelope's sender (`smtp.mailfrom`), and the forwarder's |
 | `auth` | the login (`smtp.auth`), and the forwarder's address, or what is before its @ if the login has none |
 
+A journal report says in whose mailboxes a mail is, and in whose name it was sent, which no user may say of another's.
+So its sender, which is a mail system, has to be named in full.
+
 What was redirected keeps its author's From and signature, which say nothing of who passed it on: there only `spf` and
 `auth` count. What the forwarded mail itself carries never does.
 """
@@ -40,9 +43,16 @@ def find_doubt(found: Found, outer: Message, trust: Trust) -> str | None:
         return "it does not say who forwarded it"
     if not any(fnmatchcase(found.forwarder, pattern) for pattern in trust.forwarders):
         return "who sent it is none of the forwarders that the profile believes"
+    if found.form == "journal" and not _is_named(found.forwarder, trust.forwarders):
+        return "it is a journal report, and the forwarders of the profile do not name who sent it in full"
     if not found.redirected and len(outer.of("from")) > 1:
         return "it names several authors, so nobody can vouch for the forwarder"
     return None if trust.authserv is None else _doubt_of_server(found, outer, trust.authserv)
+
+
+def _is_named(forwarder: str, patterns: Collection[str]) -> bool:
+    """Whether a forwarder is named in full, and not by a pattern that all of a domain match."""
+    return any(forwarder == pattern and not set("*?[") & set(pattern) for pattern in patterns)
 
 
 def _doubt_of_server(found: Found, outer: Message, authserv: str) -> str | None:

@@ -40,7 +40,7 @@ class Sink:
         more = {
             "role": "forward",
             "owners": None,
-            "forwarders": ["*@in.test"],
+            "forwarders": ["*@in.test", "exchange@in.test"],
             "authserv": AUTHSERV,
             "auth": {"user": self.address, "password": {"env": "MAILBOX_PASSWORD"}},
         }
@@ -401,3 +401,19 @@ async def test_t86_killed_at_any_point_all_three_are_there_once_and_the_mail_goe
         await crm.wait_for(0, SETTLED)
     assert await crm.dispositions() == {"promoted": 3}
     assert sink.left() == 0
+
+
+async def test_t90_a_report_by_somebody_whom_only_a_pattern_names_puts_no_mail_into_anothers_name(
+    crm: Crm, new_router: NewRouter, sink: Sink
+) -> None:
+    for mailbox in ("ulla@in.test", "boss@in.test"):
+        await crm.owner(mailbox, "all")
+    await new_router(sink.profile(forwarders=["*@in.test"]))
+    await crm.wait_for_sources(1)
+    told = journal("boss@in.test", ["To: karl@kunde.test"], letter("boss@in.test", "karl@kunde.test"), "ulla@in.test")
+    sink.deliver(told)
+    sink.deliver(told.replace(b"ulla@in.test", b"exchange@in.test"))
+    await crm.wait_for_decisions(2)
+    assert await decisions(crm) == [("held", None), ("promoted", "ulla@in.test")]
+    assert await crm.admin.fetchval("SELECT count(*) FROM crm.email WHERE direction = 'out'") == 0
+    assert "do not name who sent it in full" in await reasons(crm)

@@ -3,7 +3,7 @@
 import pytest
 
 from router.unwrap import Trust, unwrap
-from tests.support.forwards import forwarding
+from tests.support.forwards import forwarding, journal
 from tests.support.letters import letter
 
 OURS = "mail.in.test"
@@ -33,6 +33,17 @@ def held(results: str, mail: bytes | None = None, trust: Trust = TRUST) -> str |
 )
 def test_t88_our_server_vouches_by_any_method_that_passed_for_the_forwarders_own(results: str) -> None:
     assert held(results) is None
+
+
+@pytest.mark.parametrize("forwarder", [ULLA, "*@in.test"])
+def test_t88_no_user_says_by_a_journal_report_whose_mail_it_was(forwarder: str) -> None:
+    report = journal("boss@in.test", ["To: otto@in.test"], INNER, reporter=forwarder)
+    vouched = f"Authentication-Results: {OURS}; dmarc=pass header.from=in.test\r\n".encode() + report
+    found = unwrap(vouched, TRUST)
+    assert (found.form, found.mailboxes, found.sender) == ("attached", (forwarder,), "")
+    assert found.doubt == "it is a journal report, and the forwarders of the profile do not name who sent it in full"
+    named = unwrap(vouched, Trust((ULLA, "*@in.test"), OURS))
+    assert named.form == ("journal" if forwarder == ULLA else "attached")
 
 
 @pytest.mark.parametrize(

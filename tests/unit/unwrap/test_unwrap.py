@@ -12,7 +12,7 @@ from router.unwrap.attached import MOST
 from tests.support.forwards import as_file, forwarding, journal
 from tests.support.letters import letter
 
-ANYBODY = Trust(("*@in.test",), None)
+ANYBODY = Trust(("*@in.test", "exchange@in.test"), None)
 ULLA = "ulla@in.test"
 INNER = letter("karl@kunde.test", ULLA, "inner", Message_ID="<inner@kunde.test>")
 
