@@ -54,11 +54,7 @@ class ServerSettings(Settings):
     @field_validator("host")
     @classmethod
     def _is_host(cls, host: str) -> str:
-        try:
-            ip_address(host)
-        except ValueError:
-            if not _HOST.fullmatch(host):
-                raise ValueError('must be a name or an address, such as "mail.example.com"') from None
+        check_host(host)
         return host
 
     @model_validator(mode="after")
@@ -69,13 +65,27 @@ class ServerSettings(Settings):
 
     @model_validator(mode="after")
     def _is_not_in_clear(self) -> Self:
-        loopback = self.host in ("localhost", "::1") or self.host.startswith("127.")
-        if self.security == "none" and not loopback and not self.allow_clear:
-            raise ValueError(
-                f'security = "none" would send passwords and mail to {self.host} in clear text: '
-                'use "tls" or "starttls", or say allow_clear = true'
-            )
+        refuse_clear(self, self.host)
         return self
+
+
+def check_host(host: str) -> None:
+    """Raise ValueError if it is neither the name nor the address of a server."""
+    try:
+        ip_address(host)
+    except ValueError:
+        if not _HOST.fullmatch(host):
+            raise ValueError('must be a name or an address, such as "mail.example.com"') from None
+
+
+def refuse_clear(settings: ServerSettings, host: str) -> None:
+    """Raise ValueError if passwords and mail would go to this host in clear text, and nobody said so."""
+    loopback = host in ("localhost", "::1") or host.startswith("127.")
+    if settings.security == "none" and not loopback and not settings.allow_clear:
+        raise ValueError(
+            f'security = "none" would send passwords and mail to {host} in clear text: '
+            'use "tls" or "starttls", or say allow_clear = true'
+        )
 
 
 class MailboxSettings(Settings, ABC):

@@ -11,9 +11,11 @@ probe whether they work, and say so in findings. What they raise is in transport
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NewType, Protocol, Self
+
+from transports._content import Content
 
 Part = Literal["headers", "whole"]
 """How much of a message is fetched: its header block, or all of it."""
@@ -215,11 +217,16 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A message ready to be sent: SMTP envelope, and the content with CRLF line ends."""
+    """A message ready to be sent: SMTP envelope, and the content with CRLF line ends.
+
+    `sender` is the return path, empty for a report. `envelope_id` (ENVID, RFC 3461 §4.4) comes back in reports, where
+    the relay and those behind it can do that.
+    """
 
     sender: str
     recipients: tuple[str, ...]
-    content: bytes
+    content: bytes | Content
+    envelope_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +235,14 @@ class Outcome:
 
     `code` is the enhanced status code (RFC 3463) or, where the relay gave none, the reply code; `text` the relay's own
     words, `storable`. `unknown`: the content was handed over and no answer came; it may or may not have been accepted.
+    `relay` is the server that was spoken to, "smtp.example.com:587"; empty where there was none.
     """
 
     recipient: str
     state: Literal["accepted", "deferred", "refused", "unknown"]
     code: str
     text: str
+    relay: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", storable(self.text))
@@ -380,10 +389,15 @@ class Relay(Protocol):
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...
 
+    @property
+    def warm(self) -> int:
+        """How many messages could be begun at once, over connections that are ready."""
+        ...
+
     async def send(self, envelope: Envelope, begin: "Begin") -> Sequence[Outcome]:
         """Hand over one message; one outcome per recipient, in their order.
 
-        `begin` is awaited on a ready connection, just before MAIL FROM; if it raises, nothing was said. Raises
+        `begin` is awaited once, on a ready connection, just before MAIL FROM; if it raises, nothing was said. Raises
         TransportError only where nothing can have been accepted; later faults are outcomes. On cancellation the
         connection is closed.
         """

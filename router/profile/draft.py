@@ -5,7 +5,7 @@ import os
 import re
 import ssl
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -210,13 +210,16 @@ def _validate(
         # Checks of several keys together need keys that are right by themselves: run them again without the wrong keys.
         model.model_validate({key: value for key, value in table.items() if key not in wrong})
     except ValidationError as error:
-        found += [(path, words) for path, words in explain(error, known) if not path and (path, words) not in found]
+        for path, words in explain(error, known):
+            # What is said of a key that was left out is told already.
+            if not path and not _mentioned(words, wrong) and (path, words) not in found:
+                found.append((path, words))
     for path, words in found:
         draft.wrong(path or _mentioned(words, table), words)
     return None
 
 
-def _mentioned(words: str, table: Mapping[str, Any]) -> KeyPath:
+def _mentioned(words: str, table: Container[str | int]) -> KeyPath:
     """Find the key with which the words about a whole table begin, for its line."""
     name = re.match(r"\w*", words)
     return (name[0],) if name and name[0] in table else ()
@@ -245,27 +248,33 @@ def _check_secrets(draft: Draft, model: type[Settings]) -> None:
 def _check_files(draft: Draft, model: type[Settings]) -> None:
     """Check that each file that is named can be read (certificates, keys, authorities), and that a key fits."""
     sound = True
-    for key, info in model.model_fields.items():
-        name = draft.table.get(key)
-        if Path not in get_args(info.annotation) or not isinstance(name, str):
+    known = keys(model)
+    for key, info in known.items():
+        path = tuple(key.split("."))
+        name = _at(draft.table, path)
+        holder = known.get(".".join(path[:-1]))
+        if not isinstance(name, str) or Path not in (info.annotation, *get_args(info.annotation)):
+            continue
+        if holder is not None and Secret in models(holder.annotation):  # a secret's file is told with the secret
             continue
         try:
             with open(name, "rb", opener=_opener) as file:
                 file.read(1)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
-            draft.wrong((key,), f"{key}: the file cannot be read: {reason}")
+            draft.wrong(path, f"{key}: the file cannot be read: {reason}")
             sound = False
     if sound:
-        _check_certificate(draft)
+        _check_certificate(draft, ("cert_file",), ("key_file",))
+        _check_certificate(draft, ("certificate", "file"), ("certificate", "key"))
 
 
-def _check_certificate(draft: Draft) -> None:
+def _check_certificate(draft: Draft, cert: tuple[str, ...], key: tuple[str, ...]) -> None:
     """Check that a certificate and its key belong together, where they are two files.
 
     These are renewed one after the other: until both are, what runs keeps the old ones.
     """
-    cert_file, key_file = draft.table.get("cert_file"), draft.table.get("key_file")
+    cert_file, key_file = _at(draft.table, cert), _at(draft.table, key)
     if not isinstance(cert_file, str) or not isinstance(key_file, str):
         return
     # A pipe would keep us waiting; Path.is_file raises where we may not look.
@@ -276,7 +285,7 @@ def _check_certificate(draft: Draft) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file, password=lambda: "")
     except OSError as error:
         reason = getattr(error, "reason", None) or error.strerror or str(error)
-        draft.wrong(("cert_file",), f"cert_file: the certificate cannot be used with its key: {reason}")
+        draft.wrong(cert, f"{'.'.join(cert)}: the certificate cannot be used with its key: {reason}")
 
 
 def _opener(path: str, flags: int) -> int:

@@ -1,15 +1,26 @@
 """A relay on loopback that answers by a script, and misbehaves where it says so."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 CLOSE = "close"
 """Instead of a reply: the connection is closed."""
+RESET = "reset"
+"""Instead of a reply: the connection is reset."""
 SILENCE = "silence"
 """Instead of a reply: nothing, until the client has gone."""
 STALL = "stall"
 """Instead of a reply: nothing is read or said any more."""
+
+
+def late(reply: str, seconds: float = 0.1) -> str:
+    """The same reply, after a while."""
+    return f"late {seconds} {reply}"
+
 
 ORDINARY = {
     "greeting": "220 relay.test",
@@ -65,7 +76,7 @@ class ScriptedSmtp:
                 going = await self._reply(line, reader, writer)
                 if going and line == "DATA" and self._last.startswith("354"):
                     going = await self._content(reader, writer)
-        except ConnectionError:
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
@@ -87,7 +98,15 @@ class ScriptedSmtp:
         key = max((key for key in self._script if line.startswith(key)), key=len, default=None)
         replies = self._script[key] if key is not None else ["500 5.5.1 Unknown command"]
         self._last = replies.pop(0) if len(replies) > 1 else replies[0]
+        if self._last.startswith("late "):
+            _, seconds, self._last = self._last.split(" ", 2)
+            await asyncio.sleep(float(seconds))
         if self._last == CLOSE:
+            writer.transport.abort()
+            return False
+        if self._last == RESET:
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
             return False
         if self._last == STALL:
@@ -100,3 +119,26 @@ class ScriptedSmtp:
         writer.write(self._last.encode(errors="surrogateescape") + b"\r\n")
         await writer.drain()
         return line != "QUIT" and not self._last.startswith("421")
+
+
+@asynccontextmanager
+async def talking(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
+    """A server on loopback that holds this conversation with each client; gives its port, and ends after the last."""
+    ended: set[asyncio.Task[None]] = set()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        ended.add(task)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await talk(reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async with await asyncio.start_server(converse, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        if ended:
+            await asyncio.wait(ended, timeout=10)

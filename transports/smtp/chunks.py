@@ -1,32 +1,38 @@
 """A message's content as it goes over the wire after DATA."""
 
 import re
-from collections.abc import Iterator
 
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
-def dot_stuffed_chunks(content: bytes, size: int = 65536) -> Iterator[tuple[bytes, bool]]:
-    r"""Yield the content in chunks of about `size` bytes, and with each whether it is the last, which ends the data.
+class DotStuffer:
+    r"""Makes of the pieces of one message, cut anywhere, what is to be sent.
 
     Lines that begin with a dot get another (RFC 5321 §4.5.2). A bare CR or LF becomes CRLF (§2.3.8): to a server
     that takes `\n.\n` for the end of the data, the rest of the content would be commands.
     """
-    start, line_start = 0, True
-    while True:
-        end = start + size
-        if content[end - 1 : end + 1] == b"\r\n":
-            end += 1
-        chunk = content[start:end]
-        if not chunk.count(b"\r\n") == chunk.count(b"\r") == chunk.count(b"\n"):
-            chunk = _BARE.sub(b"\r\n", chunk)
-        stuffed = chunk.replace(b"\r\n.", b"\r\n..")
-        if line_start and stuffed.startswith(b"."):
+
+    def __init__(self) -> None:
+        self._at_line_start = True
+        self._held = b""  # a CR, until it is known what follows
+
+    def stuff(self, piece: bytes) -> bytes:
+        """Give what is to be sent for the next piece."""
+        if self._held or piece.endswith(b"\r"):
+            piece = self._held + piece
+            self._held = piece[-1:] if piece.endswith(b"\r") else b""
+            piece = piece.removesuffix(b"\r")
+        if not piece:
+            return b""
+        if not piece.count(b"\r\n") == piece.count(b"\r") == piece.count(b"\n"):
+            piece = _BARE.sub(b"\r\n", piece)
+        stuffed = piece.replace(b"\r\n.", b"\r\n..")
+        if self._at_line_start and stuffed.startswith(b"."):
             stuffed = b"." + stuffed
-        if chunk:
-            line_start = chunk.endswith(b"\r\n")
-        if end >= len(content):
-            yield stuffed + (b".\r\n" if line_start else b"\r\n.\r\n"), True
-            return
-        yield stuffed, False
-        start = end
+        self._at_line_start = stuffed.endswith(b"\r\n")
+        return stuffed
+
+    def end(self) -> bytes:
+        """Give what ends the data after the last piece."""
+        rest = b"\r\n" if self._held else b""
+        return rest + (b".\r\n" if self._at_line_start or rest else b"\r\n.\r\n")

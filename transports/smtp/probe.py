@@ -8,6 +8,7 @@ from transports._net.probe import connect_in_steps, retry_advice
 from transports.base import Finding
 from transports.errors import TransportError, Unauthorized
 from transports.smtp.hello import own_name
+from transports.smtp.places import Places, together
 from transports.smtp.session import PORTS, Session
 from transports.smtp.settings import SmtpRelaySettings
 
@@ -17,18 +18,37 @@ _EXTENSIONS = ("8bitmime", "smtputf8", "enhancedstatuscodes")
 async def probe_relay(settings: SmtpRelaySettings) -> AsyncIterator[Finding]:
     """See `RelayKind.probe`."""
     name = await asyncio.to_thread(own_name)
-    steps, session = await connect_in_steps(settings, PORTS, lambda: Session.connect(settings, name))
+    for number, server in enumerate(settings.servers, 1):
+        if len(settings.servers) > 1:
+            yield Finding("server", "ok", f"{server.endpoint}, number {number} of {len(settings.servers)}")
+        async for finding in _probe_server(server, name):
+            yield finding
+
+
+async def _probe_server(server: SmtpRelaySettings, name: str | None) -> AsyncIterator[Finding]:
+    steps, session = await connect_in_steps(server, PORTS, lambda: _connect(server, name))
     for finding in steps:
         yield finding
     if session is None:
         return
     try:
-        login = await _log_in(session, settings.auth)
+        login = await _log_in(session, server.auth)
         yield login
         if login.state != "failed":
             yield _capabilities(session)
     finally:
         session.hang_up()
+
+
+async def _connect(server: SmtpRelaySettings, name: str | None) -> Session:
+    """Connect to the first address of a server that answers."""
+    errors: list[TransportError] = []
+    async for place in Places(server).in_order(errors):
+        try:
+            return await Session.connect(place, name)
+        except TransportError as error:
+            errors.append(error)
+    raise together(errors)
 
 
 async def _log_in(session: Session, auth: Auth | None) -> Finding:

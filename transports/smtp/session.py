@@ -1,4 +1,4 @@
-"""One connection to a relay: opened, logged in, and used for one message after the other (RFC 5321, aiosmtplib)."""
+"""One connection to a relay: opened and logged in by aiosmtplib, then used for one message after the other."""
 
 import asyncio
 import base64
@@ -9,75 +9,79 @@ from ipaddress import ip_address
 from typing import Any, Self, cast
 
 import aiosmtplib
-from aiosmtplib.response import SMTPResponse
 
+from transports._content import BytesContent, Content
 from transports._net import sasl
 from transports._net.auth import Auth
 from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports.errors import Permanent, Temporary, Unauthorized, Unreachable
-from transports.smtp.chunks import dot_stuffed_chunks
+from transports.smtp.chunks import DotStuffer
+from transports.smtp.extensions import Extensions
 from transports.smtp.hello import literal
+from transports.smtp.places import Place
+from transports.smtp.reply import Reply
 from transports.smtp.settings import SmtpRelaySettings
+from transports.smtp.wire import Lost, Wire
 
 PORTS = SmtpRelaySettings.ports
-
-
-class Lost(Exception):
-    """The connection ended: no answer came, or the last one (421). `handed_over`: the content was sent to its end."""
-
-    def __init__(self, words: str, code: str = "4.4.2", *, handed_over: bool = False) -> None:
-        super().__init__(words)
-        self.code = code
-        self.handed_over = handed_over
 
 
 class Session:
     """A connection that is ready for a message: `messages` it was given, and whether one was left half said (RSET)."""
 
-    def __init__(self, settings: SmtpRelaySettings, name: str | None, client: aiosmtplib.SMTP, peer: str) -> None:
+    def __init__(self, place: Place, name: str | None, client: aiosmtplib.SMTP) -> None:
+        self.place = place
         self.messages = 0
-        self._peer = peer
-        self._settings = settings
+        self.rset_due = False
+        self.extensions = Extensions()
+        self._settings = place.server
         self._name = name
         self._client = client
-        self._writer: asyncio.StreamWriter | None = None
-        self.rset_due = False
+        self._wire: Wire | None = None
 
     @classmethod
-    async def open(cls, settings: SmtpRelaySettings, name: str | None) -> Self:
+    async def open(cls, place: Place, name: str | None) -> Self:
         """Connect, encrypt, log in. Raises Unreachable, Temporary, Permanent or Unauthorized in the server's words."""
-        session = await cls.connect(settings, name)
+        session = await cls.connect(place, name)
         await session.log_in()
         return session
 
     @classmethod
-    async def connect(cls, settings: SmtpRelaySettings, name: str | None) -> Self:
+    async def connect(cls, place: Place, name: str | None) -> Self:
         """Connect and encrypt, ready for the login. `name` is this machine's, for EHLO, unless the settings say one."""
-        port = settings.port or PORTS[settings.security]
-        context = None if settings.security == "none" else await asyncio.to_thread(client_context, settings.ca_file)
+        settings = place.server
+        with _translated(place.peer):
+            context = None if settings.security == "none" else await asyncio.to_thread(_context, settings)
+            connection = await place.connect()
         client = aiosmtplib.SMTP(
             hostname=settings.host,
-            port=port,
+            sock=connection,
             local_hostname=settings.hello or name or "localhost",  # or connect() would look it up; _hello() says it
             timeout=settings.timeout,
             use_tls=settings.security == "tls",
             start_tls=False,  # not left to connect(): what fails then is to be told in words
             tls_context=context,
         )
-        session = cls(settings, name, client, f"{settings.host}:{port}")
-        async with asking_for_tls(settings, port):
-            await session._or_close(session._connect())
+        session = cls(place, name, client)
+        try:
+            async with asking_for_tls(settings, settings.effective_port):
+                await session._or_close(session._connect())
+        except BaseException:
+            connection.close()
+            raise
         return session
 
     async def log_in(self) -> None:
-        """Log in, where the settings say how."""
+        """Log in, where the settings say how; then the connection is ready for mail."""
         if self._settings.auth is not None:
             await self._or_close(self._login(self._settings.auth))
+        with _translated(self.place.peer):
+            self._wire = Wire(self._protocol_transport)
 
     async def _or_close(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it to its end, or close the connection."""
         try:
-            with _translated(self._peer):
+            with _translated(self.place.peer):
                 await work
         except BaseException:
             self.abort()
@@ -92,9 +96,7 @@ class Session:
                 raise Permanent(f"{settings.host} does not offer STARTTLS")
             await client.starttls()
             await self._hello()
-        # Only a StreamWriter gives flow control by a public name; it lives as long as the connection does.
-        transport = cast("asyncio.WriteTransport", client.transport)
-        self._writer = asyncio.StreamWriter(transport, self._protocol, None, asyncio.get_running_loop())
+        self.extensions = Extensions.of(client.esmtp_extensions)
 
     async def _hello(self) -> None:
         local = self._client.get_transport_info("sockname")
@@ -136,100 +138,118 @@ class Session:
             raise aiosmtplib.SMTPAuthenticationError(reply.code, reply.message)
 
     @property
-    def _protocol(self) -> aiosmtplib.protocol.SMTPProtocol:
-        if self._client.protocol is None:
+    def _protocol_transport(self) -> asyncio.BaseTransport:
+        protocol = self._client.protocol
+        if protocol is None or protocol.transport is None:
             raise Lost("the connection was lost")
-        return self._client.protocol
+        return protocol.transport
 
     @property
-    def alive(self) -> bool:
-        """Whether nothing is known to be wrong with the connection."""
-        return self._client.is_connected
+    def is_ready(self) -> bool:
+        """Whether nothing is known to be wrong with the connection, and nothing came that was not asked for."""
+        return self._wire is not None and self._wire.is_clean
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether the server wants no more messages over this connection."""
+        most = self.extensions.most_messages
+        return most is not None and self.messages >= most
 
     @property
     def tls(self) -> ssl.SSLObject | None:
         """The encryption, if there is one."""
         return cast("ssl.SSLObject | None", self._client.get_transport_info("ssl_object"))
 
+    def offer(self, extension: str) -> str | None:
+        """Look up what the server said of an extension in its EHLO; None if it does not have it."""
+        return self._client.esmtp_extensions.get(extension)
+
     def abort(self) -> None:
         """Close at once, in whatever state it is."""
-        if self._client.transport is not None:
+        if self._wire is not None:
+            self._wire.abort()
+        elif self._client.transport is not None:
             cast("asyncio.WriteTransport", self._client.transport).abort()
         self._client.close()
 
     def hang_up(self) -> None:
         """Say QUIT and close, without waiting for the answer."""
-        with contextlib.suppress(aiosmtplib.SMTPException, Lost):
-            self._protocol.write(b"QUIT\r\n")
+        if self._wire is not None:
+            self._wire.write(b"QUIT\r\n")
+            self._wire.close()
+        else:
+            with contextlib.suppress(aiosmtplib.SMTPException, Lost):
+                cast("asyncio.WriteTransport", self._protocol_transport).write(b"QUIT\r\n")
         self._client.close()
 
-    async def ready(self) -> bool:
-        """Make sure that no earlier message is half said; False if the connection turned out to be dead."""
-        try:
-            if self.rset_due:
-                reply = await self.command("RSET")
-                self.rset_due = reply.code != 250
-        except Lost:
-            return False
-        return self.alive and not self.rset_due
+    # Mail
 
-    def offer(self, extension: str) -> str | None:
-        """Look up what the server said of an extension in its EHLO; None if it does not have it."""
-        return self._client.esmtp_extensions.get(extension)
+    def say(self, *lines: str) -> None:
+        """Say these commands, in one go."""
+        self._ready_wire.write("".join(f"{line}\r\n" for line in lines).encode())
 
-    async def command(self, line: str) -> SMTPResponse:
+    async def reply(self) -> Reply:
+        """Return the answer to the first command that has none yet. Raises Lost."""
+        return await self._ready_wire.reply(self._settings.timeout)
+
+    async def ask(self, line: str) -> Reply:
         """Say one line and wait for the reply. Raises Lost."""
+        self.say(line)
+        return await self.reply()
+
+    async def no_content(self) -> None:
+        """Send the end of the data alone, where the server waits for a message that nobody is to get (RFC 2920 §3.1).
+
+        Raises Lost.
+        """
+        self._ready_wire.write(b".\r\n")
+        await self._ready_wire.reply(self._settings.final_timeout)
+
+    async def content(self, content: Content) -> Reply:
+        """Send what follows the 354 to DATA, and wait for the reply. Raises Lost, also where it cannot be read."""
+        wire = self._ready_wire
+        is_whole = await self._write(wire, content)
         try:
-            return await self._client.execute_command(line.encode())
-        except (aiosmtplib.SMTPException, OSError) as error:
+            reply = await wire.reply(self._settings.final_timeout if is_whole else self._settings.timeout)
+        except Lost as lost:
+            raise Lost(f"no answer came to the content of the message: {lost}", handed_over=is_whole) from lost
+        if not is_whole and not reply.is_negative:
+            raise Lost("the server answered before the end of the message")
+        if not is_whole or reply.code == 421:
             self.abort()
-            raise Lost(f"the connection was lost: {_describe(error)}") from error
+        return reply
 
-    async def content(self, content: bytes) -> SMTPResponse:
-        """Send what follows the 354 to DATA, and wait for the reply. Raises Lost."""
-        # The reply is awaited from the start: a server that has had enough says so before the end.
-        reply = asyncio.create_task(self._protocol.read_response())
-        try:
-            handed_over = await self._write(content, reply)
-            await asyncio.wait([reply], timeout=self._settings.final_timeout)
-            if not reply.done() or reply.exception() is not None:
-                failure = reply.exception() if reply.done() else None
-                why = _describe(failure) if failure else f"waited {self._settings.final_timeout:g} seconds"
-                raise Lost(f"no answer came to the content of the message: {why}", handed_over=handed_over)
-            if not handed_over and reply.result().code < 400:
-                raise Lost("the server answered before the end of the message")
-            if not handed_over or reply.result().code == 421:
-                self.abort()
-            return reply.result()
-        finally:
-            if not reply.cancel() and not reply.cancelled():
-                reply.exception()  # or asyncio would report it as never looked at
-
-    async def _write(self, content: bytes, reply: asyncio.Task[SMTPResponse]) -> bool:
+    async def _write(self, wire: Wire, content: Content) -> bool:
         """Write the content; False if a reply, or the end of the connection, came before its end."""
-        assert self._writer is not None
-        try:
-            await asyncio.sleep(0)  # lets the task begin to listen before there is anything to reply to
-            for chunk, last in dot_stuffed_chunks(content):
-                if reply.done():
-                    return False
-                self._protocol.write(chunk)
-                if not last:
-                    async with asyncio.timeout(self._settings.timeout):
-                        await self._writer.drain()
-                    await asyncio.sleep(0)  # drain() does not yield while the peer keeps up
-        except TimeoutError:
-            if not reply.done():
-                raise Lost(f"the server read nothing more for {self._settings.timeout:g} seconds") from None
-            return False
-        except (aiosmtplib.SMTPException, OSError, Lost):
-            return False  # the connection has ended: so has the wait for the reply
-        return True
+        stuffer = DotStuffer()
+        if isinstance(content, BytesContent) and content.is_small:
+            wire.write(stuffer.stuff(content.whole) + stuffer.end())
+            return True
+        pieces = aiter(content)
+        while True:
+            # The reply is looked for all the time: a server that has had enough says so before the end.
+            if wire.has_news or not await wire.drain(self._settings.timeout):
+                return False
+            try:
+                piece = await anext(pieces, None)
+            except Exception as error:
+                raise Lost(f"the content could not be read to its end: {error}", "4.3.0") from error
+            if piece is None:
+                wire.write(stuffer.end())
+                return True
+            wire.write(stuffer.stuff(piece))
+            await asyncio.sleep(0)  # what is always at hand, and a server that keeps up, would hold the loop
+
+    @property
+    def _ready_wire(self) -> Wire:
+        if self._wire is None:
+            raise Lost("the connection was lost")
+        return self._wire
 
 
-def _describe(error: BaseException) -> str:
-    # str() of aiosmtplib's errors may be a tuple with a code of its own.
-    return getattr(error, "message", "") or str(error) or type(error).__name__
+def _context(settings: SmtpRelaySettings) -> ssl.SSLContext:
+    shown = settings.certificate
+    return client_context(settings.ca_file, *((shown.file, shown.key) if shown is not None else ()))
 
 
 @contextlib.contextmanager
@@ -239,7 +259,7 @@ def _translated(peer: str) -> Iterator[None]:
         yield
     except aiosmtplib.SMTPResponseException as error:
         words = " ".join(error.message.split())
-        if error.code < 0:  # aiosmtplib's own: what came is no reply
+        if not 200 <= error.code < 600:  # aiosmtplib's own, or no code of SMTP: what came is no reply
             raise Temporary(f"{peer} does not speak SMTP here: {words}") from error
         words = f"{error.code} {words}"
         if error.code < 500:
@@ -249,5 +269,5 @@ def _translated(peer: str) -> Iterator[None]:
         # aiosmtplib wraps the system's error in its own, which is an OSError too.
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
         raise no_connection(peer, cause if isinstance(cause, OSError) else OSError(str(error))) from error
-    except (UnicodeError, Lost) as error:
+    except (UnicodeError, ValueError, Lost) as error:
         raise Unreachable(f"cannot connect to {peer}: {error}") from error

@@ -1,26 +1,55 @@
 """The keys of SMTP profiles, of relays and of listeners."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from transports._listener.address import Address, Inet
 from transports._listener.settings import MailListenerSettings
 from transports._net.auth import Auth, is_of_mailbox
-from transports._settings import RelayServerSettings, Security
+from transports._settings import RelayServerSettings, Security, Settings, check_host, refuse_clear
 from transports.smtp.hello import is_hello
+
+Notify = Literal["success", "failure", "delay", "never"]
+
+
+class Certificate(Settings):
+    """A client certificate, by reference. It is read anew when it has changed."""
+
+    file: Path = Field(description="file (PEM) with the certificate, and those between it and its authority")
+    key: Path | None = Field(None, description="file (PEM) with its private key, without a passphrase; else in `file`")
 
 
 class SmtpRelaySettings(RelayServerSettings):
-    """A relay; its port is by default 465 for tls, 587 for starttls and 25 for none."""
+    """A relay, of one server or several; its port is by default 465 for tls, 587 for starttls and 25 for none."""
 
     ports: ClassVar[Mapping[Security, int]] = {"tls": 465, "starttls": 587, "none": 25}
+    host: str = Field(
+        "", min_length=1, description='name or address of the server, or "name:port"; this or `hosts` is required'
+    )
+    hosts: tuple[str, ...] = Field(
+        (), description="several in place of `host`, tried in this order; one that fails is passed over for a while"
+    )
     auth: Auth | None = Field(None, description="login at the relay (PLAIN or LOGIN); none where it trusts our address")
     hello: str | None = Field(
         None,
         description="name that we say in EHLO, `crm.example.com`; by default this machine's full name or, where it has "
         "none (most containers), the address that it connects from",
+    )
+    certificate: Certificate | None = Field(
+        None, description="client certificate that we show, `{ file, key }`, where the relay knows us by one"
+    )
+    recipients: int = Field(
+        100, ge=1, le=10_000, description="recipients of one transaction, at most; a message to more goes in several"
+    )
+    notify: tuple[Notify, ...] = Field(
+        ("failure", "delay"),
+        min_length=1,
+        description="what we ask to be told of by mail, where the relay offers DSN: success, failure, delay; or never",
     )
     final_timeout: float = Field(
         600,
@@ -28,6 +57,61 @@ class SmtpRelaySettings(RelayServerSettings):
         le=3600,
         description="seconds to wait for the answer to a message; giving up earlier leaves its outcome unknown",
     )
+
+    @property
+    def servers(self) -> tuple[Self, ...]:
+        """The same settings for each of its servers alone, in order."""
+        return self._servers
+
+    @cached_property
+    def _servers(self) -> tuple[Self, ...]:
+        ends = map(_host_and_port, self.hosts or (self.host,))
+        return tuple(
+            self.model_copy(update={"host": host, "hosts": (), "port": port or self.port}) for host, port in ends
+        )
+
+    @property
+    def endpoint(self) -> str:
+        """Where its servers are: "smtp1.example.com:465, smtp2.example.com:465"."""
+        return ", ".join(_written(*_host_and_port(host), self.effective_port) for host in self.hosts or (self.host,))
+
+    @field_validator("host")
+    @classmethod
+    def _is_host(cls, host: str) -> str:
+        check_host(_host_and_port(host)[0])
+        return host
+
+    @field_validator("hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        if not hosts:
+            raise ValueError("must not be empty")
+        for host in hosts:
+            check_host(_host_and_port(host)[0])
+        if len(set(hosts)) < len(hosts):
+            raise ValueError("must not name a server twice")
+        return hosts
+
+    @model_validator(mode="after")
+    def _has_one_way(self) -> Self:
+        if not self.host and not self.hosts:
+            raise ValueError("host is missing: name or address of the server (or hosts, for several)")
+        if self.host and self.hosts:
+            raise ValueError("give either host or hosts")
+        return self
+
+    @model_validator(mode="after")
+    def _is_not_in_clear(self) -> Self:
+        for host in self.hosts or (self.host,):
+            refuse_clear(self, _host_and_port(host)[0])
+        return self
+
+    @field_validator("notify")
+    @classmethod
+    def _is_one_wish(cls, notify: tuple[Notify, ...]) -> tuple[Notify, ...]:
+        if "never" in notify and len(set(notify)) > 1:
+            raise ValueError('"never" goes with nothing else')
+        return tuple(dict.fromkeys(notify))
 
     @field_validator("hello")
     @classmethod
@@ -42,6 +126,26 @@ class SmtpRelaySettings(RelayServerSettings):
         if auth is not None and (is_of_mailbox(auth.user) or is_of_mailbox(str(auth.password.file))):
             raise ValueError("a relay has one login for all its mail: {mailbox} means nothing here")
         return auth
+
+
+def _host_and_port(text: str) -> tuple[str, int | None]:
+    """Split "name:port" or "[address]:port"; an IPv6 address alone has colons of its own."""
+    try:
+        ip_address(text)
+    except ValueError:
+        host, colon, port = text.rpartition(":")
+        if not colon:
+            return text, None
+        if not (port.isascii() and port.isdigit()):
+            return text, None
+        if not 1 <= int(port[:6]) <= 65535:
+            raise ValueError(f"{port} is no port") from None
+        return host.removeprefix("[").removesuffix("]"), int(port)
+    return text, None
+
+
+def _written(host: str, port: int | None, usual: int) -> str:
+    return f"{f'[{host}]' if ':' in host else host}:{port or usual}"
 
 
 class SmtpListenerSettings(MailListenerSettings):

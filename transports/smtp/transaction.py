@@ -1,139 +1,219 @@
-"""One message over one connection: MAIL, RCPT, DATA, and what became of each recipient (RFC 5321 §3.3)."""
+"""One message: MAIL, RCPT, DATA, and what became of each recipient (RFC 5321 §3.3, RFC 2920).
 
-import re
+A message to many has several transactions, as the server takes so many recipients at once and no more.
+"""
+
 from collections.abc import Sequence
 from typing import Literal
 
-from aiosmtplib.response import SMTPResponse
-
+from transports._content import as_content
 from transports.base import Envelope, Outcome
-from transports.smtp.session import Lost, Session
+from transports.errors import TransportError
+from transports.smtp.reply import Reply
+from transports.smtp.session import Session
+from transports.smtp.settings import SmtpRelaySettings
+from transports.smtp.wire import Lost
 
 State = Literal["accepted", "deferred", "refused", "unknown"]
 
 _FINAL: dict[int, State] = {2: "accepted", 4: "deferred", 5: "refused"}
-_ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?=\s|$)\s*")
-# What may stand between the angle brackets of a command without ending them or the line: RFC 5321 §4.1.2, leniently.
-_ATOM = r'[^\s<>"\x00-\x1f\x7f\ud800-\udfff]+'
-_PATH = re.compile(rf'{_ATOM}|"(?:[^"\\\x00-\x1f\x7f\ud800-\udfff]|\\[\x20-\x7e])*"(?:@{_ATOM})?')
 
 
-class Stale(Exception):
-    """A connection that had served before was dead when it was needed again, and nothing was said: take a fresh one."""
+class Unheard(Exception):
+    """The server, or the connection, ended before it said anything of the message: another may take it.
+
+    `is_stale`: the connection had served before and was dead when it was needed again, which is nobody's fault.
+    """
+
+    def __init__(self, words: str, code: str, *, is_stale: bool) -> None:
+        super().__init__(words)
+        self.code = code
+        self.is_stale = is_stale
 
 
-async def hand_over(session: Session, envelope: Envelope) -> Sequence[Outcome]:
-    """Send one message; one outcome per recipient, in their order. Raises Stale."""
-    return await _Transaction(session, envelope).run()
+class Delivery:
+    """The way of one message to its recipients, who are told apart by their position, since one may be named twice."""
 
-
-class _Transaction:
-    """Recipients are told apart by their position, since one may be named twice."""
-
-    def __init__(self, session: Session, envelope: Envelope) -> None:
-        self._session = session
-        self._envelope = envelope
+    def __init__(self, envelope: Envelope, settings: SmtpRelaySettings) -> None:
+        self._sender = envelope.sender
+        self._recipients = envelope.recipients
+        self._envelope_id = envelope.envelope_id
+        self._content = as_content(envelope.content)
+        self._most = settings.recipients
+        self._notify = ",".join(settings.notify).upper()
         self._outcomes: dict[int, Outcome] = {}
+        self._peer = ""
 
-    async def run(self) -> Sequence[Outcome]:
-        self._refuse_impossible()
-        try:
-            for step in (self._mail, self._recipients, self._content):
-                if self._waiting():
-                    await step()
-        except Lost as lost:
-            self._session.abort()
-            self._settle(self._waiting(), "unknown" if lost.handed_over else "deferred", lost.code, str(lost))
-        return [self._outcomes[at] for at in sorted(self._outcomes)]
+    @property
+    def waiting(self) -> list[int]:
+        """The positions of those that have no outcome yet."""
+        if not self._outcomes:
+            return list(range(len(self._recipients)))
+        return [at for at in range(len(self._recipients)) if at not in self._outcomes]
 
-    def _waiting(self) -> list[int]:
-        return [at for at in range(len(self._envelope.recipients)) if at not in self._outcomes]
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What became of each."""
+        return [self._outcomes[at] for at in range(len(self._recipients))]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anybody has an outcome."""
+        return bool(self._outcomes)
+
+    def give_up(self, unheard: Unheard, error: TransportError | None) -> None:
+        """Defer those that wait, since no server is left to ask; `error` tells why the last one could not be."""
+        if error is None:
+            self._settle(self.waiting, "deferred", unheard.code, str(unheard))
+        else:
+            self._settle(self.waiting, "deferred", "4.4.1", str(error))
+
+    async def transact(self, session: Session) -> None:
+        """Have one transaction, with as many recipients as the server takes at once. Raises Unheard."""
+        self._peer = session.place.peer
+        self._refuse_impossible(session)
+        most = min(self._most, session.extensions.most_recipients or self._most)
+        if some := self.waiting[:most]:
+            await _Transaction(self, session, some).run()
+
+    def _refuse_impossible(self, session: Session) -> None:
+        """Refuse what this server is known not to take, without a word to it."""
+        offered = session.extensions
+        if (fault := offered.fault_of_message(self._sender, self._content)) is not None:
+            self._settle(self.waiting, "refused", *fault)
+        for at in self.waiting:
+            if (fault := offered.fault_of_address(self._recipients[at])) is not None:
+                self._settle([at], "refused", *fault)
 
     def _settle(self, positions: Sequence[int], state: State, code: str, text: str) -> None:
         for at in positions:
-            self._outcomes[at] = Outcome(self._envelope.recipients[at], state, code, text)
+            self._outcomes[at] = Outcome(self._recipients[at], state, code, text, self._peer)
 
-    def _refuse_impossible(self) -> None:
-        """Refuse what this server is known not to take, without a word to it."""
-        sender, size, limit = self._envelope.sender, len(self._envelope.content), self._session.offer("size") or ""
-        if limit.isdigit() and 0 < int(limit) < size:
-            words = f"the message has {size} bytes, and the server accepts at most {limit}"
-            self._settle(self._waiting(), "refused", "5.3.4", words)
-        elif sender and (fault := self._fault_of(sender)) is not None:
-            self._settle(self._waiting(), "refused", fault[0].replace("5.1.3", "5.1.7"), f"sender: {fault[1]}")
-        for at in self._waiting():
-            if (fault := self._fault_of(self._envelope.recipients[at])) is not None:
-                self._settle([at], "refused", *fault)
+    # What a transaction needs of it
 
-    def _fault_of(self, address: str) -> tuple[str, str] | None:
-        if not _PATH.fullmatch(address):
-            return "5.1.3", "this is no address that can be written to"
-        if not address.isascii() and self._session.offer("smtputf8") is None:
-            return "5.6.7", "the address is not ASCII, and the server does not offer SMTPUTF8"
-        return None
+    def mail(self, session: Session, some: Sequence[int]) -> str:
+        """Write the command that begins the transaction with these."""
+        recipients = [self._recipients[at] for at in some]
+        return session.extensions.mail(self._sender, recipients, self._content, self._envelope_id)
 
-    async def _mail(self) -> None:
-        session, envelope = self._session, self._envelope
-        options = ""
-        if session.offer("size") is not None:
-            options += f" SIZE={len(envelope.content)}"
-        if session.offer("8bitmime") is not None and not envelope.content.isascii():
-            options += " BODY=8BITMIME"
-        if not (envelope.sender + "".join(envelope.recipients[at] for at in self._waiting())).isascii():
-            options += " SMTPUTF8"
-        served = session.messages > 0
-        session.messages += 1
-        session.rset_due = True
-        try:
-            reply = await session.command(f"MAIL FROM:<{envelope.sender}>{options}")
-        except Lost as lost:
-            if served:
-                raise Stale from lost
-            raise
-        if reply.code == 421 and served:
-            raise Stale
-        if not _positive(reply):
-            self._settle(self._waiting(), _negative(reply), *_server_text(reply))
+    def rcpt(self, session: Session, at: int) -> str:
+        """Write the command that names one."""
+        return session.extensions.rcpt(self._recipients[at], self._notify, is_report=not self._sender)
 
-    async def _recipients(self) -> None:
-        for at in self._waiting():
-            reply = await self._session.command(f"RCPT TO:<{self._envelope.recipients[at]}>")
-            if reply.code == 421:
-                code, words = _server_text(reply)
-                raise Lost(words, code)
-            if not _positive(reply):
-                self._settle([at], _negative(reply), *_server_text(reply))
-
-    async def _content(self) -> None:
-        reply = await self._session.command("DATA")
-        if reply.code != 354:
-            self._settle(self._waiting(), _negative(reply), *_server_text(reply))
-            if _positive(reply):
-                self._session.abort()
-            return
-        reply = await self._session.content(self._envelope.content)
+    async def data(self, session: Session, accepted: Sequence[int]) -> None:
+        """Send the content, and note what became of those who get it. Raises Lost."""
+        reply = await session.content(self._content)
         state = _FINAL.get(reply.code // 100, "unknown")
-        self._settle(self._waiting(), state, *_server_text(reply))
+        self._settle(accepted, state, *reply.told)
         if state == "unknown":
+            session.abort()
+        session.rset_due = state != "accepted"
+
+    def answer(self, positions: Sequence[int], reply: Reply) -> None:
+        """Note what a negative reply means for these."""
+        self._settle(positions, "refused" if reply.code >= 500 else "deferred", *reply.told)
+
+    def lose(self, accepted: Sequence[int], lost: Lost) -> None:
+        """Note that the connection ended: `accepted` may have the message, if it was handed over; the others do not."""
+        if lost.handed_over:
+            self._settle(accepted, "unknown", lost.code, str(lost))
+        self._settle(self.waiting, "deferred", lost.code, str(lost))
+
+
+class _Transaction:
+    """One MAIL, with some of the recipients. With PIPELINING all commands go out before the first answer is read."""
+
+    def __init__(self, delivery: Delivery, session: Session, some: Sequence[int]) -> None:
+        self._delivery = delivery
+        self._session = session
+        self._some = some
+        self._accepted: list[int] = []
+        self._is_pipelined = session.extensions.pipelining
+        self._is_heard = False
+
+    async def run(self) -> None:
+        session, delivery, some = self._session, self._delivery, self._some
+        commands = ["RSET"] if session.rset_due else []
+        mail = delivery.mail(session, some)
+        recipients = [delivery.rcpt(session, at) for at in some]
+        has_served = session.messages > 0
+        session.messages += 1
+        try:
+            if self._is_pipelined:
+                session.say(*commands, mail, *recipients, "DATA")
+            for command in commands:
+                await self._reset(command)
+            session.rset_due = True
+            if await self._mail(mail):
+                await self._name(recipients)
+                await self._data()
+            elif self._is_pipelined:
+                for _ in some:
+                    await session.reply()
+                await self._data()
+        except Lost as lost:
+            session.abort()
+            if not self._is_heard:
+                raise Unheard(str(lost), lost.code, is_stale=has_served) from lost
+            delivery.lose(self._accepted, lost)
+
+    async def _ask(self, command: str) -> Reply:
+        """Have the answer to a command, which was said already where all are said at once. Raises Lost at 421."""
+        reply = await (self._session.reply() if self._is_pipelined else self._session.ask(command))
+        if reply.code == 421:
+            code, words = reply.told
+            raise Lost(words, code)
+        return reply
+
+    async def _reset(self, command: str) -> None:
+        reply = await self._ask(command)
+        if not reply.is_positive:
+            raise Lost(str(reply))
+
+    async def _mail(self, command: str) -> bool:
+        reply = await self._ask(command)
+        if reply.is_of_the_server:
+            code, words = reply.told
             self._session.abort()
-        self._session.rset_due = state != "accepted"
+            raise Unheard(words, code, is_stale=False)
+        self._is_heard = True
+        if reply.is_positive:
+            return True
+        self._require_negative(reply)
+        self._delivery.answer(self._delivery.waiting, reply)
+        return False
 
+    async def _name(self, commands: Sequence[str]) -> None:
+        too_many: list[tuple[int, Reply]] = []
+        for at, command in zip(self._some, commands, strict=True):
+            reply = await self._ask(command)
+            if reply.is_positive:
+                self._accepted.append(at)
+            elif reply.wants_fewer_recipients:
+                too_many.append((at, reply))
+            else:
+                self._require_negative(reply)
+                self._delivery.answer([at], reply)
+        if not self._accepted:  # then a transaction of their own would be no better
+            for at, reply in too_many:
+                self._delivery.answer([at], reply)
 
-def _positive(reply: SMTPResponse) -> bool:
-    return 200 <= reply.code < 300
+    async def _data(self) -> None:
+        if not self._accepted and not self._is_pipelined:
+            return
+        reply = await self._ask("DATA")
+        if reply.code == 354:
+            if self._accepted:
+                await self._delivery.data(self._session, self._accepted)
+            else:
+                await self._session.no_content()
+            return
+        self._require_negative(reply)
+        self._delivery.answer(self._accepted, reply)
 
-
-def _negative(reply: SMTPResponse) -> State:
-    return "refused" if reply.code >= 500 else "deferred"
-
-
-def _server_text(reply: SMTPResponse) -> tuple[str, str]:
-    """Split a reply into its enhanced status code (RFC 3463), or else its reply code, and the server's words."""
-    lines = reply.message.encode("utf-8", "surrogateescape").decode("utf-8", "replace").splitlines()
-    match = _ENHANCED.match(lines[0]) if lines else None
-    if match is None or match[1] != str(reply.code)[0]:
-        return str(reply.code), " ".join(lines)
-    # A reply of several lines repeats the code in each (RFC 2034 §4).
-    return match[0].strip(), " ".join(
-        _ENHANCED.sub("", line, count=1) if _ENHANCED.match(line) else line for line in lines
-    )
+    @staticmethod
+    def _require_negative(reply: Reply) -> None:
+        """Raise Lost at a reply that fits no command: it is not known what the server would answer next."""
+        if not reply.is_negative:
+            code, words = reply.told
+            raise Lost(words, code)

@@ -1,11 +1,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transports.smtp.chunks import dot_stuffed_chunks
+from transports.smtp.chunks import DotStuffer
 
 
 def on_the_wire(content: bytes, size: int = 65536) -> bytes:
-    return b"".join(chunk for chunk, _ in dot_stuffed_chunks(content, size))
+    stuffer = DotStuffer()
+    pieces = [stuffer.stuff(content[start : start + size]) for start in range(0, len(content), size)]
+    return b"".join(pieces) + stuffer.end()
 
 
 def test_lines_that_begin_with_a_dot_get_another() -> None:
@@ -43,6 +45,13 @@ def test_the_receiver_reads_the_same_lines(content: bytes) -> None:
     assert read == expected + (b"" if expected.endswith(b"\r\n") or not expected else b"\r\n")
 
 
-def test_only_the_last_chunk_ends_the_data() -> None:
-    chunks = list(dot_stuffed_chunks(b"0123456789\r\n" * 3, size=12))
-    assert [last for _, last in chunks] == [False, False, True]
+def test_only_the_end_ends_the_data() -> None:
+    stuffer = DotStuffer()
+    assert [stuffer.stuff(b"0123456789\r\n") for _ in range(3)] == [b"0123456789\r\n"] * 3
+    assert stuffer.end() == b".\r\n"
+
+
+def test_an_empty_piece_changes_nothing() -> None:
+    stuffer = DotStuffer()
+    assert [stuffer.stuff(piece) for piece in (b"a\r", b"", b"\n", b"", b".")] == [b"a", b"", b"\r\n", b"", b".."]
+    assert stuffer.end() == b"\r\n.\r\n"

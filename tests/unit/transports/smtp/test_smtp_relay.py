@@ -1,7 +1,7 @@
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +127,41 @@ async def test_an_answer_in_the_middle_of_the_content_counts() -> None:
 
 
 async def test_size_and_body_are_declared_where_they_are_offered() -> None:
-    what = envelope(content="Subject: é\r\n\r\n".encode())
+    content = "Subject: hello\r\n\r\né\r\n".encode()
+    what = envelope(content=content)
     async with ScriptedSmtp() as server:
-        await send_one(server, what)
-    assert f"MAIL FROM:<crm@ours.test> SIZE={len(what.content)} BODY=8BITMIME" in server.commands[0]
-    async with ScriptedSmtp(offers=()) as server:
         assert (await send_one(server, what))[0].state == "accepted"
+    assert f"MAIL FROM:<crm@ours.test> SIZE={len(content)} BODY=8BITMIME" in server.commands[0]
+    async with ScriptedSmtp(offers=()) as server:
+        assert (await send_one(server))[0].state == "accepted"
     assert "MAIL FROM:<crm@ours.test>" in server.commands[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "offers", "code"),
+    [
+        ("Subject: é\r\n\r\nhello\r\n", ("8BITMIME",), "5.6.7"),
+        ("Subject: é\r\n\r\nhello\r\n", (), "5.6.7"),
+        ("Subject: é\r\n\r\nhello\r\n", ("SMTPUTF8",), "5.6.3"),
+        ("Subject: e\r\n\r\nhéllo\r\n", (), "5.6.3"),
+        ("Subject: e\r\n\r\nhéllo\r\n", ("SMTPUTF8",), "5.6.3"),
+    ],
+)
+async def test_nothing_goes_out_that_the_server_does_not_say_it_can_carry(
+    content: str, offers: Sequence[str], code: str
+) -> None:
+    async with ScriptedSmtp(offers=offers) as server:
+        outcomes = await send_one(server, envelope(content=content.encode()))
+    assert states(outcomes) == [("refused", code)]
+    assert "the server does not offer" in outcomes[0].text
+    assert server.messages == []
+
+
+async def test_headers_that_are_not_ascii_are_announced() -> None:
+    what = envelope(content="Subject: é\r\n\r\nhello\r\n".encode())
+    async with ScriptedSmtp(offers=["8BITMIME", "SMTPUTF8"]) as server:
+        assert states(await send_one(server, what)) == [("accepted", "2.0.0")]
+    assert server.commands[0][1] == "MAIL FROM:<crm@ours.test> BODY=8BITMIME SMTPUTF8"
 
 
 async def test_a_server_that_knows_no_ehlo_is_spoken_to_as_of_old() -> None:

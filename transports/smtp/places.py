@@ -1,0 +1,128 @@
+"""Where a relay's servers are, and which of them is tried next.
+
+Each name has one address or several. They are tried in order; one that fails is passed over for a while. Once that is
+over, one connection finds out whether it is back, and meanwhile the others go on passing it over.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transports._net.tls import no_connection
+from transports.errors import Permanent, Temporary, TransportError, Unreachable
+from transports.smtp.settings import SmtpRelaySettings
+
+_PASSED_OVER = 60.0  # seconds, doubled with each failure
+_LONGEST_PASSED_OVER = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One address of one server. `server` are the relay's settings with this host alone."""
+
+    server: SmtpRelaySettings = field(compare=False, repr=False)
+    peer: str  # "smtp.example.com:587"
+    family: int = field(default=0, compare=False)
+    address: tuple[Any, ...] = ()
+
+    async def connect(self) -> socket.socket:
+        """Connect. Raises OSError."""
+        connection = socket.socket(self.family, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            async with asyncio.timeout(self.server.timeout):
+                await asyncio.get_running_loop().sock_connect(connection, self.address)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@dataclass(slots=True)
+class _Failure:
+    times: int
+    until: float
+
+
+class Places:
+    """The servers of one relay, as one process knows them."""
+
+    def __init__(self, settings: SmtpRelaySettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._servers = settings.servers
+        self._clock = clock
+        self._failures: dict[Place, _Failure] = {}
+
+    async def in_order(self, errors: list[TransportError]) -> AsyncIterator[Place]:
+        """Yield what to try, one after the other: first what is not passed over, then the rest.
+
+        A name that cannot be looked up gives no place, and is added to the `errors`.
+        """
+        later = []
+        for server in self._servers:
+            unknown = Place(server, server.endpoint)
+            if self._is_passed_over(unknown):
+                later.append(unknown)
+                continue
+            for place in await self._look_up(unknown, errors):
+                if self._is_passed_over(place):
+                    later.append(place)
+                else:
+                    yield place
+        for place in later:
+            found = [place] if place.address else await self._look_up(place, errors)
+            for one in found:
+                yield one
+
+    def works(self, place: Place) -> None:
+        """Note that a server has let us in."""
+        self._failures.pop(place, None)
+
+    def fails(self, place: Place) -> None:
+        """Note that a server did not let us in, or gave up before it said anything of a message."""
+        times = self._failures[place].times + 1 if place in self._failures else 1
+        pause = min(_LONGEST_PASSED_OVER, _PASSED_OVER * 2.0 ** min(times - 1, 10))
+        self._failures[place] = _Failure(times, self._clock() + pause)
+
+    def _is_passed_over(self, place: Place) -> bool:
+        failure = self._failures.get(place)
+        if failure is None:
+            return False
+        if failure.until > self._clock():
+            return True
+        failure.until = self._clock() + _PASSED_OVER  # for the others, while this one finds out
+        return False
+
+    async def _look_up(self, place: Place, errors: list[TransportError]) -> list[Place]:
+        server = place.server
+        try:
+            async with asyncio.timeout(server.timeout):
+                found = await asyncio.get_running_loop().getaddrinfo(
+                    server.host, server.effective_port, type=socket.SOCK_STREAM
+                )
+        except (OSError, UnicodeError) as error:
+            self.fails(place)
+            cause = error if isinstance(error, OSError) else OSError(str(error))
+            failure = no_connection(place.peer, cause)
+            failure.__cause__ = cause
+            errors.append(failure)
+            return []
+        self.works(place)
+        addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+        return [Place(server, place.peer, family, address) for family, address in addresses]
+
+
+def together(errors: Sequence[TransportError]) -> TransportError:
+    """Make one error of those of several servers: it is worth another try if one of them is."""
+    if len(errors) == 1:
+        return errors[0]
+    words = "; ".join(dict.fromkeys(map(str, errors))) or "there is no other server"
+    if all(isinstance(error, Unreachable) for error in errors):
+        kind: type[TransportError] = Unreachable
+    else:
+        kind = Temporary if any(isinstance(error, Temporary) for error in errors) else Permanent
+    together = kind(words)
+    together.__cause__ = next((error.__cause__ for error in reversed(errors) if error.__cause__), None)
+    return together
