@@ -5,7 +5,7 @@ Settings are data and know nothing of what reads them. Each kind's package puts 
     INCOMING = MailboxKind("imap", settings=ImapSettings, open=ImapAccount, probe=probe_mailbox)
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
@@ -59,14 +59,14 @@ class ListenerKind(Generic[_Listener]):
 class RelayKind(Generic[_Relay]):
     """A kind of relay, which carries mail away.
 
-    `open(settings)` makes the relay, which connects when it first sends. `probe(settings)` tries everything that
-    sending needs, and sends nothing; it never raises a TransportError.
+    `open(settings)` makes the relay, which connects when it first sends. `probe(settings, senders)` tries everything
+    that sending needs, in the name of each of these addresses too, and sends nothing; it never raises a TransportError.
     """
 
     name: str
     settings: type[_Relay]
     open: Callable[[_Relay], Relay]
-    probe: Callable[[_Relay], AsyncIterator[Finding]]
+    probe: Callable[[_Relay, Sequence[str]], AsyncIterator[Finding]]
 
 
 IncomingKind: TypeAlias = MailboxKind[Any] | ListenerKind[Any]

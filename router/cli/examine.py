@@ -41,16 +41,23 @@ def try_profiles(
             show_default=False,
         ),
     ] = None,
+    send_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Send a message to this address, through each relay tried.", show_default=False
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Connect to every profile for real and say what works.
 
     For each approved owner's mailbox: name, connection, TLS and certificate, login, capabilities, folders and what is
-    in them. Relays up to the login, sending nothing; listeners, whether they can listen. Nothing is changed anywhere.
+    in them. Relays up to the login, and whether they take each owner as a sender; listeners, whether they can listen.
+    Nothing is changed anywhere, and nothing is sent without --send-to.
     """
     from router.commands import test as trial
 
-    trial.test(name, owner or (), as_json=as_json)
+    trial.test(name, owner or (), send_to, as_json=as_json)
 
 
 @app.command()

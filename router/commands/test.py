@@ -20,9 +20,13 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "failed": ("F
 _STEP_WIDTH = len("capabilities")
 
 
-def test(name: str | None, owners: Sequence[str], *, as_json: bool) -> None:
-    """Try the profiles, or this one; for all approved owners, or these. Ends with status 1 if something fails."""
-    mailboxes = [_address(owner) for owner in owners]
+def test(name: str | None, owners: Sequence[str], send_to: str | None, *, as_json: bool) -> None:
+    """Try the profiles, or this one; for all approved owners, or these. Ends with status 1 if something fails.
+
+    With `send_to`, a message goes there through each relay that is tried.
+    """
+    mailboxes = [_address(owner, "--owner") for owner in owners]
+    to = None if send_to is None else _address(send_to, "--send-to")
 
     async def work(settings: Settings) -> tuple[list[Probed], Sequence[str], Sequence[Mistake]]:
         profiles, mistakes = _read(settings, name, as_json=as_json)
@@ -30,7 +34,7 @@ def test(name: str | None, owners: Sequence[str], *, as_json: bool) -> None:
         subjects, unserved = await plan(profiles, chosen, mailboxes, lambda: app.database_of(settings))
         report = _Report(len(subjects), silent=as_json)
         with report.progress:
-            async for one in probe(subjects):
+            async for one in probe(subjects, to):
                 report.add(one)
         return report.probed, unserved, mistakes
 
@@ -86,12 +90,12 @@ def _chosen(profiles: Profiles, name: str | None) -> Sequence[Profile] | None:
         raise typer.BadParameter(str(error), param_hint="PROFILE") from None
 
 
-def _address(owner: str) -> str:
+def _address(owner: str, option: str) -> str:
     with suppress(ValueError):
         if "*" not in (address := parse(owner)):
             return address
     words = f'"{owner}" is no address of one mailbox, such as "ann@example.com"'
-    raise typer.BadParameter(words, param_hint="--owner")
+    raise typer.BadParameter(words, param_hint=option)
 
 
 class _Report:

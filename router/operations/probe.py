@@ -1,17 +1,26 @@
-"""Probes profiles for real: which connections that are, and all of them, several at once. Nothing is changed."""
+"""Probes profiles for real: which connections that are, and all of them, several at once. Nothing is changed.
+
+Nothing is sent either, unless somebody names an address to send to.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import policy
+from email.message import EmailMessage
+from email.utils import format_datetime
+from uuid import uuid4
 
 from router.errors import DatabaseError, UnknownName
 from router.model import Rule
+from router.outgoing.compose import smtp_address
 from router.profile import IncomingProfile, OutgoingProfile, Profiles, check_owners
 from router.repository.database import Database
 from router.repository.owners import list_owners
 from transports import MailboxSettings
-from transports.base import Finding
+from transports.base import Envelope, Finding, TransportError
 
 AT_ONCE = 8
 
@@ -35,12 +44,13 @@ class Subject:
     """One connection to try: of a profile, and of an owner's mailbox if it reads mailboxes.
 
     Without a mailbox there is nobody to log in as, and `notes` say why; a forward mailbox is empty text, its profile
-    knows the login.
+    knows the login. `senders` are the mailboxes whose mail a relay carries.
     """
 
     profile: Profile
     mailbox: str | None = None
     notes: tuple[Finding, ...] = ()
+    senders: tuple[str, ...] = ()
 
     @property
     def direction(self) -> str:
@@ -99,17 +109,23 @@ async def plan(
 
 
 def needs_owners(chosen: Iterable[Profile]) -> bool:
-    """Whether some of these read mailboxes."""
-    return any(map(_logs_in_for_owners, chosen))
+    """Whether some of these read mailboxes, or carry what their owners send."""
+    return any(isinstance(one, OutgoingProfile) or _logs_in_for_owners(one) for one in chosen)
 
 
 def _logs_in_for_owners(one: Profile) -> bool:
     return isinstance(one, IncomingProfile) and not one.listens and not one.forwards
 
 
-def _alone(one: Profile) -> Subject:
-    """What is tried once, whoever the owners are."""
-    if not isinstance(one, IncomingProfile) or not one.forwards:
+def _alone(one: Profile, profiles: Profiles, mailboxes: Sequence[str], fault: str | None = None) -> Subject:
+    """What is tried once, whoever the owners are; a relay in the name of those whose mail it carries."""
+    if isinstance(one, OutgoingProfile):
+        senders = [mailbox for mailbox in mailboxes if profiles.outgoing_for(mailbox) is one]
+        if fault is None:
+            return Subject(one, senders=tuple(dict.fromkeys(senders)))
+        advice = '"email-router test --owner ADDRESS" tries a mailbox without the database'
+        return Subject(one, None, (Finding("senders", "warning", f"the owners are not known: {fault}", advice),))
+    if not one.forwards:
         return Subject(one)
     whose = f"believes what {', '.join(one.forwarders)} forward"
     if one.authserv is not None:
@@ -127,9 +143,10 @@ def of_owners(
 ) -> list[Subject]:
     """List what to try of the chosen profiles for all approved owners; `fault` says why the owners are not known."""
     subjects: list[Subject] = []
+    mailboxes = [owner.mailbox for owner in owners if owner.approved]
     for one in chosen:
         if not _logs_in_for_owners(one):
-            subjects.append(_alone(one))
+            subjects.append(_alone(one, profiles, mailboxes, fault))
             continue
         served = [owner for owner in owners if profiles.incoming_for(owner.mailbox) is one]
         approved = [Subject(one, owner.mailbox) for owner in served if owner.approved]
@@ -137,14 +154,14 @@ def of_owners(
     return subjects
 
 
-def of_mailboxes(profiles: Profiles, chosen: Sequence[Profile] | None, mailboxes: Iterable[str]) -> list[Subject]:
+def of_mailboxes(profiles: Profiles, chosen: Sequence[Profile] | None, mailboxes: Sequence[str]) -> list[Subject]:
     """List what to try for these mailboxes: by the chosen profiles, or by those that serve them."""
     subjects: list[Subject] = []
     for mailbox in mailboxes:
         routes = profiles.routes_of(mailbox)
         for one in chosen or routes.all:
             if not _logs_in_for_owners(one):
-                subjects.append(_alone(one))
+                subjects.append(_alone(one, profiles, mailboxes))
             elif routes.reads is one:
                 subjects.append(Subject(one, mailbox))
             else:
@@ -159,15 +176,18 @@ def unserved(profiles: Profiles, owners: Iterable[Candidate]) -> Sequence[str]:
     return [str(mistake) for mistake in check_owners(profiles, owners)]
 
 
-async def probe(subjects: Sequence[Subject]) -> AsyncIterator[Probed]:
-    """Try them all, `AT_ONCE` at once; in their order, each as soon as it and those before it are done."""
+async def probe(subjects: Sequence[Subject], send_to: str | None = None) -> AsyncIterator[Probed]:
+    """Try them all, `AT_ONCE` at once; in their order, each as soon as it and those before it are done.
+
+    With `send_to`, each relay sends one message to this address.
+    """
     turns = asyncio.Semaphore(AT_ONCE)
     # A server that grants a profile few connections is not asked for more.
     granted = {(one.direction, one.profile.name): asyncio.Semaphore(_granted(one.profile)) for one in subjects}
 
     async def work(subject: Subject) -> Probed:
         async with granted[subject.direction, subject.profile.name], turns:
-            return Probed(subject, (*subject.notes, *[finding async for finding in _findings(subject)]))
+            return Probed(subject, (*subject.notes, *[finding async for finding in _findings(subject, send_to)]))
 
     tasks = [asyncio.create_task(work(subject)) for subject in subjects]
     try:
@@ -183,9 +203,50 @@ def _granted(profile: Profile) -> int:
     return profile.settings.at_once if isinstance(profile.settings, MailboxSettings) else AT_ONCE
 
 
-def _findings(subject: Subject) -> AsyncIterator[Finding]:
+async def _findings(subject: Subject, send_to: str | None) -> AsyncIterator[Finding]:
     profile = subject.profile
-    return profile.probe(subject.mailbox) if isinstance(profile, IncomingProfile) else profile.probe()
+    if isinstance(profile, IncomingProfile):
+        async for found in profile.probe(subject.mailbox):
+            yield found
+        return
+    works = True
+    async for found in profile.probe([smtp_address(sender) for sender in subject.senders]):
+        works = works and found.state != "failed"
+        yield found
+    if send_to is not None and works:
+        yield await _send(profile, subject.senders, send_to)
+
+
+async def _send(profile: OutgoingProfile, senders: Sequence[str], recipient: str) -> Finding:
+    """Send one message in the name of the first of these senders."""
+    if not senders:
+        advice = "--owner ADDRESS says in whose name"
+        return Finding("message", "failed", "none is sent: no approved owner's mail goes by this relay", advice)
+    sender, to = smtp_address(senders[0]), smtp_address(recipient)
+    try:
+        async with profile.open() as relay:
+            (outcome,) = await relay.send(Envelope(sender, (to,), _message(profile, sender, to)), _begin)
+    except TransportError as error:
+        return Finding("message", "failed", str(error))
+    words = f"{outcome.relay}: {outcome.code} {outcome.text}"
+    if outcome.state == "accepted":
+        return Finding("message", "ok", f"sent from {sender} to {to}; the words of {words}")
+    return Finding("message", "failed", f"from {sender} to {to}, {outcome.state}: {words}")
+
+
+def _message(profile: OutgoingProfile, sender: str, recipient: str) -> bytes:
+    message = EmailMessage(policy.SMTP.clone(utf8=not (sender + recipient).isascii()))
+    message["From"], message["To"] = sender, recipient
+    message["Subject"] = f"Test of the relay {profile.name}"
+    message["Date"] = format_datetime(datetime.now(UTC))
+    message["Message-ID"] = f"<{uuid4()}@{sender.rpartition('@')[2]}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(f"email-router test --send-to sent this through {profile.title}, {profile.settings.where}.\n")
+    return message.as_bytes()
+
+
+async def _begin() -> None:
+    """No attempt is noted: this is no email of the CRM's."""
 
 
 def _nobody(served: Sequence[Candidate], fault: str | None) -> Finding:

@@ -1,6 +1,6 @@
 """Profiles as the rest of the router has them: values that never change, and which of them serves an address."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
@@ -143,9 +143,12 @@ class OutgoingProfile:
         """Make the relay, which connects when it first sends."""
         return self.kind.open(self.settings)
 
-    def probe(self) -> AsyncIterator[Finding]:
-        """Try everything that sending needs, and send nothing. Never raises a TransportError."""
-        return self.kind.probe(self.settings)
+    def probe(self, senders: Sequence[str]) -> AsyncIterator[Finding]:
+        """Try everything that sending needs, in the name of these too, and send nothing.
+
+        Never raises a TransportError.
+        """
+        return self.kind.probe(self.settings, senders)
 
 
 Profile = IncomingProfile | OutgoingProfile

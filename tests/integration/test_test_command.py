@@ -273,6 +273,29 @@ def test_nothing_is_sent(trial: Trial, outgoing: Profile, postfix: Postfix) -> N
     assert ": client=" not in postfix.log()[begins:]
 
 
+def test_a_message_is_sent_where_somebody_says_so(
+    trial: Trial, outgoing: Profile, postfix: Postfix, mailbox: str
+) -> None:
+    to = mailbox.replace("@in.test", "@example.com")
+    said = trial(outgoing(), "--owner", mailbox, "--send-to", to)
+    assert f"sent from {mailbox} to {to}; the words of {HOST}:{postfix.smtp}: 2.0.0 Ok: queued as" in said
+    assert f"MAIL FROM {mailbox} is taken" in said
+    (kept,) = postfix.wait_for(1, to)
+    assert kept.sender == mailbox
+    assert b"Test of the relay relay" in kept.message
+    assert b"Auto-Submitted: auto-generated" in kept.message
+
+    found = findings(
+        trial(outgoing(), "--owner", mailbox, "--send-to", "refused@example.com", "--json", status=1), "relay"
+    )
+    assert "No such user here, says the test server" in found["message"]["words"]
+    found = findings(
+        trial(outgoing(), "--owner", "x@other.test", "--send-to", to, "relay", "--json", status=1), "relay"
+    )
+    assert "no approved owner's mail goes by this relay" in found["message"]["words"]
+    assert "is no address of one mailbox" in " ".join(trial(outgoing(), "--send-to", "ann", status=2).split())
+
+
 def test_a_forward_mailbox_is_logged_in_to_once_whoever_the_owners_are(
     trial: Trial, incoming: Profile, mailbox: str
 ) -> None:

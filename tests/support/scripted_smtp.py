@@ -53,6 +53,7 @@ class ScriptedSmtp:
         self.ended: list[asyncio.Event] = []
         self.messages: list[bytes] = []
         self.silent = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
         self._closing = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -65,10 +66,19 @@ class ScriptedSmtp:
         self._closing.set()
         await asyncio.wait_for(asyncio.gather(*(ended.wait() for ended in self.ended)), 10)
 
+    def say(self, number: int, words: str) -> None:
+        """Say something at this connection that nobody asked for."""
+        self._writers[number].write(f"{words}\r\n".encode())
+
+    def end(self, number: int) -> None:
+        """End this connection."""
+        self._writers[number].transport.abort()
+
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = len(self.commands)
         self.commands.append([])
         self.ended.append(asyncio.Event())
+        self._writers.append(writer)
         try:
             going = await self._reply("greeting", reader, writer)
             while going and (line := (await reader.readline()).decode().rstrip("\r\n")):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from transports._content import Content
 
 _XTEXT = re.compile(r"[^!-*,-<>-~]")
+_NOT_UNITEXT = re.compile(r"[\\+=\x00-\x20\x7f]")
 _LONGEST_ENVID = 100  # characters (RFC 3461 §4.4)
 _LONGEST_ORCPT = 500  # §4.2
 _LIMIT = re.compile(r"(RCPTMAX|MAILMAX)=([1-9][0-9]{0,5})", re.ASCII)
@@ -110,4 +111,4 @@ def xtext(text: str) -> str:
 
 def _unitext(address: str) -> str:
     r"""Write an address as `utf-8-addr-unitext` (RFC 6533 §3): backslash, "+" and "=" become `\x{…}`."""
-    return re.sub(r"[\\+=\x00-\x20\x7f]", lambda match: rf"\x{{{ord(match[0]):02X}}}", address)
+    return _NOT_UNITEXT.sub(lambda match: rf"\x{{{ord(match[0]):02X}}}", address)

@@ -5,6 +5,7 @@ over, one connection finds out whether it is back, and meanwhile the others go o
 """
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -35,6 +36,11 @@ class Place:
             connection.setblocking(False)
             async with asyncio.timeout(self.server.timeout):
                 await asyncio.get_running_loop().sock_connect(connection, self.address)
+        except OSError as error:
+            connection.close()
+            if error.errno is None:
+                raise
+            raise OSError(error.errno, os.strerror(error.errno)) from None  # without asyncio's own words
         except BaseException:
             connection.close()
             raise

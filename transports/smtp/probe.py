@@ -1,8 +1,9 @@
-"""Probes a relay: everything up to the login, and QUIT; nothing is sent (RFC 5321)."""
+"""Probes a relay: everything up to the login, whose mail it takes, and QUIT; nothing is sent (RFC 5321)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+from transports._content import BytesContent
 from transports._net.auth import Auth
 from transports._net.probe import connect_in_steps, retry_advice
 from transports.base import Finding
@@ -11,21 +12,23 @@ from transports.smtp.hello import own_name
 from transports.smtp.places import Places, together
 from transports.smtp.session import PORTS, Session
 from transports.smtp.settings import SmtpRelaySettings
+from transports.smtp.wire import Lost
 
-_EXTENSIONS = ("8bitmime", "smtputf8", "enhancedstatuscodes")
+_EXTENSIONS = ("8bitmime", "smtputf8", "enhancedstatuscodes", "dsn", "pipelining")
+_MOST_NAMED = 5
 
 
-async def probe_relay(settings: SmtpRelaySettings) -> AsyncIterator[Finding]:
+async def probe_relay(settings: SmtpRelaySettings, senders: Sequence[str]) -> AsyncIterator[Finding]:
     """See `RelayKind.probe`."""
     name = await asyncio.to_thread(own_name)
     for number, server in enumerate(settings.servers, 1):
         if len(settings.servers) > 1:
             yield Finding("server", "ok", f"{server.endpoint}, number {number} of {len(settings.servers)}")
-        async for finding in _probe_server(server, name):
+        async for finding in _probe_server(server, senders, name):
             yield finding
 
 
-async def _probe_server(server: SmtpRelaySettings, name: str | None) -> AsyncIterator[Finding]:
+async def _probe_server(server: SmtpRelaySettings, senders: Sequence[str], name: str | None) -> AsyncIterator[Finding]:
     steps, session = await connect_in_steps(server, PORTS, lambda: _connect(server, name))
     for finding in steps:
         yield finding
@@ -36,6 +39,8 @@ async def _probe_server(server: SmtpRelaySettings, name: str | None) -> AsyncIte
         yield login
         if login.state != "failed":
             yield _capabilities(session)
+            if senders:
+                yield await _may_send(session, senders)
     finally:
         session.hang_up()
 
@@ -53,6 +58,7 @@ async def _connect(server: SmtpRelaySettings, name: str | None) -> Session:
 
 async def _log_in(session: Session, auth: Auth | None) -> Finding:
     if auth is None:
+        await session.log_in()
         return Finding("login", "ok", "the profile has none: the relay has to trust this machine's address")
     try:
         await session.log_in()
@@ -68,7 +74,40 @@ async def _log_in(session: Session, auth: Auth | None) -> Finding:
 
 def _capabilities(session: Session) -> Finding:
     words = [name.upper() for name in _EXTENSIONS if session.offer(name) is not None]
-    limit = session.offer("size") or ""
-    if limit.isascii() and limit.isdigit() and int(limit):
-        words.append(f"messages of {int(limit) / 1e6:.1f} MB at most")
+    offered = session.extensions
+    if offered.most_bytes is not None:
+        words.append(f"messages of {offered.most_bytes / 1e6:.1f} MB at most")
+    if offered.most_recipients is not None:
+        words.append(f"{offered.most_recipients} recipients at a time")
     return Finding("capabilities", "ok", ", ".join(words) or "none that matter")
+
+
+async def _may_send(session: Session, senders: Sequence[str]) -> Finding:
+    """Ask whether each may send: MAIL FROM, and RSET; no recipient is named."""
+    refused: list[str] = []
+    number = 0
+    try:
+        for number, sender in enumerate(senders, 1):  # noqa: B007  # it tells how far we came
+            if (words := await _refusal(session, sender)) is not None:
+                refused.append(f"{sender}: {words}")
+    except Lost as lost:
+        words = f"the relay ended it after {number} of {len(senders)} were tried: {lost}"
+        return Finding("senders", "warning", words)
+    if refused:
+        more = f"; and {len(refused) - _MOST_NAMED} more" if len(refused) > _MOST_NAMED else ""
+        words = f"{len(refused)} of {len(senders)} may not send: {'; '.join(refused[:_MOST_NAMED])}{more}"
+        return Finding("senders", "failed", words, "let the relay's login send in the name of these addresses")
+    whose = senders[0] if len(senders) == 1 else f"any of {len(senders)} mailboxes"
+    return Finding("senders", "ok", f"MAIL FROM {whose} is taken (some relays refuse only once a recipient is named)")
+
+
+async def _refusal(session: Session, sender: str) -> str | None:
+    """The words with which a sender is refused; None if it may send. Raises Lost."""
+    if (fault := session.extensions.fault_of_address(sender)) is not None:
+        return " ".join(fault)
+    reply = await session.ask(session.extensions.mail(sender, (), BytesContent(b""), ""))
+    if reply.code == 421:
+        raise Lost(str(reply))
+    if (await session.ask("RSET")).code == 421:
+        raise Lost(str(reply))
+    return None if reply.is_positive else str(reply)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -29,7 +29,7 @@ class SmtpRelaySettings(RelayServerSettings):
 
     ports: ClassVar[Mapping[Security, int]] = {"tls": 465, "starttls": 587, "none": 25}
     host: str = Field(
-        "", min_length=1, description='name or address of the server, or "name:port"; this or `hosts` is required'
+        min_length=1, description='name or address of the server, or "name:port"; or `hosts`, for several'
     )
     hosts: tuple[str, ...] = Field(
         (), description="several in place of `host`, tried in this order; one that fails is passed over for a while"
@@ -92,12 +92,20 @@ class SmtpRelaySettings(RelayServerSettings):
             raise ValueError("must not name a server twice")
         return hosts
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_is_host(cls, table: Any) -> Any:
+        """Let the first of `hosts` be the host where there is no other."""
+        if not isinstance(table, dict) or "hosts" not in table or "host" in table:
+            return table
+        hosts = table["hosts"]
+        first = hosts[0] if isinstance(hosts, (list, tuple)) and hosts and isinstance(hosts[0], str) else "localhost"
+        return {**table, "host": first}
+
     @model_validator(mode="after")
     def _has_one_way(self) -> Self:
-        if not self.host and not self.hosts:
-            raise ValueError("host is missing: name or address of the server (or hosts, for several)")
-        if self.host and self.hosts:
-            raise ValueError("give either host or hosts")
+        if self.hosts and self.host != self.hosts[0]:
+            raise ValueError("hosts and host are two ways to say the same: give one of them")
         return self
 
     @model_validator(mode="after")

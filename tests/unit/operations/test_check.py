@@ -36,7 +36,7 @@ def test_sound_profiles_are_told_with_what_they_cannot_do(tmp_path: Path) -> Non
 
 def test_with_a_mistake_there_are_no_profiles(tmp_path: Path) -> None:
     (tmp_path / "in.toml").write_text(LISTENER)
-    (tmp_path / "out.toml").write_text(RELAY.replace("host", "hots"))
+    (tmp_path / "out.toml").write_text(RELAY.replace("host", "hosst"))
     checked = check(tmp_path)
     assert not checked.profiles
     assert [(one.file, one.line) for one in checked.mistakes] == [("out.toml", 4)]

@@ -51,7 +51,7 @@ async def probed(name: str, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> Map
     keys = {"auth": {"user": "ann", "password": {"env": "PORT_TEST_PASSWORD"}}} | keys
     transport = transports.load(name)
     if transport.outgoing is not None:
-        found = transport.outgoing.probe(transport.outgoing.settings.model_validate(keys))
+        found = transport.outgoing.probe(transport.outgoing.settings.model_validate(keys), ())
     else:
         assert isinstance(transport.incoming, transports.MailboxKind)
         found = transport.incoming.probe(transport.incoming.settings.model_validate(keys), None, After("keep"))

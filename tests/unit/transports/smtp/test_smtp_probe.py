@@ -20,14 +20,17 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def probed(
-    script: Mapping[str, str] | None = None, offers: Sequence[str] = ("SIZE 20000000",), **keys: Any
+    script: Mapping[str, str | Sequence[str]] | None = None,
+    offers: Sequence[str] = ("SIZE 20000000",),
+    senders: Sequence[str] = (),
+    **keys: Any,
 ) -> tuple[dict[str, Finding], list[list[str]]]:
     """The finding of each step, and what the relay heard."""
     async with ScriptedSmtp(script, offers) as relay:
         settings = SmtpRelaySettings.model_validate(
             {"host": "127.0.0.1", "port": relay.port, "security": "none", "timeout": 20, **keys}
         )
-        found = {one.step: one async for one in probe_relay(settings)}
+        found = {one.step: one async for one in probe_relay(settings, senders)}
     return found, relay.commands
 
 
@@ -36,6 +39,7 @@ async def test_a_relay_that_trusts_our_address() -> None:
     assert {one.state for one in found.values()} == {"ok"}
     assert found["login"].words == "the profile has none: the relay has to trust this machine's address"
     assert found["capabilities"].words == "ENHANCEDSTATUSCODES, messages of 20.0 MB at most"
+    assert "senders" not in found
     assert [line.split()[0] for line in heard[0]] == ["EHLO", "QUIT"]
 
 
@@ -85,3 +89,47 @@ async def test_a_login_that_fails(script: Mapping[str, str], offers: Sequence[st
     assert found["login"].state == "failed"
     assert words in found["login"].words
     assert SECRET not in str(found)
+
+
+# Whose mail it takes
+
+ANN, BEN, JIM = "ann@ours.test", "ben@ours.test", "jürgen@ours.test"
+
+
+async def test_each_sender_is_tried_and_no_recipient_is_named() -> None:
+    found, heard = await probed(offers=["DSN", "PIPELINING"], senders=[ANN, BEN])
+    assert found["senders"].state == "ok"
+    assert "MAIL FROM any of 2 mailboxes is taken" in found["senders"].words
+    assert [line.split()[0] for line in heard[0]] == ["EHLO", "MAIL", "RSET", "MAIL", "RSET", "QUIT"]
+    assert "DSN, PIPELINING" in found["capabilities"].words
+
+
+async def test_a_sender_who_is_refused() -> None:
+    script = {f"MAIL FROM:<{BEN}>": "553 5.7.1 Not yours"}
+    found, _ = await probed(script, senders=[ANN, BEN, JIM])
+    assert found["senders"].state == "failed"
+    assert found["senders"].words == (
+        f"2 of 3 may not send: {BEN}: 553 5.7.1 Not yours; "
+        f"{JIM}: 5.6.7 the address is not ASCII, and the server does not offer SMTPUTF8"
+    )
+    assert "let the relay's login send" in found["senders"].advice
+
+
+@pytest.mark.parametrize("fault", [CLOSE, "421 4.7.0 Enough"])
+async def test_a_relay_that_ends_amid_the_senders(fault: str) -> None:
+    found, _ = await probed({"MAIL": ["250 Ok", fault]}, senders=[ANN, BEN])
+    assert found["senders"].state == "warning"
+    assert "ended it after 2 of 2 were tried" in found["senders"].words
+
+
+async def test_each_of_several_servers() -> None:
+    async with ScriptedSmtp() as first, ScriptedSmtp({"greeting": "554 5.3.2 Closed"}) as second:
+        hosts = [f"127.0.0.1:{first.port}", f"127.0.0.1:{second.port}"]
+        settings = SmtpRelaySettings.model_validate({"hosts": hosts, "security": "none"})
+        found = [one async for one in probe_relay(settings, ())]
+    assert [one.step for one in found] == [
+        *("server", "name", "connection", "TLS", "login", "capabilities"),
+        *("server", "name", "connection"),
+    ]
+    assert found[0].words == f"127.0.0.1:{first.port}, number 1 of 2"
+    assert "554 5.3.2 Closed" in found[-1].words
