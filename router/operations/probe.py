@@ -20,7 +20,8 @@ from router.profile import IncomingProfile, OutgoingProfile, Profiles, check_own
 from router.repository.database import Database
 from router.repository.owners import list_owners
 from transports import MailboxSettings
-from transports.base import Envelope, Finding, TransportError
+from transports.base import Envelope, Finding
+from transports.errors import TransportError
 
 AT_ONCE = 8
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.scripted_smtp import CLOSE, SILENCE, ScriptedSmtp
-from transports.base import Envelope, Outcome, Permanent, Temporary, TransportError, Unauthorized, Unreachable
+from transports.base import Envelope, Outcome
+from transports.errors import Permanent, Temporary, TransportError, Unauthorized, Unreachable
 from transports.smtp.places import Place, Places
 from transports.smtp.relay import SmtpRelay
 from transports.smtp.settings import SmtpRelaySettings
