@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from router.decide.state import State
 from router.model import Decision, Disposition, Email, Facts
 
-# The range that calendars in a CRM can show. A date within it is kept as its sender claims, true or not.
+# The range that calendars in a CRM can show, and crm.email takes. A date within it is kept as it is claimed.
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2199, 12, 31, tzinfo=UTC)
 
@@ -24,8 +24,8 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         text=message.text,
         html=message.html,
         owner_id=copy.owner_id,
-        dated_at=min(max(message.date, _EARLIEST), _LATEST) if message.date else None,
-        received_at=copy.received_at,
+        dated_at=_shown(message.date) if message.date else None,
+        received_at=_shown(copy.received_at),
         regarding_id=thread.regarding_id if thread else None,
         correlated_id=thread.id if thread else None,
         method=state.method,
@@ -42,3 +42,7 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         Disposition.PROMOTED, state.rule, state.reasons, email.id, email, state.parties, report, waits_for=waits_for
     )
     return replace(state, decision=decision)
+
+
+def _shown(claimed: datetime) -> datetime:
+    return min(max(claimed, _EARLIEST), _LATEST)

@@ -77,8 +77,15 @@ async def test_what_is_sent_does_not_change_once_it_is_pending(crm: Crm, draft: 
     await crm.sql.execute(change, draft)
 
 
-@pytest.mark.parametrize("status", ["sending", "sent", "failed"])
-async def test_the_hint_is_true_for_what_was_sent_too(crm: Crm, draft: UUID, status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        ("sending", "Only a draft can be changed: write another email."),
+        ("sent", "Only a draft can be changed: write another email."),
+        ("failed", "A failed email can be set back to draft."),
+    ],
+)
+async def test_the_hint_is_true_for_what_was_sent_too(crm: Crm, draft: UUID, status: str, advice: str) -> None:
     await crm.move(draft, "pending_send")
     for step in dict.fromkeys(("sending", status)):
         await crm.admin.execute("UPDATE crm.email SET status = $2 WHERE id = $1", draft, step)
@@ -87,7 +94,7 @@ async def test_the_hint_is_true_for_what_was_sent_too(crm: Crm, draft: UUID, sta
         "DELETE FROM crm.party WHERE email_id = $1",
     ):
         _, hint = await refused(crm, change, draft)
-        assert hint == "Only a draft can be changed: write another email."
+        assert hint == advice
 
 
 async def test_what_the_crm_itself_knows_of_a_pending_email_may_change(crm: Crm, draft: UUID) -> None:

@@ -407,3 +407,52 @@ async def test_an_invitation_of_before_names_its_organizer(empty: str, tmp_path:
         None,
         {"organiser": "of the CRM itself"},
     ]
+
+
+async def test_what_was_stored_before_it_was_refused_is_put_right(empty: str, tmp_path: Path) -> None:
+    files = sorted(MIGRATIONS.glob("*.sql"))
+    before = next(number for number, file in enumerate(files) if file.stem.endswith("_refused"))
+    for file in files[:before]:
+        shutil.copy(file, tmp_path)
+    await migrate(empty, tmp_path)
+    connection = await asyncpg.connect(empty)
+    try:
+        await connection.execute(
+            """
+            INSERT INTO crm.record (kind, name) VALUES ('user', 'Ann');
+            INSERT INTO crm.owner (record_id, mailbox, approved) SELECT id, 'ann@in.test', true FROM crm.record;
+            INSERT INTO crm.email (subject, direction, status, token, send_after, dated_at, sent_at, received_at) VALUES
+                ('a', 'out', 'draft', E'a\r\nBcc: b@in.test', '-infinity', NULL, NULL, NULL),
+                ('b', 'out', 'draft', 'abcdefgh', 'infinity', '0044-03-15 12:00 BC', NULL, NULL),
+                ('c', 'out', 'sent', NULL, NULL, '2030-01-01 00:00+00', '99999-01-01 00:00+00', NULL),
+                ('d', 'in', 'received', NULL, NULL, '9999-12-31 00:00+00', NULL, '2030-01-01 00:00+00');
+            INSERT INTO crm.party (email_id, role, address) SELECT id, 'from', 'ann@in.test' FROM crm.email;
+            INSERT INTO crm.party (email_id, role, address)
+                SELECT id, 'to', repeat('a', 2000) || '@in.test' FROM crm.email;
+            INSERT INTO crm.delivery (email_id, address, state) SELECT id, 'a@in.test', 'refused' FROM crm.email;
+            """
+        )
+        await connection.execute("UPDATE crm.email SET status = 'pending_send' WHERE subject = 'b'")
+        assert await migrate(empty)
+        found = await connection.fetch(
+            """
+            SELECT e.subject, e.token, e.send_after::date::text, e.dated_at::date::text, e.sent_at::date::text,
+                e.received_at::date::text, length(p.address), crm.is_sendable(p.address),
+                p.address = crm.normalise(p.address)
+            FROM crm.email AS e JOIN crm.party AS p ON p.email_id = e.id AND p.role = 'to' ORDER BY subject
+            """
+        )
+        unchecked = await connection.fetch(
+            "SELECT FROM pg_constraint WHERE NOT convalidated AND conname <> 'event_kind'"
+        )
+        await connection.execute("UPDATE crm.email SET status = 'sending' WHERE subject = 'b'")
+    finally:
+        await connection.close()
+    party = (311, False, True)
+    assert [tuple(row) for row in found] == [
+        ("a", None, "1970-01-01", None, None, None, *party),
+        ("b", "abcdefgh", "2199-12-31", "1970-01-01", None, None, *party),
+        ("c", None, None, "2030-01-01", "2199-12-31", None, *party),
+        ("d", None, None, "2199-12-31", None, "2030-01-01", *party),
+    ]
+    assert unchecked == []

@@ -249,16 +249,16 @@ async def test_events_are_read_in_an_order_in_which_none_can_appear_later(
     slow = await asyncpg.connect(database)
     transaction = slow.transaction()
     await transaction.start()
-    await slow.execute("INSERT INTO crm.event (kind) VALUES ('slow')")
-    await sql.execute("INSERT INTO crm.event (kind) VALUES ('fast')")
+    await slow.execute("INSERT INTO crm.event (kind) VALUES ('sent')")
+    await sql.execute("INSERT INTO crm.event (kind) VALUES ('failed')")
     assert await sql.fetch("SELECT kind FROM crm.events_after()") == []
     await transaction.commit()
     await slow.close()
     events = await sql.fetch("SELECT kind, transaction, id FROM crm.events_after()")
-    assert [row["kind"] for row in events] == ["slow", "fast"]
+    assert [row["kind"] for row in events] == ["sent", "failed"]
     first = events[0]
     after = await sql.fetch("SELECT kind FROM crm.events_after($1, $2)", first["transaction"], first["id"])
-    assert [row["kind"] for row in after] == ["fast"]
+    assert [row["kind"] for row in after] == ["failed"]
 
 
 async def test_message_ids_are_hashed_alike_in_sql_and_in_python(sql: "asyncpg.Connection[asyncpg.Record]") -> None:
