@@ -222,7 +222,7 @@ async def record(database: Database, results: Sequence[Result]) -> None:
     results = sorted(results, key=lambda result: result.email_id)
     async with database.transaction() as connection:
         await _index_relay_ids(connection, results)  # first, as those do who bring answers in, so that nobody deadlocks
-        ours = await connection.fetch(
+        await connection.execute(
             """
             UPDATE crm.email AS e SET status = w.status, status_reason = w.reason,
                 sent_at = CASE WHEN w.status = 'sent' THEN clock_timestamp() ELSE e.sent_at END
@@ -233,7 +233,6 @@ async def record(database: Database, results: Sequence[Result]) -> None:
                 OR e.status = 'unknown' AND w.status IN ('sent', 'failed')
                     AND w.attempt_id = (SELECT a.id FROM router.attempt AS a
                                         WHERE a.email_id = e.id ORDER BY a.claimed_at DESC LIMIT 1))
-            RETURNING e.id, e.status
             """,
             [result.email_id for result in results],
             [result.attempt_id for result in results],
@@ -263,13 +262,6 @@ async def record(database: Database, results: Sequence[Result]) -> None:
             [result.next_at for result in results],
         )
         await _write_deliveries(connection, results)
-        told = [row for row in ours if row["status"] in ("sent", "failed", "unknown")]
-        if told:
-            await connection.execute(
-                "INSERT INTO crm.event (kind, email_id) SELECT * FROM unnest($1::text[], $2::uuid[])",
-                [row["status"] for row in told],
-                [row["id"] for row in told],
-            )
 
 
 async def _index_relay_ids(connection: Connection, results: Sequence[Result]) -> None:

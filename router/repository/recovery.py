@@ -127,9 +127,6 @@ async def _make_unknown(connection: Connection, email_ids: Sequence[UUID]) -> No
         """,
         email_ids,
     )
-    await connection.execute(
-        "INSERT INTO crm.event (kind, email_id) SELECT 'unknown', * FROM unnest($1::uuid[])", email_ids
-    )
 
 
 async def _make_pending(connection: Connection, email_ids: Sequence[UUID]) -> None:

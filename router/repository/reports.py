@@ -42,17 +42,18 @@ async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Re
             ON CONFLICT (email_id, address) DO UPDATE
                 SET state = excluded.state, code = excluded.code, text = excluded.text, at = now()
                 WHERE excluded.state = 'refused' OR crm.delivery.state IN ('accepted', 'delayed', 'unknown')
-            RETURNING email_id, address, state, code
+            RETURNING email_id, address, state, code, text
         ), complained AS (
             INSERT INTO crm.complaint (email_id, address, kind)
             SELECT email_id, address, text FROM told WHERE state IS NULL
             ON CONFLICT DO NOTHING
-            RETURNING email_id, address
+            RETURNING email_id, address, kind
         )
         INSERT INTO crm.event (kind, email_id, details)
-        SELECT state, email_id, jsonb_build_object('address', address, 'code', code) FROM written
+        SELECT state, email_id, jsonb_build_object('address', address, 'code', code, 'reason', left(text, 1000))
+        FROM written WHERE state <> 'refused'  -- of those, the trigger crm.tell_recipient tells
         UNION ALL
-        SELECT 'complaint', email_id, jsonb_build_object('address', address) FROM complained
+        SELECT 'complaint', email_id, jsonb_build_object('address', address, 'reason', kind) FROM complained
         """,
         [email_id for email_id, _, _ in told],
         [storable(one.address) for _, one, _ in told],

@@ -298,15 +298,17 @@ def _write_events(writes: Writes, new: Sequence[Decided]) -> None:
     writes.add(
         "events",
         """
-        INSERT INTO crm.event (kind, email_id)
-        SELECT 'promoted', email_id FROM unnest($1::uuid[]) AS p (email_id)
+        INSERT INTO crm.event (kind, email_id, details)
+        SELECT 'promoted', email_id, jsonb_build_object('owner_id', owner_id, 'rule', rule)
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS p (email_id, owner_id, rule)
         UNION ALL
-        SELECT 'received', r.email_id
+        SELECT 'received', r.email_id, jsonb_build_object('owner_id', r.owner_id)
         FROM receipts AS r LEFT JOIN unnest($1::uuid[], $2::uuid[]) AS p (email_id, owner_id) USING (email_id, owner_id)
         WHERE r.is_new AND p.email_id IS NULL
         """,
         [decision.email_id for _, decision in promoted],
         [copy.owner_id for copy, _ in promoted],
+        [decision.rule for _, decision in promoted],
     )
 
 

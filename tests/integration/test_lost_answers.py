@@ -210,4 +210,4 @@ async def test_a_router_that_is_stopping_is_not_taken_for_dead(
         await end
         await crm.wait_for(1, "SELECT count(*) FROM crm.email WHERE status = 'sent'")
     events = await crm.rows("SELECT kind FROM crm.event")
-    assert [event["kind"] for event in events] == ["sent"]
+    assert [event["kind"] for event in events] == ["pending_send", "sent"]

@@ -519,8 +519,11 @@ async def test_t09b_an_ignored_copy_becomes_a_duplicate_when_another_makes_the_m
     assert [row["disposition"] for row in rows if row["settled_at"]] == ["ignored"]
     receipts = await crm.rows("SELECT owner_id FROM crm.receipt")
     assert {row["owner_id"] for row in receipts} == {ignoring, wanting}
-    events = await crm.rows("SELECT kind FROM crm.event ORDER BY kind")
-    assert [row["kind"] for row in events] == ["promoted", "received"]
+    events = await crm.rows("SELECT kind, details FROM crm.event ORDER BY kind")
+    assert [(row["kind"], json.loads(row["details"])) for row in events] == [
+        ("promoted", {"owner_id": str(wanting), "rule": "all"}),
+        ("received", {"owner_id": str(ignoring)}),
+    ]
 
 
 async def test_the_same_place_listed_again_keeps_its_disposition(crm: Crm, recording: Recording) -> None:

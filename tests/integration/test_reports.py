@@ -85,7 +85,7 @@ async def test_t71_t74_each_report_changes_its_recipient_and_no_other(
     assert sorted(row["flags"] for row in rows) == [["automatic", "bounce"]] * 2 + [["automatic", "delay"]] * 2
     [words] = await crm.rows("SELECT text FROM crm.delivery WHERE email_id = $1 AND state = 'refused'", offer)
     assert words["text"] == "550 5.1.1 so it is"
-    events = await crm.rows("SELECT kind, details FROM crm.event WHERE email_id = $1 AND details <> '{}'", offer)
+    events = await crm.rows("SELECT kind, details FROM crm.event WHERE email_id = $1 AND details ? 'address'", offer)
     assert [row["kind"] for row in events] == ["delayed", "refused"]
 
 
