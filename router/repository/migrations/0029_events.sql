@@ -4,6 +4,7 @@
 CREATE FUNCTION router.is_person() RETURNS boolean LANGUAGE sql STABLE AS $$
     -- The CRM, and whoever else writes SQL; a trigger of the CRM's in a router's transaction, too.
     SELECT current_setting('email_router.knows_ids', true) IS DISTINCT FROM 'yes' OR pg_trigger_depth() > 1
+        OR NOT has_schema_privilege(session_user, 'router', 'USAGE')
 $$;
 COMMENT ON FUNCTION router.is_person IS 'Whether the trigger that asks was set off by somebody else than a router.';
 
