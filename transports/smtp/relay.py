@@ -59,6 +59,16 @@ class SmtpRelay:
             self._keep(session)
             return outcomes
 
+    async def connect(self) -> None:
+        """Open a connection, log in, and keep it for the next message."""
+        async with self._slots:
+            self._keep(await self._open())
+
+    @property
+    def warm(self) -> int:
+        """How many connections are kept."""
+        return len(self._kept)
+
     async def _open(self) -> Session:
         assert self._is_open, "the relay is not open"
         return await Session.open(self._settings, self._name)
