@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 from router.repository.claim import OUTBOX_CHANNEL
 from router.repository.database import Database
+from router.repository.halves import by_halves
 
 OWNERS_CHANNEL: Final = "router_owners"
 """Tells that owners have changed."""
 
 _PIECE: Final = 500
+_REFUSALS: Final = 20  # after so many, no more emails of an owner are told why they wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,8 @@ async def find_strays(database: Database) -> None:
 async def align(database: Database) -> bool:
     """Tell what waits of one owner the route, piece by piece; False if there is no owner to do it for.
 
-    What others have locked is left to `find_strays`.
+    What others have locked is left to `find_strays`. What the CRM's database refuses to be told (a trigger, a check
+    that holds no more) is sent all the same.
     """
     async with database.connection() as connection:
         route = await connection.fetchrow(
@@ -131,50 +135,69 @@ async def align(database: Database) -> bool:
         )
     if route is None:
         return False
+    owner_id, profile, reason = route
     after: tuple[str, UUID] | None = ("", UUID(int=0))
+    refusals = 0
     while after is not None:
         async with database.connection() as connection:
-            piece = await connection.fetchrow(
+            rows = await connection.fetch(
                 """
                 WITH piece AS MATERIALIZED (
                     SELECT o.email_id, coalesce(o.profile, '') AS profile FROM router.outbox AS o
-                    WHERE o.owner_id = $1 AND o.process_id IS NULL AND (coalesce(o.profile, ''), o.email_id) > ($4, $5)
-                    ORDER BY coalesce(o.profile, ''), o.email_id LIMIT $6
+                    WHERE o.owner_id = $1 AND o.process_id IS NULL AND (coalesce(o.profile, ''), o.email_id) > ($3, $4)
+                    ORDER BY coalesce(o.profile, ''), o.email_id LIMIT $5
                 ), locked AS MATERIALIZED (
-                    SELECT o.email_id, o.profile FROM router.outbox AS o JOIN crm.email AS e ON e.id = o.email_id
+                    SELECT o.email_id FROM router.outbox AS o
                     WHERE o.email_id IN (SELECT p.email_id FROM piece AS p) AND o.process_id IS NULL
-                    FOR UPDATE OF e, o SKIP LOCKED
+                        AND o.profile IS DISTINCT FROM $2
+                    FOR UPDATE SKIP LOCKED
                 ), moved AS (
                     UPDATE router.outbox AS o SET profile = $2, ready = o.next_at <= now()
-                    FROM locked AS l WHERE o.email_id = l.email_id AND l.profile IS DISTINCT FROM $2
-                    RETURNING o.email_id
-                ), told AS (
-                    -- Of an email that was carried before, and is, the reason is another.
-                    UPDATE crm.email AS e SET status_reason = $3 FROM locked AS l
-                    WHERE e.id = l.email_id AND e.status_reason IS DISTINCT FROM $3
-                        AND ($2::text IS NULL OR l.profile IS NULL)
+                    FROM locked AS l WHERE o.email_id = l.email_id RETURNING o.email_id
                 ), woken AS (
-                    SELECT pg_notify($7, $2) FROM (SELECT FROM moved LIMIT 1) AS m WHERE $2::text IS NOT NULL
+                    SELECT pg_notify($6, $2) FROM (SELECT FROM moved LIMIT 1) AS m WHERE $2::text IS NOT NULL
                 )
                 SELECT p.profile, p.email_id, (SELECT count(woken) FROM woken) AS woken
-                FROM piece AS p ORDER BY p.profile DESC, p.email_id DESC LIMIT 1
+                FROM piece AS p ORDER BY p.profile, p.email_id
                 """,
-                route["owner_id"],
-                route["profile"],
-                route["reason"],
+                owner_id,
+                profile,
                 *after,
                 _PIECE,
                 OUTBOX_CHANNEL,
             )
-        after = None if piece is None else (piece["profile"], piece["email_id"])
+        after = (rows[-1]["profile"], rows[-1]["email_id"]) if rows else None
+        # Of an email that was carried before, and is, the reason is another.
+        to_tell = [row["email_id"] for row in rows if profile is None or not row["profile"]]
+        if refusals < _REFUSALS:
+            errors = await by_halves(to_tell, partial(_tell, database, profile, reason))
+            refusals += sum(error is not None for error in errors)
     async with database.connection() as connection:
         await connection.execute(
             """
             UPDATE router.route SET aligned = true
             WHERE owner_id = $1 AND profile IS NOT DISTINCT FROM $2 AND reason IS NOT DISTINCT FROM $3
             """,
-            route["owner_id"],
-            route["profile"],
-            route["reason"],
+            owner_id,
+            profile,
+            reason,
         )
     return True
+
+
+async def _tell(database: Database, profile: str | None, reason: str | None, email_ids: Sequence[UUID]) -> None:
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            WITH locked AS MATERIALIZED (
+                SELECT e.id FROM crm.email AS e JOIN router.outbox AS o ON o.email_id = e.id
+                WHERE e.id = ANY($1::uuid[]) AND e.status = 'pending_send' AND e.status_reason IS DISTINCT FROM $3
+                    AND o.profile IS NOT DISTINCT FROM $2
+                FOR UPDATE OF e SKIP LOCKED
+            )
+            UPDATE crm.email AS e SET status_reason = $3 FROM locked AS l WHERE e.id = l.id
+            """,
+            list(email_ids),
+            profile,
+            reason,
+        )

@@ -54,6 +54,10 @@ class ScriptedSmtp:
         self._closing.set()
         await asyncio.wait_for(asyncio.gather(*(ended.wait() for ended in self.ended)), 10)
 
+    def replies(self, beginning: str, reply: str) -> None:
+        """Answer so from now on."""
+        self._script[beginning] = [reply]
+
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = len(self.commands)
         self.commands.append([])
