@@ -403,6 +403,13 @@ class Relay(Protocol):
         """
         ...
 
+    async def connect(self) -> None:
+        """Open a connection and log in, anew, to find out whether it works; it is kept for the next message.
+
+        Raises TransportError.
+        """
+        ...
+
 
 Accept = Callable[[Received], Awaitable[Sequence[Acceptance]]]
 """Whether a message is ours now; raises Temporary where we cannot tell, and the mail server tries again later."""

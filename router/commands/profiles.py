@@ -97,6 +97,8 @@ def _described(one: Profile) -> dict[str, Any]:
             **_server(one.settings),
             "sends": one.settings.where,
             "connections": one.settings.connections,
+            "rate": str(one.rate) if one.rate else None,
+            "give_up_after": one.give_up_after,
             "max_attempts": one.max_attempts,
             "on_unknown": one.on_unknown,
         }

@@ -98,7 +98,9 @@ def _say_all(report: Report) -> None:
     say(f"outbox      {_outbox(status)}")
     for relay in status.relays:
         again = f", next try {moment(relay.next_try_at)}" if relay.next_try_at else ""
-        say(f"relay       {relay.profile} cannot be used since {moment(relay.fault_since)}{again}: {relay.fault}")
+        state = "refuses the login" if relay.state == "login_refused" else "cannot be used"
+        behind = f", {relay.waiting} waiting" if relay.waiting else ""
+        say(f"relay       {relay.profile} {state} since {moment(relay.fault_since)}{again}{behind}: {relay.fault}")
     if status.unknown.count:
         _say_unknown(status)
     if status.failed:
@@ -144,6 +146,8 @@ def _outbox(status: Status) -> str:
     words = f"{outbox.due} due, {outbox.later} later, {outbox.sending} being sent"
     if outbox.not_approved:
         words += f"; {outbox.not_approved} of an owner who is not approved"
+    if outbox.uncarried:
+        words += f"; {outbox.uncarried} that no outgoing profile carries"
     if status.oldest_due is not None and status.now - status.oldest_due > timedelta(minutes=1):
         words += f"; the oldest is due {since(status.oldest_due, status.now)}"
     return words

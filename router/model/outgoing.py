@@ -1,7 +1,7 @@
 """What is sent, and what came of it."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -20,7 +20,8 @@ class Outgoing:
 
     `recipients` are the normalized addresses that did not take it yet, `taken` counts those that did; `mentions` are
     all that the headers name (bcc too, which composing leaves out). `date` and `message_id` are those of the first
-    attempt, so that a second copy is known as one. `attempt_number` counts from 1. `attached`: there are
+    attempt, so that a second copy is known as one. `attempt_number` counts from 1, `spent` those before it that count
+    against the profile's `max_attempts`; `deferred_for` is how long ago it was first deferred. `attached`: there are
     attachments, which are read only when its turn has come.
     """
 
@@ -42,13 +43,18 @@ class Outgoing:
     taken: int = 0
     attached: bool = False
     attachments: tuple[Attachment, ...] = ()
+    lane: str = "normal"
+    spent: int = 0
+    deferred_for: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What an attempt to send came to. `next_at` is set if it is to be tried again (`pending_send`).
 
-    `relay_ids` are the Message-IDs that the relay may have given the email in place of its own.
+    `relay_ids` are the Message-IDs that the relay may have given the email in place of its own. `spent`: the attempt
+    counts against the profile's `max_attempts`. `given_up` are those recipients, of the deferred, that are not tried
+    again.
     """
 
     email_id: UUID
@@ -58,3 +64,5 @@ class Result:
     outcomes: "tuple[Outcome, ...]" = ()
     next_at: datetime | None = None
     relay_ids: tuple[str, ...] = ()
+    spent: bool = True
+    given_up: tuple[str, ...] = ()

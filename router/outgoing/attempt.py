@@ -1,6 +1,7 @@
-"""One claimed email, from its slot at a relay to its recorded outcome: compose → start → hand over → record."""
+"""One claimed email, from its claim to its recorded outcome: read → compose → start → hand over → record."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,72 +18,82 @@ from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
 from router.outgoing.compose import compose, smtp_address
-from router.outgoing.outcome import for_the_log, judge
-from router.outgoing.relays import NoRelay, RelayPool, Relays
+from router.outgoing.outcome import for_the_log, judge, lost_words, may_resend
+from router.outgoing.relays import RelayPool
 from router.profile import OutgoingProfile
-from router.repository import outbox, unrecorded
+from router.repository import outbox, outgoing, unrecorded
 from router.repository.attachments import read_attachments
+from router.repository.claim import Claim
 from router.repository.database import Database
 from router.repository.faults import may_be_of_one
 from router.repository.halves import by_halves
 from router.repository.outbox import Start
 from transports.base import Envelope, Outcome
-from transports.errors import TransportError
+from transports.errors import Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 
-_UNROUTED: Final = timedelta(minutes=1)
-"""How long an email waits that no profile carries, unless the profiles change."""
-
-
 _TRIES: Final = 4
-"""How often something is written before the email is set aside, and its slot is another's."""
+"""How often something is written before the email is set aside, and its connection is another's."""
+
+_AT_ONCE: Final = 1.0
+"""Seconds after which an attempt that was started by its claim is started anew: the process may have hung."""
+
+Reading = asyncio.Task[dict[UUID, Outgoing | DatabaseError]]
+"""What was claimed together is read together."""
 
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one email has come: its relay has heard of it, by the profile `started`, and has answered (`ended`)."""
+    """How far one attempt has come: its relay has heard of it, by the profile `started`, and has answered (`ended`)."""
 
-    email: Outgoing
+    claim: Claim
+    claimed_at: float
     started: OutgoingProfile | None = None
     ended: bool = False
+    email: Outgoing | None = None
 
 
 class Attempts:
     """The attempts of one process. What several of them write at the same time is committed together.
 
-    While it is `stopping`, an email whose slot comes is given back.
+    While it is `stopping`, an email that has not started is given back.
     """
 
-    def __init__(self, database: Database, relays: Relays, process_id: UUID) -> None:
+    def __init__(self, database: Database, process_id: UUID) -> None:
         self.stopping = False
         self._database = database
-        self._relays = relays
         self._process_id = process_id
         self._writing: set[asyncio.Task[None]] = set()
         self._starts: Group[Start, bool] = Group(self._start)
         self._results: Group[Result, DatabaseError | None] = Group(self._record)
         self._dice = Random()  # noqa: S311  # spreads load, guards no secret
 
-    async def send(self, email: Outgoing) -> None:
+    async def read(self, claims: Sequence[Claim]) -> dict[UUID, Outgoing | DatabaseError]:
+        """Read claimed emails, by their ids; what keeps one from being read keeps no other."""
+        found: dict[UUID, Outgoing | DatabaseError] = {}
+
+        async def read(some: Sequence[Claim]) -> None:
+            found.update(await outgoing.read(self._database, some))
+
+        for one, error in zip(claims, await by_halves(claims, read), strict=True):
+            if error is not None:
+                found[one.email_id] = error
+        return found
+
+    async def send(self, pool: RelayPool, claim: Claim, reading: Reading) -> None:
         """Send one claimed email, and record what it came to; whatever happens, the claim ends here or is recovered."""
-        progress = _Progress(email)
+        progress = _Progress(claim, time.monotonic())
         try:
-            async with self._relays.slot(email.mailbox) as pool:
-                outcomes = await self._try(progress, pool)
-                progress.ended = True
-                if outcomes is not None:
-                    # Before another gets the slot: a crash must not leave more unknown than there are connections.
-                    await self._shielded(self._finish(email, pool.profile, outcomes))
-        except NoRelay as error:
-            await self._give_back(email, str(error), _UNROUTED)
+            with metrics.relay_in_use(pool.profile.name):
+                await self._send(progress, pool, reading)
         except asyncio.CancelledError:
             # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
-            if progress.started and not progress.ended:
-                outcomes = _all(email, "unknown", "stopped before the answer")
-                await self._shielded(self._finish(email, progress.started, outcomes))
+            if progress.started and progress.email and not progress.ended:
+                outcomes = _all(progress.email, "unknown", "stopped before the answer")
+                await self._shielded(self._finish(progress.email, progress.started, outcomes))
             elif not progress.ended:
-                await self._shielded(self._give_back(email))
+                await self._shielded(self._give_back(claim))
             raise
 
     async def wait_for_writes(self) -> None:
@@ -90,38 +101,64 @@ class Attempts:
         while self._writing:
             await asyncio.wait(self._writing)
 
-    async def _try(self, progress: _Progress, pool: RelayPool) -> Sequence[Outcome] | None:
+    async def _send(self, progress: _Progress, pool: RelayPool, reading: Reading) -> None:
+        claim = progress.claim
+        email = (await asyncio.shield(reading))[claim.email_id]
+        if isinstance(email, ContentRefused):
+            progress.ended = True
+            await self._shielded(self._set_failed(claim, pool.profile, f"it cannot be read: {email}"))
+        elif isinstance(email, DatabaseError):
+            progress.ended = True
+            await self._shielded(self._give_back(claim, str(email), timedelta(seconds=10)))
+        else:
+            progress.email = email
+            outcomes = await self._try(progress, email, pool)
+            progress.ended = True
+            if outcomes is not None:
+                # Before another begins: a crash must not leave more unknown than there are connections.
+                await self._shielded(self._finish(email, pool.profile, outcomes))
+
+    async def _try(self, progress: _Progress, email: Outgoing, pool: RelayPool) -> Sequence[Outcome] | None:
         """Try once; None if the email was given back, or is another's now."""
-        email = progress.email
-        if self.stopping:
-            await self._give_back(email)
-            return None
         try:
-            outcomes = await self._hand_over(progress, pool)
-        except LeaseLost as error:
-            _log.warning("an email was taken over by another process", email=str(email.id), reason=str(error))
-            return None
-        except (TransportError, DatabaseError) as error:
+            outcomes = await self._hand_over(progress, email, pool)
+        except (LeaseLost, TransportError, DatabaseError) as error:
             if progress.started:
-                return _all(email, "deferred", str(error))
-            if isinstance(error, TransportError):
-                pause = await pool.fails(error)
-            else:
-                pause = pool.backoff.next()
-                _log.warning("an email cannot be sent now", email=str(email.id), reason=str(error))
-            await self._give_back(email, str(error), timedelta(seconds=pause))
+                return _all(email, "deferred", str(error), "4.4.2")
+            await self._not_started(progress.claim, pool, error)
             return None
         except Exception as error:  # noqa: BLE001  # a mistake of ours must not leave it without an outcome
             _log.error("an email could not be handled, by a mistake of ours", email=str(email.id), exc_info=error)
             words = f"a mistake of the router's own: {type(error).__name__}"
             return _all(email, "unknown" if progress.started else "refused", words)
-        await pool.works()
+        if progress.started and (lost := lost_words(outcomes)):
+            await pool.fails(Temporary(lost))
+        elif progress.started:
+            pool.works()
         return outcomes
 
-    async def _hand_over(self, progress: _Progress, pool: RelayPool) -> Sequence[Outcome]:
-        email = progress.email
+    async def _not_started(
+        self, claim: Claim, pool: RelayPool, error: LeaseLost | TransportError | DatabaseError
+    ) -> None:
+        """Give back what its relay has not heard of, unless another process has it."""
+        if isinstance(error, TransportError):
+            await pool.fails(error)
+            await self._give_back(claim, str(error))  # it waits for its relay, and for nothing else
+        elif isinstance(error, DatabaseError):
+            _log.warning("an email cannot be sent now", email=str(claim.email_id), reason=str(error))
+            await self._give_back(claim, str(error), timedelta(seconds=10))
+        elif self.stopping:
+            await self._give_back(claim)
+        else:
+            _log.warning("an email was taken over by another process", email=str(claim.email_id), reason=str(error))
+
+    async def _hand_over(self, progress: _Progress, email: Outgoing, pool: RelayPool) -> Sequence[Outcome]:
+        if self.stopping:
+            raise LeaseLost("the process stops")
         if not email.recipients:
             return ()
+        if not progress.claim.known:
+            await outgoing.make_known(self._database, email)
         try:
             content = await self._compose(email)
         except ContentRefused as error:
@@ -130,9 +167,12 @@ class Attempts:
 
         async def begin() -> None:
             profile = pool.profile
-            if not await self._starts.add(Start(email.attempt_id, profile.name, profile.on_unknown == "resend")):
-                raise LeaseLost("the claim is not ours any more")
+            if not progress.claim.started or time.monotonic() - progress.claimed_at > _AT_ONCE:
+                resend = profile.on_unknown == "resend" and may_resend(email.attempt_number, profile.max_attempts)
+                if not await self._starts.add(Start(email.attempt_id, profile.name, resend, profile.settings.where)):
+                    raise LeaseLost("the claim is not ours any more")
             progress.started = profile
+            pool.opened()
 
         outcomes = await pool.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
         return [replace(outcome, recipient=addresses[outcome.recipient]) for outcome in outcomes]
@@ -147,7 +187,20 @@ class Attempts:
             raise ContentRefused(f"it cannot be composed: {type(error).__name__}: {error}") from error
 
     async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
-        result = judge(email, outcomes, profile.max_attempts, datetime.now(UTC), self._dice)
+        result = judge(
+            email,
+            outcomes,
+            profile.max_attempts,
+            datetime.now(UTC),
+            self._dice,
+            give_up_after=profile.give_up_after,
+            resend=profile.on_unknown == "resend",
+        )
+        await self._write_down(result)
+        _tell(result, profile)
+
+    async def _set_failed(self, claim: Claim, profile: OutgoingProfile, reason: str) -> None:
+        result = Result(claim.email_id, claim.attempt_id, "failed", reason)
         await self._write_down(result)
         _tell(result, profile)
 
@@ -172,14 +225,14 @@ class Attempts:
             return False
         return True
 
-    async def _give_back(self, email: Outgoing, reason: str | None = None, delay: timedelta = timedelta(0)) -> None:
+    async def _give_back(self, claim: Claim, reason: str | None = None, delay: timedelta = timedelta(0)) -> None:
         """Give the claim back; one that is refused is left, for `recover_lost_claims` to find."""
         backoff, refusals = Backoff(0.25, 5), 0
         while refusals < _TRIES:
             try:
-                await outbox.give_back(self._database, [email.attempt_id], reason, delay)
+                await outbox.give_back(self._database, [claim.attempt_id], reason, delay)
             except DatabaseError as error:
-                _log.warning("a claim cannot be given back now", email=str(email.id), reason=str(error))
+                _log.warning("a claim cannot be given back now", email=str(claim.email_id), reason=str(error))
                 refusals += may_be_of_one(error)
                 await asyncio.sleep(backoff.next())
             else:
@@ -214,5 +267,7 @@ def _tell(result: Result, profile: OutgoingProfile) -> None:
             log.warning("not sent", status=result.status)
 
 
-def _all(email: Outgoing, state: Literal["deferred", "refused", "unknown"], words: str) -> list[Outcome]:
-    return [Outcome(recipient, state, "", words) for recipient in email.recipients]
+def _all(
+    email: Outgoing, state: Literal["deferred", "refused", "unknown"], words: str, code: str = ""
+) -> list[Outcome]:
+    return [Outcome(recipient, state, code, words) for recipient in email.recipients]

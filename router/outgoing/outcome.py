@@ -1,42 +1,114 @@
 """What an attempt came to, and when to try again. Pure: the clock and the dice are arguments."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from enum import Enum
 from random import Random
+from typing import Final
 
 from router.model import Outgoing, Result
 from router.model.outgoing import SendStatus
 from router.outgoing.relay_reply import ids_of_reply
 from transports.base import Outcome
 
-_FIRST = timedelta(minutes=1)
-_LONGEST = timedelta(hours=4)
 _MOST_TOLD = 10
+GIVE_UP_AFTER: Final = timedelta(days=5)
+"""How long is tried what is deferred (RFC 5321 §4.5.4.1)."""
+MOST_RESENT: Final = 10
+"""How often an email is tried whose outcome stays unknown, where the profile says `resend` and no `max_attempts`."""
 
 
-def delay_after(attempt: int, dice: Random) -> timedelta:
-    """How long to wait after the nth attempt (from 1): 1, 2, 4 … minutes, 4 hours at most, ±20% to spread the load."""
-    return min(_LONGEST, _FIRST * 2.0 ** min(attempt - 1, 20)) * float(dice.uniform(0.8, 1.2))
+class Cause(Enum):
+    """Why a recipient was deferred: how long to wait after the first attempt, at most, and whether the attempt counts.
+
+    It counts where the relay said it of this message.
+    """
+
+    GREYLISTED = (timedelta(minutes=5), timedelta(hours=1), True)
+    CONNECTION = (timedelta(seconds=30), timedelta(hours=1), False)
+    LIMITED = (timedelta(minutes=5), timedelta(hours=2), False)
+    OTHER = (timedelta(minutes=1), timedelta(hours=4), True)
+
+    @property
+    def counts(self) -> bool:
+        """Whether an attempt that ends so counts against `max_attempts`."""
+        return self.value[2]
+
+    def delay(self, attempt: int, dice: Random) -> timedelta:
+        """How long to wait after the nth attempt (from 1): twice as long each time, ±20% to spread the load."""
+        first, longest, _ = self.value
+        return min(longest, first * 2.0 ** min(attempt - 1, 20)) * float(dice.uniform(0.8, 1.2))
 
 
-def judge(email: Outgoing, outcomes: Sequence[Outcome], max_attempts: int, now: datetime, dice: Random) -> Result:
+_GREYLIST: Final = re.compile(r"gr[ea]y-?list", re.IGNORECASE)
+_LIMIT: Final = re.compile(r"rate.?limit|throttl|too many (?:messages|mails|emails|connections)", re.IGNORECASE)
+# The connection broke, the server is about to close it, or takes nothing now (RFC 3463 §3.4 and §3.5).
+_OF_CONNECTION: Final = ("421", "4.4.2", "4.3.2")
+
+
+def cause_of(deferred: Outcome) -> Cause:
+    """Tell why a recipient was deferred, by the code and the server's words."""
+    if _GREYLIST.search(deferred.text) or (deferred.code == "4.7.1" and not _LIMIT.search(deferred.text)):
+        return Cause.GREYLISTED
+    if _LIMIT.search(deferred.text) or deferred.code.startswith("4.7.") or deferred.code == "4.3.1":
+        return Cause.LIMITED
+    return Cause.CONNECTION if deferred.code in _OF_CONNECTION else Cause.OTHER
+
+
+def lost_words(outcomes: Sequence[Outcome]) -> str | None:
+    """Say what was wrong with the relay, and not with the message, where that is why it was not sent."""
+    lost = (one for one in outcomes if one.state == "deferred" and cause_of(one) is Cause.CONNECTION)
+    return next((one.text if one.code in one.text else f"{one.code} {one.text}" for one in lost), None)
+
+
+def may_resend(attempt: int, max_attempts: int | None) -> bool:
+    """Whether an email may be sent again, if the profile says `resend`, after an nth attempt that stayed unknown."""
+    return attempt < (max_attempts or MOST_RESENT)
+
+
+def judge(
+    email: Outgoing,
+    outcomes: Sequence[Outcome],
+    max_attempts: int | None,
+    now: datetime,
+    dice: Random,
+    *,
+    give_up_after: timedelta = GIVE_UP_AFTER,
+    resend: bool = False,
+) -> Result:
     """Say what becomes of an email after these outcomes, one for each recipient that had not taken it yet.
 
-    An unknown outcome outweighs all others, since nothing may be sent again before a person has looked. Then: what was
-    deferred is tried again, up to `max_attempts`. In the end it is sent if anybody took it, and failed if nobody did.
+    An unknown outcome outweighs all others, since nothing may be sent again before a person has looked; unless the
+    profile says `resend`. Then: what was deferred is tried again, until `give_up_after` has passed since it first was,
+    or `max_attempts` of those that count are over. In the end it is sent if anybody took it, and failed if nobody did.
     """
     by_state = {state: [one for one in outcomes if one.state == state] for state in ("unknown", "deferred", "refused")}
     unknown, deferred, refused = by_state.values()
+    causes = {cause_of(one) for one in deferred}
+    if unknown and resend and may_resend(email.attempt_number, max_attempts):
+        causes.add(Cause.OTHER)
+        deferred, unknown = [*unknown, *deferred], []
+    spent = any(cause.counts for cause in causes)
+    is_over = (email.deferred_for or timedelta(0)) >= give_up_after or (
+        max_attempts is not None and email.spent + spent >= max_attempts
+    )
     status: SendStatus
+    given_up: tuple[str, ...] = ()
     told, next_at = deferred + refused, None
     if unknown:
         status, told = "unknown", unknown
-    elif deferred and email.attempt_number < max_attempts:
-        status, told, next_at = "pending_send", deferred, now + delay_after(email.attempt_number, dice)
+    elif deferred and not is_over:
+        delay = min(cause.delay(email.attempt_number, dice) for cause in causes)
+        status, told, next_at = "pending_send", deferred, now + delay
     else:
         status = "sent" if len(outcomes) - len(told) + email.taken else "failed"
-    return Result(email.id, email.attempt_id, status, _words(told), tuple(outcomes), next_at, _relay_ids(outcomes))
+        given_up = tuple(one.recipient for one in deferred if one.state == "deferred")
+    relay_ids = _relay_ids(outcomes)
+    return Result(
+        email.id, email.attempt_id, status, _words(told), tuple(outcomes), next_at, relay_ids, spent, given_up
+    )
 
 
 def for_the_log(outcomes: Sequence[Outcome]) -> list[str]:

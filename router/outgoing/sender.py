@@ -1,31 +1,32 @@
-"""The way out: claim → compose → relay → outcome.
+"""The way out: claim → read → compose → relay → outcome.
 
-A loop claims what is due, a little more than the relays' connections can carry; each claimed email is a task that waits
-for a slot at its relay, composes the email, commits that the attempt starts, hands it over, and records the outcome.
+Each relay has a loop that claims what its free connections can start now (claimer.py); each claimed email is a task
+(attempt.py). Beside them: routes, what becomes due, what the dead have left, and outcomes that could not be recorded.
 """
 
 import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
+from typing import Final
 from uuid import UUID
 
 import structlog
 
 from router.backoff import Backoff
 from router.errors import DatabaseAway, DatabaseError
-from router.model.token import new_token
 from router.outgoing.attempt import Attempts
-from router.outgoing.relays import NO_PROFILE, Relays
+from router.outgoing.claimer import Claimer
+from router.outgoing.relays import Relays
+from router.outgoing.routes import Routes
 from router.outgoing.unrecorded import Unrecorded
 from router.profile import Key, Profiles
-from router.repository import outbox, processes, recovery, relays
+from router.repository import claim, processes, recovery, relays, routes
 from router.repository.database import Database
 
 _log = structlog.get_logger(__name__)
 
-_POLL = 2.0  # seconds between looks for what is due; what is queued now is told by NOTIFY
+_DUE: Final = 0.5  # seconds between looks for what has become due
 
 
 class Sender:
@@ -41,48 +42,43 @@ class Sender:
     ) -> None:
         """`is_heard` tells whether others know that this process lives: what a dead one claims they take over."""
         self._database = database
-        self._is_heard = is_heard
         self._process_id = process_id
         self._lease = lease
         self._profiles = profiles
         self._running = False
-        self._relays = Relays(database)
-        self._attempts = Attempts(database, self._relays, process_id)
-        self._under_way: dict[UUID, asyncio.Task[None]] = {}
-        # `_recover_lost_claims` must not see a claim that is committed and not yet in `_under_way`.
-        self._claiming = asyncio.Lock()
-        self._wake = asyncio.Event()
-        self._over = {NO_PROFILE}  # reasons for which email need not wait any more
+        self._attempts = Attempts(database, process_id)
+        self._claimer = Claimer(database, self._attempts, process_id, lease, is_heard)
+        self._relays = Relays(database, process_id, lease, self._claimer.serve)
+        self._routes = Routes(database, process_id, lease)
+        self._to_try: set[str] = set()  # profiles whose relays are to be tried at once
         self._changed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, grace: float) -> None:
         """Send until told to stop; then what is under way has `grace` seconds to end, and the rest is given back."""
         self._running = True
-        self._relays.use(self._profiles)
+        self._use(self._profiles)
         helpers = [
             asyncio.create_task(self._listen(), name="listen for pending email"),
+            asyncio.create_task(self._routes.run(), name="find who carries what"),
+            asyncio.create_task(self._make_ready(), name="make ready what has become due"),
             asyncio.create_task(self._recover(), name="take over from the dead"),
             asyncio.create_task(Unrecorded(self._database, self._process_id).run(), name="record what is kept"),
-            asyncio.create_task(self._make_due(), name="make due what waits for nothing"),
+            asyncio.create_task(self._try_relays(), name="try relays at once"),
         ]
-        claiming = asyncio.create_task(self._claim(), name="claim pending email")
         stopped = asyncio.create_task(stop.wait())
         ended: list[asyncio.Task[None]] = []
         try:
             # None of them ends before it is told to; if one does, by a bug, the sender ends with it.
-            await asyncio.wait([stopped, claiming, *helpers], return_when=asyncio.FIRST_COMPLETED)
-            ended = [task for task in (claiming, *helpers) if task.done()]
+            await asyncio.wait([stopped, *helpers], return_when=asyncio.FIRST_COMPLETED)
+            ended = [task for task in helpers if task.done()]
         finally:
             stopped.cancel()
             self._running = False
             self._attempts.stopping = True
-            self._wake.set()
+            self._relays.wake_all()
             for task in helpers:
                 task.cancel()
-            # Not canceled at once: what a claim has just committed must be known, to be given back.
-            await asyncio.wait([claiming], timeout=1)
-            claiming.cancel()
-            results = await asyncio.gather(claiming, *helpers, return_exceptions=True)
+            results = await asyncio.gather(*helpers, return_exceptions=True)
             await self._end(grace)
             await self._relays.close()
         for result in results:
@@ -95,76 +91,58 @@ class Sender:
         """Send through these profiles from now on, and go on claiming meanwhile; `retry` those that were at fault.
 
         A relay whose settings stay the same keeps its connections. What is under way at one that has gone or changed
-        has its outcome there; what waits for a slot of it chooses again, and what waited since a relay was at fault, or
-        since no profile carried it, is due as soon as the database hears of it.
+        has its outcome there. A relay that was at fault, and has changed, is tried as soon as the database hears of it.
         """
         self._profiles = profiles
-        if not self._running:
-            return
-        self._over.update([NO_PROFILE, *self._relays.use(profiles, retry)])
+        if self._running:
+            self._use(profiles, retry)
+
+    def _use(self, profiles: Profiles, retry: Collection[Key] = ()) -> None:
+        self._to_try.update(self._relays.use(profiles, retry))
+        self._routes.use(profiles)
         self._changed.set()
-        self._wake.set()
 
-    async def _claim(self) -> None:
-        backoff = Backoff()
-        while not self._attempts.stopping:
-            self._wake.clear()
-            if not self._is_heard():
-                await self._wait_for_work(processes.beat_of(self._lease))
-                continue
-            try:
-                claimed = await self._claim_some()
-                backoff.reset()
-            except DatabaseError as error:
-                _log.warning("nothing can be claimed now", reason=str(error))
-                await self._wait_for_work(backoff.next())
-                continue
-            except Exception:  # noqa: BLE001  # mail must not wait for ever, and in silence, for a mistake of ours
-                _log.exception("nothing can be claimed, by a mistake of ours")
-                await self._wait_for_work(backoff.next())
-                continue
-            if not claimed and not self._attempts.stopping:
-                await self._wait_for_work(_POLL)
-
-    async def _claim_some(self) -> int:
-        """Claim what is due, and begin with it. Returns how many emails that are."""
-        async with self._claiming:
-            tokens = [new_token() for _ in range(self._relays.room - len(self._under_way))]
-            claimed = await outbox.claim(self._database, self._process_id, tokens) if tokens else []
-            for email in claimed:
-                task = asyncio.create_task(self._attempts.send(email), name=f"send {email.id}")
-                self._under_way[email.attempt_id] = task
-                task.add_done_callback(partial(self._ended, email.attempt_id))
-        return len(claimed)
-
-    async def _wait_for_work(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-
-    def _ended(self, attempt_id: UUID, task: asyncio.Task[None]) -> None:
-        del self._under_way[attempt_id]
-        self._wake.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("an email could not be handled, by a mistake of ours", exc_info=error)
+    def _told(self, profile: str) -> None:
+        """Wake whoever claims for this profile; without one, something was queued that nobody carries."""
+        self._relays.wake(profile)
+        if not profile:
+            self._routes.stray.set()
 
     async def _listen(self) -> None:
         while True:
             try:
-                await self._database.listen(outbox.OUTBOX_CHANNEL, self._wake)
+                heard = {
+                    claim.OUTBOX_CHANNEL: self._told,
+                    routes.OWNERS_CHANNEL: lambda _: self._routes.changed.set(),
+                }
+                await self._database.hear(heard)
             except DatabaseError as error:
                 _log.debug("not listening for pending email", reason=str(error))
             await asyncio.sleep(1)
+
+    async def _make_ready(self) -> None:
+        backoff = Backoff()
+        while True:
+            more = False
+            try:
+                more = await claim.make_ready(self._database)
+                backoff.reset()
+            except DatabaseError as error:
+                _log.debug("nothing can be made ready now", reason=str(error))
+                await asyncio.sleep(backoff.next())
+            if not more:
+                await asyncio.sleep(_DUE)
 
     async def _recover(self) -> None:
         told = ""
         while True:
             try:
                 taken = await recovery.recover(self._database, self._process_id, self._lease)
-                taken += await self._recover_lost_claims()
+                known = [*self._relays.under_way, *self._claimer.offered]
+                taken += await recovery.recover_lost_claims(self._database, self._process_id, known, self._lease)
                 if taken:
                     _log.warning("took over what nobody was sending any more", emails=taken)
-                    self._wake.set()
+                    self._relays.wake("")
             except DatabaseError as error:
                 if not isinstance(error, DatabaseAway) and str(error) != told:
                     told = str(error)
@@ -173,38 +151,30 @@ class Sender:
                     _log.debug("nothing can be taken over now", reason=str(error))
             await asyncio.sleep(processes.beat_of(self._lease))
 
-    async def _recover_lost_claims(self) -> int:
-        async with self._claiming:
-            under_way = list(self._under_way)
-            return await recovery.recover_lost_claims(self._database, self._process_id, under_way, self._lease)
-
-    async def _make_due(self) -> None:
-        """Make due what waits for a reason that is over, and forget relays that have gone; again, until it is heard."""
+    async def _try_relays(self) -> None:
+        """Let relays be tried at once whose profiles have changed, and forget those that have gone."""
         backoff = Backoff()
-        began = False
         while True:
             self._changed.clear()
-            over, self._over = self._over, set()
+            to_try, self._to_try = self._to_try, set()
             try:
-                if not began:  # the process before may have given back for what has been put right since
-                    over.update(await relays.faults(self._database))
-                    began = True
-                await self._relays.forget_others()
-                await outbox.try_now(self._database, sorted(over))
+                await relays.forget_others(self._database, self._process_id, self._lease, self._relays.names)
+                await relays.try_now(self._database, to_try)
             except DatabaseError as error:
-                self._over |= over
-                _log.debug("what waits for a relay waits on", reason=str(error))
+                self._to_try |= to_try
+                _log.debug("relays that have changed wait on", reason=str(error))
                 await asyncio.sleep(backoff.next())
             else:
                 backoff.reset()
-                self._wake.set()
+                self._relays.wake("")
                 await self._changed.wait()
 
     async def _end(self, grace: float) -> None:
-        """Let those end that have started; those that wait for a slot are given back when it comes."""
-        if not self._under_way:
+        """Let those end that have started; those that have not are given back."""
+        under_way = list(self._relays.under_way.values())
+        if not under_way:
             return
-        _, late = await asyncio.wait(self._under_way.values(), timeout=grace)
+        _, late = await asyncio.wait(under_way, timeout=grace)
         for task in late:
             task.cancel()
         with suppress(TimeoutError):

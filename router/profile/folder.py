@@ -209,6 +209,8 @@ def _outgoing(one: Draft) -> OutgoingProfile:
         kind=one.kind,
         senders=one.keys.senders,
         max_attempts=one.keys.max_attempts,
+        give_up_after=one.keys.give_up_after,
+        rate=one.keys.rate,
         on_unknown=one.keys.on_unknown,
         settings=one.settings,
         file=one.file,

@@ -1,8 +1,10 @@
 """The keys that every profile has, whatever its transport, and a way to name all keys of a settings model."""
 
+import re
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema
 from pydantic.fields import FieldInfo
@@ -54,6 +56,50 @@ def _server_name(value: str) -> str:
     return value
 
 
+_UNITS: Final = {"second": 1, "minute": 60, "hour": 3600}
+_RATE: Final = re.compile(r"([0-9]{1,9})/(second|minute|hour)")
+_DURATION: Final = re.compile(r"([0-9]{1,5})([mhd])")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many messages in so many seconds."""
+
+    messages: int
+    seconds: int
+
+    @property
+    def interval(self) -> float:
+        """The seconds from one message to the next."""
+        return self.seconds / self.messages
+
+    def __str__(self) -> str:
+        """As TOML has it."""
+        [unit] = [name for name, seconds in _UNITS.items() if seconds == self.seconds]
+        return f"{self.messages}/{unit}"
+
+
+def _rate(value: Any) -> Rate:
+    if isinstance(value, Rate):
+        return value
+    found = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found[1]) == 0:
+        raise ValueError('must be messages in a time, such as "600/minute", "5/second" or "1000/hour"')
+    return Rate(int(found[1]), _UNITS[found[2]])
+
+
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found[1]) == 0:
+        raise ValueError('must be a time such as "5d", "12h" or "30m"')
+    unit = {"m": "minutes", "h": "hours", "d": "days"}[found[2]]
+    return timedelta(**{unit: int(found[1])})
+
+
+_Rate = Annotated[Rate, PlainValidator(_rate), WithJsonSchema({"type": "string"})]
+_Duration = Annotated[timedelta, PlainValidator(_duration), WithJsonSchema({"type": "string"})]
 _Address = Annotated[str, AfterValidator(_address)]
 _Pattern = Annotated[str, AfterValidator(patterns.parse)]
 _ServerName = Annotated[str, AfterValidator(_server_name)]
@@ -111,7 +157,21 @@ class OutgoingKeys(Settings):
     senders: tuple[_Pattern, ...] = Field(
         min_length=1, description='whose mail it carries, `["*@example.com"]`; the most exact match wins'
     )
-    max_attempts: int = Field(10, ge=1, le=1000, description="how often a message is tried before it has failed")
+    rate: _Rate | None = Field(
+        None,
+        description='messages in a time, evenly, of all processes together: `"600/minute"`, `"5/second"`, `"900/hour"`',
+    )
+    give_up_after: _Duration = Field(
+        "5d",
+        validate_default=True,
+        description="how long a message is tried that the relay defers, from the first time on: `5d`, `12h`, `30m`",
+    )
+    max_attempts: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="how often a message is tried that the relay defers for its own sake; unlimited if nothing is said",
+    )
     on_unknown: Literal["hold", "resend"] = Field(
         "hold",
         description="hold | resend: what happens when the connection broke after the message was handed over, so that "

@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Literal, Self
 
 from router.model import Key, Rule, ServedProfile
 from router.profile.files import Stamp
-from router.profile.keys import Start
+from router.profile.keys import Rate, Start
 from router.profile.routes import Routes, RouteTable
 from transports import (
     IncomingKind,
@@ -117,17 +118,19 @@ class OutgoingProfile:
     name: str
     kind: OutgoingKind
     senders: tuple[str, ...]
-    max_attempts: int
+    max_attempts: int | None
     on_unknown: str
     settings: RelaySettings
     file: str = field(compare=False)
     line: int = field(compare=False)
     files: tuple[Stamp, ...] = ()
+    give_up_after: timedelta = timedelta(days=5)
+    rate: Rate | None = None
 
     @property
     def as_opened(self) -> Self:
         """The profile without what may change while its connections stay: whose mail it carries, how often it tries."""
-        return replace(self, senders=(), max_attempts=0, on_unknown="")
+        return replace(self, senders=(), max_attempts=None, on_unknown="", give_up_after=timedelta(0), rate=None)
 
     @property
     def key(self) -> Key:

@@ -18,10 +18,14 @@ The way in:
     owners       whose mail is tracked, and in whose name is sent
 
 The way out:
-    outbox       claim, start, record: how an email is sent once
+    routes       which outgoing profile carries what an owner sends
+    claim        what a relay takes that its free connections can start now
+    outgoing     what a claimed email says
+    outbox       start, record: how an email is sent once
+    message_ids  by which Message-IDs an email is found
     unrecorded   outcomes that crm.email refuses to be told
     recovery     what processes that died had claimed
-    relays       what is wrong with the relays
+    relays       the state of the relays, which all processes share
     sending      whether the router may send at all
     queue        how much is due, for the metrics
 

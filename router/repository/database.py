@@ -1,7 +1,7 @@
 """A pool of connections to PostgreSQL, its transactions and notifications."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from time import perf_counter
 from typing import Final, Self
@@ -164,6 +164,10 @@ class Database:
 
         Raises DatabaseAway when the connection is lost: what was said meanwhile is unknown, so look, and listen again.
         """
+        await self.hear({channel: lambda _: event.set()})
+
+    async def hear(self, channels: Mapping[str, Callable[[str], object]]) -> None:
+        """Call with the words of every notification, and once at the beginning with none; else as `listen`."""
         with translated():
             connection = await self._server.connect(
                 server_settings={"application_name": "email-router listen", **KEEPALIVE}
@@ -171,9 +175,10 @@ class Database:
             lost = asyncio.Event()
             try:
                 connection.add_termination_listener(lambda _: lost.set())
-                await connection.add_listener(channel, lambda *_: event.set())
-                event.set()
+                for channel, heard in channels.items():
+                    await connection.add_listener(channel, lambda *told, heard=heard: heard(told[-1]))
+                    heard("")
                 await lost.wait()
             finally:
                 connection.terminate()
-        raise DatabaseAway(f"the connection that listens for {channel} was lost")
+        raise DatabaseAway(f"the connection that listens for {', '.join(channels)} was lost")

@@ -131,6 +131,8 @@ async def _make_unknown(connection: Connection, email_ids: Sequence[UUID]) -> No
 
 async def _make_pending(connection: Connection, email_ids: Sequence[UUID]) -> None:
     await connection.execute(
-        "UPDATE router.outbox SET process_id = NULL, attempt_id = NULL WHERE email_id = ANY($1::uuid[])", email_ids
+        "UPDATE router.outbox SET process_id = NULL, attempt_id = NULL, ready = true, next_at = now() "
+        "WHERE email_id = ANY($1::uuid[])",
+        email_ids,
     )
     await connection.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = ANY($1::uuid[])", email_ids)

@@ -64,3 +64,25 @@ async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Re
         [storable(one.text) for _, one, _ in told],
         [alone for _, _, alone in told],
     )
+    # Whoever looks at the email alone has to see that nobody got it. The CRM may have it locked: then it says so later,
+    # with the next report, and crm.delivery says it now.
+    await connection.execute(
+        """
+        WITH lost AS MATERIALIZED (
+            SELECT e.id FROM crm.email AS e
+            WHERE e.id = ANY($1::uuid[]) AND e.status = 'sent' AND NOT EXISTS (
+                SELECT FROM crm.party AS p
+                LEFT JOIN crm.delivery AS d ON d.email_id = p.email_id AND d.address = p.address
+                WHERE p.email_id = e.id AND p.role IN ('to', 'cc', 'bcc')
+                    AND coalesce(d.state NOT IN ('refused', 'given_up'), true))
+            ORDER BY e.id FOR UPDATE SKIP LOCKED
+        )
+        UPDATE crm.email AS e SET status_reason = 'no recipient got it: ' || (
+            SELECT string_agg(t.address || ': ' || t.words, '; ') FROM (
+                SELECT d.address, left(concat_ws(' ', nullif(d.code, ''), d.text), 200) AS words FROM crm.delivery AS d
+                WHERE d.email_id = e.id ORDER BY d.address LIMIT 10
+            ) AS t)
+        FROM lost WHERE e.id = lost.id
+        """,
+        sorted({email_id for email_id, _, _ in told}),
+    )

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from router.repository.claim import OUTBOX_CHANNEL
 from router.repository.database import Connection, Database
-from router.repository.outbox import OUTBOX_CHANNEL
 
 
 @dataclass(frozen=True, slots=True)

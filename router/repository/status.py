@@ -68,25 +68,32 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True)
 class RelayFault:
-    """An outgoing profile whose relay could not be used when it was last tried, and since when."""
+    """An outgoing profile whose relay could not be used when it was last tried, and since when.
+
+    `state`: paused, or login_refused. `waiting` emails are due and wait for it.
+    """
 
     profile: str
     fault: str
     fault_since: datetime
     next_try_at: datetime | None
+    state: str = "paused"
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatus:
     """How many emails are pending: `due` now, `later` (a retry, or send_after), `sending` at this moment.
 
-    `not_approved` are those of the due and later ones whose owner is not approved, so that nobody sends them.
+    `not_approved` are those of the due and later ones whose owner is not approved, so that nobody sends them;
+    `uncarried` those that no outgoing profile carries, for other reasons.
     """
 
     due: int
     later: int
     sending: int
     not_approved: int
+    uncarried: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +212,15 @@ def _audit(row: Record) -> LastAudit | None:
 
 
 async def _relays(connection: Connection) -> tuple[RelayFault, ...]:
-    rows = await connection.fetch("SELECT profile, fault, fault_since, next_try_at FROM router.relay ORDER BY profile")
+    rows = await connection.fetch(
+        """
+        SELECT r.profile, r.fault, r.fault_since, r.next_try_at, r.state, (
+            SELECT count(*) FROM router.outbox AS q
+            WHERE q.process_id IS NULL AND q.profile = r.profile AND q.next_at <= now()
+        ) AS waiting
+        FROM router.relay AS r ORDER BY r.profile
+        """
+    )
     return tuple(RelayFault(**row) for row in rows)
 
 
@@ -218,6 +233,7 @@ async def _outbox(connection: Connection) -> tuple[OutboxStatus, datetime | None
             count(*) FILTER (WHERE q.process_id IS NULL AND q.next_at > now()) AS later,
             count(*) FILTER (WHERE q.process_id IS NOT NULL) AS sending,
             count(*) FILTER (WHERE q.process_id IS NULL AND o.approved IS NOT TRUE) AS not_approved,
+            count(*) FILTER (WHERE q.process_id IS NULL AND o.approved AND q.profile IS NULL) AS uncarried,
             min(q.next_at) FILTER (WHERE q.process_id IS NULL AND q.next_at <= now() AND o.approved) AS oldest_due
         FROM router.outbox AS q LEFT JOIN crm.owner AS o ON o.record_id = q.owner_id
         """

@@ -70,4 +70,6 @@ def _read(kept: dict[str, Any]) -> Result:
         tuple(Outcome(**outcome) for outcome in kept["outcomes"]),
         datetime.fromisoformat(kept["next_at"]) if kept["next_at"] else None,
         tuple(kept["relay_ids"]),
+        kept.get("spent", True),  # what an earlier version kept has neither
+        tuple(kept.get("given_up", ())),
     )

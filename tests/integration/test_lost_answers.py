@@ -9,13 +9,13 @@ import pytest
 
 from router.errors import DatabaseAway
 from router.model import Outgoing, Result
-from router.model.token import new_token
 from router.repository import outbox, processes, recovery, sources
 from router.repository.database import Database
 from router.repository.outbox import Start
 from router.repository.registry import Source, register
 from router.repository.sources import Lease
 from tests.servers.proxy import Proxy
+from tests.support.claims import claim_some
 from tests.support.crm import Crm
 from tests.support.holds import RECORDING, holding
 from tests.support.router_process import NewRouter
@@ -37,7 +37,7 @@ async def pool(database: str) -> AsyncIterator[Database]:
 async def claimed(crm: Crm, pool: Database) -> Outgoing:
     await crm.owner(MAILBOX)
     await queue(crm, 1, [MAILBOX])
-    (email,) = await outbox.claim(pool, PROCESS, [new_token()])
+    (email,) = await claim_some(pool, PROCESS, 1)
     return email
 
 
@@ -66,7 +66,7 @@ async def test_what_was_started_is_not_pending_again_while_its_process_lives(crm
 async def test_an_email_that_the_crm_has_locked_delays_no_take_over(crm: Crm, pool: Database) -> None:
     await crm.owner(MAILBOX)
     await queue(crm, 2, [MAILBOX])
-    one, two = await outbox.claim(pool, PROCESS, [new_token(), new_token()])
+    one, two = await claim_some(pool, PROCESS, 2)
     other = UUID(int=2)
     async with asyncio.timeout(20):
         async with crm.admin.transaction():

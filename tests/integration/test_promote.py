@@ -38,7 +38,6 @@ from router.model import (
     normalize,
     uuid7,
 )
-from router.model.token import new_token
 from router.outgoing.outcome import judge
 from router.repository import inbox, outbox, processes, settle, sources
 from router.repository.batch import Batch
@@ -47,6 +46,7 @@ from router.repository.facts import read_facts
 from router.repository.registry import Source, register
 from router.repository.sources import Lease
 from tests.support.build import reading
+from tests.support.claims import claim_some
 from transports.base import Cursor, Outcome, Place
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -178,10 +178,10 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     for status in ("draft", "pending_send"):
         await _outgoing(crm, owner_id, status)
     process_id = lease.process_id
-    claimed = await outbox.claim(recording, process_id, [new_token()])
+    claimed = await claim_some(recording, process_id, 1)
     await outbox.start(recording, process_id, [outbox.Start(one.attempt_id, "relay", False) for one in claimed])
     await outbox.give_back(recording, [one.attempt_id for one in claimed])
-    (claimed_again,) = await outbox.claim(recording, process_id, [new_token()])
+    (claimed_again,) = await claim_some(recording, process_id, 1)
     taken = Outcome("karl@kunde.test", "accepted", "2.0.0", "250 2.6.0 <new@relay.test> taken")
     await outbox.record(recording, [judge(claimed_again, [taken], 10, datetime.now(UTC), Random(1))])
     assert await crm.value("SELECT status FROM crm.email WHERE direction = 'out' AND sent_at IS NOT NULL") == "sent"

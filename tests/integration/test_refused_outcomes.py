@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from router.model.token import new_token
-from router.repository import outbox, processes, recovery
+from router.repository import processes, recovery
 from router.repository.database import Database
+from tests.support.claims import claim_some
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import relay, sending
@@ -95,7 +95,7 @@ async def test_what_cannot_be_taken_over_keeps_nothing_else_from_it(crm: Crm, da
     emails = [await crm.send(ULLA, f"ann{number}@kunde.test", subject) for number, subject in enumerate(subjects)]
     async with Database(database) as pool:
         await processes.beat(pool, UUID(int=1))
-        await outbox.claim(pool, UUID(int=1), [new_token() for _ in emails])
+        await claim_some(pool, UUID(int=1), len(emails))
         await refuse(crm, "pending_send")
         assert await recovery.recover(pool, UUID(int=2), timedelta(0)) == 4
         wanted = ["sending" if subject == "bad" else "pending_send" for subject in subjects]

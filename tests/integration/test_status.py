@@ -15,7 +15,6 @@ import pytest
 from router.errors import UnknownName
 from router.incoming.promote import Promoter
 from router.model import Copy, Disposition, Mention, Message, Outgoing, Result, Rule, ServedProfile, Unreadable, uuid7
-from router.model.token import new_token
 from router.operations import status as operation
 from router.operations.status import Only
 from router.repository import outbox, processes, recovery, relays, sources
@@ -24,6 +23,7 @@ from router.repository.database import Connection, Database
 from router.repository.registry import Source, register
 from router.repository.status import read_status
 from tests.support.build import reading
+from tests.support.claims import claim_some
 from tests.support.crm import Crm
 from transports.base import Cursor, Outcome, Place
 
@@ -132,7 +132,7 @@ async def test_counting_deadlocks_nobody(crm: Crm, router: Database) -> None:
 
 async def claimed(crm: Crm, router: Database, process_id: UUID) -> Outgoing:
     email_id = await crm.send("ann@in.test", "karl@kunde.test", "An offer", "Dear Karl")
-    [email] = await outbox.claim(router, process_id, [new_token()])
+    [email] = await claim_some(router, process_id, 1)
     assert email.id == email_id
     return email
 
@@ -233,8 +233,9 @@ async def test_faults_have_since_and_next_try_and_can_be_asked_for_alone(
     soon = datetime.now(UTC) + timedelta(seconds=40)
     await sources.note_fault(router, ids[0], "wrong password", soon)
     await sources.note_fault(router, ids[0], "no such host", soon)
-    await relays.note_fault(router, "mx", "no connection", soon)
-    await relays.note_fault(router, "former", "an old word")
+    for name, words in (("mx", "no connection"), ("former", "an old word")):
+        await relays.note_fault(router, name, process_id, "paused", words, 1)
+    await crm.admin.execute("UPDATE router.relay SET next_try_at = $1", soon)
     report = await operation.read(router, LEASE, tmp_path)
     told = [(one.part, one.name, one.words, one.next_try_at) for one in report.faults]
     assert told == [

@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from router.model import Outgoing
-from router.model.token import new_token
 from router.repository import outbox, processes, recovery
 from router.repository.database import Database
 from router.repository.outbox import Start
+from tests.support.claims import claim_some
 from tests.support.crm import Crm
 from tests.support.holds import STARTING, TAKING_OVER, holding
 from tests.support.traffic import queue, statuses
@@ -39,7 +39,7 @@ async def other(database: str) -> AsyncIterator[Database]:
 async def claimed(crm: Crm, sleeper: Database, count: int = 1, process_id: UUID = SLEEPER) -> Sequence[Outgoing]:
     await processes.beat(sleeper, process_id)
     await queue(crm, count, [MAILBOX])
-    emails = await outbox.claim(sleeper, process_id, [new_token() for _ in range(count)])
+    emails = await claim_some(sleeper, process_id, count)
     await crm.admin.execute("UPDATE router.process SET seen_at = now() - interval '1 hour' WHERE id = $1", process_id)
     return emails
 

@@ -16,7 +16,6 @@ import pytest
 from router.decide import decide_batch
 from router.incoming.promote import Promoter
 from router.model import Classification, Copy, Decision, Facts, Forward, Report, message_id_hash
-from router.model.token import new_token
 from router.outgoing.outcome import judge
 from router.repository import again, inbox, outbox, settle, upkeep, waiting
 from router.repository.batch import Batch
@@ -26,6 +25,7 @@ from router.repository.sources import Lease
 from tests.integration.test_open_transactions import INSERTED
 from tests.integration.test_promote import Crm, Lent, _outgoing, copies, message
 from tests.support.build import reading
+from tests.support.claims import claim_some
 from transports.base import Outcome, Place
 
 PARENT = "1@kunde.test"
@@ -258,7 +258,7 @@ async def test_t34_an_answer_is_linked_to_an_email_that_the_router_sends(crm: Cr
     await crm.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = $1", email_id)
     if how == "claimed":
         await bring_in(crm.database, copies(lease, ulla, [ANSWER]), lease)
-    [claimed] = await outbox.claim(crm.database, lease.process_id, [new_token()])
+    [claimed] = await claim_some(crm.database, lease.process_id, 1)
     if how != "claimed":
         relays = "010201932f6e1c7b-8f1d2c3b-11aa-22bb-33cc-000000"
         answer = message(2, in_reply_to=(f"{relays}@eu-west-1.amazonses.com",))

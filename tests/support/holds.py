@@ -15,8 +15,8 @@ SETTLING = "UPDATE OF settled_at ON router.decision"
 """The mail server was told, and that is not noted yet."""
 CLAIMING = "INSERT ON router.attempt"
 """An email is claimed, and that is not committed."""
-STARTING = "UPDATE OF started_at ON router.attempt"
-"""A connection to the relay is ready, and the start is not committed."""
+STARTING = "INSERT OR UPDATE OF started_at ON router.attempt"
+"""A connection to the relay is ready, and the start, by the claim or after it, is not committed."""
 TAKING_OVER = "UPDATE OF process_id ON router.outbox"
 """The claim of an email changes hands, and that is not committed."""
 RECORDING = "UPDATE OF finished_at ON router.attempt"
@@ -58,7 +58,8 @@ async def holding(crm: Crm, point: str) -> AsyncIterator[Hold]:
             RETURN NEW;
         END
         $$;
-        CREATE OR REPLACE TRIGGER hold_{key} BEFORE {point} FOR EACH ROW EXECUTE FUNCTION hold_{key}();
+        CREATE OR REPLACE TRIGGER hold_{key} BEFORE {point} FOR EACH ROW
+            {"WHEN (NEW.started_at IS NOT NULL)" if point == STARTING else ""} EXECUTE FUNCTION hold_{key}();
         """
     )
     # Only now: whoever waited for it would have locked the table that the trigger is for.

@@ -74,6 +74,10 @@ class ScriptedSmtp:
         """End this connection."""
         self._writers[number].transport.abort()
 
+    def replies(self, beginning: str, reply: str) -> None:
+        """Answer so from now on."""
+        self._script[beginning] = [reply]
+
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = len(self.commands)
         self.commands.append([])

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from router.outgoing.sender import Sender
 from router.profile import OutgoingProfile, Profiles
+from router.profile.keys import OutgoingKeys
 from router.repository import processes
 from router.repository.database import Database
 from transports.smtp import OUTGOING
@@ -16,15 +17,25 @@ from transports.smtp.settings import SmtpRelaySettings
 
 
 def relay(
-    port: int, name: str = "relay", sender: str = "*@example.com", *, line: int = 1, **settings: Any
+    port: int,
+    name: str = "relay",
+    sender: str = "*@example.com",
+    *,
+    line: int = 1,
+    max_attempts: int | None = None,
+    on_unknown: str = "hold",
+    rate: str | None = None,
+    **settings: Any,
 ) -> OutgoingProfile:
     """An outgoing profile for a relay on loopback; the settings are those of SMTP, in clear text."""
+    keys = OutgoingKeys.model_validate({"senders": [sender], "rate": rate})
     return OutgoingProfile(
         name=name,
         kind=OUTGOING,
         senders=(sender,),
-        max_attempts=10,
-        on_unknown="hold",
+        max_attempts=max_attempts,
+        on_unknown=on_unknown,
+        rate=keys.rate,
         settings=SmtpRelaySettings(host="127.0.0.1", port=port, security="none", **settings),
         file="relays.toml",
         line=line,

@@ -63,6 +63,11 @@ class SmtpRelay:
                 raise
             return await self._deliver(session, Delivery(envelope, self._settings))
 
+    async def connect(self) -> None:
+        """Open a connection, log in, and keep it for the next message (see `Relay.connect`)."""
+        async with self._slots:
+            self._keep(await self._open())
+
     async def _deliver(self, session: Session, delivery: Delivery) -> Sequence[Outcome]:
         """Let it have its transactions: over this connection, and others where this one is found dead."""
         failed: set[Place] = set()

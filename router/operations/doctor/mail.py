@@ -114,6 +114,9 @@ async def waiting(patient: Patient) -> AsyncIterator[Finding]:
     if status.outbox.not_approved:
         words = f"waiting for the approval of their owner: {count(status.outbox.not_approved, 'pending email')}"
         yield Finding("", "warning", words, f"email-router owners approve {_some(report.not_approved)}")
+    if status.outbox.uncarried:
+        words = f"waiting for an outgoing profile that carries it: {count(status.outbox.uncarried, 'pending email')}"
+        yield Finding("", "warning", words, "add the mailbox that crm.email.status_reason names to the senders of one")
     if status.unknown.count:
         ids = _some([str(one) for one in status.unknown.email_ids], status.unknown.count)
         words = f"the outcome of {count(status.unknown.count, 'email')} is unknown: the relay never answered ({ids})"

@@ -1,5 +1,7 @@
 """One email from its slot to its recorded outcome, and what an admin is told of it."""
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -7,14 +9,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from router.errors import ContentRefused, DatabaseAway
-from router.model.token import new_token
 from router.outgoing.attempt import Attempts
-from router.outgoing.relays import Relays
+from router.outgoing.relays import RelayPool
 from router.repository import outbox
 from router.repository.database import Database
+from tests.support.claims import claim_only
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import CLOSE, ScriptedSmtp
-from tests.support.sending import profiles, relay, sending
+from tests.support.sending import relay, sending
 
 ULLA = "ulla@example.com"
 
@@ -111,17 +113,16 @@ async def test_a_known_outcome_is_written_when_the_database_is_back(
     assert waiting == ["away", "not in this group", "away again"]
 
 
-async def test_what_gets_its_slot_when_the_process_stops_is_given_back(crm: Crm, database: str) -> None:
+async def test_what_is_claimed_when_the_process_stops_is_given_back(crm: Crm, database: str) -> None:
     await crm.owner(ULLA)
     email_id = await crm.send(ULLA, "ann@kunde.test", "one")
     process_id = uuid4()
     async with Database(database) as pool, ScriptedSmtp() as server:
-        relays = Relays(pool)
-        relays.use(profiles(relay(server.port)))
-        attempts = Attempts(pool, relays, process_id)
-        [email] = await outbox.claim(pool, process_id, [new_token()])
+        attempts = Attempts(pool, process_id)
+        [claim] = await claim_only(pool, process_id, 1)
         attempts.stopping = True
-        await attempts.send(email)
-        await relays.close()
+        reading = asyncio.create_task(attempts.read([claim]))
+        relay_pool = RelayPool(relay(server.port), pool, process_id, timedelta(seconds=5))
+        await attempts.send(relay_pool, claim, reading)
         assert server.commands == []
     assert (await crm.email(email_id))["status"] == "pending_send"

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from router.errors import DatabaseAway
-from router.model import Outgoing
 from router.outgoing.sender import Sender
-from router.repository import outbox, recovery
+from router.repository import claim, recovery, routes
+from router.repository.claim import Ask, Turn
 from router.repository.database import Database
 from tests.servers.proxy import Proxy
 from tests.support.crm import Crm
@@ -42,7 +43,6 @@ async def test_what_is_under_way_while_its_profile_changes_is_finished_once_and_
             under_way = await crm.send(ULLA, "ann@kunde.test", "one")
             await asyncio.wait_for(proxy.held.wait(), 20)
             waiting = await crm.send(ULLA, "ann@kunde.test", "two")
-            await crm.wait_for_status(waiting, "sending")
 
             sender.update(profiles(relay(new.port, connections=1), replace(untouched, line=1)))
             await crm.wait_for_status(waiting, "sent")
@@ -57,9 +57,7 @@ async def test_what_is_under_way_while_its_profile_changes_is_finished_once_and_
         assert [len(server.commands) for server in (old, new, others)] == [1, 1, 1]
 
 
-async def test_what_waits_for_a_relay_that_was_removed_goes_back_and_is_sent_when_one_is_added(
-    crm: Crm, database: str
-) -> None:
+async def test_what_waits_for_a_relay_that_was_removed_is_sent_when_one_is_added(crm: Crm, database: str) -> None:
     await crm.owner(ULLA)
     async with ScriptedSmtp() as old, ScriptedSmtp() as new, Proxy(old.port) as proxy:
         async with sending(database, relay(proxy.port, connections=1)) as sender:
@@ -67,10 +65,9 @@ async def test_what_waits_for_a_relay_that_was_removed_goes_back_and_is_sent_whe
             under_way = await crm.send(ULLA, "ann@kunde.test", "one")
             await asyncio.wait_for(proxy.held.wait(), 20)
             waiting = await crm.send(ULLA, "ann@kunde.test", "two")
-            await crm.wait_for_status(waiting, "sending")
             sender.update(profiles())
-            email = await crm.wait_for_status(waiting, "pending_send")
-            assert email["status_reason"] == f"no outgoing profile has {ULLA} among its senders"
+            reason = "SELECT status_reason FROM crm.email WHERE id = $1 AND status = 'pending_send'"
+            await crm.wait_for(f"no outgoing profile has {ULLA} among its senders", reason, waiting)
             proxy.resume()
             await crm.wait_for_status(under_way, "sent")
             await asyncio.wait_for(old.ended[0].wait(), 20)
@@ -78,8 +75,7 @@ async def test_what_waits_for_a_relay_that_was_removed_goes_back_and_is_sent_whe
             later = await crm.send(ULLA, "ann@kunde.test", "three")  # nobody claims it: there is no relay at all
             sender.update(profiles(relay(new.port)))
             await crm.wait_for_status(later, "sent")
-            await crm.admin.execute("UPDATE router.outbox SET next_at = now()")  # a minute has passed
-            await crm.wait_for_status(waiting, "sent")
+            assert (await crm.wait_for_status(waiting, "sent"))["status_reason"] is None
         assert [len(server.messages) for server in (old, new)] == [1, 2]
 
 
@@ -114,9 +110,6 @@ async def test_the_faults_of_relays_that_were_removed_are_forgotten(crm: Crm, da
         assert good.commands == []
 
 
-LATER = "UPDATE router.outbox SET next_at = now() + interval '1 hour' WHERE process_id IS NULL"
-
-
 @pytest.mark.parametrize("refusing", [True, False], ids=["a relay was at fault", "no profile carried it"])
 async def test_what_was_put_right_while_no_sender_ran_is_not_waited_for(
     crm: Crm, database: str, refusing: bool
@@ -127,7 +120,7 @@ async def test_what_was_put_right_while_no_sender_ran_is_not_waited_for(
             email_id = await crm.send(ULLA, "ann@kunde.test", "one")
             waits = "SELECT status = 'pending_send' AND status_reason IS NOT NULL FROM crm.email"
             await crm.wait_for(True, waits)
-        await crm.admin.execute(LATER)
+        await crm.admin.execute("UPDATE router.relay SET next_try_at = now() + interval '1 hour'")
         async with sending(database, relay(good.port)):
             await crm.wait_for_status(email_id, "sent")
 
@@ -139,15 +132,14 @@ async def test_a_change_is_heard_even_if_the_database_was_away_for_a_moment(
     async with ScriptedSmtp() as good, sending(database, relay(1, sender=OTTOS)) as sender:
         email_id = await crm.send(ULLA, "ann@kunde.test", "one")
         await crm.wait_for(True, "SELECT status_reason IS NOT NULL FROM crm.email")
-        await crm.admin.execute(LATER)
-        try_now, left = outbox.try_now, [DatabaseAway("away"), DatabaseAway("away")]
+        write, left = routes.write, [DatabaseAway("away"), DatabaseAway("away")]
 
-        async def try_now_or_be_away(database: Database, reasons: Sequence[str]) -> None:
+        async def write_or_be_away(*arguments: Any) -> None:
             if left:
                 raise left.pop()
-            await try_now(database, reasons)
+            await write(*arguments)
 
-        monkeypatch.setattr(outbox, "try_now", try_now_or_be_away)
+        monkeypatch.setattr(routes, "write", write_or_be_away)
         sender.update(profiles(relay(good.port)))
         await crm.wait_for_status(email_id, "sent")
         assert not left
@@ -156,10 +148,10 @@ async def test_a_change_is_heard_even_if_the_database_was_away_for_a_moment(
 async def test_a_helper_that_is_canceled_by_a_bug_does_not_end_the_sender_in_silence(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def listen(*_: object) -> None:
+    async def hear(*_: object) -> None:
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(Database, "listen", listen)
+    monkeypatch.setattr(Database, "hear", hear)
     async with Database(database) as pool:
         sender = Sender(pool, profiles(), uuid4(), timedelta(seconds=5), lambda: True)
         running = asyncio.create_task(sender.run(asyncio.Event(), 0))
@@ -188,24 +180,16 @@ async def test_what_was_just_claimed_is_not_taken_for_a_lost_claim(
     crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The claim is committed, and so slow to be heard of that it is older than the lease when it is looked for."""
-    claim, look, recover_lost_claims = outbox.claim, Sender._recover_lost_claims, recovery.recover_lost_claims
-    committed, looking, looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    take, recover_lost_claims = claim.claim, recovery.recover_lost_claims
+    committed, looked = asyncio.Event(), asyncio.Event()
 
-    async def slow_claim(pool: Database, process_id: UUID, tokens: Sequence[str]) -> list[Outgoing]:
-        claimed = await claim(pool, process_id, tokens)
-        if claimed:
+    async def slow_claim(pool: Database, process_id: UUID, ask: Ask) -> Turn:
+        turn = await take(pool, process_id, ask)
+        if turn.claims:
             await crm.admin.execute("UPDATE router.attempt SET claimed_at = now() - interval '1 hour'")
             committed.set()
-            await asyncio.wait_for(looking.wait(), 20)
-        return claimed
-
-    async def observed_look(sender: Sender) -> int:
-        # What goes on without waiting for anything looks for lost claims now, before the claim is under way.
-        looking.set()
-        try:
-            return await look(sender)
-        finally:
-            looking.clear()
+            await asyncio.wait_for(looked.wait(), 20)
+        return turn
 
     async def observed_recover_lost_claims(
         pool: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta
@@ -216,8 +200,7 @@ async def test_what_was_just_claimed_is_not_taken_for_a_lost_claim(
             looked.set()
         return taken
 
-    monkeypatch.setattr(outbox, "claim", slow_claim)
-    monkeypatch.setattr(Sender, "_recover_lost_claims", observed_look)
+    monkeypatch.setattr(claim, "claim", slow_claim)
     monkeypatch.setattr(recovery, "recover_lost_claims", observed_recover_lost_claims)
     await crm.owner(ULLA)
     async with ScriptedSmtp() as server, Proxy(server.port) as proxy:

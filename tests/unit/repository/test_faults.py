@@ -10,7 +10,6 @@ import pytest
 from router.errors import ContentRefused, DatabaseAway, DatabaseError, DatabaseMisused
 from router.model import Result
 from router.outgoing.attempt import Attempts
-from router.outgoing.relays import Relays
 from router.repository import outbox
 from router.repository.database import Connection, Database
 from router.repository.faults import translated
@@ -157,7 +156,7 @@ async def test_an_outcome_that_a_mistake_of_ours_cannot_write_is_not_tried_for_e
                 await connection.execute("SELECT $1::int", 1, 2)
 
         monkeypatch.setattr(outbox, "record", write)
-        attempts = Attempts(pool, Relays(pool), uuid4())
+        attempts = Attempts(pool, uuid4())
         async with asyncio.timeout(20):
             with pytest.raises(DatabaseMisused):
                 await attempts._write_down(Result(uuid4(), uuid4(), "sent", None))

@@ -1,0 +1,189 @@
+"""One relay's loop: claim what its free connections can start now, and begin with it.
+
+Each relay has a loop of its own, so a relay that hangs, or an email that cannot be claimed, stops nobody else's. The
+loop is woken by NOTIFY, by a connection that gets free, and by a poll beneath both.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import Final
+from uuid import UUID, uuid4
+
+import structlog
+
+from router.backoff import Backoff
+from router.errors import DatabaseError
+from router.model.token import new_token
+from router.outgoing.attempt import Attempts
+from router.outgoing.outcome import may_resend
+from router.outgoing.relays import RelayPool
+from router.repository import claim, processes
+from router.repository.claim import Ask, Claim, Offer, Turn
+from router.repository.database import Database
+from router.repository.faults import may_be_of_one
+
+_log = structlog.get_logger(__name__)
+
+_POLL: Final = 2.0  # seconds between looks for what is ready
+_PUT_OFF: Final = timedelta(minutes=1)
+"""How long an email waits that cannot be claimed."""
+_BURST: Final = 0.1  # seconds whose messages a rate lets go at once: the loop is not more exact
+
+
+class Claimer:
+    """Claims for the relays of one process."""
+
+    def __init__(
+        self, database: Database, attempts: Attempts, process_id: UUID, lease: timedelta, is_heard: Callable[[], bool]
+    ) -> None:
+        """`is_heard` tells whether others know that this process lives: what a dead one claims they take over."""
+        self.database = database
+        self.attempts = attempts
+        self.process_id = process_id
+        self.lease = lease
+        self.is_heard = is_heard
+        self.offered: set[UUID] = set()
+        """The attempts that may be claimed already, by a commit that was not heard of yet."""
+
+    async def serve(self, pool: RelayPool) -> None:
+        """Claim for a relay, and send, until it is retired or the process stops; what has begun is waited for."""
+        await _Loop(self, pool).run()
+        while pool.under_way:
+            await asyncio.wait(pool.under_way.values())
+
+    async def claim(self, ask: Ask) -> Turn:
+        """Claim; meanwhile nobody takes it for lost."""
+        offered = {offer.attempt_id for offer in ask.offers}
+        self.offered |= offered
+        turn = await claim.claim(self.database, self.process_id, ask)
+        # After an error or a cancellation it is not known what is claimed: if anything is, it is lost.
+        self.offered -= offered
+        return turn
+
+    def forget(self, ask: Ask) -> None:
+        """Let what was claimed by an `ask` that failed be found as lost."""
+        self.offered -= {offer.attempt_id for offer in ask.offers}
+
+
+class _Loop:
+    """The loop of one relay. After an email that cannot be claimed, fewer are claimed at once, until it is alone."""
+
+    def __init__(self, claimer: Claimer, pool: RelayPool) -> None:
+        self._claimer = claimer
+        self._pool = pool
+        self._after = (claim.NOBODY, claim.NOBODY)
+        self._at_most = 256
+        self._looks = 0  # in a row, at owners of whom nothing could be claimed
+        self._backoff = Backoff()
+        self._held_rate = ""
+
+    @property
+    def _ended(self) -> bool:
+        return self._pool.retired or self._claimer.attempts.stopping
+
+    async def run(self) -> None:
+        while not self._ended:
+            self._pool.wake.clear()
+            pause = await self._round()
+            if pause is not None and not self._ended:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._pool.wake.wait()
+
+    async def _round(self) -> float | None:
+        """Claim once. Returns the seconds to wait, unless woken; None: there may be more."""
+        if not self._claimer.is_heard():
+            return processes.beat_of(self._claimer.lease)
+        if not self._pool.free:
+            return _POLL
+        ask = self._ask()
+        try:
+            await self._hold_rate()
+            turn = await self._claimer.claim(ask)
+        except DatabaseError as error:
+            self._claimer.forget(ask)
+            return await self._refused(ask, error)
+        except Exception:  # noqa: BLE001  # mail must not wait for ever, and in silence, for a mistake of ours
+            self._claimer.forget(ask)
+            _log.exception("nothing can be claimed, by a mistake of ours", profile=self._pool.profile.name)
+            return self._backoff.next()
+        self._backoff.reset()
+        return await self._begin(turn)
+
+    def _ask(self) -> Ask:
+        pool, profile = self._pool, self._pool.profile
+        count = min(pool.free, self._at_most)
+        interval = profile.rate.interval if profile.rate else 0.0
+        return Ask(
+            profile=profile.name,
+            offers=[Offer(uuid4(), new_token()) for _ in range(count)],
+            bulk=pool.free_for_bulk,
+            after=self._after,
+            start=pool.warm,
+            resend=profile.on_unknown == "resend" and may_resend(1, profile.max_attempts),
+            relay=profile.settings.where,
+            interval=interval,
+            burst=max(interval, _BURST),
+        )
+
+    async def _hold_rate(self) -> None:
+        name = self._pool.profile.name
+        if self._pool.profile.rate and self._held_rate != name:
+            await claim.hold_rate(self._claimer.database, name)
+            self._held_rate = name
+
+    async def _begin(self, turn: Turn) -> float | None:
+        self._after = turn.after
+        if turn.claims:
+            self._looks = 0
+            self._at_most = min(256, self._at_most * 2)
+            self._send(turn.claims)
+        if turn.fault is not None:
+            await self._pool.wait_out(turn.fault)
+            # Having worked, it may be claimed for at once.
+            return None if self._pool.proven else min(_POLL, max(turn.fault.seconds, 0.05))
+        if self._pool.health.fault is not None:  # another process has found that it works again
+            await self._pool.health.works()
+        if turn.seconds is not None:
+            return min(_POLL, turn.seconds)
+        if turn.claims:
+            return None
+        self._looks += 1
+        # Owners whose approval was just taken back, or whose email is locked, are passed over; there may be others.
+        return None if turn.again and self._looks < 20 else _POLL
+
+    def _send(self, claims: Sequence[Claim]) -> None:
+        pool = self._pool
+        reading = asyncio.create_task(self._claimer.attempts.read(claims), name="read what is claimed")
+        for one in claims:
+            name = f"{'bulk' if one.lane == 'bulk' else 'send'} {one.email_id}"
+            sending = self._claimer.attempts.send(pool, one, reading)
+            pool.under_way[one.attempt_id] = task = asyncio.create_task(sending, name=name)
+            task.add_done_callback(partial(self._sent, one.attempt_id))
+
+    def _sent(self, attempt_id: UUID, task: asyncio.Task[None]) -> None:
+        del self._pool.under_way[attempt_id]
+        self._pool.wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("an email could not be handled, by a mistake of ours", exc_info=error)
+
+    async def _refused(self, ask: Ask, error: DatabaseError) -> float | None:
+        """Go on with fewer at once, if it may be one email's fault; one that is alone is put off."""
+        profile = ask.profile
+        if not may_be_of_one(error):
+            _log.warning("nothing can be claimed now", profile=profile, reason=str(error))
+            return self._backoff.next()
+        if len(ask.offers) > 1:
+            self._at_most = len(ask.offers) // 2
+            return None
+        try:
+            database, process_id = self._claimer.database, self._claimer.process_id
+            put = await claim.put_off(database, process_id, ask, _PUT_OFF)
+        except DatabaseError as second:
+            _log.warning("nothing can be claimed now", profile=profile, reason=str(second))
+            return self._backoff.next()
+        _log.warning("an email cannot be claimed, and is put off", profile=profile, email=str(put), reason=str(error))
+        return None if put is not None else self._backoff.next()
