@@ -1,4 +1,4 @@
-"""One claimed email, from its claim to its recorded outcome: read → compose → start → hand over → record."""
+"""One claimed email, from its claim to its recorded outcome: compose → start → hand over → record."""
 
 import asyncio
 import time
@@ -39,9 +39,6 @@ _TRIES: Final = 4
 _AT_ONCE: Final = 1.0
 """Seconds after which an attempt that was started by its claim is started anew: the process may have hung."""
 
-Reading = asyncio.Task[dict[UUID, Outgoing | DatabaseError]]
-"""What was claimed together is read together."""
-
 
 @dataclass(slots=True)
 class _Progress:
@@ -51,7 +48,6 @@ class _Progress:
     claimed_at: float
     started: OutgoingProfile | None = None
     ended: bool = False
-    email: Outgoing | None = None
 
 
 class Attempts:
@@ -69,29 +65,17 @@ class Attempts:
         self._results: Group[Result, DatabaseError | None] = Group(self._record)
         self._dice = Random()  # noqa: S311  # spreads load, guards no secret
 
-    async def read(self, claims: Sequence[Claim]) -> dict[UUID, Outgoing | DatabaseError]:
-        """Read claimed emails, by their ids; what keeps one from being read keeps no other."""
-        found: dict[UUID, Outgoing | DatabaseError] = {}
-
-        async def read(some: Sequence[Claim]) -> None:
-            found.update(await outgoing.read(self._database, some))
-
-        for one, error in zip(claims, await by_halves(claims, read), strict=True):
-            if error is not None:
-                found[one.email_id] = error
-        return found
-
-    async def send(self, pool: RelayPool, claim: Claim, reading: Reading) -> None:
+    async def send(self, pool: RelayPool, claim: Claim) -> None:
         """Send one claimed email, and record what it came to; whatever happens, the claim ends here or is recovered."""
         progress = _Progress(claim, time.monotonic())
         try:
             with metrics.relay_in_use(pool.profile.name):
-                await self._send(progress, pool, reading)
+                await self._send(progress, pool)
         except asyncio.CancelledError:
             # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
-            if progress.started and progress.email and not progress.ended:
-                outcomes = _all(progress.email, "unknown", "stopped before the answer")
-                await self._shielded(self._finish(progress.email, progress.started, outcomes))
+            if progress.started and isinstance(claim.email, Outgoing) and not progress.ended:
+                outcomes = _all(claim.email, "unknown", "stopped before the answer")
+                await self._shielded(self._finish(claim.email, progress.started, outcomes))
             elif not progress.ended:
                 await self._shielded(self._give_back(claim))
             raise
@@ -101,17 +85,12 @@ class Attempts:
         while self._writing:
             await asyncio.wait(self._writing)
 
-    async def _send(self, progress: _Progress, pool: RelayPool, reading: Reading) -> None:
-        claim = progress.claim
-        email = (await asyncio.shield(reading))[claim.email_id]
+    async def _send(self, progress: _Progress, pool: RelayPool) -> None:
+        claim, email = progress.claim, progress.claim.email
         if isinstance(email, ContentRefused):
             progress.ended = True
             await self._shielded(self._set_failed(claim, pool.profile, f"it cannot be read: {email}"))
-        elif isinstance(email, DatabaseError):
-            progress.ended = True
-            await self._shielded(self._give_back(claim, str(email), timedelta(seconds=10)))
         else:
-            progress.email = email
             outcomes = await self._try(progress, email, pool)
             progress.ended = True
             if outcomes is not None:
@@ -144,13 +123,13 @@ class Attempts:
         if isinstance(error, TransportError):
             await pool.fails(error)
             await self._give_back(claim, str(error))  # it waits for its relay, and for nothing else
-        elif isinstance(error, DatabaseError):
-            _log.warning("an email cannot be sent now", email=str(claim.email_id), reason=str(error))
-            await self._give_back(claim, str(error), timedelta(seconds=10))
-        elif self.stopping:
+        elif isinstance(error, LeaseLost):
+            # Another process has taken it over; or has locked it, only to find that it is claimed.
+            _log.debug("an email was not begun", email=str(claim.email_id), reason=str(error))
             await self._give_back(claim)
         else:
-            _log.warning("an email was taken over by another process", email=str(claim.email_id), reason=str(error))
+            _log.warning("an email cannot be sent now", email=str(claim.email_id), reason=str(error))
+            await self._give_back(claim, str(error), timedelta(seconds=10))
 
     async def _hand_over(self, progress: _Progress, email: Outgoing, pool: RelayPool) -> Sequence[Outcome]:
         if self.stopping:

@@ -157,10 +157,9 @@ class _Loop:
 
     def _send(self, claims: Sequence[Claim]) -> None:
         pool = self._pool
-        reading = asyncio.create_task(self._claimer.attempts.read(claims), name="read what is claimed")
         for one in claims:
             name = f"{'bulk' if one.lane == 'bulk' else 'send'} {one.email_id}"
-            sending = self._claimer.attempts.send(pool, one, reading)
+            sending = self._claimer.attempts.send(pool, one)
             pool.under_way[one.attempt_id] = task = asyncio.create_task(sending, name=name)
             task.add_done_callback(partial(self._sent, one.attempt_id))
 

@@ -3,8 +3,8 @@
     pending_send ──claim──▶ sending ──start──▶ (MAIL FROM …) ──record──▶ sent | failed | unknown | pending_send again
 
 One statement finds what is ready, owner by owner, from the owner after the last one served; locks it, passing over what
-others have locked; and commits the lease, the Message-ID, the token and the date. It reads only what is narrow and
-cannot fail to be read: what the CRM wrote is read by outgoing.py, for each email alone where it must be.
+others have locked; and commits the lease, the Message-ID, the token and the date. What it returns can always be handed
+over, whatever the CRM wrote: times go as numbers, since Python has no year 20000.
 
 The index router.outbox_ready holds what is ready, and nothing else: the cost does not grow with what waits for later,
 with owners who send nothing, or with how much one owner has queued.
@@ -16,8 +16,10 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from router.model import KEY_VERSION
+from router.errors import ContentRefused
+from router.model import KEY_VERSION, Outgoing
 from router.repository.database import Database
+from router.repository.outgoing import PARTIES, outgoing_of
 
 OUTBOX_CHANNEL: Final = "router_outbox"
 """Tells that something is ready, with the name of the profile that carries it; or empty, if none does."""
@@ -58,21 +60,17 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed email. `number` counts the attempts from 1, `spent` those before that count.
+    """A claimed email, or why it cannot be understood.
 
     `known`: answers and copies of it find it by its Message-ID. `started`: it has begun, as by `outbox.start`.
     """
 
     email_id: UUID
     attempt_id: UUID
-    number: int
-    spent: int
-    owner_id: UUID
-    mailbox: str
     lane: str
     known: bool
-    attached: bool
     started: bool
+    email: Outgoing | ContentRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +171,8 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
         UPDATE router.outbox AS o SET process_id = $1, attempt_id = f.attempt_id, attempts = o.attempts + 1
         FROM picked AS p JOIN unnest($3::uuid[], $4::text[]) WITH ORDINALITY AS f (attempt_id, token, n) ON f.n = p.n
         WHERE o.email_id = p.email_id
-        RETURNING o.email_id, o.owner_id, o.attempt_id, o.attempts, o.spent, p.lane, p.mailbox, p.attached, f.token,
-            p.n, NOT p.attached AND p.n <= $10::int AS started
+        RETURNING o.email_id, o.owner_id, o.attempt_id, o.attempts, o.spent, o.deferred_at, p.lane, p.mailbox,
+            p.attached, f.token AS offered, p.n, NOT p.attached AND p.n <= $10::int AS started
     ), attempted AS (
         INSERT INTO router.attempt (id, email_id, number, process_id, started_at, profile, relay, resend)
         SELECT c.attempt_id, c.email_id, c.attempts, $1, CASE WHEN c.started THEN clock_timestamp() END,
@@ -183,7 +181,7 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
     ), sending AS (
         UPDATE crm.email AS e SET
             status = 'sending',
-            token = coalesce(e.token, c.token),
+            token = coalesce(e.token, c.offered),
             message_id = coalesce(e.message_id, e.id || '@' || coalesce(nullif(r.domain, ''), 'crm.invalid')),
             dated_at = coalesce(e.dated_at, date_trunc('second', now())),
             in_reply_to = coalesce(e.in_reply_to, parent.message_id),
@@ -194,7 +192,8 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
         LEFT JOIN crm.email AS parent ON parent.id = old.correlated_id
         LEFT JOIN router.route AS r ON r.owner_id = c.owner_id
         WHERE e.id = c.email_id
-        RETURNING e.id, e.message_id, e.dated_at, old.message_id IS NULL AND old.dated_at IS NULL AS is_new
+        RETURNING e.id, e.message_id, e.dated_at, e.token, e.subject, e.text_body, e.html_body, e.in_reply_to,
+            e.thread_ids, old.message_id IS NULL AND old.dated_at IS NULL AS is_new
     ), hashed AS (
         -- Nobody can have used these ids before, so nobody is waited for.
         INSERT INTO router.message_id (hash, email_id)
@@ -213,9 +212,12 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
         (SELECT ahead FROM rate) AS ahead,
         (SELECT s.owner_id FROM normal_seen AS s ORDER BY s.place DESC LIMIT 1) AS after_normal,
         (SELECT s.owner_id FROM bulk_seen AS s ORDER BY s.place DESC LIMIT 1) AS after_bulk,
-        c.*, s.is_new
+        c.email_id, c.owner_id, c.attempt_id, c.attempts, c.spent, c.lane, c.mailbox, c.attached, c.started,
+        extract(epoch FROM now() - c.deferred_at)::float8 AS deferred_for,
+        e.is_new, e.message_id, extract(epoch FROM e.dated_at)::float8 AS dated, e.token, e.subject, e.text_body,
+        e.html_body, e.in_reply_to, e.thread_ids, ARRAY(SELECT p FROM ({PARTIES}) AS p) AS parties
     FROM gate AS g LEFT JOIN router.relay AS f ON f.profile = $2
-    LEFT JOIN (claimed AS c JOIN sending AS s ON s.id = c.email_id) ON true
+    LEFT JOIN (claimed AS c JOIN sending AS e ON e.id = c.email_id) ON true
     ORDER BY c.n
 """  # noqa: S608  # constants
 
@@ -238,18 +240,7 @@ async def claim(database: Database, process_id: UUID, ask: Ask) -> Turn:
         )
     first = rows[0]
     claims = [
-        Claim(
-            row["email_id"],
-            row["attempt_id"],
-            row["attempts"],
-            row["spent"],
-            row["owner_id"],
-            row["mailbox"],
-            row["lane"],
-            row["is_new"],
-            row["attached"],
-            row["started"],
-        )
+        Claim(row["email_id"], row["attempt_id"], row["lane"], row["is_new"], row["started"], outgoing_of(row))
         for row in rows
         if row["email_id"] is not None
     ]

@@ -1,0 +1,196 @@
+"""Mail out, from pending_send to recorded outcomes, through real router processes into Postfix' smtp-sink.
+
+Two figures: how many emails of 8 KB a second leave a full queue, beside what smtp-source does in the same run over as
+many connections; and how long a lone email takes from the CRM's commit until the relay has it.
+"""
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+
+from router.postgres.embedded import EmbeddedServer
+from router.repository.connect import accepts_sessions
+from router.repository.migrate import migrate
+from tests.servers.ports import free_port
+from tests.support.scripted_smtp import ScriptedSmtp
+
+TEXT = "The quick brown fox jumps over the lazy dog.\n" * 180  # 8 KB
+
+PROFILE = """
+[outgoing.bench]
+transport = "smtp"
+host = "127.0.0.1"
+port = {port}
+security = "none"
+senders = ["*@bench.test"]
+connections = {connections}
+"""
+
+
+@asynccontextmanager
+async def program(*arguments: object, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that is ended in the end."""
+    process = await asyncio.create_subprocess_exec(*map(str, arguments), env=os.environ | environment)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@asynccontextmanager
+async def sink() -> AsyncIterator[int]:
+    """smtp-sink; its port."""
+    port = free_port()
+    user = ["-u", "nobody"] if os.getuid() == 0 else []
+    async with program("smtp-sink", *user, f"127.0.0.1:{port}", 1000):
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            await asyncio.sleep(0.02)
+        yield port
+
+
+async def source(port: int, count: int, connections: int) -> float:
+    """Let smtp-source send as many messages of this size; messages a second."""
+    began = time.perf_counter()
+    arguments = ("-d", "-s", connections, "-l", len(TEXT), "-m", count, "-f", "a@bench.test", "-t", "b@kunde.test")
+    async with program("smtp-source", *arguments, f"127.0.0.1:{port}") as process:
+        await process.wait()
+    return count / (time.perf_counter() - began)
+
+
+@asynccontextmanager
+async def routers(dsn: str, folder: Path, port: int, connections: int, count: int) -> AsyncIterator[Sequence[int]]:
+    """So many routers, until each listens for pending email; the ids of their processes."""
+    profiles = folder / f"profiles-{port}-{count}"
+    profiles.mkdir(exist_ok=True)
+    (profiles / "bench.toml").write_text(PROFILE.format(port=port, connections=connections), encoding="utf-8")
+    variables = {"PROFILES": profiles, "DATABASE_URL": dsn, "LOG_LEVEL": "warning", "CONSOLE": "off"}
+    environment = {f"EMAIL_ROUTER_{name}": str(value) for name, value in variables.items()}
+    async with AsyncExitStack() as stack:
+        started = [
+            await stack.enter_async_context(
+                program(
+                    sys.executable, "-m", "router", "run", **environment, EMAIL_ROUTER_DATA=str(folder / str(number))
+                )
+            )
+            for number in range(count)
+        ]
+        crm = await asyncpg.connect(dsn)
+        listening = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'email-router listen'"
+        carried = "SELECT count(profile) FROM router.route"
+        while await crm.fetchval(listening) < count or not await crm.fetchval(carried):
+            await asyncio.sleep(0.05)
+        await crm.close()
+        yield [process.pid for process in started]
+
+
+async def drafts(crm: "asyncpg.Connection[asyncpg.Record]", count: int) -> Sequence[object]:
+    """Write so many emails that are not to be sent yet; their ids."""
+    rows = await crm.fetch(
+        f"""
+        WITH e AS (
+            INSERT INTO crm.email (direction, status, subject, text_body)
+            SELECT 'out', 'draft', 'Number ' || n, $letter${TEXT}$letter$ FROM generate_series(1, {count}) AS n
+            RETURNING id
+        ), p AS (
+            INSERT INTO crm.party (email_id, role, position, address)
+            SELECT id, role, 0, address FROM e, (VALUES ('from', 'ann@bench.test'), ('to', 'karl@kunde.test'))
+                AS party (role, address)
+        )
+        SELECT id FROM e
+        """
+    )
+    await crm.execute("ANALYZE")
+    return [row["id"] for row in rows]
+
+
+async def drain(crm: "asyncpg.Connection[asyncpg.Record]", count: int) -> float:
+    """Queue so many emails at once; emails a second, until the last outcome is recorded."""
+    await drafts(crm, count)
+    await crm.execute("UPDATE crm.email SET status = 'pending_send' WHERE status = 'draft'")
+    began = time.perf_counter()
+    while await crm.fetchval("SELECT EXISTS (SELECT FROM router.outbox)"):
+        await asyncio.sleep(0.02)
+    return count / (time.perf_counter() - began)
+
+
+class Clocked(ScriptedSmtp):
+    """A relay that tells when a message was there, and how long it took to take it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: asyncio.Queue[float] = asyncio.Queue()
+
+    async def _reply(self, line: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        going = await super()._reply(line, reader, writer)
+        if line == ".":
+            self.arrived.put_nowait(time.perf_counter())
+        return going
+
+
+async def latency(crm: "asyncpg.Connection[asyncpg.Record]", relay: Clocked, count: int) -> list[float]:
+    """Send emails one by one; milliseconds from the commit until the relay has said 250."""
+    found = []
+    for email_id in await drafts(crm, count):
+        await crm.execute("UPDATE crm.email SET status = 'pending_send' WHERE id = $1", email_id)
+        began = time.perf_counter()
+        found.append((await relay.arrived.get() - began) * 1000)
+        await asyncio.sleep(0.02)
+    return found
+
+
+async def measure(folder: Path, count: int, connections: int, processes: Sequence[int]) -> None:
+    """Print all figures."""
+    async with EmbeddedServer(folder / "data", accepts_sessions=accepts_sessions) as server, sink() as port:
+        await migrate(server.dsn)
+        crm = await asyncpg.connect(server.dsn)
+        await crm.execute(
+            """
+            INSERT INTO crm.record (id, kind) VALUES (md5('ann')::uuid, 'user');
+            INSERT INTO crm.owner (record_id, mailbox, approved) VALUES (md5('ann')::uuid, 'ann@bench.test', true);
+            """
+        )
+        for number in processes:
+            rate = await source(port, count, connections)
+            say(f"smtp-source, {connections} connections", f"{rate:.0f}/s")
+            async with routers(server.dsn, folder, port, connections, number):
+                await drain(crm, 100)
+                ours = await drain(crm, count)
+                say(
+                    f"{number} router, {connections} connections each",
+                    f"{ours:.0f}/s, {ours / rate:.0%} of smtp-source",
+                )
+        async with Clocked() as relay, routers(server.dsn, folder, relay.port, connections, 1):
+            await latency(crm, relay, 20)
+            found = await latency(crm, relay, 300)
+            median, late = statistics.median(found), statistics.quantiles(found, n=20)[-1]
+            say("from the commit to the relay's 250", f"{median:.1f} ms median, {late:.1f} ms for 95%")
+        await crm.close()
+
+
+def say(what: str, figures: str) -> None:
+    """Print one line."""
+    sys.stdout.write(f"{what:40} {figures}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.outbound", description=__doc__)
+    parser.add_argument("--emails", type=int, default=5000)
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2])
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/tmp")) as made:
+        Path(made).chmod(0o755)  # PostgreSQL runs as another user where this is root
+        asyncio.run(measure(Path(made), chosen.emails, chosen.connections, chosen.processes))
