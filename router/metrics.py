@@ -125,8 +125,8 @@ _relay_limit: Final = Gauge(
 )
 _outbox_due: Final = Gauge(
     "email_router_outbox_due",
-    "Emails of approved owners that are due and that no process is sending, counted up to 10000; the same in every "
-    "process, and renewed every 15 seconds.",
+    "Emails of approved owners that an outgoing profile carries, that are due and that no process is sending, counted "
+    "up to 10000; the same in every process, and renewed every 15 seconds.",
     registry=_registry,
 )
 _outbox_oldest: Final = Gauge(
