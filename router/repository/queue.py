@@ -30,7 +30,7 @@ async def read_queue(database: Database) -> Queue:
                  ORDER BY q.next_at LIMIT $1)
             )
             SELECT least(count(*), $1) AS due,
-                coalesce(extract(epoch FROM now() - greatest(min(h.next_at), '2000-01-01'))::float8, 0) AS oldest
+                coalesce(extract(epoch FROM now() - min(greatest(h.next_at, '2000-01-01')))::float8, 0) AS oldest
             FROM head AS h JOIN crm.owner AS o ON o.record_id = h.owner_id
             WHERE o.approved AND h.next_at <= now()
             """,
