@@ -105,6 +105,8 @@ class Attempts:
             outcomes = await self._hand_over(progress, email, pool)
         except (LeaseLost, TransportError, DatabaseError) as error:
             if progress.started:
+                if isinstance(error, TransportError):
+                    await pool.fails(error)
                 return _all(email, "deferred", str(error), "4.4.2")
             await self._not_started(progress.claim, pool, error)
             return None

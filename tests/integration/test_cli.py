@@ -533,7 +533,7 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert told["sending"]["on"] is True
     assert [(one["profile"], one["fault"]) for one in told["relays"]] == [("mx", "535 5.7.8 no")]
     assert [(one["host"], one["alive"]) for one in told["processes"]] == [("here", True), ("there", False)]
-    assert told["outbox"] == {"due": 1, "later": 0, "sending": 0, "not_approved": 1}
+    assert told["outbox"] == {"due": 1, "later": 0, "sending": 0, "not_approved": 1, "uncarried": 0}
     assert told["unknown"] == 1
     assert told["owners"] == {"approved": 2, "not_approved": ["bob@in.test"]}
     assert [(one["mailbox"], one["folder"]) for one in told["sources"] if not one["served"]] == [
