@@ -11,12 +11,13 @@ import pytest
 
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
+from tests.servers.exim import Exim
 from tests.servers.imap_server import ImapServer
 from tests.servers.postfix import Postfix
 from tests.servers.tls import Tls, make_tls
 
 _LOG_TAIL = 20_000
-_started = pytest.StashKey[dict[str, ImapServer | Postfix]]()
+_started = pytest.StashKey[dict[str, ImapServer | Postfix | Exim]]()
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +51,14 @@ def cyrus(tls: Tls, pytestconfig: pytest.Config) -> Iterator[Cyrus]:
 def postfix(tls: Tls, dovecot: Dovecot, pytestconfig: pytest.Config) -> Iterator[Postfix]:
     server = Postfix(tls, dovecot)
     pytestconfig.stash.setdefault(_started, {})["postfix"] = server
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def exim(tls: Tls, pytestconfig: pytest.Config) -> Iterator[Exim]:
+    server = Exim(tls)
+    pytestconfig.stash.setdefault(_started, {})["exim"] = server
     yield server
     server.close()
 

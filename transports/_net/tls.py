@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,6 +17,17 @@ from transports.errors import Permanent, Unreachable
 OTHER_NAME = {62, 64}
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH (OpenSSL, x509_vfy.h)."""
 
+# OpenSSL's names of alerts (RFC 8446 §6.2) that a server sends because of what it was shown.
+_OF_OUR_CERTIFICATE = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants one, and there is none",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it cannot be verified",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "it was revoked",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it is not known there",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it is of the wrong kind",
+    "TLSV1_ALERT_UNKNOWN_CA": "its authority is not known there",
+    "TLSV1_ALERT_ACCESS_DENIED": "it gives no access",
+}
 _NAMES_SHOWN = 10
 _LONGEST_NAME = 253  # characters (RFC 1035 §2.3.4)
 _TLS_ANSWERS = 5.0  # seconds
@@ -28,10 +40,22 @@ class SpeaksTls(Unreachable):
 def client_context(ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
     """Return a context that verifies the server's certificate and name: by `ca_file` (PEM) or the system's authorities.
 
-    With `cert_file` (PEM) we show who we are. Raises Permanent if a file cannot be used.
+    With `cert_file` (PEM) we show who we are. Raises Permanent if a file cannot be used, or that has expired.
     """
     changed_at = tuple(map(_changed_at, (ca_file, cert_file, key_file)))
-    return _client_context(ca_file, cert_file, key_file, changed_at)
+    context = _client_context(ca_file, cert_file, key_file, changed_at)
+    if cert_file is not None and (until := valid_until(cert_file)) is not None and until < datetime.now(UTC):
+        raise Permanent(f"the client certificate {cert_file} expired on {until:%Y-%m-%d}: renew it")
+    return context
+
+
+def valid_until(cert_file: Path) -> datetime | None:
+    """Tell until when the first certificate in a file (PEM) is valid; None where that cannot be told."""
+    # Python shows no certificate of its own side but here.
+    with suppress(AttributeError, LookupError, OSError, TypeError, ValueError):
+        told = ssl._ssl._test_decode_cert(str(cert_file))  # type: ignore[attr-defined]  # noqa: SLF001
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(told["notAfter"]), UTC)
+    return None
 
 
 def no_connection(peer: str, error: OSError) -> Unreachable:
@@ -50,6 +74,8 @@ def no_connection(peer: str, error: OSError) -> Unreachable:
         case ssl.SSLError() if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
             fits = 'security = "starttls" fits such a port'
             words = f"it does not speak TLS at this port, but begins in clear text: {fits} ({reason})"
+        case ssl.SSLError() if reason in _OF_OUR_CERTIFICATE:
+            words = f"it does not take our client certificate: {_OF_OUR_CERTIFICATE[reason]} ({reason})"
         case ssl.SSLError():
             words = f"TLS failed: {reason or error}"
         case socket.gaierror():

@@ -42,7 +42,7 @@ async def _probe_server(server: SmtpRelaySettings, senders: Sequence[str], name:
             if senders:
                 yield await _may_send(session, senders)
     finally:
-        session.hang_up()
+        await session.end()
 
 
 async def _connect(server: SmtpRelaySettings, name: str | None) -> Session:

@@ -42,8 +42,8 @@ class SmtpRelay:
         self._is_open = False
         if self._sweeping is not None:
             self._sweeping.cancel()
-        while self._kept:
-            self._kept.pop()[0].hang_up()
+        kept, self._kept = self._kept, []
+        await asyncio.gather(*(session.end() for session, _ in kept))
 
     @property
     def warm(self) -> int:

@@ -24,6 +24,15 @@ from transports.smtp.settings import SmtpRelaySettings
 from transports.smtp.wire import Lost, Wire
 
 PORTS = SmtpRelaySettings.ports
+_FAREWELL = 1.0  # seconds
+
+
+class _Client(aiosmtplib.SMTP):
+    def close(self) -> None:
+        """Close at once: in order, TLS would wait for the server's farewell."""
+        if self.transport is not None:
+            cast("asyncio.WriteTransport", self.transport).abort()
+        super().close()
 
 
 class Session:
@@ -53,7 +62,7 @@ class Session:
         with _translated(place.peer):
             context = None if settings.security == "none" else await asyncio.to_thread(_context, settings)
             connection = await place.connect()
-        client = aiosmtplib.SMTP(
+        client = _Client(
             hostname=settings.host,
             sock=connection,
             local_hostname=settings.hello or name or "localhost",  # or connect() would look it up; _hello() says it
@@ -63,12 +72,8 @@ class Session:
             tls_context=context,
         )
         session = cls(place, name, client)
-        try:
-            async with asking_for_tls(settings, settings.effective_port):
-                await session._or_close(session._connect())
-        except BaseException:
-            connection.close()
-            raise
+        async with asking_for_tls(settings, settings.effective_port):
+            await session._or_close(session._connect())
         return session
 
     async def log_in(self) -> None:
@@ -168,8 +173,6 @@ class Session:
         """Close at once, in whatever state it is."""
         if self._wire is not None:
             self._wire.abort()
-        elif self._client.transport is not None:
-            cast("asyncio.WriteTransport", self._client.transport).abort()
         self._client.close()
 
     def hang_up(self) -> None:
@@ -177,10 +180,23 @@ class Session:
         if self._wire is not None:
             self._wire.write(b"QUIT\r\n")
             self._wire.close()
-        else:
-            with contextlib.suppress(aiosmtplib.SMTPException, Lost):
-                cast("asyncio.WriteTransport", self._protocol_transport).write(b"QUIT\r\n")
-        self._client.close()
+            return
+        with contextlib.suppress(Lost):
+            transport = cast("asyncio.WriteTransport", self._protocol_transport)
+            transport.write(b"QUIT\r\n")
+            transport.close()
+
+    async def end(self) -> None:
+        """Say QUIT and close; wait for that, but not for long."""
+        self.hang_up()
+        if self._wire is not None:
+            try:
+                async with asyncio.timeout(_FAREWELL):
+                    await self._wire.closed()
+            except TimeoutError:
+                pass
+            finally:
+                self._wire.abort()
 
     # Mail
 
@@ -266,8 +282,10 @@ def _translated(peer: str) -> Iterator[None]:
             raise Temporary(words) from error
         raise (Unauthorized if isinstance(error, aiosmtplib.SMTPAuthenticationError) else Permanent)(words) from error
     except (aiosmtplib.SMTPException, OSError) as error:
-        # aiosmtplib wraps the system's error in its own, which is an OSError too.
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        # aiosmtplib wraps the system's error, or that of TLS, in its own, which are OSErrors too; and these in others.
+        cause: BaseException = error
+        while isinstance(cause.__cause__, OSError):
+            cause = cause.__cause__
         raise no_connection(peer, cause if isinstance(cause, OSError) else OSError(str(error))) from error
     except (UnicodeError, ValueError, Lost) as error:
         raise Unreachable(f"cannot connect to {peer}: {error}") from error

@@ -34,6 +34,7 @@ class Wire(asyncio.Protocol):
         self._is_full = False
         self._waiter: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
+        self._is_over = asyncio.Event()
         transport.set_protocol(self)
         if transport.is_closing():
             self._fault = "the connection was lost"
@@ -59,6 +60,7 @@ class Wire(asyncio.Protocol):
         """Note that it is over."""
         words = (getattr(error, "strerror", None) or str(error)) if error is not None else "the server closed it"
         self._end(words or type(error).__name__)
+        self._is_over.set()
 
     def pause_writing(self) -> None:
         """Note that the server does not keep up."""
@@ -111,6 +113,10 @@ class Wire(asyncio.Protocol):
         """Send what was written, and close."""
         self._end("it is closed")
         self._transport.close()
+
+    async def closed(self) -> None:
+        """Wait until it is closed: what was written has gone out, and TLS has ended."""
+        await self._is_over.wait()
 
     def abort(self) -> None:
         """Close at once, in whatever state it is."""
