@@ -239,6 +239,8 @@ class Session:
         """Write the content; False if a reply, or the end of the connection, came before its end."""
         stuffer = DotStuffer()
         if isinstance(content, BytesContent) and content.is_small:
+            if wire.has_news:
+                return False
             wire.write(stuffer.stuff(content.whole) + stuffer.end())
             return True
         pieces = aiter(content)
@@ -251,6 +253,8 @@ class Session:
             except Exception as error:
                 raise Lost(f"the content could not be read to its end: {error}", "4.3.0") from error
             if piece is None:
+                if wire.has_news:  # reading the content may have taken a while
+                    return False
                 wire.write(stuffer.end())
                 return True
             wire.write(stuffer.stuff(piece))

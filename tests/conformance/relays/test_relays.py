@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from cryptography import x509
 
 from tests.servers.exim import MOST_BYTES, MOST_RECIPIENTS, Exim
@@ -155,6 +156,27 @@ async def test_many_messages_at_once_arrive_once(way: Way, name: Name) -> None:
     assert {one.state for (one,) in results} == {"accepted"}
     for one in people:
         assert len(await way.kept(1, one)) == 1
+
+
+@pytest.mark.parametrize("security", ["none", "starttls", "tls"])
+def test_works_on_uvloop(exim: Exim, tls: Tls, name: Name, security: str) -> None:
+    """As the router runs it."""
+    certificate = {"file": tls.certificate, "key": tls.key}
+    port = exim.certified if security == "tls" else exim.smtp
+    settings = {"port": port, "security": security, "ca_file": tls.ca_file, "certificate": certificate}
+    large = HEAD + b"Subject: large\r\n\r\n" + (b"." * 70 + b"\r\n") * 20_000
+    messages = [Envelope(name("crm"), (name("ann"),), content) for content in (CONTENT, large, CONTENT)]
+
+    async def go() -> list[list[Outcome]]:
+        return await Way(exim, settings).send(*messages)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        results = runner.run(go())
+    assert [states(outcomes) for outcomes in results] == [["accepted"]] * 3
+    for message in messages:
+        assert isinstance(message.content, bytes)
+        (kept,) = exim.wait_for(1, message.recipients[0])
+        assert kept.message.endswith(message.content.partition(b"\r\n\r\n")[2])
 
 
 # A client certificate

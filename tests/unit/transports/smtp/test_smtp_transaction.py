@@ -10,6 +10,7 @@ from tests.support.scripted_smtp import CLOSE, SILENCE, ScriptedSmtp, talking
 from transports.base import Envelope, Outcome
 from transports.smtp.relay import SmtpRelay
 from transports.smtp.settings import SmtpRelaySettings
+from transports.smtp.wire import Wire
 
 CONTENT = b"Subject: hello\r\n\r\nhello\r\n"
 TOO_MANY = "452 4.5.3 Error: too many recipients"
@@ -249,6 +250,29 @@ async def test_a_content_that_cannot_be_read_to_its_end_is_never_ended() -> None
         assert "the attachment is gone" in outcomes[0].text
         await asyncio.wait_for(server.ended[0].wait(), 10)
     assert server.messages == []
+
+
+async def test_a_connection_that_ends_before_the_final_dot_leaves_nothing_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard, lost = asyncio.Event(), Wire.connection_lost
+
+    def connection_lost(wire: Wire, error: Exception | None) -> None:
+        lost(wire, error)
+        heard.set()
+
+    monkeypatch.setattr(Wire, "connection_lost", connection_lost)
+    async with ScriptedSmtp() as server, relay_to(server) as relay:
+
+        class Ending(Pieces):
+            size = len(CONTENT)
+
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                yield CONTENT
+                server.end(0)
+                await asyncio.wait_for(heard.wait(), 10)
+
+        assert states(await relay.send(envelope(content=Ending()), Begin())) == [("deferred", "4.4.2")]
 
 
 async def test_each_transaction_sends_the_whole_content() -> None:
