@@ -188,7 +188,7 @@ async def probe(subjects: Sequence[Subject], send_to: str | None = None) -> Asyn
 
     async def work(subject: Subject) -> Probed:
         async with granted[subject.direction, subject.profile.name], turns:
-            return Probed(subject, (*subject.notes, *[finding async for finding in _findings(subject, send_to)]))
+            return Probed(subject, tuple([finding async for finding in _findings(subject, send_to)]))
 
     tasks = [asyncio.create_task(work(subject)) for subject in subjects]
     try:
@@ -207,6 +207,8 @@ def _granted(profile: Profile) -> int:
 async def _findings(subject: Subject, send_to: str | None) -> AsyncIterator[Finding]:
     profile = subject.profile
     if isinstance(profile, IncomingProfile):
+        for note in subject.notes:
+            yield note
         async for found in profile.probe(subject.mailbox):
             yield found
         return
@@ -214,6 +216,9 @@ async def _findings(subject: Subject, send_to: str | None) -> AsyncIterator[Find
     async for found in profile.probe([smtp_address(sender) for sender in subject.senders]):
         works = works and found.state != "failed"
         yield found
+    if works:
+        for note in subject.notes:
+            yield note
     if send_to is not None and works:
         yield await _send(profile, subject.senders, send_to)
 

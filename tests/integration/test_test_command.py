@@ -277,7 +277,7 @@ def test_a_message_is_sent_where_somebody_says_so(
     trial: Trial, outgoing: Profile, postfix: Postfix, mailbox: str
 ) -> None:
     to = mailbox.replace("@in.test", "@example.com")
-    said = trial(outgoing(), "--owner", mailbox, "--send-to", to)
+    said = trial(outgoing(), "relay", "--owner", mailbox, "--send-to", to)
     assert f"sent from {mailbox} to {to}; the words of {HOST}:{postfix.smtp}: 2.0.0 Ok: queued as" in said
     assert f"MAIL FROM {mailbox} is taken" in said
     (kept,) = postfix.wait_for(1, to)
@@ -286,7 +286,7 @@ def test_a_message_is_sent_where_somebody_says_so(
     assert b"Auto-Submitted: auto-generated" in kept.message
 
     found = findings(
-        trial(outgoing(), "--owner", mailbox, "--send-to", "refused@example.com", "--json", status=1), "relay"
+        trial(outgoing(), "relay", "--owner", mailbox, "--send-to", "refused@example.com", "--json", status=1), "relay"
     )
     assert "No such user here, says the test server" in found["message"]["words"]
     found = findings(
@@ -426,6 +426,7 @@ async def test_the_owners_of_the_crm(trial: Trial, incoming: Profile, outgoing: 
     assert "no approved owner has a mailbox that this profile reads" in said
     assert '"email-router test --owner ADDRESS" tries a mailbox' in said
     assert "4 of 4 work, 1 with warnings" in said
+    assert "MAIL FROM any of 2 mailboxes is taken" in said
     one = json.loads(await asyncio.to_thread(tried, "staff", "--json"))
     assert [found["mailbox"] for found in one["examined"]] == ["ann@in.test", "ben@in.test"]
     one = json.loads(await asyncio.to_thread(tried, "outgoing.relay", "--json"))
@@ -459,6 +460,8 @@ def test_without_its_database_the_rest_is_tried(trial: Trial, incoming: Profile,
     assert "--owner" in found["owners"]["advice"]
     assert found["TLS"]["state"] == "ok"
     assert findings(printed, "relay")["capabilities"]["state"] == "ok"
+    assert findings(printed, "relay")["senders"]["state"] == "warning"
+    assert findings(printed, "relay")["senders"]["words"].startswith("the owners are not known: ")
 
 
 def test_an_owner_nobody_serves(trial: Trial, incoming: Profile, mailbox: str) -> None:
