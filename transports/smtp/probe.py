@@ -40,7 +40,7 @@ async def _probe_server(server: SmtpRelaySettings, senders: Sequence[str], name:
         if login.state != "failed":
             yield _capabilities(session)
             if senders:
-                yield await _may_send(session, senders)
+                yield await _may_send(session, senders, server.timeout)
     finally:
         await session.end()
 
@@ -82,21 +82,26 @@ def _capabilities(session: Session) -> Finding:
     return Finding("capabilities", "ok", ", ".join(words) or "none that matter")
 
 
-async def _may_send(session: Session, senders: Sequence[str]) -> Finding:
-    """Ask whether each may send: MAIL FROM, and RSET; no recipient is named."""
+async def _may_send(session: Session, senders: Sequence[str], seconds: float) -> Finding:
+    """Ask whether each may send, as many as `seconds` allow: MAIL FROM, and RSET; no recipient is named."""
     refused: list[str] = []
-    number = 0
+    number, ended = 0, ""
     try:
-        for number, sender in enumerate(senders, 1):  # noqa: B007  # it tells how far we came
-            if (words := await _refusal(session, sender)) is not None:
-                refused.append(f"{sender}: {words}")
+        async with asyncio.timeout(seconds):
+            for number, sender in enumerate(senders, 1):  # noqa: B007  # it tells how far we came
+                if (words := await _refusal(session, sender)) is not None:
+                    refused.append(f"{sender}: {words}")
     except Lost as lost:
-        words = f"the relay ended it after {number} of {len(senders)} were tried: {lost}"
-        return Finding("senders", "warning", words)
+        ended = f"the relay ended it after {number} of {len(senders)} were tried: {lost}"
+    except TimeoutError:
+        ended = f"{number} of {len(senders)} were tried within {seconds:g} s"
     if refused:
         more = f"; and {len(refused) - _MOST_NAMED} more" if len(refused) > _MOST_NAMED else ""
         words = f"{len(refused)} of {len(senders)} may not send: {'; '.join(refused[:_MOST_NAMED])}{more}"
-        return Finding("senders", "failed", words, "let the relay's login send in the name of these addresses")
+        advice = "let the relay's login send in the name of these addresses"
+        return Finding("senders", "failed", f"{words} ({ended})" if ended else words, advice)
+    if ended:
+        return Finding("senders", "warning", ended)
     whose = senders[0] if len(senders) == 1 else f"any of {len(senders)} mailboxes"
     return Finding("senders", "ok", f"MAIL FROM {whose} is taken (some relays refuse only once a recipient is named)")
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from router.errors import whereabouts
 from router.model import ServedProfile
@@ -68,6 +69,8 @@ async def _subjects(patient: Patient, profiles: Sequence[Profile]) -> tuple[list
     everything = (await patient.reading()).profiles
     by_profile: defaultdict[str, list[Subject]] = defaultdict(list)
     for subject in of_owners(everything, profiles, owners, fault):
+        if subject.direction == "outgoing":  # that there is no database is told once
+            subject = replace(subject, senders=subject.senders[:_MAILBOXES], notes=())  # noqa: PLW2901
         by_profile[subject.profile.title].append(subject)
     chosen = [
         sorted(subjects, key=lambda subject: subject.mailbox not in faulty)[:_MAILBOXES]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scripted_smtp import CLOSE, ScriptedSmtp
+from tests.support.scripted_smtp import CLOSE, SILENCE, ScriptedSmtp
 from transports.base import Finding
 from transports.smtp.probe import probe_relay
 from transports.smtp.settings import SmtpRelaySettings
@@ -120,6 +120,12 @@ async def test_a_relay_that_ends_amid_the_senders(fault: str) -> None:
     found, _ = await probed({"MAIL": ["250 Ok", fault]}, senders=[ANN, BEN])
     assert found["senders"].state == "warning"
     assert "ended it after 2 of 2 were tried" in found["senders"].words
+
+
+async def test_a_relay_that_takes_its_time_for_each_sender() -> None:
+    found, _ = await probed({"MAIL": ["553 5.7.1 Not yours", SILENCE]}, senders=[ANN, BEN, JIM], timeout=0.3)
+    assert found["senders"].state == "failed"
+    assert found["senders"].words.startswith(f"1 of 3 may not send: {ANN}: 553 5.7.1 Not yours (")
 
 
 async def test_each_of_several_servers() -> None:
