@@ -165,22 +165,18 @@ class Promoter:
 
     async def _promote_alone(self, batch: Batch, error: Exception, turn: _Turn) -> None:
         """Promote the copies of one place, as dead letters where they cannot be; or raise the error again."""
-        if not isinstance(error, DatabaseAway):
-            # Once is no proof: it may have met what was just being changed, an email erased or a table altered.
-            try:
-                await self._commit(batch, turn)
-            except (LeaseLost, DatabaseAway):
-                raise
-            except Exception as again:  # noqa: BLE001  # a bug of ours, too
-                error = again
-            else:
-                return
         copies = batch.copies
         if len(copies) > 1:  # those of one forward: the others of its place can be promoted
             copies = [await self._tried(copy, again=batch.again) for copy in copies]
         if not any(isinstance(copy.reading, Unreadable) for copy in copies):
             if not await self._is_of_message(error, copies[0]):
                 raise error
+            try:
+                await self._commit(batch, turn)
+            except Exception as again:  # noqa: BLE001  # a bug of ours, too
+                error = _proof(error, again)
+            else:
+                return
             copies = [_dead(copy, _words(error)) for copy in copies]
         try:
             await self._commit(replace(batch, copies=copies), turn)
@@ -197,7 +193,10 @@ class Promoter:
         except Exception as error:
             if not await self._is_of_message(error, copy):
                 raise
-            return _dead(copy, _words(error))
+            try:
+                await try_out(self._database, Trial(copy), decide_batch, again=again)
+            except Exception as once_more:  # noqa: BLE001  # a bug of ours, too
+                return _dead(copy, _words(_proof(error, once_more)))
         return copy
 
     async def _is_of_message(self, error: Exception, copy: Copy) -> bool:
@@ -227,6 +226,19 @@ class Promoter:
         except DatabaseError:
             return False
         return True
+
+
+def _proof(error: Exception, again: Exception) -> Exception:
+    """Return what proves a message at fault: what it met again, after a plain one got in. Raises what proves nothing.
+
+    Once is no proof: it may have met what was just being changed, an email erased or a table altered, and the plain one
+    came after the change.
+    """
+    if isinstance(again, LeaseLost | OwnerGone | DatabaseMisused):
+        raise again
+    if isinstance(again, DatabaseAway) and not isinstance(error, DatabaseAway):
+        raise again
+    return again
 
 
 def _known(copy: Copy) -> _Known:

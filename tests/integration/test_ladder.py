@@ -3,19 +3,22 @@
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from router.errors import DatabaseError, MessageWaits
+from router.incoming import promote
 from router.incoming.promote import Promoter
-from router.model import Attachment, CalendarEvent, Classification, Mention, RecipientReport, Report
+from router.model import Attachment, CalendarEvent, Classification, Forward, Mention, RecipientReport, Report
 from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.sources import Lease
+from router.repository.trial import Trial, try_out
 from tests.integration.test_promote import SETTLED, Crm, copies, message
 from tests.support.build import reading
-from transports.base import Cursor
+from transports.base import Cursor, Place
 
 # One of each class that PostgreSQL has, in which a statement can end.
 STATES = [
@@ -150,6 +153,30 @@ async def test_a_lone_message_that_is_locked_waits_before_it_is_dead(crm: Crm) -
     await crm.execute("DROP TRIGGER zz_break ON crm.email")
     await promoter.promote(_batch(lease, owner_id))
     assert await crm.value("SELECT count(*) FROM router.decision WHERE disposition = 'promoted'") == 5
+
+
+@pytest.mark.parametrize("in_one_place", [False, True])
+async def test_no_message_is_dead_where_the_cause_ends_just_before_a_plain_one_is_tried(
+    crm: Crm, monkeypatch: pytest.MonkeyPatch, in_one_place: bool
+) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    batch = _batch(lease, owner_id)
+    if in_one_place:
+        forward = Forward(Place("1", "1"), "attached", "ulla@example.com", None, None)
+        forwarded = [replace(copy, place=Place("1", f"1:{n}"), forward=forward) for n, copy in enumerate(batch.copies)]
+        batch = replace(batch, copies=forwarded)
+    await _break(crm, "crm.email", "true", "P0001")
+    ours = {copy.id for copy in batch.copies}
+
+    async def end_and_try_out(database: Database, one: Trial, *rest: Any, **more: Any) -> None:
+        if one.copy.id not in ours:
+            await crm.execute("DROP TRIGGER IF EXISTS zz_break ON crm.email")
+        await try_out(database, one, *rest, **more)
+
+    monkeypatch.setattr(promote, "try_out", end_and_try_out)
+    decisions = await Promoter(crm.database).promote(batch)
+    assert [decision.disposition for decision in decisions] == ["promoted"] * 5
 
 
 async def test_a_dead_letter_whose_reason_cannot_be_stored_has_constant_words(crm: Crm) -> None:

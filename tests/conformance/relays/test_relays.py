@@ -15,7 +15,8 @@ from tests.servers.exim import MOST_BYTES, MOST_RECIPIENTS, Exim
 from tests.servers.postfix import Postfix
 from tests.servers.tls import Tls, make_tls
 from transports._net import tls as client_tls
-from transports.base import Envelope, Outcome, Permanent, TransportError, Unreachable
+from transports.base import Envelope, Outcome
+from transports.errors import Permanent, TransportError, Unreachable
 from transports.smtp.relay import SmtpRelay
 from transports.smtp.settings import SmtpRelaySettings
 
