@@ -1,16 +1,17 @@
 """The way in for a listener: what mail servers hand over is promoted, and only then answered."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
+from typing import Final
 
 import structlog
 
 from router.backoff import Backoff
-from router.errors import DatabaseError
+from router.errors import DatabaseError, MessageWaits, OwnerGone
 from router.group import Group
 from router.health import Health
 from router.incoming.budget import Budget
@@ -32,6 +33,9 @@ from transports.base import Acceptance, Received
 from transports.errors import Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
+
+FAULT: Final = "a listener is at fault, and tried again"
+"""The log's line for a listener that cannot listen, or cannot take the mail that is handed to it."""
 
 _MOMENT = 1.0  # seconds between RCPT and the end of DATA in which an owner need not be looked up again
 
@@ -66,7 +70,7 @@ class ListenerIntake:
         self._admitted: dict[str, tuple[float, ListedOwner]] = {}
         self._log = _log.bind(profile=profile.name)
         self._lanes = Lanes(Promoter(database), profile.name, self._log)
-        self.health = Health("cannot listen now", self._note, self._log, kind="listener", profile=profile.name)
+        self.health = Health(FAULT, self._note, self._log, kind="listener", profile=profile.name)
 
     async def run(self) -> None:
         """Serve until canceled. Where the address is taken (another process of ours, say), try until it is free."""
@@ -118,7 +122,7 @@ class ListenerIntake:
         """
         if self._profile.forwards:
             return _TAKEN if normalize(address) == self._profile.address else _NOBODY
-        with _tried_later():
+        async with self._tried_later():
             owner = (await self._owners([address])).get(_mailbox_of(address))
         if owner is None or not owner.approved:
             return self._refusal(address, owner)
@@ -133,10 +137,22 @@ class ListenerIntake:
         """
         held = self._budget.count(len(received.content))
         try:
-            with _tried_later():
-                return await self._accept(received)
+            async with self._tried_later():
+                accepted = await self._accept(received)
+            await self.health.works()
+            return accepted
         finally:
             held.release()
+
+    @asynccontextmanager
+    async def _tried_later(self) -> AsyncIterator[None]:
+        """Have the mail server try again what the database does not take now, and tell of it until a message is in."""
+        try:
+            yield
+        except DatabaseError as error:
+            if not isinstance(error, MessageWaits | OwnerGone):  # all others get in
+                await self.health.fails(str(error))
+            raise Temporary(str(error)) from error
 
     async def _accept(self, received: Received) -> list[Acceptance]:
         if self._profile.forwards:
@@ -210,11 +226,3 @@ def _answer(result: Decision | DatabaseError) -> Acceptance:
 def _mailbox_of(recipient: str) -> str:
     """The owner's own address, without our token."""
     return normalize(untag(recipient)[0])
-
-
-@contextmanager
-def _tried_later() -> Iterator[None]:
-    try:
-        yield
-    except DatabaseError as error:
-        raise Temporary(str(error)) from error

@@ -124,22 +124,25 @@ class MailboxAssignment:
         looking: Supervisor[str] = Supervisor()
         note = partial(processes.note_fault, self._database, self._process_id, "mailboxes")
         health = Health("the mailboxes cannot be looked at, and it is tried again", note, _log)
-        looking.start("look at the mailboxes", Job(self._look_again, health))
+        looking.start("look at the mailboxes", Job(partial(self._look_again, health), health))
         try:
             await asyncio.get_running_loop().create_future()
         finally:
             self._held.clear()
             await asyncio.gather(looking.close(), self._followers.close())
 
-    async def _look_again(self) -> None:
+    async def _look_again(self, health: Health) -> None:
+        pause = processes.beat_of(self._lease)
         while True:
             self._changed.clear()
             try:
                 await self._look()
             except DatabaseError as error:
-                _log.warning("the sources cannot be looked at now", reason=str(error))
+                await health.fails(str(error), pause)
+            else:
+                await health.works()
             with suppress(TimeoutError):
-                async with asyncio.timeout(processes.beat_of(self._lease)):
+                async with asyncio.timeout(pause):
                     await self._changed.wait()
 
     async def _look(self) -> None:

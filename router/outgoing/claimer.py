@@ -16,6 +16,7 @@ import structlog
 
 from router.backoff import Backoff
 from router.errors import DatabaseError
+from router.health import Health
 from router.model.token import new_token
 from router.outgoing.attempt import Attempts
 from router.outgoing.outcome import may_resend
@@ -26,6 +27,9 @@ from router.repository.database import Database
 from router.repository.faults import may_be_of_one
 
 _log = structlog.get_logger(__name__)
+
+PART: Final = "sending"
+"""What this part of the process is called where its fault is told."""
 
 _POLL: Final = 2.0  # seconds between looks for what is ready
 _PUT_OFF: Final = timedelta(minutes=1)
@@ -40,6 +44,8 @@ class Claimer:
         self, database: Database, attempts: Attempts, process_id: UUID, lease: timedelta, is_heard: Callable[[], bool]
     ) -> None:
         """`is_heard` tells whether others know that this process lives: what a dead one claims they take over."""
+        note = partial(processes.note_fault, database, process_id, PART)
+        self.health = Health("nothing can be claimed now, and it is tried again", note, _log.bind(part=PART))
         self.database = database
         self.attempts = attempts
         self.process_id = process_id
@@ -111,6 +117,7 @@ class _Loop:
             _log.exception("nothing can be claimed, by a mistake of ours", profile=self._pool.profile.name)
             return self._backoff.next()
         self._backoff.reset()
+        await self._claimer.health.works()
         return await self._begin(turn)
 
     def _ask(self) -> Ask:
@@ -173,8 +180,7 @@ class _Loop:
         """Go on with fewer at once, if it may be one email's fault; one that is alone is put off."""
         profile = ask.profile
         if not may_be_of_one(error):
-            _log.warning("nothing can be claimed now", profile=profile, reason=str(error))
-            return self._backoff.next()
+            return await self._nothing(error)
         if len(ask.offers) > 1:
             self._at_most = len(ask.offers) // 2
             return None
@@ -182,7 +188,14 @@ class _Loop:
             database, process_id = self._claimer.database, self._claimer.process_id
             put = await claim.put_off(database, process_id, ask, _PUT_OFF)
         except DatabaseError as second:
-            _log.warning("nothing can be claimed now", profile=profile, reason=str(second))
-            return self._backoff.next()
+            return await self._nothing(second)
+        if put is None:
+            return await self._nothing(error)
         _log.warning("an email cannot be claimed, and is put off", profile=profile, email=str(put), reason=str(error))
-        return None if put is not None else self._backoff.next()
+        return None
+
+    async def _nothing(self, error: DatabaseError) -> float:
+        """Tell that nothing can be claimed. Returns the seconds to wait."""
+        pause = self._backoff.next()
+        await self._claimer.health.fails(f"nothing can be claimed for {self._pool.profile.name}: {error}", pause)
+        return pause

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import json
+import smtplib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from random import Random
@@ -19,7 +21,9 @@ from router.repository.database import Database
 from router.repository.sources import Lease
 from tests.integration.test_promote import Crm, copies, message
 from tests.servers.dovecot import MASTER_PASSWORD, Dovecot
+from tests.servers.ports import free_port
 from tests.support.crm import Crm as Developer
+from tests.support.profiles import Profile
 from tests.support.router_process import NewRouter
 from tests.support.traffic import Post, incoming
 from transports.base import Cursor
@@ -34,6 +38,22 @@ TRIGGER = """
     CREATE FUNCTION public.careless() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NULL; END $$;
     CREATE TRIGGER careless AFTER INSERT ON crm.email FOR EACH ROW EXECUTE FUNCTION public.careless();
 """
+
+
+def lmtp(port: int) -> str:
+    return f"""
+[incoming.drop]
+transport = "lmtp"
+listen = "127.0.0.1:{port}"
+owners = ["*@in.test"]
+rule = "all"
+
+"""
+
+
+def hand_over(port: int) -> None:
+    with smtplib.LMTP("127.0.0.1", port) as client:
+        client.sendmail("karl@kunde.test", ["ulla@in.test"], b"From: karl@kunde.test\r\nMessage-ID: <1@x.test>\r\n\r\n")
 
 
 @pytest.fixture
@@ -226,6 +246,43 @@ async def test_a_mailbox_in_which_a_message_waits_is_read_on(
     await crm.wait_for_decisions(len(others) + 1, timeout=40)
     assert set(await crm.dispositions()) == {"promoted"}
     await crm.wait_for(None, "SELECT fault FROM router.source")
+
+
+async def test_status_tells_what_the_router_may_not_do_any_more(
+    crm: Developer, new_router: NewRouter, outgoing: Profile
+) -> None:
+    await crm.owner("ulla@in.test", "all")
+    port = free_port()
+    router = await new_router(lmtp(port) + outgoing(), says=("listening",))
+
+    async def faults() -> dict[str, str]:
+        _, printed = await router.ask("status", "--json")
+        return {one["name"]: one["words"] for one in json.loads(printed)["faults"]}
+
+    async def wait_for_faults(count: int) -> dict[str, str]:
+        async with asyncio.timeout(20):
+            while len(found := await faults()) != count:
+                await asyncio.sleep(0.2)
+        return found
+
+    for revoked in ("INSERT ON crm.party", "UPDATE ON crm.email", "UPDATE ON router.source"):
+        await crm.admin.execute(f"REVOKE {revoked} FROM CURRENT_USER")
+    with pytest.raises(smtplib.SMTPDataError, match="451"):
+        await asyncio.to_thread(hand_over, port)
+    found = await wait_for_faults(2)
+    for part in ("mailboxes", "sending"):
+        (words,) = (words for name, words in found.items() if name.endswith(f" {part}"))
+        assert "permission denied" in words
+    await crm.admin.execute("GRANT UPDATE ON router.source TO CURRENT_USER")
+    with pytest.raises(smtplib.SMTPDataError, match="451"):
+        await asyncio.to_thread(hand_over, port)
+    found = await wait_for_faults(2)
+    assert "permission denied for table party" in found["drop (listener)"]
+    await crm.admin.execute("GRANT INSERT ON crm.party TO CURRENT_USER")
+    await crm.admin.execute("GRANT UPDATE ON crm.email TO CURRENT_USER")
+    await asyncio.to_thread(hand_over, port)
+    await wait_for_faults(0)
+    assert await crm.dispositions() == {"promoted": 1}
 
 
 async def test_what_is_committed_lasts_though_the_database_would_not_wait_for_the_disk(database: str) -> None:

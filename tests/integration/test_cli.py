@@ -652,7 +652,7 @@ def test_status_tells_why_a_listener_does_not_listen(cli: Cli) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         cli.profile(listener(other.getsockname()[1]))
         with cli.running() as router:
-            router.until("cannot listen now")
+            router.until("a listener is at fault, and tried again")
             [source] = cli.json("status", status=1)["sources"]
     assert "another program listens there" in source["fault"]
 
