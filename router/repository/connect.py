@@ -20,13 +20,15 @@ _INTERVAL: Final = 5  # seconds
 _COUNT: Final = 3
 _UNHEARD: Final = 20  # seconds that what was sent may stay without the other side's acknowledgment
 
-KEEPALIVE: Final = {
+SESSION: Final = {
+    # A policy that hides rows would have us refuse an owner's mail for good, or take a duplicate in: it is an error.
+    "row_security": "off",
     "tcp_keepalives_idle": f"{_IDLE}",
     "tcp_keepalives_interval": f"{_INTERVAL}",
     "tcp_keepalives_count": f"{_COUNT}",
     "tcp_user_timeout": f"{_UNHEARD}s",
 }
-"""The server's side, as its settings; `_keep_alive` is ours."""
+"""The settings of every session of ours. Those of TCP are the server's side; `_keep_alive` is ours."""
 
 
 class Server:

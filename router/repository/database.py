@@ -12,7 +12,7 @@ from asyncpg.transaction import Transaction
 
 from router import metrics
 from router.errors import DatabaseAway
-from router.repository.connect import KEEPALIVE, Server
+from router.repository.connect import SESSION, Server
 from router.repository.faults import translated
 
 _LOCKED_FOR = 3.0
@@ -79,7 +79,7 @@ class Database:
         """
         return await self._server.connect(
             within=within,
-            server_settings={"application_name": name, "lock_timeout": f"{_LOCKED_FOR * 1000:.0f}ms", **KEEPALIVE},
+            server_settings={"application_name": name, "lock_timeout": f"{_LOCKED_FOR * 1000:.0f}ms", **SESSION},
         )
 
     async def __aenter__(self) -> Self:
@@ -99,7 +99,7 @@ class Database:
                     "email_router.keep_bytes": f"{self._keep_bytes} days",
                     "lock_timeout": f"{_LOCKED_FOR * 1000:.0f}ms",
                     "idle_in_transaction_session_timeout": f"{self._patience * 1000:.0f}ms",
-                    **KEEPALIVE,
+                    **SESSION,
                 },
             )
         metrics.database_connections(self._connections)
@@ -170,7 +170,7 @@ class Database:
         """Call with the words of every notification, and once at the beginning with none; else as `listen`."""
         with translated():
             connection = await self._server.connect(
-                server_settings={"application_name": "email-router listen", **KEEPALIVE}
+                server_settings={"application_name": "email-router listen", **SESSION}
             )
             lost = asyncio.Event()
             try:

@@ -27,7 +27,7 @@ from tenacity import (
 
 from router.errors import MigrationError
 from router.postgres.binaries import OLDEST
-from router.repository.connect import KEEPALIVE, Server
+from router.repository.connect import SESSION, Server
 from router.repository.faults import translated, words_of
 from router.repository.schema import MIGRATIONS, Migration, missing_migrations, read_migrations
 
@@ -212,7 +212,7 @@ async def _check_server(connection: _Connection) -> None:
 
 @asynccontextmanager
 async def _session(server: Server) -> AsyncIterator[_Connection]:
-    connection = await server.connect(server_settings={"application_name": "email-router migrate", **KEEPALIVE})
+    connection = await server.connect(server_settings={"application_name": "email-router migrate", **SESSION})
     try:
         yield connection
     except BaseException:

@@ -285,6 +285,21 @@ async def test_status_tells_what_the_router_may_not_do_any_more(
     assert await crm.dispositions() == {"promoted": 1}
 
 
+async def test_mail_of_owners_whom_a_policy_hides_waits_and_is_not_refused(
+    crm: Developer, new_router: NewRouter
+) -> None:
+    await crm.owner("ulla@in.test", "all")
+    port = free_port()
+    router = await new_router(lmtp(port), says=("listening",))
+    await crm.admin.execute("ALTER TABLE crm.owner ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    with pytest.raises(smtplib.SMTPRecipientsRefused, match="451"):
+        await asyncio.to_thread(hand_over, port)
+    await router.wait_for_log("affected by row-level security policy")
+    await crm.admin.execute("ALTER TABLE crm.owner NO FORCE ROW LEVEL SECURITY")
+    await asyncio.to_thread(hand_over, port)
+    assert await crm.dispositions() == {"promoted": 1}
+
+
 async def test_what_is_committed_lasts_though_the_database_would_not_wait_for_the_disk(database: str) -> None:
     developer = await asyncpg.connect(database)
     name = await developer.fetchval("SELECT current_database()")
