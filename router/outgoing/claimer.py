@@ -34,6 +34,10 @@ PART: Final = "sending"
 _POLL: Final = 2.0  # seconds between looks for what is ready
 _PUT_OFF: Final = timedelta(minutes=1)
 """How long an email waits that cannot be claimed."""
+_LAST_REFUSAL: Final = 60.0
+"""Seconds without an email that the database refuses to have sent, until that counts as over."""
+_AWAY: Final = 3
+"""How often in a row a claim fails as if the database were away, until one of the emails may be the cause."""
 _BURST: Final = 0.1  # seconds whose messages a rate lets go at once: the loop is not more exact
 
 
@@ -46,6 +50,7 @@ class Claimer:
         """`is_heard` tells whether others know that this process lives: what a dead one claims they take over."""
         note = partial(processes.note_fault, database, process_id, PART)
         self.health = Health("nothing can be claimed now, and it is tried again", note, _log.bind(part=PART))
+        self._refused_until = 0.0
         self.database = database
         self.attempts = attempts
         self.process_id = process_id
@@ -69,6 +74,16 @@ class Claimer:
         self.offered -= offered
         return turn
 
+    async def works(self) -> None:
+        """Note that something could be claimed, unless some email could not a moment ago."""
+        if asyncio.get_running_loop().time() > self._refused_until:
+            await self.health.works()
+
+    async def refuses(self, words: str) -> None:
+        """Note that one email could not be claimed."""
+        self._refused_until = asyncio.get_running_loop().time() + _LAST_REFUSAL
+        await self.health.fails(f"the database refuses that some email is sent: {words}")
+
     def forget(self, ask: Ask) -> None:
         """Let what was claimed by an `ask` that failed be found as lost."""
         self.offered -= {offer.attempt_id for offer in ask.offers}
@@ -85,6 +100,7 @@ class _Loop:
         self._looks = 0  # in a row, at owners of whom nothing could be claimed
         self._backoff = Backoff()
         self._held_rate = ""
+        self._failures = 0  # in a row
 
     @property
     def _ended(self) -> bool:
@@ -117,7 +133,8 @@ class _Loop:
             _log.exception("nothing can be claimed, by a mistake of ours", profile=self._pool.profile.name)
             return self._backoff.next()
         self._backoff.reset()
-        await self._claimer.health.works()
+        self._failures = 0
+        await self._claimer.works()
         return await self._begin(turn)
 
     def _ask(self) -> Ask:
@@ -179,7 +196,8 @@ class _Loop:
     async def _refused(self, ask: Ask, error: DatabaseError) -> float | None:
         """Go on with fewer at once, if it may be one email's fault; one that is alone is put off."""
         profile = ask.profile
-        if not may_be_of_one(error):
+        self._failures += 1
+        if not may_be_of_one(error) and self._failures < _AWAY:
             return await self._nothing(error)
         if len(ask.offers) > 1:
             self._at_most = len(ask.offers) // 2
@@ -192,6 +210,7 @@ class _Loop:
         if put is None:
             return await self._nothing(error)
         _log.warning("an email cannot be claimed, and is put off", profile=profile, email=str(put), reason=str(error))
+        await self._claimer.refuses(str(error))
         return None
 
     async def _nothing(self, error: DatabaseError) -> float:

@@ -88,6 +88,7 @@ _RECORD: Final = """
         UPDATE crm.email AS e SET status = t.status, status_reason = t.reason,
             sent_at = CASE WHEN t.status = 'sent' THEN clock_timestamp() ELSE e.sent_at END
         FROM (SELECT * FROM ours UNION ALL SELECT * FROM late) AS t WHERE e.id = t.email_id
+        RETURNING e.status
     ), attempted AS (
         UPDATE router.attempt AS a SET finished_at = clock_timestamp(), outcome = w.outcome, replies = w.replies
         FROM w WHERE a.id = w.attempt_id
@@ -99,15 +100,19 @@ _RECORD: Final = """
         FROM ours AS t WHERE o.email_id = t.email_id AND t.next_at IS NOT NULL
     ), done AS (
         DELETE FROM router.outbox AS o USING ours AS t WHERE o.email_id = t.email_id AND t.next_at IS NULL
+    ), delivered AS (
+        INSERT INTO crm.delivery (email_id, address, state, code, text)
+        SELECT d.* FROM unnest($9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[])
+            AS d (email_id, address, state, code, text)
+        WHERE EXISTS (SELECT FROM crm.email AS e WHERE e.id = d.email_id)
+        ON CONFLICT (email_id, address) DO UPDATE
+            SET state = excluded.state, code = excluded.code, text = excluded.text, at = now()
+            -- A report can be faster than we are: what is final, or was taken, stays.
+            WHERE crm.delivery.state NOT IN ('accepted', 'delayed', 'refused')
     )
-    INSERT INTO crm.delivery (email_id, address, state, code, text)
-    SELECT d.* FROM unnest($9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[])
-        AS d (email_id, address, state, code, text)
-    WHERE EXISTS (SELECT FROM crm.email AS e WHERE e.id = d.email_id)
-    ON CONFLICT (email_id, address) DO UPDATE
-        SET state = excluded.state, code = excluded.code, text = excluded.text, at = now()
-        -- A report can be faster than we are: what is final, or was taken, stays.
-        WHERE crm.delivery.state NOT IN ('accepted', 'delayed', 'refused')
+    SELECT router.refuse('a trigger on crm.email, or a rule, does not let its status change from sending')
+    WHERE (SELECT count(*) FROM told WHERE status <> 'sending')
+        < (SELECT count(*) FROM ours) + (SELECT count(*) FROM late)
 """
 
 

@@ -33,6 +33,17 @@ async def refuse(crm: Crm, status: str, sqlstate: str = "P0001") -> None:
     )
 
 
+async def keep_from(crm: Crm, status: str) -> None:
+    """Let a trigger of the CRM's pass over that any email whose subject is bad gets this status, without a word."""
+    await crm.admin.execute(
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON crm.email FOR EACH ROW
+            WHEN (NEW.status = '{status}' AND NEW.subject = 'bad') EXECUTE FUNCTION refuse();
+        """
+    )
+
+
 async def allow(crm: Crm) -> None:
     await crm.admin.execute("DROP TRIGGER refuse ON crm.email")
 
@@ -119,3 +130,38 @@ async def test_a_claim_that_cannot_be_given_back_holds_no_slot(crm: Crm, databas
             await allow(crm)
             await crm.wait_for_status(bad, "sent")
         assert len(server.messages) == 2
+
+
+async def test_an_outcome_that_a_trigger_passes_over_is_kept_and_recorded_once_it_may_be(
+    crm: Crm, database: str
+) -> None:
+    await crm.owner(ULLA)
+    await keep_from(crm, "sent")
+    async with ScriptedSmtp() as server, sending(database, relay(server.port)):
+        bad = await crm.send(ULLA, "ann@kunde.test", "bad")
+        await crm.wait_for(1, KEPT)
+        await crm.wait_for(True, f"SELECT EXISTS ({FAULT})")
+        await allow(crm)
+        await crm.wait_for_status(bad, "sent")
+        assert len(server.messages) == 1
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "23514", "57014", "08006", None])
+async def test_an_email_that_must_not_be_sending_keeps_no_other_from_it(
+    crm: Crm, database: str, sqlstate: str | None
+) -> None:
+    await crm.owner(ULLA)
+    await (refuse(crm, "sending", sqlstate) if sqlstate else keep_from(crm, "sending"))
+    bad = [await crm.send(ULLA, f"bad{number}@kunde.test", "bad") for number in range(3)]
+    good = [await crm.send(ULLA, f"good{number}@kunde.test", "good") for number in range(3)]
+    async with ScriptedSmtp() as server, sending(database, relay(server.port)):
+        for email_id in good:
+            await crm.wait_for_status(email_id, "sent")
+        assert [await status(crm, email_id) for email_id in bad] == ["pending_send"] * 3
+        told = "SELECT faults -> 'sending' ->> 'fault' LIKE 'the database refuses that some email is sent: %'"
+        await crm.wait_for(True, f"{told} FROM router.process")
+        await allow(crm)
+        await crm.admin.execute("UPDATE router.outbox SET next_at = now()")  # as it is after a minute
+        for email_id in bad:
+            await crm.wait_for_status(email_id, "sent")
+        assert len(server.messages) == 6

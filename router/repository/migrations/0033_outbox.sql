@@ -45,6 +45,13 @@ COMMENT ON COLUMN router.outbox.attempts IS 'How many attempts there were, with 
 COMMENT ON COLUMN router.outbox.spent IS 'How many of them count: those at which the relay deferred this email for its own sake.';
 COMMENT ON COLUMN router.outbox.deferred_at IS 'When it was first deferred: from then on it is tried until the profile gives up.';
 
+CREATE FUNCTION router.refuse(words text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%', words USING ERRCODE = 'check_violation';
+END
+$$;
+COMMENT ON FUNCTION router.refuse IS 'Ends a statement in the midst of which it turns out that it must not be.';
+
 CREATE FUNCTION router.message_key(message_id text, dated_at timestamptz) RETURNS bytea
     LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
     SELECT sha256(
