@@ -23,6 +23,8 @@ _UNHEARD: Final = 20  # seconds that what was sent may stay without the other si
 SESSION: Final = {
     # A policy that hides rows would have us refuse an owner's mail for good, or take a duplicate in: it is an error.
     "row_security": "off",
+    # Our locks are made for it; under a stricter one, which a database may have, transactions fail that share a thread.
+    "default_transaction_isolation": "read committed",
     "tcp_keepalives_idle": f"{_IDLE}",
     "tcp_keepalives_interval": f"{_INTERVAL}",
     "tcp_keepalives_count": f"{_COUNT}",

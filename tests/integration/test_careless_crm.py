@@ -317,3 +317,14 @@ async def test_what_is_committed_lasts_though_the_database_would_not_wait_for_th
             async with opened.connection() as connection:
                 await connection.execute("SELECT 1 / 0")
         assert await ask() == "on"
+
+
+async def test_transactions_are_no_stricter_than_they_are_made_for_though_the_database_would_have_it(
+    database: str,
+) -> None:
+    developer = await asyncpg.connect(database)
+    name = await developer.fetchval("SELECT current_database()")
+    await developer.execute(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'serializable'")
+    await developer.close()
+    async with Database(database, connections=1) as opened, opened.transaction() as connection:
+        assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
