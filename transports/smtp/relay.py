@@ -43,7 +43,9 @@ class SmtpRelay:
         if self._sweeping is not None:
             self._sweeping.cancel()
         kept, self._kept = self._kept, []
-        await asyncio.gather(*(session.end() for session, _ in kept))
+        for session, _ in kept:  # at once: a cancellation must not leave one open
+            session.hang_up()
+        await asyncio.gather(*(session.ended() for session, _ in kept))
 
     @property
     def warm(self) -> int:

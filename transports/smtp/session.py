@@ -189,6 +189,10 @@ class Session:
     async def end(self) -> None:
         """Say QUIT and close; wait for that, but not for long."""
         self.hang_up()
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Wait until it is closed after `hang_up`, but not for long."""
         if self._wire is not None:
             try:
                 async with asyncio.timeout(_FAREWELL):
