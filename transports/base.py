@@ -29,6 +29,9 @@ Cursor = NewType("Cursor", str)
 Action = Literal["keep", "seen", "keyword", "move", "delete"]
 """What can be done to a copy that we are done with."""
 
+Flag = Literal["seen", "answered", "flagged", "draft"]
+"""What a message can be marked with when it is put into a folder (RFC 3501 §2.3.2)."""
+
 FolderUse = Literal["inbox", "sent", "junk", "trash", "drafts", "archive", "all", "other", ""]
 """What a folder is for (RFC 6154 §2). `other`: it holds no mail, or shows some again; empty for a folder of mail."""
 
@@ -364,6 +367,17 @@ class Mailbox(Protocol):
 
         A reader that resumes from a cursor lists before it settles: only listing tells which places mean another
         message by now.
+        """
+        ...
+
+    async def append(
+        self, content: bytes | Content, flags: "Collection[Flag]" = (), when: datetime | None = None
+    ) -> Place | None:
+        """Put a message into the folder, as if it had come at `when`; only where the kind `appends`.
+
+        Returns its place where the server tells that, as in a folder that never went back. Raises Permanent where the
+        message is too large, or the mailbox full. If the answer is lost (Unreachable), it may lie there or not. What
+        iterating the content raises goes on, and nothing was put there.
         """
         ...
 

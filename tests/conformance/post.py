@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import transports
-from tests.conformance.kinds import KINDS, Way
+from tests.conformance.kinds import KINDS, Ability, Way
 from tests.servers.imap_server import ImapServer
 from tests.servers.process import wait_until
 from transports.base import Account, After
@@ -37,6 +37,16 @@ class Post:
             keys |= {"ca_file": self._ca_file, "auth": {"user": "{mailbox}", "password": {"env": SECRET}}}
         settings = incoming.settings.model_validate(keys | {**kind.keys(self.server, self.way)} | changes)
         return incoming.open(settings, self.mailbox, After.parse(after))
+
+    def can(self, ability: Ability) -> bool:
+        return ability in KINDS[self.way.kind].abilities
+
+    @property
+    def appends(self) -> bool:
+        """Whether the kind says that it puts mail into folders."""
+        incoming = transports.load(self.way.kind).incoming
+        assert isinstance(incoming, transports.MailboxKind)
+        return incoming.appends
 
     def put(self, *messages: bytes, folder: str = "INBOX", flags: Sequence[str] = ()) -> None:
         """Append messages to a folder, which is made if need be."""

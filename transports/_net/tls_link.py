@@ -62,6 +62,14 @@ class TlsLink(asyncio.Protocol, asyncio.Transport):
             self._incoming.write(data[start : start + PIECE])
             self._advance()
 
+    def pause_writing(self) -> None:
+        """Tell it on."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Tell it on."""
+        self._protocol.resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell it on."""
         self._is_lost = True

@@ -9,7 +9,7 @@ with it, and every later command raises Unreachable.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import cast
 
@@ -56,6 +56,8 @@ class ImapConnection(IMAP4ClientProtocol):
         self._failure: str | None = None
         self._greeted = asyncio.Event()
         self._wake = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._closed = asyncio.Event()
 
     @property
@@ -83,13 +85,7 @@ class ImapConnection(IMAP4ClientProtocol):
 
         Raises Unreachable without a connection, Permanent for arguments that no command line can hold.
         """
-        try:
-            exchange = Exchange(name, self.new_tag(), *arguments, uid=uid, answers=answers)
-            exchange.line.encode()
-        except UnicodeEncodeError:
-            raise Permanent(f"half a character (a lone surrogate) cannot be said to {self.peer}") from None
-        except ValueError as error:
-            raise Permanent(str(error)) from None
+        exchange = self._exchange_for(name, *arguments, uid=uid, answers=answers)
         with self.wanted():
             await self._exclusive.acquire()
         try:
@@ -99,6 +95,53 @@ class ImapConnection(IMAP4ClientProtocol):
             return exchange.reply
         finally:
             self._exclusive.release()
+
+    async def run_append(self, arguments: Sequence[str], content: AsyncIterable[bytes], *, at_once: bool) -> Reply:
+        """APPEND a content, whose size the last argument tells, and return the reply, whatever it is.
+
+        `at_once`: the server need not ask for it. What `content` raises goes on, and the connection is closed.
+        """
+        exchange = self._exchange_for("APPEND", *arguments)
+        with self.wanted():
+            await self._exclusive.acquire()
+        try:
+            with self._or_close(exchange):
+                self._idle_event.clear()
+                self._send(exchange)
+                if not at_once:
+                    await self._wait_for_answer(self._idle_event)
+                if self._exchange is exchange:
+                    await self._write_all(content)
+                    await self._wait_for_answer(exchange)
+                self._require_connection()
+            return exchange.reply
+        finally:
+            self._exclusive.release()
+
+    async def _write_all(self, content: AsyncIterable[bytes]) -> None:
+        """Write a literal and the end of its command, no faster than the server takes it."""
+        try:
+            async for piece in content:
+                self._require_connection()
+                self._link_now.write(piece)
+                if not self._writable.is_set():
+                    await self._wait_for_answer(self._writable)
+        except BaseException:
+            # What follows would be taken for the rest of the message.
+            self.abort("a message that was not written to its end")
+            raise
+        self._require_connection()
+        self._link_now.write(b"\r\n")
+
+    def _exchange_for(self, name: str, *arguments: str, uid: bool = False, answers: Iterable[str] = ()) -> Exchange:
+        try:
+            exchange = Exchange(name, self.new_tag(), *arguments, uid=uid, answers=answers)
+            exchange.line.encode()
+        except UnicodeEncodeError:
+            raise Permanent(f"half a character (a lone surrogate) cannot be said to {self.peer}") from None
+        except ValueError as error:
+            raise Permanent(str(error)) from None
+        return exchange
 
     @contextmanager
     def wanted(self) -> Iterator[None]:
@@ -191,7 +234,7 @@ class ImapConnection(IMAP4ClientProtocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.close(b"", "BYE")
-        for event in (self._greeted, self._idle_event, self._wake):
+        for event in (self._greeted, self._idle_event, self._wake, self._writable):
             event.set()
         if self._link is not None:
             self._link.abort()
@@ -268,6 +311,15 @@ class ImapConnection(IMAP4ClientProtocol):
         except MalformedError as error:
             self.abort(f"the server's answer cannot be read: {error}")
 
+    def pause_writing(self) -> None:
+        """Wait with what is written: the server does not take it as fast."""
+        if self._failure is None:
+            self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._writable.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is pending."""
         self.abort(f"the connection was lost{f': {exc}' if exc else ''}")
@@ -275,8 +327,12 @@ class ImapConnection(IMAP4ClientProtocol):
 
     def send(self, line: str, scrub: str | None = None) -> None:  # noqa: ARG002  # base logs lines, and with them passwords
         """Send one line."""
+        self._link_now.write(f"{line}\r\n".encode())
+
+    @property
+    def _link_now(self) -> asyncio.Transport:
         assert self._link is not None
-        self._link.write(f"{line}\r\n".encode())
+        return self._link
 
     def _use_tls(self, link: asyncio.BaseTransport) -> None:
         self._link = cast("asyncio.Transport", link)
@@ -333,7 +389,7 @@ class ImapConnection(IMAP4ClientProtocol):
 
     def _take_continuation(self) -> None:
         exchange = self._exchange
-        if exchange is not None and exchange.name == "IDLE":
+        if exchange is not None and exchange.name in ("IDLE", "APPEND"):
             self._idle_event.set()
         elif exchange is not None and exchange.name == "AUTHENTICATE":
             self.send(exchange.next_answer())

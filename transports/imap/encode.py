@@ -6,9 +6,12 @@ Names of folders are as people see them, and as IMAP says them: in modified UTF-
 import binascii
 import unicodedata
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from transports import _utf7
 from transports.errors import Permanent
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def quoted(text: str) -> str:
@@ -25,6 +28,17 @@ def uid_set(uids: Iterable[int]) -> str:
         else:
             spans.append([uid, uid])
     return ",".join(str(first) if first == last else f"{first}:{last}" for first, last in spans)
+
+
+def date(moment: datetime) -> str:
+    """Put the day of a moment (RFC 3501 §9, date)."""
+    return f"{moment.day}-{_MONTHS[moment.month - 1]}-{moment.year:04}"
+
+
+def date_time(moment: datetime) -> str:
+    """Put a moment, quoted, to the second (RFC 3501 §9, date-time)."""
+    moment = moment.astimezone(UTC)
+    return f'"{date(moment):>11} {moment:%H:%M:%S} +0000"'
 
 
 def can_be_said(name: str) -> bool:

@@ -2,14 +2,17 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from datetime import datetime
 
 from transports._batches import batches
+from transports._content import Content, as_content
 from transports.base import (
     PAGE,
     After,
     Candidates,
     Cursor,
+    Flag,
     Listed,
     Listing,
     Part,
@@ -20,6 +23,7 @@ from transports.base import (
     Wanted,
 )
 from transports.errors import CursorLost, TransportError
+from transports.imap.append import append_message
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import LITERAL_LIMIT
 from transports.imap.fetch import describe, faulty, search, uid_of, uids_of
@@ -122,6 +126,13 @@ class ImapMailbox:
                         await self._mover.move(uids, after.argument)
                     else:
                         await settle_group(imap, after, uids)
+
+    async def append(
+        self, content: bytes | Content, flags: Collection[Flag] = (), when: datetime | None = None
+    ) -> Place | None:
+        """Put a message here. See `Mailbox.append`."""
+        async with self._session.exclusive() as imap:
+            return await append_message(imap, self.name, as_content(content), flags, when)
 
     # Listing
 

@@ -10,13 +10,12 @@ from typing import TypeVar
 
 from transports.base import Candidates, Listed, Received, Wanted
 from transports.imap.connection import ImapConnection
-from transports.imap.encode import quoted
+from transports.imap.encode import date, quoted
 from transports.imap.fetch import contents, describe, search, uid_of
 from transports.imap.session import ImapSession
 
 _UIDS = 500  # in one command, as servers limit the length of a line
 _HEADERS = 100  # that one command brings
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAY = timedelta(days=1)
 
 _T = TypeVar("_T")
@@ -67,12 +66,11 @@ def _is_plain(text: str) -> bool:
 
 
 def _day(moment: datetime, by: timedelta) -> str:
-    """Put the day of a moment, moved by days, as RFC 3501 §9 has it (date)."""
+    """Put the day of a moment, moved by days, as RFC 3501 §9 has it."""
     try:
-        day = moment.astimezone(UTC) + by
+        return date(moment.astimezone(UTC) + by)
     except OverflowError:
-        day = moment
-    return f"{day.day}-{_MONTHS[day.month - 1]}-{day.year:04}"
+        return date(moment)
 
 
 async def _described(imap: ImapConnection, uids: Sequence[int], validity: str) -> list[Listed]:

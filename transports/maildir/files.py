@@ -19,6 +19,7 @@ from transports.errors import Permanent, Temporary
 from transports.maildir import names
 from transports.maildir.errors import translated
 from transports.maildir.folders import make_folder
+from transports.maildir.writing import Writing
 
 LARGEST = 128 << 20
 """Bytes of one message."""
@@ -156,6 +157,10 @@ class MaildirFiles:
                 self._do(message, lambda path: os.rename(path, folder + path.removeprefix(self._path)))
             case "keyword":
                 raise Permanent("a Maildir keeps no keywords")
+
+    def create(self) -> Writing:
+        """Begin to write a message."""
+        return Writing(self._root, self._name)
 
     # Finding
 

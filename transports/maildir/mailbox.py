@@ -3,13 +3,16 @@
 import asyncio
 import re
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import datetime
 
 from transports._attention import Attention
+from transports._content import Content, as_content
 from transports.base import (
     PAGE,
     Candidates,
     Cursor,
+    Flag,
     Listed,
     Listing,
     Part,
@@ -110,6 +113,19 @@ class MaildirMailbox:
         ours = [one for one in wanted if not one.place.validity]
         if ours:
             await self._disk.run(self._files.settle, ours)
+
+    async def append(
+        self, content: bytes | Content, flags: Collection[Flag] = (), when: datetime | None = None
+    ) -> Place | None:
+        """Write a file, which appears when it is whole. See `Mailbox.append`."""
+        writing = await self._disk.run(self._files.create)
+        try:
+            async for piece in as_content(content):
+                await self._disk.run(writing.write, piece)
+            return Place("", await self._disk.run(writing.finish, flags, when))
+        except BaseException:
+            writing.give_up()
+            raise
 
     def stirs(self) -> bool:
         """Whether it was changed since it was listed to its end, in whatever way. Blocks."""
