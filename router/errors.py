@@ -12,6 +12,7 @@ RouterError                 words for an admin: what is wrong, and what to do ab
     ├── ContentRefused      a fault of what was to be stored: never again as it is
     ├── OwnerGone           mail came for an owner who is none any more
     └── LeaseLost           another process holds now what was ours
+        └── DatabaseCopied      nothing is ours: it is a copy of the database
 
 DatabaseMisused             beside them: a bug of ours in the use of the database, which nobody else can put right
 """
@@ -101,6 +102,16 @@ class OwnerGone(DatabaseError):
 
 class LeaseLost(DatabaseError):
     """Another process holds now what was ours: nothing was committed, let go of it."""
+
+
+class DatabaseCopied(LeaseLost):
+    """The database is a copy of another: nothing is sent, and nothing read, before an admin starts it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'this database is a copy of another: nothing is sent or read before "email-router sending start" makes it '
+            "the real one"
+        )
 
 
 class DatabaseMisused(Exception):

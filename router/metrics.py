@@ -162,6 +162,16 @@ _database_wait: Final = Histogram(
     buckets=(0.001, 0.01, 0.1, 1, 10),
     registry=_registry,
 )
+_sending: Final = Gauge(
+    "email_router_sending",
+    "1 where the router may send; 0 where an admin has stopped it, or in a copy.",
+    registry=_registry,
+)
+_copied: Final = Gauge(
+    "email_router_database_is_copy",
+    "1 where the database is a copy, so that nothing is sent or read before an admin starts it.",
+    registry=_registry,
+)
 for _outcome in get_args(PieceOutcome):
     _pieces.labels(_outcome)
 Info("email_router_build", "The version of the router, and of Python.", registry=_registry).info(
@@ -308,6 +318,12 @@ def outbox_sampled(due: int, oldest: float) -> None:
     """Tell how many emails are due, and for how many seconds the first of them has been."""
     _outbox_due.set(due)
     _outbox_oldest.set(oldest)
+
+
+def sending_sampled(*, on: bool, copied: bool) -> None:
+    """Tell whether the router may send, and whether the database is a copy."""
+    _sending.set(on)
+    _copied.set(copied)
 
 
 def workers_opened(size: int) -> None:

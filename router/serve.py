@@ -17,6 +17,7 @@ from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.rounds import Rounds, audit_in_rounds
 from router.operations.ready import Readiness, sample_queue
+from router.original import watch_original
 from router.outgoing.sender import Sender
 from router.presence import Presence
 from router.profile import IncomingProfile
@@ -134,6 +135,7 @@ class Router:
 
     def _wanted(self) -> dict[str, Job]:
         return {
+            "database": self._original(),
             "mailboxes": self._job("mailboxes", self._mailboxes.run),
             "sender": self._job("sender", self._send),
             "upkeep": self._upkeep(),
@@ -157,6 +159,12 @@ class Router:
         note = partial(processes.note_fault, self._database, self._process_id, "disk")
         health = Health("the disk of the database fills up", note, _log)
         return Job(partial(watch, health), health)
+
+    def _original(self) -> Job:
+        note = partial(processes.note_fault, self._database, self._process_id, "database")
+        health = Health("nothing is sent or read", note, _log)
+        run = partial(watch_original, self._database, health, self._readiness, self._mailboxes.look)
+        return Job(run, health)
 
     def _upkeep(self) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, "upkeep")

@@ -71,7 +71,8 @@ def sending_stop(reason: Reason = None) -> None:
 def sending_start(reason: Reason = None) -> None:
     """Start sending again.
 
-    A copy of the database, restored on another PostgreSQL, does not send before this.
+    A copy of the database (restored from a dump, made from a template, or upgraded) neither sends nor reads mailboxes
+    before this: it is the real one from then on. What is pending in it may have been sent by the other meanwhile.
     """
     from router.commands import sending as commands
 

@@ -51,8 +51,8 @@ def sending_words(sending: Sending) -> str:
         return "on" + (f": {sending.reason}" if sending.reason else "")
     if sending.copied:
         return (
-            'off: this database is a copy, on another PostgreSQL than the one it comes from; "email-router sending '
-            'start" makes it the one that sends'
+            "off: this database is a copy of another, so nothing is sent or read; where it replaces the other, "
+            '"email-router sending start" makes it the real one'
         )
     reason = sending.reason or "stopped by an admin"
     return f'off since {moment(sending.changed_at)}: {reason}; "email-router sending start" starts it'

@@ -103,6 +103,10 @@ class MailboxAssignment:
     def update(self, profiles: Profiles) -> None:
         """Go by these profiles from now on. Mailboxes whose profile stays the same keep their connections."""
         self._profiles = profiles
+        self.look()
+
+    def look(self) -> None:
+        """Look now for mailboxes to take or to let go."""
         self._changed.set()
 
     def retry(self, keys: Collection[Key]) -> None:

@@ -24,6 +24,8 @@ class Readiness:
 
     def __init__(self) -> None:
         self.database: Database | None = None
+        self.copied = False
+        """Whether the database is a copy, of which nothing is sent or read."""
         self._parts: Sequence[Part] = ()
         self._broken: Collection[str] = ()
 
@@ -42,7 +44,8 @@ class Readiness:
     async def reasons(self) -> Sequence[str]:
         """Why it cannot do its work, in an admin's words; none if the database answers and a profile works.
 
-        A profile works unless all of it is at fault: its listener, its relay, or each mailbox that this process reads.
+        A copy of the database cannot be worked with. A profile works unless all of it is at fault: its listener, its
+        relay, or each mailbox that this process reads.
         """
         return [*await self._of_the_database(), *self._of_the_profiles()]
 
@@ -56,6 +59,8 @@ class Readiness:
             # Whoever asks may be no admin: names and addresses are for the log.
             _log.debug("not ready", reason=str(error) or f"no answer within {_PATIENCE:g} s")
             return ["the database does not answer"]
+        if self.copied:
+            return ["the database is a copy of another: nothing is sent or read until an admin starts it"]
         return []
 
     def _of_the_profiles(self) -> Sequence[str]:

@@ -1,4 +1,9 @@
-"""Whether the router may send: an admin can stop it, and a copy of the database never does."""
+"""Whether the router may send: an admin can stop it; and a copy of the database neither sends nor reads.
+
+A database is known by its PostgreSQL's system identifier and its own number there (oid). Both stay where it is renamed,
+where a replica is promoted, and where the files are copied; a dump that is restored, a template's copy and pg_upgrade
+change one of them.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +14,7 @@ from router.repository.database import Connection, Database
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """Whether the router may send, since when and why; `copied`: this is a copy of the database, which never sends."""
+    """Whether the router may send, since when and why; `copied`: this is a copy, which neither sends nor reads."""
 
     on: bool
     reason: str | None
@@ -27,25 +32,30 @@ async def sending_of(connection: Connection) -> Sending:
     """The same, over a connection that is at hand."""
     row = await connection.fetchrow(
         """
-        SELECT router.may_send() AS sending, i.reason, i.changed_at,
-            i.system_identifier <> c.system_identifier AS copied
-        FROM router.installation AS i, pg_control_system() AS c
+        SELECT router.may_send() AS sending, i.reason, i.changed_at, router.is_copy() AS copied
+        FROM router.installation AS i
         """
     )
     assert row is not None
     return Sending(row["sending"], row["reason"], row["changed_at"], row["copied"])
 
 
-async def set_sending(database: Database, *, on: bool, reason: str | None = None) -> None:
-    """Start or stop sending for every process of this database; starting makes a copied database the real one."""
+async def set_sending(database: Database, *, on: bool, reason: str | None = None) -> bool:
+    """Start or stop sending for every process of this database; starting makes a copy the real one.
+
+    Returns whether it was a copy until now.
+    """
     async with database.transaction() as connection:
+        copied: bool = await connection.fetchval("SELECT router.is_copy() FROM router.installation FOR UPDATE")
         await connection.execute(
-            """
-            UPDATE router.installation SET sending = $1, reason = $2, changed_at = now(),
-                system_identifier = CASE WHEN $1 THEN (SELECT c.system_identifier FROM pg_control_system() AS c)
-                    ELSE system_identifier END
-            """,
-            on,
-            reason,
+            "UPDATE router.installation SET sending = $1, reason = $2, changed_at = now()", on, reason
         )
+        if on:
+            await connection.execute(
+                """
+                UPDATE router.installation AS i SET system_identifier = c.system_identifier, database_oid = d.oid
+                FROM pg_control_system() AS c, pg_database AS d WHERE d.datname = current_database()
+                """
+            )
         await connection.execute("SELECT pg_notify($1, '')", OUTBOX_CHANNEL)
+    return copied

@@ -17,10 +17,12 @@ async def with_rest(database: Database, source_ids: Sequence[int], delay: timede
         rows = await connection.fetch(
             """
             SELECT s.id FROM unnest($1::bigint[]) AS s (id)
-            WHERE EXISTS (
-                SELECT FROM router.decision AS d
-                WHERE d.source_id = s.id AND d.settled_at IS NULL AND d.decided_at <= now() - $2::interval
-            ) OR EXISTS (SELECT FROM router.decide_again AS a WHERE a.source_id = s.id)
+            WHERE NOT router.is_copy() AND (
+                EXISTS (
+                    SELECT FROM router.decision AS d
+                    WHERE d.source_id = s.id AND d.settled_at IS NULL AND d.decided_at <= now() - $2::interval
+                ) OR EXISTS (SELECT FROM router.decide_again AS a WHERE a.source_id = s.id)
+            )
             """,
             list(source_ids),
             delay,
@@ -29,12 +31,15 @@ async def with_rest(database: Database, source_ids: Sequence[int], delay: timede
 
 
 async def unsettled(database: Database, source_id: int, delay: timedelta, limit: int = 1000) -> list[Place]:
-    """List the places that have had a disposition for so long, but that the mail server was not told of yet."""
+    """List the places that have had a disposition for so long, but that the mail server was not told of yet.
+
+    A copy of the database tells nobody.
+    """
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
             SELECT validity, coalesce(outer_place, place) AS place FROM router.decision
-            WHERE source_id = $1 AND settled_at IS NULL AND decided_at <= now() - $2::interval
+            WHERE source_id = $1 AND settled_at IS NULL AND decided_at <= now() - $2::interval AND NOT router.is_copy()
             ORDER BY decided_at, id LIMIT $3
             """,
             source_id,

@@ -47,15 +47,18 @@ class Lease:
         return LeaseLost(f"source {self.source_id} is held by another process now")
 
 
-HELD = "id = $1 AND process_id = $2 AND epoch = $3"
-"""SQL: the source is still held; its arguments are `Lease.holder`."""
+HELD = "id = $1 AND process_id = $2 AND epoch = $3 AND NOT router.is_copy()"
+"""SQL: the source is still held; its arguments are `Lease.holder`. In a copy of the database nothing is."""
 
 NO_FAULT = "fault = NULL, fault_since = NULL, next_try_at = NULL"
 """SQL: of a source, nothing is wrong."""
 
 
 async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], lease: timedelta) -> list[Lease]:
-    """Take sources that nobody alive holds, at most this process's fair share of all that are wanted."""
+    """Take sources that nobody alive holds, at most this process's fair share of all that are wanted.
+
+    A copy of the database has none.
+    """
     async with database.transaction() as connection:
         rows = await connection.fetch(
             f"""
@@ -67,7 +70,7 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
             ), free AS (
                 SELECT s.id FROM router.source AS s
                 -- What we read ourselves is not free, even if we were so slow to say so that we count as dead.
-                WHERE s.id = ANY($2)
+                WHERE s.id = ANY($2) AND NOT router.is_copy()
                     AND (s.process_id IS NULL OR s.process_id <> $1 AND s.process_id NOT IN (SELECT id FROM alive))
                     -- Another profile of a mailbox may begin with another folder: the holder of one has them all.
                     AND NOT EXISTS (
@@ -181,7 +184,8 @@ async def held_by(
     """The epochs of the sources that this process holds, by their ids, and how many would be its fair share."""
     async with database.connection() as connection:
         rows = await connection.fetch(
-            "SELECT id, epoch FROM router.source WHERE id = ANY($2::bigint[]) AND process_id = $1",
+            "SELECT id, epoch FROM router.source "
+            "WHERE id = ANY($2::bigint[]) AND process_id = $1 AND NOT router.is_copy()",
             process_id,
             list(wanted),
         )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from router.errors import DatabaseCopied
 from router.model import GIST_VERSION, OTHER_COPY, Copy, Decision, Disposition, Rule, message_id_hash
 from router.repository.again import Undones
 from router.repository.attachments import missing_contents, write_attachments
@@ -30,8 +31,8 @@ async def write_batch(
 ) -> Counter[int]:
     """Write all that became of a batch but the counts. Raises LeaseLost where another process holds its source now.
 
-    Returns how many copies that were ignored are duplicates now, by source. `kept` are the contents, compressed with
-    zlib, that are kept of held and dead copies.
+    Raises it in a copy of the database, too. Returns how many copies that were ignored are duplicates now, by source.
+    `kept` are the contents, compressed with zlib, that are kept of held and dead copies.
     """
     writes = Writes()
     if new:
@@ -46,11 +47,11 @@ async def write_batch(
         _advance(writes, batch.lease, batch.cursor, mended=batch.cursor is not None and not batch.waits)
     elif not new:
         return Counter()
-    held = "(SELECT count(*) FROM held)" if batch.lease is not None else "1"
+    held = "(SELECT count(*) FROM held)" if batch.lease is not None else "(NOT router.is_copy())::int"
     overtaken = "ARRAY(SELECT source_id FROM overtaken)" if new else "ARRAY[]::bigint[]"
     (row,) = await writes.run(connection, f"{held} AS held, {overtaken} AS overtaken")
-    if batch.lease is not None and not row["held"]:
-        raise batch.lease.lost()
+    if not row["held"]:
+        raise batch.lease.lost() if batch.lease is not None else DatabaseCopied()
     return Counter(row["overtaken"])
 
 

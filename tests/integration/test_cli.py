@@ -684,6 +684,10 @@ async def test_a_copy_of_the_database_says_that_it_does_not_send(
     await admin.execute("UPDATE router.installation SET system_identifier = system_identifier + 1")
     assert "off: this database is a copy" in cli("status", status=1)
     assert cli.json("status", status=1)["sending"]["copied"] is True
+    assert cli("sending", "start") == (
+        "sending is on\nthis copy of the database is the real one from now on: it reads the mailboxes, and sends what "
+        "is pending (0 emails due now); no router must work on the one that it was copied from\n"
+    )
     assert cli("sending", "start") == "sending is on\n"
 
 

@@ -180,7 +180,7 @@ async def test_clocks_that_differ_and_stopped_sending_are_told(doctor: Doctor, c
     assert said["sending"][0].endswith("UTC: we move")
     await crm.admin.execute("UPDATE router.installation SET system_identifier = system_identifier + 1")
     said = wrong(await doctor(outgoing(), 1))
-    assert said["sending"] == ["warning: this database is a copy of another, so nothing is sent"]
+    assert said["sending"] == ["warning: this database is a copy of another, so nothing is sent or read"]
 
 
 async def test_a_shell_without_the_secrets_is_content_with_what_runs(

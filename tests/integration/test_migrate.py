@@ -19,7 +19,7 @@ from tests.support.databases import Postgres
 @pytest.fixture
 def empty(postgres: Postgres) -> Iterator[str]:
     """The DSN of a database that was never migrated."""
-    name = postgres.clone("template0")
+    name = postgres.clone("template0", original=False)
     yield postgres.dsn(name)
     postgres.drop(name)
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -204,15 +205,22 @@ def _address_and_name(written: str) -> tuple[str, str]:
     return (address.removesuffix(">"), name.strip()) if bracket else (written, "")
 
 
-@pytest.fixture
-async def crm(postgres: Postgres, database: str) -> AsyncIterator[Crm]:
-    """The CRM of this test, empty."""
-    name = urlsplit(database).path.removeprefix("/")
+@asynccontextmanager
+async def opened_crm(postgres: Postgres, dsn: str) -> AsyncIterator[Crm]:
+    """The CRM in this database."""
+    name = urlsplit(dsn).path.removeprefix("/")
     sql = await asyncpg.connect(postgres.server.superuser_dsn(name))
-    admin = await asyncpg.connect(database)
+    admin = await asyncpg.connect(dsn)
     try:
         await sql.execute("SET ROLE email_router_crm")
         yield Crm(sql, admin)
     finally:
         await sql.close()
         await admin.close()
+
+
+@pytest.fixture
+async def crm(postgres: Postgres, database: str) -> AsyncIterator[Crm]:
+    """The CRM of this test, empty."""
+    async with opened_crm(postgres, database) as opened:
+        yield opened

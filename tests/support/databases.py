@@ -50,13 +50,15 @@ class Postgres:
     def server(self) -> EmbeddedServer:
         return self._server
 
-    def clone(self, template: str = "email_router") -> str:
-        """Make a database and return its name."""
+    def clone(self, template: str = "email_router", *, original: bool = True) -> str:
+        """Make a database and return its name; unless it is the `original`, the router knows that it is a copy."""
         name = f"test_{next(self._numbers)}"
         # By copying files: the template never changes, so its checkpoint is free, and no row goes through the log.
         self._run(
             self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy OWNER email_router")
         )
+        if original:
+            self._run(self._make_original(name))
         return name
 
     def drop(self, name: str) -> None:
@@ -86,6 +88,15 @@ class Postgres:
         await self._server.__aenter__()
         await migrate(self._server.dsn)
         return await asyncpg.connect(self._server.superuser_dsn("postgres"))
+
+    async def _make_original(self, name: str) -> None:
+        connection = await asyncpg.connect(self.dsn(name))
+        try:
+            await connection.execute(
+                "UPDATE router.installation SET database_oid = (SELECT oid FROM pg_database WHERE datname = $1)", name
+            )
+        finally:
+            await connection.close()
 
     async def _stop(self) -> None:
         await self._admin.close()

@@ -53,7 +53,7 @@ async def sending(patient: Patient) -> AsyncIterator[Finding]:
     """Whether sending is on."""
     sending = (await patient.report()).status.sending
     if sending.copied:
-        words = "this database is a copy of another, so nothing is sent"
+        words = "this database is a copy of another, so nothing is sent or read"
         yield Finding("", "warning", words, "email-router sending start, if it replaces the other")
     elif not sending.on:
         since = f"{sending.changed_at:%Y-%m-%d %H:%M} UTC"

@@ -38,6 +38,9 @@ async def waits_for(database: Database, lease: timedelta, folder: Path, email: E
 def _of_router(status: Status) -> Iterator[Clue]:
     if not any(one.alive for one in status.processes):
         yield Clue("no process", 'no router process runs: "email-router run" starts one', blocks=True)
-    if not status.sending.on or status.sending.copied:
+    if status.sending.copied:
+        words = 'this database is a copy of another: "email-router sending start" makes it the real one'
+        yield Clue("sending off", words, blocks=True)
+    elif not status.sending.on:
         reason = f": {status.sending.reason}" if status.sending.reason else ""
         yield Clue("sending off", f'sending is off{reason}: "email-router sending start" starts it', blocks=True)
