@@ -12,7 +12,6 @@ import structlog
 from router import metrics
 from router.errors import DatabaseCopied, DatabaseError
 from router.health import Health
-from router.operations.ready import Readiness
 from router.repository.database import Database
 from router.repository.sending import Sending, read_sending
 
@@ -22,10 +21,13 @@ _EVERY: Final = 1.0
 """Seconds between two looks."""
 
 
-async def watch_original(database: Database, health: Health, readiness: Readiness, changed: Callable[[], None]) -> None:
-    """Look, and tell log, status, console and metrics, until canceled; `changed` is called when it is one or the other.
+async def watch_original(
+    database: Database, health: Health, tell: Callable[[bool], None], changed: Callable[[], None]
+) -> None:
+    """Look, and tell log, status and metrics, until canceled; `tell` hears each time whether it is a copy.
 
-    A copy comes in the place of the original while we run, too: when a backup is restored.
+    `changed` is called where that is something else than before: when a copy is started, and where a backup is restored
+    while we run.
     """
     before: Sending | None = None
     while True:
@@ -35,7 +37,7 @@ async def watch_original(database: Database, health: Health, readiness: Readines
             _log.debug("whether the database is a copy cannot be told now", reason=str(error))
         else:
             await _tell(now, before, health)
-            readiness.copied = now.copied
+            tell(now.copied)
             metrics.sending_sampled(on=now.on, copied=now.copied)
             if before is not None and now.copied != before.copied:
                 changed()

@@ -19,6 +19,7 @@ from router.incoming.rounds import Rounds, audit_in_rounds
 from router.operations.ready import Readiness, sample_queue
 from router.original import watch_original
 from router.outgoing.sender import Sender
+from router.outgoing.sent_copies import SentCopies
 from router.presence import Presence
 from router.profile import IncomingProfile
 from router.profile.store import Change, ProfileStore
@@ -106,6 +107,7 @@ class Router:
         self._heartbeat: Supervisor[str] = Supervisor()
         self._mailboxes = MailboxAssignment(database, parsers, store.profiles, self._process_id, lease, budget)
         self._sender: Sender | None = None
+        self._sent_copies = SentCopies(database, lambda: self._store.profiles)
         self._stopping = asyncio.Event()
         self._heard = Heartbeat(database, self._process_id, lease)
         self._presence = Presence(database, self._heard, store, self._process_id)
@@ -138,6 +140,7 @@ class Router:
             "database": self._original(),
             "mailboxes": self._job("mailboxes", self._mailboxes.run),
             "sender": self._job("sender", self._send),
+            "sent copies": self._job("sent copies", self._sent_copies.run),
             "upkeep": self._upkeep(),
             "metrics": self._job("metrics", partial(sample_queue, self._database)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
@@ -163,7 +166,7 @@ class Router:
     def _original(self) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, "database")
         health = Health("nothing is sent or read", note, _log)
-        run = partial(watch_original, self._database, health, self._readiness, self._mailboxes.look)
+        run = partial(watch_original, self._database, health, self._readiness.tell_copied, self._mailboxes.look)
         return Job(run, health)
 
     def _upkeep(self) -> Job:

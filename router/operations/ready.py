@@ -24,8 +24,7 @@ class Readiness:
 
     def __init__(self) -> None:
         self.database: Database | None = None
-        self.copied = False
-        """Whether the database is a copy, of which nothing is sent or read."""
+        self._copied = False
         self._parts: Sequence[Part] = ()
         self._broken: Collection[str] = ()
 
@@ -40,6 +39,10 @@ class Readiness:
         ]
         self._broken = sorted(broken)
         metrics.serve(self._parts, self._broken)
+
+    def tell_copied(self, copied: bool) -> None:
+        """Tell whether the database is a copy, of which nothing is sent or read."""
+        self._copied = copied
 
     async def reasons(self) -> Sequence[str]:
         """Why it cannot do its work, in an admin's words; none if the database answers and a profile works.
@@ -59,7 +62,7 @@ class Readiness:
             # Whoever asks may be no admin: names and addresses are for the log.
             _log.debug("not ready", reason=str(error) or f"no answer within {_PATIENCE:g} s")
             return ["the database does not answer"]
-        if self.copied:
+        if self._copied:
             return ["the database is a copy of another: nothing is sent or read until an admin starts it"]
         return []
 

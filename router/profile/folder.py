@@ -212,6 +212,7 @@ def _outgoing(one: Draft) -> OutgoingProfile:
         give_up_after=one.keys.give_up_after,
         rate=one.keys.rate,
         on_unknown=one.keys.on_unknown,
+        sent_copy=one.keys.sent_copy,
         settings=one.settings,
         file=one.file,
         line=one.line,

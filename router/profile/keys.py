@@ -177,6 +177,11 @@ class OutgoingKeys(Settings):
         description="hold | resend: what happens when the connection broke after the message was handed over, so that "
         "it may have been sent; `resend` may send it twice",
     )
+    sent_copy: Literal["append", "server", "none"] = Field(
+        "append",
+        description="append | server | none: who puts a copy into the owner's Sent folder: the router, the relay's own "
+        "mail server by itself (as Gmail's and Microsoft 365's do), or nobody",
+    )
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Mapping[str, FieldInfo]:

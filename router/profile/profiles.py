@@ -80,6 +80,11 @@ class IncomingProfile:
         return isinstance(self.kind, ListenerKind)
 
     @property
+    def appends(self) -> bool:
+        """Whether messages can be put into the mailboxes that it reads."""
+        return isinstance(self.kind, MailboxKind) and self.kind.appends
+
+    @property
     def keeps_original(self) -> bool:
         """Whether mail that the rule ignores exists elsewhere: only a listener can be handed the last copy."""
         return not isinstance(self.settings, ListenerSettings) or self.settings.keeps_original
@@ -126,11 +131,14 @@ class OutgoingProfile:
     files: tuple[Stamp, ...] = ()
     give_up_after: timedelta = timedelta(days=5)
     rate: Rate | None = None
+    sent_copy: Literal["append", "server", "none"] = "append"
 
     @property
     def as_opened(self) -> Self:
         """The profile without what may change while its connections stay: whose mail it carries, how often it tries."""
-        return replace(self, senders=(), max_attempts=None, on_unknown="", give_up_after=timedelta(0), rate=None)
+        return replace(
+            self, senders=(), max_attempts=None, on_unknown="", give_up_after=timedelta(0), rate=None, sent_copy="append"
+        )
 
     @property
     def key(self) -> Key:

@@ -26,6 +26,7 @@ The way out:
     unrecorded   outcomes that crm.email refuses to be told
     recovery     what processes that died had claimed
     relays       the state of the relays, which all processes share
+    sent_copies  copies of what was sent, for the owners' Sent folders
     sending      whether the router may send at all
     queue        how much is due, for the metrics
 

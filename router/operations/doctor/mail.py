@@ -8,6 +8,7 @@ from router.operations.doctor.patient import Patient
 from router.operations.status import words_of_code
 from router.operations.words import count
 from router.profile import check_owners
+from router.repository.sent_copies import read_waiting
 from router.repository.server import list_unsettled
 from transports.base import Finding
 
@@ -61,6 +62,19 @@ async def sending(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding("", "warning", words, "email-router sending start")
     else:
         yield Finding("", "ok", "on")
+
+
+async def sent_copies(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether copies of what was sent get into the Sent folders."""
+    waiting = await read_waiting(patient.need_database())
+    for one in waiting:
+        copies = count(one.count, "copy", "copies")
+        words = f"{copies} given up" if one.given_up else f"{copies} not in the Sent folder yet"
+        yield Finding(
+            "", "warning", f"{words}: {one.fault}", 'put it right, or set "sent_copy" of the outgoing profile'
+        )
+    if not waiting:
+        yield Finding("", "ok", "none waits")
 
 
 async def owners(patient: Patient) -> AsyncIterator[Finding]:

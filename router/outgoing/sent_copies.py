@@ -1,0 +1,223 @@
+"""Puts a copy of what was sent into its owner's Sent folder: after the relay has it, and apart from all sending.
+
+`router.sent_copy` has a row for each, made by a trigger where a relay has accepted an email. A mail server that hangs
+or refuses delays the copies of its own mailboxes alone; each is tried again for days, then given up with the reason.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from random import Random
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from router.errors import ContentRefused, DatabaseError, RouterError
+from router.outgoing.compose import compose, smtp_address
+from router.outgoing.sent_folder import lies_in, open_sent
+from router.profile import IncomingProfile, Profiles
+from router.repository import sent_copies
+from router.repository.attachments import read_attachments
+from router.repository.database import Database
+from router.repository.owners import list_owners
+from router.repository.sent_copies import Begun
+from transports._content import Content, as_content
+from transports.base import Mailbox
+from transports.errors import Temporary, TransportError, Unreachable
+
+_log = structlog.get_logger(__name__)
+
+_POLL: Final = 2.0  # seconds between looks for what is due
+_OWNERS: Final = 15.0  # seconds between looks at the owners
+_AT_ONCE: Final = 4  # mailboxes
+_AT_ONCE_OF_PROFILE: Final = 2  # whose mail server may hang
+_TURN: Final = 600.0  # seconds that the copies of one mailbox may take at a time; less than they are begun for
+_FIRST, _LONGEST = timedelta(minutes=1), timedelta(hours=6)
+"""Between two tries, doubled each time."""
+_GIVEN_UP: Final = timedelta(days=5)
+_REFUSALS: Final = 3  # messages in a row that a server refuses, until the others wait
+
+
+class SentCopies:
+    """The copies that this process makes; `profiles` tells the profiles that are served now."""
+
+    def __init__(self, database: Database, profiles: Callable[[], Profiles]) -> None:
+        self._database = database
+        self._profiles = profiles
+        self._at_work: dict[UUID, tuple[str, asyncio.Task[None]]] = {}
+        self._ended = asyncio.Event()
+        self._dice = Random()  # noqa: S311  # spreads load, guards no secret
+        self._told: set[tuple[str, str]] = set()
+
+    async def run(self) -> None:
+        """Make copies until canceled."""
+        looked: tuple[Profiles, float] | None = None
+        clock = asyncio.get_running_loop().time
+        try:
+            while True:
+                self._ended.clear()
+                profiles = self._profiles()
+                with suppress(DatabaseError):  # told by whatever else needs it
+                    if looked is None or looked[0] is not profiles or clock() - looked[1] > _OWNERS:
+                        await self._tell_whose(profiles)
+                        looked = profiles, clock()
+                    await self._begin_some(profiles)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_POLL):
+                        await self._ended.wait()
+        finally:
+            tasks = [task for _, task in self._at_work.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _tell_whose(self, profiles: Profiles) -> None:
+        """Tell the database of which owners copies are wanted; of those with a broken profile it stays as it is."""
+        wanted: list[UUID] = []
+        unwanted: list[UUID] = []
+        for one in await list_owners(self._database):
+            if profiles.obscure or profiles.routes_of(one.mailbox).broken:
+                continue
+            (wanted if one.approved and _reader_of(profiles, one.mailbox) else unwanted).append(one.owner.id)
+        await sent_copies.want_of(self._database, wanted, unwanted)
+
+    async def _begin_some(self, profiles: Profiles) -> None:
+        passed: set[UUID] = set()
+        while len(self._at_work) < _AT_ONCE:
+            found = await sent_copies.next_owner(self._database, self._at_work.keys() | passed)
+            if found is None:
+                return
+            owner_id, mailbox = found
+            profile = _reader_of(profiles, mailbox) if mailbox else None
+            if profile is None or mailbox is None:
+                await self._give_up(owner_id, profiles, mailbox)
+                passed.add(owner_id)
+                continue
+            if Counter(name for name, _ in self._at_work.values())[profile.name] >= _AT_ONCE_OF_PROFILE:
+                passed.add(owner_id)
+                continue
+            task = asyncio.create_task(self._copy_of(owner_id, mailbox, profile), name="copies for a Sent folder")
+            self._at_work[owner_id] = profile.name, task
+            task.add_done_callback(partial(self._end, owner_id))
+
+    def _end(self, owner_id: UUID, task: asyncio.Task[None]) -> None:
+        del self._at_work[owner_id]
+        self._ended.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("copies could not be made, by a mistake of ours", exc_info=error)
+
+    async def _give_up(self, owner_id: UUID, profiles: Profiles, mailbox: str | None) -> None:
+        """End what no profile wants any more; while one is broken, wait for it."""
+        broken = profiles.obscure or (mailbox is not None and profiles.routes_of(mailbox).broken)
+        begun = await sent_copies.begin(self._database, owner_id)
+        words = "no profile reads the mailbox, or none wants copies in its Sent folder"
+        delay = _LONGEST if broken else None
+        await sent_copies.put_off(self._database, [one.email_id for one in begun], words, delay)
+
+    async def _copy_of(self, owner_id: UUID, mailbox: str, profile: IncomingProfile) -> None:
+        begun: list[Begun] = []
+        try:
+            begun = await sent_copies.begin(self._database, owner_id)
+            async with asyncio.timeout(_TURN), profile.open(mailbox) as account:
+                box = await open_sent(account)
+                refused = 0
+                while begun:
+                    error = await self._try(box, begun[0], mailbox)
+                    # What is only of this email says nothing about the next.
+                    refused = refused + 1 if isinstance(error, TransportError) else 0
+                    if error is not None:
+                        if isinstance(error, Unreachable) or refused >= _REFUSALS:
+                            raise error
+                        await self._put_off(begun[:1], profile, mailbox, error)
+                    begun.pop(0)
+        except TimeoutError:
+            await self._put_off(begun, profile, mailbox, Temporary(f"not done within {_TURN:g} seconds"))
+        except TransportError as error:
+            await self._put_off(begun, profile, mailbox, error)
+        except DatabaseError as error:
+            _log.debug("copies wait for the database", reason=str(error))
+        else:
+            self._told = {one for one in self._told if one[0] != mailbox}
+
+    async def _try(self, box: Mailbox, one: Begun, mailbox: str) -> Exception | None:
+        """Put one copy there; returns why it could not be. Raises DatabaseError where the database is away."""
+        try:
+            await self._append(box, one, mailbox)
+        except (TransportError, ContentRefused) as error:
+            return error
+        except DatabaseError:
+            raise
+        except Exception as error:  # noqa: BLE001  # it must not keep the others of its owner waiting for ever
+            _log.error("a copy could not be made, by a mistake of ours", email=str(one.email_id), exc_info=error)
+            return RouterError(f"a mistake of the router's own: {type(error).__name__}")
+        return None
+
+    async def _append(self, box: Mailbox, one: Begun, mailbox: str) -> None:
+        email = await sent_copies.read(self._database, one.email_id, mailbox)
+        if email is None:
+            raise ContentRefused("the email is not there any more, or was changed")
+        # Begun before, it may lie there: the connection, or we, may have gone before that was noted.
+        if not one.before or not await lies_in(box, email.message_id):
+            if email.attached:
+                email = replace(email, attachments=await read_attachments(self._database, email.id))
+            try:
+                content = await asyncio.to_thread(compose, email)
+            except ValueError as error:
+                raise ContentRefused(str(error)) from error
+            blind = [mention.address for mention in email.mentions if mention.role == "bcc"]
+            await box.append(_WithBcc(as_content(content), blind), {"seen"}, email.date)
+        await sent_copies.note_appended(self._database, one.email_id)
+
+    async def _put_off(self, begun: Sequence[Begun], profile: IncomingProfile, mailbox: str, error: Exception) -> None:
+        """Try these later; those that have been tried for days, or never can be, no more."""
+        now = datetime.now(UTC)
+        words = str(error)
+        given_up = [one for one in begun if isinstance(error, ContentRefused) or now - one.since > _GIVEN_UP]
+        tell = _log.bind(profile=profile.name, mailbox=mailbox, reason=words)
+        if given_up:
+            tell.warning("copies are not put into a Sent folder, and given up", emails=len(given_up))
+        elif (mailbox, words) not in self._told:
+            self._told.add((mailbox, words))
+            tell.warning("copies cannot be put into a Sent folder now, and are tried again", emails=len(begun))
+        with suppress(DatabaseError):  # they are due again by themselves
+            await sent_copies.put_off(self._database, [one.email_id for one in given_up], words, None)
+            for one in begun:
+                if one not in given_up:
+                    await sent_copies.put_off(self._database, [one.email_id], words, self._delay(one.before))
+
+    def _delay(self, before: int) -> timedelta:
+        return min(_LONGEST, _FIRST * float(2 ** min(before, 20))) * float(self._dice.uniform(0.75, 1.0))
+
+
+def _reader_of(profiles: Profiles, mailbox: str) -> IncomingProfile | None:
+    """Return the profile that puts copies into the mailbox's Sent folder; None where none is wanted, or none can."""
+    carries, reads = profiles.outgoing_for(mailbox), profiles.incoming_for(mailbox)
+    if carries is None or reads is None or carries.sent_copy != "append" or not reads.appends:
+        return None
+    return reads
+
+
+class _WithBcc:
+    """A message with a Bcc header before it, as its sender has it."""
+
+    def __init__(self, content: Content, blind: Sequence[str]) -> None:
+        self._content = content
+        addresses = []
+        for address in blind:
+            with suppress(ContentRefused):
+                addresses.append(smtp_address(address))
+        self._header = ("Bcc: " + ",\r\n ".join(addresses) + "\r\n").encode() if addresses else b""
+        self.size = len(self._header) + content.size
+        self.is_seven_bit = content.is_seven_bit and self._header.isascii()
+        self.headers_are_ascii = content.headers_are_ascii and self._header.isascii()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._header:
+            yield self._header
+        async for piece in self._content:
+            yield piece

@@ -1,0 +1,188 @@
+"""Copies for the owners' Sent folders: which are wanted, whose turn it is, and what became of them.
+
+A copy that is begun is due again after `_LEASE`: whoever tries it again looks first whether it lies there.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from router.model import Mention, Outgoing
+from router.repository.database import Database, storable
+
+_LEASE: Final = timedelta(minutes=15)
+_AT_ONCE: Final = 20  # copies of one owner
+_KEPT: Final = timedelta(days=30)  # what is done with
+PIECE: Final = 1000
+"""Rows that `forget_done` deletes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A copy whose turn it is; `before` says how often it was begun before."""
+
+    email_id: UUID
+    before: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Copies that wait after a fault, or were given up within the last day, by the words that say why."""
+
+    fault: str
+    count: int
+    given_up: bool
+
+
+async def want_of(database: Database, wanted: Collection[UUID], unwanted: Collection[UUID]) -> None:
+    """Say of which owners copies are wanted, and of which no more; of all others it stays as it is."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            WITH gone AS (
+                DELETE FROM router.sent_folder WHERE owner_id = ANY($2::uuid[])
+            )
+            INSERT INTO router.sent_folder (owner_id)
+            SELECT w.id FROM unnest($1::uuid[]) AS w (id)
+            WHERE NOT EXISTS (SELECT FROM router.sent_folder AS f WHERE f.owner_id = w.id)
+            ORDER BY 1 ON CONFLICT DO NOTHING
+            """,
+            list(wanted),
+            list(unwanted),
+        )
+
+
+async def next_owner(database: Database, but: Collection[UUID]) -> tuple[UUID, str | None] | None:
+    """Find the owner of the copy that has waited longest, and their mailbox; none `but` of these. Not in a copy."""
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            """
+            SELECT c.owner_id, o.mailbox
+            FROM router.sent_copy AS c LEFT JOIN crm.owner AS o ON o.record_id = c.owner_id
+            WHERE c.appended_at IS NULL AND c.given_up_at IS NULL AND c.due_at <= now()
+                AND c.owner_id <> ALL($1::uuid[]) AND NOT router.is_copy()
+            ORDER BY c.due_at LIMIT 1
+            """,
+            list(but),
+        )
+    return None if row is None else (row["owner_id"], row["mailbox"])
+
+
+async def begin(database: Database, owner_id: UUID) -> list[Begun]:
+    """Begin with copies of an owner that are due."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            UPDATE router.sent_copy AS c SET attempts = c.attempts + 1, due_at = now() + $3::interval
+            WHERE c.email_id IN (
+                SELECT d.email_id FROM router.sent_copy AS d
+                WHERE d.owner_id = $1 AND d.appended_at IS NULL AND d.given_up_at IS NULL AND d.due_at <= now()
+                    AND NOT router.is_copy()
+                ORDER BY d.due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+            )
+            RETURNING c.email_id, c.attempts - 1 AS before, c.since
+            """,
+            owner_id,
+            _AT_ONCE,
+            _LEASE,
+        )
+    return [Begun(row["email_id"], row["before"], row["since"]) for row in rows]
+
+
+async def read(database: Database, email_id: UUID, mailbox: str) -> Outgoing | None:
+    """Read an email as it was sent, but for its attachments; None if it is not there any more."""
+    async with database.connection() as connection:
+        email = await connection.fetchrow(
+            """
+            SELECT e.id, e.owner_id, e.message_id, e.token, e.dated_at, e.subject, e.text_body, e.html_body,
+                e.in_reply_to, e.thread_ids,
+                EXISTS (SELECT FROM crm.attachment AS a WHERE a.email_id = e.id) AS attached
+            FROM crm.email AS e WHERE e.id = $1 AND e.message_id IS NOT NULL AND isfinite(e.dated_at)
+            """,
+            email_id,
+        )
+        parties = await connection.fetch(
+            """
+            SELECT DISTINCT ON (role, position) role, position, address, name
+            FROM crm.party WHERE email_id = $1 ORDER BY role, position, address
+            """,
+            email_id,
+        )
+    if email is None:
+        return None
+    return Outgoing(
+        id=email["id"],
+        attempt_id=UUID(int=0),
+        attempt_number=0,
+        owner_id=email["owner_id"],
+        mailbox=mailbox,
+        message_id=email["message_id"],
+        token=email["token"],
+        date=email["dated_at"],
+        subject=email["subject"],
+        text=email["text_body"],
+        html=email["html_body"],
+        in_reply_to=email["in_reply_to"],
+        thread_ids=tuple(email["thread_ids"]),
+        mentions=tuple(Mention(one["role"], one["position"], one["address"], one["name"]) for one in parties),
+        recipients=(),
+        attached=email["attached"],
+    )
+
+
+async def note_appended(database: Database, email_id: UUID) -> None:
+    """Say that a copy lies in the Sent folder."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE router.sent_copy SET appended_at = now(), fault = NULL WHERE email_id = $1 AND given_up_at IS NULL",
+            email_id,
+        )
+
+
+async def put_off(database: Database, email_ids: Sequence[UUID], fault: str, delay: timedelta | None) -> None:
+    """Say why copies could not be put there, and when it is tried again; None: never."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            UPDATE router.sent_copy SET fault = $2, due_at = now() + coalesce($3, interval '0'),
+                given_up_at = CASE WHEN $3::interval IS NULL THEN now() END
+            WHERE email_id = ANY($1::uuid[]) AND appended_at IS NULL
+            """,
+            list(email_ids),
+            storable(fault),
+            delay,
+        )
+
+
+async def read_waiting(database: Database) -> list[Waiting]:
+    """Tell why copies wait, or were given up within the last day: at most ten reasons."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT fault, count(*) AS count, given_up_at IS NOT NULL AS given_up FROM router.sent_copy
+            WHERE fault IS NOT NULL AND appended_at IS NULL
+                AND (given_up_at IS NULL OR given_up_at > now() - interval '1 day')
+            GROUP BY 1, 3 ORDER BY 2 DESC, 1 LIMIT 10
+            """
+        )
+    return [Waiting(row["fault"], row["count"], row["given_up"]) for row in rows]
+
+
+async def forget_done(database: Database) -> int:
+    """Forget copies that are done with for a month; return how many that were, PIECE at most."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            DELETE FROM router.sent_copy WHERE email_id IN (
+                SELECT c.email_id FROM router.sent_copy AS c
+                WHERE (c.appended_at IS NOT NULL OR c.given_up_at IS NOT NULL) AND c.since < now() - $2::interval
+                ORDER BY c.since LIMIT $1 FOR UPDATE SKIP LOCKED
+            ) RETURNING 1
+            """,
+            PIECE,
+            _KEPT,
+        )
+    return len(rows)
