@@ -17,6 +17,7 @@ from uuid import UUID
 
 import structlog
 
+from router.backoff import Backoff
 from router.errors import ContentRefused, DatabaseError, RouterError
 from router.outgoing.compose import compose, smtp_address
 from router.outgoing.sent_folder import lies_in, open_sent
@@ -25,7 +26,7 @@ from router.repository import sent_copies
 from router.repository.attachments import read_attachments
 from router.repository.database import Database
 from router.repository.owners import list_owners
-from router.repository.sent_copies import Begun
+from router.repository.sent_copies import Begun, Due
 from transports._content import Content, as_content
 from transports.base import Mailbox
 from transports.errors import Temporary, TransportError, Unreachable
@@ -34,12 +35,14 @@ _log = structlog.get_logger(__name__)
 
 _POLL: Final = 2.0  # seconds between looks for what is due
 _OWNERS: Final = 15.0  # seconds between looks at the owners
-_AT_ONCE: Final = 4  # mailboxes
+_AT_ONCE: Final = 32  # mailboxes; more than a few mail servers that hang can take
 _AT_ONCE_OF_PROFILE: Final = 2  # whose mail server may hang
 _TURN: Final = 600.0  # seconds that the copies of one mailbox may take at a time; less than they are begun for
 _FIRST, _LONGEST = timedelta(minutes=1), timedelta(hours=6)
 """Between two tries, doubled each time."""
 _GIVEN_UP: Final = timedelta(days=5)
+_BROKEN: Final = timedelta(minutes=10)  # until a broken profile is looked at again
+_LEAVING: Final = 1.0  # seconds for the last word of a process that stops
 _REFUSALS: Final = 3  # messages in a row that a server refuses, until the others wait
 
 
@@ -52,6 +55,7 @@ class SentCopies:
         self._at_work: dict[UUID, tuple[str, asyncio.Task[None]]] = {}
         self._ended = asyncio.Event()
         self._dice = Random()  # noqa: S311  # spreads load, guards no secret
+        self._away: dict[str, tuple[float, Backoff]] = {}
         self._told: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
@@ -78,32 +82,29 @@ class SentCopies:
 
     async def _tell_whose(self, profiles: Profiles) -> None:
         """Tell the database of which owners copies are wanted; of those with a broken profile it stays as it is."""
-        wanted: list[UUID] = []
-        unwanted: list[UUID] = []
+        found: dict[UUID, str | None] = {}
         for one in await list_owners(self._database):
-            if profiles.obscure or profiles.routes_of(one.mailbox).broken:
-                continue
-            (wanted if one.approved and _reader_of(profiles, one.mailbox) else unwanted).append(one.owner.id)
-        await sent_copies.want_of(self._database, wanted, unwanted)
+            if not profiles.obscure and not profiles.routes_of(one.mailbox).broken:
+                reader = _reader_of(profiles, one.mailbox)
+                found[one.owner.id] = reader.name if reader is not None else None
+        await sent_copies.want_of(self._database, found)
 
     async def _begin_some(self, profiles: Profiles) -> None:
-        passed: set[UUID] = set()
+        now = asyncio.get_running_loop().time()
         while len(self._at_work) < _AT_ONCE:
-            found = await sent_copies.next_owner(self._database, self._at_work.keys() | passed)
-            if found is None:
+            busy = Counter(name for name, _ in self._at_work.values())
+            passed = {name for name, count in busy.items() if count >= _AT_ONCE_OF_PROFILE}
+            passed |= {name for name, (until, _) in self._away.items() if until > now}
+            due = await sent_copies.next_due(self._database, self._at_work.keys(), passed)
+            if due is None:
                 return
-            owner_id, mailbox = found
-            profile = _reader_of(profiles, mailbox) if mailbox else None
-            if profile is None or mailbox is None:
-                await self._give_up(owner_id, profiles, mailbox)
-                passed.add(owner_id)
+            reader = _reader_of(profiles, due.mailbox) if due.mailbox else None
+            if reader is None or due.mailbox is None:
+                await self._pass_over(due, profiles)
                 continue
-            if Counter(name for name, _ in self._at_work.values())[profile.name] >= _AT_ONCE_OF_PROFILE:
-                passed.add(owner_id)
-                continue
-            task = asyncio.create_task(self._copy_of(owner_id, mailbox, profile), name="copies for a Sent folder")
-            self._at_work[owner_id] = profile.name, task
-            task.add_done_callback(partial(self._end, owner_id))
+            task = asyncio.create_task(self._copies_of(due, due.mailbox, reader), name="copies for a Sent folder")
+            self._at_work[due.owner_id] = due.profile, task
+            task.add_done_callback(partial(self._end, due.owner_id))
 
     def _end(self, owner_id: UUID, task: asyncio.Task[None]) -> None:
         del self._at_work[owner_id]
@@ -111,38 +112,58 @@ class SentCopies:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("copies could not be made, by a mistake of ours", exc_info=error)
 
-    async def _give_up(self, owner_id: UUID, profiles: Profiles, mailbox: str | None) -> None:
-        """End what no profile wants any more; while one is broken, wait for it."""
-        broken = profiles.obscure or (mailbox is not None and profiles.routes_of(mailbox).broken)
-        begun = await sent_copies.begin(self._database, owner_id)
-        words = "no profile reads the mailbox, or none wants copies in its Sent folder"
-        delay = _LONGEST if broken else None
-        await sent_copies.put_off(self._database, [one.email_id for one in begun], words, delay)
+    async def _pass_over(self, due: Due, profiles: Profiles) -> None:
+        """Forget what no profile wants; while one is broken, wait for it."""
+        begun = [one.email_id for one in await sent_copies.begin(self._database, due.owner_id)]
+        if profiles.obscure or (due.mailbox is not None and profiles.routes_of(due.mailbox).broken):
+            words = "the profile that puts it there cannot be used now"
+            await sent_copies.put_off(self._database, begun, words, _BROKEN)
+        else:
+            await sent_copies.forget(self._database, begun)
 
-    async def _copy_of(self, owner_id: UUID, mailbox: str, profile: IncomingProfile) -> None:
+    async def _copies_of(self, due: Due, mailbox: str, profile: IncomingProfile) -> None:
+        """Put the copies of one owner that are due; what remains when it fails is tried later."""
         begun: list[Begun] = []
+        box: Mailbox | None = None
         try:
-            begun = await sent_copies.begin(self._database, owner_id)
+            begun = await sent_copies.begin(self._database, due.owner_id)
             async with asyncio.timeout(_TURN), profile.open(mailbox) as account:
                 box = await open_sent(account)
-                refused = 0
-                while begun:
-                    error = await self._try(box, begun[0], mailbox)
-                    # What is only of this email says nothing about the next.
-                    refused = refused + 1 if isinstance(error, TransportError) else 0
-                    if error is not None:
-                        if isinstance(error, Unreachable) or refused >= _REFUSALS:
-                            raise error
-                        await self._put_off(begun[:1], profile, mailbox, error)
-                    begun.pop(0)
+                self._away.pop(due.profile, None)
+                await self._put_all(box, begun, profile, mailbox)
         except TimeoutError:
             await self._put_off(begun, profile, mailbox, Temporary(f"not done within {_TURN:g} seconds"))
         except TransportError as error:
+            if box is None and isinstance(error, Unreachable):
+                self._is_away(due.profile)
             await self._put_off(begun, profile, mailbox, error)
         except DatabaseError as error:
             _log.debug("copies wait for the database", reason=str(error))
+        except asyncio.CancelledError:
+            with suppress(DatabaseError, TimeoutError):
+                async with asyncio.timeout(_LEAVING):
+                    await sent_copies.give_back(self._database, [one.email_id for one in begun])
+            raise
         else:
             self._told = {one for one in self._told if one[0] != mailbox}
+
+    def _is_away(self, name: str) -> None:
+        """Let the others of a profile wait a while whose mail server was not reached."""
+        _, backoff = self._away.get(name, (0.0, Backoff(2.0)))
+        self._away[name] = asyncio.get_running_loop().time() + backoff.next(), backoff
+
+    async def _put_all(self, box: Mailbox, begun: list[Begun], profile: IncomingProfile, mailbox: str) -> None:
+        """Put copies into the folder, and take each from the list. Raises TransportError where the server fails."""
+        refused = 0
+        while begun:
+            error = await self._try(box, begun[0], mailbox)
+            # What is only of this email says nothing about the next.
+            refused = refused + 1 if isinstance(error, TransportError) else 0
+            if error is not None:
+                if isinstance(error, Unreachable) or refused >= _REFUSALS:
+                    raise error
+                await self._put_off(begun[:1], profile, mailbox, error)
+            begun.pop(0)
 
     async def _try(self, box: Mailbox, one: Begun, mailbox: str) -> Exception | None:
         """Put one copy there; returns why it could not be. Raises DatabaseError where the database is away."""

@@ -3,7 +3,7 @@
 A copy that is begun is due again after `_LEASE`: whoever tries it again looks first whether it lies there.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,7 +13,7 @@ from router.model import Mention, Outgoing
 from router.repository.database import Database, storable
 
 _LEASE: Final = timedelta(minutes=15)
-_AT_ONCE: Final = 20  # copies of one owner
+_AT_ONCE: Final = 100  # copies of one owner
 _KEPT: Final = timedelta(days=30)  # what is done with
 PIECE: Final = 1000
 """Rows that `forget_done` deletes at most."""
@@ -29,6 +29,15 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """An owner of whom copies are due, the profile that was to put them, and the mailbox, if there is one still."""
+
+    owner_id: UUID
+    profile: str
+    mailbox: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """Copies that wait after a fault, or were given up within the last day, by the words that say why."""
 
@@ -37,38 +46,60 @@ class Waiting:
     given_up: bool
 
 
-async def want_of(database: Database, wanted: Collection[UUID], unwanted: Collection[UUID]) -> None:
-    """Say of which owners copies are wanted, and of which no more; of all others it stays as it is."""
+async def want_of(database: Database, found: Mapping[UUID, str | None]) -> None:
+    """Say which profile puts the copies of these owners, or that none does; of all others it stays as it is."""
     async with database.connection() as connection:
         await connection.execute(
             """
             WITH gone AS (
-                DELETE FROM router.sent_folder WHERE owner_id = ANY($2::uuid[])
+                DELETE FROM router.sent_folder AS f
+                WHERE NOT EXISTS (SELECT FROM crm.owner AS o WHERE o.record_id = f.owner_id)
             )
-            INSERT INTO router.sent_folder (owner_id)
-            SELECT w.id FROM unnest($1::uuid[]) AS w (id)
-            WHERE NOT EXISTS (SELECT FROM router.sent_folder AS f WHERE f.owner_id = w.id)
-            ORDER BY 1 ON CONFLICT DO NOTHING
+            INSERT INTO router.sent_folder AS f (owner_id, profile)
+            SELECT w.* FROM unnest($1::uuid[], $2::text[]) AS w (owner_id, profile)
+            WHERE NOT EXISTS (
+                SELECT FROM router.sent_folder AS h
+                WHERE h.owner_id = w.owner_id AND h.profile IS NOT DISTINCT FROM w.profile
+            )
+            ORDER BY w.owner_id ON CONFLICT (owner_id) DO UPDATE SET profile = excluded.profile
             """,
-            list(wanted),
-            list(unwanted),
+            list(found),
+            list(found.values()),
         )
 
 
-async def next_owner(database: Database, but: Collection[UUID]) -> tuple[UUID, str | None] | None:
-    """Find the owner of the copy that has waited longest, and their mailbox; none `but` of these. Not in a copy."""
+async def next_due(database: Database, owners: Collection[UUID], profiles: Collection[str]) -> Due | None:
+    """Find whose copies have waited longest, but for these owners and profiles; in a copy of the database, nobody's.
+
+    It costs one step through an index for each profile.
+    """
     async with database.connection() as connection:
         row = await connection.fetchrow(
             """
-            SELECT c.owner_id, o.mailbox
-            FROM router.sent_copy AS c LEFT JOIN crm.owner AS o ON o.record_id = c.owner_id
-            WHERE c.appended_at IS NULL AND c.given_up_at IS NULL AND c.due_at <= now()
-                AND c.owner_id <> ALL($1::uuid[]) AND NOT router.is_copy()
-            ORDER BY c.due_at LIMIT 1
+            WITH RECURSIVE waiting AS (
+                (SELECT c.profile FROM router.sent_copy AS c WHERE c.appended_at IS NULL AND c.given_up_at IS NULL
+                 ORDER BY c.profile LIMIT 1)
+                UNION ALL
+                SELECT (SELECT c.profile FROM router.sent_copy AS c
+                        WHERE c.appended_at IS NULL AND c.given_up_at IS NULL AND c.profile > w.profile
+                        ORDER BY c.profile LIMIT 1)
+                FROM waiting AS w WHERE w.profile IS NOT NULL
+            )
+            SELECT first.owner_id, w.profile, o.mailbox
+            FROM waiting AS w CROSS JOIN LATERAL (
+                SELECT c.owner_id, c.due_at FROM router.sent_copy AS c
+                WHERE c.appended_at IS NULL AND c.given_up_at IS NULL AND c.profile = w.profile AND c.due_at <= now()
+                    AND c.owner_id <> ALL($1::uuid[])
+                ORDER BY c.due_at LIMIT 1
+            ) AS first
+            LEFT JOIN crm.owner AS o ON o.record_id = first.owner_id
+            WHERE w.profile <> ALL($2::text[]) AND NOT router.is_copy()
+            ORDER BY first.due_at LIMIT 1
             """,
-            list(but),
+            list(owners),
+            list(profiles),
         )
-    return None if row is None else (row["owner_id"], row["mailbox"])
+    return None if row is None else Due(row["owner_id"], row["profile"], row["mailbox"])
 
 
 async def begin(database: Database, owner_id: UUID) -> list[Begun]:
@@ -90,6 +121,23 @@ async def begin(database: Database, owner_id: UUID) -> list[Begun]:
             _LEASE,
         )
     return [Begun(row["email_id"], row["before"], row["since"]) for row in rows]
+
+
+async def forget(database: Database, email_ids: Sequence[UUID]) -> None:
+    """Forget copies that nobody wants."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "DELETE FROM router.sent_copy WHERE email_id = ANY($1::uuid[]) AND appended_at IS NULL", list(email_ids)
+        )
+
+
+async def give_back(database: Database, email_ids: Sequence[UUID]) -> None:
+    """Make copies due at once that were begun and not ended, as when the process stops."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE router.sent_copy SET due_at = now() WHERE email_id = ANY($1::uuid[]) AND appended_at IS NULL",
+            list(email_ids),
+        )
 
 
 async def read(database: Database, email_id: UUID, mailbox: str) -> Outgoing | None:

@@ -20,7 +20,7 @@ from tests.support.profiles import Profile
 from tests.support.router_process import NewRouter
 
 APPENDED = "SELECT appended_at IS NOT NULL FROM router.sent_copy WHERE email_id = $1"
-WANTED = "SELECT count(*) FROM router.sent_folder"
+WANTED = "SELECT count(*) FROM router.sent_folder WHERE profile IS NOT NULL"
 PICTURE = Parcel("plan.png", "image/png", bytes(range(256)) * 40)
 LARGE = Parcel("large.bin", "application/octet-stream", hashlib.shake_256(b"large").digest(1_000_000))
 
@@ -204,3 +204,18 @@ async def test_without_a_sent_folder_the_reason_is_said_and_it_is_put_there_once
     assert file.name.endswith(":2,S")
     copy = message_from_bytes(file.read_bytes(), policy=policy.default)
     assert copy["Message-ID"] == f"<{(await crm.email(email_id))['message_id']}>"
+
+
+async def test_what_leaves_in_the_moment_of_approval_is_copied_and_of_an_owner_nobody_reads_nothing_is_left(
+    crm: Crm, new_router: NewRouter, incoming: Profile, outgoing: Profile, dovecot: Dovecot, mailbox: str, other: str
+) -> None:
+    await new_router(incoming(owners=[mailbox]) + outgoing())
+    unread = mailbox.replace("@", "-unread@")
+    await crm.owner(mailbox)
+    await crm.owner(unread)
+    copied, without = (await crm.send(one, other, "at once") for one in (mailbox, unread))
+    for email_id in (copied, without):
+        await crm.wait_for_status(email_id, "sent")
+    await crm.wait_for(True, APPENDED, copied)
+    await crm.wait_for(1, "SELECT count(*) FROM router.sent_copy")
+    assert len(sent(dovecot, mailbox)) == 1
