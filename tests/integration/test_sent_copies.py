@@ -213,7 +213,7 @@ async def test_what_leaves_in_the_moment_of_approval_is_copied_and_of_an_owner_n
     unread = mailbox.replace("@", "-unread@")
     await crm.owner(mailbox)
     await crm.owner(unread)
-    copied, without = (await crm.send(one, other, "at once") for one in (mailbox, unread))
+    copied, without = [await crm.send(one, other, "at once") for one in (mailbox, unread)]
     for email_id in (copied, without):
         await crm.wait_for_status(email_id, "sent")
     await crm.wait_for(True, APPENDED, copied)
