@@ -109,8 +109,8 @@ class DatabaseCopied(LeaseLost):
 
     def __init__(self) -> None:
         super().__init__(
-            'this database is a copy of another: nothing is sent or read before "email-router sending start" makes it '
-            "the real one"
+            "this database is a copy of another, as after a restore or pg_upgrade: nothing is sent or "
+            'read before "email-router sending start" makes it the real one'
         )
 
 

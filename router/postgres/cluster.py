@@ -303,5 +303,6 @@ def _carry_over(cluster: Cluster, major: str, new: Binaries, user: SystemUser) -
             f"{become}$NEW/pg_ctl -D {data} -o {options} -w start",
             f"{become}$NEW/psql {login} -q -d postgres < {dump}  # that the role postgres exists is no harm",
             f"{become}$NEW/pg_ctl -D {data} -w stop",
+            "# then start the router, and say that this is no copy: email-router sending start",
         )
     )
