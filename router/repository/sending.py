@@ -57,5 +57,11 @@ async def set_sending(database: Database, *, on: bool, reason: str | None = None
                 FROM pg_control_system() AS c, pg_database AS d WHERE d.datname = current_database()
                 """
             )
+        if on and copied:
+            # The other database's routers may have put them into the Sent folders since: they are looked for there.
+            await connection.execute(
+                "UPDATE router.sent_copy SET attempts = 1 "
+                "WHERE attempts = 0 AND appended_at IS NULL AND given_up_at IS NULL"
+            )
         await connection.execute("SELECT pg_notify($1, '')", OUTBOX_CHANNEL)
     return copied

@@ -11,6 +11,8 @@ import pytest
 
 from router.operations.sent_folder import sent_folder_has
 from router.profile import read_folder
+from router.repository.database import Database
+from router.repository.sending import set_sending
 from tests.servers.dovecot import PASSWORD, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
@@ -218,4 +220,26 @@ async def test_what_leaves_in_the_moment_of_approval_is_copied_and_of_an_owner_n
         await crm.wait_for_status(email_id, "sent")
     await crm.wait_for(True, APPENDED, copied)
     await crm.wait_for(1, "SELECT count(*) FROM router.sent_copy")
+    assert len(sent(dovecot, mailbox)) == 1
+
+
+async def test_what_the_original_may_have_copied_since_is_looked_for_when_a_copy_of_the_database_is_started(
+    crm: Crm, new_router: NewRouter, incoming: Profile, outgoing: Profile, dovecot: Dovecot, mailbox: str, other: str,
+    database: str,
+) -> None:  # fmt: skip
+    await crm.owner(mailbox)
+    router = await new_router(incoming() + outgoing())
+    email_id = await crm.send(mailbox, other, "copied by the original")
+    await crm.wait_for_status(email_id, "sent")
+    await crm.wait_for(True, APPENDED, email_id)
+    await router.kill()
+    # As the database was a moment before, and is restored now.
+    await crm.admin.execute("UPDATE router.sent_copy SET appended_at = NULL, attempts = 0, due_at = now()")
+    await crm.admin.execute("UPDATE router.installation SET database_oid = NULL")
+    await router.start("is a copy of another")
+    await crm.wait_for_beats(2)
+    assert await crm.admin.fetchval("SELECT attempts FROM router.sent_copy") == 0
+    async with Database(database, 1) as admin:
+        await set_sending(admin, on=True)
+    await crm.wait_for(True, APPENDED, email_id)
     assert len(sent(dovecot, mailbox)) == 1
