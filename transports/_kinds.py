@@ -35,8 +35,8 @@ class MailboxKind(Generic[_Mailbox]):
     probe: Callable[[_Mailbox, str | None, After], AsyncIterator[Finding]]
     actions: frozenset[Action] = frozenset(get_args(Action))
     """What the profile's `after` may be: what can be done to a copy that is done with."""
-    appends: bool = True
-    """Whether messages can be put into its folders."""
+    appends: bool = False
+    """Whether messages can be put into its folders: each is a WritableMailbox."""
     default_start: Literal["now", "all"] = "now"
     """The profile's `start`, if it does not say: where a source begins."""
     default_after: After = KEEP

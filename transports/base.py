@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NewType, Protocol, Self
+from typing import Literal, NewType, Protocol, Self, runtime_checkable
 
 from transports._content import Content
 
@@ -370,10 +370,15 @@ class Mailbox(Protocol):
         """
         ...
 
+
+@runtime_checkable
+class WritableMailbox(Mailbox, Protocol):
+    """A folder into which messages can be put, too: each of a kind that `appends`."""
+
     async def append(
-        self, content: bytes | Content, flags: "Collection[Flag]" = (), when: datetime | None = None
+        self, content: bytes | Content, flags: Collection[Flag] = (), when: datetime | None = None
     ) -> Place | None:
-        """Put a message into the folder, as if it had come at `when`; only where the kind `appends`.
+        """Put a message into the folder, as if it had come at `when`.
 
         Returns its place where the server tells that, as in a folder that never went back. Raises Permanent where the
         message is too large, or the mailbox full. If the answer is lost (Unreachable), it may lie there or not. What

@@ -28,7 +28,7 @@ from router.repository.database import Database
 from router.repository.owners import list_owners
 from router.repository.sent_copies import Begun, Due
 from transports._content import Content, as_content
-from transports.base import Mailbox
+from transports.base import WritableMailbox
 from transports.errors import Temporary, TransportError, Unreachable
 
 _log = structlog.get_logger(__name__)
@@ -124,7 +124,7 @@ class SentCopies:
     async def _copies_of(self, due: Due, mailbox: str, profile: IncomingProfile) -> None:
         """Put the copies of one owner that are due; what remains when it fails is tried later."""
         begun: list[Begun] = []
-        box: Mailbox | None = None
+        box: WritableMailbox | None = None
         try:
             begun = await sent_copies.begin(self._database, due.owner_id)
             async with asyncio.timeout(_TURN), profile.open(mailbox) as account:
@@ -152,7 +152,7 @@ class SentCopies:
         _, backoff = self._away.get(name, (0.0, Backoff(2.0)))
         self._away[name] = asyncio.get_running_loop().time() + backoff.next(), backoff
 
-    async def _put_all(self, box: Mailbox, begun: list[Begun], profile: IncomingProfile, mailbox: str) -> None:
+    async def _put_all(self, box: WritableMailbox, begun: list[Begun], profile: IncomingProfile, mailbox: str) -> None:
         """Put copies into the folder, and take each from the list. Raises TransportError where the server fails."""
         refused = 0
         while begun:
@@ -165,7 +165,7 @@ class SentCopies:
                 await self._put_off(begun[:1], profile, mailbox, error)
             begun.pop(0)
 
-    async def _try(self, box: Mailbox, one: Begun, mailbox: str) -> Exception | None:
+    async def _try(self, box: WritableMailbox, one: Begun, mailbox: str) -> Exception | None:
         """Put one copy there; returns why it could not be. Raises DatabaseError where the database is away."""
         try:
             await self._append(box, one, mailbox)
@@ -178,7 +178,7 @@ class SentCopies:
             return RouterError(f"a mistake of the router's own: {type(error).__name__}")
         return None
 
-    async def _append(self, box: Mailbox, one: Begun, mailbox: str) -> None:
+    async def _append(self, box: WritableMailbox, one: Begun, mailbox: str) -> None:
         email = await sent_copies.read(self._database, one.email_id, mailbox)
         if email is None:
             raise ContentRefused("the email is not there any more, or was changed")

@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from router.profile import Profiles
-from transports.base import Account, Mailbox, Wanted
+from transports.base import Account, Mailbox, Wanted, WritableMailbox
 from transports.errors import Permanent, TransportError
 
 _PATIENCE: Final = 60.0  # seconds that an answer may take
@@ -13,11 +13,13 @@ _CANDIDATES: Final = 50  # header blocks that are looked at
 _MESSAGE_ID: Final = re.compile(rb"^message-id:\s*<([^<>\r\n]{1,1000})>", re.IGNORECASE | re.MULTILINE)
 
 
-async def open_sent(account: Account) -> Mailbox:
+async def open_sent(account: Account) -> WritableMailbox:
     """Find the Sent folder by its use, and return its view. Raises Permanent where there is none."""
     for folder in await account.all_folders():
         if folder.use == "sent":
-            return account.folder(folder.name)
+            box = account.folder(folder.name)
+            assert isinstance(box, WritableMailbox)  # of a kind that `appends`
+            return box
     raise Permanent("the mailbox has no Sent folder: none is marked as one, and none has a usual name of one")
 
 

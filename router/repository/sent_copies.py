@@ -103,14 +103,15 @@ async def next_due(database: Database, owners: Collection[UUID], profiles: Colle
 
 
 async def begin(database: Database, owner_id: UUID) -> list[Begun]:
-    """Begin with copies of an owner that are due."""
+    """Begin with copies of an owner that are due, and with new ones, since whoever does so has logged in."""
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
             UPDATE router.sent_copy AS c SET attempts = c.attempts + 1, due_at = now() + $3::interval
             WHERE c.email_id IN (
                 SELECT d.email_id FROM router.sent_copy AS d
-                WHERE d.owner_id = $1 AND d.appended_at IS NULL AND d.given_up_at IS NULL AND d.due_at <= now()
+                WHERE d.owner_id = $1 AND d.appended_at IS NULL AND d.given_up_at IS NULL
+                    AND (d.due_at <= now() OR d.attempts = 0)
                     AND NOT router.is_copy()
                 ORDER BY d.due_at LIMIT $2 FOR UPDATE SKIP LOCKED
             )

@@ -9,7 +9,15 @@ import pytest
 from tests.conformance.kinds import every_way
 from tests.conformance.post import Post
 from tests.conformance.reading import all_listed, fetched, message, subjects
-from transports.errors import Missing, Permanent
+from transports.base import Account, WritableMailbox
+from transports.errors import Missing
+
+
+def folder_of(account: Account, name: str) -> WritableMailbox:
+    box = account.folder(name)
+    assert isinstance(box, WritableMailbox)
+    return box
+
 
 WHEN = datetime(2026, 3, 7, 8, 9, 10, tzinfo=UTC)
 
@@ -35,7 +43,7 @@ async def test_it_is_there_as_it_was_written_seen_and_of_its_time(post: Post) ->
     post.make("Copies")
     mail = message("appended", 300)
     async with post.open() as account:
-        box = account.folder("Copies")
+        box = folder_of(account, "Copies")
         place = await box.append(mail, {"seen"}, WHEN)
         [listed] = await all_listed(box)
         [copy] = await fetched(box, [listed.place])
@@ -52,7 +60,7 @@ async def test_of_any_size_and_in_any_pieces_it_is_whole(post: Post, size: int) 
     post.make("Copies")
     mail = message("large", size)
     async with post.open() as account:
-        box = account.folder("Copies")
+        box = folder_of(account, "Copies")
         await box.append(Pieces(mail, max(7, size // 45)))
         await box.append(mail)
         copies = await fetched(box, [one.place for one in await all_listed(box)])
@@ -63,7 +71,7 @@ async def test_of_any_size_and_in_any_pieces_it_is_whole(post: Post, size: int) 
 async def test_a_reader_goes_on_beside_it_and_finds_it(post: Post) -> None:
     post.put(message("first"))
     async with post.open() as account:
-        box = account.folder("INBOX")
+        box = folder_of(account, "INBOX")
         before = await box.list(None, 10)
         await asyncio.gather(box.append(message("second")), box.append(message("third"), {"seen", "flagged"}))
         assert "INBOX" in await account.changed()
@@ -76,8 +84,8 @@ async def test_a_folder_that_is_not_there_is_missing_and_the_account_goes_on(pos
         await all_listed(account.folder("INBOX"))  # some servers make the mailbox only then
         for size in (10, 100_000):
             with pytest.raises(Missing):
-                await account.folder("Nowhere").append(message("lost", size))
-        await account.folder("INBOX").append(message("kept"))
+                await folder_of(account, "Nowhere").append(message("lost", size))
+        await folder_of(account, "INBOX").append(message("kept"))
     assert len(post.contents()) == 1
 
 
@@ -86,17 +94,13 @@ async def test_what_is_not_written_to_its_end_is_not_there(post: Post) -> None:
     post.put(message("first"))
     async with post.open() as account:
         with pytest.raises(ZeroDivisionError):
-            await account.folder("INBOX").append(Pieces(message("torn", 200_000), 50_000, ZeroDivisionError()))
+            await folder_of(account, "INBOX").append(Pieces(message("torn", 200_000), 50_000, ZeroDivisionError()))
     async with post.open() as account:
         assert await subjects(account.folder("INBOX")) == ["first"]
 
 
 @every_way()
-async def test_a_kind_without_folders_says_that_it_cannot(post: Post) -> None:
-    if post.can("folders"):
-        assert post.appends
-        return
-    assert not post.appends
+async def test_a_kind_says_whether_it_can(post: Post) -> None:
+    assert post.appends is post.can("folders")
     async with post.open() as account:
-        with pytest.raises(Permanent, match="puts no mail"):
-            await account.folder("INBOX").append(message("lost"))
+        assert isinstance(account.folder("INBOX"), WritableMailbox) is post.appends

@@ -66,6 +66,7 @@ host = "127.0.0.1"
 port = {port}
 security = "{security}"
 senders = [{patterns}]
+sent_copy = "none"
 {more}
 """
 

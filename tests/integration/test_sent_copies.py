@@ -232,7 +232,7 @@ async def test_what_the_original_may_have_copied_since_is_looked_for_when_a_copy
     email_id = await crm.send(mailbox, other, "copied by the original")
     await crm.wait_for_status(email_id, "sent")
     await crm.wait_for(True, APPENDED, email_id)
-    await router.kill()
+    await router.stop()
     # As the database was a moment before, and is restored now.
     await crm.admin.execute("UPDATE router.sent_copy SET appended_at = NULL, attempts = 0, due_at = now()")
     await crm.admin.execute("UPDATE router.installation SET database_oid = NULL")

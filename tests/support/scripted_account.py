@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Self
 
-from transports._content import Content
-from transports.base import Cursor, Flag, Folder, Listed, Listing, Part, Place, Received, Settlement
+from transports.base import Cursor, Folder, Listed, Listing, Part, Place, Received, Settlement
 
 STEPS = ("open", "folders", "changed", "list", "fetch", "fetch on", "settle", "wait", "close")
 """In the order in which a reader takes them; `fetch on`: after the first message has come."""
@@ -73,11 +72,6 @@ class ScriptedAccount:
                 await self._step("fetch on")
             self.fetched.append(place.id)
             yield Received(place, self._messages[place.id], datetime.now(UTC))
-
-    async def append(
-        self, content: bytes | Content, flags: Collection[Flag] = (), when: datetime | None = None
-    ) -> Place | None:
-        raise NotImplementedError
 
     async def settle(self, done: Sequence[Settlement]) -> None:
         await self._step("settle")

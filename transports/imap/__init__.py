@@ -13,4 +13,4 @@ from transports.imap.account import ImapAccount
 from transports.imap.probe import probe_mailbox
 from transports.imap.settings import ImapSettings
 
-INCOMING = MailboxKind("imap", settings=ImapSettings, open=ImapAccount, probe=probe_mailbox)
+INCOMING = MailboxKind("imap", settings=ImapSettings, open=ImapAccount, probe=probe_mailbox, appends=True)

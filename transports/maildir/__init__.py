@@ -21,6 +21,7 @@ INCOMING = MailboxKind(
     settings=MaildirSettings,
     open=MaildirAccount,
     probe=probe_mailbox,
+    appends=True,
     actions=frozenset(["keep", "seen", "move", "delete"]),
     default_start="all",
     default_after=After("seen"),

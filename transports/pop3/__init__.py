@@ -17,6 +17,4 @@ from transports.pop3.mailbox import ACTIONS
 from transports.pop3.probe import probe_mailbox
 from transports.pop3.settings import Pop3Settings
 
-INCOMING = MailboxKind(
-    "pop3", settings=Pop3Settings, open=Pop3Account, probe=probe_mailbox, actions=ACTIONS, appends=False
-)
+INCOMING = MailboxKind("pop3", settings=Pop3Settings, open=Pop3Account, probe=probe_mailbox, actions=ACTIONS)

@@ -1,19 +1,17 @@
 """The INBOX of a POP3 account: what is new by UIDL, contents by TOP, and DELE (RFC 1939)."""
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 from transports._attention import Attention
 from transports._batches import batches
-from transports._content import Content as Whole
 from transports.base import (
     PAGE,
     Action,
     Candidates,
     Cursor,
-    Flag,
     Listed,
     Listing,
     Part,
@@ -128,15 +126,6 @@ class Pop3Mailbox:
             finally:
                 # Where one was refused, none is deleted.
                 connection.close()
-
-    async def append(
-        self,
-        content: bytes | Whole,  # noqa: ARG002  # the contract's
-        flags: Collection[Flag] = (),  # noqa: ARG002  # the contract's
-        when: datetime | None = None,  # noqa: ARG002  # the contract's
-    ) -> Place | None:
-        """Raise Permanent: POP3 only takes mail away."""
-        raise Permanent("POP3 puts no mail into a mailbox")
 
     async def _list(self, connection: Connection, behind: frozenset[bytes], limit: int) -> Listing:
         numbers, sizes = connection.maildrop.numbers, connection.maildrop.sizes

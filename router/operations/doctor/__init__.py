@@ -38,7 +38,7 @@ CHECKS: Sequence[Check] = (
     Check("processes", mail.processes),
     Check("profiles", mail.profiles),
     Check("sending", mail.sending),
-    Check("sent copies", mail.sent_copies),
+    Check("sent mail", mail.sent_copies),
     Check("owners", mail.owners),
     Check("faults", mail.faults),
     Check("waiting", mail.waiting),

@@ -12,7 +12,7 @@ CREATE TABLE router.sent_copy (
     owner_id uuid NOT NULL,
     profile text NOT NULL,
     since timestamptz NOT NULL DEFAULT now(),
-    due_at timestamptz NOT NULL DEFAULT now(),
+    due_at timestamptz NOT NULL DEFAULT now() + interval '5 seconds',
     attempts int NOT NULL DEFAULT 0,
     fault text,
     appended_at timestamptz,
@@ -24,7 +24,8 @@ CREATE INDEX sent_copy_owner ON router.sent_copy (owner_id, due_at) WHERE append
 CREATE INDEX sent_copy_done ON router.sent_copy (since) WHERE appended_at IS NOT NULL OR given_up_at IS NOT NULL;
 COMMENT ON TABLE router.sent_copy IS 'Copies that are put, or were, into the Sent folder of the owner of an email.';
 COMMENT ON COLUMN router.sent_copy.profile IS 'Whose mail server takes it, as of when it was wanted.';
-COMMENT ON COLUMN router.sent_copy.due_at IS 'When it is tried next; while it is being tried, when another process may.';
+COMMENT ON COLUMN router.sent_copy.due_at IS
+    'When it is tried next; at first in a moment, so that one login does for what is sent within that; while it is being tried, when another process may.';
 COMMENT ON COLUMN router.sent_copy.attempts IS 'How often it was begun: from the second time on, it may lie there already.';
 COMMENT ON COLUMN router.sent_copy.fault IS 'Why it does not lie there yet, or never will, in words for an admin.';
 
