@@ -137,7 +137,13 @@ class OutgoingProfile:
     def as_opened(self) -> Self:
         """The profile without what may change while its connections stay: whose mail it carries, how often it tries."""
         return replace(
-            self, senders=(), max_attempts=None, on_unknown="", give_up_after=timedelta(0), rate=None, sent_copy="append"
+            self,
+            senders=(),
+            max_attempts=None,
+            on_unknown="",
+            give_up_after=timedelta(0),
+            rate=None,
+            sent_copy="append",
         )
 
     @property
