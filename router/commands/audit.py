@@ -80,6 +80,8 @@ def _sum(audits: Sequence[MailboxAudit], total: Tally) -> str:
     words = f"{_messages(total.messages)} in {_number(folders, 'folder')}, {total.missing:,} unaccounted"
     if failed:
         words += f" of what was asked; {not_audited}"
+    if total.not_certain:
+        words += f"; {total.not_certain:,} not certain, dated just after reading began or not at all"
     if total.waiting:
         words += f"; {total.waiting:,} still to be read"
     if total.brought_in:
@@ -134,7 +136,10 @@ def _made_of(folder: FolderAudit) -> str:
     tally = folder.tally
     parts = [(tally.dispositions[one], str(one)) for one in Disposition]
     parts += [
-        (tally.before_start, "before reading began"),
+        (
+            tally.before_start,
+            "before reading began" + (f" ({tally.not_certain:,} of them not certain)" if tally.not_certain else ""),
+        ),
         (tally.waiting, "to be read"),
         (tally.rule_none, "under the rule none"),
         (tally.missing, "missing"),

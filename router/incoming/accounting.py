@@ -83,20 +83,27 @@ class Accountant:
             elif present.waits:
                 tally.waiting += 1
             elif self._start.may_pass(present):
-                tally.before_start += 1
+                self._passed(self._start, present.received_at, tally)
             elif self._owner is not None and self._rule is Rule.NONE:
                 tally.rule_none += 1
             else:
                 rest.append(present)
-        async for received in _groups(self._mailbox, [present.place for present in rest], "headers", _HEADERS):
-            await self._examine(received, found)
+        since_start = {present.place: present.since_start for present in rest}
+        async for received in _groups(self._mailbox, list(since_start), "headers", _HEADERS):
+            await self._examine(received, since_start, found)
         return found
 
-    async def _examine(self, received: Sequence[Received], found: Accounted) -> None:
+    async def _examine(
+        self, received: Sequence[Received], since_start: Mapping[Place, bool | None], found: Accounted
+    ) -> None:
         """Account for messages behind the cursor that have no disposition at their place, by what their headers say."""
         start, tally = self._start, found.tally
-        dated = [got for got in received if got.received_at >= self._began or not start.may_pass_date(got.received_at)]
-        tally.before_start += len(received) - len(dated)
+        dated = []
+        for got in received:
+            if got.received_at < self._began and start.may_pass_date(got.received_at, since_start[got.place]):
+                self._passed(start, got.received_at, tally)
+            else:
+                dated.append(got)
         copies = await self._read(dated, "headers")
         keys = await self._known(copies)
         candidates = []
@@ -104,11 +111,11 @@ class Accountant:
             if disposition := keys.get(copy.place):
                 tally.dispositions[disposition] += 1
                 tally.elsewhere += 1
-            elif copy.received_at >= self._began and start.may_pass_date(self._date(copy)):
-                tally.before_start += 1
+            elif copy.received_at >= self._began and start.may_pass_date(self._date(copy), since_start[copy.place]):
+                self._passed(start, self._date(copy), tally)
             else:
                 candidates.append(copy)
-        candidates = await self._not_pruned(candidates, tally)
+        candidates = await self._not_pruned(candidates, since_start, tally)
         decided = await self._decided([copy.place for copy in candidates])
         tally.dispositions.update(decided.values())
         faults = {got.place: got.fault for got in received if got.fault}
@@ -133,7 +140,14 @@ class Accountant:
             return copy.received_at
         return copy.message.date if copy.judged else None
 
-    async def _not_pruned(self, copies: list[Copy], tally: Tally) -> list[Copy]:
+    @staticmethod
+    def _passed(start: Start, at: datetime | None, tally: Tally) -> None:
+        tally.before_start += 1
+        tally.not_certain += not start.is_certain(at)
+
+    async def _not_pruned(
+        self, copies: list[Copy], since_start: Mapping[Place, bool | None], tally: Tally
+    ) -> list[Copy]:
         """Leave out what reading passes over by now: its disposition was pruned, and the start put off, meanwhile."""
         if not copies:
             return []
@@ -141,8 +155,12 @@ class Accountant:
         start = Start.of(self._profile, sources.get(self._folder.name), sources)
         if start == self._start:
             return copies
-        rest = [copy for copy in copies if not start.may_pass_date(self._date(copy))]
-        tally.before_start += len(copies) - len(rest)
+        rest = []
+        for copy in copies:
+            if start.may_pass_date(self._date(copy), since_start[copy.place]):
+                self._passed(start, self._date(copy), tally)
+            else:
+                rest.append(copy)
         return rest
 
     async def _mend(self, missing: Sequence[MissingCopy], found: Accounted) -> list[MissingCopy]:

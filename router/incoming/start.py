@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 from router.profile import IncomingProfile
 from router.repository.audit import AuditedSource
 from transports.base import Present
 
-# How far dates may lead beyond where reading began: where the server's numbers tell what came since then, or reading
-# began with a date, little; elsewhere dates alone tell, by the server's clock or even the sender's.
-_CLOCKS, _DATES = timedelta(minutes=5), timedelta(days=1)
+# How far beyond the beginning a date may lie and still not prove that the message came after it:
+_CLOCKS: Final = timedelta(
+    minutes=5
+)  # where the server's numbers tell that it came since, or reading began with a date
+_DATES: Final = timedelta(days=1)  # where dates alone tell, which may be those of a sender's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,17 @@ class Start:
 
     def may_pass(self, present: Present) -> bool:
         """Whether reading may have passed over a message, though clocks do not tell for certain."""
-        if self.begins_at is None or present.received_at is None:
-            return False
-        return present.received_at <= self.begins_at + (_CLOCKS if present.since_start else self.by_date)
+        return present.received_at is not None and self.may_pass_date(present.received_at, present.since_start)
 
-    def may_pass_date(self, at: datetime | None) -> bool:
-        """Whether reading may have passed over a message of this date; None: nothing tells its date."""
-        return self.begins_at is not None and (at is None or at <= self.begins_at + self.by_date)
+    def may_pass_date(self, at: datetime | None, since_start: bool | None) -> bool:
+        """Whether reading may have passed over a message of this date (None: nothing tells it).
+
+        `since_start` is what the server's numbers say (`Present.since_start`).
+        """
+        if self.begins_at is None:
+            return False
+        return at is None or at <= self.begins_at + (_CLOCKS if since_start else self.by_date)
+
+    def is_certain(self, at: datetime | None) -> bool:
+        """Whether a message of this date, over which reading may have passed, was dated before it began."""
+        return self.begins_at is not None and at is not None and at < self.begins_at

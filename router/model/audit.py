@@ -13,7 +13,8 @@ class Tally:
     """How many messages of a folder have which disposition, or why they have none; each is counted once.
 
     Of those with a disposition, `elsewhere` have it at another place of the mailbox, and `brought_in` since this audit
-    found them missing. `waiting`: they are still to be read. `before_start`: they came before reading began.
+    found them missing. `waiting`: they are still to be read. `before_start`: they came before reading began; of these,
+    `not_certain` are dated so shortly after it that dates do not tell.
     `rule_none`: their owner's rule is `none`, so they are none of the router's. `missing`: nothing accounts for them.
     """
 
@@ -22,6 +23,7 @@ class Tally:
     brought_in: int = 0
     waiting: int = 0
     before_start: int = 0
+    not_certain: int = 0
     rule_none: int = 0
     missing: int = 0
 
@@ -48,4 +50,4 @@ class Tally:
         return cls(dispositions, **{name: int(written.get(name, 0)) for name in _NUMBERS})
 
 
-_NUMBERS = ("elsewhere", "brought_in", "waiting", "before_start", "rule_none", "missing")
+_NUMBERS = ("elsewhere", "brought_in", "waiting", "before_start", "not_certain", "rule_none", "missing")
