@@ -79,7 +79,8 @@ def status(
     the owners that are not approved, and each source with its fault, what became of its copies, and its last audit.
 
     Exit status 1 if something keeps mail from coming in or going out: no process runs, a profile, source or relay is at
-    fault, or messages are missing. That sending was stopped, or that email waits for a person, is no fault.
+    fault, an approved owner is served by no profile, or messages are missing. That sending was stopped, or that email
+    waits for a person, is no fault.
     """
     from router.commands import status as shown
 
@@ -106,7 +107,8 @@ def audit(
     told by place, time and Message-ID. Nothing is changed on the servers, and a running router goes on meanwhile. What
     is stopped in between goes on where it was, within six hours.
 
-    Exit status 1 if a message is missing, or a mailbox or folder could not be asked.
+    Exit status 1 if a message is missing, a mailbox or folder could not be asked, a profile is broken, an approved
+    owner is served by none, or there is no mailbox to audit.
     """
     from router.commands import audit as commands
 

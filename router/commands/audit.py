@@ -11,7 +11,7 @@ from router.commands.terminal import Doing, carry_out, complain, say, say_json, 
 from router.commands.words import moment
 from router.errors import UnknownName
 from router.operations import audit as operation
-from router.operations.audit import Disposition, FolderAudit, MailboxAudit, MissingCopy, Tally
+from router.operations.audit import Disposition, FolderAudit, MailboxAudit, MissingCopy, Plan, Tally
 from router.settings import Settings
 
 _INDENT = " " * 12
@@ -20,57 +20,70 @@ _TOLD = 20  # missing messages of one folder that are named, unless --json asks 
 
 
 def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, as_json: bool) -> None:
-    """Compare what the mail servers hold with what is known; status 1 if something is missing, or was not asked."""
+    """Compare what the mail servers hold with what is known.
 
-    async def work(settings: Settings) -> list[MailboxAudit]:
-        profiles = profile.load(settings.profiles)
+    Status 1 if something is missing or was not asked, or there is nothing to ask.
+    """
+
+    async def work(settings: Settings) -> tuple[Plan, list[MailboxAudit]]:
+        reading = profile.read_folder(settings.profiles)
         found: list[MailboxAudit] = []
         async with app.database_of(settings) as database, app.parsers_of(settings) as parsers:
             try:
-                asked = await operation.asked_of(database, profiles, name, owner)
+                plan = await operation.plan(database, reading, name, owner)
             except UnknownName as error:
                 raise typer.BadParameter(str(error)) from None
             with Doing("auditing") as doing:
 
                 def tell(one: MailboxAudit) -> None:
                     words = f"{_title(one)}, {_messages(one.tally.messages)}"
-                    doing.show(f"{words}; mailbox {len(found) + 1} of {len(asked)}")
+                    doing.show(f"{words}; mailbox {len(found) + 1} of {len(plan.mailboxes)}")
 
-                async for one in operation.audit(database, parsers, asked, repair=repair, tell=tell):
+                async for one in operation.audit(database, parsers, plan.mailboxes, repair=repair, tell=tell):
                     found.append(one)  # noqa: PERF401  # while it grows it is counted
-        return found
+        return plan, [*found, *plan.not_served]
 
-    audits = carry_out(work)
+    plan, audits = carry_out(work)
     total = Tally()
     for one in audits:
         total.add(one.tally)
-    ok = bool(audits) and not total.missing and not any(one.faults for one in audits)
+    ok = bool(audits) and not total.missing and not plan.mistakes and not any(one.faults for one in audits)
     if as_json:
-        say_json({"ok": ok, **_numbers(total), "mailboxes": [_document(one) for one in audits]})
-    elif not audits:
+        say_json(
+            {
+                "ok": ok,
+                "mistakes": [str(one) for one in plan.mistakes],
+                "not_approved": plan.not_approved,
+                **_numbers(total),
+                "mailboxes": [_document(one) for one in audits],
+            }
+        )
+    elif not audits and not plan.mistakes:
         complain(
             "there is no mailbox to audit: no profile reads a forward mailbox, or the mailbox of an approved owner; "
             "what is handed to a listener lies on no server"
         )
     else:
-        _say(audits, total, repair=repair, details=details)
+        _say(plan, audits, total, repair=repair, details=details)
     if not ok:
         raise typer.Exit(1)
 
 
-def _say(audits: Sequence[MailboxAudit], total: Tally, *, repair: bool, details: bool) -> None:
+def _say(plan: Plan, audits: Sequence[MailboxAudit], total: Tally, *, repair: bool, details: bool) -> None:
     if details:
         say_table(["profile", "mailbox", "folder", "messages", "what they are"], chain(*map(_rows, audits)))
         say()
     for one in audits:
         _say_notes(one)
+    for mistake in plan.mistakes:
+        say(f"not audited {mistake}")
     _say_faults(audits)
-    say(_sum(audits, total))
+    say(_sum(plan, audits, total))
     if total.missing and not repair:
         say('"email-router audit --repair" brings in what is missing')
 
 
-def _sum(audits: Sequence[MailboxAudit], total: Tally) -> str:
+def _sum(plan: Plan, audits: Sequence[MailboxAudit], total: Tally) -> str:
     """Put it all into one line, which says nothing of what was not asked."""
     failed = sum(bool(one.faults) for one in audits)
     folders = sum(not folder.fault for one in audits for folder in one.folders.values())
@@ -78,14 +91,18 @@ def _sum(audits: Sequence[MailboxAudit], total: Tally) -> str:
     if not total.messages and not folders:
         return not_audited
     words = f"{_messages(total.messages)} in {_number(folders, 'folder')}, {total.missing:,} unaccounted"
+    if failed or plan.mistakes:
+        words += " of what was asked"
     if failed:
-        words += f" of what was asked; {not_audited}"
+        words += f"; {not_audited}"
     if total.not_certain:
         words += f"; {total.not_certain:,} not certain, dated just after reading began or not at all"
     if total.waiting:
         words += f"; {total.waiting:,} still to be read"
     if total.brought_in:
         words += f"; brought in {total.brought_in:,} that nothing accounted for"
+    if plan.not_approved:
+        words += f"; {_number(len(plan.not_approved), 'owner')} not approved, not asked"
     return words
 
 
@@ -97,7 +114,7 @@ def _say_faults(audits: Sequence[MailboxAudit]) -> None:
             titles.setdefault((one.profile, fault), []).append(" ".join(filter(None, (_whose(one), folder))))
     for (name, fault), of_fault in titles.items():
         some = ", ".join(of_fault[:_SOME]) + (f" and {len(of_fault) - _SOME:,} more" if len(of_fault) > _SOME else "")
-        say(f"not audited {name} {some}: {fault}")
+        say(f"not audited {f'{name} {some}'.lstrip()}: {fault}")
 
 
 def _say_notes(one: MailboxAudit) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from router.errors import Mistake, UnknownName
-from router.model import normalize
+from router.model import Rule, normalize
 from router.operations import served
 from router.operations.served import ProfileState
+from router.profile.served import ServedProfiles
 from router.repository import status
 from router.repository.database import Database
-from router.repository.owners import list_owners
+from router.repository.owners import ListedOwner, list_owners
 from router.repository.processes import FOLDER, Process
 from router.repository.sending import Sending
 from router.repository.status import Failed, LastAudit, OutboxStatus, RelayFault, SourceStatus, Status, Unknown
@@ -35,6 +36,8 @@ __all__ = [
     "words_of_code",
 ]
 
+_SOME = 20  # owners whom nobody serves that are named; the others are counted
+
 _SUBJECTS = {
     "1": "a wrong address",
     "2": "the recipient's mailbox",
@@ -51,10 +54,11 @@ _SUBJECTS = {
 class Fault:
     """Something that keeps mail from coming in or going out until somebody or something changes.
 
-    `name` is the profile's, with mailbox and folder for a source; empty for the router as a whole.
+    `name` is the profile's, with mailbox and folder for a source; the mailbox of an owner; empty for the router as a
+    whole.
     """
 
-    part: Literal["router", "profile", "source", "relay"]
+    part: Literal["router", "profile", "owner", "source", "relay"]
     name: str
     words: str
     since: datetime | None = None
@@ -121,13 +125,31 @@ async def read(database: Database, lease: timedelta, folder: Path, only: Only | 
             if one.profile in carried or (not serving.running and not only.mailbox and only.wants_profile(one.profile))
         ),
     )
+    asked = [one for one in owners if only.mailbox is None or normalize(only.mailbox) == one.mailbox]
+    not_served = [] if only.profile else _not_served(serving.profiles, asked)
     return Report(
         status=found,
         approved=sum(one.approved for one in owners),
         not_approved=[one.mailbox for one in owners if not one.approved],
         profiles=states,
-        faults=_faults(found, states, serving.strays, whole=only == Only()),
+        faults=_faults(found, states, serving.strays, not_served, whole=only == Only()),
     )
+
+
+def _not_served(profiles: ServedProfiles, owners: Sequence[ListedOwner]) -> list[Fault]:
+    """Tell of approved owners whose mail nothing brings in. Where no profile brings in any mail, that is meant."""
+    if not any(one.direction == "incoming" for one in profiles.all):
+        return []
+    found = []
+    for owner in owners:
+        routes = profiles.routes_of(owner.mailbox)
+        # What would bring it and is broken is told as a fault of that profile.
+        served = routes.incoming or any(one.direction == "incoming" for one in routes.broken)
+        if owner.approved and owner.rule is not Rule.NONE and not served:
+            found.append(owner.mailbox)
+    words = 'no incoming profile serves it, so nothing of its mail is read: add it to the "owners" of one'
+    names = found[:_SOME] + ([f"{len(found) - _SOME:,} more"] if len(found) > _SOME else [])
+    return [Fault("owner", name, words) for name in names]
 
 
 def _check_known(only: Only, profiles: Collection[str], earlier: Collection[str], mailboxes: Collection[str]) -> None:
@@ -149,7 +171,14 @@ def words_of_code(code: str) -> str:
     return f"{subject} ({code}{', ' + gave_up if gave_up else ''})"
 
 
-def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mistake], *, whole: bool) -> list[Fault]:
+def _faults(
+    found: Status,
+    states: Sequence[ProfileState],
+    strays: Sequence[Mistake],
+    not_served: Sequence[Fault],
+    *,
+    whole: bool,
+) -> list[Fault]:
     """List what is wrong; only with `whole` what is wrong with processes and with files that are no one profile's."""
     faults = []
     running = any(one.alive for one in found.processes)
@@ -179,6 +208,7 @@ def _faults(found: Status, states: Sequence[ProfileState], strays: Sequence[Mist
         if not all(words in told for words in wrong.fault.split("; "))
     ]
     faults += of_profiles
+    faults += not_served
     # Where nobody runs, nobody tries again.
     faults += [
         Fault("relay", one.profile, one.fault, one.fault_since, one.next_try_at if running else None)

@@ -24,7 +24,7 @@ from router.incoming.turns import Slots
 from router.model.audit import Tally
 from router.operations import audit as operation
 from router.operations.audit import MailboxAudit
-from router.profile import load
+from router.profile import read_folder
 from router.read import read
 from router.repository import audit as repository
 from router.repository import processes
@@ -71,8 +71,8 @@ async def audit(database: str, parsers: Workers, tmp_path: Path, monkeypatch: py
 
         async def audit(profiles: str, mailbox: str | None = None, **more: Any) -> MailboxAudit:
             (folder / "all.toml").write_text(profiles)
-            asked = await operation.asked_of(opened, load(folder), None, mailbox)
-            [found] = [one async for one in operation.audit(opened, parsers, asked, **more)]
+            plan = await operation.plan(opened, read_folder(folder), None, mailbox)
+            [found] = [one async for one in operation.audit(opened, parsers, plan.mailboxes, **more)]
             return found
 
         yield audit
@@ -760,7 +760,7 @@ async def test_an_audit_takes_no_connection_from_a_mailbox_that_reads(
     (tmp_path / "all.toml").write_text(incoming(start="all"))
     slots = Slots(1)
     async with Database(database) as opened, slots:
-        [asked] = await operation.asked_of(opened, load(tmp_path))
+        [asked] = (await operation.plan(opened, read_folder(tmp_path))).mailboxes
         found = await Auditor(opened, parsers, asked.profile, asked.owner, slots).run()
         # Whoever has the connection was never asked to give it up.
         assert not slots.wanted
@@ -781,7 +781,7 @@ async def test_an_audit_without_end_is_given_up_for_those_behind_it(
     monkeypatch.setattr(rounds, "LONGEST_AUDIT", timedelta(seconds=0.5))
     monkeypatch.setattr(rounds, "LONGEST_PAUSE", 0.01)
     (tmp_path / "all.toml").write_text(incoming(start="all"))
-    profiles, process, held = load(tmp_path), uuid4(), {}
+    reading, process, held = read_folder(tmp_path), uuid4(), {}
     endless, behind = new_mailbox("ann"), new_mailbox("bob")
     through = Auditor._through
 
@@ -794,7 +794,7 @@ async def test_an_audit_without_end_is_given_up_for_those_behind_it(
     async with Database(database) as opened:
         for mailbox in (endless, behind):
             await crm.owner(mailbox, "all")
-            [asked] = await operation.asked_of(opened, profiles, None, mailbox)
+            [asked] = (await operation.plan(opened, reading, None, mailbox)).mailboxes
             source_id = await crm.admin.fetchval(
                 "INSERT INTO router.source (profile, mailbox, folder, account, identity, begins_at, process_id) "
                 "VALUES ('staff', $1, 'INBOX', $2, $1, '-infinity', $3) RETURNING id",

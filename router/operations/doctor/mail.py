@@ -103,7 +103,7 @@ async def owners(patient: Patient) -> AsyncIterator[Finding]:
 async def faults(patient: Patient) -> AsyncIterator[Finding]:
     """What is at fault now, since when, and when it is tried next."""
     report = await patient.report()
-    found = [one for one in report.faults if one.part != "profile" and one.name]
+    found = [one for one in report.faults if one.part not in ("profile", "owner") and one.name]
     for one in found:
         since = f" since {one.since:%Y-%m-%d %H:%M:%S} UTC" if one.since else ""
         again = f", next try {one.next_try_at:%H:%M:%S} UTC" if one.next_try_at else ""
