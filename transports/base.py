@@ -355,6 +355,13 @@ class Mailbox(Protocol):
         """
         ...
 
+    def compared(self, cursor: Cursor, place: Place) -> Present:
+        """Tell of a copy that lies there what `present` would, without asking the server, nor when it came.
+
+        The cursor is one that `list` has not refused.
+        """
+        ...
+
     async def search(self, wanted: Wanted, limit: int) -> Candidates:
         """Find copies that may be the wanted ones, at most `limit`. Nothing is changed, nor what `list` shows.
 

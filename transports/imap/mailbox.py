@@ -106,7 +106,11 @@ class ImapMailbox:
                 uids = await walk.next(imap)
                 copies = await describe(imap, uids, validity, all_mail=self.name == self._session.all_mail)
             if copies:
-                yield [_present(listed, position) for listed in copies]
+                yield [_present(one.place, one.received_at, position) for one in copies]
+
+    def compared(self, cursor: Cursor, place: Place) -> Present:
+        """Compare UIDs. See `Mailbox.compared`."""
+        return _present(place, None, Position.read(cursor))
 
     async def search(self, wanted: Wanted, limit: int) -> Candidates:
         """Find copies that may be the wanted ones. See `Mailbox.search`."""
@@ -232,10 +236,10 @@ async def _searched_beyond(imap: ImapConnection, uid: int) -> Sequence[int]:
     return sorted(one for one in await search(imap, "UID", f"{min(uid + 1, HIGHEST_UID)}:*") if one > uid)
 
 
-def _present(listed: Listed, position: Position | None) -> Present:
-    uid = uid_of(listed.place)
+def _present(place: Place, received_at: datetime | None, position: Position | None) -> Present:
+    uid = uid_of(place)
     waits, since_start = (uid > position.uid, position.since_start(uid)) if position else (True, None)
-    return Present(listed.place, listed.received_at, waits, since_start)
+    return Present(place, received_at, waits, since_start)
 
 
 def _chunks(uids: Sequence[int], size: int) -> Iterable[Sequence[int]]:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from transports._attention import Attention
@@ -88,14 +89,17 @@ class MaildirMailbox:
 
     async def present(self, cursor: Cursor | None, beyond: Place | None = None) -> AsyncIterator[Sequence[Present]]:
         """Yield all that lies there, by name. See `Mailbox.present`."""
-        seen = _tokens(cursor)
-        behind = {seen[begin : begin + TOKEN] for begin in range(0, len(seen), TOKEN)}
+        behind = _behind(cursor)
         ids = await self._disk.run(self._files.ids)
         begin = bisect_right(ids, in_order(beyond.id), key=in_order) if beyond else 0
         for start in range(begin, len(ids), PAGE):
             times = await self._disk.run(self._files.times, ids[start : start + PAGE])
             if times:
                 yield [Present(Place("", id_), at, waits=token(id_) not in behind) for id_, at in times.items()]
+
+    def compared(self, cursor: Cursor, place: Place) -> Present:
+        """Look for its name. See `Mailbox.compared`."""
+        return Present(place, None, waits=token(place.id) not in _behind(cursor))
 
     async def search(self, wanted: Wanted, limit: int) -> Candidates:
         """Read the headers of the newest files of the time that is meant. See `Mailbox.search`."""
@@ -155,6 +159,11 @@ class MaildirMailbox:
     def _note_failure(self) -> None:
         self.attention.note_failure()
         self._ahead = ()
+
+
+def _behind(cursor: Cursor | None) -> AbstractSet[str]:
+    seen = _tokens(cursor)
+    return {seen[begin : begin + TOKEN] for begin in range(0, len(seen), TOKEN)}
 
 
 def _tokens(after: Cursor | None) -> str:

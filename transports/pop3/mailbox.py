@@ -94,6 +94,10 @@ class Pop3Mailbox:
             page = ids[start : start + PAGE]
             yield [Present(Place("", id_), None, waits=mark(id_) not in behind) for id_ in page]
 
+    def compared(self, cursor: Cursor, place: Place) -> Present:
+        """Look for its UIDL. See `Mailbox.compared`."""
+        return Present(place, None, waits=mark(place.id) not in marks_of(cursor))
+
     async def search(self, wanted: Wanted, limit: int) -> Candidates:
         """Read the headers of the newest messages: a POP3 server cannot search. See `Mailbox.search`."""
         async with self._sessions.exclusive() as connection:

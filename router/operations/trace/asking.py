@@ -7,21 +7,23 @@ told but where it lies, when it came and what became of it. Nobody finds out wha
 import asyncio
 import re
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from router.model import Disposition, Message, Reading
+from router.incoming.start import Start
+from router.model import Disposition, Message, Reading, Rule
 from router.operations import explain
 from router.operations.trace.found import Asked, Concerned, Lying, Role
 from router.operations.words import moment
 from router.profile import IncomingProfile, Profiles
+from router.repository.audit import AuditedSource, read_sources
 from router.repository.database import Database
+from router.repository.sources import began_at
 from router.repository.trace import Sought
 from router.repository.unseen import Known, Reader, known_keys, known_places
 from router.workers.pool import Workers
-from transports.base import Account, Candidates, Folder, Place, Wanted
+from transports.base import Account, Candidates, Folder, Place, Present, Wanted
 from transports.errors import CursorLost, Temporary, TransportError
 
 _ANSWER: Final = 60.0  # seconds that one mailbox's server may take
@@ -85,6 +87,7 @@ class _Search:
         self._folders: list[str] = []
         self._copies: list[Lying] = []
         self._certain = True
+        self._sources: Mapping[str, AuditedSource] = {}
         self.fault: str | None = None
 
     @property
@@ -97,6 +100,9 @@ class _Search:
 
     async def run(self, account: Account) -> None:
         """Look into all folders, those that are read first."""
+        if self._owner.readers:
+            # Before the server is asked: what is behind the cursor by then was decided on before.
+            self._sources = await read_sources(self._database, self._owner.mailbox)
         read = {one.name for one in await account.folders()}
         there = await account.all_folders()
         faults = []
@@ -114,10 +120,14 @@ class _Search:
     async def _look(self, account: Account, folder: Folder, read: Collection[str]) -> None:
         view = account.folder(folder.name)
         reader = self._reader(folder.name)
-        if reader is not None and reader.cursor is not None:
+        source = self._sources.get(folder.name) if reader else None
+        cursor = source.cursor if source else None
+        if cursor is not None:
             # Only a listing tells which places mean what they meant to the reader.
-            with suppress(CursorLost):
-                await view.list(reader.cursor, 1)
+            try:
+                await view.list(cursor, 1)
+            except CursorLost:
+                cursor = None
         wanted = self._wanted
         found = await view.search(wanted, _CANDIDATES)
         matching = await self._matching(found)
@@ -129,7 +139,9 @@ class _Search:
         known = await self._known(reader, matching)
         for place, received_at in matching:
             became = known.get(place)
-            words = _became(became) if became else self._why_unread(folder.name, received_at, reader, read)
+            stands = view.compared(cursor, place) if cursor else Present(place, None, waits=True)
+            stands = replace(stands, received_at=received_at)
+            words = _became(became) if became else self._why_unread(folder.name, stands, reader, read)
             self._copies.append(Lying(folder.name, received_at, words, became))
 
     async def _matching(self, found: Candidates) -> dict[tuple[Place, datetime], Reading]:
@@ -155,21 +167,33 @@ class _Search:
         by_key = await known_keys(self._database, self._owner.id, list(keys.values())) if keys else {}
         return known | {place: by_key[key] for place, key in keys.items() if key in by_key}
 
-    def _why_unread(self, folder: str, received_at: datetime, reader: Reader | None, read: Collection[str]) -> str:
+    def _why_unread(self, folder: str, stands: Present, reader: Reader | None, read: Collection[str]) -> str:
         """Say what keeps a message from being read, the gravest of it; or that nothing does."""
         if folder not in read:
             return f"{self._profile.title} does not read this folder; moved into one that is read, it is judged there"
         if reader is None or not reader.begun:
             return "it is not read yet: the folder was never opened"
-        if reader.begins_at is not None and received_at < reader.begins_at:
-            return f"it came before {moment(reader.begins_at)}, from when on the folder is read"
+        if passed := self._why_passed(folder, stands, reader):
+            return passed
+        if reader.reader is None:
+            at_fault = f"; it was at fault when it was last read: {reader.fault}" if reader.fault else ""
+            return f"it is not read yet: no process reads this folder now{at_fault}"
         if reader.fault is not None:
             return f"it is not read yet, since the folder is at fault: {reader.fault}"
-        if reader.reader is None:
-            return "it is not read yet: no process reads this folder now"
         return (
             "it is not read yet; the next look into the folder brings it in, unless it was put there with an old date"
         )
+
+    def _why_passed(self, folder: str, stands: Present, reader: Reader) -> str | None:
+        """Say why reading is past a message; None: it is not. An audit says the same."""
+        start = Start.of(self._profile, self._sources.get(folder), self._sources)
+        if start.passes(stands) or (not stands.waits and start.may_pass(stands)):
+            began = f", which was on {moment(began_at(reader.begins_at))}" if reader.begins_at else ""
+            return f"it came before reading began{began}"
+        if stands.waits or (self._owner.rule or self._profile.tracking_rule) is Rule.NONE:
+            return None
+        command = f"email-router audit {self._profile.name} --owner {self._owner.mailbox} --repair"
+        return f'the router is past it and knows nothing of it: "{command}" brings it in'
 
 
 def wanted_of(sought: Sought, role: Role) -> Wanted:

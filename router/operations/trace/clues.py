@@ -18,6 +18,7 @@ from router.profile.routes import Routes
 from router.repository.database import Database
 from router.repository.owners import ListedOwner
 from router.repository.processes import list_processes
+from router.repository.sources import began_at
 from router.repository.trace import Sought
 from router.repository.unseen import Reader, Refused, SeenId, kinds_of, readers_of, refused, seen_id
 
@@ -100,6 +101,7 @@ async def clues_of(
                 tuple(clues),
                 tuple(of_mailbox),
                 tuple(letter for one in refusals for letter in one.letters),
+                rule=owner.rule,
             )
         )
     return found
@@ -146,18 +148,20 @@ def _of_sources(
 
 
 def _of_source(name: str, source: Reader, sought: Sought) -> Iterator[Clue]:
-    if source.fault is not None:
+    if source.folder and source.reader is None:
+        yield Clue("not read", f"{name} is read by no process now", blocks=True)
+        if source.fault is not None:
+            yield Clue("fault", f"{name} was at fault when it was last read: {source.fault}", blocks=True)
+    elif source.fault is not None:
         since = f" since {moment(source.fault_since)}" if source.fault_since else ""
         again = f", next try {moment(source.next_try_at)}" if source.next_try_at else ""
         yield Clue("fault", f"{name} is at fault{since}{again}: {source.fault}", blocks=True)
     elif not source.folder:
         return  # what is handed to us waits for nobody's look
-    elif source.reader is None:
-        yield Clue("not read", f"{name} is read by no process now", blocks=True)
     elif not source.begun:
         yield Clue("not begun", f"{name} was not opened yet", blocks=True)
     if source.begins_at is not None and sought.since is not None and sought.since < source.begins_at:
-        words = f'{name} is read from {moment(source.begins_at)} on: what came before is left alone ("start")'
+        words = f'{name} is read from {moment(began_at(source.begins_at))} on: what came before is left alone ("start")'
         yield Clue("before start", words, blocks=sought.until is not None and sought.until <= source.begins_at)
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from router.model import Rule
 from router.repository.unseen import Known, Reader
 
 ClueKind = Literal[
@@ -67,7 +68,7 @@ class Concerned:
     """An owner in whose mailbox the mail would be: received, or as its sender in a folder of sent mail.
 
     `profile` is the one that reads the mailbox now, None where none does. `letters` are the numbers of what of its mail
-    is held or dead. `asked` is None where its server was not asked.
+    is held or dead. `asked` is None where its server was not asked. `rule` is the owner's own.
     """
 
     id: UUID
@@ -79,3 +80,4 @@ class Concerned:
     readers: tuple[Reader, ...] = ()
     letters: tuple[int, ...] = ()
     asked: Asked | None = None
+    rule: Rule | None = None
