@@ -70,8 +70,8 @@ def trace(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="When it came, at the earliest: 2026-11-28, 2026-11-28T10:00 (in UTC, unless it says otherwise), or "
-            "2h, 3d; 7 days ago by default.",
+            help="When it came, at the earliest: 2026-11-28, 2026-11-28T10:00 (in UTC, unless it says otherwise), "
+            "yesterday, tuesday, 2h or 3d; 7 days ago by default.",
             show_default=False,
         ),
     ] = None,

@@ -1,10 +1,11 @@
 """How the commands read the environment, print and fail."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import typer
 import uvloop
@@ -17,6 +18,9 @@ from router import log
 from router.errors import RouterError
 from router.log import Level
 from router.settings import Settings
+
+PATIENCE: Final = 3.0
+"""Seconds after which it is said what a command waits for."""
 
 Result = TypeVar("Result")
 
@@ -74,6 +78,21 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with console.capture() as written:
         console.print(table)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in written.get().splitlines()))
+
+
+@contextmanager
+def told_if_slow(what: str) -> Iterator[None]:
+    """Say on stderr what is waited for, where it takes longer than `PATIENCE`. The loop has to run."""
+
+    def tell() -> None:
+        sys.stderr.write(f"{what} …\n")
+        sys.stderr.flush()
+
+    handle = asyncio.get_running_loop().call_later(PATIENCE, tell)
+    try:
+        yield
+    finally:
+        handle.cancel()
 
 
 class Progress:

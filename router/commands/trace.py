@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from router import app, profile
-from router.commands.terminal import carry_out, complain, say, say_json, say_table
+from router.commands.terminal import carry_out, complain, say, say_json, say_table, told_if_slow
 from router.commands.words import moment
 from router.errors import ProfileErrors
 from router.model import normalize
@@ -24,6 +24,7 @@ _LATELY: Final = timedelta(days=7)
 _ASKED_UNTOLD: Final = 3  # mailboxes that are asked without being told to
 _AGO: Final = re.compile(r"([1-9][0-9]{0,4})(min|h|d|w)", re.ASCII)
 _UNITS: Final = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)  # there is no older mail
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
@@ -60,14 +61,15 @@ def trace(
             async with app.parsers_of(settings) as parsers:
                 traced = await operation.look_into_letters(database, parsers, traced)
                 if _is_to_ask(traced, ask) and (profiles := _usable(settings)) is not None:
-                    traced = await operation.ask(database, parsers, profiles, traced)
+                    with told_if_slow("waiting for the mail server"):
+                        traced = await operation.ask(database, parsers, profiles, traced)
             return traced
 
     traced = carry_out(work)
     if as_json:
         say_json(_document(traced))
     else:
-        _say_all(traced, lately=since is None and sought.since is not None)
+        _say_all(traced, lately=since is None and sought.since is not None, asked=ask)
     if not traced.in_crm:
         raise typer.Exit(1)
 
@@ -130,12 +132,22 @@ def _moment(text: str, option: str, now: datetime, *, ends: bool = False) -> dat
     try:
         if ago := _AGO.fullmatch(text.lower()):
             return max(now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}), _FIRST)
+        if (day := _named_day(text.lower(), now)) is not None:
+            return day + timedelta(days=ends)
         when = datetime.fromisoformat(text)
         when = (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
         return max(when + timedelta(days=ends and _DAY.fullmatch(text) is not None), _FIRST)
     except (ValueError, OverflowError):
-        words = f"{text!r} is no time: write 2026-11-28, 2026-11-28T10:00, or how long ago: 30min, 2h, 3d, 1w"
-        raise typer.BadParameter(words, param_hint=option) from None
+        ways = "2026-11-28, 2026-11-28T10:00, yesterday, tuesday, or how long ago: 30min, 2h, 3d, 1w"
+        raise typer.BadParameter(f"{text!r} is no time: write {ways}", param_hint=option) from None
+
+
+def _named_day(name: str, now: datetime) -> datetime | None:
+    """Find the beginning of the last day of this name, in UTC."""
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if name in _WEEKDAYS:
+        return today - timedelta(days=(today.weekday() - _WEEKDAYS.index(name)) % 7)
+    return {"today": today, "yesterday": today - timedelta(days=1)}.get(name)
 
 
 def _is_to_ask(traced: Traced, ask: bool | None) -> bool:
@@ -194,7 +206,7 @@ def _asked_document(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _say_all(traced: Traced, *, lately: bool) -> None:
+def _say_all(traced: Traced, *, lately: bool, asked: bool | None) -> None:
     say(traced.answer)
     said = f" (the last {_LATELY.days} days; --since says otherwise)" if lately else ""
     say(f"  sought      {_in_words(traced.sought)}{said}")
@@ -210,12 +222,12 @@ def _say_all(traced: Traced, *, lately: bool) -> None:
     for clue in traced.clues:
         say(f"  {clue.kind:<13} {clue.words}")
     for owner in traced.owners:
-        _say_owner(owner)
+        _say_owner(owner, traced)
     if traced.other_owners:
         say()
         say(f"and {traced.other_owners} more mailboxes: name one by --to")
-    if not traced.emails and not any(one.asked for one in traced.owners) and (why := _why_not_asked(traced)):
-        say(f"  server        not asked: {why}")
+    if not any(one.asked for one in traced.owners) and (why := _why_not_asked(traced, asked=asked)):
+        say(f"  server        {why}")
 
 
 def _in_words(sought: Sought) -> str:
@@ -225,16 +237,26 @@ def _in_words(sought: Sought) -> str:
         *([f'with "{" ".join(sought.words)}" in the subject'] if sought.words else []),
         *([f"Message-ID {sought.message_id}"] if sought.message_id else []),
         *([f"email {sought.email_id}"] if sought.email_id else []),
-        *([f"until {moment(sought.until)}"] if sought.until else []),
         *([f"since {moment(sought.since)}"] if sought.since else []),
+        *([f"until {moment(sought.until)}"] if sought.until else []),
     ]
     return ", ".join(said)
 
 
-def _why_not_asked(traced: Traced) -> str:
+def _why_not_asked(traced: Traced, *, asked: bool | None) -> str:
+    """Say why no server was asked, as far as that is not said already. `asked`: whether that was asked for."""
+    sought = traced.sought
+    if traced.emails:
+        # An id is of one email, and what the CRM wrote came from no server.
+        more = not (asked is not None or sought.email_id or sought.message_id) and any(
+            one.direction == "in" for one in traced.emails
+        )
+        return "not asked for more that fits: --ask does so" if more else ""
     if not traced.owners:
-        return "say in whose mailbox it would be, by --to"
-    return "--ask does so" if any(one.profile for one in traced.owners) else ""
+        if sought.recipient or asked:
+            return "not asked: no owner has that mailbox"
+        return "not asked: say in whose mailbox it would be, by --to; or --ask asks all"
+    return "not asked: --ask does so" if not asked and any(one.profile for one in traced.owners) else ""
 
 
 def _line(email: EmailFound) -> Sequence[object]:
@@ -291,17 +313,17 @@ def _became(copy: CopyFound) -> str:
     return f"{copy.disposition}{decided} (rule {copy.rule}): {'; '.join(copy.reasons)}"
 
 
-def _say_owner(owner: Concerned) -> None:
+def _say_owner(owner: Concerned, traced: Traced) -> None:
     say()
     say(f"{owner.mailbox}" + (" (as the sender)" if owner.role == "sender" else ""))
     for clue in owner.clues:
         say(f"  {clue.kind:<13} {clue.words}")
     if owner.asked:
-        for words in _server(owner.asked):
+        for words in _server(owner.asked, traced.sought):
             say(f"  {'server':<13} {words}")
 
 
-def _server(asked: Asked) -> Iterator[str]:
+def _server(asked: Asked, sought: Sought) -> Iterator[str]:
     for one in asked.copies:
         yield f"has it in {one.folder}, since {moment(one.received_at)}: {one.words}"
     if asked.more:
@@ -310,4 +332,5 @@ def _server(asked: Asked) -> Iterator[str]:
     if asked.fault:
         yield ("was not asked for all" if asked.folders else "could not be asked") + f": {asked.fault}{looked}"
     elif not asked.copies:
-        yield ("does not have it" if asked.certain else "does not find it") + looked
+        nothing = "has nothing with these as whole words" if sought.words else "does not have it"
+        yield (nothing if asked.certain else "does not find it") + looked

@@ -114,7 +114,7 @@ async def test_what_came_in_is_found_by_whatever_is_known_of_it(
     sys.stdout.write(said.out)
     assert (said.status, said.answer) == (0, "in the CRM: 2 emails")
     assert said.out.index("Other") < said.out.index("Your Offer")
-    email_id = said.out.splitlines()[-3].split()[-1]
+    email_id = said.out.splitlines()[-4].split()[-1]
     said = await trace(router, "--email", email_id)
     assert (said.status, said.answer, email_id in said.out, "Your Offer" in said.out) == (0, "in the CRM", True, True)
     assert (await trace(router, "--email", str(uuid4()))).status == 1
@@ -234,6 +234,45 @@ async def test_a_mailbox_that_is_not_read_is_told_with_what_to_do(crm: Crm, trac
     said = await trace(folder, "--to", "@in.test", "--json")
     assert [one["mailbox"] for one in said.json["owners"]] == [ANN]
     assert "say in whose mailbox it would be, by --to" in (await trace(folder, "--from", KARL)).out
+
+
+async def test_that_a_server_could_not_be_asked_is_in_the_answer(crm: Crm, trace: Trace, tmp_path: Path) -> None:
+    await crm.owner(ANN)
+    (tmp_path / "staff.toml").write_text(STAFF)
+    refused = "; whether it lies on the server is not known: cannot connect to 127.0.0.1:1: "
+    said = await trace(str(tmp_path), "--from", KARL, "--to", ANN)
+    assert re.search(f"not in the CRM, perhaps because of this: no router process runs.*{refused}", said.answer)
+    # With nothing known of whose it would be, all are asked where that is wanted.
+    said = await trace(str(tmp_path), "--from", KARL, "--ask", "--json")
+    assert [one["mailbox"] for one in said.json["owners"]] == [ANN]
+    assert refused in said.json["answer"]
+    said = await trace(str(tmp_path), "--from", KARL, "--to", "nobody@else.test", "--ask")
+    assert "  server        not asked: no owner has that mailbox\n" in said.out
+
+
+async def test_a_hit_in_the_crm_hides_nothing_that_lies_on_the_server(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, trace: Trace
+) -> None:
+    await crm.owner(mailbox, "all")
+    router = await new_router(incoming(start="all"))
+    dovecot.append(mailbox, letter(KARL, mailbox, "Your offer"))
+    await crm.wait_for_emails(1)
+    with dovecot.connect(mailbox) as imap:
+        imap.create("Junk")
+        imap.append("Junk", "", "", letter(KARL, mailbox, "Another offer", Message_ID="<junk@kunde.test>"))
+    known = ("--from", KARL, "--to", mailbox)
+    said = await trace(router, *known)
+    assert said.answer == "in the CRM"
+    assert said.out.endswith("\n  server        not asked for more that fits: --ask does so\n")
+    said = await trace(router, *known, "--ask")
+    assert said.answer == "in the CRM: 1 email; 1 more lie on the server, not in the CRM"
+    assert re.search("has it in INBOX, since .*: it is the email above\n", said.out)
+    assert re.search("has it in Junk, since .* does not read this folder", said.out)
+    # A part of a word finds nothing on a server, by which nobody's mail is to be guessed; so that is not denied.
+    await crm.sql.execute("DELETE FROM crm.email")
+    said = await trace(router, *known, "--subject", "off")
+    assert said.answer == "not in the CRM, and the mail server has nothing with these as whole words"
+    assert "does not have it" not in said.out
 
 
 async def test_of_a_domain_with_many_mailboxes_a_few_are_told(crm: Crm, trace: Trace) -> None:

@@ -18,8 +18,10 @@ from router.operations.trace.asking import Asker
 from router.operations.trace.clues import clues_of, general_clues
 from router.operations.trace.found import Asked, Clue, Concerned, Lying
 from router.operations.trace.waiting import waits_for
+from router.operations.words import count
 from router.profile import Profiles
 from router.repository.database import Database
+from router.repository.owners import list_owners
 from router.repository.trace import CopyFound, EmailFound, Sought, find_emails
 from router.repository.unseen import owners_of
 from router.workers.pool import Workers
@@ -82,6 +84,17 @@ class Traced:
         return f"not in the CRM{self._why_not}"
 
     @property
+    def not_in_crm(self) -> int:
+        """How many copies lie on mail servers that are no emails of the CRM."""
+        return sum(copy.email_id is None for one in self.owners if one.asked for copy in one.asked.copies)
+
+    @property
+    def _not_known(self) -> str:
+        """Why it is not known whether a mail server has it, where one could not be asked."""
+        faults = [one.asked.fault for one in self.owners if one.approved and one.asked and one.asked.fault]
+        return f"; whether it lies on the server is not known: {faults[0]}" if faults else ""
+
+    @property
     def _why_not(self) -> str:
         """Why the CRM does not have it, as far as that is known, where no mail server was found to have it."""
         clues = [(one, clue) for one in self.owners for clue in one.clues]
@@ -91,18 +104,21 @@ class Traced:
         why = [clue.words for clue in self.clues if clue.blocks]
         why += [f"{owner.mailbox}: {clue.words}" for owner, clue in clues if clue.blocks]
         if why:
-            return f", perhaps because of this: {why[0]}"
+            return f", perhaps because of this: {why[0]}{self._not_known}"
         asked = [one.asked for one in self.owners if one.asked]
         if asked and all(one.certain for one in asked):
-            return ", and the mail server does not have it"
+            # By parts of words nothing is looked for, lest anybody's mail be found.
+            words = self.sought.words
+            return f", and the mail server {'has nothing with these as whole words' if words else 'does not have it'}"
         if any(clue.kind in ("held", "dead", "ignored") for _, clue in clues):
-            return "; it may be among the mail of that time that was ignored, is held or dead"
-        return ", and nothing else is known of it"
+            return f"; it may be among the mail of that time that was ignored, is held or dead{self._not_known}"
+        return self._not_known or ", and nothing else is known of it"
 
 
 def _found(traced: Traced) -> str:
-    if len(traced.emails) > 1 or traced.more:
-        return f"in the CRM: {'more than ' if traced.more else ''}{len(traced.emails)} emails"
+    if len(traced.emails) > 1 or traced.more or traced.not_in_crm:
+        words = f"in the CRM: {'more than ' if traced.more else ''}{count(len(traced.emails), 'email')}"
+        return words + (f"; {traced.not_in_crm} more lie on the server, not in the CRM" if traced.not_in_crm else "")
     [email] = traced.emails
     if email.direction == "in":
         return "in the CRM"
@@ -126,9 +142,16 @@ async def trace(
     senders = await owners_of(database, sought.sender) if sought.sender else []
     now = datetime.now(UTC)
     general, serving = await general_clues(database, lease, folder, sought, now - kept_for, owned=bool(recipients))
+    others = 0
+    if why and not (recipients or senders or sought.recipient or sought.email_id):
+        # In nobody's mailbox in particular.
+        recipients = [one for one in await list_owners(database) if one.approved]
+        others = max(0, len(recipients) - _MOST_OWNERS)
+        recipients = recipients[:_MOST_OWNERS]
     owners = await clues_of(database, lease, serving, sought, recipients, senders)
     owners.sort(key=lambda one: not any(clue.blocks for clue in one.clues))
-    return Traced(sought, emails, more, general, owners[:_MOST_OWNERS], max(0, len(owners) - _MOST_OWNERS))
+    others += max(0, len(owners) - _MOST_OWNERS)
+    return Traced(sought, emails, more, general, owners[:_MOST_OWNERS], others)
 
 
 async def look_into_letters(database: Database, workers: Workers, traced: Traced) -> Traced:
@@ -139,4 +162,18 @@ async def look_into_letters(database: Database, workers: Workers, traced: Traced
 
 async def ask(database: Database, workers: Workers, profiles: Profiles, traced: Traced) -> Traced:
     """Ask the mail servers of the owners for what was sought. What a server says instead of an answer is a fault."""
-    return replace(traced, owners=await Asker(database, workers, profiles, traced.sought).ask(traced.owners))
+    owners = await Asker(database, workers, profiles, traced.sought).ask(traced.owners)
+    return replace(traced, owners=[_in_view_of(traced.emails, one) for one in owners])
+
+
+def _in_view_of(emails: Sequence[EmailFound], owner: Concerned) -> Concerned:
+    """Leave out what is told already, and what does not matter for what was found."""
+    if owner.asked is None:
+        return owner
+    ids = {one.id for one in emails}
+    above = "it is the email above" if len(ids) == 1 else "it is one of the emails above"
+    copies = tuple(replace(one, words=above) if one.email_id in ids else one for one in owner.asked.copies)
+    begins = [one.begins_at for one in owner.readers if one.begins_at]
+    came_since = copies and all(one.received_at >= max(begins, default=one.received_at) for one in copies)
+    clues = tuple(one for one in owner.clues if not (came_since and one.kind == "before start"))
+    return replace(owner, clues=clues, asked=replace(owner.asked, copies=copies))

@@ -18,7 +18,7 @@ KARL = "karl@kunde.test"
         (("--email", "1"), "valid UUID"),
         (("--from", "karl"), "is no address"),
         (("--to", "@"), "is no address"),
-        (("--from", KARL, "--since", "yesterday"), "is no time"),
+        (("--from", KARL, "--since", "someday"), "is no time"),
         (("--from", KARL, "--since", "0d"), "is no time"),
         (("--from", KARL, "--until", "9999-12-31"), "is no time"),
         (("--from", KARL, "--since", "2999-01-01"), "in the future"),
@@ -60,6 +60,19 @@ def test_times_are_how_long_ago_and_seven_days_where_nothing_is_said() -> None:
         assert commands.sought_of(KARL, None, None, None, None, written, None, now=now).since == now - ago
     # A Message-ID is of no time.
     assert commands.sought_of(None, None, None, "<1@x.test>", None, None, None, now=now).since is None
+
+
+def test_days_have_names() -> None:
+    now = datetime(2026, 11, 28, 10, tzinfo=UTC)  # a Saturday
+    for since, until, begin, end in (
+        ("yesterday", "Today", (11, 27), (11, 29)),
+        ("Tuesday", "tuesday", (11, 24), (11, 25)),
+        ("saturday", None, (11, 28), None),
+        ("sunday", None, (11, 22), None),
+    ):
+        sought = commands.sought_of(KARL, None, None, None, None, since, until, now=now)
+        assert sought.since == datetime(2026, *begin, tzinfo=UTC)
+        assert sought.until == (datetime(2026, *end, tzinfo=UTC) if end else None)
 
 
 def test_addresses_words_and_ids_are_as_they_are_stored() -> None:
