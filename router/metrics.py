@@ -97,6 +97,19 @@ _missing: Final = Gauge(
     registry=_registry,
 )
 
+_brought_in: Final = Counter(
+    "email_router_brought_in_messages_total",
+    "Messages that an audit by itself found missing and brought in, with EMAIL_ROUTER_AUDIT_REPAIR.",
+    ["profile"],
+    registry=_registry,
+)
+_overdue: Final = Gauge(
+    "email_router_overdue_audits",
+    "Mailboxes that this process reads and that no audit has been through to the end for twice EMAIL_ROUTER_AUDIT.",
+    ["profile"],
+    registry=_registry,
+)
+
 # --- Outgoing --------------------------------------------------------------------------------------------------------
 
 _attempts: Final = Counter(
@@ -188,6 +201,8 @@ _OF_INCOMING: Final[tuple[MetricWrapperBase, ...]] = (
     _audits,
     _audited,
     _missing,
+    _brought_in,
+    _overdue,
 )
 _OF_OUTGOING: Final[tuple[MetricWrapperBase, ...]] = (_attempts, _recipients, _relay_connections, _relay_limit)
 
@@ -246,6 +261,8 @@ def serve(parts_of_profiles: Sequence[Part], broken: Collection[str] = ()) -> No
             _audits.labels(name, audit_outcome)
         _audited.labels(name)
         _missing.labels(name)
+        _brought_in.labels(name)
+        _overdue.labels(name)
     for name in _outgoing:
         for outcome in _ATTEMPT_OUTCOMES.values():
             _attempts.labels(name, outcome)
@@ -281,17 +298,19 @@ def batch_ended(profile: str, decided: Sequence[tuple[Copy, Decision]], seconds:
             arrival_to_commit.observe(max(0.0, (now - copy.received_at).total_seconds()))
 
 
-def audit_ended(profile: str, messages: int, *, missing: int, failed: bool) -> None:
+def audit_ended(profile: str, messages: int, *, missing: int, failed: bool, brought_in: int = 0) -> None:
     """Count an audit of a mailbox that an incoming profile reads."""
     if profile in _incoming:
         _audits.labels(profile, "missing" if missing else "failed" if failed else "well").inc()
         _audited.labels(profile).inc(messages)
+        _brought_in.labels(profile).inc(brought_in)
 
 
-def audits_sampled(missing: Mapping[str, int]) -> None:
-    """Tell how many messages are missing, by profile."""
+def audits_sampled(missing: Mapping[str, int], overdue: Mapping[str, int]) -> None:
+    """Tell how many messages are missing, and how many mailboxes were not audited for long, by profile."""
     for profile in _incoming:
         _missing.labels(profile).set(missing.get(profile, 0))
+        _overdue.labels(profile).set(overdue.get(profile, 0))
 
 
 def attempt_ended(profile: str, result: Result) -> None:

@@ -25,7 +25,7 @@ def run(*, wait: bool = False) -> None:
             raise ProfileErrors(store.mistakes)
         if not store.profiles:
             advice = '"email-router profile example KIND" prints one'
-            _log.warning("waiting for a profile", folder=str(settings.profiles), advice=advice)
+            _log.warning("waiting for a profile", folder=str(settings.profiles), next=advice)
         await app.run(settings, store, stop)
 
     carry_out(work, serves=True)

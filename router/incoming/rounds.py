@@ -22,6 +22,9 @@ from router.workers.pool import Workers
 AGAIN: Final = timedelta(hours=1)
 """How long after an audit that failed the mailbox is audited again."""
 
+LATE: Final = 2
+"""An audit is overdue once the last that ended is older than this many times what the setting says."""
+
 LONGEST_AUDIT: Final = timedelta(hours=1)
 """How long one audit may take; what is left of it then goes on `AGAIN` later."""
 
@@ -67,7 +70,10 @@ async def audit_in_rounds(
                         f"it took longer than {LONGEST_AUDIT}: it goes on where it was when others have been"
                     )
                 _tell(auditor.audit, repaired=rounds.repair)
-            metrics.audits_sampled(await repository.missing_of(database, process_id))
+            metrics.audits_sampled(
+                await repository.missing_of(database, process_id),
+                await repository.overdue_of(database, process_id, LATE * rounds.every),
+            )
             await health.works()
         except DatabaseError as error:
             await health.fails(str(error), SHORTEST_PAUSE)
@@ -78,7 +84,13 @@ async def audit_in_rounds(
 def _tell(audit: MailboxAudit, *, repaired: bool) -> None:
     """Tell log and metrics what an audit found: numbers, never contents."""
     tally, log = audit.tally, _log.bind(profile=audit.profile, mailbox=audit.mailbox or None)
-    metrics.audit_ended(audit.profile, tally.messages, missing=tally.missing, failed=bool(audit.faults))
+    metrics.audit_ended(
+        audit.profile,
+        tally.messages,
+        missing=tally.missing,
+        failed=bool(audit.faults),
+        brought_in=tally.brought_in,
+    )
     for folder, fault in audit.faults:
         log.warning("an audit could not be ended", folder=folder or None, reason=fault)
     for name, folder_audit in audit.folders.items():
@@ -88,6 +100,6 @@ def _tell(audit: MailboxAudit, *, repaired: bool) -> None:
         if of_folder.missing:
             command = f"email-router audit {audit.profile}" + (f" --owner {audit.mailbox}" if audit.mailbox else "")
             words = f"{command} tells which" if repaired else f"{command} --repair brings them in"
-            log.error("messages are missing", folder=name, missing=of_folder.missing, advice=words)
+            log.error("messages are missing", folder=name, missing=of_folder.missing, next=words)
     if not tally.missing and not audit.faults:
         log.info("audited", messages=tally.messages, waiting=tally.waiting)

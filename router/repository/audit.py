@@ -214,3 +214,21 @@ async def missing_of(database: Database, process_id: UUID) -> Mapping[str, int]:
             process_id,
         )
     return {row["profile"]: row["missing"] for row in rows}
+
+
+async def overdue_of(database: Database, process_id: UUID, late: timedelta) -> Mapping[str, int]:
+    """Tell how many mailboxes that a process reads were not audited to the end for so long, by profile."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT s.profile, count(DISTINCT s.identity) AS mailboxes
+            FROM router.source AS s JOIN router.process AS p ON p.id = s.process_id
+            LEFT JOIN router.audit AS a ON a.source_id = s.id
+            WHERE s.process_id = $1 AND s.begins_at < 'infinity'
+                AND coalesce(a.audited_at, p.started_at) < now() - $2::interval
+            GROUP BY s.profile
+            """,
+            process_id,
+            late,
+        )
+    return {row["profile"]: row["mailboxes"] for row in rows}

@@ -48,7 +48,7 @@ class Console:
                     await self.health.works()
                     if not another:
                         advice = "to see this one's numbers too, set EMAIL_ROUTER_CONSOLE to another port"
-                        _log.info("another router serves the console", address=str(self._address), advice=advice)
+                        _log.info("another router serves the console", address=str(self._address), next=advice)
                     another = True
                 else:
                     await self.health.fails(self._in_words(error), pause)

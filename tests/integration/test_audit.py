@@ -717,7 +717,16 @@ async def test_a_mailbox_is_tried_again_soon_whichever_of_its_folders_could_not_
         ]
         day, hour = timedelta(days=1), timedelta(hours=1)
         assert await repository.take_due(opened, process, [inbox], day, hour) == inbox
+        await crm.admin.execute(
+            "INSERT INTO router.process (id, host, pid, started_at) VALUES ($1, 'x', 1, now() - interval '3 days')",
+            process,
+        )
+        assert await repository.overdue_of(opened, process, 2 * day) == {"staff": 1}
+        assert await repository.overdue_of(opened, process, 4 * day) == {}
+        await repository.note_ended(opened, archive, Tally())
+        assert await repository.overdue_of(opened, process, 2 * day) == {"staff": 1}
         await repository.note_ended(opened, inbox, Tally())
+        assert await repository.overdue_of(opened, process, 2 * day) == {}
         await repository.note_fault(opened, archive, "it was away")
         await crm.admin.execute("UPDATE router.audit SET tried_at = now() - interval '2 hours'")
         assert await repository.take_due(opened, process, [inbox], day, hour) == inbox

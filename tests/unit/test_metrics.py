@@ -33,6 +33,10 @@ SERIES = {
     'email_router_copies_total{profile="copies",disposition="dead"}': "1x40",
     'email_router_missing_messages{profile="staff"}': "2x40",
     'email_router_missing_messages{profile="copies"}': "0x40",
+    'email_router_brought_in_messages_total{profile="staff"}': "0x35 3x5",
+    'email_router_brought_in_messages_total{profile="copies"}': "3x40",
+    'email_router_overdue_audits{profile="staff"}': "1x40",
+    'email_router_overdue_audits{profile="copies"}': "0x40",
     'email_router_arrival_to_commit_seconds_bucket{profile="staff",le="60"}': "0x40",
     'email_router_arrival_to_commit_seconds_bucket{profile="staff",le="300"}': "0+10x40",
     'email_router_arrival_to_commit_seconds_bucket{profile="staff",le="+Inf"}': "0+10x40",
@@ -47,6 +51,8 @@ FIRED = {
     "EmailRouterOutcomeUnknown": "{profile: mx}",
     "EmailRouterDeadLetter": "{profile: staff}",
     "EmailRouterMessagesMissing": "{profile: staff}",
+    "EmailRouterMessagesBroughtIn": "{profile: staff}",
+    "EmailRouterAuditOverdue": "{profile: staff}",
     "EmailRouterSlow": "{}",
     "EmailRouterDatabaseBusy": "{}",
 }
@@ -132,7 +138,7 @@ def test_the_page_names_what_the_process_has() -> None:
 
 def test_the_rules_of_the_page_speak_of_metrics_that_there_are_and_fire(tmp_path: Path) -> None:
     *_, rules = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert rules.count("alert:") == 8
+    assert rules.count("alert:") == 10
     named = set(re.findall(r"email_router_\w+", rules))
     assert named <= {name for name, _ in numbers()}
     (tmp_path / "rules.yml").write_text(rules)
@@ -207,7 +213,9 @@ def test_what_is_counted_by_profile_is_there_at_once_and_gone_with_it() -> None:
     assert of_profile(numbers(), "staff") == {
         "email_router_audited_messages_total",
         "email_router_audits_total",
+        "email_router_brought_in_messages_total",
         "email_router_missing_messages",
+        "email_router_overdue_audits",
         "email_router_copies_total",
         "email_router_copy_bytes_total",
         "email_router_arrival_to_commit_seconds_bucket",
@@ -297,16 +305,19 @@ async def test_faults_are_counted_by_kind_and_profile_until_they_are_over_or_let
 
 def test_audits_are_counted_by_what_they_found() -> None:
     metrics.audit_ended("staff", 120, missing=0, failed=False)
-    metrics.audit_ended("staff", 20, missing=2, failed=True)
+    metrics.audit_ended("staff", 20, missing=2, failed=True, brought_in=3)
     metrics.audit_ended("staff", 0, missing=0, failed=True)
     metrics.audit_ended("unknown", 9, missing=9, failed=False)
-    metrics.audits_sampled({"staff": 2, "unknown": 9})
+    metrics.audits_sampled({"staff": 2, "unknown": 9}, {"staff": 1, "unknown": 9})
     series = numbers()
     assert {
         outcome: value(series, "email_router_audits_total", profile="staff", outcome=outcome)
         for outcome in ("well", "missing", "failed")
     } == {"well": 1, "missing": 1, "failed": 1}
     assert value(series, "email_router_audited_messages_total", profile="staff") == 140
+    assert value(series, "email_router_brought_in_messages_total", profile="staff") == 3
     assert value(series, "email_router_missing_messages", profile="staff") == 2
-    metrics.audits_sampled({})
+    assert value(series, "email_router_overdue_audits", profile="staff") == 1
+    metrics.audits_sampled({}, {})
     assert value(numbers(), "email_router_missing_messages", profile="staff") == 0
+    assert value(numbers(), "email_router_overdue_audits", profile="staff") == 0
