@@ -180,8 +180,8 @@ class SentCopies:
 
     async def _append(self, box: WritableMailbox, one: Begun, mailbox: str) -> None:
         email = await sent_copies.read(self._database, one.email_id, mailbox)
-        if email is None:
-            raise ContentRefused("the email is not there any more, or was changed")
+        if isinstance(email, ContentRefused):
+            raise email
         # Begun before, it may lie there: the connection, or we, may have gone before that was noted.
         if not one.before or not await lies_in(box, email.message_id):
             if email.attached:

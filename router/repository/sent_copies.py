@@ -9,10 +9,13 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from router.model import Mention, Outgoing
+from router.errors import ContentRefused
+from router.model import Outgoing
 from router.repository.database import Database, storable
+from router.repository.outgoing import PARTIES, outgoing_of
 
 _LEASE: Final = timedelta(minutes=15)
+_NO_ATTEMPT: Final = UUID(int=0)
 _AT_ONCE: Final = 100  # copies of one owner
 _KEPT: Final = timedelta(days=30)  # what is done with
 PIECE: Final = 1000
@@ -141,45 +144,23 @@ async def give_back(database: Database, email_ids: Sequence[UUID]) -> None:
         )
 
 
-async def read(database: Database, email_id: UUID, mailbox: str) -> Outgoing | None:
-    """Read an email as it was sent, but for its attachments; None if it is not there any more."""
+async def read(database: Database, email_id: UUID, mailbox: str) -> Outgoing | ContentRefused:
+    """Read an email as it was sent, but for its attachments; ContentRefused where it cannot be composed any more."""
     async with database.connection() as connection:
-        email = await connection.fetchrow(
-            """
-            SELECT e.id, e.owner_id, e.message_id, e.token, e.dated_at, e.subject, e.text_body, e.html_body,
-                e.in_reply_to, e.thread_ids,
+        row = await connection.fetchrow(
+            f"""
+            SELECT e.id AS email_id, $2::uuid AS attempt_id, 0 AS attempts, 0 AS spent, NULL::float8 AS deferred_for,
+                e.owner_id, $3::text AS mailbox, e.lane, e.message_id, e.token,
+                extract(epoch FROM e.dated_at)::float8 AS dated, e.subject, e.text_body, e.html_body, e.in_reply_to,
+                e.thread_ids, ARRAY(SELECT p FROM ({PARTIES}) AS p) AS parties,
                 EXISTS (SELECT FROM crm.attachment AS a WHERE a.email_id = e.id) AS attached
-            FROM crm.email AS e WHERE e.id = $1 AND e.message_id IS NOT NULL AND isfinite(e.dated_at)
-            """,
+            FROM crm.email AS e WHERE e.id = $1 AND e.message_id IS NOT NULL AND e.dated_at IS NOT NULL
+            """,  # noqa: S608  # a constant
             email_id,
+            _NO_ATTEMPT,
+            mailbox,
         )
-        parties = await connection.fetch(
-            """
-            SELECT DISTINCT ON (role, position) role, position, address, name
-            FROM crm.party WHERE email_id = $1 ORDER BY role, position, address
-            """,
-            email_id,
-        )
-    if email is None:
-        return None
-    return Outgoing(
-        id=email["id"],
-        attempt_id=UUID(int=0),
-        attempt_number=0,
-        owner_id=email["owner_id"],
-        mailbox=mailbox,
-        message_id=email["message_id"],
-        token=email["token"],
-        date=email["dated_at"],
-        subject=email["subject"],
-        text=email["text_body"],
-        html=email["html_body"],
-        in_reply_to=email["in_reply_to"],
-        thread_ids=tuple(email["thread_ids"]),
-        mentions=tuple(Mention(one["role"], one["position"], one["address"], one["name"]) for one in parties),
-        recipients=(),
-        attached=email["attached"],
-    )
+    return ContentRefused("the email is not there any more, or was changed") if row is None else outgoing_of(row)
 
 
 async def note_appended(database: Database, email_id: UUID) -> None:
