@@ -358,7 +358,7 @@ def test_check_notes_files_that_look_like_profiles_and_are_no_mistake(tmp_path: 
 
 def test_check_tells_every_mistake_by_file_and_line(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
-    cli.profile(relay(2526).replace("host", "hots"), "out.toml")
+    cli.profile(relay(2526).replace("host", "hosst"), "out.toml")
     cli.profile(listener(2525).replace("copy = true", ""), "in.toml")
     lines = cli("check", status=1).splitlines()
     assert [line[: line.index(": ")] for line in lines] == ["in.toml:2", "out.toml:4"]

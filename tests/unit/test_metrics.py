@@ -143,7 +143,7 @@ def test_the_rules_of_the_page_speak_of_metrics_that_there_are_and_fire(tmp_path
     assert named <= {name for name, _ in numbers()}
     (tmp_path / "rules.yml").write_text(rules)
     said = promtool("check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "rules.yml"))
-    assert "8 rules found" in said
+    assert "10 rules found" in said
     fired = "".join(
         f"      - {{alertname: {name}, eval_time: 40m, exp_alerts: [{{exp_labels: {labels}}}]}}\n"
         for name, labels in FIRED.items()

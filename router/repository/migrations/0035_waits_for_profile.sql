@@ -8,7 +8,7 @@ SELECT
     CASE w.waits_for
         WHEN 'admin' THEN s.stopped
         WHEN 'approval' THEN 'no admin has approved the mailbox of its owner'
-        WHEN 'profile' THEN coalesce(route.reason, 'no outgoing profile carries it')
+        WHEN 'profile' THEN route.reason
         WHEN 'send_after' THEN 'it is to be sent later'
         WHEN 'relay' THEN 'the relay of outgoing.' || relay.profile || ' cannot be used: ' || relay.fault
         WHEN 'retry' THEN coalesce(e.status_reason, 'it is tried again')
@@ -44,13 +44,13 @@ LEFT JOIN LATERAL (
 LEFT JOIN router.outbox AS o ON o.email_id = e.id
 LEFT JOIN crm.owner AS w_owner ON w_owner.record_id = o.owner_id
 LEFT JOIN router.route AS route ON route.owner_id = o.owner_id
-LEFT JOIN router.relay AS relay ON relay.profile = o.profile
+LEFT JOIN router.relay AS relay ON relay.profile = coalesce(o.profile, last.profile)
 CROSS JOIN LATERAL (
     SELECT CASE
         WHEN e.status <> 'pending_send' THEN NULL
         WHEN s.stopped IS NOT NULL THEN 'admin'
         WHEN NOT coalesce(w_owner.approved AND w_owner.mailbox IS NOT NULL, false) THEN 'approval'
-        WHEN o.profile IS NULL THEN 'profile'
+        WHEN o.profile IS NULL AND route.reason IS NOT NULL THEN 'profile'
         WHEN e.send_after > now() THEN 'send_after'
         WHEN relay.profile IS NOT NULL THEN 'relay'
         WHEN o.next_at > now() THEN 'retry'
