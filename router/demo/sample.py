@@ -9,7 +9,7 @@ from typing import Self
 import aiosmtplib
 
 from router.model import Message
-from router.outgoing.compose import smtp_address
+from router.model.mail_address import smtp_address
 from router.parse.message import parse
 
 _OURS = "@velo.example"

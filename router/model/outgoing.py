@@ -15,6 +15,25 @@ SendStatus = Literal["sent", "failed", "unknown", "pending_send"]
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """An attachment whose content stays in crm.blob until it is needed, under its `sha256`.
+
+    `size` is that of the decoded content in bytes, `packed` of what is stored in its `encoding`; both were measured.
+    `as_message`: the content is a message (RFC 5322) that may stand in another one as it is, in lines of 7 bits.
+    """
+
+    filename: str
+    media_type: str
+    sha256: bytes
+    encoding: str
+    size: int
+    packed: int
+    content_id: str | None = None
+    inline: bool = False
+    as_message: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A claimed email, with all that is needed to compose it and to record what became of it.
 
@@ -23,6 +42,9 @@ class Outgoing:
     attempt, so that a second copy is known as one. `attempt_number` counts from 1, `spent` those before it that count
     against the profile's `max_attempts`; `deferred_for` is how long ago it was first deferred. `attached`: there are
     attachments, which are read only when its turn has come.
+
+    `headers` are the CRM's own, names and values. `unsubscribe_url`: where a recipient unsubscribes by one click
+    (RFC 8058). `automatic`: nobody wrote it by hand. `lane` is "normal", or "bulk" for what goes to many.
     """
 
     id: UUID
@@ -42,7 +64,10 @@ class Outgoing:
     recipients: tuple[str, ...]
     taken: int = 0
     attached: bool = False
-    attachments: tuple[Attachment, ...] = ()
+    attachments: tuple[Attachment | Stored, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    unsubscribe_url: str = ""
+    automatic: bool = False
     lane: str = "normal"
     spent: int = 0
     deferred_for: timedelta | None = None

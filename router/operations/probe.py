@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from router.errors import DatabaseError, UnknownName
 from router.model import Rule
-from router.outgoing.compose import smtp_address
+from router.model.mail_address import smtp_address
 from router.profile import IncomingProfile, OutgoingProfile, Profiles, check_owners
 from router.repository.database import Database
 from router.repository.owners import list_owners

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
@@ -17,12 +17,13 @@ from router.backoff import Backoff
 from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
-from router.outgoing.compose import compose, smtp_address
+from router.model.mail_address import smtp_address
+from router.outgoing.content import refuse_size, write_content
 from router.outgoing.outcome import for_the_log, judge, lost_words, may_resend
+from router.outgoing.recipients import Recipients
 from router.outgoing.relays import RelayPool
 from router.profile import OutgoingProfile
 from router.repository import outbox, outgoing, unrecorded
-from router.repository.attachments import read_attachments
 from router.repository.claim import Claim
 from router.repository.database import Database
 from router.repository.faults import may_be_of_one
@@ -35,8 +36,6 @@ _log = structlog.get_logger(__name__)
 
 _TRIES: Final = 4
 """How often something is written before the email is set aside, and its connection is another's."""
-
-_SMALL: Final = 65536  # characters of an email that is composed within a millisecond
 
 _AT_ONCE: Final = 1.0
 """Seconds after which an attempt that was started by its claim is started anew: the process may have hung."""
@@ -143,10 +142,14 @@ class Attempts:
         if not progress.claim.known:
             await outgoing.make_known(self._database, email)
         try:
-            content = await self._compose(email)
+            sender = smtp_address(email.mailbox)
+            content = await write_content(self._database, email)
+            refuse_size(content, pool.profile.max_size)
         except ContentRefused as error:
             return _all(email, "refused", str(error))
-        addresses = {smtp_address(recipient): recipient for recipient in email.recipients}
+        recipients = Recipients.of(email.recipients)
+        if not recipients.written:
+            return recipients.refused
 
         async def begin() -> None:
             profile = pool.profile
@@ -157,19 +160,8 @@ class Attempts:
             progress.started = profile
             pool.opened()
 
-        outcomes = await pool.send(Envelope(smtp_address(email.mailbox), tuple(addresses), content), begin)
-        return [replace(outcome, recipient=addresses[outcome.recipient]) for outcome in outcomes]
-
-    async def _compose(self, email: Outgoing) -> bytes:
-        """Compose, with its attachments; ContentRefused where it cannot be: that must not block the others."""
-        if email.attached:
-            email = replace(email, attachments=await read_attachments(self._database, email.id))
-        is_small = not email.attached and len(email.text or "") + len(email.html or "") < _SMALL
-        try:
-            # To cross to a thread and back costs more than a small one.
-            return compose(email) if is_small else await asyncio.to_thread(compose, email)
-        except Exception as error:
-            raise ContentRefused(f"it cannot be composed: {type(error).__name__}: {error}") from error
+        envelope = Envelope(sender, tuple(recipients.written), content, str(email.id))
+        return recipients.outcomes(await pool.send(envelope, begin))
 
     async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
         result = judge(

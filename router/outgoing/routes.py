@@ -11,7 +11,7 @@ import structlog
 
 from router.backoff import Backoff
 from router.errors import DatabaseError
-from router.outgoing.compose import smtp_address
+from router.model.mail_address import message_id_domain
 from router.profile import Profiles
 from router.repository import routes
 from router.repository.database import Database
@@ -100,7 +100,7 @@ class Routes:
     def _route(self, owner: Sender) -> Route:
         if owner.mailbox is None:
             return Route(owner.owner_id, None, "its owner has no mailbox yet", "")
-        domain = smtp_address(owner.mailbox).rpartition("@")[2]
+        domain = message_id_domain(owner.mailbox)
         if not owner.approved:
             return Route(owner.owner_id, None, f"the mailbox {owner.mailbox} is not approved yet", domain)
         if owner.mailbox not in self._found:

@@ -8,7 +8,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
@@ -19,11 +18,11 @@ import structlog
 
 from router.backoff import Backoff
 from router.errors import ContentRefused, DatabaseError, RouterError
-from router.outgoing.compose import compose, smtp_address
+from router.model.mail_address import smtp_address
+from router.outgoing.content import write_content
 from router.outgoing.sent_folder import lies_in, open_sent
 from router.profile import IncomingProfile, Profiles
 from router.repository import sent_copies
-from router.repository.attachments import read_attachments
 from router.repository.database import Database
 from router.repository.owners import list_owners
 from router.repository.sent_copies import Begun, Due
@@ -184,12 +183,7 @@ class SentCopies:
             raise email
         # Begun before, it may lie there: the connection, or we, may have gone before that was noted.
         if not one.before or not await lies_in(box, email.message_id):
-            if email.attached:
-                email = replace(email, attachments=await read_attachments(self._database, email.id))
-            try:
-                content = await asyncio.to_thread(compose, email)
-            except ValueError as error:
-                raise ContentRefused(str(error)) from error
+            content = await write_content(self._database, email)
             blind = [mention.address for mention in email.mentions if mention.role == "bcc"]
             await box.append(_WithBcc(as_content(content), blind), {"seen"}, email.date)
         await sent_copies.note_appended(self._database, one.email_id)

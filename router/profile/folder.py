@@ -211,6 +211,7 @@ def _outgoing(one: Draft) -> OutgoingProfile:
         max_attempts=one.keys.max_attempts,
         give_up_after=one.keys.give_up_after,
         rate=one.keys.rate,
+        max_size=one.keys.max_size,
         on_unknown=one.keys.on_unknown,
         sent_copy=one.keys.sent_copy,
         settings=one.settings,

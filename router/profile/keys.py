@@ -172,6 +172,9 @@ class OutgoingKeys(Settings):
         le=1000,
         description="how often a message is tried that the relay defers for its own sake; unlimited if nothing is said",
     )
+    max_size: int = Field(
+        0, ge=0, description="bytes of a message, at most, encoded; 0: as many as the relay takes, if it says so (SIZE)"
+    )
     on_unknown: Literal["hold", "resend"] = Field(
         "hold",
         description="hold | resend: what happens when the connection broke after the message was handed over, so that "

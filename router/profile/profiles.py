@@ -132,6 +132,7 @@ class OutgoingProfile:
     give_up_after: timedelta = timedelta(days=5)
     rate: Rate | None = None
     sent_copy: Literal["append", "server", "none"] = "append"
+    max_size: int = 0
 
     @property
     def as_opened(self) -> Self:
@@ -144,6 +145,7 @@ class OutgoingProfile:
             give_up_after=timedelta(0),
             rate=None,
             sent_copy="append",
+            max_size=0,
         )
 
     @property

@@ -193,7 +193,8 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
         LEFT JOIN router.route AS r ON r.owner_id = c.owner_id
         WHERE e.id = c.email_id
         RETURNING e.id, e.message_id, e.dated_at, e.token, e.subject, e.text_body, e.html_body, e.in_reply_to,
-            e.thread_ids, e.status, old.message_id IS NULL AND old.dated_at IS NULL AS is_new
+            e.thread_ids, e.headers, e.automatic, e.unsubscribe_url, e.status,
+            old.message_id IS NULL AND old.dated_at IS NULL AS is_new
     ), hashed AS (
         -- Nobody can have used these ids before, so nobody is waited for.
         INSERT INTO router.message_id (hash, email_id)
@@ -215,7 +216,8 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
         c.email_id, c.owner_id, c.attempt_id, c.attempts, c.spent, c.lane, c.mailbox, c.attached, c.started,
         extract(epoch FROM now() - c.deferred_at)::float8 AS deferred_for,
         e.is_new, e.message_id, extract(epoch FROM e.dated_at)::float8 AS dated, e.token, e.subject, e.text_body,
-        e.html_body, e.in_reply_to, e.thread_ids, ARRAY(SELECT p FROM ({PARTIES}) AS p) AS parties,
+        e.html_body, e.in_reply_to, e.thread_ids, e.headers::text AS headers, e.automatic, e.unsubscribe_url,
+        ARRAY(SELECT p FROM ({PARTIES}) AS p) AS parties,
         CASE WHEN (SELECT count(*) FROM sending WHERE status = 'sending') < (SELECT count(*) FROM claimed)
             THEN router.refuse('a trigger on crm.email, or a rule, does not let it become sending') END AS refused
     FROM gate AS g LEFT JOIN router.relay AS f ON f.profile = $2

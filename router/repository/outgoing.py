@@ -1,5 +1,6 @@
 """What a claimed email says, as far as composing needs it; attachments are read when its turn has come."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -27,6 +28,10 @@ def outgoing_of(row: Record) -> Outgoing | ContentRefused:
         date = _EPOCH + timedelta(seconds=row["dated"])
     except (OverflowError, ValueError):
         return ContentRefused("its dated_at is no date that a header can have")
+    try:
+        headers = headers_of(row["headers"])
+    except ContentRefused as error:
+        return error
     mentions, states = [], {}
     for role, position, address, name, state in row["parties"]:
         mentions.append(Mention(role, position, address, name))
@@ -53,7 +58,23 @@ def outgoing_of(row: Record) -> Outgoing | ContentRefused:
         recipients=tuple(address for address, state in states.items() if state not in _DONE),
         taken=sum(state in ("accepted", "delayed") for state in states.values()),
         attached=row["attached"],
+        headers=headers,
+        automatic=row["automatic"],
+        unsubscribe_url=row["unsubscribe_url"] or "",
     )
+
+
+def headers_of(written: str) -> tuple[tuple[str, str], ...]:
+    """Read the headers column of an email, as JSON. Raises ContentRefused, in words, where it is no list of pairs."""
+    if written == "[]":
+        return ()
+    try:
+        pairs = tuple((name, value) for name, value in json.loads(written))
+    except (TypeError, ValueError) as error:
+        raise ContentRefused("its headers are no list of pairs") from error
+    if not all(isinstance(text, str) for pair in pairs for text in pair):
+        raise ContentRefused("its headers are no list of pairs of texts")
+    return pairs
 
 
 async def make_known(database: Database, email: Outgoing) -> None:

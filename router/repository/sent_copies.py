@@ -153,6 +153,7 @@ async def read(database: Database, email_id: UUID, mailbox: str) -> Outgoing | C
                 e.owner_id, $3::text AS mailbox, e.lane, e.message_id, e.token,
                 extract(epoch FROM e.dated_at)::float8 AS dated, e.subject, e.text_body, e.html_body, e.in_reply_to,
                 e.thread_ids, ARRAY(SELECT p FROM ({PARTIES}) AS p) AS parties,
+                e.headers::text AS headers, e.automatic, e.unsubscribe_url,
                 EXISTS (SELECT FROM crm.attachment AS a WHERE a.email_id = e.id) AS attached
             FROM crm.email AS e WHERE e.id = $1 AND e.message_id IS NOT NULL AND e.dated_at IS NOT NULL
             """,  # noqa: S608  # a constant

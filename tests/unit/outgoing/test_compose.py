@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.errors import ContentRefused
+from router.html.text import html_to_text
 from router.model import Attachment, Mention, Message, Outgoing, Role, normalize
-from router.outgoing.compose import compose, smtp_address
+from router.outgoing.compose import compose
 from router.parse.message import parse
+from tests.support.other_parsers import check, shown
 
 TOKEN = "k3m9x2p7"
 BASE = Outgoing(
@@ -46,11 +49,10 @@ def outgoing(**changes: object) -> Outgoing:
 
 
 def sent(**changes: object) -> Message:
-    """Compose, and read it as its recipient does."""
-    raw = compose(outgoing(**changes))
-    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", raw)
-    assert max(map(len, raw.split(b"\r\n"))) <= 998
-    assert raw.endswith(b"\r\n")
+    """Compose, have others read it, and read it as its recipient does."""
+    email = outgoing(**changes)
+    raw = compose(email)
+    check(raw, email)
     message = parse(raw)
     assert message.defects == ()
     return message
@@ -128,7 +130,7 @@ def test_ids_that_no_header_can_hold_are_left_out(message_id: str) -> None:
     message = sent(in_reply_to=message_id, thread_ids=(message_id, "1@x"))
     assert message.in_reply_to == ()
     assert message.references == ("1@x",)
-    with pytest.raises(ValueError, match="Message-ID"):
+    with pytest.raises(ContentRefused, match="Message-ID"):
         compose(outgoing(message_id=message_id))
 
 
@@ -143,24 +145,6 @@ def test_t50_domains_go_out_in_punycode() -> None:
     raw = compose(outgoing(mentions=mentions))
     assert b"<bucher@xn--mnchen-3ya.example>" in raw
     assert parse(raw).of("to") + parse(raw).of("cc") == mentions
-
-
-@pytest.mark.parametrize(
-    ("address", "written"),
-    [
-        ("ann@client.example", "ann@client.example"),
-        ("a@straße.example", "a@xn--strae-oqa.example"),
-        ("a b@x.example", '"a b"@x.example'),
-        ('"a b"@x.example', '"a b"@x.example'),
-        ('a"b@x.example', '"a\\"b"@x.example'),
-        ("a@b@x.example", '"a@b"@x.example'),
-        ("a@[ipv6:2001:db8::1]", "a@[ipv6:2001:db8::1]"),
-        ("a@x.example>\r\nBcc: b", "a@x.exampleBcc:b"),
-        ("root", "root"),
-    ],
-)
-def test_addresses_are_written_as_smtp_takes_them(address: str, written: str) -> None:
-    assert smtp_address(address) == written
 
 
 @pytest.mark.parametrize(
@@ -195,7 +179,11 @@ def test_the_parts_are_nested_as_clients_expect(
 
 def test_html_alone_and_nothing_at_all() -> None:
     message = sent(text=None, html="<p>ü</p>\n")
-    assert (message.text, message.html, message.text_from) == ("ü\n", "<p>ü</p>\n", "html")
+    assert (message.text, message.html, message.text_from) == ("ü\n", "<p>ü</p>\n", "plain")
+    assert tree(email.message_from_bytes(compose(outgoing(text=" \n", html="<p>ü</p>")))) == (
+        "multipart/alternative",
+        ["text/plain", "text/html"],
+    )
     assert sent(text=None).text == "\n"
 
 
@@ -241,22 +229,21 @@ def test_an_attached_message_is_sent_as_a_message_only_if_it_needs_no_encoding()
 EVIL = "a\r\nBcc: evil@x.example\r\n\r\n<b>\0\u2028X-Evil: 1\x85é"
 
 
-def test_nothing_makes_a_header_of_its_own() -> None:
-    evil_address = "a@x.example\r\nBcc: evil@x.example"
+def test_nothing_that_a_person_types_makes_a_header_of_its_own() -> None:
     raw = compose(
         outgoing(
             subject=EVIL,
-            mailbox=evil_address,
             mentions=(
                 Mention("from", 0, "sales@example.com", EVIL),
-                Mention("to", 0, evil_address, EVIL),
-                Mention("to", 1, f'"{EVIL}"@x.example', EVIL.replace("é", "")),
-                Mention("cc", 0, evil_address, EVIL),
-                Mention("reply_to", 0, evil_address, EVIL),
+                Mention("to", 0, "a@x.example", EVIL),
+                Mention("to", 1, "b@x.example", EVIL.replace("é", "")),
+                Mention("to", 2, "b@x.example\r\nBcc: evil@x.example", EVIL),
+                Mention("cc", 0, "a@x.example", EVIL),
+                Mention("reply_to", 0, "a@x.example", EVIL),
             ),
             attachments=(
-                Attachment(EVIL, EVIL, b"x", EVIL),
-                Attachment(EVIL.replace("é", ""), "text/plain\r\nX-Evil: 1", b"x", "a>\r\nX-Evil: 1"),
+                Attachment(EVIL, "text/plain; x=y", b"x", "<a b>"),
+                Attachment(EVIL.replace("é", ""), "text/plain", b"x"),
             ),
         )
     )
@@ -265,17 +252,119 @@ def test_nothing_makes_a_header_of_its_own() -> None:
         assert not [name for name in part.keys() if name.lower() in {"bcc", "x-evil"}]  # noqa: SIM118  # repeated names count
     assert len(header_names(raw)) == len(set(header_names(raw)))
     assert parse(raw).of("bcc") == ()
+    assert len(parse(raw).of("to")) == 2
     for value in email.message_from_bytes(raw, policy=email.policy.compat32).values():
         shown_value = str(make_header(decode_header(value))).replace("\r\n ", " ")
         assert not [character for character in shown_value if unicodedata.category(character) in {"Cc", "Zl"}]
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"token": "abc\r\nBcc: evil@x.example"}, "its token is not"),
+        ({"token": ""}, "its token is not"),
+        ({"token": "k3m9x2p7\n"}, "its token is not"),
+        ({"message_id": "a\r\nBcc: b@x"}, "its Message-ID is not"),
+        ({"mailbox": "a@x.example\r\nBcc: evil@x.example"}, "is no valid address"),
+        ({"mentions": (Mention("reply_to", 0, "a@x,example"),)}, "'a@x,example' is no valid address"),
+        ({"attachments": (replace(PDF, media_type="text/plain\r\nX-Evil: 1"),)}, "its media type of an attachment has"),
+        ({"attachments": (replace(LOGO, content_id="a>\r\nX-Evil: 1"),)}, "its Content-ID of an attachment has"),
+        ({"headers": (("X-Evil\r\nBcc", "1"),)}, "is no name of a header"),
+        ({"headers": (("X Evil", "1"),)}, "is no name of a header"),
+        ({"headers": (("", "1"),)}, "is no name of a header"),
+        ({"headers": (("X-Evil", "1\r\nBcc: evil@x.example"),)}, "its header X-Evil has a control character"),
+        ({"headers": (("X-Evil", "1\tb"),)}, "its header X-Evil has a control character"),
+        ({"headers": (("X-Evil", "\ud800"),)}, "its header X-Evil has a control character"),
+        ({"headers": (("X-Evil", " "),)}, "the value of the header X-Evil is empty"),
+        ({"headers": (("X-Evil", "ü" * 451),)}, "longer than 900 bytes"),
+        ({"headers": (("X-Case", "1"), ("x-case", "2"))}, "the header x-case is there twice"),
+        ({"headers": tuple((f"X-{number}", "1") for number in range(51))}, "more than 50"),
+        ({"unsubscribe_url": "http://x.example/"}, "its unsubscribe_url is not https"),
+        ({"unsubscribe_url": "https://x.example/>\r\nBcc: b@x"}, "its unsubscribe_url is not https"),
+        *(
+            ({"headers": ((name, "1"),)}, f"the header {name} is not the CRM's to set")
+            for name in (
+                "Bcc",
+                "FROM",
+                "Subject",
+                "Received",
+                "Return-Path",
+                "Content-Type",
+                "MIME-Version",
+                "DKIM-Signature",
+                "Resent-To",
+                "Auto-Submitted",
+                "Precedence",
+                "List-Unsubscribe",
+                "x-crm-email-router",
+                "X-CRM-Email-Router-2",
+            )
+        ),
+    ],
+)
+def test_o15_what_the_crm_sets_and_no_header_can_hold_is_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ContentRefused, match=re.escape(words)):
+        compose(outgoing(**changes))
+
+
+def test_the_crms_own_headers() -> None:
+    own = (
+        ("X-Case", "4711"),
+        ("List-Id", "Bücher und mehr <books.example.com>"),
+        ("X-" + "n" * 68, "v" * 400),
+        ("X-Long", "several words " * 50),
+    )
+    raw = compose(outgoing(headers=own, automatic=True, lane="bulk", unsubscribe_url="https://x.example/u?id=1"))
+    check(raw, BASE)
+    read = email.message_from_bytes(raw, policy=email.policy.default)
+    assert [read[name].strip() for name, _ in own[:3]] == [value for _, value in own[:3]]
+    assert read["X-Long"] == own[3][1].strip()
+    assert b"<books.example.com>\r\n" in raw
+    assert read["Auto-Submitted"] == "auto-generated"
+    assert read["Precedence"] == "bulk"
+    assert b"\r\nList-Unsubscribe: <https://x.example/u?id=1>\r\n" in raw
+    assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in raw
+
+
+def test_mail_that_a_person_wrote_says_nothing_of_itself() -> None:
+    assert not {"auto-submitted", "precedence", "list-unsubscribe"} & set(header_names(compose(BASE)))
+
+
+@pytest.mark.parametrize("length", [0, 1, 37, 38, 39, 40, 41, 42, 65, 66, 67, 100, 1000])
+@pytest.mark.parametrize("letter", ["a", "ü", "朱", "😀"])
+def test_o17_no_line_with_an_encoded_word_is_longer_than_76(letter: str, length: int) -> None:
+    long = letter * length
+    for text in (long, f"{long} ü", f"ü {long}", f"a {long} b  {long}", f'"{long}"', f"{long} =?x?="):
+        people = tuple(Mention(role, 0, f"{'x' * 40}@{'y' * 40}.example", text) for role in ("to", "cc", "reply_to"))
+        sent(subject=text, mentions=(Mention("from", 0, "sales@example.com", text), *people))
+
+
+def test_a_thousand_recipients() -> None:
+    people = tuple(Mention("to", number, f"someone{number}@client.example", f"Jörg {number}") for number in range(1000))
+    assert sent(mentions=people).of("to") == people
+
+
+def test_o7_a_recipient_whose_address_is_none_is_left_out() -> None:
+    people = (Mention("to", 0, "bob@my/bank.example", "Bob"), Mention("to", 1, "ann@client.example", "Ann"))
+    raw = compose(outgoing(mentions=people))
+    assert b"\r\nTo: Ann <ann@client.example>\r\n" in raw
+    assert b"bank" not in raw
+    assert b"\r\nTo: undisclosed-recipients:;\r\n" in compose(outgoing(mentions=people[:1]))
+
+
+def test_o17_related_parts_name_the_type_of_their_root() -> None:
+    raw = compose(outgoing(html="<img src='cid:logo@example.com'>", attachments=(LOGO,)))
+    [related] = [
+        part for part in email.message_from_bytes(raw).walk() if part.get_content_type() == "multipart/related"
+    ]
+    assert related.get_param("type") == "text/html"
+    root = related.get_payload(0)
+    assert isinstance(root, email.message.Message)
+    assert related.get_param("start") == root["Content-ID"] == f"<html.{BASE.id.hex}@example.com>"
+
+
 def printable(most: int) -> st.SearchStrategy[str]:
     return st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=most)
-
-
-def shown(text: str) -> str:
-    return " ".join(text.split())
 
 
 ADDRESS = st.from_regex(r"[a-z0-9][a-z0-9._+-]{0,20}[a-z0-9]@[a-zäöü]{1,20}\.example", fullmatch=True).filter(
@@ -307,10 +396,10 @@ def test_what_is_composed_is_what_is_read(
     for role in ("to", "cc", "reply_to"):
         composed = [(shown(mention.name), mention.address) for mention in named if mention.role == role]
         assert [(shown(mention.name), mention.address) for mention in message.of(role)] == composed
+    if html is not None and not text.replace("\0", "").strip():
+        text = html_to_text(html)
     for written, read in ((text, message.text), (html, message.html)):
         expected = None if written is None else written.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
-        assert read == expected or (
-            read == message.text and message.text_from == "html" and not text.replace("\0", "").strip()
-        )
+        assert read == expected or (read == message.text and message.text_from == "html" and not text.strip())
     assert message.attachments == (attachment,)
     assert message.message_id == BASE.message_id
