@@ -1,15 +1,20 @@
 """What a relay is given of an email: the CRM's own headers, attachments that are streamed, and nothing too large."""
 
 import os
+import tracemalloc
 from dataclasses import replace
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+from router.model import Mention, Outgoing
+from router.outgoing.content import StreamedContent, write_content
 from router.repository.database import Database
 from router.repository.sent_copies import read
 from tests.support.crm import Crm, Parcel
 from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import relay, sending
+from transports._content import CHUNK
 
 ULLA = "ulla@example.com"
 KARL = "karl@kunde.test"
@@ -79,3 +84,44 @@ async def test_o7_one_recipient_whose_address_is_none_keeps_the_others_from_noth
     states = await crm.rows("SELECT address, state, code FROM crm.delivery ORDER BY address")
     assert [tuple(row) for row in states] == [("bob@my/bank.example", "refused", "5.1.3"), (KARL, "accepted", "2.0.0")]
     assert sum(line.startswith("RCPT") for line in server.commands[0]) == 1
+
+
+async def test_o21_a_hundred_megabytes_are_never_in_memory_together(crm: Crm, database: str) -> None:
+    await crm.owner(ULLA)
+    size = 99 << 20
+    email_id = await crm.draft(ULLA, KARL, "Offer", "Hello")
+    await crm.admin.execute(
+        """
+        WITH b AS (
+            INSERT INTO crm.blob (sha256, content)
+            SELECT sha256(c), c FROM (SELECT convert_to(repeat('0123456789abcdef', $2::int / 16), 'UTF8') AS c) AS made
+            RETURNING sha256
+        )
+        INSERT INTO crm.attachment (email_id, position, filename, media_type, size, sha256)
+        SELECT $1, 0, 'film.bin', 'application/octet-stream', $2::int, sha256 FROM b
+        """,
+        email_id,
+        size,
+    )
+    async with Database(database, 1) as ours:
+        tracemalloc.start()
+        try:
+            content = await write_content(ours, _made_up(email_id))
+            assert isinstance(content, StreamedContent)
+            came = 0
+            async for piece in content:
+                assert len(piece) <= CHUNK
+                came += len(piece)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert came == content.size > size * 4 / 3
+    assert peak < 8 << 20
+
+
+def _made_up(email_id: UUID) -> Outgoing:
+    return Outgoing(
+        id=email_id, attempt_id=UUID(int=0), attempt_number=1, owner_id=UUID(int=0), mailbox=ULLA, message_id="1@x",
+        token="k3m9x2p7", date=datetime(2026, 11, 28, tzinfo=UTC), subject="Offer", text="Hello", html=None,
+        in_reply_to=None, thread_ids=(), mentions=(Mention("to", 0, KARL, ""),), recipients=(KARL,), attached=True,
+    )  # fmt: skip
