@@ -1,6 +1,7 @@
 """`audit`."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from itertools import chain
 from typing import Any
 
@@ -25,7 +26,7 @@ def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, a
     Status 1 if something is missing or was not asked, or there is nothing to ask.
     """
 
-    async def work(settings: Settings) -> tuple[Plan, list[MailboxAudit]]:
+    async def work(settings: Settings) -> tuple[Plan, list[MailboxAudit], bool]:
         reading = profile.read_folder(settings.profiles)
         found: list[MailboxAudit] = []
         async with app.database_of(settings) as database, app.parsers_of(settings) as parsers:
@@ -41,9 +42,10 @@ def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, a
 
                 async for one in operation.audit(database, parsers, plan.mailboxes, repair=repair, tell=tell):
                     found.append(one)  # noqa: PERF401  # while it grows it is counted
-        return plan, [*found, *plan.not_served]
+            running = await operation.is_any_running(database, timedelta(seconds=settings.lease))
+        return plan, [*found, *plan.not_served], running
 
-    plan, audits = carry_out(work)
+    plan, audits, running = carry_out(work)
     total = Tally()
     for one in audits:
         total.add(one.tally)
@@ -64,12 +66,14 @@ def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, a
             "what is handed to a listener lies on no server"
         )
     else:
-        _say(plan, audits, total, repair=repair, details=details)
+        _say(plan, audits, total, repair=repair, details=details, running=running)
     if not ok:
         raise typer.Exit(1)
 
 
-def _say(plan: Plan, audits: Sequence[MailboxAudit], total: Tally, *, repair: bool, details: bool) -> None:
+def _say(
+    plan: Plan, audits: Sequence[MailboxAudit], total: Tally, *, repair: bool, details: bool, running: bool
+) -> None:
     if details:
         say_table(["profile", "mailbox", "folder", "messages", "what they are"], chain(*map(_rows, audits)))
         say()
@@ -78,12 +82,12 @@ def _say(plan: Plan, audits: Sequence[MailboxAudit], total: Tally, *, repair: bo
     for mistake in plan.mistakes:
         say(f"not audited {mistake}")
     _say_faults(audits)
-    say(_sum(plan, audits, total))
+    say(_sum(plan, audits, total, running=running))
     if total.missing and not repair:
         say('"email-router audit --repair" brings in what is missing')
 
 
-def _sum(plan: Plan, audits: Sequence[MailboxAudit], total: Tally) -> str:
+def _sum(plan: Plan, audits: Sequence[MailboxAudit], total: Tally, *, running: bool) -> str:
     """Put it all into one line, which says nothing of what was not asked."""
     failed = sum(bool(one.faults) for one in audits)
     folders = sum(not folder.fault for one in audits for folder in one.folders.values())
@@ -98,7 +102,7 @@ def _sum(plan: Plan, audits: Sequence[MailboxAudit], total: Tally) -> str:
     if total.not_certain:
         words += f"; {total.not_certain:,} not certain, dated just after reading began or not at all"
     if total.waiting:
-        words += f"; {total.waiting:,} still to be read"
+        words += f"; {total.waiting:,} still to be read" + ("" if running else ": no router process runs")
     if total.brought_in:
         words += f"; brought in {total.brought_in:,} that nothing accounted for"
     if plan.not_approved:

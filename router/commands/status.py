@@ -15,32 +15,45 @@ from router.commands.words import duration, moment, since
 from router.errors import UnknownName
 from router.model import Disposition
 from router.operations import status as operation
-from router.operations.status import Fault, Only, ProfileState, Report, Sending, SourceStatus, Status, words_of_code
+from router.operations.status import (
+    Fault,
+    Only,
+    ProfileState,
+    Report,
+    Sending,
+    SourceStatus,
+    Status,
+    overdue_since,
+    words_of_code,
+    words_of_silent,
+)
 from router.settings import Settings
 
 _INDENT = " " * 12
+_SOME = 5  # processes that ended, and audits that failed, that are named
 _MOST_ROWS = 100  # sources that are shown each in a line
 
 
 def show(profile: str | None, mailbox: str | None, *, only_faults: bool, as_json: bool) -> None:
     """Say how everything is, or only what is wrong; status 1 if something is."""
 
-    async def work(settings: Settings) -> Report:
+    async def work(settings: Settings) -> tuple[Report, timedelta | None]:
         async with app.database_of(settings) as database:
             lease = timedelta(seconds=settings.lease)
             try:
-                return await operation.read(database, lease, settings.profiles, Only(profile, mailbox))
+                report = await operation.read(database, lease, settings.profiles, Only(profile, mailbox))
             except UnknownName as error:
                 raise typer.BadParameter(str(error)) from None
+            return report, settings.audit_every
 
-    report = carry_out(work)
+    report, every = carry_out(work)
     if as_json:
         say_json(_document(report))
     elif only_faults:
         for fault in report.faults:
             say(fault_line(fault, report.status.now))
     else:
-        _say_all(report)
+        _say_all(report, every)
     if report.faults:
         raise typer.Exit(1)
 
@@ -90,7 +103,7 @@ def _document(report: Report) -> dict[str, Any]:
     }
 
 
-def _say_all(report: Report) -> None:
+def _say_all(report: Report, every: timedelta | None) -> None:
     status = report.status
     say(f"sending     {sending_words(status.sending)}")
     say(f"processes   {_processes(status)}")
@@ -110,6 +123,7 @@ def _say_all(report: Report) -> None:
     if any(one.served for one in status.sources):
         say()
         _say_sources(status)
+        _say_audits(status, every)
     # The others have a line of their own above.
     faults = [one for one in report.faults if one.part != "relay" and one.name]
     if faults:
@@ -121,9 +135,10 @@ def _say_all(report: Report) -> None:
 def _processes(status: Status) -> str:
     alive = [one for one in status.processes if one.alive]
     words = [f"{one.host} (pid {one.pid}, since {moment(one.started_at)})" for one in alive]
-    dead = len(status.processes) - len(alive)
     said = ", ".join(words) if words else 'none is running: "email-router run" starts one'
-    return said + (f"; {dead} ended without a word" if dead else "")
+    silent = [words_of_silent(one) for one in status.processes if not one.alive]
+    more = [f"{len(silent) - _SOME} more did not say that they end"] if len(silent) > _SOME else []
+    return said + "".join(f"\n{_INDENT}{one}" for one in [*silent[-_SOME:], *more])
 
 
 def _profiles(report: Report) -> str:
@@ -223,6 +238,20 @@ def _say_sources(status: Status) -> None:
         )
     if others := len(served) - len(shown):
         say(f"{others:,} more sources; --profile and --mailbox show some, --json all")
+
+
+def _say_audits(status: Status, every: timedelta | None) -> None:
+    """Say why audits failed, and which are overdue: `every` is how often each mailbox is audited; None: never."""
+    told: list[str] = []
+    for one in status.sources:
+        if one.served and one.audit and one.audit.fault:
+            told.append(f"not audited {one.title}: {one.audit.fault}")
+        elif every and (last := overdue_since(status, one, every)):
+            told.append(f"not audited {one.title}: its audit is overdue, {since(last, status.now)}")
+    for words in told[:_SOME]:
+        say(words)
+    if len(told) > _SOME:
+        say(f"{len(told) - _SOME:,} more could not be audited; --json tells all")
 
 
 def _is_wrong(source: SourceStatus) -> bool:

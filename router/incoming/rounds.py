@@ -22,9 +22,6 @@ from router.workers.pool import Workers
 AGAIN: Final = timedelta(hours=1)
 """How long after an audit that failed the mailbox is audited again."""
 
-LATE: Final = 2
-"""An audit is overdue once the last that ended is older than this many times what the setting says."""
-
 LONGEST_AUDIT: Final = timedelta(hours=1)
 """How long one audit may take; what is left of it then goes on `AGAIN` later."""
 
@@ -72,7 +69,7 @@ async def audit_in_rounds(
                 _tell(auditor.audit, repaired=rounds.repair)
             metrics.audits_sampled(
                 await repository.missing_of(database, process_id),
-                await repository.overdue_of(database, process_id, LATE * rounds.every),
+                await repository.overdue_of(database, process_id, repository.LATE * rounds.every),
             )
             await health.works()
         except DatabaseError as error:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from router.errors import Mistake, ProfileErrors, UnknownName
@@ -15,6 +16,7 @@ from router.model.audit import Tally
 from router.profile import IncomingProfile, Profiles, Reading
 from router.repository.database import Database
 from router.repository.owners import ListedOwner, list_owners
+from router.repository.processes import list_processes
 from router.workers.pool import Workers
 
 ENOUGH: Final = 3
@@ -31,6 +33,7 @@ __all__ = [
     "Plan",
     "Tally",
     "audit",
+    "is_any_running",
     "plan",
 ]
 
@@ -55,6 +58,11 @@ class Plan:
     not_served: Sequence[MailboxAudit] = ()
     mistakes: Sequence[Mistake] = ()
     not_approved: Sequence[str] = ()
+
+
+async def is_any_running(database: Database, lease: timedelta) -> bool:
+    """Whether any router process is alive, so that what waits is read."""
+    return any(one.alive for one in await list_processes(database, lease))
 
 
 async def plan(database: Database, reading: Reading, name: str | None = None, mailbox: str | None = None) -> Plan:

@@ -1,5 +1,6 @@
 """How everything is: what runs, what waits, what became of the mail, and what is wrong."""
 
+import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from router.operations import served
 from router.operations.served import ProfileState
 from router.profile.served import ServedProfiles
 from router.repository import status
+from router.repository.audit import LATE
 from router.repository.database import Database
 from router.repository.owners import ListedOwner, list_owners
 from router.repository.processes import FOLDER, Process
@@ -32,8 +34,10 @@ __all__ = [
     "SourceStatus",
     "Status",
     "Unknown",
+    "overdue_since",
     "read",
     "words_of_code",
+    "words_of_silent",
 ]
 
 _SOME = 20  # owners whom nobody serves that are named; the others are counted
@@ -55,7 +59,7 @@ class Fault:
     """Something that keeps mail from coming in or going out until somebody or something changes.
 
     `name` is the profile's, with mailbox and folder for a source; the mailbox of an owner; empty for the router as a
-    whole.
+    whole. `cure` is a command that puts it right, where there is one.
     """
 
     part: Literal["router", "profile", "owner", "source", "relay"]
@@ -63,6 +67,7 @@ class Fault:
     words: str
     since: datetime | None = None
     next_try_at: datetime | None = None
+    cure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,35 @@ def _check_known(only: Only, profiles: Collection[str], earlier: Collection[str]
         raise UnknownName(f"no owner has the mailbox {only.mailbox}")
 
 
+def words_of_silent(process: Process) -> str:
+    """Put into words what is known of a process that has not said for a lease that it lives, and did not say it ends.
+
+    Of this machine it is known whether it is there still.
+    """
+    name = f"{process.host} (pid {process.pid})"
+    seen = f"{process.seen_at:%Y-%m-%d %H:%M} UTC"
+    if process.host == socket.gethostname() and _is_router(process.pid):
+        return f"{name} has not answered since {seen}; its process is still there: is it stopped or hung?"
+    return f"{name} ended without a word; it was last heard on {seen}"
+
+
+def overdue_since(status: Status, source: SourceStatus, every: timedelta) -> datetime | None:
+    """Tell since when a source that is read was not audited, if that is too long; `every`: how often it should be."""
+    reads = next((one for one in status.processes if one.alive and one.id == source.process_id), None)
+    if reads is None or not (source.served and source.folder and source.begun):
+        return None
+    last = source.audit.at if source.audit and source.audit.at else reads.started_at
+    return last if status.now - last > LATE * every else None
+
+
+def _is_router(pid: int) -> bool:
+    """Whether there is a process of this number that may be a router: numbers are used again."""
+    try:
+        return b"router" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def words_of_code(code: str) -> str:
     """Put the class of `Failed.code` into words: "a wrong address (5.1)"."""
     if not code:
@@ -182,10 +216,12 @@ def _faults(
     """List what is wrong; only with `whole` what is wrong with processes and with files that are no one profile's."""
     faults = []
     running = any(one.alive for one in found.processes)
+    as_of = ""
     if not running:
         words = 'no router process runs, so nothing is read or sent: "email-router run" starts one'
         seen = max((one.seen_at for one in found.processes), default=None)
         faults.append(Fault("router", "", words, seen))
+        as_of = f"as of {seen:%Y-%m-%d %H:%M} UTC, when the last process ended: " if seen else "when it last ran: "
     folder = [one.faults[FOLDER] for one in found.processes if one.alive and FOLDER in one.faults]
     of_profiles = [
         Fault(
@@ -209,25 +245,29 @@ def _faults(
     ]
     faults += of_profiles
     faults += not_served
-    # Where nobody runs, nobody tries again.
+    # Where nobody runs, nobody tries again, and nobody knows whether it is still so.
     faults += [
-        Fault("relay", one.profile, one.fault, one.fault_since, one.next_try_at if running else None)
+        Fault("relay", one.profile, as_of + one.fault, one.fault_since, one.next_try_at if running else None)
         for one in found.relays
     ]
     faults += [
-        Fault("source", one.title, one.fault, one.fault_since, one.next_try_at if running else None)
+        Fault("source", one.title, as_of + one.fault, one.fault_since, one.next_try_at if running else None)
         for one in found.sources
         if one.fault is not None
     ]
     faults += [
-        Fault("source", one.title, _missing(one, one.audit), one.audit.missing_since)
+        Fault("source", one.title, _missing(one.audit, repair), one.audit.missing_since, cure=repair)
         for one in found.sources
-        if one.served and one.audit and one.audit.missing
+        if one.served and one.audit and one.audit.missing and (repair := _repair(one))
     ]
     return faults
 
 
-def _missing(source: SourceStatus, audit: LastAudit) -> str:
-    command = f"email-router audit {source.profile}" + (f" --owner {source.mailbox}" if source.mailbox else "")
+def _repair(source: SourceStatus) -> str:
+    owner = f" --owner {source.mailbox}" if source.mailbox else ""
+    return f"email-router audit {source.profile}{owner} --repair"
+
+
+def _missing(audit: LastAudit, repair: str) -> str:
     number = f"{audit.missing} message{'' if audit.missing == 1 else 's'} on its server"
-    return f'nothing accounts for {number}: "{command} --repair" brings in what is missing'
+    return f'nothing accounts for {number}: "{repair}" brings in what is missing'

@@ -15,6 +15,9 @@ from transports.base import Cursor, Place
 RESUMED_WITHIN: Final = timedelta(hours=6)
 """For how long an audit that was interrupted can go on where it stopped."""
 
+LATE: Final = 2
+"""An audit is overdue once the last that ended is older than this many times what the setting says."""
+
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:

@@ -297,7 +297,7 @@ async def test_what_waits_is_told_with_the_reason(
     assert said.status == 0
     assert said.out == (
         f"waiting     staff {mailbox} INBOX: 1 message: the password is wrong\n"
-        "2 messages in 1 folder, 0 unaccounted; 1 still to be read\n"
+        "2 messages in 1 folder, 0 unaccounted; 1 still to be read: no router process runs\n"
     )
 
 
@@ -615,6 +615,10 @@ async def test_the_router_audits_by_itself_tells_what_is_missing_and_status_fail
     said = await ask(router, "status")
     assert said.status == 1
     assert f"email-router audit staff --owner {mailbox} --repair" in said.out
+    # The router's own word is the cure, and not to try whether the server answers.
+    said = await ask(router, "doctor", "--json")
+    found = [one for one in said.json["findings"] if one["check"] == "faults"]
+    assert [one["cure"] for one in found] == [f"email-router audit staff --owner {mailbox} --repair"]
     faults = (await ask(router, "status", "--json")).json["faults"]
     assert [one["part"] for one in faults] == ["source"]
     since = "SELECT missing_since FROM router.audit"

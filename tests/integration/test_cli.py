@@ -551,7 +551,7 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
 
     shown = cli("status", status=1)
     assert "here (pid 11, since " in shown
-    assert "1 ended without a word" in shown
+    assert re.search(r"\n            there \(pid \d+\) ended without a word; it was last heard on 2.* UTC\n", shown)
     assert "1 due, 0 later, 0 being sent; 1 of an owner who is not approved" in shown
     assert re.search(r"^relay       mx cannot be used since 2.* UTC: 535 5\.7\.8 no$", shown, re.MULTILINE)
     assert "unknown     1: the relay had them" in shown

@@ -292,7 +292,7 @@ async def test_it_is_told_whether_a_broken_profile_goes_on_or_is_not_served(
     async def told() -> tuple[str, dict[str, str]]:
         async with Database(database, connections=1) as ours:
             report = await status.read(ours, timedelta(seconds=2), router.profiles)
-        _say_all(report)
+        _say_all(report, None)
         [row] = re.findall(r"^profiles    (.*)$", capsys.readouterr().out, re.MULTILINE)
         return row, {one.name: one.words for one in report.faults if one.part == "profile"}
 

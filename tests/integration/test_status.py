@@ -269,6 +269,24 @@ async def test_faults_have_since_and_next_try_and_can_be_asked_for_alone(
     assert {one.next_try_at for one in report.faults} == {None}  # nobody tries
 
 
+async def test_where_no_process_runs_that_is_the_first_and_other_faults_are_of_its_time(
+    crm: Crm, router: Database, tmp_path: Path
+) -> None:
+    source_id = await make_source(router, await crm.owner("ann@in.test"), "ann@in.test")
+    await sources.note_fault(router, source_id, "no such host")
+    report = await operation.read(router, LEASE, tmp_path)
+    assert [one.words for one in report.faults if one.part in ("router", "source")] == [
+        'no router process runs, so nothing is read or sent: "email-router run" starts one',
+        "when it last ran: no such host",
+    ]
+    await processes.beat(router, uuid4())
+    await crm.admin.execute("UPDATE router.process SET seen_at = '2026-11-28T12:00Z'")
+    report = await operation.read(router, LEASE, tmp_path)
+    assert [one.words for one in report.faults if one.part == "source"] == [
+        "as of 2026-11-28 12:00 UTC, when the last process ended: no such host"
+    ]
+
+
 async def test_a_process_of_another_version_may_say_more(crm: Crm, router: Database) -> None:
     process_id = uuid4()
     await processes.beat(router, process_id)

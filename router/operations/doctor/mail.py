@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from router.model import Disposition
 from router.operations.doctor.patient import Patient
-from router.operations.status import words_of_code
+from router.operations.status import words_of_code, words_of_silent
 from router.operations.words import count
 from router.profile import check_owners
 from router.repository.sent_copies import read_waiting
@@ -27,9 +27,9 @@ async def processes(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding("", "failed", f"no router process runs, so nothing is read or sent{last}", "email-router run")
         return
     yield Finding("", "ok", f"{len(alive)} running: {', '.join(alive)}")
-    if dead := [one.title for one in status.processes if not one.alive]:
-        words = f"{len(dead)} ended without a word within the last day: {_some(dead)}"
-        yield Finding("", "warning", words, "look why in the log of what starts it; what they held is taken over")
+    for one in [one for one in status.processes if not one.alive][-_SOME:]:
+        cure = "look why in the log of what starts it; what it held is taken over"
+        yield Finding("", "warning", words_of_silent(one), cure)
 
 
 async def profiles(patient: Patient) -> AsyncIterator[Finding]:
@@ -108,8 +108,8 @@ async def faults(patient: Patient) -> AsyncIterator[Finding]:
         since = f" since {one.since:%Y-%m-%d %H:%M:%S} UTC" if one.since else ""
         again = f", next try {one.next_try_at:%H:%M:%S} UTC" if one.next_try_at else ""
         words = f"{one.part} {one.name}{since}{again}: {one.words}"
-        tries = f"email-router test {one.name.partition(' ')[0]}"
-        yield Finding("", "failed", words, "look into the log of that process" if one.part == "router" else tries)
+        cure = "look into the log of that process" if one.part == "router" else one.cure
+        yield Finding("", "failed", words, cure or f"email-router test {one.name.partition(' ')[0]}")
     if not found:
         yield Finding("", "ok", "no part of the router, no source and no relay is at fault")
 

@@ -1,14 +1,16 @@
 """How `status` shows the sources: as equations, and of very many only those that somebody has to look after."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
-from router.commands.status import _MOST_ROWS, _say_sources
+from router.commands.status import _MOST_ROWS, _say_audits, _say_sources
 from router.model import Disposition
 from router.operations.status import OutboxStatus as Outbox
 from router.operations.status import Sending, SourceStatus, Status, Unknown
+from router.repository.processes import Process
 from router.repository.status import LastAudit
 
 AT = datetime(2026, 11, 28, 3, 12, tzinfo=UTC)
@@ -38,6 +40,31 @@ def test_the_ledger_is_an_equation_and_stands_beside_the_last_audit(capsys: pyte
         "0                               never                 not yet",
         "0                               never                 not yet; the last try failed",
     ]
+
+
+def test_why_an_audit_failed_and_that_one_is_overdue_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    process = Process(uuid4(), "here", 1, AT - timedelta(days=9), AT, True, None, (), {})  # alive
+    read = replace(ANN, process_id=process.id)
+    long_ago = LastAudit(AT - timedelta(days=3), 120, 0, 0, None, None)
+    status = Status(
+        AT, Sending(on=True, reason=None, changed_at=AT, copied=False), (process,),
+        (
+            read,
+            replace(read, mailbox="bob@in.test", audit=long_ago),
+            replace(read, mailbox="cat@in.test", audit=replace(long_ago, fault="it was away")),
+            replace(read, mailbox="dan@in.test", audit=None),
+            replace(read, mailbox="eve@in.test", audit=long_ago, process_id=None),
+        ),
+        (), Outbox(0, 0, 0, 0), None, Unknown(0, None, ()), (),
+    )  # fmt: skip
+    _say_audits(status, timedelta(days=1))
+    assert capsys.readouterr().out.splitlines() == [
+        "not audited staff bob@in.test INBOX: its audit is overdue, since 2026-11-25 03:12 UTC (3 days)",
+        "not audited staff cat@in.test INBOX: it was away",
+        "not audited staff dan@in.test INBOX: its audit is overdue, since 2026-11-19 03:12 UTC (9 days)",
+    ]
+    _say_audits(status, None)
+    assert capsys.readouterr().out == "not audited staff cat@in.test INBOX: it was away\n"
 
 
 def test_of_very_many_only_those_at_fault_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
