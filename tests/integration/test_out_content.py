@@ -43,7 +43,7 @@ async def test_what_the_crm_sets_of_an_email_is_in_its_headers(crm: Crm, databas
     assert any(f"ENVID={email_id}" in line for line in server.commands[0])
     async with Database(database, 1) as ours:
         copied = await read(ours, email_id, ULLA)
-    assert copied is not None
+    assert isinstance(copied, Outgoing)
     assert copied.headers == (("X-Case", "4711 ü"), ("Keywords", "a, b"))
     assert (copied.automatic, copied.lane, copied.unsubscribe_url) == (True, "bulk", "https://crm.example/u?id=1")
 

@@ -117,6 +117,7 @@ async def test_what_was_put_right_while_no_sender_ran_is_not_waited_for(
     await crm.owner(ULLA)
     async with ScriptedSmtp({"greeting": "554 5.7.1 Not you"}) as unwilling, ScriptedSmtp() as good:
         async with sending(database, relay(unwilling.port, sender="*@example.com" if refusing else OTTOS)):
+            await crm.wait_for(True, "SELECT EXISTS (SELECT FROM router.route)")
             email_id = await crm.send(ULLA, "ann@kunde.test", "one")
             waits = "SELECT status = 'pending_send' AND status_reason IS NOT NULL FROM crm.email"
             await crm.wait_for(True, waits)
