@@ -21,5 +21,6 @@ class Switched:
 
 async def switch(database: Database, *, on: bool, reason: str | None = None) -> Switched:
     """Start or stop sending, and say how it is then. Starting makes a copy of the database the one that works."""
+    due = (await read_queue(database)).due  # before: a router that runs takes it within a moment
     was_copy = await sending.set_sending(database, on=on, reason=reason)
-    return Switched(await sending.read_sending(database), on and was_copy, (await read_queue(database)).due)
+    return Switched(await sending.read_sending(database), on and was_copy, due)
