@@ -22,10 +22,9 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")
 _PLAIN_WORD = re.compile(r"[!-~]{1,66}")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-# Not every library knows how a quote is escaped, or that a semicolon within quotes ends nothing.
-_PLAIN_FILENAME = re.compile(r"[ !#-:<-\[\]-~]{1,59}")
+_PLAIN_FILENAME = re.compile(r"[ !#-:<-\[\]-~]{1,59}")  # not every library can read a quote, or a semicolon, in quotes
 _ATTRIBUTE = re.compile(rb"[A-Za-z0-9!#$&+.^_`{|}~-]")
-_NOT_IN_A_FALLBACK = re.compile(r"[^ !#-:<-\[\]-~]|=(?=\?)")
+_NOT_IN_A_FALLBACK = re.compile(r"[^ !#-\[\]-~]|=(?=\?)")
 
 
 def one_line(text: str) -> str:
@@ -86,15 +85,18 @@ def quoted(text: str) -> str:
 
 
 def encoded_words(text: str) -> Iterator[str]:
-    """Write a text as encoded words, never split inside a character."""
-    piece = b""
-    for character in text:
-        raw = character.encode("utf-8")
-        if len(piece) + len(raw) > _WORD_BYTES:
-            yield _encoded_word(piece)
-            piece = b""
-        piece += raw
-    yield _encoded_word(piece)
+    """Write a text as encoded words, split at a space where there is one, never inside a character.
+
+    The space helps readers that put one between the words of a name, as Python's do.
+    """
+    start = 0
+    while start < len(text):
+        piece = text[start : start + _WORD_BYTES]
+        fitting = len(piece.encode("utf-8")[:_WORD_BYTES].decode("utf-8", "ignore"))
+        if start + fitting < len(text):
+            fitting = piece.rfind(" ", 1, fitting) + 1 or fitting
+        yield _encoded_word(piece[:fitting].encode("utf-8"))
+        start += fitting
 
 
 def _encoded_word(piece: bytes) -> str:
@@ -114,9 +116,9 @@ def folded(name: str, pieces: Iterable[str]) -> str:
 def filename_parameters(name: str) -> tuple[str, str]:
     """Write a file name as parameters of Content-Type and of Content-Disposition.
 
-    Beyond ASCII, when long, or with a quote or a semicolon, it is written by RFC 2231, and as plain as it can be in
-    Content-Type, for those who do not know that. A plain one in Content-Disposition is what half of the libraries
-    would take instead.
+    Beyond ASCII, when long, or with a quote or semicolon, it is written by RFC 2231, and as plain as it can be in
+    Content-Type, for those who do not know that. A plain one in Content-Disposition would be what many of those take
+    that know both.
     """
     name = one_line(name)
     if not name:

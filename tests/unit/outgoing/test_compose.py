@@ -403,3 +403,30 @@ def test_what_is_composed_is_what_is_read(
         assert read == expected or (read == message.text and message.text_from == "html" and not text.strip())
     assert message.attachments == (attachment,)
     assert message.message_id == BASE.message_id
+
+
+@given(typed=st.text(), name=st.text(), filename=st.text())
+def test_whatever_is_typed_the_headers_are_the_same(typed: str, name: str, filename: str) -> None:
+    people = (Mention("from", 0, "sales@example.com", name), Mention("to", 0, "ann@client.example", name))
+    email_ = outgoing(subject=typed, mentions=people, attachments=(replace(PDF, filename=filename, content=b"x"),))
+    raw = compose(email_)
+    assert header_names(raw) == [
+        *("from", "to", "subject", "date", "message-id", "x-crm-email-router", "mime-version", "content-type"),
+    ]
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    assert raw.isascii()
+
+
+HEADER_NAME = st.from_regex(r"(?i)(x-|list-|)[!-~]{0,20}\n?", fullmatch=True) | st.text(max_size=10)
+
+
+@given(name=HEADER_NAME, value=st.text() | printable(100))
+def test_a_header_of_the_crm_is_written_as_it_is_or_refused(name: str, value: str) -> None:
+    try:
+        raw = compose(outgoing(headers=((name, value),)))
+    except ContentRefused:
+        return
+    before = header_names(compose(BASE))
+    assert [one for one in header_names(raw) if one not in before] == [name.lower()]
+    read = email.message_from_bytes(raw, policy=email.policy.default)
+    assert shown(read[name]) == shown(value)

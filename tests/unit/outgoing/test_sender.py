@@ -131,6 +131,7 @@ async def test_a_change_is_heard_even_if_the_database_was_away_for_a_moment(
 ) -> None:
     await crm.owner(ULLA)
     async with ScriptedSmtp() as good, sending(database, relay(1, sender=OTTOS)) as sender:
+        await crm.wait_for(True, "SELECT EXISTS (SELECT FROM router.route)")
         email_id = await crm.send(ULLA, "ann@kunde.test", "one")
         await crm.wait_for(True, "SELECT status_reason IS NOT NULL FROM crm.email")
         write, left = routes.write, [DatabaseAway("away"), DatabaseAway("away")]
