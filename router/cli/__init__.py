@@ -5,13 +5,14 @@
     examine    what runs, what is wrong, and what is missing
     mail       what becomes of a message, and where it is
     owners     whose mail is tracked, and whether any is sent
+    outbox     outgoing email that waits, failed or is unknown
     letters    dead letters and held mail
     profile    help to write profiles
 
 What a command needs is imported when it is run (router/commands/), so that help is there at once.
 """
 
-from router.cli import service, examine, mail, owners, letters, profile  # isort: skip  # the order of the help
+from router.cli import service, examine, mail, owners, outbox, letters, profile  # isort: skip  # the order of the help
 from router.cli.base import app
 
-__all__ = ["app", "examine", "letters", "mail", "owners", "profile", "service"]
+__all__ = ["app", "examine", "letters", "mail", "outbox", "owners", "profile", "service"]

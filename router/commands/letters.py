@@ -110,10 +110,10 @@ def rule(
         counts: Counter[str] = Counter()
         async with app.database_of(settings) as database, app.parsers_of(settings) as parsers:
             if verb == "drop":
-                done = operation.drop(database, profiles, disposition, by or _who(), which)
+                done = operation.drop(database, profiles, disposition, by or who(), which)
             else:
                 again = operation.replay if verb == "replay" else operation.release
-                done = again(database, parsers, profiles, by or _who(), which)
+                done = again(database, parsers, profiles, by or who(), which)
             with Progress(_DOING[verb], await operation.count(database, disposition, which)) as progress:
                 async for became in _refused_by_usage(done):
                     with progress.advanced():
@@ -145,7 +145,8 @@ def _selection(of_profile: str | None, owner: str | None, before: datetime | Non
     return Selection(of_profile, normalize(owner) if owner else None, before.replace(tzinfo=UTC) if before else None)
 
 
-def _who() -> str:
+def who() -> str:
+    """Who runs the command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
