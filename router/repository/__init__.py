@@ -22,6 +22,7 @@ The way out:
     claim        what a relay takes that its free connections can start now
     outgoing     what a claimed email says
     outbox       start, record: how an email is sent once
+    outbox_entries  what is not sent yet, as a person looks at it and rules on it
     message_ids  by which Message-IDs an email is found
     unrecorded   outcomes that crm.email refuses to be told
     recovery     what processes that died had claimed
