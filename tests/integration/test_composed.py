@@ -1,7 +1,9 @@
 """What a CRM developer writes wrong, or large, on its way to a relay."""
 
+import asyncio
 import hashlib
 import json
+from pathlib import Path
 
 from tests.support.crm import Crm
 from tests.support.router_process import NewRouter
@@ -24,6 +26,39 @@ async def test_o17_an_international_domain_is_written_as_its_a_label(crm: Crm, d
     assert "MAIL FROM:<ulla@xn--strae-oqa.example>" in lines
     assert "RCPT TO:<bob@xn--bcher-kva.example>" in lines
     assert b"\r\nFrom: ulla@xn--strae-oqa.example\r\n" in b"\r\n" + server.messages[0]
+
+
+class Sink:
+    """A relay that counts what it is sent and keeps none of it."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.all_here = asyncio.Barrier(4)
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 sink\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"DATA"):
+                writer.write(b"354 go on\r\n")
+                await self.all_here.wait()
+                self.sizes.append(await self._content(reader))
+            writer.write(b"221 bye\r\n" if line.startswith(b"QUIT") else b"250 2.0.0 ok\r\n")
+
+    @staticmethod
+    async def _content(reader: asyncio.StreamReader) -> int:
+        size, end = 0, b""
+        while not end.endswith(b"\r\n.\r\n"):
+            piece = await reader.read(1 << 18)
+            if not piece:
+                raise ConnectionError
+            size += len(piece)
+            end = (end + piece)[-5:]
+        return size
+
+
+def peak(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
 
 
 async def test_o21_four_emails_of_100_mb_at_once_take_little_memory(crm: Crm, new_router: NewRouter) -> None:
