@@ -6,6 +6,7 @@ status      status
 audit       audit
 owners      owners list, approve, set
 sending     sending stop, start
+outbox      outbox list, show, retry, cancel, release
 sql         sql
 test        test
 explain     explain

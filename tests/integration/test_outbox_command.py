@@ -98,7 +98,7 @@ async def test_each_state_is_listed_with_why_it_waits(crm: Crm, ask: Ask) -> Non
 
     everything = (await ask("list", "--json")).json
     assert [one["email"] for one in everything["emails"]] == [str(one) for one in (unknown, failed, given_up, pending)]
-    assert everything["emails"][-1]["waits_for"] == "profile"
+    assert everything["emails"][-1]["waits_for"] == "turn"
     for arguments, expected in (
         (["--state", "pending"], [pending]),
         (["--state", "sending"], []),
