@@ -111,7 +111,7 @@ async def test_each_state_is_listed_with_why_it_waits(crm: Crm, ask: Ask) -> Non
         listed = (await ask("list", "--json", *arguments)).json["emails"]
         assert [one["email"] for one in listed] == [str(one) for one in expected], arguments
     assert "3 more; --limit shows them" in (await ask("list", "--limit", "1")).out
-    assert "no outgoing profile carries it" in (await ask("list", "--state", "pending")).out
+    assert "its turn comes" in (await ask("list", "--state", "pending")).out
 
 
 @pytest.mark.usefixtures("owners")
