@@ -68,7 +68,7 @@ def outbox_list(
     limit: Limit = 1000,
     as_json: Json = False,
 ) -> None:
-    """List outgoing email that is not sent, with why it waits and when it is tried next.
+    """List email that is not sent, and why it waits.
 
     What is unknown comes first, then what failed, is being sent, and is pending.
     """
@@ -82,7 +82,10 @@ def outbox_show(
     email: Annotated[str, typer.Argument(metavar="EMAIL", help="Its id, or Message-ID.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Show how far an email is: its recipients, and each attempt with what the relay said. Not what it says."""
+    """Show the recipients and the attempts of an email.
+
+    With what the relay said of them, and not what the email says.
+    """
     from router.commands import outbox as commands
 
     commands.show(email, as_json=as_json)
@@ -99,7 +102,7 @@ def outbox_retry(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Try email now that failed, or that waits for its next try.
+    """Try failed or deferred email now.
 
     Only for recipients whom no relay took it for yet. --all takes what failed, or what --state says.
     """
@@ -121,7 +124,7 @@ def outbox_cancel(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Cancel email that is pending or failed.
+    """Cancel pending or failed email.
 
     --all takes what is pending, or what --state says. What a relay has cannot be taken back.
     """
@@ -144,7 +147,9 @@ def outbox_release(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Say of unknown email that it was sent, or was not, or is to be sent again.
+    """Say what became of unknown email.
+
+    It was sent, or was not, or is to be sent again.
 
     Before it is sent again, its owner's Sent folder is asked for it, where a profile reads that mailbox.
     """
