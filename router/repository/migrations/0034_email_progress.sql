@@ -38,6 +38,7 @@ SELECT
     CASE w.waits_for
         WHEN 'admin' THEN s.stopped
         WHEN 'approval' THEN 'no admin has approved the mailbox of its owner'
+        WHEN 'profile' THEN route.reason
         WHEN 'send_after' THEN 'it is to be sent later'
         WHEN 'relay' THEN 'the relay of outgoing.' || relay.profile || ' cannot be used: ' || relay.fault
         WHEN 'retry' THEN coalesce(e.status_reason, 'it is tried again')
@@ -72,12 +73,14 @@ LEFT JOIN LATERAL (
 ) AS last ON true
 LEFT JOIN router.outbox AS o ON o.email_id = e.id
 LEFT JOIN crm.owner AS w_owner ON w_owner.record_id = o.owner_id
-LEFT JOIN router.relay AS relay ON relay.profile = last.profile
+LEFT JOIN router.route AS route ON route.owner_id = o.owner_id
+LEFT JOIN router.relay AS relay ON relay.profile = coalesce(o.profile, last.profile)
 CROSS JOIN LATERAL (
     SELECT CASE
         WHEN e.status <> 'pending_send' THEN NULL
         WHEN s.stopped IS NOT NULL THEN 'admin'
         WHEN NOT coalesce(w_owner.approved AND w_owner.mailbox IS NOT NULL, false) THEN 'approval'
+        WHEN o.profile IS NULL AND route.reason IS NOT NULL THEN 'profile'
         WHEN e.send_after > now() THEN 'send_after'
         WHEN relay.profile IS NOT NULL THEN 'relay'
         WHEN o.next_at > now() THEN 'retry'
@@ -99,8 +102,8 @@ COMMENT ON COLUMN crm.email_progress.refused IS 'They do not get it.';
 COMMENT ON COLUMN crm.email_progress.given_up IS 'It was tried for too long.';
 COMMENT ON COLUMN crm.email_progress.unknown IS 'The relay never answered.';
 COMMENT ON COLUMN crm.email_progress.waits_for IS
-    'What a pending one waits for: admin (sending is stopped), approval (of its owner), send_after, relay (it cannot be used now), '
-    'retry (after a deferral), turn (nothing else). Null: it is not pending.';
+    'What a pending one waits for: admin (sending is stopped), approval (of its owner), profile (none carries what its owner sends), '
+    'send_after, relay (it cannot be used now), retry (after a deferral), turn (nothing else). Null: it is not pending.';
 COMMENT ON COLUMN crm.email_progress.waits_because IS 'The same in words, the relay''s own among them.';
 COMMENT ON COLUMN crm.email_progress.next_try_at IS 'When it is tried, where that has a time.';
 COMMENT ON COLUMN crm.email_progress.attempts IS 'How often it was handed to a relay.';
