@@ -125,7 +125,7 @@ async def test_unknown_authority(dovecot: Dovecot, opened: Open) -> None:
 
 async def test_nobody_there(opened: Open) -> None:
     port = free_port()
-    with pytest.raises(Unreachable, match=f"cannot connect to {HOST}:{port}: .*refused|Connect call failed"):
+    with pytest.raises(Unreachable, match=f"cannot connect to {HOST}:{port}: Connection refused"):
         async with opened(port=port):
             pass
 

@@ -1,6 +1,7 @@
 """TLS as a client: whom we trust, and what went wrong in words an admin can act on."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -82,6 +83,8 @@ def no_connection(peer: str, error: OSError) -> Unreachable:
             words = f"its name cannot be found: {error.strerror}"
         case TimeoutError():
             words = "no answer in time"
+        case OSError(errno=int(number)) if number > 0:
+            words = os.strerror(number)  # asyncio has words of its own, which repeat the address
         case _:
             words = error.strerror or str(error) or type(error).__name__
     return Unreachable(f"cannot connect to {peer}: {words}")

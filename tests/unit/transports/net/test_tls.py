@@ -37,6 +37,7 @@ def test_missing_authorities(tmp_path: Path) -> None:
     [
         (socket.gaierror(-2, "Name or service not known"), "its name cannot be found: Name or service not known"),
         (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 995)"), "Connection refused"),
         (TimeoutError(), "no answer in time"),
         (ConnectionResetError(), "ConnectionResetError"),
         (
