@@ -5,6 +5,7 @@ removed is let go, what a dead process held is taken over, and a process with mo
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -165,6 +166,9 @@ class MailboxAssignment:
         unused = {id_: epoch for id_, epoch in epochs.items() if id_ not in self._held}
         await self._release(self._leaving | unused)
         taken = await sources.acquire(self._database, self._process_id, list(by_id), self._lease)
+        for process, number in Counter(lease.former for lease in taken if lease.former).items():
+            words = "took over the mailboxes of a process that did not say that it ends"
+            _log.warning(words, process=process, mailboxes=number)
         former = await note_profiles(self._database, {one.source_id: by_id[one.source_id][0].name for one in taken})
         for lease in taken:
             self._start(lease, *by_id[lease.source_id], former.get(lease.source_id))

@@ -274,6 +274,8 @@ async def attempt_and_tell(
         counts = Counter(decision.disposition for _, decision in new)
         # Numbers, never contents.
         log.info("received", **{one.value: counts[one] for one in Disposition if counts[one]})
+        if dead := counts[Disposition.DEAD]:
+            log.warning("mail could not be read or stored", dead=dead, next="email-router dead-letters list")
     return decisions, error
 
 

@@ -32,6 +32,7 @@ class Lease:
     """A source that this process holds, and where its reading stood: `cursor` and all places are of that `account`.
 
     `begun` is False as long as a source that begins at the present was never read; `begins_at` means nothing till then.
+    `former` is the dead process from which it was taken (`Process.title`).
     """
 
     source_id: int
@@ -41,6 +42,7 @@ class Lease:
     cursor: Cursor | None
     begun: bool
     begins_at: datetime
+    former: str | None = None
 
     @property
     def holder(self) -> tuple[int, UUID, int]:
@@ -73,7 +75,7 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
                 SELECT ceil(cardinality($2::bigint[])::numeric / greatest(1, (SELECT count(*) FROM alive)))
                     - (SELECT count(*) FROM router.source WHERE id = ANY($2) AND process_id = $1) AS size
             ), free AS (
-                SELECT s.id FROM router.source AS s
+                SELECT s.id, s.process_id FROM router.source AS s
                 -- What we read ourselves is not free, even if we were so slow to say so that we count as dead.
                 WHERE s.id = ANY($2) AND NOT router.is_copy()
                     AND (s.process_id IS NULL OR s.process_id <> $1 AND s.process_id NOT IN (SELECT id FROM alive))
@@ -86,14 +88,15 @@ async def acquire(database: Database, process_id: UUID, wanted: Sequence[int], l
                 FOR UPDATE SKIP LOCKED
             )
             UPDATE router.source AS s SET process_id = $1, epoch = s.epoch + 1, changed_at = now()
-            FROM free WHERE s.id = free.id
-            RETURNING {_LEASE_COLUMNS}
+            FROM free LEFT JOIN router.process AS p ON p.id = free.process_id
+            WHERE s.id = free.id
+            RETURNING {_LEASE_COLUMNS}, p.host || ':' || p.pid AS former
             """,  # noqa: S608  # a constant
             process_id,
             list(wanted),
             lease,
         )
-    return [_lease(process_id, row) for row in rows]
+    return [replace(_lease(process_id, row), former=row["former"]) for row in rows]
 
 
 _LEASE_COLUMNS = """s.id, s.epoch, s.account, s.cursor, s.begins_at < 'infinity' AS begun,

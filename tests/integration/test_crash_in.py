@@ -1,6 +1,8 @@
 """`kill -9` while mail comes in: nothing is lost, nothing is promoted twice, nothing stays unsettled."""
 
 import asyncio
+import re
+import socket
 from collections.abc import Callable
 from contextlib import nullcontext
 from random import Random
@@ -60,3 +62,4 @@ async def test_killed_at_any_moment_while_promoting(
             await kill_at(point, crm, router, proxy, post, dice)
         await router.start()
         await check_received(crm, dovecot, post)
+        await router.wait_for_log(rf"a process that did not say that it ends.*{re.escape(socket.gethostname())}:\d+")

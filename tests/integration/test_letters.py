@@ -117,6 +117,7 @@ async def test_t118_a_dead_letter_is_fetched_again_from_its_mailbox_and_settled_
         dovecot.deliver(mailbox, letter(KARL, mailbox, subject))
     router = await new_router(incoming(start="all", after="seen", poll=1))
     await crm.wait_for_decisions(3)
+    await router.wait_for_log("mail could not be read or stored")
     assert await balanced(crm) == {"promoted": 2, "dead": 1}
     assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == 0
     [dead] = (await ask(router, "dead-letters", "list", "--json")).json["letters"]
