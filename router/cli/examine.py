@@ -99,6 +99,7 @@ def audit(
     details: Annotated[
         bool, typer.Option("--details", help="Print what each folder holds, and those that are not read.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing where nothing is wrong, as for cron.")] = False,
     as_json: Json = False,
 ) -> None:
     """Ask the mail servers what they hold, and account for every message.
@@ -112,7 +113,7 @@ def audit(
     """
     from router.commands import audit as commands
 
-    commands.audit(name, owner, repair=repair, details=details, as_json=as_json)
+    commands.audit(name, owner, repair=repair, details=details, quiet=quiet, as_json=as_json)
 
 
 @app.command()

@@ -20,8 +20,8 @@ _SOME = 5  # mailboxes with the same fault that are named
 _TOLD = 20  # missing messages of one folder that are named, unless --json asks for all
 
 
-def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, as_json: bool) -> None:
-    """Compare what the mail servers hold with what is known.
+def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, quiet: bool, as_json: bool) -> None:
+    """Compare what the mail servers hold with what is known; `quiet`: say nothing where nothing is and was wrong.
 
     Status 1 if something is missing or was not asked, or there is nothing to ask.
     """
@@ -50,6 +50,8 @@ def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, a
     for one in audits:
         total.add(one.tally)
     ok = bool(audits) and not total.missing and not plan.mistakes and not any(one.faults for one in audits)
+    if quiet and ok and not total.brought_in:
+        return
     if as_json:
         say_json(
             {
@@ -141,7 +143,8 @@ def _say_copies(what: str, title: str, copies: Sequence[MissingCopy], number: in
     for one in copies[:_TOLD]:
         words = [moment(one.received_at), _place(one.place)]
         words.append(f"<{one.message_id}>" if one.message_id else "without a Message-ID")
-        say(_INDENT + "  ".join(filter(None, (*words, one.became, one.fault))))
+        became = f"{one.became} (erased in the CRM)" if one.erased else one.became
+        say(_INDENT + "  ".join(filter(None, (*words, became, one.fault))))
     if number > _TOLD:
         say(f"{_INDENT}and {number - _TOLD:,} more; --json tells up to 1,000 of a folder")
 
@@ -226,4 +229,5 @@ def _copy(one: MissingCopy) -> dict[str, Any]:
         "message_id": one.message_id,
         "fault": one.fault,
         "became": one.became,
+        "erased": one.erased,
     }

@@ -169,7 +169,13 @@ class Accountant:
         now = await self._decided([copy.place for copy in missing])
         found.tally.dispositions.update(now.values())
         found.tally.brought_in += len(now)
-        found.brought_in += [replace(one, fault=None, became=now[one.place]) for one in missing if one.place in now]
+        assert self._source_id is not None
+        gone = await repository.erased(self._database, self._source_id, list(now))
+        found.brought_in += [
+            replace(one, fault=None, became=now[one.place], erased=one.place in gone)
+            for one in missing
+            if one.place in now
+        ]
         rest = (copy for copy in missing if copy.place not in now)
         return [replace(copy, fault=faults.get(copy.place) or copy.fault) for copy in rest]
 

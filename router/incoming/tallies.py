@@ -18,7 +18,7 @@ class MissingCopy:
     """A message that nothing accounts for. Who sent it and what it says is not told: its owner may keep it private.
 
     `message_id` is None where it has none, or could not be read; `fault` says why it could not be fetched or stored.
-    `became` is what it was made once it was brought in.
+    `became` is what it was made once it was brought in; `erased`: a duplicate of an email that the CRM erased.
     """
 
     place: Place
@@ -26,6 +26,7 @@ class MissingCopy:
     message_id: str | None = None
     fault: str | None = None
     became: Disposition | None = None
+    erased: bool = False
 
 
 @dataclass(slots=True)

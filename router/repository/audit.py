@@ -99,6 +99,23 @@ async def decided(
     return {asked[row["number"] - 1][0]: Disposition(row["disposition"]) for row in rows}
 
 
+async def erased(database: Database, source_id: int, places: Sequence[Place]) -> set[Place]:
+    """Tell at which of these places lies an email that the CRM had, and has no longer."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT w.number
+            FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w (validity, place, number)
+            JOIN router.decision AS d ON d.source_id = $1 AND d.validity = w.validity AND d.place = w.place
+            WHERE d.email_id IS NOT NULL AND NOT EXISTS (SELECT FROM crm.email AS e WHERE e.id = d.email_id)
+            """,
+            source_id,
+            [place.validity for place in places],
+            [place.id for place in places],
+        )
+    return {places[row["number"] - 1] for row in rows}
+
+
 async def known(database: Database, owner_id: UUID, keys: Collection[bytes]) -> dict[bytes, Disposition]:
     """Tell which of these messages have a disposition at any place of an owner's, by key (`Message.key`)."""
     async with database.connection() as connection:

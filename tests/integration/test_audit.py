@@ -140,11 +140,13 @@ async def test_a_message_that_was_lost_is_found_missing_and_brought_in_once(
 
     said = await ask(router, "audit")
     assert (said.status, said.out, said.err) == (0, "4 messages in 1 folder, 0 unaccounted\n", "")
+    said = await ask(router, "audit", "--quiet")
+    assert (said.status, said.out, said.err) == (0, "", "")
     assert came_to(await audit(profile)) == {"promoted": 3, "ignored": 1}
     assert await crm.admin.fetchval("SELECT messages - missing FROM router.audit") == 4
 
     await lose(crm, "two")
-    said = await ask(router, "audit")
+    said = await ask(router, "audit", "--quiet")
     assert said.status == 1
     assert f"missing     staff {mailbox} INBOX: 1 message\n" in said.out
     assert "  <two@kunde.test>\n" in said.out
@@ -167,6 +169,20 @@ async def test_a_message_that_was_lost_is_found_missing_and_brought_in_once(
     assert await crm.admin.fetchval("SELECT count(*) FROM crm.email WHERE subject = 'two'") == 1
     assert await crm.admin.fetchval("SELECT count(*) FROM router.decision") == 4
     await crm.check_balance()
+
+
+async def test_what_is_brought_in_of_an_erased_email_says_so(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, ask: Ask
+) -> None:
+    await crm.owner(mailbox, "all")
+    dovecot.deliver(mailbox, letter(KARL, mailbox, "one", Message_ID="<one@kunde.test>"))
+    router = await new_router(incoming(start="all"))
+    await read_all(crm, 1)
+    await crm.sql.execute("DELETE FROM crm.email")
+    await crm.admin.execute("DELETE FROM router.decision")
+    said = await ask(router, "audit", "--repair")
+    assert "  <one@kunde.test>  duplicate (erased in the CRM)\n" in said.out
+    assert await crm.admin.fetchval("SELECT count(*) FROM crm.email") == 0
 
 
 async def test_what_was_brought_in_is_settled_by_the_router(
