@@ -30,7 +30,7 @@ from router.read import read
 from router.repository import inbox
 from router.repository.database import Database
 from router.repository.history import first_reasons
-from router.repository.owners import approved_owners
+from router.repository.owners import approved_owners, list_owners
 from router.unwrap import unwrap
 from router.workers.pool import Workers
 from transports.base import Place, Received
@@ -138,8 +138,11 @@ async def decide(database: Database, messages: Sequence[Explained], mailbox: Mai
     """
     owner = (await approved_owners(database, [mailbox.address])).get(mailbox.address)
     if owner is None:
+        if any(one.mailbox == mailbox.address for one in await list_owners(database)):
+            cure = f'"email-router owners approve {mailbox.address}"'
+            raise DatabaseError(f"{mailbox.address} is not approved, so nothing of it is read: {cure}")
         raise DatabaseError(
-            f'{mailbox.address} is no approved owner\'s mailbox: "email-router owners list" tells which are'
+            f'no owner has the mailbox {mailbox.address}: "email-router owners list" tells which there are'
         )
     rule = mailbox.rule or owner.rule or mailbox.default_rule
     copies = []

@@ -148,7 +148,7 @@ async def test_it_tells_what_our_server_says_of_the_sender(crm: Crm, database: s
     assert (status, "held (rule known)" in out) == (0, True)
 
 
-async def test_what_it_cannot_do_is_said_in_words(database: str, tmp_path: Path) -> None:
+async def test_what_it_cannot_do_is_said_in_words(crm: Crm, database: str, tmp_path: Path) -> None:
     there = tmp_path / "there.eml"
     there.write_bytes(letter(KARL, ANN, "still shown"))
     status, out, err = await explain(str(tmp_path / "missing.eml"), str(there))
@@ -157,7 +157,11 @@ async def test_what_it_cannot_do_is_said_in_words(database: str, tmp_path: Path)
     assert "still shown" in out
     status, _, err = await explain(str(there), "--owner", "nobody@in.test", database=database)
     assert status == 1
-    assert "nobody@in.test is no approved owner's mailbox" in err
+    assert "no owner has the mailbox nobody@in.test" in err
+    await crm.owner("waits@in.test", approved=False)
+    status, _, err = await explain(str(there), "--owner", "waits@in.test", database=database)
+    assert status == 1
+    assert 'waits@in.test is not approved, so nothing of it is read: "email-router owners approve waits@in.test"' in err
     assert (await explain(str(there), "--owner", ANN, "--rule", "some"))[0] == 2
 
 
