@@ -3,8 +3,11 @@
 It is asked over a connection of its own, which only fetches; so it needs no lease, works beside a running router as
 well as without one, and marks nothing. The first that fits accounts for a message:
 
-    it has a disposition at its place        it came before reading began      it is still to be read, beyond the cursor
-    its owner's rule is `none`               its message has a disposition elsewhere in the mailbox
+    it has a disposition at its place
+    it came before reading began
+    it is still to be read, beyond the cursor
+    its owner's rule is `none`
+    the same message, by its key, has a disposition elsewhere in the mailbox
 
 The cursor is read first, then the server is asked, then the dispositions are read. A cursor moves only together with
 the dispositions of all that it moves over; so what is behind it and has none had none at any time, also while mail
@@ -147,8 +150,8 @@ class Auditor:
             except Permanent as error:
                 one.fail(str(error))
             except Temporary as error:
-                one.failed += 1
-                if one.failed > TRIES:
+                one.failures += 1
+                if one.failures > TRIES:
                     one.fail(str(error))
                 raise
         return True
@@ -205,7 +208,7 @@ class Auditor:
             if one.last is not None and one.last.validity != page[0].place.validity:
                 one.begin_again()  # it was made anew since, and so this is its first page
             one.accounted.add(await accountant.account_for(page))
-            one.last, one.failed = page[-1].place, 0
+            one.last, one.failures = page[-1].place, 0
             self._tell(self.audit)
             if source is not None:
                 await self._note_under_way(source.id, one)

@@ -50,7 +50,7 @@ class FolderAudit:
 
     `fault`: why it was not audited to its end. `reading_fault`: what the router finds wrong with the folder.
     `read_anew`: why the router reads it from its beginning. `resumed`: since when, if it goes on where another audit
-    was interrupted.
+    was interrupted. `last`: the place up to which it has come. `failures`: in a row, since the last page.
     """
 
     name: str
@@ -62,7 +62,7 @@ class FolderAudit:
     done: bool = False
     last: Place | None = None
     begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    failed: int = 0
+    failures: int = 0
 
     @property
     def tally(self) -> Tally:

@@ -104,7 +104,10 @@ class Stage:
 
 @asynccontextmanager
 async def program(tree: Path, arguments: Sequence[str], **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a command of the working copy `tree`, by its own `.venv` if it has one, else by our interpreter."""
+    """Run a command of the working copy `tree`, by its own `.venv` if it has one, else by our interpreter.
+
+    BENCHMARK_UNDER in the environment is a command to run it under, such as that of a profiler.
+    """
     its = tree / ".venv" / "bin" / "python"
     python = str(its) if its.exists() else sys.executable
     environment = os.environ | {f"EMAIL_ROUTER_{name}": value for name, value in variables.items()}
