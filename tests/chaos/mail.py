@@ -1,7 +1,7 @@
 """The mail of a chaos run: every letter is known, with what has to become of it in each mailbox."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -130,8 +130,3 @@ class Writer:
         content = "\r\n".join([*lines, "", ""]).encode() + body + b"\r\n"
         letter = self.letters[message_id] = Letter(message_id, content, becomes, answers)
         return letter
-
-
-def expected(letters: Sequence[Letter]) -> Mapping[tuple[str, bytes], frozenset[str]]:
-    """What the copies of all letters may become, by mailbox and key."""
-    return {(mailbox, one.key): wanted for one in letters for mailbox, wanted in one.becomes.items()}

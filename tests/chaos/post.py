@@ -15,7 +15,7 @@ _PATIENCE = 10  # seconds for which an answer is waited for
 
 
 class Post:
-    """Hands letters over in tasks of their own; `port` of the mail server, and of the router's own listener."""
+    """Hands letters over in tasks of their own, to the ports of the mail server and of the router's own listener."""
 
     def __init__(self, mail_server: int, listener: int, folder: Path) -> None:
         self._ports = {"dropped": listener}

@@ -63,8 +63,8 @@ class World:
 
     def __init__(self, dice: Random) -> None:
         self.writer = Writer(dice)
-        self.sent: dict[UUID, str] = {}
-        """The emails that the CRM queued, and from which mailbox."""
+        self.sent: set[UUID] = set()
+        """The emails that the CRM queued."""
         self.stopping = asyncio.Lock()
         """Had by whoever makes a router hang: never both at once, so that there is somebody to take over."""
         self.restarting = asyncio.Lock()
@@ -90,7 +90,7 @@ class World:
         """Queue an email of the CRM, once, whatever happens to the session."""
         email_id = uuid4()
         mailbox = sender or _SENDERS[len(self.sent) % len(_SENDERS)]
-        self.sent[email_id] = mailbox
+        self.sent.add(email_id)
         await self.crm.fetch(
             """
             WITH e AS (
