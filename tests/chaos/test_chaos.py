@@ -45,6 +45,9 @@ async def test_every_fault_at_once_loses_nothing_and_brings_nothing_twice(folder
 
 async def _check_that_it_would_be_told(world: World) -> None:
     """Nothing is wrong; so that this says something, all of it is made wrong, and told."""
+    with world.routers[0].process.log_file.open("a") as log:
+        log.write("messages are missing\n")
+    assert await judge(world, final=True) == ["router 1: messages are missing"]
     for statement, words in MADE_WRONG.items():
         await world.sql.fetch(statement)
         told = await judge(world)
