@@ -8,6 +8,7 @@ machine.
 import argparse
 import asyncio
 import os
+import socket
 import statistics
 import subprocess
 import tempfile
@@ -38,6 +39,8 @@ def sink() -> Iterator[int]:
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
     process = subprocess.Popen([program("smtp-sink"), *user, f"127.0.0.1:{port}", "1000"])
     try:
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            time.sleep(0.02)
         yield port
     finally:
         process.terminate()
@@ -167,7 +170,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with sink() as port:
-        time.sleep(0.5)
         compare("smtp-sink, 8 connections", port, arguments.messages, 8, arguments.rounds)
     with slow(0.02) as port:
         compare("20 ms, 64 connections", port, arguments.messages, 64, arguments.rounds)
