@@ -167,10 +167,12 @@ _PICKED: Final = f"""
     )
 """  # noqa: S608  # constants
 
+# Each table is asked for its keys: the planner may think that the outbox is empty where a million emails wait by now,
+# and would read it whole to join it.
 _CLAIM: Final = f"""{_PICKED}, claimed AS (
         UPDATE router.outbox AS o SET process_id = $1, attempt_id = f.attempt_id, attempts = o.attempts + 1
         FROM picked AS p JOIN unnest($3::uuid[], $4::text[]) WITH ORDINALITY AS f (attempt_id, token, n) ON f.n = p.n
-        WHERE o.email_id = p.email_id
+        WHERE o.email_id = ANY(ARRAY(SELECT email_id FROM picked)) AND o.email_id = p.email_id
         RETURNING o.email_id, o.owner_id, o.attempt_id, o.attempts, o.spent, o.deferred_at, p.lane, p.mailbox,
             p.attached, f.token AS offered, p.n, NOT p.attached AND p.n <= $10::int AS started
     ), attempted AS (
@@ -191,7 +193,8 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
         JOIN crm.email AS old ON old.id = c.email_id
         LEFT JOIN crm.email AS parent ON parent.id = old.correlated_id
         LEFT JOIN router.route AS r ON r.owner_id = c.owner_id
-        WHERE e.id = c.email_id
+        WHERE e.id = ANY(ARRAY(SELECT email_id FROM claimed)) AND e.id = c.email_id
+            AND old.id = ANY(ARRAY(SELECT email_id FROM claimed))
         RETURNING e.id, e.message_id, e.dated_at, e.token, e.subject, e.text_body, e.html_body, e.in_reply_to,
             e.thread_ids, e.headers, e.automatic, e.unsubscribe_url, e.status,
             old.message_id IS NULL AND old.dated_at IS NULL AS is_new
@@ -227,7 +230,8 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
 
 _PUT_OFF: Final = f"""{_PICKED}
     UPDATE router.outbox AS o SET ready = false, next_at = now() + $10::interval
-    FROM picked AS p WHERE o.email_id = p.email_id AND p.n = 1 AND $1::uuid IS NOT NULL AND cardinality($4::text[]) > 0
+    WHERE o.email_id = ANY(ARRAY(SELECT p.email_id FROM picked AS p WHERE p.n = 1))
+        AND $1::uuid IS NOT NULL AND cardinality($4::text[]) > 0
     RETURNING o.email_id
 """  # noqa: S608  # constants
 
@@ -291,7 +295,8 @@ async def make_ready(database: Database) -> bool:
                 WHERE NOT o.ready AND o.process_id IS NULL AND o.profile IS NOT NULL AND o.next_at <= now()
                 ORDER BY o.next_at LIMIT $1 FOR UPDATE SKIP LOCKED
             ), made AS (
-                UPDATE router.outbox AS o SET ready = true FROM due WHERE o.email_id = due.email_id RETURNING o.profile
+                UPDATE router.outbox AS o SET ready = true WHERE o.email_id = ANY(ARRAY(SELECT email_id FROM due))
+                RETURNING o.profile
             ), told AS (
                 SELECT pg_notify($2, p.profile) FROM (SELECT DISTINCT profile FROM made) AS p
             )

@@ -55,7 +55,7 @@ async def start(database: Database, process_id: UUID, starts: Sequence[Start]) -
             SET started_at = clock_timestamp(), profile = w.profile, resend = w.resend, relay = w.relay
             FROM unnest($2::uuid[], $3::text[], $4::boolean[], $5::text[]) AS w (id, profile, resend, relay)
             JOIN ours ON ours.attempt_id = w.id
-            WHERE a.id = w.id AND a.email_id = ours.email_id
+            WHERE a.id = ANY($2) AND a.id = w.id AND a.email_id = ours.email_id
             RETURNING a.id
             """,
             process_id,
@@ -68,6 +68,8 @@ async def start(database: Database, process_id: UUID, starts: Sequence[Start]) -
     return [one.attempt_id in ours for one in starts]
 
 
+# Each table is asked for its keys, $1 or $2: the planner may think that a table is empty which has a million rows by
+# now, and would read it whole to join it.
 _RECORD: Final = """
     WITH w AS MATERIALIZED (
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
@@ -76,10 +78,10 @@ _RECORD: Final = """
         -- Both as they are once they are locked: another may have taken them over.
         SELECT w.* FROM w JOIN crm.email AS e ON e.id = w.email_id
         JOIN router.outbox AS o ON o.email_id = w.email_id AND o.attempt_id = w.attempt_id
-        WHERE e.status = 'sending' ORDER BY e.id FOR UPDATE OF e, o
+        WHERE e.id = ANY($1) AND o.email_id = ANY($1) AND e.status = 'sending' ORDER BY e.id FOR UPDATE OF e, o
     ), late AS MATERIALIZED (
         SELECT w.* FROM w JOIN crm.email AS e ON e.id = w.email_id
-        WHERE w.attempt_id NOT IN (SELECT attempt_id FROM ours) AND e.status = 'unknown'
+        WHERE e.id = ANY($1) AND w.attempt_id NOT IN (SELECT attempt_id FROM ours) AND e.status = 'unknown'
             AND w.status IN ('sent', 'failed')
             AND w.attempt_id = (SELECT a.id FROM router.attempt AS a
                                 WHERE a.email_id = e.id ORDER BY a.claimed_at DESC LIMIT 1)
@@ -87,24 +89,25 @@ _RECORD: Final = """
     ), told AS (
         UPDATE crm.email AS e SET status = t.status, status_reason = t.reason,
             sent_at = CASE WHEN t.status = 'sent' THEN clock_timestamp() ELSE e.sent_at END
-        FROM (SELECT * FROM ours UNION ALL SELECT * FROM late) AS t WHERE e.id = t.email_id
+        FROM (SELECT * FROM ours UNION ALL SELECT * FROM late) AS t WHERE e.id = ANY($1) AND e.id = t.email_id
         RETURNING e.status
     ), attempted AS (
         UPDATE router.attempt AS a SET finished_at = clock_timestamp(), outcome = w.outcome, replies = w.replies
-        FROM w WHERE a.id = w.attempt_id
+        FROM w WHERE a.id = ANY($2) AND a.id = w.attempt_id
     ), kept AS (
-        DELETE FROM router.unrecorded AS u USING w WHERE u.attempt_id = w.attempt_id
+        DELETE FROM router.unrecorded AS u WHERE u.attempt_id = ANY($2)
     ), waiting AS (
         UPDATE router.outbox AS o SET process_id = NULL, attempt_id = NULL, next_at = t.next_at, ready = false,
             spent = o.spent + t.spent::int, deferred_at = coalesce(o.deferred_at, now())
-        FROM ours AS t WHERE o.email_id = t.email_id AND t.next_at IS NOT NULL
+        FROM ours AS t WHERE o.email_id = ANY($1) AND o.email_id = t.email_id AND t.next_at IS NOT NULL
     ), done AS (
-        DELETE FROM router.outbox AS o USING ours AS t WHERE o.email_id = t.email_id AND t.next_at IS NULL
+        DELETE FROM router.outbox AS o USING ours AS t
+        WHERE o.email_id = ANY($1) AND o.email_id = t.email_id AND t.next_at IS NULL
     ), delivered AS (
         INSERT INTO crm.delivery (email_id, address, state, code, text)
         SELECT d.* FROM unnest($9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[])
             AS d (email_id, address, state, code, text)
-        WHERE EXISTS (SELECT FROM crm.email AS e WHERE e.id = d.email_id)
+        WHERE d.email_id = ANY(ARRAY(SELECT e.id FROM crm.email AS e WHERE e.id = ANY($1)))
         ON CONFLICT (email_id, address) DO UPDATE
             SET state = excluded.state, code = excluded.code, text = excluded.text, at = now()
             -- A report can be faster than we are: what is final, or was taken, stays.
@@ -129,23 +132,26 @@ async def record(database: Database, results: Sequence[Result]) -> None:
     async with opened as connection:
         if relay_ids:  # first, as those do who bring answers in, so that nobody deadlocks
             await index_ids(connection, relay_ids)
-        outcomes = [(result, outcome) for result in results for outcome in result.outcomes]
-        await connection.execute(
-            _RECORD,
-            [result.email_id for result in results],
-            [result.attempt_id for result in results],
-            [result.status for result in results],
-            [storable(result.reason) for result in results],
-            [storable(f"{result.status}: {result.reason}" if result.reason else result.status) for result in results],
-            [result.next_at for result in results],
-            [result.spent for result in results],
-            [_replies(result) for result in results],
-            [result.email_id for result, _ in outcomes],
-            [outcome.recipient for _, outcome in outcomes],
-            ["given_up" if outcome.recipient in result.given_up else outcome.state for result, outcome in outcomes],
-            [storable(outcome.code) for _, outcome in outcomes],
-            [storable(outcome.text) for _, outcome in outcomes],
-        )
+        await connection.execute(_RECORD, *_arguments(results))
+
+
+def _arguments(results: Sequence[Result]) -> Sequence[object]:
+    outcomes = [(result, outcome) for result in results for outcome in result.outcomes]
+    return (
+        [result.email_id for result in results],
+        [result.attempt_id for result in results],
+        [result.status for result in results],
+        [storable(result.reason) for result in results],
+        [storable(f"{result.status}: {result.reason}" if result.reason else result.status) for result in results],
+        [result.next_at for result in results],
+        [result.spent for result in results],
+        [_replies(result) for result in results],
+        [result.email_id for result, _ in outcomes],
+        [outcome.recipient for _, outcome in outcomes],
+        ["given_up" if outcome.recipient in result.given_up else outcome.state for result, outcome in outcomes],
+        [storable(outcome.code) for _, outcome in outcomes],
+        [storable(outcome.text) for _, outcome in outcomes],
+    )
 
 
 def _replies(result: Result) -> str | None:
@@ -171,15 +177,18 @@ async def give_back(
             WITH ours AS MATERIALIZED (
                 SELECT o.email_id, a.id AS attempt_id FROM router.attempt AS a JOIN crm.email AS e ON e.id = a.email_id
                 JOIN router.outbox AS o ON o.email_id = a.email_id AND o.attempt_id = a.id
-                WHERE a.id = ANY($1::uuid[]) ORDER BY e.id FOR UPDATE OF e, o
+                WHERE a.id = ANY($1::uuid[])
+                    AND o.email_id = ANY(ARRAY(SELECT t.email_id FROM router.attempt AS t WHERE t.id = ANY($1)))
+                ORDER BY e.id FOR UPDATE OF e, o
             ), waiting AS (
                 UPDATE router.outbox AS o SET process_id = NULL, attempt_id = NULL, attempts = o.attempts - 1,
                     next_at = now() + $2::interval, ready = $2::interval <= interval '0'
-                FROM ours WHERE o.email_id = ours.email_id
+                FROM ours WHERE o.email_id = ANY(ARRAY(SELECT email_id FROM ours)) AND o.email_id = ours.email_id
             ), forgotten AS (
-                DELETE FROM router.attempt AS a USING ours WHERE a.id = ours.attempt_id
+                DELETE FROM router.attempt AS a WHERE a.id = ANY(ARRAY(SELECT attempt_id FROM ours))
             )
-            UPDATE crm.email AS e SET status = 'pending_send', status_reason = $3 FROM ours WHERE e.id = ours.email_id
+            UPDATE crm.email AS e SET status = 'pending_send', status_reason = $3
+            WHERE e.id = ANY(ARRAY(SELECT email_id FROM ours))
             """,
             list(attempt_ids),
             delay,

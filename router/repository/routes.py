@@ -148,12 +148,12 @@ async def align(database: Database) -> bool:
                     ORDER BY coalesce(o.profile, ''), o.email_id LIMIT $5
                 ), locked AS MATERIALIZED (
                     SELECT o.email_id FROM router.outbox AS o
-                    WHERE o.email_id IN (SELECT p.email_id FROM piece AS p) AND o.process_id IS NULL
+                    WHERE o.email_id = ANY(ARRAY(SELECT p.email_id FROM piece AS p)) AND o.process_id IS NULL
                         AND o.profile IS DISTINCT FROM $2
                     FOR UPDATE SKIP LOCKED
                 ), moved AS (
                     UPDATE router.outbox AS o SET profile = $2, ready = o.next_at <= now()
-                    FROM locked AS l WHERE o.email_id = l.email_id RETURNING o.email_id
+                    WHERE o.email_id = ANY(ARRAY(SELECT l.email_id FROM locked AS l)) RETURNING o.email_id
                 ), woken AS (
                     SELECT pg_notify($6, $2) FROM (SELECT FROM moved LIMIT 1) AS m WHERE $2::text IS NOT NULL
                 )
@@ -195,7 +195,7 @@ async def _tell(database: Database, profile: str | None, reason: str | None, ema
                     AND o.profile IS NOT DISTINCT FROM $2
                 FOR UPDATE OF e SKIP LOCKED
             )
-            UPDATE crm.email AS e SET status_reason = $3 FROM locked AS l WHERE e.id = l.id
+            UPDATE crm.email AS e SET status_reason = $3 WHERE e.id = ANY(ARRAY(SELECT l.id FROM locked AS l))
             """,
             list(email_ids),
             profile,

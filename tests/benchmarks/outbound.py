@@ -21,6 +21,7 @@ import asyncpg
 from router.postgres.embedded import EmbeddedServer
 from router.repository.connect import accepts_sessions
 from router.repository.migrate import migrate
+from tests.benchmarks.cpu import Cpu
 from tests.servers.ports import free_port
 from tests.support.scripted_smtp import ScriptedSmtp
 
@@ -164,12 +165,15 @@ async def measure(folder: Path, count: int, connections: int, processes: Sequenc
         for number in processes:
             rate = await source(port, count, connections)
             say(f"smtp-source, {connections} connections", f"{rate:.0f}/s")
-            async with routers(server.dsn, folder, port, connections, number):
+            async with routers(server.dsn, folder, port, connections, number) as pids:
                 await drain(crm, 100)
+                before = Cpu.now(pids, server.pid or 0, os.getpid())
                 ours = await drain(crm, count)
+                used = Cpu.now(pids, server.pid or 0, os.getpid()) - before
                 say(
                     f"{number} router, {connections} connections each",
-                    f"{ours:.0f}/s, {ours / rate:.0%} of smtp-source",
+                    f"{ours:.0f}/s, {ours / rate:.0%} of smtp-source; {used.router / count * 1000:.2f} ms of processor"
+                    f" time an email, and {used.postgresql / count * 1000:.2f} of PostgreSQL's",
                 )
         async with Clocked() as relay, routers(server.dsn, folder, relay.port, connections, 1):
             await latency(crm, relay, 20)
