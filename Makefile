@@ -14,7 +14,7 @@ PYTEST   := $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz chaos fmt lock clean
+.PHONY: help run test check bench fuzz chaos kills fmt lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -46,6 +46,10 @@ fuzz: $(DEV) ## mutate messages for a minute and read them, guided by coverage; 
 chaos: $(DEV) ## let everything go wrong at once, for MINUTES=10; SEED=… to do the same again
 	@tests/install-servers
 	@$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+kills: $(DEV) ## send 10,000 emails through Postfix and Exim, by two routers that are killed twenty times
+	@tests/install-servers
+	KILLED_EMAILS=10000 $(PYTEST) --numprocesses 0 tests/integration/test_killed_out.py $(ARGS)
 
 fmt: $(DEV) ## format, and mend what can be mended by itself
 	$(BIN)/ruff check --fix-only .

@@ -130,6 +130,11 @@ class Exim:
         """As `received`, once there are at least `count`; TimeoutError after `timeout` seconds."""
         return self._sink.wait_for(count, address, timeout)
 
+    def queued(self) -> int:
+        """How many messages it has taken and not delivered yet."""
+        command = [str(PROGRAM), "-C", str(self._folder / "conf"), "-bpc"]
+        return int(subprocess.run([*self._root, *command], check=True, capture_output=True).stdout)
+
     def log(self) -> str:
         """What it logged and printed."""
         files = [self._output, *sorted((self._folder / "log").glob("*log"))]

@@ -124,6 +124,11 @@ class Postfix:
         """
         return self._sink.wait_for(count, address, timeout)
 
+    def queued(self) -> int:
+        """How many messages it has taken and not delivered yet."""
+        command = [program("postqueue"), "-c", str(self._folder / "etc"), "-j"]
+        return len(subprocess.run([*self._root, *command], check=True, capture_output=True).stdout.splitlines())
+
     def route(self, domain: str, where: int | Path, protocol: Literal["smtp", "lmtp"] = "smtp") -> None:
         """Send mail for `domain` to a listener on a port of 127.0.0.1, or at a Unix socket, from now on.
 
