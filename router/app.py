@@ -10,12 +10,11 @@ from datetime import timedelta
 from functools import partial
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from router.errors import DatabaseAway
 from router.incoming.budget import Budget
 from router.incoming.rounds import Rounds
 from router.operations.ready import Readiness
+from router.patience import once_there, unless_stopped
 from router.postgres.disk import watch_disk
 from router.postgres.dsn import writable
 from router.postgres.embedded import EmbeddedServer
@@ -34,8 +33,6 @@ from router.web.server import Console
 from router.workers.pool import Workers
 
 _log = structlog.get_logger(__name__)
-
-_STARTS_WITHIN = 30.0  # seconds that a database may be away when we start
 
 
 @asynccontextmanager
@@ -72,23 +69,10 @@ async def database_of(settings: Settings) -> AsyncIterator[Database]:
 @asynccontextmanager
 async def migrated_database_of(settings: Settings) -> AsyncIterator[Database]:
     """The database, made where there is none, with its schema brought up to date."""
-    # A PostgreSQL that starts together with us, or fails over, is there in a moment.
-    patient = AsyncRetrying(
-        stop=stop_after_delay(_STARTS_WITHIN),
-        wait=wait_exponential(multiplier=0.5, max=5),
-        retry=retry_if_exception_type(DatabaseAway),
-        before_sleep=_tell_away,
-        reraise=True,
-    )
-    async with dsn_of(settings, create=True) as dsn:
-        await patient(migrate, dsn)
-        async with _opened(dsn, settings) as database:
-            yield database
-
-
-def _tell_away(state: RetryCallState) -> None:
-    reason = str(state.outcome.exception()) if state.outcome else ""
-    _log.warning("the database is away, and tried again", reason=reason, pause=round(state.upcoming_sleep, 1))
+    async with AsyncExitStack() as stack:
+        dsn = await stack.enter_async_context(dsn_of(settings, create=True))
+        await once_there(partial(migrate, dsn))
+        yield await once_there(lambda: stack.enter_async_context(_opened(dsn, settings)))
 
 
 @asynccontextmanager
@@ -110,18 +94,11 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
     readiness = Readiness()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(console_of(settings, readiness))
-        opening = asyncio.create_task(
-            stack.enter_async_context(migrated_database_of(settings)), name="open the database"
-        )
-        stopped = asyncio.create_task(stop.wait())
         # A database that recovers, or that another process migrates, may take long: we can be stopped meanwhile.
-        await asyncio.wait([opening, stopped], return_when=asyncio.FIRST_COMPLETED)
-        if not opening.done():
-            opening.cancel()
-            await asyncio.wait([opening])
+        database = await unless_stopped(stop, stack.enter_async_context(migrated_database_of(settings)))
+        if database is None:
             return
-        stopped.cancel()
-        readiness.database = database = await opening
+        readiness.database = database
         parsers = await stack.enter_async_context(parsers_of(settings))
         watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None
         lease = timedelta(seconds=settings.lease)

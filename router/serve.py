@@ -20,6 +20,7 @@ from router.operations.ready import Readiness, sample_queue
 from router.original import watch_original
 from router.outgoing.sender import Sender
 from router.outgoing.sent_copies import SentCopies
+from router.patience import once_there, unless_stopped
 from router.presence import Presence
 from router.profile import IncomingProfile
 from router.profile.store import Change, ProfileStore
@@ -71,7 +72,8 @@ async def serve(
         retention or Retention(),
         rounds,
     )
-    await router.start()
+    if await unless_stopped(stop, router.start()) is None:
+        return
     try:
         await stop.wait()
     finally:
@@ -112,14 +114,15 @@ class Router:
         self._heard = Heartbeat(database, self._process_id, lease)
         self._presence = Presence(database, self._heard, store, self._process_id)
 
-    async def start(self) -> None:
-        """Start all jobs. Raises DatabaseError where the database does not hear that this process lives."""
-        await self._heard.begin()
+    async def start(self) -> bool:
+        """Start all jobs, and return True. Raises DatabaseError where the database does not hear that we live."""
+        await once_there(self._heard.begin)
         self._heartbeat.start("heartbeat", self._job("heartbeat", self._presence.beat, self._heard.pause))
         profiles = self._store.profiles
         self._readiness.serve(profiles, self._store.at_fault)
         self._jobs.want(self._wanted())
         _log.info("running", incoming=len(profiles.incoming), outgoing=len(profiles.outgoing))
+        return True
 
     async def stop(self) -> None:
         """Stop all jobs in order: what is being sent has some seconds to end, and then others may take over."""

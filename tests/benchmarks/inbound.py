@@ -26,9 +26,10 @@ from statistics import median
 
 import asyncpg
 
+from tests.benchmarks import django_mailbox
 from tests.benchmarks.corpus import THREAD, fill, mark_unread
 from tests.benchmarks.cpu import Cpu
-from tests.benchmarks.django_mailbox import DjangoMailbox
+from tests.benchmarks.django import Program
 from tests.benchmarks.stage import HERE, Stage, staged
 
 MAILBOXES = [f"drain-{number}@in.test" for number in range(4)]
@@ -99,7 +100,7 @@ async def main() -> None:
     ours: dict[tuple[str, int], list[Drained]] = {(name, many): [] for name in trees for many in options.processes}
     theirs: list[tuple[float, float]] = []
     async with staged("inbound") as stage:
-        django = await DjangoMailbox.installed() if options.django_messages else None
+        django = await Program.installed(django_mailbox.APPLICATION) if options.django_messages else None
         sizes = await asyncio.to_thread(fill, stage.dovecot.connect, MAILBOXES, options.messages)
         middle, large = (sizes[len(sizes) * part // 100] / 1000 for part in (50, 95))
         print(f"{len(sizes)} messages, {sum(sizes) / 1e6:.0f} MB, median {middle:.0f} KB, ", end="")
@@ -108,7 +109,7 @@ async def main() -> None:
             for (name, processes), runs in ours.items():
                 runs.append(await drain(stage, trees[name], processes, options.messages))
             if django is not None:
-                theirs.append(await django.drain(stage, options.django_messages))
+                theirs.append(await django_mailbox.drain(django, stage, options.django_messages))
     print(f"{'':24} messages/s     start" + "".join(f"{kind:>11}" for kind in KINDS) + "  ms of CPU a message")
     for (name, processes), runs in ours.items():
         show(f"{name} {processes} process{'es' if processes > 1 else ''}".strip(), runs, options.messages)

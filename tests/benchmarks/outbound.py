@@ -1,7 +1,8 @@
 """Mail out, from pending_send to recorded outcomes, through real router processes into Postfix' smtp-sink.
 
 Two figures: how many emails of 8 KB a second leave a full queue, beside what smtp-source does in the same run over as
-many connections; and how long a lone email takes from the CRM's commit until the relay has it.
+many connections, and django-post-office (`django_post_office.py` says what it does not do); and how long a lone email
+takes from the CRM's commit until the relay has it.
 """
 
 import argparse
@@ -10,18 +11,16 @@ import os
 import socket
 import statistics
 import sys
-import tempfile
 import time
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import asyncpg
 
-from router.postgres.embedded import EmbeddedServer
-from router.repository.connect import accepts_sessions
-from router.repository.migrate import migrate
-from tests.benchmarks.cpu import Cpu
+from tests.benchmarks import django_post_office
+from tests.benchmarks.django import Program
+from tests.benchmarks.stage import Stage, staged
 from tests.servers.ports import free_port
 from tests.support.scripted_smtp import ScriptedSmtp
 
@@ -39,9 +38,9 @@ connections = {connections}
 
 
 @asynccontextmanager
-async def program(*arguments: object, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def program(*arguments: object) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that is ended in the end."""
-    process = await asyncio.create_subprocess_exec(*map(str, arguments), env=os.environ | environment)
+    process = await asyncio.create_subprocess_exec(*map(str, arguments))
     try:
         yield process
     finally:
@@ -71,29 +70,18 @@ async def source(port: int, count: int, connections: int) -> float:
 
 
 @asynccontextmanager
-async def routers(dsn: str, folder: Path, port: int, connections: int, count: int) -> AsyncIterator[Sequence[int]]:
-    """So many routers, until each listens for pending email; the ids of their processes."""
-    profiles = folder / f"profiles-{port}-{count}"
-    profiles.mkdir(exist_ok=True)
-    (profiles / "bench.toml").write_text(PROFILE.format(port=port, connections=connections), encoding="utf-8")
-    variables = {"PROFILES": profiles, "DATABASE_URL": dsn, "LOG_LEVEL": "warning", "CONSOLE": "off"}
-    environment = {f"EMAIL_ROUTER_{name}": str(value) for name, value in variables.items()}
+async def routers(stage: Stage, dsn: str, port: int, connections: int, count: int) -> AsyncIterator[Sequence[Process]]:
+    """So many routers, until each listens for pending email."""
+    profile = PROFILE.format(port=port, connections=connections)
     async with AsyncExitStack() as stack:
-        started = [
-            await stack.enter_async_context(
-                program(
-                    sys.executable, "-m", "router", "run", **environment, EMAIL_ROUTER_DATA=str(folder / str(number))
-                )
-            )
-            for number in range(count)
-        ]
+        started = [await stack.enter_async_context(stage.process(dsn, profile, CONSOLE="off")) for _ in range(count)]
         crm = await asyncpg.connect(dsn)
         listening = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'email-router listen'"
         carried = "SELECT count(profile) FROM router.route"
         while await crm.fetchval(listening) < count or not await crm.fetchval(carried):
             await asyncio.sleep(0.05)
         await crm.close()
-        yield [process.pid for process in started]
+        yield started
 
 
 async def drafts(crm: "asyncpg.Connection[asyncpg.Record]", count: int) -> Sequence[object]:
@@ -151,31 +139,29 @@ async def latency(crm: "asyncpg.Connection[asyncpg.Record]", relay: Clocked, cou
     return found
 
 
-async def measure(folder: Path, count: int, connections: int, processes: Sequence[int]) -> None:
+async def measure(count: int, connections: int, processes: Sequence[int], django_emails: int) -> None:
     """Print all figures."""
-    async with EmbeddedServer(folder / "data", accepts_sessions=accepts_sessions) as server, sink() as port:
-        await migrate(server.dsn)
-        crm = await asyncpg.connect(server.dsn)
-        await crm.execute(
-            """
-            INSERT INTO crm.record (id, kind) VALUES (md5('ann')::uuid, 'user');
-            INSERT INTO crm.owner (record_id, mailbox, approved) VALUES (md5('ann')::uuid, 'ann@bench.test', true);
-            """
-        )
+    async with staged("outbound") as stage, sink() as port, stage.database(["ann@bench.test"]) as dsn:
+        crm = await asyncpg.connect(dsn)
+        best = 0.0
         for number in processes:
             rate = await source(port, count, connections)
             say(f"smtp-source, {connections} connections", f"{rate:.0f}/s")
-            async with routers(server.dsn, folder, port, connections, number) as pids:
+            async with routers(stage, dsn, port, connections, number) as started:
                 await drain(crm, 100)
-                before = Cpu.now(pids, server.pid or 0, os.getpid())
+                before = stage.cpu(*started)
                 ours = await drain(crm, count)
-                used = Cpu.now(pids, server.pid or 0, os.getpid()) - before
-                say(
-                    f"{number} router, {connections} connections each",
-                    f"{ours:.0f}/s, {ours / rate:.0%} of smtp-source; {used.router / count * 1000:.2f} ms of processor"
-                    f" time an email, and {used.postgresql / count * 1000:.2f} of PostgreSQL's",
-                )
-        async with Clocked() as relay, routers(server.dsn, folder, relay.port, connections, 1):
+                used = stage.cpu(*started) - before
+            best = max(best, ours)
+            say(f"{number} router, {connections} connections each", f"{ours:.0f}/s, {ours / rate:.0%} of smtp-source")
+            mine, postgresql = (seconds / count * 1000 for seconds in (used.router, used.postgresql))
+            say("", f"{mine:.2f} ms of the processor an email, and {postgresql:.2f} of PostgreSQL's")
+        if django_emails:
+            django = await Program.installed(django_post_office.APPLICATION)
+            theirs = await django_post_office.drain(django, stage, port, connections, django_emails, TEXT)
+            say(f"django-post-office, {connections} threads", f"{theirs:.0f}/s; {django.versions}")
+            say("", f"ours is {best / theirs:.1f} times as fast")
+        async with Clocked() as relay, routers(stage, dsn, relay.port, connections, 1):
             await latency(crm, relay, 20)
             found = await latency(crm, relay, 300)
             median, late = statistics.median(found), statistics.quantiles(found, n=20)[-1]
@@ -194,7 +180,6 @@ if __name__ == "__main__":
     parser.add_argument("--emails", type=int, default=5000)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--django-emails", type=int, default=2000, help="for django-post-office; 0 leaves it out")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/tmp")) as made:
-        Path(made).chmod(0o755)  # PostgreSQL runs as another user where this is root
-        asyncio.run(measure(Path(made), chosen.emails, chosen.connections, chosen.processes))
+    asyncio.run(measure(chosen.emails, chosen.connections, chosen.processes, chosen.django_emails))

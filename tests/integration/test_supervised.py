@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from router import supervise
+from router.errors import DatabaseAway
 from router.incoming.follow import Follower
 from router.incoming.mailboxes import MailboxAssignment
 from router.outgoing.sender import Sender
@@ -15,6 +16,7 @@ from router.profile.store import ProfileStore
 from router.read import read
 from router.repository import processes
 from router.repository.database import Database
+from router.repository.heartbeat import Heartbeat
 from router.serve import serve
 from router.workers.pool import Workers
 from tests.servers.dovecot import Dovecot
@@ -72,6 +74,43 @@ async def test_a_follower_that_ends_by_a_bug_is_told_and_starts_again_and_others
         await crm.wait_for_emails(2)
         stop.set()
         await serving
+
+
+async def test_a_database_that_goes_away_just_when_the_router_starts_is_waited_for(
+    crm: Crm, database: str, store: ProfileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, tries = Heartbeat.begin, asyncio.Queue[int]()
+
+    async def away_at_first(self: Heartbeat) -> None:
+        tries.put_nowait(tries.qsize())
+        if tries.qsize() <= 2:
+            raise DatabaseAway("connection was closed in the middle of operation")
+        await begin(self)
+
+    monkeypatch.setattr(Heartbeat, "begin", away_at_first)
+    stop = asyncio.Event()
+    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
+        serving = asyncio.create_task(serve(ours, parsers, store, LEASE, stop))
+        await crm.wait_for(1, "SELECT count(*) FROM router.process")
+        stop.set()
+        await serving
+
+
+async def test_a_router_that_waits_for_its_database_can_be_stopped(
+    database: str, store: ProfileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, stop = asyncio.Event(), asyncio.Event()
+
+    async def away(_: Heartbeat) -> None:
+        tried.set()
+        raise DatabaseAway("nobody answers")
+
+    monkeypatch.setattr(Heartbeat, "begin", away)
+    async with Database(database, patience=10) as ours, Workers(read, limit=10, size=1) as parsers:
+        serving = asyncio.create_task(serve(ours, parsers, store, LEASE, stop))
+        await tried.wait()
+        stop.set()
+        await asyncio.wait_for(serving, 10)
 
 
 async def test_a_part_of_the_process_that_ends_by_a_bug_is_told_in_its_row_and_starts_again(
