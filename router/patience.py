@@ -25,7 +25,11 @@ async def once_there(action: Callable[[], Awaitable[_Found]]) -> _Found:
         before_sleep=_tell,
         reraise=True,
     )
-    return await patient(action)
+
+    async def once() -> _Found:  # tenacity awaits what it can see to be a coroutine function
+        return await action()
+
+    return await patient(once)
 
 
 async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, _Found]) -> _Found | None:
