@@ -28,7 +28,7 @@ class Dovecot(ImapServer):
 
     def __init__(self, tls: Tls, *, fsync: bool = False) -> None:
         """`fsync`: what it takes is on disk when it answers, as Dovecot does by default."""
-        self._fsync = fsync
+        self._fsync = self._on_disk = fsync
         self._program = program("dovecot")
         for part in ("imap", "pop3", "lmtp"):
             require_file(Path("/usr/lib/dovecot") / part)

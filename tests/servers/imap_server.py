@@ -11,13 +11,13 @@ import signal
 import smtplib
 import socket
 import subprocess
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.servers.folder import new_folder
 from tests.servers.ports import free_port
 from tests.servers.process import end, spawn, wait_until
 from tests.servers.tls import Tls
@@ -34,13 +34,13 @@ class ImapServer(ABC):
     name: str
     _kept: Sequence[str]
     """The folders in which it stores what it knows of mail."""
+    _on_disk = False
+    """Whether it stores that on a disk; otherwise in memory, where there is room."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
         self.imap, self.imaps, self.pop3, self.pop3s, self.lmtp = (free_port() for _ in range(5))
-        # Unix socket names end at 107 bytes, and pytest's own folders are long.
-        self._folder = Path(tempfile.mkdtemp(prefix=f"er-{self.name.lower()}-"))
-        self._folder.chmod(0o755)  # the server's own users must get through
+        self._folder = new_folder(f"er-{self.name.lower()}-", on_disk=self._on_disk)
         self.log_file = self._folder / "log"
         self.log_file.touch()
         self._process: subprocess.Popen[bytes] | None = None

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import shutil
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import pytest
 from router.postgres.embedded import EmbeddedServer
 from router.repository.connect import accepts_sessions
 from router.repository.migrate import migrate
+from tests.servers.folder import new_folder
 
 # Nothing here has to survive a power cut.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -114,9 +114,7 @@ class Postgres:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One server for this test process."""
-    # Not pytest's folders: their paths are too long for a socket, and closed to PostgreSQL's user.
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    folder.chmod(0o755)
+    folder = new_folder("pg-")  # each test copies a database into it: a thousand files
     try:
         with Postgres(folder) as running:
             yield running
