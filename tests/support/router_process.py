@@ -74,15 +74,18 @@ class RouterProcess:
             status = await self._process.wait()
         assert status == 0, f"the router ended with status {status}:\n{self.log()}"
 
-    async def ask(self, *arguments: str) -> tuple[int, str]:
-        """Run another command where it runs, with the same environment; returns the exit status and what it prints."""
+    async def ask(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """Run another command where it runs; returns the exit status and what it prints.
+
+        It has the same environment, but for the variables that are named.
+        """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "router",
             *arguments,
             cwd=_TOP,
-            env=self._environment,
+            env={**self._environment, **environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
         )
