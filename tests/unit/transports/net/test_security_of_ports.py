@@ -83,6 +83,7 @@ async def test_a_port_that_speaks_tls_from_the_start(
 
 @every_kind
 async def test_a_server_that_only_keeps_silent(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transports._net.tls._TLS_ANSWERS", 0.2)
     async with serving(b"") as port:
         found = await probed(kind, monkeypatch, host="127.0.0.1", port=port, security="starttls", timeout=0.2)
     assert "no answer" in found["connection"].words
