@@ -7,8 +7,8 @@ from router.decide.state import State
 from router.model import Copy, Disposition, Facts, Likeness, Rule
 
 _HELD_TWIN = (
-    "another message with the same Message-ID and Date is held in this mailbox, and says something else or is from "
-    "somebody else: one of them may be forged"
+    "another message with the same Message-ID and Date is held in this mailbox, and says something else, is from "
+    "somebody else or came another way: one of them may be forged"
 )
 
 
@@ -17,7 +17,8 @@ def dedupe(state: State, facts: Facts) -> State:
 
     A message that was ignored or held stays so when a person moves it or the mailbox is restored: only new mail is
     judged. Another message is new, though it has the same Message-ID and Date: who sends a forgery before the true one
-    must not have that one refused with it.
+    must not have that one refused with it. Nor must who sends a copy of the true one that our server denies, or that
+    went in circles: a copy that is not doubted is judged by itself.
     """
     copy = state.copy
     email_id = facts.emails.by_key.get(copy.key)

@@ -22,7 +22,7 @@ def trust(state: State, facts: Facts) -> State:
     verdict, authors = state.copy.classification.verdict, state.copy.message.of("from")
     if state.copy.sent or verdict is None:
         return state
-    if ("dmarc", "fail") in verdict.results:
+    if verdict.denies:
         words = f"our server says that it is not from the domain in From: {_described(verdict)}"
     elif verdict.of("dmarc") and len({author.address.rpartition("@")[2] for author in authors}) > 1:
         words = f"its authors are of several domains, and our server checks one: {_described(verdict)}"

@@ -61,6 +61,11 @@ class Verdict:
         results = [result for name, result in self.results if name == method]
         return "pass" if "pass" in results else next(iter(results), None)
 
+    @property
+    def denies(self) -> bool:
+        """Whether the message is not from the domain in From: `dmarc=fail`."""
+        return ("dmarc", "fail") in self.results
+
 
 @dataclass(frozen=True, slots=True)
 class Classification:
@@ -76,3 +81,8 @@ class Classification:
     loop: str | None = None
     verdict: Verdict | None = None
     read_id: str | None = None
+
+    @property
+    def doubted(self) -> bool:
+        """Whether it is the way of this copy that may hold it, not what it says: another may come a better way."""
+        return self.loop is not None or (self.verdict is not None and self.verdict.denies)

@@ -26,14 +26,15 @@ class Packed:
     original_filename: str | None = None
 
 
-GIST_VERSION = 1
+GIST_VERSION = 2
 """To be raised when the gist is worked out in another way: what is stored of older ones is then as good as unknown."""
 
 
 class Likeness(NamedTuple):
     """Hashes (16 bytes each) of what a message says, and of that without what is changed on the way; empty: unknown.
 
-    `sender_gist` is the gist and who sent it: whether a message is wanted depends on its sender above all.
+    `sender_gist` is the gist, who sent it, and whether that is doubted (`Classification.doubted`): whether a message is
+    wanted depends on its sender above all.
     """
 
     content: bytes = b""

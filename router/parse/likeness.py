@@ -17,8 +17,11 @@ _RULE = "_" * 10
 _LENGTH = 16
 
 
-def likeness_of(message: Message, attached: Sequence[bytes]) -> Likeness:
-    """Work all of it out; `attached` are the SHA-256 of the message's attachments."""
+def likeness_of(message: Message, attached: Sequence[bytes], *, doubted: bool = False) -> Likeness:
+    """Work all of it out; `attached` are the SHA-256 of the message's attachments.
+
+    `doubted` as of the message's `Classification`: who sends a copy of a true mail must not have that one refused.
+    """
     attachments = [(one.media_type, digest.hex()) for one, digest in zip(message.attachments, attached, strict=True)]
     content = [
         message.sender or "",
@@ -32,7 +35,8 @@ def likeness_of(message: Message, attached: Sequence[bytes]) -> Likeness:
         _words(_without_footer(message.text)),
         *(digest for media_type, digest in attachments if media_type != "text/plain"),
     ]
-    return Likeness(_digest(content), _digest(gist), _digest([message.sender or "", *gist]))
+    who = [message.sender or "", *(["doubted"] if doubted else [])]
+    return Likeness(_digest(content), _digest(gist), _digest([*who, *gist]))
 
 
 def _digest(parts: Iterable[str]) -> bytes:

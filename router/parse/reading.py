@@ -24,7 +24,7 @@ def reading_of(message: Message, classification: Classification) -> Reading:
         message.key,
         find_marks(message.text or "", forwarded=is_forward(message)),
         attachments,
-        likeness_of(message, [one.sha256 for one in attachments]),
+        likeness_of(message, [one.sha256 for one in attachments], doubted=classification.doubted),
     )
 
 

@@ -17,6 +17,7 @@ from tests.support.router_process import NewRouter
 DATE = "Sat, 28 Nov 2026 09:00:00 +0000"
 DENIED = b"Authentication-Results: mail.in.test 1;\r\n\tdmarc=fail (p=reject dis=none) header.from=kunde.test\r\n"
 TRACE = b"Received: from mx.out.test by mail.in.test; Sat, 28 Nov 2026 09:00:01 +0000\r\nX-Spam: no\r\n"
+CIRCLES = TRACE * 101
 WORDS = "Two hundred chairs.\n"
 
 Write = Callable[..., bytes]
@@ -154,9 +155,33 @@ async def test_a_forged_message_that_is_held_does_not_make_the_true_one_held(
     assert "account 2" in email["text_body"]
     [said] = await crm.admin.fetch("SELECT reasons FROM router.decision WHERE disposition = 'promoted'")
     assert said["reasons"][0] == (
-        "another message with the same Message-ID and Date is held in this mailbox, and says something else or is from "
-        "somebody else: one of them may be forged"
+        "another message with the same Message-ID and Date is held in this mailbox, and says something else, is "
+        "from somebody else or came another way: one of them may be forged"
     )
+
+
+@pytest.mark.parametrize("doubt", [DENIED, CIRCLES], ids=["our server denies it", "it went in circles"])
+async def test_a_copy_that_is_held_for_its_way_does_not_make_the_true_one_held(
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    owner: UUID,
+    write: Write,
+    doubt: bytes,
+) -> None:
+    """A list that changes what is signed makes such copies, as does who sends a true mail once more, unchanged."""
+    await new_router(incoming(authserv="mail.in.test"))
+    await crm.wait_for_sources(1)
+    passed = DENIED.replace(b"dmarc=fail (p=reject dis=none)", b"dmarc=pass")
+    for number, raw in enumerate((doubt + write(), doubt + write(), passed + write(), doubt + write()), 1):
+        dovecot.deliver(mailbox, raw)
+        await crm.wait_for_decisions(number)
+    assert await crm.dispositions() == {"held": 2, "promoted": 1, "duplicate": 1}
+    assert (await reasons(crm))[1] == "the same message was held in this mailbox before, and stays so"
+    assert await crm.rows("SELECT subject FROM crm.email WHERE owner_id = $1 AND flags = '{}'", owner)
+    await crm.check_balance()
 
 
 async def test_what_is_forged_for_one_owner_is_nothing_to_another(
