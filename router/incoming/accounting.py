@@ -195,15 +195,18 @@ class Accountant:
         """Tell which messages have a disposition elsewhere in the mailbox. Of forwarded mail only its place tells."""
         if self._owner is None:
             return {}
-        keys: dict[Place, bytes] = {}
+        owner_id, judged = self._owner.id, [copy for copy in copies if copy.judged]
         # The key of a message without Message-ID or Date is made of all that it says.
-        lacking = [copy.place for copy in copies if copy.judged and not (copy.message.message_id and copy.message.date)]
-        async for received in _groups(self._mailbox, lacking, "whole", _WHOLE):
-            whole = await self._read(received, "whole")
-            keys |= {copy.place: copy.key for copy in whole if copy.judged}
-        keys |= {copy.place: copy.key for copy in copies if copy.judged and copy.place not in set(lacking)}
-        known = await repository.known(self._database, self._owner.id, set(keys.values())) if keys else {}
-        return {place: known[key] for place, key in keys.items() if key in known}
+        lacking = [copy.place for copy in judged if not (copy.message.message_id and copy.message.date)]
+        by_key = [copy for copy in judged if copy.place not in set(lacking)]
+        known = await repository.known(self._database, owner_id, by_key) if by_key else {}
+        # Who knows Message-ID and Date can send another message with them. What has gone meanwhile is not looked into.
+        async for received in _groups(self._mailbox, [*known, *lacking], "whole", _WHOLE):
+            whole = [copy for copy in await self._read(received, "whole") if copy.judged]
+            for copy in whole:
+                known.pop(copy.place, None)
+            known |= await repository.known(self._database, owner_id, whole) if whole else {}
+        return known
 
     async def _bring_in(self, places: Sequence[Place]) -> Mapping[Place, str]:
         """Promote messages as any other; return why some could not be. The router settles them."""

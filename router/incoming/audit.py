@@ -7,7 +7,7 @@ well as without one, and marks nothing. The first that fits accounts for a messa
     it came before reading began
     it is still to be read, beyond the cursor
     its owner's rule is `none`
-    the same message, by its key, has a disposition elsewhere in the mailbox
+    the same message, which says the same, has a disposition elsewhere in the mailbox
 
 The cursor is read first, then the server is asked, then the dispositions are read. A cursor moves only together with
 the dispositions of all that it moves over; so what is behind it and has none had none at any time, also while mail

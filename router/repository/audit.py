@@ -1,15 +1,16 @@
 """What is known of the messages that lie on a mail server, and what the last audits found."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from router.model import Disposition
+from router.model import Copy, Disposition
 from router.model.audit import Tally
 from router.repository.database import Database, storable
+from router.repository.facts import SAYS_THE_SAME
 from transports.base import Cursor, Place
 
 RESUMED_WITHIN: Final = timedelta(hours=6)
@@ -116,26 +117,37 @@ async def erased(database: Database, source_id: int, places: Sequence[Place]) ->
     return {places[row["number"] - 1] for row in rows}
 
 
-async def known(database: Database, owner_id: UUID, keys: Collection[bytes]) -> dict[bytes, Disposition]:
-    """Tell which of these messages have a disposition at any place of an owner's, by key (`Message.key`)."""
+async def known(database: Database, owner_id: UUID, copies: Sequence[Copy]) -> dict[Place, Disposition]:
+    """Tell which of these judged copies have a disposition at any other place of an owner's, and which.
+
+    It was given to a message with the same key that says the same, as far as is known what either says: nothing is of
+    a copy whose headers alone were read.
+    """
+    likenesses = [None if copy.headers_only else copy.likeness for copy in copies]
     async with database.connection() as connection:
         rows = await connection.fetch(
-            """
-            SELECT w.key, d.disposition
-            FROM unnest($2::bytea[]) AS w (key)
+            f"""
+            SELECT w.number, d.disposition
+            FROM unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])
+                WITH ORDINALITY AS w (key, content, gist, sender_gist, number)
             CROSS JOIN LATERAL (
-                SELECT disposition FROM router.decision
-                WHERE key = w.key AND owner_id = $1 AND disposition IN ('ignored', 'held')
+                SELECT d.disposition FROM router.decision AS d
+                WHERE d.key = w.key AND d.owner_id = $1 AND d.disposition IN ('ignored', 'held') AND {SAYS_THE_SAME}
                 UNION ALL
                 SELECT d.disposition FROM router.message AS m JOIN router.decision AS d ON d.email_id = m.email_id
                 WHERE m.key = w.key AND d.owner_id = $1
+                    -- Of a forged one and the true one, one became the email, and the other has what it said itself.
+                    AND (m.content <> w.content AND m.gist <> w.gist AND d.content <> w.content) IS NOT TRUE
                 LIMIT 1
             ) AS d
-            """,
+            """,  # noqa: S608  # a constant
             owner_id,
-            list(keys),
+            [copy.key for copy in copies],
+            [one and one.content for one in likenesses],
+            [one and one.gist for one in likenesses],
+            [copy.sender_gist for copy in copies],
         )
-    return {row["key"]: Disposition(row["disposition"]) for row in rows}
+    return {copies[row["number"] - 1].place: Disposition(row["disposition"]) for row in rows}
 
 
 async def note_under_way(database: Database, source_id: int, under_way: UnderWay) -> None:

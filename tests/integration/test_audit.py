@@ -362,6 +362,41 @@ async def test_mail_without_message_id_is_known_by_all_that_it_says(
     assert came_to(await audit(profile)) == {"ignored": 2, "elsewhere": 1, "missing": 1}
 
 
+@pytest.mark.parametrize("rule", ["known", "all"])
+async def test_a_forged_message_does_not_account_for_the_true_one(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, audit: Audit, rule: str
+) -> None:
+    """It has the true one's Message-ID and Date, and was ignored, or is an email of its own."""
+    await crm.owner(mailbox, rule)
+    await crm.record("contact", "Karl", KARL)
+    write = partial(letter, Message_ID="<order@kunde.test>", Date="Sat, 28 Nov 2026 09:00:00 +0000")
+    true = write(KARL, mailbox, "Order", "Two hundred chairs.\n")
+    for message in (write("eve@evil.test", mailbox, "Win", "Win.\n"), true, true):
+        dovecot.append(mailbox, message)
+    profile = incoming(start="all")
+    router = await new_router(profile)
+    await read_all(crm, 3)
+    await router.stop()
+    became = {"known": ("ignored", "promoted"), "all": ("promoted", "duplicate")}[rule]
+    # As long as one copy of the true one is known, so is the other.
+    await crm.admin.execute("DELETE FROM router.decision WHERE place = '3'")
+    assert came_to(await audit(profile)) == dict(zip(became, (1, 2), strict=True)) | {"elsewhere": 1}
+    if rule == "known":
+        await lose(crm, "Order")
+    else:
+        await crm.admin.execute("DELETE FROM router.decision WHERE disposition = 'duplicate'")
+    assert came_to(await audit(profile)) == {became[0]: 1, "missing": 2}
+    found = came_to(await audit(profile, repair=True))
+    assert (
+        found
+        == {became[0]: 1, "brought_in": 2}
+        | {
+            "known": {"promoted": 1, "duplicate": 1},
+            "all": {"duplicate": 2},
+        }[rule]
+    )
+
+
 async def test_moved_mail_and_folders_that_are_not_read(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, ask: Ask, audit: Audit
 ) -> None:
