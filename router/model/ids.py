@@ -36,8 +36,10 @@ def _unicode_label(label: str) -> str:
         decoded.encode("utf-8")  # surrogates are no characters
     except UnicodeError:
         return label
-    # What is ASCII is never written in punycode: `xn--client-` is no other name of `client`, but a stranger's domain.
-    return label if unicodedata.normalize("NFC", lower_case(decoded)).isascii() else decoded
+    # What is ASCII, in upper case or decomposed is never written in punycode (RFC 5891 §5.4): `xn--client-` is no other
+    # name of `client`, nor `xn--bcher-2pa` (`bÜcher`) one of `bücher`, but a stranger's domain.
+    stored = unicodedata.normalize("NFC", lower_case(decoded))
+    return label if decoded.isascii() or decoded != stored else decoded
 
 
 def message_id_hash(message_id: str) -> bytes:

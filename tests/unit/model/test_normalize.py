@@ -29,6 +29,9 @@ def test_normalize_is_idempotent(address: str) -> None:
         ("a@xn--abc-.example", "a@xn--abc-.example"),  # a stranger's domain, and not a@abc.example
         ("a@XN--ABC-.example", "a@xn--abc-.example"),
         ("a@xn--bc-0qu.example", "a@xn--bc-0qu.example"),  # of a sign that is a letter in lower case: \u212abc
+        ("a@xn--bcher-2pa.example", "a@xn--bcher-2pa.example"),  # its Ü is a capital letter
+        ("a@xn--bucher-xyd.example", "a@xn--bucher-xyd.example"),  # decomposed
+        ("a@xn--strae-oqa.example", "a@straße.example"),
         ("a@xn--xn--abc--.example", "a@xn--xn--abc--.example"),  # a label that hides another
         ("a@xn--xn--mnchen-3ya-.example", "a@xn--xn--mnchen-3ya-.example"),
         ("ΝΊΚΟΣ@ΒΌΛΟΣ.example", "νίκοσ@βόλοσ.example"),  # whatever stands around the sigma
