@@ -8,6 +8,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, TypeVarTuple
 
@@ -46,12 +47,16 @@ class Workers:
     with few.
     """
 
-    def __init__(self, *functions: Callable[..., object], limit: float, size: int) -> None:
+    def __init__(self, *functions: Callable[..., object], limit: float, size: int, work: str = "mail is read") -> None:
+        """`work` is what is not done where no process can be started; the metrics are of reading mail alone."""
+        self._work = work
+        self._counts = work == "mail is read"
         self._server = ForkServer(functions, limit)
         self._limit = limit
         self._size = size
         self._turns = asyncio.Semaphore(size)
-        metrics.workers_opened(size)
+        if self._counts:
+            metrics.workers_opened(size)
         self._idle: list[Worker] = []  # the last used is used next, so that few are needed where there is little to do
         self._tasks: set[asyncio.Task[list[Any]]] = set()
 
@@ -99,7 +104,7 @@ class Workers:
         given_up: dict[int, Fault] = {}
         end = len(share)
         async with self._turns:
-            with metrics.worker_busy():
+            with metrics.worker_busy() if self._counts else nullcontext():
                 while (begin := len(answers)) < len(share):
                     if begin in given_up:
                         answers.append(given_up[begin])
@@ -108,7 +113,7 @@ class Workers:
                     was_idle = bool(self._idle)
                     worker = self._idle.pop() if was_idle else await self._start()
                     try:
-                        answers += map(_answer_or_fault, await worker.work(function, share[begin:end]))
+                        answers += map(self._answer_or_fault, await worker.work(function, share[begin:end]))
                         end = len(share)
                     except EOFError:
                         begun = worker.begun
@@ -119,11 +124,12 @@ class Workers:
                         status = await worker.ended()
                         words = self._words(status)
                         _log.warning("a worker was lost", reason=words)
-                        metrics.worker_lost()
+                        if self._counts:
+                            metrics.worker_lost()
                         # Killed from outside, it is not the message's fault: so each has a second try.
                         if status == -signal.SIGALRM or losses[cause] >= (_MOST_LOSSES if status is None else 2):
                             given_up[cause] = Fault(words)
-                            metrics.piece_ended("given_up")
+                            self._count("given_up")
                         # What the lost one had answered before is asked again, apart from the cause.
                         end = cause if cause > begin else len(share)
                     except BaseException:
@@ -139,7 +145,7 @@ class Workers:
         def tell(state: RetryCallState) -> None:
             reason = str(state.outcome.exception()) if state.outcome else ""
             _log.error(
-                "no worker can be started, so no mail is read", reason=reason, pause=round(state.upcoming_sleep, 1)
+                f"no worker can be started, so no {self._work}", reason=reason, pause=round(state.upcoming_sleep, 1)
             )
 
         starting = AsyncRetrying(
@@ -157,8 +163,11 @@ class Workers:
         how = signal.strsignal(-status) if status < 0 else f"status {status}"
         return f"the process that did it ended ({how})"
 
+    def _answer_or_fault(self, answered: Answered) -> Any:
+        answer, words = answered
+        self._count("answered" if words is None else "failed")
+        return answer if words is None else Fault(words)
 
-def _answer_or_fault(answered: Answered) -> Any:
-    answer, words = answered
-    metrics.piece_ended("answered" if words is None else "failed")
-    return answer if words is None else Fault(words)
+    def _count(self, outcome: metrics.PieceOutcome) -> None:
+        if self._counts:
+            metrics.piece_ended(outcome)
