@@ -61,7 +61,8 @@ def headers(email: Outgoing) -> Iterator[str]:
         yield folded("References", references)
     yield f"{PRIVATE_HEADER}: <{email.message_id}>"
     if email.automatic:
-        yield "Auto-Submitted: auto-generated"
+        # What answers an email directly must not say auto-generated (RFC 3834 §5).
+        yield f"Auto-Submitted: {'auto-replied' if email.in_reply_to else 'auto-generated'}"
     if email.lane == "bulk":
         # No standard header, but the one that automatic replies have always stayed away from (RFC 3834 §2).
         yield "Precedence: bulk"

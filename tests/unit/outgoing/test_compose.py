@@ -326,6 +326,11 @@ def test_the_crms_own_headers() -> None:
     assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in raw
 
 
+def test_an_automatic_answer_says_that_it_is_one() -> None:
+    read = email.message_from_bytes(compose(outgoing(automatic=True, in_reply_to="1@x.example")))
+    assert read["Auto-Submitted"] == "auto-replied"
+
+
 def test_mail_that_a_person_wrote_says_nothing_of_itself() -> None:
     assert not {"auto-submitted", "precedence", "list-unsubscribe"} & set(header_names(compose(BASE)))
 
