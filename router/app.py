@@ -20,6 +20,7 @@ from router.postgres.dsn import writable
 from router.postgres.embedded import EmbeddedServer
 from router.profile.store import ProfileStore
 from router.read import read
+from router.repository.answers import Limits
 from router.repository.connect import accepts_sessions
 from router.repository.database import Database
 from router.repository.migrate import migrate
@@ -116,6 +117,7 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
             budget=budget,
             retention=retention,
             rounds=rounds_of(settings),
+            limits=Limits(settings.answers_per_sender, settings.answers_per_domain),
         )
 
 

@@ -18,6 +18,7 @@ from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.rounds import Rounds, audit_in_rounds
 from router.operations.ready import Readiness, sample_queue
 from router.original import watch_original
+from router.outgoing.answers import write_answers
 from router.outgoing.sender import Sender
 from router.outgoing.sent_copies import SentCopies
 from router.patience import once_there, unless_stopped
@@ -25,6 +26,7 @@ from router.presence import Presence
 from router.profile import IncomingProfile
 from router.profile.store import Change, ProfileStore
 from router.repository import processes
+from router.repository.answers import Limits
 from router.repository.database import Database
 from router.repository.heartbeat import Heartbeat
 from router.repository.retention import Retention
@@ -55,11 +57,12 @@ async def serve(
     budget: Budget | None = None,
     retention: Retention | None = None,
     rounds: Rounds | None = None,
+    limits: Limits | None = None,
 ) -> None:
     """Do all the work of one router process until told to stop; `lease` is how long it counts as alive unheard.
 
     `watch` looks after the disk of the database, where it is ours. `budget` is for incoming messages in memory. Without
-    `rounds` no mailbox is audited.
+    `rounds` no mailbox is audited. `limits` are those of acknowledgements.
     """
     router = Router(
         database,
@@ -71,6 +74,7 @@ async def serve(
         budget or Budget(),
         retention or Retention(),
         rounds,
+        limits or Limits(),
     )
     if await unless_stopped(stop, router.start()) is None:
         return
@@ -94,6 +98,7 @@ class Router:
         budget: Budget,
         retention: Retention,
         rounds: Rounds | None,
+        limits: Limits,
     ) -> None:
         self._database = database
         self._parsers = parsers
@@ -104,6 +109,7 @@ class Router:
         self._budget = budget
         self._retention = retention
         self._rounds = rounds
+        self._limits = limits
         self._process_id = uuid4()
         self._jobs: Supervisor[str] = Supervisor()
         self._heartbeat: Supervisor[str] = Supervisor()
@@ -144,6 +150,7 @@ class Router:
             "mailboxes": self._job("mailboxes", self._mailboxes.run),
             "sender": self._job("sender", self._send),
             "sent copies": self._job("sent copies", self._sent_copies.run),
+            "answers": self._answers(),
             "upkeep": self._upkeep(),
             "metrics": self._job("metrics", partial(sample_queue, self._database)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
@@ -176,6 +183,11 @@ class Router:
         note = partial(processes.note_fault, self._database, self._process_id, "upkeep")
         health = Health("the upkeep of the database fails, and is tried again", note, _log)
         return Job(partial(keep_up, self._database, self._retention, health), health)
+
+    def _answers(self) -> Job:
+        note = partial(processes.note_fault, self._database, self._process_id, "answers")
+        health = Health("acknowledgements cannot be written now, and are tried again", note, _log)
+        return Job(partial(write_answers, self._database, self._limits, health), health)
 
     def _audit(self, rounds: Rounds) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, "audit")

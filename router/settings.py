@@ -160,6 +160,20 @@ class Settings(BaseSettings):
     keep_attempts: int = Field(
         default=730, ge=7, le=36500, description="Days for which each attempt to send an email is known."
     )
+    answers_per_sender: int = Field(
+        default=5,
+        ge=0,
+        le=1000,
+        description="Acknowledgements that one sender gets within 24 hours, of all queues together; `0`: nobody gets "
+        "any.",
+    )
+    answers_per_domain: int = Field(
+        default=500,
+        ge=0,
+        le=1_000_000,
+        description="Acknowledgements that all senders of one domain get within 24 hours; what comes beyond is not "
+        "acknowledged, and `crm.event` says so.",
+    )
     audit: float | Literal["off"] = Field(
         default=24,
         description="Hours after which each mailbox is audited again: whether every message that its server holds is "

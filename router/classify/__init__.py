@@ -12,6 +12,7 @@ from router.classify.bulk import find_bulk
 from router.classify.calendar import find_event
 from router.classify.headers import Headers
 from router.classify.loop import find_loop
+from router.classify.no_answer import find_no_answer
 from router.classify.receipt import find_read_id
 from router.classify.report import find_report
 from router.model import Classification, Message
@@ -33,6 +34,7 @@ def classify(message: Message, authserv: str | None = None) -> Classification:
         loop=_guarded(lambda: find_loop(message, headers)),
         verdict=_guarded(lambda: find_verdict(headers, authserv)) if authserv else None,
         read_id=None if report else _guarded(lambda: find_read_id(message, headers)),
+        no_answer=_guarded(lambda: find_no_answer(message, headers)),
     )
 
 

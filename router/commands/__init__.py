@@ -12,6 +12,7 @@ test        test
 explain     explain
 trace       trace
 letters     dead-letters list, show, replay, drop; held list, show, release, drop
+templates   template list, preview
 doctor      doctor
 healthz     healthz
 terminal    how they read the environment, print and fail

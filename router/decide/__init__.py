@@ -11,13 +11,15 @@
     loop        two machines that answer each other: held
     promote     the email activity that the message becomes
 
-Each step adds its reasons. The first step that sets a decision is the last. `decide` does no I/O and never looks at a
+Each step adds its reasons. The first step that sets a decision is the last; `acknowledge` then tells whether a queue
+says that it has the message. `decide` does no I/O and never looks at a
 clock. The reasons of an ignored, held or dead copy hold nothing of its content. What a person released is held by none.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from router.decide.acknowledge import acknowledge
 from router.decide.arrive import arrive
 from router.decide.correlate import correlate
 from router.decide.dedupe import dedupe
@@ -44,7 +46,7 @@ def decide(copy: Copy, facts: Facts) -> Decision:
     for step in STEPS:
         state = step(state, facts)
         if state.decision is not None:
-            return state.decision
+            return acknowledge(copy, facts, state.decision)
     raise AssertionError("the last step decides")
 
 

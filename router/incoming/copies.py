@@ -85,4 +85,5 @@ def make_copy(
         headers_only=headers_only,
         forward=forward,
         recipients=delivered.received.recipients,
+        null_sender=delivered.received.sender == "",
     )

@@ -71,7 +71,8 @@ class Verdict:
 class Classification:
     """What kind of message it is. `automatic` and `loop` say what shows it; None: it is not.
 
-    `read_id` is the Message-ID of the email that it is a read receipt of.
+    `read_id` is the Message-ID of the email that it is a read receipt of. `no_answer` says why a machine must not
+    answer it, though a person may have written it.
     """
 
     automatic: str | None = None
@@ -81,6 +82,7 @@ class Classification:
     loop: str | None = None
     verdict: Verdict | None = None
     read_id: str | None = None
+    no_answer: str | None = None
 
     @property
     def doubted(self) -> bool:

@@ -49,7 +49,8 @@ class Copy:
     `owner_id` is None only for mail of a forward mailbox of which nothing came. `content` is the message as bytes, as
     far as it was fetched. `sent`: the copy lies in the owner's Sent folder. `headers_only`: the owner's rule was `none`
     when the copy was fetched, so it has no bodies. `forward` is set if the copy came by a forward mailbox. `recipients`
-    are those of the envelope, known only to a listener. `ruling` is set if a person has it decided on again.
+    are those of the envelope, and `null_sender` tells of its sender: only a listener knows them. `ruling` is set if a
+    person has it decided on again.
     """
 
     id: UUID
@@ -64,6 +65,7 @@ class Copy:
     headers_only: bool = False
     forward: Forward | None = None
     recipients: tuple[str, ...] = ()
+    null_sender: bool = False
     ruling: Ruling | None = None
 
     @property

@@ -60,6 +60,7 @@ class Decision:
     disposition that it has already, whatever stands here. `waits_for` are the Message-IDs, the nearest first, of emails
     that the CRM does not have: with one of them the copy would be linked, or even promoted. `says` tells
     whether a duplicate says the same as its email: only the same may be destroyed; of another, people are told.
+    `acknowledge`: it is to be acknowledged in the owner's name, if it is new to that owner, and its thread was not.
     """
 
     disposition: Disposition
@@ -72,3 +73,4 @@ class Decision:
     decided_before: bool = False
     waits_for: tuple[tuple[Method, str], ...] = ()
     says: Literal["the same", "much the same", "something else"] = "the same"
+    acknowledge: bool = False

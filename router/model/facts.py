@@ -100,11 +100,13 @@ class Facts:
     """What the database knows of a batch, read in a fixed number of queries; grows as the batch is decided.
 
     `records` are those of each normalized address, `rules` the owners' own, None where the profile's default holds.
+    `acknowledging` are the owners in whose name mail is acknowledged.
     """
 
     emails: KnownEmails = field(default_factory=KnownEmails)
     records: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     rules: Mapping[UUID, Rule | None] = field(default_factory=dict)
+    acknowledging: frozenset[UUID] = frozenset()
     decided: DecidedBefore = field(default_factory=DecidedBefore)
     thread_load: ThreadLoad = field(default_factory=ThreadLoad)
 

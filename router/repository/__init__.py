@@ -21,6 +21,8 @@ The way out:
     routes       which outgoing profile carries what an owner sends
     claim        what a relay takes that its free connections can start now
     outgoing     what a claimed email says
+    answers      acknowledgements: which emails wait for one, and the answer as an ordinary email
+    templates    templates of answers, as a person looks at them
     outbox       start, record: how an email is sent once
     outbox_entries  what is not sent yet, as a person looks at it and rules on it
     message_ids  by which Message-IDs an email is found

@@ -69,7 +69,8 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
         emails=emails,
         thread_load=await _read_thread_load(connection, judged, emails),
         records={address: tuple(of_address.values()) for address, of_address in records.items()},
-        rules={owner_id: Rule(rule) if rule else None for owner_id, rule in found["rules"]},
+        rules={owner_id: Rule(rule) if rule else None for owner_id, rule, _ in found["rules"]},
+        acknowledging=frozenset(owner_id for owner_id, _, acknowledges in found["rules"] if acknowledges),
         decided=DecidedBefore(
             {(source_id, Place(validity, place)) for source_id, validity, place in found["places"]},
             {tuple(which): Disposition(before) for *which, before, _ in found["not_promoted"] if before},
@@ -177,7 +178,10 @@ def _sane(created_at: str) -> str:
 def _add_rules(reads: Reads, copies: Sequence[Copy]) -> None:
     reads.add(
         "rules",
-        "SELECT record_id, tracking_rule FROM crm.owner WHERE record_id = ANY($1::uuid[]) AND approved",
+        """
+        SELECT record_id, tracking_rule, acknowledgement IS NOT NULL
+        FROM crm.owner WHERE record_id = ANY($1::uuid[]) AND approved
+        """,
         list({copy.owner_id for copy in copies if copy.owner_id}),
     )
 

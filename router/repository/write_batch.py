@@ -6,7 +6,8 @@ Only the counts are written apart: all batches of a source share a row there, an
 import json
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from router.errors import DatabaseCopied
@@ -22,6 +23,8 @@ from router.repository.waiting import write_waiting
 from transports.base import Cursor
 
 _OVERTAKEN = "another copy made it the CRM's since"
+
+_ACKNOWLEDGED_WITHIN: Final = timedelta(days=1)  # what comes in later is answered by a person, or not at all
 
 Kept = tuple[Copy, bytes]
 
@@ -42,6 +45,7 @@ async def write_batch(
         write_waiting(writes, new)
         _write_kept(writes, kept, undone)
         _write_receipts(writes, new)
+        _write_acknowledgements(writes, new)
         _write_events(writes, new)
     if batch.lease is not None:
         _advance(writes, batch.lease, batch.cursor, mended=batch.cursor is not None and not batch.waits)
@@ -290,6 +294,34 @@ def _write_receipts(writes: Writes, new: Sequence[Decided]) -> None:
         RETURNING email_id, owner_id, xmax = 0 AS is_new
         """,
         [decision.email_id for _, decision in _promoted(new)],
+    )
+
+
+def _write_acknowledgements(writes: Writes, new: Sequence[Decided]) -> None:
+    """Note what is to be acknowledged: what an owner received just now, and not what lay there before."""
+    wanted = [(copy, decision) for copy, decision in new if decision.acknowledge]
+    if not wanted:
+        return
+    writes.add(
+        "acknowledgements",
+        """
+        INSERT INTO router.acknowledgement (email_id, owner_id)
+        SELECT w.email_id, w.owner_id
+        FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[])
+            AS w (email_id, owner_id, source_id, received_at)
+        JOIN receipts AS r USING (email_id, owner_id)
+        JOIN router.source AS s ON s.id = w.source_id
+        JOIN crm.owner AS o ON o.record_id = w.owner_id
+        WHERE r.is_new AND w.received_at > now() - $5::interval
+            -- Mail servers tell whole seconds.
+            AND w.received_at >= date_trunc('second', greatest(s.created_at, o.acknowledges_since))
+        ON CONFLICT DO NOTHING
+        """,
+        [decision.email_id for _, decision in wanted],
+        [copy.owner_id for copy, _ in wanted],
+        [copy.source_id for copy, _ in wanted],
+        [copy.received_at for copy, _ in wanted],
+        _ACKNOWLEDGED_WITHIN,
     )
 
 

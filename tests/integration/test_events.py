@@ -138,8 +138,8 @@ async def test_what_a_router_hears_late_of_an_unknown_email_is_its_recipients_ou
 
 # --- The list --------------------------------------------------------------------------------------------------------
 
-OF_THE_WAY_IN = {"promoted", "received", "correlated"}
-"""What is told of mail that comes in; tests/integration/test_promote.py and test_waiting.py have them."""
+OF_THE_WAY_IN = {"promoted", "received", "correlated", "acknowledged", "not_acknowledged"}
+"""What is told of mail that comes in: tests/integration/test_promote.py, test_waiting.py and test_answers.py."""
 
 
 async def test_the_page_lists_every_kind_and_no_other(crm: Crm) -> None:
