@@ -28,6 +28,7 @@ RENDERED_WITHIN: Final = 2.0
 """Seconds that a template may take for one email."""
 
 _POLL: Final = 1.0  # seconds between looks for what is due
+_TOLD: Final = 30.0  # seconds between two looks at what is wrong, where nothing is done
 _LEAVING: Final = 1.0  # seconds for the last word of a process that stops
 
 
@@ -38,17 +39,21 @@ def renderers() -> Workers:
 
 async def write_answers(database: Database, limits: Limits, health: Health) -> None:
     """Write acknowledgements until canceled."""
+    clock, told_at = asyncio.get_running_loop().time, -_TOLD
     async with renderers() as workers:
         while True:
-            again = False
+            looked_at = 0
             try:
-                begun, again = await answers.begin(database)
+                begun, looked_at = await answers.begin(database)
                 await _write_all(database, workers, begun, limits)
-                faults = await answers.faults(database)
-                await (health.fails("; ".join(faults), _POLL) if faults else health.works())
+                if 0 < looked_at < answers.AT_ONCE or clock() - told_at > _TOLD:
+                    told_at = clock()
+                    faults = await answers.faults(database)
+                    await (health.fails("; ".join(faults)) if faults else health.works())
             except DatabaseError as error:
+                told_at = -_TOLD
                 await health.fails(str(error), _POLL)
-            if not again:
+            if looked_at < answers.AT_ONCE:
                 await asyncio.sleep(_POLL)
 
 

@@ -26,8 +26,10 @@ from router.repository.database import Connection, Database, storable
 PIECE: Final = 1000
 """Rows that `forget_old` deletes at most."""
 
+AT_ONCE: Final = 20
+"""Emails that `begin` looks at; where there are so many, there may be more."""
+
 _LEASE: Final = timedelta(minutes=1)
-_AT_ONCE: Final = 20
 _GIVEN_UP: Final = timedelta(days=1)
 _FIRST, _LONGEST = timedelta(seconds=30), timedelta(hours=1)
 """Between two tries, doubled each time."""
@@ -101,8 +103,8 @@ def values_of(row: Record) -> Values:
     )
 
 
-async def begin(database: Database) -> tuple[list[Begun], bool]:
-    """Begin some of what is due; True if there may be more. Nothing in a copy of the database.
+async def begin(database: Database) -> tuple[list[Begun], int]:
+    """Begin some of what is due, and return how many were looked at. Nothing in a copy of the database.
 
     What waits for a template that is at fault goes on waiting; what needs no answer any more is forgotten.
     """
@@ -112,7 +114,7 @@ async def begin(database: Database) -> tuple[list[Begun], bool]:
             WITH due AS MATERIALIZED (
                 SELECT a.email_id, a.owner_id, a.since <= now() - $2::interval AS late
                 FROM router.acknowledgement AS a WHERE a.due_at <= now() AND NOT router.is_copy()
-                ORDER BY a.due_at LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED
+                ORDER BY a.due_at LIMIT {AT_ONCE} FOR UPDATE SKIP LOCKED
             ), known AS MATERIALIZED (
                 SELECT d.email_id, d.late, t.name, t.changed_at, t.subject, t.text_body, t.html_body, t.fault,
                     CASE WHEN NOT d.late AND t.next_try_at > now() THEN t.next_try_at END AS waits_until
@@ -155,7 +157,7 @@ async def begin(database: Database) -> tuple[list[Begun], bool]:
         for row in rows
         if row["email_id"] is not None
     ]
-    return found, rows[0]["looked_at"] == _AT_ONCE
+    return found, rows[0]["looked_at"]
 
 
 async def write(database: Database, one: Begun, rendered: Rendered, limits: Limits) -> UUID | None:
