@@ -133,6 +133,7 @@ def retention_of(settings: Settings) -> Retention:
         hashes=timedelta(days=settings.keep_hashes),
         events=timedelta(days=settings.keep_events),
         attempts=timedelta(days=settings.keep_attempts),
+        bounces=timedelta(days=settings.keep_bounces),
     )
 
 

@@ -160,6 +160,12 @@ class Settings(BaseSettings):
     keep_attempts: int = Field(
         default=730, ge=7, le=36500, description="Days for which each attempt to send an email is known."
     )
+    keep_bounces: int = Field(
+        default=180,
+        ge=1,
+        le=36500,
+        description="Days for which nothing is sent to an address that bounced, after the last time it did.",
+    )
     answers_per_sender: int = Field(
         default=5,
         ge=0,

@@ -238,7 +238,8 @@ class Outcome:
 
     `code` is the enhanced status code (RFC 3463) or, where the relay gave none, the reply code; `text` the relay's own
     words, `storable`. `unknown`: the content was handed over and no answer came; it may or may not have been accepted.
-    `relay` is the server that was spoken to, "smtp.example.com:587"; empty where there was none.
+    `relay` is the server that was spoken to, "smtp.example.com:587"; empty where there was none. `of_address`: it
+    is the answer to this recipient's address alone (RCPT), and not to the message.
     """
 
     recipient: str
@@ -246,6 +247,7 @@ class Outcome:
     code: str
     text: str
     relay: str = field(default="", compare=False)
+    of_address: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", storable(self.text))

@@ -23,7 +23,7 @@ from router.classify.original import (
     tokens_of_text,
 )
 from router.classify.rejection import read_rejection
-from router.classify.status import read_status
+from router.classify.status import read_envelope_id, read_status
 from router.classify.system import is_mail_system, is_surely_system, may_report
 from router.model import Message, RecipientReport, Report, ReportKind, normalize
 from router.parse.addresses import read_addresses
@@ -135,7 +135,7 @@ def _vaguely(message: Message, text: str) -> Report | None:
         return _about(recipients, message)
     # Nobody is named, or a row of asterisks: of an email to one recipient it is known all the same.
     report = _about((read_nameless(text, message.subject),), message)
-    return report if report.message_ids or report.tokens else None
+    return report if report.message_ids or report.tokens or report.return_ids else None
 
 
 def _parts(message: Message, media_types: Iterable[str]) -> list[bytes]:
@@ -217,4 +217,6 @@ def _about(recipients: _Recipients, message: Message, named: Iterable[str] = ())
         recipients=recipients,
         message_ids=tuple(dict.fromkeys(ids))[:_MOST_IDS],
         tokens=tuple(dict.fromkeys(tokens))[:_MOST_IDS],
+        return_ids=message.return_ids,
+        envelope_ids=tuple(filter(None, map(read_envelope_id, _parts(message, _STATUS_PARTS))))[:_MOST_IDS],
     )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from itertools import islice, pairwise
+from uuid import UUID
 
 from router.classify.codes import choose_code
 from router.classify.dialects import FORWARDED
@@ -19,6 +20,10 @@ _FIELD_OF_RECIPIENT = re.compile(
 )
 _RECIPIENTS = frozenset({"final-recipient", "original-recipient"})
 _COMMENT = re.compile(r"\([^()]*\)")
+_ENVELOPE_ID = re.compile(
+    rb"^original-envelope-id[ \t]*:[ \t]*([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})[ \t]*\r?$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _ADDRESS = re.compile(
     r"(?:\"[^\"|/][^\"]{0,200}\"|[^\s\"|/@:;,()<>\[\]][^\s\"@:;,()<>\[\]|]{0,200})@[^\s@/|\"<>()]{1,255}"
 )
@@ -48,6 +53,12 @@ def read_status(content: bytes) -> tuple[RecipientReport, ...]:
         if address or _RECIPIENTS & fields.keys():
             reports.append(_report(fields, address, final))
     return tuple(reports)
+
+
+def read_envelope_id(content: bytes) -> UUID | None:
+    """Read the id that we gave the relay with an email (RFC 3464 §2.2.1); None if there is none of ours."""
+    found = _ENVELOPE_ID.search(content[:_MOST_BYTES])
+    return UUID(found[1].decode()) if found else None
 
 
 def _apart(group: bytes) -> Iterator[bytes]:

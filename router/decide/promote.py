@@ -36,10 +36,16 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         text_marks=copy.text_marks,
         raw_headers=message.raw_headers,
     )
-    report = copy.classification.report if state.method == "report" else None
     waits_for = () if thread else state.waits_for
     decision = Decision(
-        Disposition.PROMOTED, state.rule, state.reasons, email.id, email, state.parties, report, waits_for=waits_for
+        Disposition.PROMOTED,
+        state.rule,
+        state.reasons,
+        email.id,
+        email,
+        state.parties,
+        state.report,
+        waits_for=waits_for,
     )
     return replace(state, decision=decision)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 from uuid import UUID
 
-from router.model import Copy, Decision, Disposition, Method, Party, Rule, ThreadEmail
+from router.model import Copy, Decision, Disposition, Method, Party, Report, Rule, ThreadEmail
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class State:
     """One copy on its way through the steps; each returns a new state. A state with a `decision` is the last.
 
     `stranger`: the message has the token of a CRM email, and its sender was never on that email's thread. `waits_for`
-    are the Message-IDs of the emails that it may answer, if the CRM has none of them.
+    are the Message-IDs of the emails that it may answer, if the CRM has none of them. `report` is on `correlated`.
     """
 
     copy: Copy
@@ -25,6 +25,7 @@ class State:
     flags: tuple[str, ...] = ()
     parties: tuple[Party, ...] = ()
     decision: Decision | None = None
+    report: Report | None = None
 
     def noting(self, *reasons: str, flags: tuple[str, ...] = ()) -> Self:
         """Add reasons and flags."""

@@ -20,6 +20,7 @@ from router.incoming.forward import read_forwards
 from router.incoming.lanes import Lanes
 from router.incoming.promote import Promoter
 from router.model import Decision, normalize
+from router.model.return_path import mailbox_of_return_path
 from router.model.token import untag
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources
@@ -224,5 +225,5 @@ def _answer(result: Decision | DatabaseError) -> Acceptance:
 
 
 def _mailbox_of(recipient: str) -> str:
-    """The owner's own address, without our token."""
-    return normalize(untag(recipient)[0])
+    """The owner's own address, without our token or the id of a return path."""
+    return normalize(mailbox_of_return_path(untag(recipient)[0]))

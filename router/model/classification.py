@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
+from uuid import UUID
 
 ReportKind = Literal["bounce", "delay", "delivery", "complaint"]
 
@@ -26,13 +27,18 @@ class RecipientReport:
 class Report:
     """What a mail system tells of mail sent before; `kind` is the worst that it tells of a recipient.
 
-    `message_ids` and `tokens` may name that mail, the likeliest first; the last of them are only what looks like one.
+    What may name that mail: `return_ids`, the attempts to send of the return paths that it came to; `envelope_ids`, the
+    ids of emails that were said to the relay; `message_ids` and `tokens`, the likeliest first, the last of which are
+    only what looks like one. `proven`: it came to a return path that belongs to the email it is on.
     """
 
     kind: ReportKind
     recipients: tuple[RecipientReport, ...] = ()
     message_ids: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
+    return_ids: tuple[UUID, ...] = ()
+    envelope_ids: tuple[UUID, ...] = ()
+    proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)

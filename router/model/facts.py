@@ -47,7 +47,8 @@ class KnownEmails:
 
     `by_key` holds their ids, also of emails that were erased since; `by_message_id` (hashes) only of those that are
     still there, which are in `by_id`. A relay may have given an email more than one Message-ID. `likeness` tells by key
-    what an email says, as far as that is known; `ours` are the keys of email that the CRM wrote.
+    what an email says, as far as that is known; `ours` are the keys of email that the CRM wrote. `by_attempt` holds the
+    email of each attempt to send of which a report may be.
     """
 
     by_key: dict[bytes, UUID] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class KnownEmails:
     ours: set[bytes] = field(default_factory=set)
     by_message_id: dict[bytes, UUID] = field(default_factory=dict)
     by_token: dict[str, UUID] = field(default_factory=dict)
+    by_attempt: dict[UUID, UUID] = field(default_factory=dict)
     by_id: dict[UUID, ThreadEmail] = field(default_factory=dict)
 
     def of_message_id(self, message_id: str) -> ThreadEmail | None:
@@ -62,6 +64,15 @@ class KnownEmails:
         hashes = (message_id_hash(message_id), local_id_hash(message_id))
         ids = (self.by_message_id.get(hashed) for hashed in hashes)
         return next((email for id_ in ids if id_ and (email := self.by_id.get(id_))), None)
+
+    def of_attempt(self, attempt_id: UUID) -> ThreadEmail | None:
+        """Find an email by an attempt to send it."""
+        id_ = self.by_attempt.get(attempt_id)
+        return self.by_id.get(id_) if id_ else None
+
+    def of_envelope_id(self, email_id: UUID) -> ThreadEmail | None:
+        """Find an email by its own id, if a relay may have heard that."""
+        return self.by_id.get(email_id) if email_id in self.by_attempt.values() else None
 
     def of_token(self, token: str) -> ThreadEmail | None:
         """Find an email by the token in its subject."""

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
+from uuid import UUID
 
 Role = Literal["from", "to", "cc", "bcc", "reply_to"]
 
@@ -49,6 +50,7 @@ class Message:
     among them: anybody could have written them, so the ids in them are only `claims`.
 
     `tokens` are those of the subject, then those of the recipients' addresses, which are without them in `mentions`.
+    `return_ids` are the attempts to send, in the return path of which one of those addresses is (`return_path`).
 
     `text_from` says what `text` was made of: the HTML or the calendar where there is no plain one. `flags` are what a
     person should know of its form: smime-signed, smime-encrypted, pgp-signed, pgp-encrypted, tnef. `raw_headers` keeps
@@ -71,6 +73,7 @@ class Message:
     text_from: Literal["plain", "html", "calendar"] = "plain"
     flags: tuple[str, ...] = ()
     raw_headers: tuple[tuple[str, str], ...] = ()
+    return_ids: tuple[UUID, ...] = ()
 
     def of(self, role: Role) -> tuple[Mention, ...]:
         """Name the addresses in one role, in their order."""

@@ -1,10 +1,12 @@
 """What is sent, and what came of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from router.model.bounce import Bounce
 from router.model.message import Attachment, Mention
 
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
@@ -43,6 +45,8 @@ class Outgoing:
     against the profile's `max_attempts`; `deferred_for` is how long ago it was first deferred. `attached`: there are
     attachments, which are read only when its turn has come.
 
+    `bounced` are those of the recipients to whom nothing is sent, as their address bounced before.
+
     `headers` are the CRM's own, names and values. `unsubscribe_url`: where a recipient unsubscribes by one click
     (RFC 8058). `automatic`: nobody wrote it by hand. `lane` is "normal", or "bulk" for what goes to many.
     """
@@ -71,6 +75,7 @@ class Outgoing:
     lane: str = "normal"
     spent: int = 0
     deferred_for: timedelta | None = None
+    bounced: Mapping[str, Bounce] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

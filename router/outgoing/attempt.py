@@ -142,12 +142,12 @@ class Attempts:
         if not progress.claim.known:
             await outgoing.make_known(self._database, email)
         try:
-            sender = smtp_address(email.mailbox)
+            sender = smtp_address(pool.profile.sender_of(email.mailbox, email.attempt_id))
             content = await write_content(self._database, email)
             refuse_size(content, pool.profile.max_size)
         except ContentRefused as error:
             return _all(email, "refused", str(error))
-        recipients = Recipients.of(email.recipients)
+        recipients = Recipients.of(email.recipients, email.bounced)
         if not recipients.written:
             return recipients.refused
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Literal, TypeVar
+from uuid import UUID
 
 from router.html.text import LONGEST as LONGEST_HTML
 from router.html.text import html_to_text
 from router.model import Attachment, Mention, Message, Role
+from router.model.return_path import find_return_id, mailbox_of_return_path
 from router.model.token import find_tokens, untag
 from router.parse.addresses import MOST_ADDRESSES, read_addresses
 from router.parse.bodies import (
@@ -101,6 +103,7 @@ class _Reader:
         self.charset: str | None = None  # the first that a text names: headers without one are likely in it, too
         self.raw: dict[str, str] = {}
         self.tokens: list[str] = []
+        self.return_ids: list[UUID] = []
         self.opened = 0  # signatures
         self.uuencoded = 0  # files
 
@@ -139,6 +142,7 @@ class _Reader:
             text_from=self.text_from,
             flags=tuple(dict.fromkeys(self.flags)),
             raw_headers=tuple(self.raw.items()),
+            return_ids=tuple(dict.fromkeys(self.return_ids))[:_MOST_TOKENS],
         )
 
     def header(self, fields: Fields, name: str, read: Callable[[bytes], _T], otherwise: _T) -> _T:
@@ -206,10 +210,13 @@ class _Reader:
             self.untagged(address.strip("<>"))
 
     def untagged(self, address: str) -> str:
-        """Take our token off a recipient's address, and keep it."""
+        """Take our token, or the id of a return path, off a recipient's address, and keep it."""
         base, token = untag(address)
         if token:
             self.tokens.append(token)
+        elif return_id := find_return_id(address):
+            self.return_ids.append(return_id)
+            return mailbox_of_return_path(address)
         return base
 
     def addresses(self, name: str, raw: bytes) -> list[tuple[str, str]]:

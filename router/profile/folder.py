@@ -212,6 +212,7 @@ def _outgoing(one: Draft) -> OutgoingProfile:
         give_up_after=one.keys.give_up_after,
         rate=one.keys.rate,
         max_size=one.keys.max_size,
+        return_path=one.keys.return_path,
         on_unknown=one.keys.on_unknown,
         sent_copy=one.keys.sent_copy,
         settings=one.settings,

@@ -5,11 +5,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, get_args
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema
 from pydantic.fields import FieldInfo
 
+from router.errors import ContentRefused
 from router.model import Rule
+from router.model.mail_address import smtp_address
+from router.model.return_path import LONGEST_LOCAL, PLACE, find_return_id, return_path
 from router.profile import patterns
 from transports import Settings
 from transports.base import After
@@ -52,6 +56,24 @@ def _server_name(value: str) -> str:
     if not value or any(character.isspace() or character in ';"()' for character in value):
         raise ValueError(
             'must be a name alone, such as "mail.example.com": a number after it in the header is a version'
+        )
+    return value
+
+
+def _return_path(value: str) -> str:
+    made = return_path(value, UUID(int=0))
+    if value.count(PLACE) != 1 or find_return_id(made) is None:
+        raise ValueError(
+            'must be an address with one "{id}" before its @, behind no letter or digit, such as '
+            '"bounces+{id}@example.com"'
+        )
+    try:
+        local = smtp_address(made).rpartition("@")[0]
+    except ContentRefused as error:
+        raise ValueError(str(error)) from error
+    if len(local) > LONGEST_LOCAL or not local.isascii():
+        raise ValueError(
+            f"must have at most {LONGEST_LOCAL - len(return_path(PLACE, UUID(int=0)))} ASCII characters beside the id"
         )
     return value
 
@@ -101,6 +123,7 @@ def _duration(value: Any) -> timedelta:
 _Rate = Annotated[Rate, PlainValidator(_rate), WithJsonSchema({"type": "string"})]
 _Duration = Annotated[timedelta, PlainValidator(_duration), WithJsonSchema({"type": "string"})]
 _Address = Annotated[str, AfterValidator(_address)]
+_ReturnPath = Annotated[str, AfterValidator(_return_path)]
 _Pattern = Annotated[str, AfterValidator(patterns.parse)]
 _ServerName = Annotated[str, AfterValidator(_server_name)]
 _Start = Annotated[Start, PlainValidator(_start), WithJsonSchema({"type": "string"})]
@@ -165,6 +188,11 @@ class OutgoingKeys(Settings):
         "5d",
         validate_default=True,
         description="how long a message is tried that the relay defers, from the first time on: `5d`, `12h`, `30m`",
+    )
+    return_path: _ReturnPath | None = Field(
+        None,
+        description='where reports on what it sends go, each email by its own `{id}`: `"bounces+{id}@example.com"`; if '
+        "nothing is said, to the owner's mailbox",
     )
     max_attempts: int | None = Field(
         None,

@@ -5,8 +5,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal, Self
+from uuid import UUID
 
 from router.model import Key, Rule, ServedProfile
+from router.model.return_path import return_path
 from router.profile.files import Stamp
 from router.profile.keys import Rate, Start
 from router.profile.routes import Routes, RouteTable
@@ -133,6 +135,7 @@ class OutgoingProfile:
     rate: Rate | None = None
     sent_copy: Literal["append", "server", "none"] = "append"
     max_size: int = 0
+    return_path: str | None = None
 
     @property
     def as_opened(self) -> Self:
@@ -146,6 +149,7 @@ class OutgoingProfile:
             rate=None,
             sent_copy="append",
             max_size=0,
+            return_path=None,
         )
 
     @property
@@ -158,6 +162,10 @@ class OutgoingProfile:
         """The profile as TOML names it."""
         return f"[outgoing.{self.name}]"
 
+    def sender_of(self, mailbox: str, attempt_id: UUID) -> str:
+        """Name the return path of an attempt to send what is of this mailbox: where reports on it go."""
+        return return_path(self.return_path, attempt_id) if self.return_path else mailbox
+
     def open(self) -> Relay:
         """Make the relay, which connects when it first sends."""
         return self.kind.open(self.settings)
@@ -167,7 +175,8 @@ class OutgoingProfile:
 
         Never raises a TransportError.
         """
-        return self.kind.probe(self.settings, senders)
+        paths = dict.fromkeys(self.sender_of(sender, UUID(int=0)) for sender in senders)
+        return self.kind.probe(self.settings, list(paths))
 
 
 Profile = IncomingProfile | OutgoingProfile

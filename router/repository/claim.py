@@ -196,7 +196,7 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
         WHERE e.id = ANY(ARRAY(SELECT email_id FROM claimed)) AND e.id = c.email_id
             AND old.id = ANY(ARRAY(SELECT email_id FROM claimed))
         RETURNING e.id, e.message_id, e.dated_at, e.token, e.subject, e.text_body, e.html_body, e.in_reply_to,
-            e.thread_ids, e.headers, e.automatic, e.unsubscribe_url, e.status,
+            e.thread_ids, e.headers, e.automatic, e.unsubscribe_url, e.send_anyway, e.status,
             old.message_id IS NULL AND old.dated_at IS NULL AS is_new
     ), hashed AS (
         -- Nobody can have used these ids before, so nobody is waited for.

@@ -52,10 +52,12 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     named, emails = await _lock(connection, judged)
     reads = Reads()
     _add_emails(reads, judged, {email_id for _, email_id in named})
+    _add_attempts(reads, judged)
     _add_records(reads, judged)
     _add_rules(reads, copies)
     _add_decided(reads, copies)
     found = await reads.run(connection)
+    emails.by_attempt = dict(found["attempts"])
     for id_, token, regarding_id, created_at, participants in found["emails"]:
         emails.by_id[id_] = ThreadEmail(id_, regarding_id, frozenset(participants or ()), created_at)
         if token:
@@ -143,6 +145,11 @@ def _add_emails(reads: Reads, copies: Sequence[Copy], named: Collection[UUID]) -
             SELECT id, token, created_at FROM crm.email WHERE id = ANY($1::uuid[])
             UNION
             SELECT id, token, created_at FROM crm.email WHERE token = ANY($2::text[])
+            UNION
+            SELECT e.id, e.token, e.created_at FROM router.attempt AS t JOIN crm.email AS e ON e.id = t.email_id
+            WHERE t.id = ANY($3::uuid[])
+            UNION
+            SELECT id, token, created_at FROM crm.email WHERE id = ANY($4::uuid[])
         ) AS e
         CROSS JOIN LATERAL (
             SELECT array_agg(DISTINCT address) AS participants FROM crm.party WHERE email_id = e.id
@@ -150,6 +157,28 @@ def _add_emails(reads: Reads, copies: Sequence[Copy], named: Collection[UUID]) -
         """,  # noqa: S608  # constants
         list(named),
         list({token for copy in copies for token in _tokens_of(copy)}),
+        *_reported(copies),
+    )
+
+
+def _add_attempts(reads: Reads, copies: Sequence[Copy]) -> None:
+    reads.add(
+        "attempts",
+        """
+        SELECT id, email_id FROM router.attempt WHERE id = ANY($1::uuid[]) AND started_at IS NOT NULL
+        UNION ALL
+        SELECT id, email_id FROM router.attempt WHERE email_id = ANY($2::uuid[]) AND started_at IS NOT NULL
+        """,
+        *_reported(copies),
+    )
+
+
+def _reported(copies: Sequence[Copy]) -> tuple[list[UUID], list[UUID]]:
+    """Return the attempts to send, and the emails, that reports name by their return path and envelope id."""
+    reports = [copy.classification.report for copy in copies if copy.classification.report]
+    return (
+        list({id_ for report in reports for id_ in report.return_ids}),
+        list({id_ for report in reports for id_ in report.envelope_ids}),
     )
 
 

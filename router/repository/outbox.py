@@ -16,6 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from router.model import Result, message_id_hash
+from router.repository.address_states import Failed, note_bounces
 from router.repository.database import Connection, Database, storable
 from router.repository.message_ids import index_ids
 
@@ -127,12 +128,20 @@ async def record(database: Database, results: Sequence[Result]) -> None:
     """
     results = sorted(results, key=lambda result: result.email_id)
     relay_ids = {message_id_hash(message_id): result.email_id for result in results for message_id in result.relay_ids}
+    failed = [
+        Failed(outcome.recipient, outcome.code, outcome.text)
+        for result in results
+        for outcome in result.outcomes
+        if outcome.state == "refused" and outcome.of_address
+    ]
     # One statement is a transaction of its own, without a word more to the server.
-    opened: AbstractAsyncContextManager[Connection] = database.transaction() if relay_ids else database.connection()
+    several = relay_ids or failed
+    opened: AbstractAsyncContextManager[Connection] = database.transaction() if several else database.connection()
     async with opened as connection:
         if relay_ids:  # first, as those do who bring answers in, so that nobody deadlocks
             await index_ids(connection, relay_ids)
         await connection.execute(_RECORD, *_arguments(results))
+        await note_bounces(connection, failed)
 
 
 def _arguments(results: Sequence[Result]) -> Sequence[object]:

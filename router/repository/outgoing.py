@@ -8,6 +8,7 @@ from asyncpg import Record
 
 from router.errors import ContentRefused
 from router.model import KEY_VERSION, Mention, Message, Outgoing, message_id_hash
+from router.model.bounce import Bounce
 from router.repository.database import Database
 from router.repository.message_ids import index_ids
 
@@ -15,11 +16,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DONE = ("accepted", "delayed", "refused")
 
 PARTIES: Final = """
-    SELECT DISTINCT ON (p.role, p.position) p.role, p.position, p.address, p.name, d.state
+    SELECT DISTINCT ON (p.role, p.position) p.role, p.position, p.address, p.name, d.state,
+        b.code, b.text, to_char(b.since AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS since
     FROM crm.party AS p LEFT JOIN crm.delivery AS d ON d.email_id = p.email_id AND d.address = p.address
+    LEFT JOIN crm.address_state AS b ON b.address = p.address AND b.state = 'bounced' AND NOT e.send_anyway
     WHERE p.email_id = e.id ORDER BY p.role, p.position, p.address
 """
-"""The recipients and the others that the headers name, of the email `e`, with what became of them until now."""
+"""The recipients and the others that the headers name, of the email `e`, with what became of them until now.
+
+And what is known of an address that bounced.
+"""
 
 
 def outgoing_of(row: Record) -> Outgoing | ContentRefused:
@@ -32,11 +38,13 @@ def outgoing_of(row: Record) -> Outgoing | ContentRefused:
         headers = headers_of(row["headers"])
     except ContentRefused as error:
         return error
-    mentions, states = [], {}
-    for role, position, address, name, state in row["parties"]:
+    mentions, states, bounced = [], {}, {}
+    for role, position, address, name, state, code, text, since in row["parties"]:
         mentions.append(Mention(role, position, address, name))
         if role in ("to", "cc", "bcc"):
             states[address] = state
+            if since is not None:
+                bounced[address] = Bounce(code, text, since)
     return Outgoing(
         id=row["email_id"],
         attempt_id=row["attempt_id"],
@@ -61,6 +69,7 @@ def outgoing_of(row: Record) -> Outgoing | ContentRefused:
         headers=headers,
         automatic=row["automatic"],
         unsubscribe_url=row["unsubscribe_url"] or "",
+        bounced=bounced,
     )
 
 

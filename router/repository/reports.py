@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from router.model import Report
+from router.repository.address_states import Failed, note_bounces
+from router.repository.bounced import tell_if_all_bounced
 from router.repository.database import Connection, storable
 
 _STATES = {"bounce": "refused", "delay": "delayed", "delivery": "accepted"}
@@ -13,21 +15,28 @@ async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Re
     """Write reports onto the emails they are on; what they tell of others than an email's recipients is left out.
 
     A refusal is the last word. Of one email with one recipient a report with one recipient is on that one, whatever
-    the address became on its way.
+    the address became on its way. What a proven report tells of a recipient's own address is noted of that address, but
+    nothing that it tells of the addresses behind it.
     """
     told = [
-        (email_id, one, len(report.recipients) == 1)
+        (email_id, one, len(report.recipients) == 1, report.proven)
         for email_id, report in sorted(reports, key=lambda entry: entry[0])
         for one in report.recipients
     ]
     if not told:
         return
-    await connection.execute(
+    rows = await connection.fetch(
         """
         WITH told AS (
-            SELECT DISTINCT ON (w.email_id, p.address) w.email_id, p.address, w.kind, w.state, w.code, w.text
+            SELECT DISTINCT ON (w.email_id, p.address) w.email_id, p.address, w.kind, w.state, w.code, w.text,
+                w.proven AND coalesce(nullif(w.final, ''), w.address) = p.address AS proven,
+                w.state = 'refused' AND EXISTS (
+                    SELECT FROM crm.delivery AS d
+                    WHERE d.email_id = w.email_id AND d.address = p.address AND d.state = 'refused'
+                ) IS FALSE AS newly
             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                    $8::boolean[]) AS w (email_id, address, final, kind, state, code, text, alone)
+                    $8::boolean[], $9::boolean[])
+                AS w (email_id, address, final, kind, state, code, text, alone, proven)
             JOIN crm.email AS e ON e.id = w.email_id AND e.direction = 'out'
             CROSS JOIN LATERAL (
                 SELECT DISTINCT address, count(*) OVER () AS among FROM (
@@ -48,41 +57,26 @@ async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Re
             SELECT email_id, address, text FROM told WHERE state IS NULL
             ON CONFLICT DO NOTHING
             RETURNING email_id, address, kind
+        ), event AS (
+            INSERT INTO crm.event (kind, email_id, details)
+            SELECT state, email_id, jsonb_build_object('address', address, 'code', code, 'reason', left(text, 1000))
+            FROM written WHERE state <> 'refused'  -- of those, the trigger crm.tell_recipient tells
+            UNION ALL
+            SELECT 'complaint', email_id, jsonb_build_object('address', address, 'reason', kind) FROM complained
         )
-        INSERT INTO crm.event (kind, email_id, details)
-        SELECT state, email_id, jsonb_build_object('address', address, 'code', code, 'reason', left(text, 1000))
-        FROM written WHERE state <> 'refused'  -- of those, the trigger crm.tell_recipient tells
-        UNION ALL
-        SELECT 'complaint', email_id, jsonb_build_object('address', address, 'reason', kind) FROM complained
+        SELECT t.email_id, t.address, t.code, t.text, t.proven, t.newly
+        FROM told AS t JOIN written AS w ON w.email_id = t.email_id AND w.address = t.address
         """,
-        [email_id for email_id, _, _ in told],
-        [storable(one.address) for _, one, _ in told],
-        [storable(one.final) for _, one, _ in told],
-        [one.kind for _, one, _ in told],
-        [_STATES.get(one.kind) for _, one, _ in told],
-        [storable(one.code) for _, one, _ in told],
-        [storable(one.text) for _, one, _ in told],
-        [alone for _, _, alone in told],
+        [email_id for email_id, *_ in told],
+        [storable(one.address) for _, one, *_ in told],
+        [storable(one.final) for _, one, *_ in told],
+        [one.kind for _, one, *_ in told],
+        [_STATES.get(one.kind) for _, one, *_ in told],
+        [storable(one.code) for _, one, *_ in told],
+        [storable(one.text) for _, one, *_ in told],
+        [alone for _, _, alone, _ in told],
+        [proven for *_, proven in told],
     )
-    # Whoever looks at the email alone has to see that nobody got it. The CRM may have it locked: then it says so later,
-    # with the next report, and crm.delivery says it now.
-    await connection.execute(
-        """
-        WITH lost AS MATERIALIZED (
-            SELECT e.id FROM crm.email AS e
-            WHERE e.id = ANY($1::uuid[]) AND e.status = 'sent' AND NOT EXISTS (
-                SELECT FROM crm.party AS p
-                LEFT JOIN crm.delivery AS d ON d.email_id = p.email_id AND d.address = p.address
-                WHERE p.email_id = e.id AND p.role IN ('to', 'cc', 'bcc')
-                    AND coalesce(d.state NOT IN ('refused', 'given_up'), true))
-            ORDER BY e.id FOR UPDATE SKIP LOCKED
-        )
-        UPDATE crm.email AS e SET status_reason = 'no recipient got it: ' || (
-            SELECT string_agg(t.address || ': ' || t.words, '; ') FROM (
-                SELECT d.address, left(concat_ws(' ', nullif(d.code, ''), d.text), 200) AS words FROM crm.delivery AS d
-                WHERE d.email_id = e.id ORDER BY d.address LIMIT 10
-            ) AS t)
-        FROM lost WHERE e.id = lost.id
-        """,
-        sorted({email_id for email_id, _, _ in told}),
-    )
+    newly = [row for row in rows if row["newly"]]
+    await tell_if_all_bounced(connection, {row["email_id"] for row in newly})
+    await note_bounces(connection, [Failed(row["address"], row["code"], row["text"]) for row in newly if row["proven"]])

@@ -31,12 +31,13 @@ _PAUSE: Final = timedelta(days=1)  # between two walks through a table
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how long it is kept: what became of mail, hashes of erased email, events, and attempts to send."""
+    """For how long it is kept: what became of mail, hashes of erased email, events, attempts to send, and bounces."""
 
     decisions: timedelta = timedelta(days=730)
     hashes: timedelta = timedelta(days=3650)
     events: timedelta = timedelta(days=365)
     attempts: timedelta = timedelta(days=730)
+    bounces: timedelta = timedelta(days=180)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,20 @@ _ATTEMPTS: Final = """
         false AS young, (SELECT count(*) FROM gone) AS deleted
 """
 
+_ADDRESSES: Final = """
+    WITH piece AS MATERIALIZED (
+        SELECT address, last_at FROM crm.address_state WHERE address > $1 ORDER BY address LIMIT {piece}
+    ), locked AS MATERIALIZED (
+        SELECT s.address FROM crm.address_state AS s
+        WHERE s.address IN (SELECT p.address FROM piece AS p WHERE p.last_at < now() - $2::interval)
+            AND s.last_at < now() - $2::interval FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM crm.address_state WHERE address IN (SELECT address FROM locked) RETURNING 1
+    )
+    SELECT (SELECT max(address) FROM piece) AS last, (SELECT count(*) FROM piece) AS rows,
+        false AS young, (SELECT count(*) FROM gone) AS deleted
+"""
+
 # What became no email is only a lock, so it goes with the decisions ($3).
 _HASHES: Final = """
     WITH piece AS MATERIALIZED (
@@ -158,6 +173,7 @@ WALKS: Final[Mapping[str, str]] = {
     "decisions": _DECISIONS,
     "events": _EVENTS,
     "attempts": _ATTEMPTS,
+    "addresses": _ADDRESSES,
     "keys": _HASHES.format(table="router.message", key="key"),
     "ids": _HASHES.format(table="router.message_id", key="hash"),
     "contents": _CONTENTS,
@@ -181,6 +197,7 @@ async def _take(connection: Connection, what: str, after: str, retention: Retent
         "decisions": [retention.decisions],
         "events": [retention.events],
         "attempts": [retention.attempts],
+        "addresses": [retention.bounces],
         "keys": [retention.hashes, retention.decisions],
         "ids": [retention.hashes, retention.decisions],
         "contents": [timedelta(days=1)],

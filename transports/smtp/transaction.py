@@ -85,9 +85,11 @@ class Delivery:
             if (fault := offered.fault_of_address(self._recipients[at])) is not None:
                 self._settle([at], "refused", *fault)
 
-    def _settle(self, positions: Sequence[int], state: State, code: str, text: str) -> None:
+    def _settle(
+        self, positions: Sequence[int], state: State, code: str, text: str, *, of_address: bool = False
+    ) -> None:
         for at in positions:
-            self._outcomes[at] = Outcome(self._recipients[at], state, code, text, self._peer)
+            self._outcomes[at] = Outcome(self._recipients[at], state, code, text, self._peer, of_address)
 
     # What a transaction needs of it
 
@@ -109,9 +111,9 @@ class Delivery:
             session.abort()
         session.rset_due = state != "accepted"
 
-    def answer(self, positions: Sequence[int], reply: Reply) -> None:
-        """Note what a negative reply means for these."""
-        self._settle(positions, "refused" if reply.code >= 500 else "deferred", *reply.told)
+    def answer(self, positions: Sequence[int], reply: Reply, *, of_address: bool = False) -> None:
+        """Note what a negative reply means for these; `of_address`: it is the answer to the address of one."""
+        self._settle(positions, "refused" if reply.code >= 500 else "deferred", *reply.told, of_address=of_address)
 
     def lose(self, accepted: Sequence[int], lost: Lost) -> None:
         """Note that the connection ended: `accepted` may have the message, if it was handed over; the others do not."""
@@ -193,7 +195,7 @@ class _Transaction:
                 too_many.append((at, reply))
             else:
                 self._require_negative(reply)
-                self._delivery.answer([at], reply)
+                self._delivery.answer([at], reply, of_address=True)
         if not self._accepted:  # then a transaction of their own would be no better
             for at, reply in too_many:
                 self._delivery.answer([at], reply)
