@@ -35,9 +35,9 @@ def headers_of_part(content: bytes) -> Fields:
 
 
 def ids_of_part(content: bytes) -> Iterator[str]:
-    """Yield the ids of the mail in a part: our private header's last, for where a relay has changed the other."""
+    """Yield the ids of the mail in a part: our private header's first, since a relay may have changed the other."""
     fields = headers_of_part(content)
-    for name in ("message-id", "x-crm-email-router"):
+    for name in ("x-crm-email-router", "message-id"):
         for raw in fields.get(name, ())[:3]:
             if message_id := read_message_id(raw):
                 yield message_id

@@ -20,8 +20,7 @@ from router.incoming.forward import read_forwards
 from router.incoming.lanes import Lanes
 from router.incoming.promote import Promoter
 from router.model import Decision, normalize
-from router.model.return_path import mailbox_of_return_path
-from router.model.token import untag
+from router.model.return_path import mailbox_of
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources
 from router.repository.database import Database
@@ -124,10 +123,10 @@ class ListenerIntake:
         if self._profile.forwards:
             return _TAKEN if normalize(address) == self._profile.address else _NOBODY
         async with self._tried_later():
-            owner = (await self._owners([address])).get(_mailbox_of(address))
+            owner = (await self._owners([address])).get(mailbox_of(address))
         if owner is None or not owner.approved:
             return self._refusal(address, owner)
-        self._admitted[_mailbox_of(address)] = asyncio.get_running_loop().time(), owner
+        self._admitted[mailbox_of(address)] = asyncio.get_running_loop().time(), owner
         return _TAKEN
 
     async def accept(self, received: Received) -> list[Acceptance]:
@@ -162,7 +161,7 @@ class ListenerIntake:
         delivered = {
             recipient: Delivered(found.owner, received, replace(received.place, id=f"{received.place.id}:{number}"))
             for number, recipient in enumerate(received.recipients)
-            if (found := owners.get(_mailbox_of(recipient))) is not None and found.approved
+            if (found := owners.get(mailbox_of(recipient))) is not None and found.approved
         }
         copies = await read_messages(self._workers, list(delivered.values()), self._source_id, self._profile)
         results = dict(zip(delivered, await self._lanes.promote(copies), strict=True)) if copies else {}
@@ -172,7 +171,7 @@ class ListenerIntake:
         return [
             _answer(results[recipient])
             if recipient in results
-            else self._refusal(recipient, owners.get(_mailbox_of(recipient)))
+            else self._refusal(recipient, owners.get(mailbox_of(recipient)))
             for recipient in received.recipients
         ]
 
@@ -196,13 +195,13 @@ class ListenerIntake:
         """
         now = asyncio.get_running_loop().time()
         self._admitted = {mailbox: one for mailbox, one in self._admitted.items() if now - one[0] < _MOMENT}
-        mailboxes = {_mailbox_of(address) for address in addresses}
+        mailboxes = {mailbox_of(address) for address in addresses}
         if not mailboxes <= self._admitted.keys():
             return {}
         return {mailbox: self._admitted[mailbox][1] for mailbox in mailboxes}
 
     async def _owners(self, addresses: Sequence[str]) -> Mapping[str, ListedOwner]:
-        return await self._lookups.add([_mailbox_of(address) for address in addresses])
+        return await self._lookups.add([mailbox_of(address) for address in addresses])
 
     async def _find(self, groups: Sequence[Sequence[str]]) -> list[Mapping[str, ListedOwner]]:
         served = {
@@ -216,14 +215,9 @@ class ListenerIntake:
         """Nobody, for good; or an owner who waits for approval, or whose profile is broken: the mail server waits."""
         if owner is not None:
             return _WAITING
-        broken = self._profiles().routes_of(_mailbox_of(recipient)).broken
+        broken = self._profiles().routes_of(mailbox_of(recipient)).broken
         return _BROKEN if any(one.listens for one in broken) else _NOBODY
 
 
 def _answer(result: Decision | DatabaseError) -> Acceptance:
     return _LATER if isinstance(result, DatabaseError) else Acceptance(250, f"2.0.0 {result.disposition}")
-
-
-def _mailbox_of(recipient: str) -> str:
-    """The owner's own address, without our token or the id of a return path."""
-    return normalize(mailbox_of_return_path(untag(recipient)[0]))

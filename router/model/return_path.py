@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from router.model.ids import normalize
+from router.model.token import untag
 
 PLACE: Final = "{id}"
 """Where the id stands in the return path of a profile."""
@@ -29,6 +30,11 @@ def find_return_id(address: str) -> UUID | None:
     """Find the attempt in the return path of which this is; None: it is another address."""
     found = _ID.search(address)
     return UUID(hex=found[1]) if found else None
+
+
+def mailbox_of(address: str) -> str:
+    """Name the mailbox that mail to this address is for, normalized: without our token, or the id of a return path."""
+    return normalize(mailbox_of_return_path(untag(address)[0]))
 
 
 def mailbox_of_return_path(address: str) -> str:

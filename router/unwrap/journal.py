@@ -9,6 +9,7 @@ import re
 
 from router.classify.headers import Headers
 from router.model import Message
+from router.model.return_path import mailbox_of
 from router.parse.addresses import read_addresses
 from router.unwrap.attached import messages_of
 from router.unwrap.found import Found
@@ -31,6 +32,6 @@ def find_journal(outer: Message, content: bytes) -> Found | None:  # noqa: ARG00
         if name.lower() in {"sender", "on-behalf-of"}:
             sender = next(iter(addresses), sender)
         else:
-            recipients |= dict.fromkeys(addresses)
+            recipients |= dict.fromkeys(map(mailbox_of, addresses))
     fault = "a journal report without its one original" if len(originals) != 1 else None
     return Found("journal", outer.sender or "", tuple(recipients), originals, sender=sender, fault=fault)

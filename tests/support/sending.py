@@ -25,10 +25,11 @@ def relay(
     max_attempts: int | None = None,
     on_unknown: str = "hold",
     rate: str | None = None,
+    return_path: str | None = None,
     **settings: Any,
 ) -> OutgoingProfile:
     """An outgoing profile for a relay on loopback; the settings are those of SMTP, in clear text."""
-    keys = OutgoingKeys.model_validate({"senders": [sender], "rate": rate})
+    keys = OutgoingKeys.model_validate({"senders": [sender], "rate": rate, "return_path": return_path})
     return OutgoingProfile(
         name=name,
         kind=OUTGOING,
@@ -36,6 +37,7 @@ def relay(
         max_attempts=max_attempts,
         on_unknown=on_unknown,
         rate=keys.rate,
+        return_path=keys.return_path,
         settings=SmtpRelaySettings(host="127.0.0.1", port=port, security="none", **settings),
         file="relays.toml",
         line=line,
