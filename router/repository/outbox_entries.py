@@ -54,7 +54,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """What is known of one recipient: `code` is the enhanced status code, `text` what the server said."""
+    """What is known of one recipient: `code` is the enhanced status code, `text` what the server said.
+
+    `state` is as of crm.delivery; "bounced": nothing became of it yet, and nothing is sent to it (crm.address_state).
+    """
 
     address: str
     state: str
@@ -166,7 +169,17 @@ async def read_attempts(database: Database, email_id: UUID) -> tuple[list[Recipi
     """Read what became of each recipient so far, and of each attempt, the oldest first."""
     async with database.connection() as connection:
         recipients = await connection.fetch(
-            "SELECT address, state, code, text FROM crm.delivery WHERE email_id = $1 ORDER BY address", email_id
+            """
+            SELECT address, state, code, text FROM crm.delivery WHERE email_id = $1
+            UNION ALL
+            SELECT DISTINCT b.address, b.state, b.code, b.text
+            FROM crm.email AS e JOIN crm.party AS p ON p.email_id = e.id AND p.role IN ('to', 'cc', 'bcc')
+            JOIN crm.address_state AS b ON b.address = p.address AND b.state = 'bounced'
+            WHERE e.id = $1 AND e.status IN ('draft', 'pending_send') AND NOT e.send_anyway AND NOT EXISTS (
+                SELECT FROM crm.delivery AS d WHERE d.email_id = e.id AND d.address = p.address)
+            ORDER BY address
+            """,
+            email_id,
         )
         attempts = await connection.fetch(
             """

@@ -209,3 +209,16 @@ async def test_what_the_crm_refuses_keeps_no_other_from_being_retried(crm: Crm, 
     assert done[good].fault is None
     assert "not this one" in (done[odd].fault or "")
     assert await status(crm, good) == "pending_send"
+
+
+async def test_show_tells_of_a_pending_email_which_addresses_bounced(crm: Crm, ask: Ask) -> None:
+    await crm.owner(ULLA)
+    await crm.admin.execute(
+        "INSERT INTO crm.address_state VALUES ($1, 'bounced', '5.1.1', 'no such user', now(), now(), 1, 0)", KARL
+    )
+    email_id = await crm.send(ULLA, [KARL, "ann@kunde.test"], "Offer", "Chairs")
+    said = await ask("show", str(email_id))
+    assert f"{KARL}: bounced (5.1.1 no such user)" in said.out
+    assert "ann@kunde.test" not in said.out
+    await crm.sql.execute("UPDATE crm.email SET send_anyway = true WHERE id = $1", email_id)
+    assert KARL not in (await ask("show", str(email_id))).out

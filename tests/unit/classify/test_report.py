@@ -1,3 +1,5 @@
+from uuid import UUID
+
 import pytest
 
 from router.classify import classify
@@ -109,6 +111,32 @@ def test_t72_our_token_is_found_in_the_body_the_subject_and_the_return_path() ->
     ):
         assert report is not None
         assert report.tokens == (TOKEN,)
+
+
+def test_the_return_path_that_a_report_came_to_is_found_in_each_header_that_tells_it() -> None:
+    text, hexadecimal = "<ann@client.example>: unknown user\n", "5f0c8d7e1a2b4c3d8e9f0a1b2c3d4e5f"
+    path = f"bounces+crm-{hexadecimal}@example.com"
+    for report in (notice(text, to=path), notice(text, delivered_to=path), notice(text, envelope_to=f"<{path}>")):
+        assert report is not None
+        assert report.return_ids == (UUID(hexadecimal),)
+        assert not report.proven  # before it is known whose that is
+
+
+@pytest.mark.parametrize(
+    ("field", "found"),
+    [
+        (f"Original-Envelope-Id: {OUR_ID[:36]}", (UUID(OUR_ID[:36]),)),
+        (f"original-envelope-id:{OUR_ID[:36].upper()}  ", (UUID(OUR_ID[:36]),)),
+        ("Original-Envelope-Id: QQ314159", ()),
+        (f"Original-Envelope-Id: {OUR_ID[:36]}0", ()),
+    ],
+)
+def test_the_envelope_id_that_the_relay_was_told_is_read_where_it_is_one_of_ours(
+    field: str, found: tuple[UUID, ...]
+) -> None:
+    report = dsn(f"Reporting-MTA: dns; relay\r\n{field}\r\n\r\n{group('ann@client.example')}")
+    assert report is not None
+    assert report.envelope_ids == found
 
 
 def test_t24_our_private_header_in_the_original_comes_before_an_id_that_a_relay_changed() -> None:
