@@ -15,6 +15,8 @@ The way in:
     settle       what is still to be settled on the mail server
     audit        what is known of the messages that lie on a server, and what the last audits found
     reports      what bounces and delays say, written onto the email that they are about
+    bounced      emails of which every recipient bounced later
+    address_states  addresses to which email bounced
     owners       whose mail is tracked, and in whose name is sent
 
 The way out:

@@ -358,3 +358,13 @@ async def test_each_attempt_has_a_return_path_of_its_own_and_all_of_them_find_th
     ]
     named = "RCPT TO:<ann@kunde.test> NOTIFY=FAILURE,DELAY ORCPT=rfc822;ann@kunde.test"
     assert told == [begun[0], named, begun[1], named]
+
+
+async def test_the_relay_is_asked_whether_it_lets_us_send_with_the_return_path() -> None:
+    async with ScriptedSmtp({"MAIL": "553 5.7.1 Sender address rejected"}) as server:
+        profile = relay(server.port, return_path="bounces+{id}@example.com")
+        found = [finding async for finding in profile.probe(["ulla@example.com", "otto@example.com"])]
+    tried = [line for line in server.commands[0] if line.startswith("MAIL")]
+    assert len(tried) == 1
+    assert tried[0].startswith("MAIL FROM:<bounces+crm-")
+    assert [one.state for one in found if "Sender address rejected" in one.words] == ["failed"]
