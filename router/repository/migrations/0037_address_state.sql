@@ -1,7 +1,7 @@
 -- What bounced tells of an address, so that nothing more is sent to it; and of emails whose recipients all bounced.
 
 CREATE TABLE crm.address_state (
-    address text PRIMARY KEY CHECK (address = crm.normalise(address)),
+    address text PRIMARY KEY,  -- as crm.party has it, whatever that is: an outcome must not fail by it
     state text NOT NULL CHECK (state IN ('usable', 'bounced')),
     code text NOT NULL,
     text text NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE crm.address_state (
 );
 COMMENT ON TABLE crm.address_state IS
     'Addresses to which an email bounced. Pruned once nothing has bounced there for EMAIL_ROUTER_KEEP_BOUNCES days.';
-COMMENT ON COLUMN crm.address_state.address IS 'In the one form of addresses (crm.normalise), as in crm.party.';
+COMMENT ON COLUMN crm.address_state.address IS 'As in crm.party: in the one form of addresses (crm.normalise).';
 COMMENT ON COLUMN crm.address_state.state IS
     'bounced: there is no such mailbox, and an email to it fails at once, but for crm.email.send_anyway. usable: the bounces were soft, or it '
     'was cleared (crm.clear_address_state).';
@@ -27,7 +27,7 @@ CREATE FUNCTION crm.clear_address_state(address text) RETURNS boolean
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
     WITH cleared AS (
         UPDATE crm.address_state AS s SET state = 'usable', since = now()
-        WHERE s.address = crm.normalise(clear_address_state.address) AND s.state = 'bounced' RETURNING 1
+        WHERE s.address IN (clear_address_state.address, crm.normalise(clear_address_state.address)) AND s.state = 'bounced' RETURNING 1
     )
     SELECT EXISTS (SELECT FROM cleared)
 $$;
