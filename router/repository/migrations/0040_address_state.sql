@@ -47,11 +47,11 @@ INSERT INTO router.pruning (what) VALUES ('addresses');
 -- Never validated: of what was told before, nothing is taken back.
 ALTER TABLE crm.event DROP CONSTRAINT event_kind, ADD CONSTRAINT event_kind CHECK (kind IN (
     'promoted', 'received', 'correlated', 'draft', 'pending_send', 'sent', 'failed', 'unknown', 'canceled',
-    'refused', 'given_up', 'delayed', 'accepted', 'complaint', 'bounced')) NOT VALID;
+    'refused', 'given_up', 'delayed', 'accepted', 'complaint', 'acknowledged', 'not_acknowledged', 'bounced')) NOT VALID;
 COMMENT ON COLUMN crm.event.kind IS
-    'promoted, received (another owner''s copy), correlated (with an email that came later); of an outgoing email its new status: '
-    'draft, pending_send, sent, failed, unknown, canceled; bounced (all recipients of a sent one); of one recipient: refused, given_up, '
-    'delayed, accepted (by a report), complaint.';
+    'promoted, received (another owner''s copy), correlated (with an email that came later), acknowledged (the router wrote an answer), '
+    'not_acknowledged (it gave that up); of an outgoing email its new status: draft, pending_send, sent, failed, unknown, canceled; '
+    'bounced (all recipients of a sent one); of one recipient: refused, given_up, delayed, accepted (by a report), complaint.';
 
 CREATE OR REPLACE VIEW crm.email_progress AS
 SELECT
