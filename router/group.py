@@ -1,6 +1,6 @@
 """Calls that come at the same time are made as one: what comes while one runs shares the next.
 
-But for the time that a call runs nothing is waited for: an item that comes alone does not wait.
+But for the time that a call runs, and a pause where the caller wants one, nothing is waited for.
 """
 
 import asyncio
@@ -16,14 +16,25 @@ class Group(Generic[Item, Answer]):
     """Calls `flush` with the items that gathered while its last call ran, at most `at_most` of them.
 
     `flush` returns one answer per item, in their order. An exception that it raises goes to every item of that call.
-    Canceling one `add` cancels no other.
+    Canceling one `add` cancels no other. Before each call it waits for `pause()` seconds: where a call costs much the
+    same for one item as for several, and others are about to come.
     """
 
-    def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], at_most: int = 100) -> None:
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+        at_most: int = 100,
+        pause: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._flush = flush
         self._at_most = at_most
+        self._pause = pause
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._runner: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """How many items wait for their call."""
+        return len(self._waiting)
 
     async def add(self, item: Item) -> Answer:
         """Wait until the item was flushed, and return its answer."""
@@ -35,6 +46,8 @@ class Group(Generic[Item, Answer]):
 
     async def _run(self) -> None:
         while self._waiting:
+            if pause := self._pause():
+                await asyncio.sleep(pause)
             group = [self._waiting.popleft() for _ in range(min(self._at_most, len(self._waiting)))]
             try:
                 answers = await self._flush([item for item, _ in group])

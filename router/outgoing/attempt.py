@@ -37,6 +37,9 @@ _log = structlog.get_logger(__name__)
 _TRIES: Final = 4
 """How often something is written before the email is set aside, and its connection is another's."""
 
+_GATHER: Final = 0.001
+"""Seconds that an outcome waits for those of others that are under way: to record one costs nearly as much as eight."""
+
 _AT_ONCE: Final = 1.0
 """Seconds after which an attempt that was started by its claim is started anew: the process may have hung."""
 
@@ -63,12 +66,16 @@ class Attempts:
         self._process_id = process_id
         self._writing: set[asyncio.Task[None]] = set()
         self._starts: Group[Start, bool] = Group(self._start)
-        self._results: Group[Result, DatabaseError | None] = Group(self._record)
+        self._under_way = 0
+        self._results: Group[Result, DatabaseError | None] = Group(
+            self._record, pause=lambda: _GATHER if self._under_way > len(self._results) else 0.0
+        )
         self._dice = Random()  # noqa: S311  # spreads load, guards no secret
 
     async def send(self, pool: RelayPool, claim: Claim) -> None:
         """Send one claimed email, and record what it came to; whatever happens, the claim ends here or is recovered."""
         progress = _Progress(claim, time.monotonic())
+        self._under_way += 1
         try:
             with metrics.relay_in_use(pool.profile.name):
                 await self._send(progress, pool)
@@ -80,6 +87,8 @@ class Attempts:
             elif not progress.ended:
                 await self._shielded(self._give_back(claim))
             raise
+        finally:
+            self._under_way -= 1
 
     async def wait_for_writes(self) -> None:
         """Wait until everything is written that outlives the cancellation of its attempt."""

@@ -26,6 +26,25 @@ async def test_one_alone_is_flushed_alone_and_what_gathers_meanwhile_goes_togeth
     assert flushed == [[1], [2, 3, 4], [5]]
 
 
+async def test_with_a_pause_the_first_waits_for_those_that_are_about_to_come() -> None:
+    flushed: list[list[int]] = []
+    more = asyncio.Event()
+
+    async def flush(items: Sequence[int]) -> list[int]:
+        flushed.append(list(items))
+        return list(items)
+
+    def pause() -> float:
+        more.set()
+        return 0.05 if len(group) < 3 else 0.0
+
+    group = Group(flush, pause=pause)
+    first = asyncio.create_task(group.add(1))
+    await more.wait()
+    assert await asyncio.gather(first, group.add(2), group.add(3)) == [1, 2, 3]
+    assert flushed == [[1, 2, 3]]
+
+
 async def test_an_error_goes_to_those_of_its_flush_and_the_next_flush_goes_on() -> None:
     async def flush(items: Sequence[int]) -> list[int]:
         if 1 in items:
