@@ -17,6 +17,7 @@ from router.backoff import Backoff
 from router.errors import ContentRefused, DatabaseError, LeaseLost
 from router.group import Group
 from router.model import Outgoing, Result
+from router.model.failure import NOT_COMPOSED, classes_of
 from router.model.mail_address import smtp_address
 from router.outgoing.content import refuse_size, write_content
 from router.outgoing.outcome import for_the_log, judge, lost_words, may_resend
@@ -244,6 +245,9 @@ def _tell(result: Result, profile: OutgoingProfile) -> None:
     log = _log.bind(email=str(result.email_id), profile=profile.name)
     if lost := for_the_log(result.outcomes):
         log = log.bind(recipients=lost)
+    why = classes_of(result.outcomes) or ([NOT_COMPOSED] if result.status == "failed" else [])
+    if why:
+        log = log.bind(why=why)
     match result.status:
         case "sent":
             log.info("sent", status="sent")

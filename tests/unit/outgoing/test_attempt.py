@@ -33,19 +33,21 @@ async def line_of(crm: Crm, database: str, server: ScriptedSmtp, *recipients: st
 
 
 @pytest.mark.parametrize(
-    ("reply", "level", "event", "told"),
+    ("reply", "level", "event", "told", "why"),
     [
-        ("550 5.1.1 nobody lives here", "warning", "not sent", "refused 5.1.1 at kunde.test"),
-        ("452 nobody lives here now", "info", "not sent yet", "deferred 452 at kunde.test"),
+        ("550 5.1.1 nobody lives here", "warning", "not sent", "refused 5.1.1 at kunde.test", "mailbox unknown"),
+        ("552 5.3.4 nobody lives here", "warning", "not sent", "refused 5.3.4 at kunde.test", "size"),
+        ("554 5.7.1 nobody lives here", "warning", "not sent", "refused 5.7.1 at kunde.test", "policy"),
+        ("452 nobody lives here now", "info", "not sent yet", "deferred 452 at kunde.test", "other"),
     ],
 )
 async def test_a6_the_log_says_why_an_email_was_not_sent_and_to_which_domain(
-    crm: Crm, database: str, reply: str, level: str, event: str, told: str
+    crm: Crm, database: str, reply: str, level: str, event: str, told: str, why: str
 ) -> None:
     async with ScriptedSmtp({"RCPT": reply}) as server:
         line = await line_of(crm, database, server, "ann@kunde.test")
     assert (line["log_level"], line["event"], line["profile"]) == (level, event, "relay")
-    assert line["recipients"] == [told]
+    assert (line["recipients"], line["why"]) == ([told], [why])
     assert ("next_try" in line) == (event == "not sent yet")
 
 
