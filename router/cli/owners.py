@@ -7,8 +7,12 @@ import typer
 from router.cli.base import Json, group
 
 owners = group("owners", "Whose mail is tracked, and in whose name is sent.")
-sending = group("sending", "Stop and start sending, for all processes at once.")
+sending = group("sending", "Tell whether email is sent; stop and start it, for all processes at once.")
 
+By = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Who does so; by default who runs the command.", show_default=False),
+]
 Reason = Annotated[str | None, typer.Option(help="Why, shown by status.", show_default=False)]
 
 
@@ -56,19 +60,30 @@ def owners_set(
     commands.set_rule(mailbox, rule)
 
 
+@sending.command("status")
+def sending_status(as_json: Json = False) -> None:
+    """Tell whether sending is on, and what waits.
+
+    Since when it is off, by whom and why; whether the database is a copy; how many emails wait, by what they wait for.
+    """
+    from router.commands import sending as commands
+
+    commands.show(as_json=as_json)
+
+
 @sending.command("stop")
-def sending_stop(reason: Reason = None) -> None:
+def sending_stop(reason: Reason = None, by: By = None) -> None:
     """Stop sending.
 
     What is pending waits; what is with a relay at this moment is finished.
     """
     from router.commands import sending as commands
 
-    commands.switch(on=False, reason=reason)
+    commands.switch(on=False, reason=reason, by=by)
 
 
 @sending.command("start")
-def sending_start(reason: Reason = None) -> None:
+def sending_start(reason: Reason = None, by: By = None) -> None:
     """Start sending again.
 
     A copy of the database (restored from a dump, made from a template, or upgraded) neither sends nor reads mailboxes
@@ -76,4 +91,4 @@ def sending_start(reason: Reason = None) -> None:
     """
     from router.commands import sending as commands
 
-    commands.switch(on=True, reason=reason)
+    commands.switch(on=True, reason=reason, by=by)

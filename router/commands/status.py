@@ -1,10 +1,10 @@
 """`status`."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import typer
@@ -16,9 +16,11 @@ from router.errors import UnknownName
 from router.model import Disposition
 from router.operations import status as operation
 from router.operations.status import (
+    Cause,
     Fault,
     Only,
     ProfileState,
+    Queue,
     Report,
     Sending,
     SourceStatus,
@@ -27,11 +29,24 @@ from router.operations.status import (
     words_of_code,
     words_of_silent,
 )
+from router.operations.words import count
 from router.settings import Settings
 
 _INDENT = " " * 12
 _SOME = 5  # processes that ended, and audits that failed, that are named
 _MOST_ROWS = 100  # sources that are shown each in a line
+
+_CAUSES: Final[Mapping[Cause, str]] = {
+    "turn": "due now",
+    "admin": "until sending is started",
+    "approval": "until their owner is approved",
+    "profile": "that no outgoing profile carries: add their owners to the senders of one",
+    "relay": "for a relay that is paused",
+    "login": "for a relay that refuses the login",
+    "retry": "for a retry",
+    "send_after": "to be sent later",
+}
+"""What emails wait for, as `router.repository.queue.Cause`."""
 
 
 def show(profile: str | None, mailbox: str | None, *, only_faults: bool, as_json: bool) -> None:
@@ -61,14 +76,26 @@ def show(profile: str | None, mailbox: str | None, *, only_faults: bool, as_json
 def sending_words(sending: Sending) -> str:
     """Put into words whether the router sends, and how to change that."""
     if sending.on:
-        return "on" + (f": {sending.reason}" if sending.reason else "")
+        started = f" since {moment(sending.changed_at)}, started by {sending.by}" if sending.by else ""
+        return f"on{started}" + (f": {sending.reason}" if sending.reason else "")
     if sending.copied:
         return (
             "off: this database is a copy of another, so nothing is sent or read; where it replaces the other, "
             '"email-router sending start" makes it the real one'
         )
-    reason = sending.reason or "stopped by an admin"
-    return f'off since {moment(sending.changed_at)}: {reason}; "email-router sending start" starts it'
+    stopped = f"stopped by {sending.by or 'an admin'}" + (f": {sending.reason}" if sending.reason else "")
+    return f'off since {moment(sending.changed_at)}, {stopped}; "email-router sending start" starts it'
+
+
+def waiting_words(queue: Queue) -> list[str]:
+    """Put into lines what waits in the outbox, and for what."""
+    waits = queue.count(*_CAUSES)
+    words = f"{_number(waits, more=queue.more())} waiting, {queue.sending} being sent"
+    lines = [f"outbox      {words}"]
+    for cause, meaning in _CAUSES.items():
+        if number := queue.count(cause):
+            lines.append(f"{_INDENT}{_number(number, more=queue.more([cause]))} {meaning}")
+    return lines
 
 
 def fault_line(fault: Fault, now: datetime) -> str:
@@ -108,16 +135,19 @@ def _say_all(report: Report, every: timedelta | None) -> None:
     say(f"sending     {sending_words(status.sending)}")
     say(f"processes   {_processes(status)}")
     say(f"profiles    {_profiles(report)}")
-    say(f"outbox      {_outbox(status)}")
+    _say_outbox(status)
     for relay in status.relays:
         again = f", next try {moment(relay.next_try_at)}" if relay.next_try_at else ""
         state = "refuses the login" if relay.state == "login_refused" else "cannot be used"
-        behind = f", {relay.waiting} waiting" if relay.waiting else ""
+        behind = f", {_number(relay.waiting, more=relay.more)} waiting" if relay.waiting else ""
         say(f"relay       {relay.profile} {state} since {moment(relay.fault_since)}{again}{behind}: {relay.fault}")
     if status.unknown.count:
         _say_unknown(status)
     if status.failed:
         _say_failed(status)
+    for one in status.sent_copies:
+        what = "given up" if one.given_up else "not in the Sent folder yet"
+        say(f"sent copies {count(one.count, 'copy', 'copies')} {what}: {one.fault}")
     say(f"owners      {_owners(report.approved, report.not_approved)}")
     say(f"sources     {_sources(status.sources)}")
     if any(one.served for one in status.sources):
@@ -156,16 +186,16 @@ def _form(one: ProfileState) -> str:
     return " (earlier form)" if one.served_by else " (not served)"
 
 
-def _outbox(status: Status) -> str:
-    outbox = status.outbox
-    words = f"{outbox.due} due, {outbox.later} later, {outbox.sending} being sent"
-    if outbox.not_approved:
-        words += f"; {outbox.not_approved} of an owner who is not approved"
-    if outbox.uncarried:
-        words += f"; {outbox.uncarried} that no outgoing profile carries"
-    if status.oldest_due is not None and status.now - status.oldest_due > timedelta(minutes=1):
-        words += f"; the oldest is due {since(status.oldest_due, status.now)}"
-    return words
+def _say_outbox(status: Status) -> None:
+    for line in waiting_words(status.outbox):
+        say(line)
+    oldest = status.outbox.oldest_due
+    if oldest is not None and status.now - oldest > timedelta(minutes=1):
+        say(f"{_INDENT}the oldest is due {since(oldest, status.now)}")
+
+
+def _number(number: int, *, more: bool) -> str:
+    return f"at least {number:,}" if more else f"{number:,}"
 
 
 def _say_unknown(status: Status) -> None:
@@ -179,8 +209,9 @@ def _say_unknown(status: Status) -> None:
 
 
 def _say_failed(status: Status) -> None:
-    total = sum(one.count for one in status.failed)
-    say(f"failed      {total} in the last day; crm.email.status_reason and crm.delivery tell each one's reason")
+    total, given_up = sum(one.count for one in status.failed), sum(one.given_up for one in status.failed)
+    tried = f" ({given_up} given up)" if given_up else ""
+    say(f"failed      {total} in the last day{tried}; crm.email.status_reason and crm.delivery tell each one's reason")
     for one in status.failed:
         say(f"{_INDENT}{one.count} for {words_of_code(one.code)}: {_some(one.email_ids, one.count)}")
 

@@ -83,5 +83,5 @@ async def sample_queue(database: Database) -> None:
         except DatabaseError as error:
             _log.debug("the outbox cannot be looked at now", reason=str(error))
         else:
-            metrics.outbox_sampled(queue.due, queue.oldest)
+            metrics.outbox_sampled(queue.due(), queue.oldest)
         await asyncio.sleep(_EVERY)

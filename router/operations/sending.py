@@ -4,23 +4,34 @@ from dataclasses import dataclass
 
 from router.repository import sending
 from router.repository.database import Database
-from router.repository.queue import read_queue
+from router.repository.queue import Queue, read_queue
 from router.repository.sending import Sending
 
-__all__ = ["Sending", "Switched", "switch"]
+__all__ = ["Queue", "Sending", "State", "Switched", "read", "switch"]
 
 
 @dataclass(frozen=True, slots=True)
-class Switched:
-    """How it is after a switch. `was_copy`: this copy of a database is the real one only now; `due`: emails that go."""
+class State:
+    """Whether the router sends, and what waits."""
 
     sending: Sending
+    queue: Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Switched(State):
+    """How it is after a switch, and what waited before. `was_copy`: this copy is the real database only now."""
+
     was_copy: bool
-    due: int
 
 
-async def switch(database: Database, *, on: bool, reason: str | None = None) -> Switched:
+async def read(database: Database) -> State:
+    """Tell how it is."""
+    return State(await sending.read_sending(database), await read_queue(database))
+
+
+async def switch(database: Database, *, on: bool, reason: str | None = None, by: str | None = None) -> Switched:
     """Start or stop sending, and say how it is then. Starting makes a copy of the database the one that works."""
-    due = (await read_queue(database)).due  # before: a router that runs takes it within a moment
-    was_copy = await sending.set_sending(database, on=on, reason=reason)
-    return Switched(await sending.read_sending(database), on and was_copy, due)
+    queue = await read_queue(database)  # before: a router that runs takes it within a moment
+    was_copy = await sending.set_sending(database, on=on, reason=reason, by=by)
+    return Switched(await sending.read_sending(database), queue, on and was_copy)

@@ -17,17 +17,19 @@ from router.repository.audit import LATE
 from router.repository.database import Database
 from router.repository.owners import ListedOwner, list_owners
 from router.repository.processes import FOLDER, Process
+from router.repository.queue import Cause, Queue
 from router.repository.sending import Sending
-from router.repository.status import Failed, LastAudit, OutboxStatus, RelayFault, SourceStatus, Status, Unknown
+from router.repository.status import Failed, LastAudit, RelayFault, SourceStatus, Status, Unknown
 
 __all__ = [
+    "Cause",
     "Failed",
     "Fault",
     "LastAudit",
     "Only",
-    "OutboxStatus",
     "Process",
     "ProfileState",
+    "Queue",
     "RelayFault",
     "Report",
     "Sending",

@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from router.repository.claim import OUTBOX_CHANNEL
-from router.repository.database import Connection, Database
+from router.repository.database import Connection, Database, storable
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """Whether the router may send, since when and why; `copied`: this is a copy, which neither sends nor reads."""
+    """Whether the router may send, since when, why and by whom (None: nobody has ever stopped or started it).
+
+    `copied`: this is a copy, which neither sends nor reads.
+    """
 
     on: bool
     reason: str | None
     changed_at: datetime
     copied: bool
+    by: str | None = None
 
 
 async def read_sending(database: Database) -> Sending:
@@ -32,23 +36,26 @@ async def sending_of(connection: Connection) -> Sending:
     """The same, over a connection that is at hand."""
     row = await connection.fetchrow(
         """
-        SELECT router.may_send() AS sending, i.reason, i.changed_at, router.is_copy() AS copied
+        SELECT router.may_send() AS sending, i.reason, i.changed_at, router.is_copy() AS copied, i.changed_by
         FROM router.installation AS i
         """
     )
     assert row is not None
-    return Sending(row["sending"], row["reason"], row["changed_at"], row["copied"])
+    return Sending(row["sending"], row["reason"], row["changed_at"], row["copied"], row["changed_by"])
 
 
-async def set_sending(database: Database, *, on: bool, reason: str | None = None) -> bool:
-    """Start or stop sending for every process of this database; starting makes a copy the real one.
+async def set_sending(database: Database, *, on: bool, reason: str | None = None, by: str | None = None) -> bool:
+    """Start or stop sending for every process of this database; `by` whom. Starting makes a copy the real one.
 
     Returns whether it was a copy until now.
     """
     async with database.transaction() as connection:
         copied: bool = await connection.fetchval("SELECT router.is_copy() FROM router.installation FOR UPDATE")
         await connection.execute(
-            "UPDATE router.installation SET sending = $1, reason = $2, changed_at = now()", on, reason
+            "UPDATE router.installation SET sending = $1, reason = $2, changed_by = $3, changed_at = now()",
+            on,
+            storable(reason),
+            storable(by),
         )
         if on:
             await connection.execute(

@@ -9,7 +9,10 @@ from asyncpg import Record
 from router.model import Disposition
 from router.repository.database import Connection, Database
 from router.repository.processes import Process, processes_of
+from router.repository.queue import MOST, Queue, queue_of
 from router.repository.sending import Sending, sending_of
+from router.repository.sent_copies import Waiting as WaitingCopies
+from router.repository.sent_copies import waiting_of
 
 _SOME = 20  # ids of emails that are named; all of them are counted
 
@@ -70,7 +73,7 @@ class SourceStatus:
 class RelayFault:
     """An outgoing profile whose relay could not be used when it was last tried, and since when.
 
-    `state`: paused, or login_refused. `waiting` emails are due and wait for it.
+    `state`: paused, or login_refused. `waiting` emails are due and wait for it; at least so many, where `more`.
     """
 
     profile: str
@@ -79,21 +82,7 @@ class RelayFault:
     next_try_at: datetime | None
     state: str = "paused"
     waiting: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxStatus:
-    """How many emails are pending: `due` now, `later` (a retry, or send_after), `sending` at this moment.
-
-    `not_approved` are those of the due and later ones whose owner is not approved, so that nobody sends them;
-    `uncarried` those that no outgoing profile carries, for other reasons.
-    """
-
-    due: int
-    later: int
-    sending: int
-    not_approved: int
-    uncarried: int = 0
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,30 +99,29 @@ class Failed:
     """Emails that failed within the last day for one class of reasons, and the latest few of them.
 
     `code` is the class and subject of the enhanced status code, such as "5.1" (RFC 3463), or the first digit of the
-    reply code; empty where no relay was asked.
+    reply code; empty where no relay was asked. `given_up` of them were tried for too long. Where more than MOST failed
+    within a day, only the latest so many are counted.
     """
 
     code: str
     count: int
     email_ids: tuple[UUID, ...]
+    given_up: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of the whole router at one moment.
-
-    `oldest_due` is since when the outbox' oldest email could be sent, if one could.
-    """
+    """The state of the whole router at one moment."""
 
     now: datetime
     sending: Sending
     processes: tuple[Process, ...]
     sources: tuple[SourceStatus, ...]
     relays: tuple[RelayFault, ...]
-    outbox: OutboxStatus
-    oldest_due: datetime | None
+    outbox: Queue
     unknown: Unknown
     failed: tuple[Failed, ...]
+    sent_copies: tuple[WaitingCopies, ...]
 
 
 async def read_status(database: Database, lease: timedelta) -> Status:
@@ -141,17 +129,17 @@ async def read_status(database: Database, lease: timedelta) -> Status:
     async with database.transaction() as connection:
         # One moment for all the numbers, so that they agree.
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        outbox, oldest_due = await _outbox(connection)
+        outbox = await queue_of(connection)
         return Status(
             now=await connection.fetchval("SELECT now()"),
             sending=await sending_of(connection),
             processes=await processes_of(connection, lease),
             sources=await _sources(connection, lease),
-            relays=await _relays(connection),
+            relays=await _relays(connection, outbox),
             outbox=outbox,
-            oldest_due=oldest_due,
             unknown=await _unknown(connection),
             failed=await _failed(connection),
+            sent_copies=tuple(await waiting_of(connection)),
         )
 
 
@@ -211,37 +199,18 @@ def _audit(row: Record) -> LastAudit | None:
     )
 
 
-async def _relays(connection: Connection) -> tuple[RelayFault, ...]:
+async def _relays(connection: Connection, outbox: Queue) -> tuple[RelayFault, ...]:
     rows = await connection.fetch(
-        """
-        SELECT r.profile, r.fault, r.fault_since, r.next_try_at, r.state, (
-            SELECT count(*) FROM router.outbox AS q
-            WHERE q.process_id IS NULL AND q.profile = r.profile AND q.next_at <= now()
-        ) AS waiting
-        FROM router.relay AS r ORDER BY r.profile
-        """
+        "SELECT profile, fault, fault_since, next_try_at, state FROM router.relay ORDER BY profile"
     )
-    return tuple(RelayFault(**row) for row in rows)
-
-
-async def _outbox(connection: Connection) -> tuple[OutboxStatus, datetime | None]:
-    """Count the outbox, which holds only what is pending, and is narrow."""
-    row = await connection.fetchrow(
-        """
-        SELECT
-            count(*) FILTER (WHERE q.process_id IS NULL AND q.next_at <= now()) AS due,
-            count(*) FILTER (WHERE q.process_id IS NULL AND q.next_at > now()) AS later,
-            count(*) FILTER (WHERE q.process_id IS NOT NULL) AS sending,
-            count(*) FILTER (WHERE q.process_id IS NULL AND o.approved IS NOT TRUE) AS not_approved,
-            count(*) FILTER (WHERE q.process_id IS NULL AND o.approved AND q.profile IS NULL) AS uncarried,
-            min(q.next_at) FILTER (WHERE q.process_id IS NULL AND q.next_at <= now() AND o.approved) AS oldest_due
-        FROM router.outbox AS q LEFT JOIN crm.owner AS o ON o.record_id = q.owner_id
-        """
+    return tuple(
+        RelayFault(
+            **row,
+            waiting=outbox.due(row["profile"]),
+            more=any(one.more for one in outbox.waiting if one.profile == row["profile"]),
+        )
+        for row in rows
     )
-    assert row is not None
-    counts = dict(row)
-    oldest_due = counts.pop("oldest_due")
-    return OutboxStatus(**counts), oldest_due
 
 
 async def _unknown(connection: Connection) -> Unknown:
@@ -260,19 +229,26 @@ async def _unknown(connection: Connection) -> Unknown:
 async def _failed(connection: Connection) -> tuple[Failed, ...]:
     rows = await connection.fetch(
         """
-        SELECT f.code, count(*), (array_agg(f.email_id ORDER BY f.since DESC))[:$1] AS email_ids
+        SELECT f.code, count(*), (array_agg(f.email_id ORDER BY f.since DESC))[:$1] AS email_ids,
+            count(*) FILTER (WHERE f.given_up) AS given_up
         FROM (
-            SELECT u.email_id, u.since, coalesce((
+            SELECT u.email_id, u.since, EXISTS (
+                SELECT FROM crm.delivery AS d WHERE d.email_id = u.email_id AND d.state = 'given_up'
+            ) AS given_up, coalesce((
                 SELECT CASE WHEN d.code ~ '^[245]\\.[0-9]+\\.' THEN substring(d.code FROM '^[245]\\.[0-9]+')
                     ELSE left(d.code, 1) END
                 FROM crm.delivery AS d
                 -- A refusal tells more than what was only deferred until it was given up.
                 WHERE d.email_id = u.email_id AND d.state <> 'accepted' ORDER BY d.code DESC LIMIT 1
             ), '') AS code
-            FROM router.unsent AS u WHERE u.status = 'failed' AND u.since > now() - interval '1 day'
+            FROM (
+                SELECT u.email_id, u.since FROM router.unsent AS u
+                WHERE u.status = 'failed' AND u.since > now() - interval '1 day' ORDER BY u.since DESC LIMIT $2
+            ) AS u
         ) AS f
         GROUP BY f.code ORDER BY count(*) DESC, f.code
         """,
         _SOME,
+        MOST,
     )
-    return tuple(Failed(row["code"], row["count"], tuple(row["email_ids"])) for row in rows)
+    return tuple(Failed(row["code"], row["count"], tuple(row["email_ids"]), row["given_up"]) for row in rows)

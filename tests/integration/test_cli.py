@@ -1,6 +1,7 @@
 """Every command, as an admin runs it: its words, its JSON, its exit status."""
 
 import asyncio
+import getpass
 import json
 import os
 import re
@@ -533,7 +534,8 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert told["sending"]["on"] is True
     assert [(one["profile"], one["fault"]) for one in told["relays"]] == [("mx", "535 5.7.8 no")]
     assert [(one["host"], one["alive"]) for one in told["processes"]] == [("here", True), ("there", False)]
-    assert told["outbox"] == {"due": 1, "later": 0, "sending": 0, "not_approved": 1, "uncarried": 0}
+    waiting = {"profile": None, "lane": "normal", "cause": "approval", "count": 1, "due": 0, "more": False}
+    assert (told["outbox"]["waiting"], told["outbox"]["sending"]) == ([waiting], 0)
     assert told["unknown"] == 1
     assert told["owners"] == {"approved": 2, "not_approved": ["bob@in.test"]}
     assert [(one["mailbox"], one["folder"]) for one in told["sources"] if not one["served"]] == [
@@ -552,7 +554,7 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     shown = cli("status", status=1)
     assert "here (pid 11, since " in shown
     assert re.search(r"\n            there \(pid \d+\) ended without a word; it was last heard on 2.* UTC\n", shown)
-    assert "1 due, 0 later, 0 being sent; 1 of an owner who is not approved" in shown
+    assert "\noutbox      1 waiting, 0 being sent\n            1 until their owner is approved\n" in shown
     assert re.search(r"^relay       mx cannot be used since 2.* UTC: 535 5\.7\.8 no$", shown, re.MULTILINE)
     assert "unknown     1: the relay had them" in shown
     assert "email-router owners approve bob@in.test\n" in shown
@@ -669,12 +671,19 @@ async def test_a_listener_that_another_router_serves_is_no_fault(
 
 
 async def test_sending_is_stopped_and_started(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
-    assert cli("sending", "stop", "--reason", "the relay is being moved").startswith("sending is off since ")
+    because = ("--reason", "the relay is being moved")
+    assert cli("sending", "stop", *because, "--by", "Karl").startswith("sending is off since ")
     assert await admin.fetchval("SELECT router.may_send()") is False
     told = cli.json("status", status=1)["sending"]
-    assert (told["on"], told["reason"], told["copied"]) == (False, "the relay is being moved", False)
-    assert 'the relay is being moved; "email-router sending start" starts it' in cli("status", status=1)
-    assert cli("sending", "start") == "sending is on\n"
+    assert (told["on"], told["reason"], told["copied"], told["by"]) == (False, because[1], False, "Karl")
+    words = 'UTC, stopped by Karl: the relay is being moved; "email-router sending start" starts it'
+    assert words in cli("status", status=1)
+    assert words in cli("sending", "status")
+    told = cli.json("sending", "status")
+    assert (told["on"], told["by"], told["copied"], told["outbox"]["waiting"]) == (False, "Karl", False, [])
+    started = rf"sending is on since 2.* UTC, started by {getpass.getuser()}\n"
+    assert re.fullmatch(started, cli("sending", "start"))
+    assert re.match(started, cli("sending", "status"))
     assert await admin.fetchval("SELECT router.may_send()") is True
 
 
@@ -684,11 +693,12 @@ async def test_a_copy_of_the_database_says_that_it_does_not_send(
     await admin.execute("UPDATE router.installation SET system_identifier = system_identifier + 1")
     assert "off: this database is a copy" in cli("status", status=1)
     assert cli.json("status", status=1)["sending"]["copied"] is True
-    assert cli("sending", "start") == (
-        "sending is on\nthis copy of the database is the real one from now on: it reads the mailboxes, and sends what "
-        "is pending (0 emails due now); no router must work on the one that it was copied from\n"
+    assert "off: this database is a copy" in cli("sending", "status")
+    assert cli("sending", "start", "--by", "Karl").partition("\n")[2] == (
+        "this copy of the database is the real one from now on: it reads the mailboxes, and sends what is pending "
+        "(0 emails due now); no router must work on the one that it was copied from\n"
     )
-    assert cli("sending", "start") == "sending is on\n"
+    assert cli("sending", "start", "--by", "Karl").endswith("started by Karl\n")
 
 
 async def test_owners_are_listed_approved_and_set(cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -118,18 +118,17 @@ async def waiting(patient: Patient) -> AsyncIterator[Finding]:
     """What waits, and for what."""
     report = await patient.report()
     status = report.status
-    late = status.oldest_due is not None and status.now - status.oldest_due > _LATE
-    if late and status.sending.on and not status.sending.copied:
-        words = (
-            f"{count(status.outbox.due, 'pending email')} due, the oldest since {status.oldest_due:%Y-%m-%d %H:%M} UTC"
-        )
+    outbox = status.outbox
+    oldest = outbox.oldest_due
+    if oldest is not None and status.now - oldest > _LATE and status.sending.on and not status.sending.copied:
+        words = f"{count(outbox.due(), 'pending email')} due, the oldest since {oldest:%Y-%m-%d %H:%M} UTC"
         cure = "see what is said of processes, relays and senders; crm.email.status_reason tells more"
         yield Finding("", "failed", words, cure)
-    if status.outbox.not_approved:
-        words = f"waiting for the approval of their owner: {count(status.outbox.not_approved, 'pending email')}"
+    if not_approved := outbox.count("approval"):
+        words = f"waiting for the approval of their owner: {count(not_approved, 'pending email')}"
         yield Finding("", "warning", words, f"email-router owners approve {_some(report.not_approved)}")
-    if status.outbox.uncarried:
-        words = f"waiting for an outgoing profile that carries it: {count(status.outbox.uncarried, 'pending email')}"
+    if uncarried := outbox.count("profile"):
+        words = f"waiting for an outgoing profile that carries it: {count(uncarried, 'pending email')}"
         yield Finding("", "warning", words, "add the mailbox that crm.email.status_reason names to the senders of one")
     if status.unknown.count:
         ids = _some([str(one) for one in status.unknown.email_ids], status.unknown.count)
@@ -152,8 +151,8 @@ async def waiting(patient: Patient) -> AsyncIterator[Finding]:
             yield Finding("", "warning", f"{disposition}: {count(number, 'copy of mail', 'copies of mail')}", cure)
     async for finding in _unsettled(patient):
         yield finding
-    outbox = status.outbox
-    yield Finding("", "ok", f"{count(outbox.due, 'email')} due, {outbox.later} later, {outbox.sending} being sent")
+    later = outbox.count("send_after", "retry")
+    yield Finding("", "ok", f"{count(outbox.due(), 'email')} due, {later} later, {outbox.sending} being sent")
 
 
 async def _unsettled(patient: Patient) -> AsyncIterator[Finding]:
