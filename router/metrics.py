@@ -28,12 +28,13 @@ from prometheus_client.registry import Collector
 
 from router import __version__
 from router.health import Part, parts, parts_at_fault
-from router.model import Copy, Decision, Disposition, Result
+from router.model import Copy, Decision, Disposition, Result, failure
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 _ATTEMPT_OUTCOMES: Final = {"sent": "sent", "failed": "failed", "unknown": "unknown", "pending_send": "deferred"}
 _RECIPIENT_OUTCOMES: Final = ("accepted", "deferred", "refused", "unknown")
+RELAY_STATES: Final = ("working", "paused", "login_refused")
 _AUDIT_OUTCOMES: Final = ("well", "missing", "failed")
 
 PieceOutcome = Literal["answered", "failed", "given_up"]
@@ -136,10 +137,43 @@ _relay_limit: Final = Gauge(
     ["profile"],
     registry=_registry,
 )
+_failed: Final = Counter(
+    "email_router_failed_total",
+    "Emails that failed, by class of the reason: mailbox unknown, size, policy and others; not composed: no relay was "
+    "asked.",
+    ["profile", "reason"],
+    registry=_registry,
+)
+_outbox: Final = Gauge(
+    "email_router_outbox",
+    "Emails that wait, by what they wait for: turn (nothing else), admin (sending is stopped), approval, profile (none "
+    "carries them), relay (it is paused), login (it refuses ours), send_after, retry. Each is counted up to 10000; "
+    "this and what follows of outbox and sent copies is the same in every process, and renewed every 15 seconds.",
+    ["profile", "lane", "cause"],
+    registry=_registry,
+)
+_relay_state: Final = Gauge(
+    "email_router_relay_state",
+    "1 for the state that a relay is in, for all processes: working, paused (it could not be used), login_refused.",
+    ["profile", "state"],
+    registry=_registry,
+)
+_outbox_unknown: Final = Gauge(
+    "email_router_outbox_unknown",
+    "Emails that wait for a person, since nobody knows whether they were sent.",
+    registry=_registry,
+)
+_sent_copies: Final = Gauge(
+    "email_router_sent_copies_waiting",
+    "Copies for Sent folders that could not be put there yet (waiting), or never will (given_up, within a day), each "
+    "counted up to 10000.",
+    ["state"],
+    registry=_registry,
+)
 _outbox_due: Final = Gauge(
     "email_router_outbox_due",
-    "Emails of approved owners that an outgoing profile carries, that are due and that no process is sending, counted "
-    "up to 10000; the same in every process, and renewed every 15 seconds.",
+    "Emails of approved owners that an outgoing profile carries, that are due and that no process is sending; of each "
+    "profile, lane and cause counted up to 10000.",
     registry=_registry,
 )
 _outbox_oldest: Final = Gauge(
@@ -185,6 +219,8 @@ _copied: Final = Gauge(
     "1 where the database is a copy, so that nothing is sent or read before an admin starts it.",
     registry=_registry,
 )
+for _state in ("waiting", "given_up"):
+    _sent_copies.labels(_state)
 for _outcome in get_args(PieceOutcome):
     _pieces.labels(_outcome)
 Info("email_router_build", "The version of the router, and of Python.", registry=_registry).info(
@@ -204,8 +240,17 @@ _OF_INCOMING: Final[tuple[MetricWrapperBase, ...]] = (
     _brought_in,
     _overdue,
 )
-_OF_OUTGOING: Final[tuple[MetricWrapperBase, ...]] = (_attempts, _recipients, _relay_connections, _relay_limit)
+_OF_OUTGOING: Final[tuple[MetricWrapperBase, ...]] = (
+    _attempts,
+    _recipients,
+    _failed,
+    _outbox,
+    _relay_state,
+    _relay_connections,
+    _relay_limit,
+)
 
+_sampled: Final[set[tuple[str, str, str]]] = set()  # labels of _outbox that there are
 _incoming: Final[set[str]] = set()
 _outgoing: Final[set[str]] = set()
 _OF_THE_PROCESS: Final[Sequence[Part]] = [("console", ""), ("job", "")]
@@ -268,6 +313,10 @@ def serve(parts_of_profiles: Sequence[Part], broken: Collection[str] = ()) -> No
             _attempts.labels(name, outcome)
         for state in _RECIPIENT_OUTCOMES:
             _recipients.labels(name, state)
+        for reason in failure.CLASSES:
+            _failed.labels(name, reason)
+        for state in RELAY_STATES:
+            _relay_state.labels(name, state)
         _relay_connections.labels(name)
 
 
@@ -320,6 +369,9 @@ def attempt_ended(profile: str, result: Result) -> None:
     _attempts.labels(profile, _ATTEMPT_OUTCOMES[result.status]).inc()
     for outcome in result.outcomes:
         _recipients.labels(profile, outcome.state).inc()
+    if result.status == "failed":
+        reasons = failure.classes_of(result.outcomes) or [failure.NOT_COMPOSED]
+        _failed.labels(profile, reasons[0]).inc()
 
 
 def relay_opened(profile: str, connections: int) -> None:
@@ -333,10 +385,33 @@ def relay_in_use(profile: str) -> AbstractContextManager[None]:
     return _relay_connections.labels(profile).track_inprogress() if profile in _outgoing else nullcontext()
 
 
-def outbox_sampled(due: int, oldest: float) -> None:
-    """Tell how many emails are due, and for how many seconds the first of them has been."""
+def outbox_sampled(waiting: Mapping[tuple[str, str, str], int], due: int, oldest: float, unknown: int) -> None:
+    """Tell how many emails wait by profile (empty: none), lane and cause.
+
+    `due` of them are due, the first for `oldest` seconds; of `unknown` more nobody knows whether they were sent.
+    """
+    for profile, lane, cause in _sampled - set(waiting):
+        _outbox.remove_by_labels({"profile": profile, "lane": lane, "cause": cause})
+    _sampled.clear()
+    _sampled.update(waiting)
+    for labels, count in waiting.items():
+        _outbox.labels(*labels).set(count)
     _outbox_due.set(due)
     _outbox_oldest.set(oldest)
+    _outbox_unknown.set(unknown)
+
+
+def relays_sampled(states: Mapping[str, str]) -> None:
+    """Tell the state of each relay that does not work, by profile."""
+    for profile in _outgoing:
+        for state in RELAY_STATES:
+            _relay_state.labels(profile, state).set(states.get(profile, "working") == state)
+
+
+def sent_copies_sampled(waiting: int, given_up: int) -> None:
+    """Tell how many copies wait for a Sent folder after a fault, and how many were given up."""
+    _sent_copies.labels("waiting").set(waiting)
+    _sent_copies.labels("given_up").set(given_up)
 
 
 def sending_sampled(*, on: bool, copied: bool) -> None:

@@ -12,6 +12,9 @@ from router.health import Part, parts, parts_at_fault
 from router.profile import Profiles
 from router.repository.database import Database
 from router.repository.queue import read_queue
+from router.repository.relays import read_states
+from router.repository.sent_copies import read_waiting
+from router.repository.status import read_unknown
 
 _log = structlog.get_logger(__name__)
 
@@ -76,12 +79,22 @@ class Readiness:
 
 
 async def sample_queue(database: Database) -> None:
-    """Keep the metrics of the outbox up to date, until canceled."""
+    """Keep the metrics of the way out up to date, until canceled."""
     while True:
         try:
-            queue = await read_queue(database)
+            await _sample(database)
         except DatabaseError as error:
             _log.debug("the outbox cannot be looked at now", reason=str(error))
-        else:
-            metrics.outbox_sampled(queue.due(), queue.oldest)
         await asyncio.sleep(_EVERY)
+
+
+async def _sample(database: Database) -> None:
+    queue = await read_queue(database)
+    unknown = await read_unknown(database)
+    waiting = {(one.profile or "", one.lane, str(one.cause)): one.count for one in queue.waiting}
+    metrics.outbox_sampled(waiting, queue.due(), queue.oldest, unknown.count)
+    metrics.relays_sampled(await read_states(database))
+    copies = await read_waiting(database)
+    metrics.sent_copies_sampled(
+        sum(one.count for one in copies if not one.given_up), sum(one.count for one in copies if one.given_up)
+    )

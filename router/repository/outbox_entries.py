@@ -136,7 +136,9 @@ async def find_entries(database: Database, ids: dict[UUID, datetime] | Collectio
                 e.message_id, p.recipients, p.accepted, coalesce(q.profile, p.last_profile) AS profile, p.attempts,
                 p.last_attempt_at, p.waits_for, p.waits_because AS because, p.next_try_at, e.send_after
             FROM unnest($1::uuid[]) AS i (id)
-            JOIN crm.email_progress AS p ON p.email_id = i.id JOIN crm.email AS e ON e.id = i.id
+            -- Each by itself: a join would read the view of all emails.
+            CROSS JOIN LATERAL (SELECT v.* FROM crm.email_progress AS v WHERE v.email_id = i.id OFFSET 0) AS p
+            JOIN crm.email AS e ON e.id = i.id
             LEFT JOIN router.outbox AS q ON q.email_id = i.id
             LEFT JOIN crm.owner AS w ON w.record_id = e.owner_id
             """,

@@ -102,7 +102,7 @@ _WAITING: Final = f"""
             SELECT q.*, row_number() OVER () AS place FROM (
                 SELECT q.lane, q.owner_id, q.next_at FROM nobodys AS n CROSS JOIN LATERAL (
                     SELECT q.lane, q.owner_id, q.next_at FROM router.outbox AS q
-                    WHERE {_NOBODYS} AND q.owner_id = n.owner_id LIMIT $1
+                    WHERE {_NOBODYS} AND q.owner_id = n.owner_id ORDER BY q.email_id LIMIT $1
                 ) AS q
                 WHERE n.cause = c.cause LIMIT $1
             ) AS q
@@ -112,7 +112,7 @@ _WAITING: Final = f"""
         FROM lanes AS l CROSS JOIN LATERAL (
             SELECT q.*, row_number() OVER () AS place FROM (
                 SELECT q.owner_id, q.next_at FROM router.outbox AS q
-                WHERE {_READY} AND q.profile = l.profile AND q.lane = l.lane LIMIT $1
+                WHERE {_READY} AND q.profile = l.profile AND q.lane = l.lane ORDER BY q.owner_id LIMIT $1
             ) AS q
         ) AS q
         UNION ALL

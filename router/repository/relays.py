@@ -56,6 +56,14 @@ async def note_fault(
     return 0.0 if seconds is None else float(seconds)
 
 
+async def read_states(database: Database) -> dict[str, str]:
+    """Tell the state of each relay that does not work, by profile."""
+    async with database.connection() as connection:
+        return {
+            row["profile"]: row["state"] for row in await connection.fetch("SELECT profile, state FROM router.relay")
+        }
+
+
 async def take_probe(database: Database, profile: str, process_id: UUID, lease: timedelta) -> bool:
     """Take the one try of a relay at fault that is due now, if nobody else has it who lives."""
     async with database.connection() as connection:

@@ -213,6 +213,12 @@ async def _relays(connection: Connection, outbox: Queue) -> tuple[RelayFault, ..
     )
 
 
+async def read_unknown(database: Database) -> Unknown:
+    """Read only which emails are unknown."""
+    async with database.connection() as connection:
+        return await _unknown(connection)
+
+
 async def _unknown(connection: Connection) -> Unknown:
     row = await connection.fetchrow(
         """

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,6 +16,7 @@ from router.repository.claim import NOBODY, Claim
 from router.repository.database import Database
 from tests.support.claims import ask, carry
 from tests.support.crm import Crm
+from tests.support.flood import cost, crowd, flood, visited
 from tests.support.scripted_smtp import SILENCE, ScriptedSmtp
 from tests.support.sending import profiles, relay, sending
 from tests.support.traffic import queue, statuses
@@ -131,75 +132,22 @@ async def test_o2_an_email_that_the_crm_does_not_let_be_claimed_is_put_off_alone
 # --- O3: what is not to be sent now ----------------------------------------------------------------------------------
 
 
-async def crowd(crm: Crm, owners: int, approved: bool) -> list[UUID]:
-    rows = await crm.admin.fetch(
-        """
-        INSERT INTO crm.owner (record_id, mailbox, approved)
-        SELECT gen_random_uuid(), 'n' || n || '.' || $2::boolean || '@example.com', $2::boolean
-        FROM generate_series(1, $1::int) AS n RETURNING record_id
-        """,
-        owners,
-        approved,
-    )
-    return [row["record_id"] for row in rows]
-
-
-async def flood(crm: Crm, owners: Sequence[UUID], each: int, next_at: str, profile: str | None = "relay") -> None:
-    """Queue emails of these owners, as the triggers do but quickly."""
-    await crm.admin.execute(
-        f"""
-        ALTER TABLE crm.email DISABLE TRIGGER USER;
-        CREATE TEMPORARY TABLE flood AS SELECT gen_random_uuid() AS id, o.id AS owner_id
-            FROM unnest('{{{",".join(map(str, owners))}}}'::uuid[]) AS o (id), generate_series(1, {each});
-        INSERT INTO crm.email (id, direction, status, owner_id) SELECT id, 'out', 'pending_send', owner_id FROM flood;
-        INSERT INTO router.outbox (email_id, owner_id, profile, next_at, ready)
-            SELECT id, owner_id, {f"'{profile}'" if profile else "NULL"}, {next_at}, {next_at} <= now() FROM flood;
-        DROP TABLE flood;
-        ALTER TABLE crm.email ENABLE TRIGGER USER;
-        ANALYZE router.outbox; ANALYZE crm.email; ANALYZE crm.owner;
-        """  # constants
-    )
-
-
-def scanned(plan: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """The scans of a plan, and how many rows each has visited."""
-    if "Relation Name" in plan:
-        removed = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
-        yield f"{plan['Node Type']} on {plan['Relation Name']}", (plan["Actual Rows"] + removed) * plan["Actual Loops"]
-    for inner in plan.get("Plans", ()):
-        yield from scanned(inner)
-
-
-async def visited(pool: Database, statement: str, arguments: Sequence[object]) -> Counter[str]:
-    """How many rows a statement visits in which way; it is rolled back."""
-    found: Counter[str] = Counter()
-    async with pool.rolled_back() as connection:
-        [row] = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *arguments)
-        for scan, rows in scanned(json.loads(row[0])[0]["Plan"]):
-            found[scan] += rows
-    return found
-
-
-async def claim_visits(pool: Database, count: int) -> Counter[str]:
-    return await visited(pool, claim._CLAIM, (*claim._arguments(PROCESS, ask(count)), 0, False, 1, None))
-
-
 async def test_o3_a_claim_costs_the_same_whatever_waits_for_later_or_for_nobody(crm: Crm, pool: Database) -> None:
     await crm.owner(ULLA)
     await carry(pool)
     await queue(crm, 4, [ULLA])
-    alone = await claim_visits(pool, 4)
+    alone = (await visited(pool, PROCESS, ask(4))).rows
     later, idle = await crowd(crm, 1000, approved=True), await crowd(crm, 10_000, approved=False)
     await carry(pool)
     await flood(crm, later, 5, "now() + interval '1 day'")
     await flood(crm, idle, 1, "now()", None)
-    crowded = await claim_visits(pool, 4)
+    crowded = (await visited(pool, PROCESS, ask(4))).rows
     assert crowded.total() <= alone.total() * 1.2
     assert not any(scan.startswith("Seq Scan") and "crm" not in scan for scan in crowded if crowded[scan] > 20)
     assert len(await claimed(pool, 4)) == 4
     # Of many who have something ready as many are looked at as there are connections.
     await flood(crm, later, 20, "now()")
-    busy = await claim_visits(pool, 4)
+    busy = (await visited(pool, PROCESS, ask(4))).rows
     assert busy.total() <= alone.total() * 2
 
 
@@ -212,13 +160,14 @@ async def test_a_claim_and_its_record_cost_the_same_where_the_planner_thinks_tha
     await queue(crm, 1000, [ULLA])
     await crm.admin.execute("DELETE FROM router.outbox; ANALYZE router.outbox; ANALYZE crm.email")
     await queue(crm, 1000, [ULLA])
-    found = await claim_visits(pool, 8)
+    found = (await visited(pool, PROCESS, ask(8))).rows
     assert sum(rows for scan, rows in found.items() if "outbox" in scan or "attempt" in scan) < 100
     turn = await claim.claim(pool, PROCESS, ask(8, start=8))
     assert len(turn.claims) == 8
     taken = (Outcome("ann@kunde.test", "accepted", "2.0.0", "taken"),)
     results = [Result(one.email_id, one.attempt_id, "sent", None, taken) for one in turn.claims]
-    found = await visited(pool, outbox._RECORD, outbox._arguments(results))
+    async with pool.rolled_back() as connection:
+        found = (await cost(connection, outbox._RECORD, *outbox._arguments(results))).rows
     assert sum(rows for scan, rows in found.items() if "outbox" in scan or "attempt" in scan) < 100
 
 

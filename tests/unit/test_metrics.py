@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from router import metrics
 from router.health import Health, Part, parts, parts_at_fault
 from router.model import Copy, Decision, Disposition, Result, Rule, Unreadable
+from router.model.failure import CLASSES
 from tests.servers.promtool import promtool
 from tests.support.console import Series, parse, value
 from tests.support.paths import ROOT
@@ -21,12 +22,22 @@ from transports.base import Outcome, Place
 
 PAGE = ROOT / "docs/metrics.md"
 SERVED: list[Part] = [("mailbox", "staff"), ("listener", "copies"), ("relay", "mx")]
-LABELS = {"profile", "disposition", "outcome", "kind", "le", "version", "python"}
+LABELS = {
+    "profile", "disposition", "outcome", "kind", "le", "version", "python", "lane", "cause", "state", "reason",
+}  # fmt: skip
 SERIES = {
     'up{job="email-router"}': "0x40",
     'email_router_faults{kind="relay",profile="mx"}': "1x40",
     'email_router_faults{kind="mailbox",profile="staff"}': "0x40",
     "email_router_outbox_oldest_due_seconds": "0+60x40",
+    'email_router_relay_state{profile="mx",state="login_refused"}': "1x40",
+    'email_router_relay_state{profile="other",state="login_refused"}': "0x40",
+    'email_router_outbox{profile="",lane="normal",cause="profile"}': "3x40",
+    'email_router_outbox{profile="mx",lane="normal",cause="turn"}': "3x40",
+    'email_router_failed_total{profile="mx",reason="mailbox unknown"}': "0x35 30x5",
+    'email_router_failed_total{profile="other",reason="mailbox unknown"}': "30x40",
+    'email_router_sent_copies_waiting{state="waiting"}': "2x40",
+    'email_router_sent_copies_waiting{state="given_up"}': "2x40",
     'email_router_attempts_total{profile="mx",outcome="sent"}': "0+1x40",
     'email_router_attempts_total{profile="mx",outcome="unknown"}': "0x35 1x5",
     'email_router_copies_total{profile="staff",disposition="dead"}': "0x35 1x5",
@@ -48,6 +59,10 @@ FIRED = {
     "EmailRouterDown": "{job: email-router}",
     "EmailRouterFault": "{kind: relay, profile: mx}",
     "EmailRouterMailDoesNotLeave": "{}",
+    "EmailRouterLoginRefused": "{profile: mx}",
+    "EmailRouterNobodyCarries": "{}",
+    "EmailRouterManyFail": "{profile: mx}",
+    "EmailRouterSentCopiesWait": "{}",
     "EmailRouterOutcomeUnknown": "{profile: mx}",
     "EmailRouterDeadLetter": "{profile: staff}",
     "EmailRouterMessagesMissing": "{profile: staff}",
@@ -63,6 +78,7 @@ PROCESS = re.compile(r"process_\w+")
 def served() -> Iterator[None]:
     metrics.serve(SERVED)
     metrics.relay_opened("mx", 4)
+    metrics.outbox_sampled({("mx", "normal", "turn"): 3}, 3, 0.5, 2)
     yield
     metrics.serve([])
 
@@ -138,12 +154,12 @@ def test_the_page_names_what_the_process_has() -> None:
 
 def test_the_rules_of_the_page_speak_of_metrics_that_there_are_and_fire(tmp_path: Path) -> None:
     *_, rules = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert rules.count("alert:") == 10
+    assert rules.count("alert:") == 14
     named = set(re.findall(r"email_router_\w+", rules))
     assert named <= {name for name, _ in numbers()}
     (tmp_path / "rules.yml").write_text(rules)
     said = promtool("check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "rules.yml"))
-    assert "10 rules found" in said
+    assert "14 rules found" in said
     fired = "".join(
         f"      - {{alertname: {name}, eval_time: 40m, exp_alerts: [{{exp_labels: {labels}}}]}}\n"
         for name, labels in FIRED.items()
@@ -199,6 +215,45 @@ def test_an_attempt_is_counted_with_its_recipients() -> None:
         outcome: value(after, "email_router_recipients_total", profile="mx", outcome=outcome)
         for outcome in ("accepted", "deferred", "refused", "unknown")
     } == {"accepted": 2, "deferred": 1, "refused": 1, "unknown": 0}
+    assert value(after, "email_router_failed_total", profile="mx", reason="not composed") == 1
+
+
+def test_a_failed_email_is_counted_once_by_the_class_of_most_recipients() -> None:
+    codes = ("5.1.1", "5.7.1", "5.7.1")
+    outcomes = tuple(Outcome(f"{n}@in.test", "refused", code, "") for n, code in enumerate(codes))
+    metrics.attempt_ended("mx", Result(uuid4(), uuid4(), "failed", None, outcomes))
+    after = numbers()
+    told = {reason: value(after, "email_router_failed_total", profile="mx", reason=reason) for reason in CLASSES}
+    assert {reason: number for reason, number in told.items() if number} == {"policy": 1}
+
+
+# --- What is looked up in the database -------------------------------------------------------------------------------
+
+
+def test_what_waits_is_told_by_profile_lane_and_cause_and_what_is_gone_is_not() -> None:
+    metrics.outbox_sampled({("mx", "bulk", "retry"): 7, ("", "normal", "approval"): 2}, 0, 0, 4)
+    waiting = {tuple(labels): number for (name, labels), number in numbers().items() if name == "email_router_outbox"}
+    assert sorted(waiting.values()) == [2, 7]
+    assert value(numbers(), "email_router_outbox", profile="mx", lane="bulk", cause="retry") == 7
+    assert value(numbers(), "email_router_outbox_unknown") == 4
+
+
+def test_a_relay_is_in_one_state() -> None:
+    for told, expected in (({}, "working"), ({"mx": "login_refused"}, "login_refused"), ({"mx": "paused"}, "paused")):
+        metrics.relays_sampled(told)
+        after = numbers()
+        states = {
+            state: value(after, "email_router_relay_state", profile="mx", state=state) for state in metrics.RELAY_STATES
+        }
+        assert [state for state, number in states.items() if number] == [expected]
+
+
+def test_copies_are_told_that_wait_or_were_given_up() -> None:
+    metrics.sent_copies_sampled(3, 1)
+    told = {
+        state: value(numbers(), "email_router_sent_copies_waiting", state=state) for state in ("waiting", "given_up")
+    }
+    assert told == {"waiting": 3, "given_up": 1}
 
 
 # --- Profiles come and go --------------------------------------------------------------------------------------------
@@ -224,7 +279,7 @@ def test_what_is_counted_by_profile_is_there_at_once_and_gone_with_it() -> None:
         "email_router_mailboxes",
         "email_router_faults",
     }
-    assert len(of_profile(numbers(), "mx")) == 5
+    assert len(of_profile(numbers(), "mx")) == 8
     metrics.serve([part for part in SERVED if part[1] == "copies"])
     with metrics.relay_in_use("mx"):
         # The last of them end after their profile has gone: nothing may come back.
