@@ -1,15 +1,16 @@
-"""`check`, `profile example` and `profile schema`: nothing here connects to anything."""
+"""`check`, `profile example` and `profile schema`: nothing here connects to a mail server."""
 
-from dataclasses import asdict
+import asyncio
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import typer
 
 import transports
-from router import profile
+from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json
-from router.errors import UnknownName
+from router.errors import DatabaseError, Mistake, UnknownName
 from router.operations import check as operation
 from router.operations.check import Checked
 from router.operations.words import count
@@ -25,7 +26,7 @@ def check(folder: Path | None, *, as_json: bool) -> None:
 
     async def work(settings: Settings) -> tuple[Path, Checked]:
         place = folder or settings.profiles
-        return place, operation.check(place)
+        return place, await _with_owners(operation.check(place), settings)
 
     place, checked = carry_out(work)
     if as_json:
@@ -35,6 +36,7 @@ def check(folder: Path | None, *, as_json: bool) -> None:
                 "folder": place,
                 "mistakes": list(map(asdict, checked.mistakes)),
                 "notes": list(map(asdict, checked.notes)),
+                "owners": list(map(asdict, checked.owners)),
                 "profiles": list(map(_described, checked.profiles)),
             }
         )
@@ -42,6 +44,19 @@ def check(folder: Path | None, *, as_json: bool) -> None:
         _say(place, checked)
     if checked.mistakes:
         raise typer.Exit(1)
+
+
+async def _with_owners(checked: Checked, settings: Settings) -> Checked:
+    """Ask the database for the owners, where there is one; the profiles can be checked without."""
+    if not any(isinstance(one, OutgoingProfile) for one in checked.profiles):
+        return checked
+    if settings.database_url is None and not await asyncio.to_thread(settings.data.exists):
+        return checked
+    try:
+        async with app.database_of(settings) as database:
+            return await operation.with_owners(checked, database)
+    except DatabaseError as error:
+        return replace(checked, notes=[*checked.notes, Mistake("", 0, f"the owners are not known: {error}")])
 
 
 def example(kind: str | None) -> None:
@@ -61,7 +76,11 @@ def print_schema() -> None:
 
 def _say(place: Path, checked: Checked) -> None:
     # Mistakes are what was asked for, so they go where a pipe reads them.
-    for line in [*checked.mistakes, *(f"{one.file}:{one.line}: {_told(one)}" for one in checked.profiles)]:
+    for line in [
+        *checked.mistakes,
+        *(f"{one.file}:{one.line}: {_told(one)}" for one in checked.profiles),
+        *checked.owners,
+    ]:
         say(str(line))
     for note in checked.notes:
         complain(str(note))
@@ -69,6 +88,8 @@ def _say(place: Path, checked: Checked) -> None:
         complain(count(len(checked.mistakes), "mistake"))
     else:
         missing = f"; {checked.missing}" if checked.missing else ""
+        if checked.owners:
+            missing += f"; the email of {count(len(checked.owners), 'owner')} waits for an outgoing profile"
         say(f"{count(len(checked.profiles), 'profile')} in {place}, no mistakes{missing}")
 
 

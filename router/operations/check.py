@@ -1,20 +1,26 @@
-"""What the profile folder holds, or all that is wrong with it. Nothing is connected to."""
+"""What the profile folder holds, or all that is wrong with it. No mail server is connected to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router.errors import Mistake, ProfileErrors
-from router.profile import Profile, read_folder
+from router.profile import IncomingProfile, OutgoingProfile, Profile, Profiles, check_senders, read_folder
+from router.repository.database import Database
+from router.repository.owners import list_owners
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Either `profiles`, incoming ones first, or `mistakes`; `notes` tell of files that are not read."""
+    """Either `profiles`, incoming ones first, or `mistakes`; `notes` tell of files that are not read.
+
+    `owners` are those of the database whom no outgoing profile carries, as far as somebody asked for them.
+    """
 
     profiles: Sequence[Profile]
     mistakes: Sequence[Mistake]
     notes: Sequence[Mistake]
+    owners: Sequence[Mistake] = ()
 
     @property
     def missing(self) -> str | None:
@@ -33,3 +39,10 @@ def check(folder: Path) -> Checked:
         return Checked((), error.mistakes, ())
     profiles = () if reading.mistakes else tuple(reading.profiles.by_key.values())
     return Checked(profiles, reading.mistakes, reading.notes)
+
+
+async def with_owners(checked: Checked, database: Database) -> Checked:
+    """Find owners in the database whose email no outgoing profile would carry."""
+    incoming = [one for one in checked.profiles if isinstance(one, IncomingProfile)]
+    outgoing = [one for one in checked.profiles if isinstance(one, OutgoingProfile)]
+    return replace(checked, owners=check_senders(Profiles(incoming, outgoing), await list_owners(database)))

@@ -16,7 +16,7 @@ from uuid import uuid4
 from router.errors import DatabaseError, UnknownName
 from router.model import Rule
 from router.model.mail_address import smtp_address
-from router.profile import IncomingProfile, OutgoingProfile, Profiles, check_owners
+from router.profile import IncomingProfile, OutgoingProfile, Profiles, check_owners, check_senders
 from router.repository.database import Database
 from router.repository.owners import list_owners
 from transports import MailboxSettings
@@ -173,8 +173,9 @@ def of_mailboxes(profiles: Profiles, chosen: Sequence[Profile] | None, mailboxes
 
 
 def unserved(profiles: Profiles, owners: Iterable[Candidate]) -> Sequence[str]:
-    """Tell which owners are served by nobody, or not as their rule needs."""
-    return [str(mistake) for mistake in check_owners(profiles, owners)]
+    """Tell which owners are served by nobody, or not as their rule needs, and whose email nothing carries."""
+    owners = list(owners)
+    return [str(mistake) for mistake in [*check_owners(profiles, owners), *check_senders(profiles, owners)]]
 
 
 async def probe(subjects: Sequence[Subject], send_to: str | None = None) -> AsyncIterator[Probed]:

@@ -26,7 +26,7 @@ import transports
 from router.errors import UnknownName
 from router.model import Key
 from router.profile.folder import Reading, load, read_folder
-from router.profile.owners import check_owners
+from router.profile.owners import check_owners, check_senders
 from router.profile.profiles import IncomingProfile, OutgoingProfile, Profile, Profiles
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Profiles",
     "Reading",
     "check_owners",
+    "check_senders",
     "example",
     "load",
     "read_folder",

@@ -1,6 +1,6 @@
 """Checks the profiles against the owners that the database has."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from router.errors import Mistake
@@ -27,6 +27,14 @@ class Serving(Protocol):
     """Profiles that can be asked who serves a mailbox."""
 
     def routes_of(self, mailbox: str) -> Routes[Listener, Outgoing]: ...  # noqa: D102
+
+
+class Sending(Protocol):
+    """Profiles that can be asked which of them carries what a mailbox sends."""
+
+    @property
+    def outgoing(self) -> Sequence[object]: ...  # noqa: D102
+    def outgoing_for(self, mailbox: str) -> object | None: ...  # noqa: D102
 
 
 class Owner(Protocol):
@@ -71,3 +79,14 @@ def check_owners(profiles: Serving, owners: Iterable[Owner]) -> list[Mistake]:
             )
             mistakes.append(Mistake(listener.file, listener.line, words))
     return mistakes
+
+
+def check_senders(profiles: Sending, owners: Iterable[Owner]) -> list[Mistake]:
+    """Find approved owners whose email no outgoing profile carries; none, where no profile sends at all."""
+    if not profiles.outgoing:
+        return []
+    return [
+        Mistake("", 0, f"owner {owner.mailbox}: no outgoing profile carries this mailbox; add it to the senders of one")
+        for owner in owners
+        if owner.mailbox is not None and owner.approved and profiles.outgoing_for(owner.mailbox) is None
+    ]

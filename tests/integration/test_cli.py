@@ -583,6 +583,27 @@ async def test_status_tells_all_of_it(cli: Cli, admin: "asyncpg.Connection[async
     assert "bob@in.test  " not in shown
 
 
+async def test_a5_an_owner_whom_no_outgoing_profile_carries_is_told(
+    cli: Cli, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await make_owner(admin, "ann@in.test", "Ann", approved=True)
+    await make_owner(admin, "bob@elsewhere.test", "Bob", approved=True)
+    await make_owner(admin, "new@elsewhere.test", "New", approved=False)
+    cli.profile(
+        f'[outgoing.mx]\ntransport = "smtp"\nhost = "127.0.0.1"\nport = {free_port()}\nsecurity = "none"\n'
+        'senders = ["*@in.test"]\n'
+    )
+    words = "owner bob@elsewhere.test: no outgoing profile carries this mailbox; add it to the senders of one"
+    *_, told, total = cli("check").splitlines()
+    assert told == words
+    assert total.endswith(
+        "no mistakes; none of them brings mail in; the email of 1 owner waits for an outgoing profile"
+    )
+    checked = cli.json("check")
+    assert (checked["ok"], [one["text"] for one in checked["owners"]]) == (True, [words])
+    assert words in cli.json("test", status=1)["notes"]
+
+
 MAILBOXES = """
 [incoming.staff]
 transport = "imap"
