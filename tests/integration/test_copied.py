@@ -29,7 +29,7 @@ def name_of(dsn: str) -> str:
     return urlsplit(dsn).path.removeprefix("/")
 
 
-async def test_a_template_s_copy_sends_nothing_and_reads_nothing_until_it_is_started(
+async def test_o13_a_template_s_copy_sends_nothing_and_reads_nothing_until_it_is_started(
     postgres: Postgres,
     crm: Crm,
     database: str,

@@ -106,7 +106,7 @@ async def test_each_recipient_who_does_not_get_it_is_told_once(crm: Crm, draft: 
 
 
 @pytest.mark.parametrize(("said", "state"), [("sent", "accepted"), ("failed", "given_up")])
-async def test_what_a_person_says_of_an_unknown_email_settles_its_unknown_recipients(
+async def test_o18_what_a_person_says_of_an_unknown_email_settles_its_unknown_recipients(
     crm: Crm, draft: UUID, said: str, state: str
 ) -> None:
     for step in ("pending_send", "sending", "unknown"):

@@ -91,7 +91,7 @@ async def test_words_that_postgresql_cannot_hold_lose_no_outcome(crm: Crm, pool:
     assert await crm.admin.fetchval("SELECT text FROM crm.delivery") == "2.0.0 Ok ?"
 
 
-async def test_an_outcome_that_is_refused_takes_no_other_with_it(
+async def test_o4_an_outcome_that_is_refused_takes_no_other_with_it(
     crm: Crm, new_router: NewRouter, capture: Capture
 ) -> None:
     await crm.owner(MAILBOX)

@@ -53,7 +53,7 @@ async def status(crm: Crm, email_id: UUID) -> Any:
 
 
 @pytest.mark.parametrize("sqlstate", ["P0001", "23514"])
-async def test_outcomes_that_are_refused_hold_no_slot_and_are_recorded_once_they_may_be(
+async def test_o5_outcomes_that_are_refused_hold_no_slot_and_are_recorded_once_they_may_be(
     crm: Crm, database: str, sqlstate: str
 ) -> None:
     await crm.owner(ULLA)
@@ -79,7 +79,7 @@ async def test_outcomes_that_are_refused_hold_no_slot_and_are_recorded_once_they
     assert [row["state"] for row in states] == ["accepted"] * 8
 
 
-async def test_what_is_kept_outlives_the_process_and_is_not_taken_for_unknown(crm: Crm, database: str) -> None:
+async def test_o5_what_is_kept_outlives_the_process_and_is_not_taken_for_unknown(crm: Crm, database: str) -> None:
     await crm.owner(ULLA)
     await refuse(crm, "sent")
     words = "550 5.1.1 nobody lives here\x00 any more"
@@ -100,7 +100,7 @@ async def test_what_is_kept_outlives_the_process_and_is_not_taken_for_unknown(cr
     assert [tuple(row) for row in rows] == [("ann@kunde.test", "accepted"), ("bob@kunde.test", "refused")]
 
 
-async def test_what_cannot_be_taken_over_keeps_nothing_else_from_it(crm: Crm, database: str) -> None:
+async def test_o4_o5_what_cannot_be_taken_over_keeps_nothing_else_from_it(crm: Crm, database: str) -> None:
     await crm.owner(ULLA)
     subjects = ["good", "bad", "good", "good", "bad", "good"]
     emails = [await crm.send(ULLA, f"ann{number}@kunde.test", subject) for number, subject in enumerate(subjects)]
@@ -132,7 +132,7 @@ async def test_a_claim_that_cannot_be_given_back_holds_no_slot(crm: Crm, databas
         assert len(server.messages) == 2
 
 
-async def test_an_outcome_that_a_trigger_passes_over_is_kept_and_recorded_once_it_may_be(
+async def test_o5_an_outcome_that_a_trigger_passes_over_is_kept_and_recorded_once_it_may_be(
     crm: Crm, database: str
 ) -> None:
     await crm.owner(ULLA)

@@ -265,7 +265,7 @@ async def test_an_address_may_be_unusual(crm: Crm, draft: UUID, address: str) ->
     await crm.move(draft, "pending_send")
 
 
-async def test_an_address_is_no_longer_than_an_index_takes_and_in_the_one_form(crm: Crm, draft: UUID) -> None:
+async def test_o4_an_address_is_no_longer_than_an_index_takes_and_in_the_one_form(crm: Crm, draft: UUID) -> None:
     insert = "INSERT INTO crm.party (email_id, role, address) VALUES ($1, 'cc', $2)"
     words, hint = await refused(crm, insert, draft, "a" * 8000 + "@kunde.test")
     assert (words, hint) == ("an address of 8011 characters is none", "It has at most 320.")
@@ -306,7 +306,7 @@ async def test_an_email_has_a_size_that_can_be_sent(crm: Crm, draft: UUID, chang
 
 
 @pytest.mark.parametrize("table", ["party", "attachment"])
-async def test_parts_are_not_moved_off_or_onto_a_pending_email(crm: Crm, draft: UUID, table: str) -> None:
+async def test_o10_parts_are_not_moved_off_or_onto_a_pending_email(crm: Crm, draft: UUID, table: str) -> None:
     other = await crm.draft(ULLA, [], "Other")
     await crm.sql.execute(f"DELETE FROM crm.{table} WHERE email_id = $1", other)
     await crm.move(draft, "pending_send")
@@ -332,7 +332,7 @@ async def test_who_a_party_is_may_be_said_of_what_is_sent(crm: Crm, draft: UUID)
 # --- What a person says afterwards -----------------------------------------------------------------------------------
 
 
-async def test_a_failed_email_goes_back_to_draft_and_is_sent_again(crm: Crm, draft: UUID) -> None:
+async def test_o18_a_failed_email_goes_back_to_draft_and_is_sent_again(crm: Crm, draft: UUID) -> None:
     for step in ("pending_send", "sending", "failed"):
         await crm.admin.execute("UPDATE crm.email SET status = $2 WHERE id = $1", draft, step)
     await crm.admin.execute("DELETE FROM router.outbox")

@@ -49,7 +49,9 @@ async def starts(pool: Database, email: Outgoing, process_id: UUID = SLEEPER) ->
     return started
 
 
-async def test_nothing_starts_that_another_process_is_taking_over(crm: Crm, sleeper: Database, other: Database) -> None:
+async def test_o6_nothing_starts_that_another_process_is_taking_over(
+    crm: Crm, sleeper: Database, other: Database
+) -> None:
     await crm.owner(MAILBOX)
     [email] = await claimed(crm, sleeper)
     async with holding(crm, TAKING_OVER) as hold, asyncio.timeout(20):
@@ -65,7 +67,7 @@ async def test_nothing_starts_that_another_process_is_taking_over(crm: Crm, slee
 @pytest.mark.parametrize(
     "lost", [False, True], ids=["of a process that is thought dead", "that counts as a lost claim"]
 )
-async def test_nothing_is_taken_over_that_is_just_starting(
+async def test_o6_nothing_is_taken_over_that_is_just_starting(
     crm: Crm, sleeper: Database, other: Database, lost: bool
 ) -> None:
     await crm.owner(MAILBOX)
@@ -104,7 +106,7 @@ LOOK_SLOWLY = f"""
 @pytest.mark.parametrize(
     "lost", [False, True], ids=["of a process that is thought dead", "that counts as a lost claim"]
 )
-async def test_what_has_started_since_the_look_began_is_not_made_pending(
+async def test_o6_what_has_started_since_the_look_began_is_not_made_pending(
     crm: Crm, sleeper: Database, other: Database, lost: bool
 ) -> None:
     await crm.owner(MAILBOX)
@@ -152,7 +154,7 @@ async def race(crm: Crm, sleeper: Database, other: Database) -> set[UUID]:
     return started
 
 
-async def test_whoever_comes_first_no_email_has_two_senders(crm: Crm, sleeper: Database, other: Database) -> None:
+async def test_o6_whoever_comes_first_no_email_has_two_senders(crm: Crm, sleeper: Database, other: Database) -> None:
     await crm.owner(MAILBOX)
     for _ in range(10):
         started = await race(crm, sleeper, other)

@@ -147,7 +147,7 @@ async def test_size_and_body_are_declared_where_they_are_offered() -> None:
         ("Subject: e\r\n\r\nhéllo\r\n", ("SMTPUTF8",), "5.6.3"),
     ],
 )
-async def test_nothing_goes_out_that_the_server_does_not_say_it_can_carry(
+async def test_o16_nothing_goes_out_that_the_server_does_not_say_it_can_carry(
     content: str, offers: Sequence[str], code: str
 ) -> None:
     async with ScriptedSmtp(offers=offers) as server:
@@ -157,7 +157,7 @@ async def test_nothing_goes_out_that_the_server_does_not_say_it_can_carry(
     assert server.messages == []
 
 
-async def test_headers_that_are_not_ascii_are_announced() -> None:
+async def test_o16_headers_that_are_not_ascii_are_announced() -> None:
     what = envelope(content="Subject: é\r\n\r\nhello\r\n".encode())
     async with ScriptedSmtp(offers=["8BITMIME", "SMTPUTF8"]) as server:
         assert states(await send_one(server, what)) == [("accepted", "2.0.0")]

@@ -126,7 +126,7 @@ async def test_answers_that_nobody_asked_for_end_a_connection() -> None:
 @pytest.mark.parametrize(
     "words", [TOO_MANY, "452 Too many", "552 5.5.3 Enough", "550 Too many recipients", "451 4.5.3 x"]
 )
-async def test_who_does_not_fit_goes_in_the_next_transaction_at_once(offers: Sequence[str], words: str) -> None:
+async def test_o11_who_does_not_fit_goes_in_the_next_transaction_at_once(offers: Sequence[str], words: str) -> None:
     people = [f"{n}@t" for n in range(10)]
     # Of each transaction the server takes four.
     taken = ["250 2.1.5 Ok"] * 4
