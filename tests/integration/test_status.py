@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,18 +18,22 @@ from router.incoming.promote import Promoter
 from router.model import Copy, Disposition, Mention, Message, Outgoing, Result, Rule, ServedProfile, Unreadable, uuid7
 from router.operations import status as operation
 from router.operations.status import Only
-from router.repository import outbox, processes, recovery, relays, sources
+from router.repository import outbox, processes, recovery, relays, routes, sources
 from router.repository.batch import Batch
 from router.repository.database import Connection, Database
+from router.repository.queue import read_queue
 from router.repository.registry import Source, register
+from router.repository.routes import Route
+from router.repository.sending import set_sending
 from router.repository.status import read_status
 from tests.support.build import reading
-from tests.support.claims import claim_some
+from tests.support.claims import carry, claim_some
 from tests.support.crm import Crm
 from transports.base import Cursor, Outcome, Place
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=10)
+Counts = dict[tuple[str | None, str, str], int]
 COUNTED = """
     SELECT source_id, count(*) FILTER (WHERE disposition = 'promoted'),
         count(*) FILTER (WHERE disposition = 'duplicate'), count(*) FILTER (WHERE disposition = 'ignored'),
@@ -158,6 +163,10 @@ async def test_failed_and_unknown_emails_are_named_with_their_reasons(crm: Crm, 
     assert await recovery.recover(router, uuid4(), LEASE) == 1
     found = await read_status(router, LEASE)
     assert [(one.code, one.count) for one in found.failed] == [("5.1", 2), ("4.4", 1), ("5", 1)]
+    assert sum(one.given_up for one in found.failed) == 0
+    await crm.admin.execute("UPDATE crm.delivery SET state = 'given_up' WHERE email_id = $1", failed[3])
+    given_up = {one.code: one.given_up for one in (await read_status(router, LEASE)).failed}
+    assert given_up == {"5.1": 0, "4.4": 1, "5": 0}
     assert set(found.failed[0].email_ids) == set(failed[:2])
     assert (found.unknown.count, found.unknown.email_ids) == (1, (lost.id,))
     assert found.unknown.since is not None
@@ -170,6 +179,86 @@ async def test_failed_and_unknown_emails_are_named_with_their_reasons(crm: Crm, 
     assert [(one.code, one.count) for one in found.failed] == [("4.4", 1), ("5.1", 1)]
     await crm.admin.execute("DELETE FROM crm.email WHERE id = $1", failed[1])
     assert [one.code for one in (await read_status(router, LEASE)).failed] == ["4.4"]
+
+
+async def test_what_waits_is_counted_by_what_it_waits_for(crm: Crm, router: Database, tmp_path: Path) -> None:
+    await crm.owner("ann@in.test")
+    await crm.owner("new@in.test", approved=False)
+    # No process has found a profile for them yet.
+    first = await crm.send("ann@in.test", "karl@kunde.test", "An offer")
+    assert [(one.profile, one.cause, one.due) for one in (await read_queue(router)).waiting] == [(None, "turn", 1)]
+    assert (await read_queue(router)).oldest_due is not None
+    await carry(router)
+    ids = [first, *[await crm.send("ann@in.test", "karl@kunde.test", f"Offer {number}") for number in range(3)]]
+    await crm.send("new@in.test", "karl@kunde.test", "Hello")
+    await crm.owner("bob@other.test")
+    await routes.write(router, uuid4(), LEASE, [Route(await owner_of(crm, "bob@other.test"), None, "no one", "")], [])
+    await crm.send("bob@other.test", "karl@kunde.test", "Hello")
+    await crm.admin.execute("UPDATE crm.email SET lane = 'bulk' WHERE id = $1", ids[0])
+    await crm.sql.execute("UPDATE crm.email SET send_after = now() + interval '1 day' WHERE id = $1", ids[1])
+    await crm.admin.execute(
+        "UPDATE router.outbox SET next_at = now() + interval '1 hour', ready = false WHERE email_id = $1", ids[2]
+    )
+
+    async def counted() -> Counts:
+        found = (await read_status(router, LEASE)).outbox
+        assert not found.more()
+        progress = await crm.rows(
+            "SELECT waits_for, count(*) AS count FROM crm.email_progress WHERE waits_for IS NOT NULL GROUP BY 1"
+        )
+        # The CRM is told the same.
+        by_cause = Counter[str]()
+        for one in found.waiting:
+            by_cause["relay" if one.cause == "login" else one.cause] += one.count
+        if "admin" not in by_cause:
+            assert by_cause == {row["waits_for"]: row["count"] for row in progress}
+        return {(one.profile, one.lane, one.cause): one.count for one in found.waiting}
+
+    nobodys: Counts = {(None, "normal", "approval"): 1, (None, "normal", "profile"): 1}
+    later: Counts = {("relay", "normal", "send_after"): 1}
+    waiting: Counts = {("relay", "normal", "retry"): 1}
+    assert await counted() == {
+        **nobodys, **later, **waiting, ("relay", "bulk", "turn"): 1, ("relay", "normal", "turn"): 1,
+    }  # fmt: skip
+    process_id = uuid4()
+    for state, cause in (("paused", "relay"), ("login_refused", "login")):
+        await crm.admin.execute("DELETE FROM router.relay")
+        await relays.note_fault(router, "relay", process_id, state, "535 no", 1)  # type: ignore[arg-type]  # words
+        assert await counted() == {**nobodys, **later, ("relay", "bulk", cause): 1, ("relay", "normal", cause): 2}
+        [relay] = (await read_status(router, LEASE)).relays
+        assert (relay.state, relay.waiting, relay.more) == (state, 2, False)
+    await crm.admin.execute("DELETE FROM router.relay")
+    await set_sending(router, on=False, by="Karl")
+    assert await counted() == {
+        **nobodys, **later, **waiting, ("relay", "bulk", "admin"): 1, ("relay", "normal", "admin"): 1,
+    }  # fmt: skip
+    sending = (await operation.read(router, LEASE, tmp_path)).status.sending
+    assert (sending.on, sending.by, sending.reason) == (False, "Karl", None)
+
+
+async def test_copies_that_wait_or_were_given_up_are_told(crm: Crm, router: Database) -> None:
+    owner_id = await crm.owner("ann@in.test")
+    ids = [await crm.send("ann@in.test", "karl@kunde.test", f"Offer {number}") for number in range(5)]
+    await crm.admin.executemany(
+        "INSERT INTO router.sent_copy (email_id, owner_id, profile, fault, appended_at, given_up_at) "
+        f"VALUES ($1, '{owner_id}', 'staff', $2, $3, $4)",  # an id
+        [
+            (ids[0], "the mailbox is full", None, None),
+            (ids[1], "no Sent folder", None, datetime.now(UTC)),
+            (ids[2], "no Sent folder", None, datetime.now(UTC) - timedelta(days=2)),
+            (ids[3], None, datetime.now(UTC), None),
+            (ids[4], None, None, None),
+        ],
+    )
+    told = (await read_status(router, LEASE)).sent_copies
+    assert {(one.fault, one.count, one.given_up) for one in told} == {
+        ("the mailbox is full", 1, False), ("no Sent folder", 1, True),
+    }  # fmt: skip
+
+
+async def owner_of(crm: Crm, mailbox: str) -> UUID:
+    [row] = await crm.admin.fetch("SELECT record_id FROM crm.owner WHERE mailbox = $1", mailbox)
+    return UUID(str(row["record_id"]))
 
 
 async def test_no_table_that_grows_is_read(router: Database) -> None:

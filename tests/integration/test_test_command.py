@@ -196,6 +196,21 @@ def test_an_authority_that_is_another(trial: Trial, incoming: Profile, mailbox: 
     assert f"{other} (ca_file) does not hold the authority" in found["advice"]
 
 
+def test_a_client_certificate_that_soon_ends(
+    trial: Trial, incoming: Profile, outgoing: Profile, mailbox: str, tmp_path: Path
+) -> None:
+    (tmp_path / "ours").mkdir()
+    ours = make_tls(tmp_path / "ours", days=20)
+    file, key = str(ours.certificate), str(ours.key)
+    profiles = incoming(client_cert=file, client_key=key) + outgoing(certificate={"file": file, "key": key})
+    printed = trial(profiles, "--owner", mailbox, "--json")
+    for profile in ("staff", "relay"):
+        found = findings(printed, profile)["certificate"]
+        assert found["state"] == "warning"
+        assert found["words"].startswith(f"we show {file}, valid until 20")
+        assert found["words"].endswith((", 19 days from now", ", 20 days from now"))
+
+
 def test_a_certificate_of_another_name(trial: Trial, incoming: Profile, outgoing: Profile, mailbox: str) -> None:
     # An address as no certificate writes it, and so another name to TLS.
     host = "127.1"

@@ -6,16 +6,20 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from transports._net.auth import NoSecret
-from transports._net.tls import OTHER_NAME, SpeaksTls
+from transports._net.tls import OTHER_NAME, SpeaksTls, valid_until
 from transports._settings import Security, ServerSettings
 from transports.base import Finding
 from transports.errors import Temporary, TransportError, Unreachable
 
 EXPIRES_SOON = timedelta(days=21)
 """Who renews certificates by a program does so 30 days before they end: later, something does not work."""
+
+OURS_EXPIRES_SOON = timedelta(days=30)
+"""A client certificate is often renewed by hand, and by somebody else."""
 
 # X509_V_ERR_… (OpenSSL, x509_vfy.h)
 _EXPIRED = {10}
@@ -120,9 +124,25 @@ def found_tls(
     left = until - (now or datetime.now(UTC))
     if left >= EXPIRES_SOON:
         return Finding("TLS", "ok", words)
-    days = "less than a day" if left.days < 1 else "1 day" if left.days == 1 else f"{left.days} days"
     advice = f"renew the certificate of {server.host}: once it has expired, we do not connect any more"
-    return Finding("TLS", "warning", f"{words}, {days} from now", advice)
+    return Finding("TLS", "warning", f"{words}, {_days(left)} from now", advice)
+
+
+def _days(left: timedelta) -> str:
+    return "less than a day" if left.days < 1 else "1 day" if left.days == 1 else f"{left.days} days"
+
+
+async def found_ours(cert_file: Path | None, *, now: datetime | None = None) -> Sequence[Finding]:
+    """Tell how long the client certificate in a file lasts, where we show one and that can be told."""
+    until = None if cert_file is None else await asyncio.to_thread(valid_until, cert_file)
+    if until is None:
+        return []
+    words = f"we show {cert_file}, valid until {until:%Y-%m-%d}"
+    left = until - (now or datetime.now(UTC))
+    if left >= OURS_EXPIRES_SOON:
+        return [Finding("certificate", "ok", words)]
+    advice = "have it renewed, and put the new one in its place: once it has expired, the server does not know us"
+    return [Finding("certificate", "warning", f"{words}, {_days(left)} from now", advice)]
 
 
 def content(messages: int, size: int | None) -> str:

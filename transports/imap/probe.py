@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 
 from transports._folders import wanted_folders
 from transports._net.auth import fill
-from transports._net.probe import connect_in_steps, content, retry_advice, volume
+from transports._net.probe import connect_in_steps, content, found_ours, retry_advice, volume
 from transports.base import After, Finding, Folder
 from transports.errors import TransportError, Unauthorized
 from transports.imap.connection import ImapConnection
@@ -31,6 +31,8 @@ async def probe_mailbox(settings: ImapSettings, mailbox: str | None, after: Afte
     if imap is None:
         return
     try:
+        for finding in await found_ours(settings.client_cert):
+            yield finding
         if mailbox is not None:
             async for finding in _probe_inside(imap, settings, mailbox, after):
                 yield finding

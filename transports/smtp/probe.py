@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from transports._content import BytesContent
 from transports._net.auth import Auth
-from transports._net.probe import connect_in_steps, retry_advice
+from transports._net.probe import connect_in_steps, found_ours, retry_advice
 from transports.base import Finding
 from transports.errors import TransportError, Unauthorized
 from transports.smtp.hello import own_name
@@ -35,6 +35,8 @@ async def _probe_server(server: SmtpRelaySettings, senders: Sequence[str], name:
     if session is None:
         return
     try:
+        for finding in await found_ours(server.certificate.file if server.certificate else None):
+            yield finding
         login = await _log_in(session, server.auth)
         yield login
         if login.state != "failed":
