@@ -41,7 +41,7 @@ async def test_with_a_pause_the_first_waits_for_those_that_are_about_to_come() -
     group = Group(flush, pause=pause)
     first = asyncio.create_task(group.add(1))
     await more.wait()
-    assert await asyncio.gather(first, group.add(2), group.add(3)) == [1, 2, 3]
+    assert list(await asyncio.gather(first, group.add(2), group.add(3))) == [1, 2, 3]
     assert flushed == [[1, 2, 3]]
 
 
