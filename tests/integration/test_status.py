@@ -13,9 +13,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from router import metrics
 from router.errors import UnknownName
 from router.incoming.promote import Promoter
 from router.model import Copy, Disposition, Mention, Message, Outgoing, Result, Rule, ServedProfile, Unreadable, uuid7
+from router.operations import ready
 from router.operations import status as operation
 from router.operations.status import Only
 from router.repository import outbox, processes, recovery, relays, routes, sources
@@ -28,6 +30,7 @@ from router.repository.sending import set_sending
 from router.repository.status import read_status
 from tests.support.build import reading
 from tests.support.claims import carry, claim_some
+from tests.support.console import parse, value
 from tests.support.crm import Crm
 from transports.base import Cursor, Outcome, Place
 
@@ -234,6 +237,26 @@ async def test_what_waits_is_counted_by_what_it_waits_for(crm: Crm, router: Data
     }  # fmt: skip
     sending = (await operation.read(router, LEASE, tmp_path)).status.sending
     assert (sending.on, sending.by, sending.reason) == (False, "Karl", None)
+
+
+async def test_the_metrics_are_told_what_waits_and_what_state_relays_are_in(crm: Crm, router: Database) -> None:
+    await crm.owner("ann@in.test")
+    await carry(router)
+    await crm.send("ann@in.test", "karl@kunde.test", "An offer")
+    metrics.serve([("relay", "relay")])
+    try:
+        await ready._sample(router)
+        told = parse(metrics.exposition().decode())
+        assert value(told, "email_router_outbox", profile="relay", lane="normal", cause="turn") == 1
+        assert value(told, "email_router_relay_state", profile="relay", state="working") == 1
+        await relays.note_fault(router, "relay", uuid4(), "login_refused", "535 no", 1)
+        await ready._sample(router)
+        told = parse(metrics.exposition().decode())
+        assert value(told, "email_router_outbox", profile="relay", lane="normal", cause="login") == 1
+        assert value(told, "email_router_relay_state", profile="relay", state="login_refused") == 1
+        assert value(told, "email_router_outbox_due") == 1
+    finally:
+        metrics.serve([])
 
 
 async def test_copies_that_wait_or_were_given_up_are_told(crm: Crm, router: Database) -> None:
