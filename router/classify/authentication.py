@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from router.classify.headers import Headers
 from router.model import Verdict
 
-_LEXEME = re.compile(r'\\.|[^"()\\]+|.', re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"(?=[\s;@(>]|$)', re.DOTALL)
+_OTHER = re.compile(r'\\.|[^\s"()\\=;]+|\s+|.', re.DOTALL)
+_BRACKET = re.compile(r"\\.|[()]", re.DOTALL)
+_BARE_RESULT = re.compile(r"[a-z0-9-]{1,40}=[a-z]{0,20}", re.IGNORECASE)
 _RESULT = re.compile(r"\s*([a-z0-9-]+)(?:\s*/\s*\d+)?\s*=\s*([a-z]{1,20})", re.IGNORECASE)
 _PROPERTY = re.compile(r'(?<![a-z.-])[.-]*([a-z][a-z.-]*)\s*=\s*((?:"(?:[^"\\]|\\.)*"?|[^\s"])+)', re.IGNORECASE)
-_PIECE = re.compile(r'"(?:[^"\\]|\\.)*("?)|[^";]+|.')
 MICROSOFT_365 = "microsoft365"
 """Stands for the server that writes no name, where a profile names the server that it believes."""
 
 _MOST = 10  # headers, in which one server tells what it found
+_MOST_OPEN = 20  # brackets without an end that are looked at
 
 _Results = tuple[tuple[str, str], ...]
 
@@ -58,7 +61,7 @@ def find_passed(headers: Headers, authserv: str) -> list[Passed] | None:
     server, results = _cut(written)
     if server != authserv.lower():
         return None
-    if _without_comments(written)[1]:
+    if _split(written)[1]:
         # It may comment on a sender's address, `"a) ; dmarc=pass header.from=example.com ("@elsewhere.example`.
         return []
     return [
@@ -80,7 +83,7 @@ def _read(written: str) -> tuple[str, _Results]:
 
 def _cut(written: str) -> tuple[str, list[tuple[re.Match[str], str]]]:
     """Cut one header into the server (`MICROSOFT_365` if it names none), and each result with what is written of it."""
-    pieces = _split(_without_comments(written)[0])
+    pieces, _ = _split(written)
     read = [(match, result) for result in pieces if (match := _RESULT.match(result))]
     if read and read[0][1] is pieces[0]:
         return MICROSOFT_365, read
@@ -89,44 +92,49 @@ def _cut(written: str) -> tuple[str, list[tuple[re.Match[str], str]]]:
     return "" if server == MICROSOFT_365 else server, read
 
 
-def _without_comments(written: str) -> tuple[str, bool]:
-    """Make a blank of each comment; also say whether a quote is in one of them.
+def _split(written: str) -> tuple[list[str], bool]:
+    """Cut at the semicolons that are not quoted, and make a blank of each comment; also say whether one has a quote.
 
-    What is quoted holds no comment, whatever brackets a sender puts into an address.
+    What is quoted holds no comment, and a quote or comment without an end is none. A sender chooses what stands in an
+    address, and must not hide the results behind it: a quote opens only at the start of a value (RFC 8601 §2.2), a
+    comment only between words or right behind a result.
     """
-    pieces = _LEXEME.findall(written)
-    last_quote = max((number for number, piece in enumerate(pieces) if piece == '"'), default=0)
-    quoted = False
-    opened: list[int] = []  # comments can be nested
-    comments: list[tuple[int, int]] = []
-    for number, piece in enumerate(pieces):
-        if piece == '"' and not opened:
-            quoted = not quoted and number < last_quote  # a quote without an end quotes nothing
-        elif piece == "(" and not quoted:
-            opened.append(number)
-        elif piece == ")" and not quoted and opened:
-            comments.append((opened.pop(), number + 1))
-    kept: list[str] = []
-    quotes, position = False, 0
-    for begin, end in sorted(comments):
-        if begin >= position:
-            kept += [*pieces[position:begin], " "]
-            quotes = quotes or '"' in pieces[begin:end]
-            position = end
-    return "".join([*kept, *pieces[position:]]), quotes
-
-
-def _split(written: str) -> list[str]:
-    """Cut at the semicolons that are not quoted: a reason may hold what looks like a result."""
     pieces: list[list[str]] = [[]]
-    for found in _PIECE.finditer(written):
-        piece = found[0]
-        if piece == ";":
-            pieces.append([])
-        elif piece.startswith('"') and not found[1]:  # a quote without an end quotes nothing
-            first, *rest = piece.split(";")
-            pieces[-1].append(first)
-            pieces += [[one] for one in rest]
+    word, value_due, quotes, unended = 0, True, False, 0
+    position = 0
+    while position < len(written):
+        end = None
+        if (
+            written[position] == "("
+            and (position == word or _BARE_RESULT.fullmatch(written, word, position))
+            and unended < _MOST_OPEN
+        ):
+            end = _end_of_comment(written, position)
+            unended += end is None
+        if end is not None:
+            quotes = quotes or '"' in written[position:end]
+            lexeme = " "
         else:
-            pieces[-1].append(piece)
-    return ["".join(piece) for piece in pieces]
+            quoted = _QUOTED.match(written, position) if value_due else None
+            found = quoted or _OTHER.match(written, position)
+            assert found is not None, "it matches any character"
+            lexeme, end = found[0], found.end()
+        position = end
+        if lexeme == ";":
+            pieces.append([])
+        else:
+            pieces[-1].append(lexeme)
+        if lexeme == ";" or lexeme.isspace():
+            word = position
+        if not lexeme.isspace():
+            value_due = lexeme == "="
+    return ["".join(piece) for piece in pieces], quotes
+
+
+def _end_of_comment(written: str, begin: int) -> int | None:
+    depth = 0
+    for found in _BRACKET.finditer(written, begin):
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        if not depth:
+            return found.end()
+    return None

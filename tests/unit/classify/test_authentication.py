@@ -83,10 +83,33 @@ def test_a_quote_that_a_sender_leaves_open_hides_no_result(local: str) -> None:
         'spf=pass smtp.mailfrom="x("@x.example; dmarc=fail (p=none); dkim=pass header.i=")"@x.example',
         'spf=pass smtp.mailfrom="x\\"("@x.example; dmarc=fail; dkim=none (no) reason="a ) b"',
         'dkim=none (a "(" b); dmarc=fail (c)',
+        # What is quoted begins a value; within one, neither a quote nor a bracket opens anything.
+        'spf=pass smtp.mailfrom=a"(@x.example; dmarc=fail; dkim=pass header.d="x',
+        'spf=pass smtp.mailfrom=a"@x.example; dmarc=fail; dkim=pass header.d="x',
+        'spf=pass smtp.mailfrom=a"@x.example; dmarc=fail; dkim=pass header.d=x"',
+        'spf=pass smtp.mailfrom="a@x.example; dmarc=fail; dkim=pass header.d="x',
+        "spf=pass smtp.mailfrom=a(@x.example; dmarc=fail; dkim=pass header.d=)x",
+        "spf=pass smtp.mailfrom=(@x.example; dmarc=fail; dkim=pass header.d=)x",
+        'spf=pass (of a(@x.example) smtp.mailfrom="a("@x.example; dmarc=fail; dkim=pass header.i=")"@x.example',
     ],
 )
-def test_brackets_in_what_is_quoted_hide_no_result(results: str) -> None:
+def test_brackets_and_quotes_of_a_sender_hide_no_result(results: str) -> None:
     found = verdict(f"Authentication-Results: mail.example.com; {results}\r\n")
+    assert found is not None
+    assert found.of("dmarc") == "fail"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "dmarc=fail(p=none)",
+        "dmarc=(why)fail",
+        "dmarc = (why) fail",
+        'dkim=none reason= (a) "b; dmarc=pass"; dmarc=fail',
+    ],
+)
+def test_rfc_8601_comments_may_stand_close_to_a_result(result: str) -> None:
+    found = verdict(f"Authentication-Results: mail.example.com; {result}\r\n")
     assert found is not None
     assert found.of("dmarc") == "fail"
 
