@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 import time
 import unicodedata
 from uuid import UUID
@@ -9,6 +10,14 @@ from uuid import UUID
 from router.model.lower_case import lower_case
 
 KEY_VERSION = 1
+
+# Controls, blanks and Default_Ignorable_Code_Point of Unicode; but some scripts join letters with two of the latter.
+_HIDDEN = re.compile(
+    "[\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200b\u200e\u200f"
+    "\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "|(?<![\u0600-\u1cff])[\u200c\u200d]"
+)
 
 
 def uuid7() -> UUID:
@@ -37,9 +46,10 @@ def _unicode_label(label: str) -> str:
     except UnicodeError:
         return label
     # What is ASCII, in upper case or decomposed is never written in punycode (RFC 5891 §5.4): `xn--client-` is no other
-    # name of `client`, nor `xn--bcher-2pa` (`bÜcher`) one of `bücher`, but a stranger's domain.
+    # name of `client`, nor `xn--bcher-2pa` (`bÜcher`) one of `bücher`, but a stranger's domain. What nobody sees is not
+    # decoded: people would take `xn--client-gf0c` for `client`.
     stored = unicodedata.normalize("NFC", lower_case(decoded))
-    return label if decoded.isascii() or decoded != stored else decoded
+    return label if decoded.isascii() or decoded != stored or _HIDDEN.search(decoded) else decoded
 
 
 def message_id_hash(message_id: str) -> bytes:

@@ -87,6 +87,11 @@ async def test_addresses_are_normalized_alike_in_sql_and_in_python(sql: "asyncpg
         "a@xn--bcher-2pa.test",
         "a@xn--bucher-xyd.test",
         "a@xn--strae-oqa.test",
+        "a@xn--client-gf0c.test",
+        "a@xn--client-cja.test",
+        "a@xn--client-nf0c.test",
+        "a@xn--a.test",
+        "a@xn--mgba3gch31f060k.test",
         "a@xn--ü.test",
         "a@xn--ü-abc.test",
         "H̱@example.com",
@@ -112,6 +117,19 @@ async def test_every_letter_has_one_small_letter_in_sql_and_in_python(
         "SELECT crm.normalise(a) AS a FROM unnest($1::text[]) WITH ORDINALITY AS t (a, n) ORDER BY n", in_words
     )
     assert [row["a"] for row in found] == [normalize(address) for address in in_words]
+
+
+async def test_the_same_characters_are_taken_for_hidden_ones_in_sql_and_in_python(
+    sql: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    # All near those that are hidden.
+    near = [(0x80, 0x3200), (0xFD00, 0x10000), (0x1BC90, 0x1BCB0), (0x1D160, 0x1D190), (0xDFFF0, 0xE1010)]
+    letters = [chr(point) for first, end in near for point in range(first, end)]
+    addresses = ["x@xn--" + f"a{letter}b".encode("punycode").decode() for letter in letters]
+    found = await sql.fetch(
+        "SELECT crm.normalise(a) AS a FROM unnest($1::text[]) WITH ORDINALITY AS t (a, n) ORDER BY n", addresses
+    )
+    assert [row["a"] for row in found] == [normalize(address) for address in addresses]
 
 
 def test_any_address_is_normalized_alike_and_stays_so(database: str) -> None:

@@ -32,6 +32,11 @@ def test_normalize_is_idempotent(address: str) -> None:
         ("a@xn--bcher-2pa.example", "a@xn--bcher-2pa.example"),  # its Ü is a capital letter
         ("a@xn--bucher-xyd.example", "a@xn--bucher-xyd.example"),  # decomposed
         ("a@xn--strae-oqa.example", "a@straße.example"),
+        ("a@xn--client-gf0c.example", "a@xn--client-gf0c.example"),  # a blank without width: it shows as `client`
+        ("a@xn--client-cja.example", "a@xn--client-cja.example"),  # a soft hyphen
+        ("a@xn--client-nf0c.example", "a@xn--client-nf0c.example"),  # a joiner, which Latin letters do not have
+        ("a@xn--a.example", "a@xn--a.example"),  # a control
+        ("a@xn--mgba3gch31f060k.example", "a@\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example"),  # as in Persian
         ("a@xn--xn--abc--.example", "a@xn--xn--abc--.example"),  # a label that hides another
         ("a@xn--xn--mnchen-3ya-.example", "a@xn--xn--mnchen-3ya-.example"),
         ("ΝΊΚΟΣ@ΒΌΛΟΣ.example", "νίκοσ@βόλοσ.example"),  # whatever stands around the sigma
