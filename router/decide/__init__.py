@@ -62,7 +62,7 @@ def decide_batch(copies: Sequence[Copy], facts: Facts) -> list[Decision]:
             decision = _decide_and_learn(copy, facts)
             if decision.says != "something else":  # then it is another message, which the rule did not want
                 decisions[number] = decision
-    doubtful = {decision.email_id for decision in decisions if decision.says == "something else"}
+    doubtful = {decision.email_id for decision in decisions if decision.doubtful}
     return [
         replace(decision, email=replace(decision.email, flags=(*decision.email.flags, OTHER_COPY)))
         if decision.email is not None and decision.email_id in doubtful

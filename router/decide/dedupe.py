@@ -43,6 +43,11 @@ def _duplicate(state: State, facts: Facts, email_id: UUID) -> State:
     reason = "the same message is an email of the CRM already"
     if copy.key in emails.ours or (known.content and known.content == copy.likeness.content):
         return state.decide(Disposition.DUPLICATE, reason, email_id=email_id)
+    sender = emails.senders.get(copy.key)
+    if known.content and known.gist == copy.likeness.gist and sender not in (None, copy.message.sender or ""):
+        words = f"{reason}, in another form and from somebody else: from a list, or one of them is forged"
+        state = state.decide(Disposition.DUPLICATE, words, email_id=email_id)
+        return state.saying("much the same, from another")
     if not known.content or known.gist == copy.likeness.gist:
         words = "in another form, as from a list" if known.content else "and what it said is not known any more"
         state = state.decide(Disposition.DUPLICATE, f"{reason}, {words}", email_id=email_id)

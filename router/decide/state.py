@@ -1,10 +1,10 @@
 """What the steps have found out about one copy so far."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Self
 from uuid import UUID
 
-from router.model import Copy, Decision, Disposition, Method, Party, Report, Rule, ThreadEmail
+from router.model import Copy, Decision, Disposition, Method, Party, Report, Rule, Says, ThreadEmail
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class State:
         reasons = (*self.reasons, *reasons)
         return replace(self, decision=Decision(disposition, self.rule, reasons, email_id, waits_for=waits_for))
 
-    def saying(self, says: Literal["the same", "much the same", "something else"]) -> Self:
+    def saying(self, says: Says) -> Self:
         """Note of a duplicate whether it says the same as its email."""
         assert self.decision is not None, "only what is decided is a duplicate"
         return replace(self, decision=replace(self.decision, says=says))

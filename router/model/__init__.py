@@ -7,7 +7,7 @@ whose mailbox, which rule ───┘
 
 from router.model.classification import CalendarEvent, Classification, RecipientReport, Report, ReportKind, Verdict
 from router.model.copy import Copy, Owner, Ruling
-from router.model.decision import OTHER_COPY, Decision, Email, Method, Party
+from router.model.decision import OTHER_COPY, Decision, Email, Method, Party, Says
 from router.model.facts import MOST_RECORDS, DecidedBefore, Facts, KnownEmails, Record, ThreadEmail, ThreadLoad
 from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
@@ -56,6 +56,7 @@ __all__ = [
     "Role",
     "Rule",
     "Ruling",
+    "Says",
     "ServedProfile",
     "ThreadEmail",
     "ThreadLoad",

@@ -12,7 +12,10 @@ from router.model.tracking import Disposition, Rule
 Method = Literal["in-reply-to", "references", "read-receipt", "private-header", "token", "report"]
 
 OTHER_COPY = "other-copy"
-"""The flag of an email of whose Message-ID and Date another message came, which says something else."""
+"""The flag of an email of whose Message-ID and Date another message came: it says something else, or in another form
+from somebody else."""
+
+Says = Literal["the same", "much the same", "much the same, from another", "something else"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,8 @@ class Decision:
     `report` is set if it reports on the email that it is correlated with. `decided_before`: the copy keeps the
     disposition that it has already, whatever stands here. `waits_for` are the Message-IDs, the nearest first, of emails
     that the CRM does not have: with one of them the copy would be linked, or even promoted. `says` tells
-    whether a duplicate says the same as its email: only the same may be destroyed; of another, people are told.
-    `acknowledge`: it is to be acknowledged in the owner's name, if it is new to that owner, and its thread was not.
+    whether a duplicate says the same as its email: only the same may be destroyed. `acknowledge`: it is to be acknowledged
+    in the owner's name, if it is new to that owner, and its thread was not.
     """
 
     disposition: Disposition
@@ -72,5 +75,10 @@ class Decision:
     report: Report | None = None
     decided_before: bool = False
     waits_for: tuple[tuple[Method, str], ...] = ()
-    says: Literal["the same", "much the same", "something else"] = "the same"
+    says: Says = "the same"
     acknowledge: bool = False
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether one of a duplicate and its email may be forged: people are told."""
+        return self.says in ("much the same, from another", "something else")

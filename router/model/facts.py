@@ -47,12 +47,14 @@ class KnownEmails:
 
     `by_key` holds their ids, also of emails that were erased since; `by_message_id` (hashes) only of those that are
     still there, which are in `by_id`. A relay may have given an email more than one Message-ID. `likeness` tells by key
-    what an email says, as far as that is known; `ours` are the keys of email that the CRM wrote. `by_attempt` holds the
-    email of each attempt to send of which a report may be.
+    what an email says, as far as that is known, `senders` from which address the CRM has it (empty: from none); `ours`
+    are the keys of email that the CRM wrote. `by_attempt` holds the email of each attempt to send of which a report may
+    be.
     """
 
     by_key: dict[bytes, UUID] = field(default_factory=dict)
     likeness: dict[bytes, Likeness] = field(default_factory=dict)
+    senders: dict[bytes, str] = field(default_factory=dict)
     ours: set[bytes] = field(default_factory=set)
     by_message_id: dict[bytes, UUID] = field(default_factory=dict)
     by_token: dict[str, UUID] = field(default_factory=dict)
@@ -147,6 +149,7 @@ class Facts:
         emails, load = self.emails, self.thread_load
         emails.by_key[copy.key] = email.id
         emails.likeness[copy.key] = copy.likeness
+        emails.senders[copy.key] = copy.message.sender or ""
         if email.message_id:
             emails.by_message_id.setdefault(message_id_hash(email.message_id), email.id)
         participants = frozenset(party.address for party in decision.parties)

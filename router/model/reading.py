@@ -26,7 +26,7 @@ class Packed:
     original_filename: str | None = None
 
 
-GIST_VERSION = 2
+GIST_VERSION = 3
 """To be raised when the gist is worked out in another way: what is stored of older ones is then as good as unknown."""
 
 

@@ -2,8 +2,8 @@
 
 The content is compared strictly, since a copy that says the same may be deleted: sender, subject, texts and attachments
 as they were read, and no header that transport changes. The gist leaves out what lists and mail servers change on the
-way: the sender, a tag in the subject, a footer, blanks, the HTML, and attached lines of text. Who changes it raises
-`GIST_VERSION`.
+way: the sender, a tag in the subject, a short footer, blanks, the HTML, and attached lines of text. Who changes it
+raises `GIST_VERSION`.
 """
 
 import re
@@ -14,6 +14,7 @@ from router.model import Likeness, Message
 
 _TAG = re.compile(r"\[[^\[\]]*\]")
 _RULE = "_" * 10
+_FOOTER = 10, 1_000  # lines and characters of a list's footer, at most: what is longer may be what somebody wrote
 _LENGTH = 16
 
 
@@ -51,6 +52,9 @@ def _words(text: str) -> str:
 
 
 def _without_footer(text: str | None) -> str:
-    lines = (text or "").splitlines()
-    end = next((number for number, line in enumerate(lines) if line.startswith(_RULE)), len(lines))
-    return "\n".join(lines[:end])
+    lines = (text or "").rstrip().splitlines()
+    most_lines, most_characters = _FOOTER
+    first = max(0, len(lines) - most_lines)
+    end = next((number for number, line in enumerate(lines[first:], first) if line.startswith(_RULE)), len(lines))
+    is_short = sum(map(len, lines[end:])) <= most_characters
+    return "\n".join(lines[:end] if is_short else lines)

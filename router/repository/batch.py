@@ -14,8 +14,8 @@ class Batch:
 
     `lease` is None for a listener, which has no cursor. `settles`: the dispositions of copies that are still to be
     settled on the mail server; `destroys`: that takes them away, so only a copy that says the same as its email is.
-    `keeps`: the content may exist nowhere else, so it is kept of a copy that is held, dead, or a duplicate that says
-    something else. `again`: copies for which `router.decide_again` or a person's ruling asks are decided again; all
+    `keeps`: the content may exist nowhere else, so it is kept of a copy that is held, dead, or a doubtful
+    duplicate. `again`: copies for which `router.decide_again` or a person's ruling asks are decided again; all
     others keep the decision they have. `waits`: something else of the source waits still, so that what is wrong with it
     stays written. `patience`: seconds that what others lock is waited for, where the connection's are too many.
     """
@@ -40,7 +40,7 @@ class Batch:
             return False
         if decision.disposition in (Disposition.HELD, Disposition.DEAD):
             return decision.rule is not Rule.NONE
-        return self.keeps and decision.says == "something else"
+        return self.keeps and decision.doubtful
 
 
 Decided = tuple[Copy, Decision]

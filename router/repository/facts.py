@@ -118,7 +118,11 @@ async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tu
                 SELECT (
                     key, email_id, coalesce(content, ''), coalesce(gist, ''),
                     content IS NULL
-                    AND (SELECT e.direction FROM crm.email AS e WHERE e.id = keys.email_id) IS NOT DISTINCT FROM 'out'
+                    AND (SELECT e.direction FROM crm.email AS e WHERE e.id = keys.email_id) IS NOT DISTINCT FROM 'out',
+                    (
+                        SELECT p.address FROM crm.party AS p
+                        WHERE p.email_id = keys.email_id AND p.role = 'from' ORDER BY p.position LIMIT 1
+                    )
                 )
                 FROM keys WHERE email_id IS NOT NULL
             ) AS by_key
@@ -129,8 +133,10 @@ async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tu
         KEY_VERSION,
     )
     known = KnownEmails()
-    for key, email_id, content, gist, ours in row["by_key"]:
+    for key, email_id, content, gist, ours, sender in row["by_key"]:
         known.by_key[key], known.likeness[key] = email_id, Likeness(content, gist)
+        if sender is not None:
+            known.senders[key] = sender
         if ours:
             known.ours.add(key)
     return row["by_message_id"], known

@@ -229,9 +229,9 @@ def _gist_of(copy: Copy, decision: Decision) -> tuple[bytes, bytes, int] | tuple
 
 
 def _write_flags(writes: Writes, new: Sequence[Decided]) -> None:
-    """Flag the emails of earlier batches of which a copy says something else; those of this one are flagged already."""
+    """Flag the emails of earlier batches of which there is a doubtful copy; those of this one are flagged already."""
     made = {decision.email_id for _, decision in _promoted(new)}
-    doubtful = {decision.email_id for _, decision in new if decision.says == "something else"} - made
+    doubtful = {decision.email_id for _, decision in new if decision.doubtful} - made
     if doubtful:
         writes.add(
             "flagged",

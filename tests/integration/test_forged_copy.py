@@ -3,12 +3,15 @@
 T61 is about the Message-ID alone; whoever has seen a mail, or waits for its copy, knows its Date, too.
 """
 
+import smtplib
+import zlib
 from collections.abc import Callable
 from uuid import UUID
 
 import pytest
 
 from tests.servers.dovecot import Dovecot
+from tests.servers.ports import free_port
 from tests.support.crm import Crm
 from tests.support.letters import letter, new_id
 from tests.support.profiles import Profile
@@ -93,6 +96,31 @@ async def test_the_forged_one_that_comes_last_is_told_and_flagged(
     assert await crm.dispositions() == {"duplicate": 1, "promoted": 1}
     [email] = await crm.rows("SELECT subject, flags FROM crm.email WHERE owner_id = $1", owner)
     assert (email["subject"], "other-copy" in email["flags"]) == ("Order", True)
+
+
+async def test_the_true_one_that_comes_last_is_told_and_kept_though_the_forged_one_has_its_words(
+    crm: Crm, new_router: NewRouter, write: Write
+) -> None:
+    """What a list may add below a text, a stranger can write as well."""
+    port = free_port()
+    await crm.owner("otto@in.test", "all")
+    await new_router(
+        f'[incoming.drop]\ntransport = "lmtp"\nlisten = "127.0.0.1:{port}"\nowners = ["*@in.test"]\nrule = "all"\n',
+        says=("listening",),
+    )
+    forged, true = write("eve@evil.test", text=f"{WORDS}{'_' * 10}\nPay to account 2\n"), write()
+    for raw in (forged, true, TRACE + true):
+        with smtplib.LMTP("127.0.0.1", port) as client:
+            client.sendmail("karl@kunde.test", ["otto@in.test"], raw)
+    assert await crm.dispositions() == {"promoted": 1, "duplicate": 2}
+    told = "in another form and from somebody else: from a list, or one of them is forged"
+    assert (await reasons(crm))[1:] == [f"the same message is an email of the CRM already, {told}"] * 2
+    [email] = await crm.rows("SELECT flags FROM crm.email")
+    assert email["flags"] == ["other-copy"]
+    kept = await crm.admin.fetch("SELECT content FROM router.kept_content")
+    assert len(kept) == 2
+    assert all(b"Two hundred chairs." in zlib.decompress(row["content"]) for row in kept)
+    await crm.check_balance()
 
 
 async def test_t64_what_is_moved_or_restored_stays_ignored_beside_a_forged_one(

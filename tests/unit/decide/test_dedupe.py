@@ -198,6 +198,18 @@ def test_a_lists_copy_says_much_the_same_and_is_not_destroyed(listed: bytes) -> 
     assert made[1][1] != "something else"
 
 
+@pytest.mark.parametrize(("sender", "told"), [("eve@evil.example", True), ("ann@client.example", False)])
+def test_a_copy_in_another_form_from_somebody_else_is_told_and_flagged(sender: str, told: bool) -> None:
+    footer = "Two chairs\r\n__________\r\nPay to account 2"
+    forged = mail(footer, message_id=SIGNED, **{"from": sender})
+    true = mail("Two chairs", message_id=SIGNED, **{"from": "ann@client.example"})
+    first, second = decide_batch([copy(forged), copy(true)], Facts())
+    assert first.email is not None
+    assert ("other-copy" in first.email.flags, second.doubtful) == (told, told)
+    assert (second.disposition, second.email_id) == (Disposition.DUPLICATE, first.email_id)
+    assert second.says != "the same"
+
+
 def test_what_an_email_said_may_not_be_known(world: World) -> None:
     one = copy(mail("Hello"))
     world.facts.emails.by_key[one.key] = one.id

@@ -48,6 +48,17 @@ def test_what_says_something_else_is_unlike(other: Message) -> None:
     assert likeness(other).gist != likeness(OFFER).gist
 
 
+@pytest.mark.parametrize(
+    "below", ["\n".join(["Pay to account 2"] * 20), "Pay to account 2. " * 100], ids=["many lines", "long lines"]
+)
+def test_what_is_too_long_for_a_footer_is_what_the_message_says(below: str) -> None:
+    rule = "_" * 40
+    answer = replace(OFFER, text=f"{OFFER.text}{rule}\n{below}\n")
+    assert likeness(answer).gist != likeness(OFFER).gist
+    listed = replace(OFFER, text=f"{answer.text}{rule}\nsales mailing list\n")
+    assert (likeness(listed).gist == likeness(answer).gist) == ("\n" in below)
+
+
 def test_attachments_count_but_for_text_in_the_gist() -> None:
     with_letter = replace(OFFER, attachments=(LETTER,))
     assert likeness(with_letter, b"1").gist not in {likeness(with_letter, b"2").gist, likeness(OFFER).gist}
