@@ -11,8 +11,9 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from router.model import Disposition, message_id_hash
+from router.model import Disposition, Likeness, message_id_hash
 from router.repository.database import Database
+from router.repository.facts import SAYS_THE_SAME
 from router.repository.owners import ListedOwner, find_owners
 from transports.base import Cursor, Place
 
@@ -200,25 +201,44 @@ async def known_places(database: Database, source_id: int, places: Sequence[Plac
     return {Place(row["validity"], row["place"]): _known(row) for row in rows}
 
 
-async def known_keys(database: Database, owner_id: UUID, keys: Sequence[bytes]) -> dict[bytes, Known]:
-    """Tell what became of messages, by key: the email that one is; else why it was refused in this owner's mailbox."""
+async def known_messages(
+    database: Database, owner_id: UUID, keys: Sequence[bytes], likenesses: Sequence[Likeness | None]
+) -> list[Known | None]:
+    """Tell what became of messages, in their order: the email that one is; else why it was refused in one's mailbox.
+
+    That goes for a message with the same key that says the same, as far as is known what either says (None: nothing).
+    """
     async with database.connection() as connection:
         rows = await connection.fetch(
-            """
-            SELECT m.key, NULL::bigint AS id, 'duplicate' AS disposition, '{}'::text[] AS reasons, m.email_id,
-                (SELECT e.id FROM crm.email AS e WHERE e.id = m.email_id) IS NULL AS erased
-            FROM router.message AS m WHERE m.key = ANY($2::bytea[]) AND m.email_id IS NOT NULL
-            UNION ALL
-            SELECT d.key, d.id, d.disposition, d.reasons, NULL, false FROM router.decision AS d
-            WHERE d.key = ANY($2::bytea[]) AND d.disposition IN ('ignored', 'held') AND d.owner_id = $1
-            """,
+            f"""
+            SELECT w.number, d.*
+            FROM unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])
+                WITH ORDINALITY AS w (key, content, gist, sender_gist, number)
+            CROSS JOIN LATERAL (
+                SELECT NULL::bigint AS id, 'duplicate' AS disposition, '{{}}'::text[] AS reasons, m.email_id,
+                    (SELECT e.id FROM crm.email AS e WHERE e.id = m.email_id) IS NULL AS erased
+                FROM router.message AS m
+                WHERE m.key = w.key AND m.email_id IS NOT NULL AND (
+                    (m.content <> w.content AND m.gist <> w.gist) IS NOT TRUE
+                    -- A duplicate that says something else has what it said itself.
+                    OR EXISTS (
+                        SELECT FROM router.decision AS d WHERE d.email_id = m.email_id AND d.content = w.content
+                    )
+                )
+                UNION ALL
+                SELECT d.id, d.disposition, d.reasons, NULL, false FROM router.decision AS d
+                WHERE d.key = w.key AND d.disposition IN ('ignored', 'held') AND d.owner_id = $1 AND {SAYS_THE_SAME}
+                LIMIT 1
+            ) AS d
+            """,  # noqa: S608  # a constant
             owner_id,
             list(keys),
+            [one and one.content for one in likenesses],
+            [one and one.gist for one in likenesses],
+            [one and one.sender_gist for one in likenesses],
         )
-    known: dict[bytes, Known] = {}
-    for row in rows:
-        known.setdefault(row["key"], _known(row))
-    return known
+    known = {row["number"]: _known(row) for row in rows}
+    return [known.get(number) for number in range(1, len(keys) + 1)]
 
 
 def _known(row: Record) -> Known:

@@ -9,16 +9,18 @@ import smtplib
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
 
+from router.model import Likeness
 from router.operations.trace import Sought
 from router.repository.database import Database
 from router.repository.trace import find_emails
-from router.repository.unseen import kinds_of, known_keys, known_places, owners_of, readers_of, refused, seen_id
+from router.repository.unseen import kinds_of, known_messages, known_places, owners_of, readers_of, refused, seen_id
 from tests.integration.test_audit import KINDS, lose, profile_of, read_all
 from tests.integration.test_forward import Sink
 from tests.integration.test_forward import sink as sink  # noqa: PLC0414  # a fixture
@@ -494,6 +496,39 @@ async def test_what_the_crm_changed_or_erased_is_told_by_the_server_s_copy(
     }
 
 
+@pytest.mark.parametrize("rule", ["known", "all"])
+async def test_a_forged_message_is_not_taken_for_the_true_one(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, trace: Trace, rule: str
+) -> None:
+    """It has the true one's Message-ID and Date, and was ignored, or is an email of its own."""
+    await crm.owner(mailbox, rule)
+    write = partial(letter, Message_ID="<order@kunde.test>", Date="Sat, 28 Nov 2026 09:00:00 +0000")
+    router = await new_router(incoming(start="all"))
+    for message in (write("eve@evil.test", mailbox, "Win", "Win.\n"), write(KARL, mailbox, "Order", "Chairs.\n")):
+        dovecot.append(mailbox, message)
+    await read_all(crm, 2)
+    with dovecot.connect(mailbox) as imap:
+        imap.select("INBOX")
+        imap.create("Done")
+        imap.copy("1:2", "Done")
+
+    async def told(sender: str) -> Mapping[str, str]:
+        said = await trace(router, "--to", mailbox, "--from", sender, "--json")
+        return {one["folder"]: one["words"] for one in said.json["owners"][0]["asked"]["copies"]}
+
+    ours = {"known": "it was ignored: ", "all": "it is in the CRM as email "}[rule]
+    senders = ["eve@evil.test", KARL] if rule == "known" else [KARL]  # what the CRM has is not looked for elsewhere
+    for sender in senders:
+        assert {folder: words.startswith(ours) for folder, words in (await told(sender)).items()} == {
+            "INBOX": True, "Done": True
+        }  # fmt: skip
+    await crm.admin.execute("DELETE FROM router.decision WHERE place = '2'")
+    assert (await told(KARL))["INBOX"].startswith("the router is past it and knows nothing of it")
+    assert (await told(KARL))["Done"].startswith("[incoming.staff] does not read this folder")
+    if rule == "known":
+        assert all(words.startswith(ours) for words in (await told("eve@evil.test")).values())
+
+
 async def test_what_is_no_longer_kept_is_told_as_such(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, trace: Trace
 ) -> None:
@@ -531,7 +566,7 @@ async def test_every_query_is_bound_to_an_index(database: str) -> None:
             await readers_of(lent, timedelta(seconds=10), [ANN], ["copies"])
             await refused(lent, [owner_id], now, None)
             await known_places(lent, 1, [Place("1", "2")])
-            await known_keys(lent, owner_id, [bytes(32)])
+            await known_messages(lent, owner_id, [bytes(32)], [Likeness()])
         await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
         plans = []
         for query in queries:

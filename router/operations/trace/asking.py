@@ -1,7 +1,8 @@
 """Asks mail servers for a message, over connections of their own that change nothing, in all folders.
 
-What a server finds is only a candidate: its headers are read here, and compared. Nothing is kept of it, and nothing is
-told but where it lies, when it came and what became of it. Nobody finds out what somebody else's mail says.
+What a server finds is only a candidate: its headers are read here, and compared; all of it, where another message may
+have its Message-ID and Date. Nothing is kept of it, and nothing is told but where it lies, when it came and what became
+of it. Nobody finds out what somebody else's mail says.
 """
 
 import asyncio
@@ -21,9 +22,9 @@ from router.repository.audit import AuditedSource, read_sources
 from router.repository.database import Database
 from router.repository.sources import began_at
 from router.repository.trace import Sought
-from router.repository.unseen import Known, Reader, known_keys, known_places
+from router.repository.unseen import Known, Reader, known_messages, known_places
 from router.workers.pool import Workers
-from transports.base import Account, Candidates, Folder, Place, Present, Wanted
+from transports.base import Account, Candidates, Folder, Mailbox, Place, Present, Wanted
 from transports.errors import CursorLost, Temporary, TransportError
 
 _ANSWER: Final = 60.0  # seconds that one mailbox's server may take
@@ -136,7 +137,7 @@ class _Search:
             found = await view.search(Wanted(since=wanted.since, until=wanted.until), _CANDIDATES)
             matching = await self._matching(found)
         self._certain = self._certain and found.certain
-        known = await self._known(reader, matching)
+        known = await self._known(view, reader, matching)
         for place, received_at in matching:
             became = known.get(place)
             stands = view.compared(cursor, place) if cursor else Present(place, None, waits=True)
@@ -158,14 +159,32 @@ class _Search:
         return next((one for one in self._owner.readers if (one.folder, one.account) == (folder, account)), None)
 
     async def _known(
-        self, reader: Reader | None, matching: Mapping[tuple[Place, datetime], Reading]
+        self, view: Mailbox, reader: Reader | None, matching: Mapping[tuple[Place, datetime], Reading]
     ) -> dict[Place, Known]:
         """Tell what became of each: of this very copy, else of another copy of the same message."""
         places = [place for place, _ in matching]
-        known = await known_places(self._database, reader.id, places) if reader and places else {}
+        known: dict[Place, Known | None] = {}
+        if reader and places:
+            known |= await known_places(self._database, reader.id, places)
         keys = {place: one.key for (place, _), one in matching.items() if place not in known and _has_key(one.message)}
-        by_key = await known_keys(self._database, self._owner.id, list(keys.values())) if keys else {}
-        return known | {place: by_key[key] for place, key in keys.items() if key in by_key}
+        if keys:
+            found = await known_messages(self._database, self._owner.id, list(keys.values()), [None] * len(keys))
+            by_key = {place: one for place, one in zip(keys, found, strict=True) if one}
+            known |= by_key | await self._compared(view, list(by_key))
+        return {place: one for place, one in known.items() if one}
+
+    async def _compared(self, view: Mailbox, places: Sequence[Place]) -> dict[Place, Known | None]:
+        """Tell what became of each as far as it says the same: who knows Message-ID and Date can send another."""
+        known: dict[Place, Known | None] = {}
+        if places:
+            async for received in view.fetch(places, "whole"):
+                content = {received.place.id: received.content}
+                (explained,) = await explain.read_messages(self._workers, content, self._profile.authserv)
+                if isinstance(one := explained.reading, Reading):
+                    known[received.place], *_ = await known_messages(
+                        self._database, self._owner.id, [one.key], [one.likeness]
+                    )
+        return known
 
     def _why_unread(self, folder: str, stands: Present, reader: Reader | None, read: Collection[str]) -> str:
         """Say what keeps a message from being read, the gravest of it; or that nothing does."""
