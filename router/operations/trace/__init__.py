@@ -4,7 +4,7 @@ clues    what is known of the mailboxes in which mail that the CRM does not have
 asking   what their mail servers have of it
 kept     which held and dead mail it is
 found    all of these as values
-waiting  why email that the CRM wrote is not sent yet
+pending  why email that the CRM wrote is not sent yet
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from router.operations.trace import kept
 from router.operations.trace.asking import Asker
 from router.operations.trace.clues import clues_of, general_clues
 from router.operations.trace.found import Asked, Clue, Concerned, Lying
-from router.operations.trace.waiting import waits_for
+from router.operations.trace.pending import waits_for
 from router.operations.words import count
 from router.profile import Profiles
 from router.repository.database import Database
