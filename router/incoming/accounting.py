@@ -8,14 +8,14 @@ from typing import Final
 import structlog
 
 from router.errors import DatabaseAway, OwnerGone
+from router.incoming.audited import Accounted, MissingCopy
 from router.incoming.copies import Delivered, read_messages
 from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
 from router.incoming.reader import destroys, settles_of
 from router.incoming.start import Start
-from router.incoming.tallies import Accounted, MissingCopy
 from router.model import Copy, Disposition, Owner, Rule
-from router.model.audit import Tally
+from router.model.tally import Tally
 from router.profile import IncomingProfile
 from router.repository import audit as repository
 from router.repository.batch import Batch

@@ -23,8 +23,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from router.incoming.accounting import Accountant
+from router.incoming.audited import Accounted, FolderAudit, MailboxAudit
 from router.incoming.start import Start
-from router.incoming.tallies import Accounted, FolderAudit, MailboxAudit
 from router.incoming.turns import Pauses, Slots
 from router.model import Owner
 from router.profile import IncomingProfile

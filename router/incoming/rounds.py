@@ -13,8 +13,8 @@ from router import metrics
 from router.errors import DatabaseError
 from router.health import Health
 from router.incoming.audit import Auditor
+from router.incoming.audited import MailboxAudit
 from router.incoming.mailboxes import Holding
-from router.incoming.tallies import MailboxAudit
 from router.repository import audit as repository
 from router.repository.database import Database
 from router.workers.pool import Workers

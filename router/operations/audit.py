@@ -8,11 +8,11 @@ from typing import Final
 
 from router.errors import Mistake, ProfileErrors, UnknownName
 from router.incoming.audit import Auditor
+from router.incoming.audited import FolderAudit, MailboxAudit, MissingCopy
 from router.incoming.mailboxes import wanted_mailboxes
-from router.incoming.tallies import FolderAudit, MailboxAudit, MissingCopy
 from router.incoming.turns import Slots
 from router.model import Disposition, Owner, Rule, normalize
-from router.model.audit import Tally
+from router.model.tally import Tally
 from router.profile import IncomingProfile, Profiles, Reading
 from router.repository.database import Database
 from router.repository.owners import ListedOwner, list_owners

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from router.model import Copy, Disposition
-from router.model.audit import Tally
+from router.model.tally import Tally
 from router.repository.database import Database, storable
 from router.repository.facts import SAYS_THE_SAME
 from transports.base import Cursor, Place

@@ -21,7 +21,7 @@ from router.incoming.accounting import Accountant
 from router.incoming.audit import Auditor
 from router.incoming.mailboxes import Holding
 from router.incoming.turns import Slots
-from router.model.audit import Tally
+from router.model.tally import Tally
 from router.operations import audit as operation
 from router.operations.audit import MailboxAudit
 from router.profile import read_folder

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from router.model import Disposition
-from router.model.audit import Tally
+from router.model.tally import Tally
 from transports.base import Place
 
 MOST_TOLD: Final = 1000
