@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,7 +40,7 @@ _TRIES: Final = 4
 """How often something is written before the email is set aside, and its connection is another's."""
 
 _GATHER: Final = 0.001
-"""Seconds that an outcome waits for those of others that are under way: to record one costs nearly as much as eight."""
+"""Seconds that an outcome waits for others under way at its relay: to record one costs nearly as much as eight."""
 
 _AT_ONCE: Final = 1.0
 """Seconds after which an attempt that was started by its claim is started anew: the process may have hung."""
@@ -58,6 +59,8 @@ class _Progress:
 class Attempts:
     """The attempts of one process. What several of them write at the same time is committed together.
 
+    Outcomes are, relay by relay: a trigger of the CRM's that takes long delays no other relay.
+
     While it is `stopping`, an email that has not started is given back.
     """
 
@@ -67,18 +70,17 @@ class Attempts:
         self._process_id = process_id
         self._writing: set[asyncio.Task[None]] = set()
         self._starts: Group[Start, bool] = Group(self._start)
-        self._under_way = 0
-        self._results: Group[Result, DatabaseError | None] = Group(
-            self._record, pause=lambda: _GATHER if self._under_way > len(self._results) else 0.0
-        )
+        self._under_way: Counter[str] = Counter()  # by the profile's name
+        self._results: dict[str, Group[Result, DatabaseError | None]] = {}
         self._dice = Random()  # noqa: S311  # spreads load, guards no secret
 
     async def send(self, pool: RelayPool, claim: Claim) -> None:
         """Send one claimed email, and record what it came to; whatever happens, the claim ends here or is recovered."""
         progress = _Progress(claim, time.monotonic())
-        self._under_way += 1
+        name = pool.profile.name
+        self._under_way[name] += 1
         try:
-            with metrics.relay_in_use(pool.profile.name):
+            with metrics.relay_in_use(name):
                 await self._send(progress, pool)
         except asyncio.CancelledError:
             # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
@@ -89,7 +91,10 @@ class Attempts:
                 await self._shielded(self._give_back(claim))
             raise
         finally:
-            self._under_way -= 1
+            self._under_way[name] -= 1
+            if not self._under_way[name]:
+                del self._under_way[name]
+                self._results.pop(name, None)
 
     async def wait_for_writes(self) -> None:
         """Wait until everything is written that outlives the cancellation of its attempt."""
@@ -183,17 +188,19 @@ class Attempts:
             give_up_after=profile.give_up_after,
             resend=profile.on_unknown == "resend",
         )
-        await self._write_down(result)
+        await self._write_down(result, profile.name)
         _tell(result, profile)
 
     async def _set_failed(self, claim: Claim, profile: OutgoingProfile, reason: str) -> None:
         result = Result(claim.email_id, claim.attempt_id, "failed", reason)
-        await self._write_down(result)
+        await self._write_down(result, profile.name)
         _tell(result, profile)
 
-    async def _write_down(self, result: Result) -> None:
+    async def _write_down(self, result: Result, profile: str) -> None:
         """Record what is known, or keep it where crm.email refuses it; again and again while the database is away."""
-        error = await self._results.add(result)
+        if profile not in self._results:
+            self._results[profile] = Group(self._record, pause=partial(self._gather, profile))
+        error = await self._results[profile].add(result)
         backoff, tries = Backoff(0.25, 5), 1
         while error is not None:
             email = str(result.email_id)
@@ -203,6 +210,11 @@ class Attempts:
             await asyncio.sleep(backoff.next())
             [error] = await self._record([result])  # alone: what is refused must not cost others a second try
             tries += 1
+
+    def _gather(self, profile: str) -> float:
+        """Tell how long to wait for the outcomes of others, in seconds."""
+        results = self._results.get(profile)
+        return _GATHER if results is not None and self._under_way[profile] > len(results) else 0.0
 
     async def _set_aside(self, result: Result, error: DatabaseError) -> bool:
         """Keep what is known for the job that tries it later; False if the database takes nothing at all."""

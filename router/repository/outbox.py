@@ -20,6 +20,8 @@ from router.repository.address_states import Failed, note_bounces
 from router.repository.database import Connection, Database, storable
 from router.repository.message_ids import index_ids
 
+_LOCKED_FOR: Final = "20ms"
+"""How long an outcome, or what is given back, waits for a lock: others wait behind it, and it is tried again."""
 _WORDS: Final = 500  # characters that are kept of what a relay said to one attempt
 _REPLIES: Final = 100  # different replies that are kept of one attempt
 _TOLD: Final = 2000  # addresses that are kept of one reply
@@ -73,7 +75,9 @@ async def start(database: Database, process_id: UUID, starts: Sequence[Start]) -
 # now, and would read it whole to join it.
 _RECORD: Final = """
     WITH w AS MATERIALIZED (
-        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
+        -- This comes into force at once, and ends with the transaction.
+        SELECT *, set_config('lock_timeout', $14, true)
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
             $7::boolean[], $8::jsonb[]) AS w (email_id, attempt_id, status, reason, outcome, next_at, spent, replies)
     ), ours AS MATERIALIZED (
         -- Both as they are once they are locked: another may have taken them over.
@@ -124,7 +128,7 @@ async def record(database: Database, results: Sequence[Result]) -> None:
     """Commit what these attempts came to.
 
     An attempt whose lease was lost meanwhile still tells what it knows: its email was set to unknown then, or is being
-    sent again, and a known outcome must not be lost.
+    sent again, and a known outcome must not be lost. Raises DatabaseAway soon where somebody else has one locked.
     """
     results = sorted(results, key=lambda result: result.email_id)
     relay_ids = {message_id_hash(message_id): result.email_id for result in results for message_id in result.relay_ids}
@@ -138,6 +142,8 @@ async def record(database: Database, results: Sequence[Result]) -> None:
     several = relay_ids or failed
     opened: AbstractAsyncContextManager[Connection] = database.transaction() if several else database.connection()
     async with opened as connection:
+        if several:
+            await connection.execute("SELECT set_config('lock_timeout', $1, true)", _LOCKED_FOR)
         if relay_ids:  # first, as those do who bring answers in, so that nobody deadlocks
             await index_ids(connection, relay_ids)
         await connection.execute(_RECORD, *_arguments(results))
@@ -160,6 +166,7 @@ def _arguments(results: Sequence[Result]) -> Sequence[object]:
         ["given_up" if outcome.recipient in result.given_up else outcome.state for result, outcome in outcomes],
         [storable(outcome.code) for _, outcome in outcomes],
         [storable(outcome.text) for _, outcome in outcomes],
+        _LOCKED_FOR,
     )
 
 
@@ -184,7 +191,9 @@ async def give_back(
         await connection.execute(
             """
             WITH ours AS MATERIALIZED (
-                SELECT o.email_id, a.id AS attempt_id FROM router.attempt AS a JOIN crm.email AS e ON e.id = a.email_id
+                SELECT o.email_id, a.id AS attempt_id
+                FROM (SELECT set_config('lock_timeout', $4, true)) AS s
+                CROSS JOIN router.attempt AS a JOIN crm.email AS e ON e.id = a.email_id
                 JOIN router.outbox AS o ON o.email_id = a.email_id AND o.attempt_id = a.id
                 WHERE a.id = ANY($1::uuid[])
                     AND o.email_id = ANY(ARRAY(SELECT t.email_id FROM router.attempt AS t WHERE t.id = ANY($1)))
@@ -202,4 +211,5 @@ async def give_back(
             list(attempt_ids),
             delay,
             storable(reason),
+            _LOCKED_FOR,
         )

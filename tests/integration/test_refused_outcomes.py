@@ -1,21 +1,36 @@
 """A trigger of the CRM's that refuses what became of some email: it stops nothing else, and nothing known is lost."""
 
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from router.repository import processes, recovery
+from router.errors import DatabaseError
+from router.model import Result
+from router.repository import outbox, processes, recovery
 from router.repository.database import Database
+from router.repository.halves import by_halves
 from tests.support.claims import claim_some
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import relay, sending
+from transports.base import Outcome
 
 ULLA = "ulla@example.com"
 KEPT = "SELECT count(*) FROM router.unrecorded"
 FAULT = "SELECT faults -> 'outcomes' ->> 'fault' FROM router.process WHERE faults ? 'outcomes'"
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Database]:
+    async with Database(database) as opened:
+        await processes.beat(opened, UUID(int=1))
+        yield opened
 
 
 async def refuse(crm: Crm, status: str, sqlstate: str = "P0001") -> None:
@@ -165,3 +180,57 @@ async def test_an_email_that_must_not_be_sending_keeps_no_other_from_it(
         for email_id in bad:
             await crm.wait_for_status(email_id, "sent")
         assert len(server.messages) == 6
+
+
+async def test_outcomes_that_the_crm_has_locked_are_hardly_waited_for(crm: Crm, pool: Database) -> None:
+    await crm.owner(ULLA)
+    emails = [await crm.send(ULLA, f"ann{number}@kunde.test") for number in range(8)]
+    results = [
+        Result(email.id, email.attempt_id, "sent", None, (Outcome(email.recipients[0], "accepted", "", ""),))
+        for email in await claim_some(pool, UUID(int=1), len(emails))
+    ]
+    async with crm.sql.transaction():
+        await crm.sql.execute("SELECT FROM crm.email WHERE id = ANY($1) FOR UPDATE", emails[1:])
+        began = monotonic()
+        errors = await by_halves(results, partial(outbox.record, pool))
+        for result in results:
+            with suppress(DatabaseError):
+                await outbox.give_back(pool, [result.attempt_id])
+        assert monotonic() - began < 2.5  # less than a single wait for locks is elsewhere
+    assert sum(error is None for error in errors) == 1
+    assert [await status(crm, email_id) for email_id in emails] == ["sent"] + ["sending"] * 7
+
+
+async def test_a_trigger_that_takes_long_to_let_email_be_sent_delays_no_other_relay(crm: Crm, database: str) -> None:
+    await crm.owner(ULLA)
+    await crm.owner("berta@example.org")
+    await crm.admin.execute(
+        """
+        CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77) LOOP
+                PERFORM pg_sleep(0.02);
+            END LOOP;
+            RETURN NEW;
+        END
+        $$;
+        CREATE TRIGGER wait BEFORE UPDATE ON crm.email FOR EACH ROW
+            WHEN (NEW.status = 'sent' AND NEW.subject = 'bad') EXECUTE FUNCTION wait();
+        SELECT pg_advisory_lock(77);
+        """
+    )
+    async with (
+        ScriptedSmtp() as server,
+        ScriptedSmtp() as other,
+        sending(database, relay(server.port, "one"), relay(other.port, "other", "*@example.org")),
+    ):
+        bad = await crm.send(ULLA, "ann@kunde.test", "bad")
+        await crm.wait_for(
+            True,
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()",
+        )
+        good = await crm.send("berta@example.org", "ann@kunde.test", "good")
+        await crm.wait_for_status(good, "sent")
+        assert await status(crm, bad) == "sending"
+        await crm.admin.execute("SELECT pg_advisory_unlock(77)")
+        await crm.wait_for_status(bad, "sent")

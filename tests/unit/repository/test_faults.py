@@ -159,4 +159,4 @@ async def test_an_outcome_that_a_mistake_of_ours_cannot_write_is_not_tried_for_e
         attempts = Attempts(pool, uuid4())
         async with asyncio.timeout(20):
             with pytest.raises(DatabaseMisused):
-                await attempts._write_down(Result(uuid4(), uuid4(), "sent", None))
+                await attempts._write_down(Result(uuid4(), uuid4(), "sent", None), "relay")
