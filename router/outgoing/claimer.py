@@ -60,6 +60,7 @@ class Claimer:
         self.is_heard = is_heard
         self.offered: set[UUID] = set()
         """The attempts that may be claimed already, by a commit that was not heard of yet."""
+        self._heard = asyncio.Event()
 
     async def serve(self, pool: RelayPool) -> None:
         """Claim for a relay, and send, until it is retired or the process stops; what has begun is waited for."""
@@ -74,7 +75,14 @@ class Claimer:
         turn = await claim.claim(self.database, self.process_id, ask)
         # After an error or a cancellation it is not known what is claimed: if anything is, it is lost.
         self.offered -= offered
+        self._heard.set()
         return turn
+
+    async def wait(self) -> None:
+        """Wait until what is just being claimed is under way."""
+        while self.offered:
+            self._heard.clear()
+            await self._heard.wait()
 
     async def works(self) -> None:
         """Note that something could be claimed, unless some email could not a moment ago."""
@@ -89,6 +97,7 @@ class Claimer:
     def forget(self, ask: Ask) -> None:
         """Let what was claimed by an `ask` that failed be found as lost."""
         self.offered -= {offer.attempt_id for offer in ask.offers}
+        self._heard.set()
 
 
 class _Loop:
@@ -125,10 +134,13 @@ class _Loop:
         if not self._pool.free:
             return _POLL
         await self._gather()
+        if self._ended:
+            return None
         ask = self._ask()
         try:
             await self._hold_rate()
             turn = await self._claimer.claim(ask)
+            self._send(turn.claims)  # before anything is waited for: who stops looks for what is under way
             self._took_all = len(turn.claims) == len(ask.offers)
         except DatabaseError as error:
             self._claimer.forget(ask)
@@ -178,7 +190,6 @@ class _Loop:
         if turn.claims:
             self._looks = 0
             self._at_most = min(256, self._at_most * 2)
-            self._send(turn.claims)
         if turn.fault is not None:
             await self._pool.wait_out(turn.fault)
             # Having worked, it may be claimed for at once.

@@ -171,10 +171,14 @@ class Sender:
 
     async def _end(self, grace: float) -> None:
         """Let those end that have started; those that have not are given back."""
+        until = asyncio.get_running_loop().time() + grace
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._claimer.wait()  # that is given back, too
         under_way = list(self._relays.under_way.values())
         if not under_way:
             return
-        _, late = await asyncio.wait(under_way, timeout=grace)
+        _, late = await asyncio.wait(under_way, timeout=max(0, until - asyncio.get_running_loop().time()))
         for task in late:
             task.cancel()
         with suppress(TimeoutError):

@@ -17,6 +17,7 @@ from router.repository.database import Database
 from tests.support.claims import ask, carry
 from tests.support.crm import Crm
 from tests.support.flood import cost, crowd, flood, visited
+from tests.support.holds import CLAIMING, holding
 from tests.support.scripted_smtp import SILENCE, ScriptedSmtp
 from tests.support.sending import profiles, relay, sending
 from tests.support.traffic import queue, statuses
@@ -407,3 +408,21 @@ async def test_an_email_that_refuses_to_be_told_why_it_waits_keeps_nobody_from_b
     await carry(pool)
     assert await claimed(pool, 2) == [email_id]
     assert await crm.admin.fetchval("SELECT count(*) FROM router.route WHERE NOT aligned") == 0
+
+
+async def test_what_is_being_claimed_while_the_process_stops_is_given_back(crm: Crm, database: str) -> None:
+    await crm.owner(ULLA)
+    async with ScriptedSmtp() as server, holding(crm, CLAIMING) as hold:
+        async with sending(database, relay(server.port)) as sender:
+            email_id = await crm.send(ULLA, "karl@kunde.test")
+            await hold.reached()
+
+            async def release() -> None:
+                while not sender._attempts.stopping:
+                    await asyncio.sleep(0.01)
+                await hold.release()
+
+            released = asyncio.create_task(release())
+        await released
+        assert (await crm.email(email_id))["status"] == "pending_send"
+        assert not server.messages
