@@ -62,8 +62,8 @@ class Decision:
     `report` is set if it reports on the email that it is correlated with. `decided_before`: the copy keeps the
     disposition that it has already, whatever stands here. `waits_for` are the Message-IDs, the nearest first, of emails
     that the CRM does not have: with one of them the copy would be linked, or even promoted. `says` tells
-    whether a duplicate says the same as its email: only the same may be destroyed. `acknowledge`: it is to be acknowledged
-    in the owner's name, if it is new to that owner, and its thread was not.
+    whether a duplicate says the same as its email: only the same may be destroyed. `acknowledge`: it is to be
+    acknowledged in the owner's name, if it is new to that owner, and its thread was not.
     """
 
     disposition: Disposition
