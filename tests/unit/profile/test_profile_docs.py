@@ -68,6 +68,22 @@ def test_every_key_is_described(name: str) -> None:
     assert not [key for key, field in tables()[name].items() if not field.description]
 
 
+# What only some have, and says itself which.
+FORWARD = {"role", "forwarders", "address", "authserv", "allow_unverified"}
+NOT_OF_LISTENERS = {"start", "after"}
+
+
+@pytest.mark.parametrize("name", [name for name in tables() if " " in name])
+def test_the_example_of_a_transport_has_every_key(name: str) -> None:
+    direction, _, transport = name.partition(" ")
+    example = (ROOT / "profiles" / f"{transport}.toml").read_text(encoding="utf-8")
+    part = "\n".join(re.findall(rf"^(?:# )?\[{direction}\.(?s:.*?)(?=^\[|\Z)", example, re.MULTILINE))
+    wanted = {key for key in tables()[direction] | tables()[name] if "." not in key} - FORWARD
+    if "listen" in tables()[name]:
+        wanted -= NOT_OF_LISTENERS
+    assert not wanted - set(re.findall(r"^(?:# )?(\w+) +=", part, re.MULTILINE))
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/profiles.md"])
 def test_the_first_relay_that_is_shown_fits_the_usual_submission_port(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
