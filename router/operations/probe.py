@@ -213,15 +213,22 @@ async def _findings(subject: Subject, send_to: str | None) -> AsyncIterator[Find
         async for found in profile.probe(subject.mailbox):
             yield found
         return
-    works = True
+    # Whether each of its servers works: where it has several, the step "server" begins the next.
+    works = list[bool]()
     async for found in profile.probe([smtp_address(sender) for sender in subject.senders]):
-        works = works and found.state != "failed"
+        if not works or found.step == "server":
+            works.append(True)
+        works[-1] = works[-1] and found.state != "failed"
         yield found
-    if works:
+    if all(works):
         for note in subject.notes:
             yield note
-    if send_to is not None and works:
-        yield await _send(profile, subject.senders, send_to)
+    if send_to is not None:
+        if any(works):
+            yield await _send(profile, subject.senders, send_to)
+        else:
+            # A login that was refused is not tried again: each failure counts towards a lock.
+            yield Finding("message", "failed", "none is sent: the relay does not work")
 
 
 async def _send(profile: OutgoingProfile, senders: Sequence[str], recipient: str) -> Finding:

@@ -311,6 +311,22 @@ def test_a_message_is_sent_where_somebody_says_so(
     assert "is no address of one mailbox" in " ".join(trial(outgoing(), "--send-to", "ann", status=2).split())
 
 
+def test_a_message_is_sent_though_one_of_the_servers_is_away(
+    trial: Trial, outgoing: Profile, postfix: Postfix, mailbox: str
+) -> None:
+    to = mailbox.replace("@in.test", "@example.com")
+    away = f"{HOST}:{free_port()}"
+    arguments = ("relay", "--owner", mailbox, "--send-to", to)
+    said = trial(outgoing(host=None, hosts=[away, f"{HOST}:{postfix.smtp}"]), *arguments, status=1)
+    assert f"cannot connect to {away}" in said
+    assert f"sent from {mailbox} to {to}; the words of {HOST}:{postfix.smtp}: 2.0.0 Ok" in said
+    (kept,) = postfix.wait_for(1, to)
+    assert b"Test of the relay relay" in kept.message
+
+    found = findings(trial(outgoing(host=None, hosts=[away]), *arguments, "--json", status=1), "relay")
+    assert found["message"]["words"] == "none is sent: the relay does not work"
+
+
 def test_a_forward_mailbox_is_logged_in_to_once_whoever_the_owners_are(
     trial: Trial, incoming: Profile, mailbox: str
 ) -> None:
