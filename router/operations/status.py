@@ -201,7 +201,7 @@ def words_of_code(code: str) -> str:
     if not code:
         return "no relay was asked"
     subject = _SUBJECTS.get(code.partition(".")[2])
-    gave_up = "given up after repeated tries" if code.startswith("4") else ""
+    gave_up = "given up" if code.startswith("4") else ""
     if subject is None:
         return gave_up or f"refused ({code})"
     return f"{subject} ({code}{', ' + gave_up if gave_up else ''})"
