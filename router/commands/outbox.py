@@ -94,10 +94,11 @@ def show(name: str, *, as_json: bool) -> None:
     for recipient in shown.recipients:
         said = " ".join(filter(None, (recipient.code, recipient.text)))
         say(f"  {recipient.address}: {recipient.state}{f' ({said})' if said else ''}")
-    for attempt in shown.attempts:
+    # `number` begins anew each time that the email is set to pending again.
+    for place, attempt in enumerate(shown.attempts, 1):
         when = moment(attempt.started_at) if attempt.started_at else "not begun"
         where = " at ".join(filter(None, (attempt.profile, attempt.relay)))
-        say(f"attempt {attempt.number}, {when}, {where}: {attempt.outcome or 'no outcome is known'}")
+        say(f"attempt {place}, {when}, {where}: {attempt.outcome or 'no outcome is known'}")
         for reply in _replies(attempt):
             said = " ".join(filter(None, (reply["state"], reply["code"], reply["text"])))
             say(f"  {', '.join(reply['recipients'])}: {said}")

@@ -130,6 +130,20 @@ async def test_an_email_is_shown_by_either_id_and_without_its_body(crm: Crm, ask
 
 
 @pytest.mark.usefixtures("owners")
+async def test_attempts_are_counted_on_after_a_retry(crm: Crm, ask: Ask) -> None:
+    failed = await ended(crm, "failed")
+    await crm.admin.execute(
+        "INSERT INTO router.attempt (id, email_id, number, process_id, profile, outcome, claimed_at)"
+        " SELECT $2, email_id, 1, process_id, profile, 'sent', claimed_at + interval '1 hour' FROM router.attempt"
+        " WHERE email_id = $1",
+        failed, uuid4(),
+    )  # fmt: skip
+    said = (await ask("show", str(failed))).out
+    assert "attempt 1, " in said
+    assert "attempt 2, not begun, relay: sent" in said
+
+
+@pytest.mark.usefixtures("owners")
 async def test_what_failed_is_retried_and_what_waits_is_due_now(crm: Crm, ask: Ask) -> None:
     failed, unknown = await ended(crm, "failed"), await ended(crm, "unknown", state="unknown")
     waiting = await crm.send(ULLA, [KARL], "Offer", "Chairs")
