@@ -9,6 +9,7 @@ Account, listener and relay are async context managers, opened by their kinds (t
 probe whether they work, and say so in findings. What they raise is in transports/errors.py.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -427,7 +428,7 @@ class Relay(Protocol):
 
         `begin` is awaited once, on a ready connection, just before MAIL FROM; if it raises, nothing was said. Raises
         TransportError only where nothing can have been accepted; later faults are outcomes. On cancellation the
-        connection is closed.
+        connection is closed, and Interrupted is raised once `begin` has returned.
         """
         ...
 
@@ -437,6 +438,17 @@ class Relay(Protocol):
         Raises TransportError.
         """
         ...
+
+
+class Interrupted(asyncio.CancelledError):
+    """The cancellation of `Relay.send`, with the `outcomes` of those recipients of whom they were known by then.
+
+    No `asyncio.timeout` may be put around `send`: it knows the cancellation that it asked for by its class alone.
+    """
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        super().__init__()
+        self.outcomes = outcomes
 
 
 Accept = Callable[[Received], Awaitable[Sequence[Acceptance]]]

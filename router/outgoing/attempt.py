@@ -31,7 +31,7 @@ from router.repository.database import Database
 from router.repository.faults import may_be_of_one
 from router.repository.halves import by_halves
 from router.repository.outbox import Start
-from transports.base import Envelope, Outcome
+from transports.base import Envelope, Interrupted, Outcome
 from transports.errors import Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
@@ -48,11 +48,15 @@ _AT_ONCE: Final = 1.0
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one attempt has come: its relay has heard of it, by the profile `started`, and has answered (`ended`)."""
+    """How far one attempt has come: its relay has heard of it, by the profile `started`, and has answered (`ended`).
+
+    `known` are the outcomes of some recipients where it was stopped before it had those of all.
+    """
 
     claim: Claim
     claimed_at: float
     started: OutgoingProfile | None = None
+    known: Sequence[Outcome] = ()
     ended: bool = False
 
 
@@ -83,9 +87,12 @@ class Attempts:
             with metrics.relay_in_use(name):
                 await self._send(progress, pool)
         except asyncio.CancelledError:
-            # The process ends. What the relay has heard of is unknown; it is said now, not found out later.
+            # The process ends. What the relay has heard of and not answered is unknown; it is said now, not found out
+            # later.
             if progress.started and isinstance(claim.email, Outgoing) and not progress.ended:
-                outcomes = _all(claim.email, "unknown", "stopped before the answer")
+                known = {outcome.recipient for outcome in progress.known}
+                lost = _all(claim.email, "unknown", "stopped before the answer")
+                outcomes = [*progress.known, *(one for one in lost if one.recipient not in known)]
                 await self._shielded(self._finish(claim.email, progress.started, outcomes))
             elif not progress.ended:
                 await self._shielded(self._give_back(claim))
@@ -176,7 +183,11 @@ class Attempts:
             pool.opened()
 
         envelope = Envelope(sender, tuple(recipients.written), content, str(email.id))
-        return recipients.outcomes(await pool.send(envelope, begin))
+        try:
+            return recipients.outcomes(await pool.send(envelope, begin))
+        except Interrupted as interrupted:
+            progress.known = recipients.outcomes(interrupted.outcomes)
+            raise
 
     async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
         result = judge(

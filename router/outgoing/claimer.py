@@ -19,7 +19,7 @@ from router.errors import DatabaseError
 from router.health import Health
 from router.model.token import new_token
 from router.outgoing.attempt import Attempts
-from router.outgoing.outcome import may_resend
+from router.outgoing.outcome import most_resent
 from router.outgoing.relays import RelayPool
 from router.repository import claim, processes
 from router.repository.claim import Ask, Claim, Offer, Turn
@@ -173,7 +173,7 @@ class _Loop:
             bulk=pool.free_for_bulk,
             after=self._after,
             start=pool.warm,
-            resend=profile.on_unknown == "resend" and may_resend(1, profile.max_attempts),
+            resend_below=most_resent(profile.max_attempts) if profile.on_unknown == "resend" else 0,
             relay=profile.settings.where,
             interval=interval,
             burst=max(interval, _BURST),

@@ -65,7 +65,12 @@ def lost_words(outcomes: Sequence[Outcome]) -> str | None:
 
 def may_resend(attempt: int, max_attempts: int | None) -> bool:
     """Whether an email may be sent again, if the profile says `resend`, after an nth attempt that stayed unknown."""
-    return attempt < (max_attempts or MOST_RESENT)
+    return attempt < most_resent(max_attempts)
+
+
+def most_resent(max_attempts: int | None) -> int:
+    """Return how often an email is tried, at most, whose outcome stays unknown, where the profile says `resend`."""
+    return max_attempts or MOST_RESENT
 
 
 def judge(

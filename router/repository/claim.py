@@ -44,7 +44,8 @@ class Ask:
 
     `after` is the owner last served, in each lane. The first `start` of those without attachments begin at once.
     `interval` are the seconds between two emails, where there is a rate; so long after the last may as many go as fit
-    in `burst` seconds. `resend` and `most`: see `outbox.Start`.
+    in `burst` seconds. What has been tried less than `resend_below` times by then is sent again if its outcome stays
+    unknown (see `outbox.Start`).
     """
 
     profile: str
@@ -52,7 +53,7 @@ class Ask:
     bulk: int
     after: tuple[UUID, UUID] = (NOBODY, NOBODY)
     start: int = 0
-    resend: bool = False
+    resend_below: int = 0
     relay: str | None = None
     interval: float = 0.0
     burst: float = 0.0
@@ -178,7 +179,7 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
     ), attempted AS (
         INSERT INTO router.attempt (id, email_id, number, process_id, started_at, profile, relay, resend)
         SELECT c.attempt_id, c.email_id, c.attempts, $1, CASE WHEN c.started THEN clock_timestamp() END,
-            $2, $13, $11::boolean
+            $2, $13, c.attempts < $11::int
         FROM claimed AS c
     ), sending AS (
         UPDATE crm.email AS e SET
@@ -244,7 +245,7 @@ async def claim(database: Database, process_id: UUID, ask: Ask) -> Turn:
     """
     async with database.connection() as connection:
         rows = await connection.fetch(
-            _CLAIM, *_arguments(process_id, ask), ask.start, ask.resend, KEY_VERSION, ask.relay
+            _CLAIM, *_arguments(process_id, ask), ask.start, ask.resend_below, KEY_VERSION, ask.relay
         )
     first = rows[0]
     claims = [

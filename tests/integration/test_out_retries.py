@@ -12,7 +12,7 @@ from router.repository.database import Database
 from router.repository.outbox import Start
 from tests.support.claims import claim_some
 from tests.support.crm import Crm
-from tests.support.scripted_smtp import CLOSE, ScriptedSmtp
+from tests.support.scripted_smtp import CLOSE, SILENCE, ScriptedSmtp
 from tests.support.sending import relay, sending
 
 ULLA = "ulla@example.com"
@@ -81,6 +81,39 @@ async def test_o8_the_last_attempt_that_starts_is_not_resent(crm: Crm, database:
         await crm.wait_for(2, "SELECT count(*) FROM router.attempt WHERE finished_at IS NOT NULL")
     rows = await crm.admin.fetch("SELECT resend FROM router.attempt ORDER BY number")
     assert [row["resend"] for row in rows] == [True, False]
+
+
+async def test_o8_nor_is_the_last_attempt_that_its_claim_starts(crm: Crm, database: str) -> None:
+    """Over a connection that is open and free, the claim itself commits the start."""
+    await crm.owner(ULLA)
+    async with (
+        ScriptedSmtp({".": [CLOSE, "250 2.0.0 Queued", CLOSE]}) as server,
+        sending(database, relay(server.port, on_unknown="resend", max_attempts=2)),
+    ):
+        email_id = await crm.send(ULLA, "ann@kunde.test", "one")
+        await crm.wait_for(1, WAITS)
+        await crm.wait_for_status(await crm.send(ULLA, "ann@kunde.test", "two"), "sent")
+        await crm.admin.execute(SOON)
+        await crm.wait_for_status(email_id, "unknown")
+        assert len(server.commands) == 2
+    rows = await crm.admin.fetch("SELECT resend FROM router.attempt WHERE email_id = $1 ORDER BY number", email_id)
+    assert [row["resend"] for row in rows] == [True, False]
+
+
+async def test_o8_those_who_took_it_before_a_stop_do_not_get_it_again(crm: Crm, database: str) -> None:
+    """With more recipients than a transaction takes, the first have it when the process is stopped in the second."""
+    await crm.owner(ULLA)
+    async with ScriptedSmtp({".": ["250 2.0.0 Queued", SILENCE, "250 2.0.0 Queued"]}) as server:
+        profile = relay(server.port, on_unknown="resend", recipients=1)
+        async with sending(database, profile, grace=0):
+            email_id = await crm.send(ULLA, ["ann@kunde.test", "bob@kunde.test"], "one")
+            await server.silent.wait()
+        assert await states(crm) == {"ann@kunde.test": "accepted", "bob@kunde.test": "unknown"}
+        await crm.admin.execute(SOON)
+        async with sending(database, profile):
+            await crm.wait_for_status(email_id, "sent")
+        named = [line for lines in server.commands for line in lines if line.startswith("RCPT")]
+    assert ["ann@" in line for line in named] == [True, False, False]
 
 
 # --- O12, A18: giving up ---------------------------------------------------------------------------------------------

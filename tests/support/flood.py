@@ -66,7 +66,7 @@ async def flood(crm: Crm, owners: Sequence[UUID], each: int, next_at: str, profi
 async def visited(pool: Database, process_id: UUID, asked: Ask) -> Cost:
     """Tell what a claim costs; it is rolled back."""
     async with pool.rolled_back() as connection:
-        return await cost(connection, claim._CLAIM, *claim._arguments(process_id, asked), 0, False, 1, None)
+        return await cost(connection, claim._CLAIM, *claim._arguments(process_id, asked), 0, 0, 1, None)
 
 
 async def cost_of(pool: Database, work: Callable[[Database], Awaitable[object]]) -> Cost:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Self
 
-from transports.base import Begin, Envelope, Outcome
+from transports.base import Begin, Envelope, Interrupted, Outcome
 from transports.errors import TransportError, Unauthorized
 from transports.smtp.hello import own_name
 from transports.smtp.places import Place, Places, together
@@ -86,6 +86,9 @@ class SmtpRelay:
                     if another is None:
                         break
                     session = another
+        except asyncio.CancelledError as error:
+            session.abort()
+            raise Interrupted(delivery.known) from error
         except BaseException:
             session.abort()
             raise

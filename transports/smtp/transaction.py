@@ -57,6 +57,11 @@ class Delivery:
         return [self._outcomes[at] for at in range(len(self._recipients))]
 
     @property
+    def known(self) -> list[Outcome]:
+        """What became of those who have an outcome."""
+        return [self._outcomes[at] for at in sorted(self._outcomes)]
+
+    @property
     def has_begun(self) -> bool:
         """Whether anybody has an outcome."""
         return bool(self._outcomes)
