@@ -2,7 +2,7 @@
 
 A relay carries our mail:
 
-    settings → places (which server is next) → relay (the pool of connections) → session (one connection)
+    settings → endpoints (which server is next) → relay (the pool of connections) → session (one connection)
              → wire (its commands and replies) → transaction (one message)
 
 A mail server hands copies to a listener: transports/_listener is what it has in common with LMTP.

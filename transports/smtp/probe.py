@@ -8,8 +8,8 @@ from transports._net.auth import Auth
 from transports._net.probe import connect_in_steps, found_ours, retry_advice
 from transports.base import Finding
 from transports.errors import TransportError, Unauthorized
+from transports.smtp.endpoints import Endpoints, together
 from transports.smtp.hello import own_name
-from transports.smtp.places import Places, together
 from transports.smtp.session import PORTS, Session
 from transports.smtp.settings import SmtpRelaySettings
 from transports.smtp.wire import Lost
@@ -50,9 +50,9 @@ async def _probe_server(server: SmtpRelaySettings, senders: Sequence[str], name:
 async def _connect(server: SmtpRelaySettings, name: str | None) -> Session:
     """Connect to the first address of a server that answers."""
     errors: list[TransportError] = []
-    async for place in Places(server).in_order(errors):
+    async for endpoint in Endpoints(server).in_order(errors):
         try:
-            return await Session.connect(place, name)
+            return await Session.connect(endpoint, name)
         except TransportError as error:
             errors.append(error)
     raise together(errors)

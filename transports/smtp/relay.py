@@ -6,8 +6,8 @@ from typing import Self
 
 from transports.base import Begin, Envelope, Interrupted, Outcome
 from transports.errors import TransportError, Unauthorized
+from transports.smtp.endpoints import Endpoint, Endpoints, together
 from transports.smtp.hello import own_name
-from transports.smtp.places import Place, Places, together
 from transports.smtp.session import Session
 from transports.smtp.settings import SmtpRelaySettings
 from transports.smtp.transaction import Delivery, Unheard
@@ -27,7 +27,7 @@ class SmtpRelay:
         self._idle = idle
         self._messages = messages
         self._slots = asyncio.Semaphore(settings.connections)
-        self._places = Places(settings)
+        self._endpoints = Endpoints(settings)
         self._kept: list[tuple[Session, float]] = []  # since when it is idle; the last one used is the last
         self._sweeping: asyncio.TimerHandle | None = None
         self._name: str | None = None
@@ -72,7 +72,7 @@ class SmtpRelay:
 
     async def _deliver(self, session: Session, delivery: Delivery) -> Sequence[Outcome]:
         """Let it have its transactions: over this connection, and others where this one is found dead."""
-        failed: set[Place] = set()
+        failed: set[Endpoint] = set()
         try:
             while delivery.waiting:
                 try:
@@ -80,8 +80,8 @@ class SmtpRelay:
                 except Unheard as unheard:
                     session.abort()
                     if not unheard.is_stale:
-                        self._places.fails(session.place)
-                        failed.add(session.place)
+                        self._endpoints.fails(session.endpoint)
+                        failed.add(session.endpoint)
                     another = await self._another(delivery, unheard, failed)
                     if another is None:
                         break
@@ -95,7 +95,7 @@ class SmtpRelay:
         self._keep(session)
         return delivery.outcomes
 
-    async def _another(self, delivery: Delivery, unheard: Unheard, failed: Collection[Place]) -> Session | None:
+    async def _another(self, delivery: Delivery, unheard: Unheard, failed: Collection[Endpoint]) -> Session | None:
         """Connect to a server that has not failed this message; None, and the rest is deferred, if there is none."""
         try:
             return await self._open(failed)
@@ -105,22 +105,22 @@ class SmtpRelay:
             delivery.give_up(unheard, error if unheard.is_stale else None)
         return None
 
-    async def _open(self, without: Collection[Place] = ()) -> Session:
+    async def _open(self, without: Collection[Endpoint] = ()) -> Session:
         """Connect to the first server that lets us in. Raises TransportError, in the words of all of them."""
         assert self._is_open, "the relay is not open"
         errors: list[TransportError] = []
-        async for place in self._places.in_order(errors):
-            if place in without:
+        async for endpoint in self._endpoints.in_order(errors):
+            if endpoint in without:
                 continue
             try:
-                session = await Session.open(place, self._name)
+                session = await Session.open(endpoint, self._name)
             except Unauthorized:
                 raise  # the same password is no better elsewhere, and each failure counts towards a lock
             except TransportError as error:
-                self._places.fails(place)
+                self._endpoints.fails(endpoint)
                 errors.append(error)
             else:
-                self._places.works(place)
+                self._endpoints.works(endpoint)
                 return session
         raise together(errors)
 

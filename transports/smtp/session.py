@@ -15,10 +15,10 @@ from transports._net import sasl
 from transports._net.auth import Auth
 from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports.errors import Permanent, Temporary, Unauthorized, Unreachable
-from transports.smtp.chunks import DotStuffer
+from transports.smtp.dot_stuffing import DotStuffer
+from transports.smtp.endpoints import Endpoint
 from transports.smtp.extensions import Extensions
 from transports.smtp.hello import literal
-from transports.smtp.places import Place
 from transports.smtp.reply import Reply
 from transports.smtp.settings import SmtpRelaySettings
 from transports.smtp.wire import Lost, Wire
@@ -38,30 +38,30 @@ class _Client(aiosmtplib.SMTP):
 class Session:
     """A connection that is ready for a message: `messages` it was given, and whether one was left half said (RSET)."""
 
-    def __init__(self, place: Place, name: str | None, client: aiosmtplib.SMTP) -> None:
-        self.place = place
+    def __init__(self, endpoint: Endpoint, name: str | None, client: aiosmtplib.SMTP) -> None:
+        self.endpoint = endpoint
         self.messages = 0
         self.rset_due = False
         self.extensions = Extensions()
-        self._settings = place.server
+        self._settings = endpoint.server
         self._name = name
         self._client = client
         self._wire: Wire | None = None
 
     @classmethod
-    async def open(cls, place: Place, name: str | None) -> Self:
+    async def open(cls, endpoint: Endpoint, name: str | None) -> Self:
         """Connect, encrypt, log in. Raises Unreachable, Temporary, Permanent or Unauthorized in the server's words."""
-        session = await cls.connect(place, name)
+        session = await cls.connect(endpoint, name)
         await session.log_in()
         return session
 
     @classmethod
-    async def connect(cls, place: Place, name: str | None) -> Self:
+    async def connect(cls, endpoint: Endpoint, name: str | None) -> Self:
         """Connect and encrypt, ready for the login. `name` is this machine's, for EHLO, unless the settings say one."""
-        settings = place.server
-        with _translated(place.peer):
+        settings = endpoint.server
+        with _translated(endpoint.peer):
             context = None if settings.security == "none" else await asyncio.to_thread(_context, settings)
-            connection = await place.connect()
+            connection = await endpoint.connect()
         client = _Client(
             hostname=settings.host,
             sock=connection,
@@ -71,7 +71,7 @@ class Session:
             start_tls=False,  # not left to connect(): what fails then is to be told in words
             tls_context=context,
         )
-        session = cls(place, name, client)
+        session = cls(endpoint, name, client)
         async with asking_for_tls(settings, settings.effective_port):
             await session._or_close(session._connect())
         return session
@@ -80,13 +80,13 @@ class Session:
         """Log in, where the settings say how; then the connection is ready for mail."""
         if self._settings.auth is not None:
             await self._or_close(self._login(self._settings.auth))
-        with _translated(self.place.peer):
+        with _translated(self.endpoint.peer):
             self._wire = Wire(self._protocol_transport)
 
     async def _or_close(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it to its end, or close the connection."""
         try:
-            with _translated(self.place.peer):
+            with _translated(self.endpoint.peer):
                 await work
         except BaseException:
             self.abort()

@@ -20,7 +20,7 @@ _FINAL: dict[int, State] = {2: "accepted", 4: "deferred", 5: "refused"}
 
 
 class Unheard(Exception):
-    """The server, or the connection, ended before it said anything of the message: another may take it.
+    """The server, or the connection, ended before a word on the message: another server may take it.
 
     `is_stale`: the connection had served before and was dead when it was needed again, which is nobody's fault.
     """
@@ -75,7 +75,7 @@ class Delivery:
 
     async def transact(self, session: Session) -> None:
         """Have one transaction, with as many recipients as the server takes at once. Raises Unheard."""
-        self._peer = session.place.peer
+        self._peer = session.endpoint.peer
         self._refuse_impossible(session)
         most = min(self._most, session.extensions.most_recipients or self._most)
         if some := self.waiting[:most]:

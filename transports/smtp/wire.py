@@ -24,10 +24,10 @@ class Lost(Exception):
 
 
 class Wire(asyncio.Protocol):
-    """Takes a connection over. Who reads has to ask in the order in which was said what is answered."""
+    """Takes a connection over. Replies are read in the order of the commands that they answer."""
 
     def __init__(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass, but do what it does
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass, but have its methods
         self._reader = ReplyReader()
         self._replies: deque[Reply] = deque()
         self._fault: str | None = None

@@ -11,7 +11,7 @@ import pytest
 from tests.support.scripted_smtp import CLOSE, SILENCE, ScriptedSmtp
 from transports.base import Envelope, Outcome
 from transports.errors import Permanent, Temporary, TransportError, Unauthorized, Unreachable
-from transports.smtp.places import Place, Places
+from transports.smtp.endpoints import Endpoint, Endpoints
 from transports.smtp.relay import SmtpRelay
 from transports.smtp.settings import SmtpRelaySettings
 
@@ -167,23 +167,23 @@ async def test_all_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch
 async def test_one_connection_at_a_time_finds_out_whether_a_server_is_back() -> None:
     now = 0.0
     settings = SmtpRelaySettings.model_validate({"hosts": ["127.0.0.1:1", "127.0.0.1:2"], "security": "none"})
-    places = Places(settings, lambda: now)
+    endpoints = Endpoints(settings, lambda: now)
 
-    async def first() -> Place:
-        return await anext(places.in_order([]))
+    async def first() -> Endpoint:
+        return await anext(endpoints.in_order([]))
 
     bad = await first()
-    places.fails(bad)
+    endpoints.fails(bad)
     assert (await first()).peer == "127.0.0.1:2"
     now = 61
     assert (await first()).peer == "127.0.0.1:1"
     assert (await first()).peer == "127.0.0.1:2", "meanwhile the others go on passing it over"
-    places.fails(bad)
+    endpoints.fails(bad)
     now = 61 + 119
     assert (await first()).peer == "127.0.0.1:2", "it is passed over for twice as long"
     now = 61 + 121
     assert (await first()).peer == "127.0.0.1:1"
-    places.works(bad)
+    endpoints.works(bad)
     assert [(await first()).peer for _ in range(2)] == ["127.0.0.1:1"] * 2
 
 

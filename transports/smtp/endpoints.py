@@ -1,7 +1,7 @@
 """Where a relay's servers are, and which of them is tried next.
 
-Each name has one address or several. They are tried in order; one that fails is passed over for a while. Once that is
-over, one connection finds out whether it is back, and meanwhile the others go on passing it over.
+Each name has one address or several. They are tried in order; one that fails is passed over for a while. After that,
+one connection finds out whether it works again, and meanwhile the others go on passing it over.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _LONGEST_PASSED_OVER = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """One address of one server. `server` are the relay's settings with this host alone."""
 
     server: SmtpRelaySettings = field(compare=False, repr=False)
@@ -53,47 +53,47 @@ class _Failure:
     until: float
 
 
-class Places:
+class Endpoints:
     """The servers of one relay, as one process knows them."""
 
     def __init__(self, settings: SmtpRelaySettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._servers = settings.servers
         self._clock = clock
-        self._failures: dict[Place, _Failure] = {}
+        self._failures: dict[Endpoint, _Failure] = {}
 
-    async def in_order(self, errors: list[TransportError]) -> AsyncIterator[Place]:
+    async def in_order(self, errors: list[TransportError]) -> AsyncIterator[Endpoint]:
         """Yield what to try, one after the other: first what is not passed over, then the rest.
 
-        A name that cannot be looked up gives no place, and is added to the `errors`.
+        A name that cannot be looked up gives no endpoint, and is added to the `errors`.
         """
         later = []
         for server in self._servers:
-            unknown = Place(server, server.endpoint)
+            unknown = Endpoint(server, server.endpoint)
             if self._is_passed_over(unknown):
                 later.append(unknown)
                 continue
-            for place in await self._look_up(unknown, errors):
-                if self._is_passed_over(place):
-                    later.append(place)
+            for endpoint in await self._look_up(unknown, errors):
+                if self._is_passed_over(endpoint):
+                    later.append(endpoint)
                 else:
-                    yield place
-        for place in later:
-            found = [place] if place.address else await self._look_up(place, errors)
+                    yield endpoint
+        for endpoint in later:
+            found = [endpoint] if endpoint.address else await self._look_up(endpoint, errors)
             for one in found:
                 yield one
 
-    def works(self, place: Place) -> None:
+    def works(self, endpoint: Endpoint) -> None:
         """Note that a server has let us in."""
-        self._failures.pop(place, None)
+        self._failures.pop(endpoint, None)
 
-    def fails(self, place: Place) -> None:
+    def fails(self, endpoint: Endpoint) -> None:
         """Note that a server did not let us in, or gave up before it said anything of a message."""
-        times = self._failures[place].times + 1 if place in self._failures else 1
+        times = self._failures[endpoint].times + 1 if endpoint in self._failures else 1
         pause = min(_LONGEST_PASSED_OVER, _PASSED_OVER * 2.0 ** min(times - 1, 10))
-        self._failures[place] = _Failure(times, self._clock() + pause)
+        self._failures[endpoint] = _Failure(times, self._clock() + pause)
 
-    def _is_passed_over(self, place: Place) -> bool:
-        failure = self._failures.get(place)
+    def _is_passed_over(self, endpoint: Endpoint) -> bool:
+        failure = self._failures.get(endpoint)
         if failure is None:
             return False
         if failure.until > self._clock():
@@ -101,23 +101,23 @@ class Places:
         failure.until = self._clock() + _PASSED_OVER  # for the others, while this one finds out
         return False
 
-    async def _look_up(self, place: Place, errors: list[TransportError]) -> list[Place]:
-        server = place.server
+    async def _look_up(self, endpoint: Endpoint, errors: list[TransportError]) -> list[Endpoint]:
+        server = endpoint.server
         try:
             async with asyncio.timeout(server.timeout):
                 found = await asyncio.get_running_loop().getaddrinfo(
                     server.host, server.effective_port, type=socket.SOCK_STREAM
                 )
         except (OSError, UnicodeError) as error:
-            self.fails(place)
+            self.fails(endpoint)
             cause = error if isinstance(error, OSError) else OSError(str(error))
-            failure = no_connection(place.peer, cause)
+            failure = no_connection(endpoint.peer, cause)
             failure.__cause__ = cause
             errors.append(failure)
             return []
-        self.works(place)
+        self.works(endpoint)
         addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
-        return [Place(server, place.peer, family, address) for family, address in addresses]
+        return [Endpoint(server, endpoint.peer, family, address) for family, address in addresses]
 
 
 def together(errors: Sequence[TransportError]) -> TransportError:
@@ -129,6 +129,6 @@ def together(errors: Sequence[TransportError]) -> TransportError:
         kind: type[TransportError] = Unreachable
     else:
         kind = Temporary if any(isinstance(error, Temporary) for error in errors) else Permanent
-    together = kind(words)
-    together.__cause__ = next((error.__cause__ for error in reversed(errors) if error.__cause__), None)
-    return together
+    made = kind(words)
+    made.__cause__ = next((error.__cause__ for error in reversed(errors) if error.__cause__), None)
+    return made

@@ -1,4 +1,4 @@
-"""A message's content as it goes over the wire after DATA."""
+"""Dot-stuffing: a message's content as it goes over the wire after DATA (RFC 5321 §4.5.2)."""
 
 import re
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transports.smtp.chunks import DotStuffer
+from transports.smtp.dot_stuffing import DotStuffer
 
 
 def on_the_wire(content: bytes, size: int = 65536) -> bytes:
@@ -28,7 +28,7 @@ def test_content_without_a_last_line_end_gets_one() -> None:
 
 
 @given(st.text("a.\r\n", max_size=40).map(str.encode), st.integers(1, 7))
-def test_where_the_chunks_are_cut_makes_no_difference(content: bytes, size: int) -> None:
+def test_where_the_content_is_cut_makes_no_difference(content: bytes, size: int) -> None:
     assert on_the_wire(content, size) == on_the_wire(content)
 
 
