@@ -20,7 +20,7 @@ from router.operations.outbox import Attempt, Entry, Meant, Rule, Ruled, Selecti
 from router.operations.words import count
 from router.settings import Settings
 
-_SOME = 20  # emails of which is told before it is asked
+_SOME = 20  # emails that are named in the question whether to go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def show(name: str, *, as_json: bool) -> None:
 def retry(asked: Asked, *, yes: bool, as_json: bool) -> None:
     """Try emails now."""
     _allow(asked.state, "failed", "given_up", "pending")
-    _rule(asked, "failed", "retrying", lambda database, _, which: operation.retry(database, which), yes, as_json)
+    _rule(asked, "failed", "retrying", lambda database, _, meant: operation.retry(database, meant), yes, as_json)
 
 
 def cancel(asked: Asked, by: str | None, *, yes: bool, as_json: bool) -> None:
@@ -115,7 +115,7 @@ def cancel(asked: Asked, by: str | None, *, yes: bool, as_json: bool) -> None:
     _allow(asked.state, "pending", "failed", "given_up")
     name = by or who()
     _rule(
-        asked, "pending", "canceling", lambda database, _, which: operation.cancel(database, name, which), yes, as_json
+        asked, "pending", "canceling", lambda database, _, meant: operation.cancel(database, name, meant), yes, as_json
     )
 
 
@@ -128,8 +128,8 @@ def release(
         asked,
         "unknown",
         "releasing",
-        lambda database, settings, which: operation.release(
-            database, _profiles(settings, as_), name, as_, which, force=force
+        lambda database, settings, meant: operation.release(
+            database, _profiles(settings, as_), name, as_, meant, force=force
         ),
         yes,
         as_json,
@@ -145,7 +145,7 @@ def _rule(
     asked: Asked,
     usual: State,
     doing: str,
-    ruled: Rule,
+    rule: Rule,
     yes: bool,
     as_json: bool,
     *,
@@ -158,7 +158,7 @@ def _rule(
     async def look(settings: Settings) -> tuple[list[Entry], int]:
         async with app.database_of(settings) as database:
             if asked.everything:
-                return await operation.list_all(database, meant.state, meant.which, _SOME)
+                return await operation.list_all(database, meant.state, meant.selection, _SOME)
             try:
                 found = await operation.find(database, asked.names)
             except UnknownName as error:
@@ -174,7 +174,7 @@ def _rule(
         counts: Counter[str] = Counter()
         async with app.database_of(settings) as database:
             with Progress(doing, number) as progress:
-                async for one in ruled(database, settings, meant if asked.everything else entries):
+                async for one in rule(database, settings, meant if asked.everything else entries):
                     with progress.advanced():
                         counts["not done" if one.fault else one.status] += 1
                         documents.append(_outcome(one)) if as_json else say(_told(one))

@@ -1,7 +1,7 @@
 """The outbox: outgoing email that waits, failed or is unknown, which a person looks at and rules on.
 
-Thousands are done piece by piece, each piece in a transaction of its own. Who was stopped begins again: what is done
-has another state.
+Thousands are done piece by piece, each piece in a transaction of its own. A command that was stopped can be given
+again: what it has done has another state by now.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
 from router.errors import DatabaseAway, DatabaseError, UnknownName
-from router.operations.sent_folder import sent_folder_has
+from router.outgoing.sent_folder import sent_folder_has
 from router.profile import Profiles
 from router.repository import outbox_entries as repository
 from router.repository.database import Database
@@ -29,7 +29,6 @@ __all__ = [
     "Shown",
     "State",
     "cancel",
-    "count",
     "find",
     "list_all",
     "release",
@@ -47,7 +46,7 @@ class Meant:
     """All emails of a state, or those of a selection."""
 
     state: State
-    which: Selection
+    selection: Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +72,18 @@ class Shown:
     attempts: Sequence[Attempt]
 
 
-async def list_all(database: Database, state: State | None, which: Selection, limit: int) -> tuple[list[Entry], int]:
+async def list_all(
+    database: Database, state: State | None, selection: Selection, limit: int
+) -> tuple[list[Entry], int]:
     """List emails of a state, or of all, what needs a person first, and say how many there are."""
     found: list[Entry] = []
     states = _STATES if state is None else (state,)
     for one in states:
         if len(found) < limit:
-            found += await repository.list_entries(database, one, which, limit=limit - len(found))
+            found += await repository.list_entries(database, one, selection, limit=limit - len(found))
     if len(found) < limit:
         return found, len(found)
-    return found, sum([await repository.count_entries(database, one, which) for one in states])
+    return found, sum([await repository.count_entries(database, one, selection) for one in states])
 
 
 async def show(database: Database, name: str) -> Shown:
@@ -104,16 +105,9 @@ async def find(database: Database, names: Sequence[str]) -> list[Entry]:
     return [found[id_] for id_ in dict.fromkeys(wanted.values()) if id_ is not None]
 
 
-async def count(database: Database, which: Meant | Sequence[Entry]) -> int:
-    """Count the emails that are meant."""
-    if not isinstance(which, Meant):
-        return len(which)
-    return await repository.count_entries(database, which.state, which.which)
-
-
-async def retry(database: Database, which: Meant | Sequence[Entry]) -> AsyncIterator[Ruled]:
+async def retry(database: Database, meant: Meant | Sequence[Entry]) -> AsyncIterator[Ruled]:
     """Try emails now: what failed is pending again, and what is pending does not wait for its next try."""
-    async for piece in _pieces(database, which):
+    async for piece in _pieces(database, meant):
         waiting = [one for one in piece if one.status == "pending_send"]
         due = await repository.hasten(database, [one.email_id for one in waiting])
         for one in waiting:
@@ -125,9 +119,9 @@ async def retry(database: Database, which: Meant | Sequence[Entry]) -> AsyncIter
             yield ruled
 
 
-async def cancel(database: Database, by: str, which: Meant | Sequence[Entry]) -> AsyncIterator[Ruled]:
+async def cancel(database: Database, by: str, meant: Meant | Sequence[Entry]) -> AsyncIterator[Ruled]:
     """Cancel what is pending or failed; what a relay has, or may have, cannot be taken back."""
-    async for piece in _pieces(database, which):
+    async for piece in _pieces(database, meant):
         for ruled in await _moved(database, piece, ("pending_send", "failed"), "canceled", f"canceled by {by}"):
             yield ruled
 
@@ -137,7 +131,7 @@ async def release(
     profiles: Profiles,
     by: str,
     as_: Literal["sent", "failed", "resend"],
-    which: Meant | Sequence[Entry],
+    meant: Meant | Sequence[Entry],
     *,
     force: bool = False,
 ) -> AsyncIterator[Ruled]:
@@ -145,7 +139,7 @@ async def release(
 
     Before one is sent again, its owner's Sent folder is asked for it: what lies there is sent again with `force` only.
     """
-    async for piece in _pieces(database, which):
+    async for piece in _pieces(database, meant):
         if as_ != "resend":
             for ruled in await _moved(database, piece, ("unknown",), as_, f"{by} says that it was {_SAID[as_]}"):
                 yield ruled
@@ -194,17 +188,17 @@ def _outcome(entry: Entry, new: str, moved: bool, now: Entry | None, old: Sequen
     return Ruled(entry, now.status, _LOCKED if now.status in old else f"it is {now.status}")
 
 
-async def _pieces(database: Database, which: Meant | Sequence[Entry]) -> AsyncIterator[Sequence[Entry]]:
+async def _pieces(database: Database, meant: Meant | Sequence[Entry]) -> AsyncIterator[Sequence[Entry]]:
     """Yield emails, each once; what fails again meanwhile is not among them."""
-    if not isinstance(which, Meant):
-        for start in range(0, len(which), _PIECE):
-            yield which[start : start + _PIECE]
+    if not isinstance(meant, Meant):
+        for start in range(0, len(meant), _PIECE):
+            yield meant[start : start + _PIECE]
         return
-    selection = replace(which.which, before=which.which.before or await repository.read_now(database))
-    piece = await repository.list_entries(database, which.state, selection, limit=_PIECE)
+    selection = replace(meant.selection, before=meant.selection.before or await repository.read_now(database))
+    piece = await repository.list_entries(database, meant.state, selection, limit=_PIECE)
     while piece:
         yield piece
-        piece = await repository.list_entries(database, which.state, selection, after=piece[-1], limit=_PIECE)
+        piece = await repository.list_entries(database, meant.state, selection, after=piece[-1], limit=_PIECE)
 
 
 def _uuid(name: str) -> UUID | None:

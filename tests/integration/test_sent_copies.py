@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from router.operations.sent_folder import sent_folder_has
+from router.outgoing.sent_folder import sent_folder_has
 from router.profile import read_folder
 from router.repository.database import Database
 from router.repository.sending import set_sending
