@@ -32,6 +32,8 @@ PART: Final = "sending"
 """What this part of the process is called where its fault is told."""
 
 _POLL: Final = 2.0  # seconds between looks for what is ready
+_AT_ONCE: Final = 256  # emails of one claim
+_LOOKS: Final = 20  # in a row at owners of whom nothing could be claimed, until the next poll
 _PUT_OFF: Final = timedelta(minutes=1)
 """How long an email waits that cannot be claimed."""
 _LAST_REFUSAL: Final = 60.0
@@ -85,7 +87,7 @@ class Claimer:
             await self._heard.wait()
 
     async def works(self) -> None:
-        """Note that something could be claimed, unless some email could not a moment ago."""
+        """Note that something could be claimed; a refusal of the last minute still counts as a fault."""
         if asyncio.get_running_loop().time() > self._refused_until:
             await self.health.works()
 
@@ -107,7 +109,7 @@ class _Loop:
         self._claimer = claimer
         self._pool = pool
         self._after = (claim.NOBODY, claim.NOBODY)
-        self._at_most = 256
+        self._at_most = _AT_ONCE
         self._looks = 0  # in a row, at owners of whom nothing could be claimed
         self._backoff = Backoff()
         self._held_rate = ""
@@ -189,7 +191,7 @@ class _Loop:
         self._after = turn.after
         if turn.claims:
             self._looks = 0
-            self._at_most = min(256, self._at_most * 2)
+            self._at_most = min(_AT_ONCE, self._at_most * 2)
         if turn.fault is not None:
             await self._pool.wait_out(turn.fault)
             # Having worked, it may be claimed for at once.
@@ -202,18 +204,20 @@ class _Loop:
             return None
         self._looks += 1
         # Owners whose approval was just taken back, or whose email is locked, are passed over; there may be others.
-        return None if turn.again and self._looks < 20 else _POLL
+        return None if turn.again and self._looks < _LOOKS else _POLL
 
     def _send(self, claims: Sequence[Claim]) -> None:
         pool = self._pool
         for one in claims:
-            name = f"{'bulk' if one.lane == 'bulk' else 'send'} {one.email_id}"
             sending = self._claimer.attempts.send(pool, one)
-            pool.under_way[one.attempt_id] = task = asyncio.create_task(sending, name=name)
+            pool.under_way[one.attempt_id] = task = asyncio.create_task(sending, name=f"send {one.email_id}")
+            if one.lane == "bulk":
+                pool.bulk_under_way.add(one.attempt_id)
             task.add_done_callback(partial(self._sent, one.attempt_id))
 
     def _sent(self, attempt_id: UUID, task: asyncio.Task[None]) -> None:
         del self._pool.under_way[attempt_id]
+        self._pool.bulk_under_way.discard(attempt_id)
         self._pool.wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("an email could not be handled, by a mistake of ours", exc_info=error)

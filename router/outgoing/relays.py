@@ -47,6 +47,7 @@ class RelayPool:
         self.retired = False
         self.proven = False
         self.under_way: dict[UUID, asyncio.Task[None]] = {}
+        self.bulk_under_way: set[UUID] = set()  # those of them that are of the lane `bulk`
         self.health = Health(
             "a relay cannot be used now",
             _nowhere,
@@ -75,8 +76,7 @@ class RelayPool:
     @property
     def free_for_bulk(self) -> int:
         """How many of them may be of the lane `bulk`: some connections are always left for what is normal."""
-        bulk = sum(task.get_name().startswith("bulk") for task in self.under_way.values())
-        return max(0, max(1, self.connections * 3 // 4) - bulk)
+        return max(0, max(1, self.connections * 3 // 4) - len(self.bulk_under_way))
 
     @property
     def warm(self) -> int:

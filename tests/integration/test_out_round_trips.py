@@ -13,7 +13,7 @@ from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import relay, sending
 
 ULLA = "ulla@example.com"
-OF_ONE_EMAIL = ("relay ", "send ", "bulk ", "group")
+OF_ONE_EMAIL = ("relay ", "send ", "group")
 """How the tasks are called that have to do with one email, and not with what goes on all the time."""
 
 
