@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import pytest
 
-from router.backoff import Backoff
 from router.model import Outgoing
 from router.outgoing.outcome import Cause, cause_of, for_the_log, judge, lost_words
 from transports.base import Outcome
@@ -141,16 +140,6 @@ def test_pauses_grow_to_four_hours_and_differ() -> None:
     assert timedelta(seconds=48) <= delays[0] <= timedelta(seconds=72)
     assert delays[-1] <= timedelta(hours=4.8)
     assert Cause.OTHER.delay(3, dice) != Cause.OTHER.delay(3, dice)
-
-
-def test_backoff_grows_is_bounded_heeds_the_server_and_is_reset() -> None:
-    backoff = Backoff(first=1, longest=8, dice=Random(1))
-    pauses = [backoff.next() for _ in range(10)]
-    assert 0.5 <= pauses[0] <= 1
-    assert all(4 <= pause <= 8 for pause in pauses[3:])
-    assert backoff.next(at_least=30) == 30
-    backoff.reset()
-    assert backoff.next() <= 1
 
 
 def test_t24_the_ids_that_a_relay_gives_an_email_are_those_of_its_replies_to_who_took_it() -> None:
