@@ -19,18 +19,18 @@ from router.repository.owners import ListedOwner, list_owners
 from router.repository.processes import FOLDER, Process
 from router.repository.queue import Cause, Queue
 from router.repository.sending import Sending
-from router.repository.status import Failed, LastAudit, RelayFault, SourceStatus, Status, Unknown
+from router.repository.status import Failed, FaultyRelay, LastAudit, SourceStatus, Status, Unknown
 
 __all__ = [
     "Cause",
     "Failed",
     "Fault",
+    "FaultyRelay",
     "LastAudit",
     "Only",
     "Process",
     "ProfileState",
     "Queue",
-    "RelayFault",
     "Report",
     "Sending",
     "SourceStatus",

@@ -70,7 +70,7 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class RelayFault:
+class FaultyRelay:
     """An outgoing profile whose relay could not be used when it was last tried, and since when.
 
     `state`: paused, or login_refused. `waiting` emails are due and wait for it; at least so many, where `more`.
@@ -117,7 +117,7 @@ class Status:
     sending: Sending
     processes: tuple[Process, ...]
     sources: tuple[SourceStatus, ...]
-    relays: tuple[RelayFault, ...]
+    relays: tuple[FaultyRelay, ...]
     outbox: Queue
     unknown: Unknown
     failed: tuple[Failed, ...]
@@ -199,12 +199,12 @@ def _audit(row: Record) -> LastAudit | None:
     )
 
 
-async def _relays(connection: Connection, outbox: Queue) -> tuple[RelayFault, ...]:
+async def _relays(connection: Connection, outbox: Queue) -> tuple[FaultyRelay, ...]:
     rows = await connection.fetch(
         "SELECT profile, fault, fault_since, next_try_at, state FROM router.relay ORDER BY profile"
     )
     return tuple(
-        RelayFault(
+        FaultyRelay(
             **row,
             waiting=outbox.due(row["profile"]),
             more=any(one.more for one in outbox.waiting if one.profile == row["profile"]),
