@@ -63,7 +63,7 @@ def render(source: TemplateText, values: Values) -> Rendered | Wrong:
 
 
 def render_apart(source: TemplateText, values: Values) -> Rendered | Wrong:
-    """Do the same in a process that does nothing else, and has no more memory for it than it needs."""
+    """Do the same, in a worker process alone: the memory of the process that calls this is limited from then on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if soft == resource.RLIM_INFINITY or soft > _MOST_MEMORY:
         resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, hard))
@@ -93,7 +93,7 @@ def _rendered(source: str, named: Mapping[str, object], *, in_html: bool) -> str
         if size > MOST_BYTES:
             raise _TooLong
         written.append(some)
-    # PostgreSQL cannot hold the one, and no mail the other.
+    # PostgreSQL stores no NUL, and no mail can hold half of a surrogate pair.
     return "".join(written).replace("\0", "").encode("utf-8", "replace").decode()
 
 

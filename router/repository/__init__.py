@@ -33,7 +33,7 @@ The way out:
     relays       the state of the relays, which all processes share
     sent_copies  copies of what was sent, for the owners' Sent folders
     sending      whether the router may send at all
-    queue        how much is due, for the metrics
+    queue        what waits in the outbox, by cause
 
 The process:
     processes    the processes that share the database, what each of them serves, and what is wrong with their parts

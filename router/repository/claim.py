@@ -43,9 +43,9 @@ class Ask:
     """What a relay asks for: at most as many emails as there are offers, `bulk` of them of that lane.
 
     `after` is the owner last served, in each lane. The first `start` of those without attachments begin at once.
-    `interval` are the seconds between two emails, where there is a rate; so long after the last may as many go as fit
-    in `burst` seconds. What has been tried less than `resend_below` times by then is sent again if its outcome stays
-    unknown (see `outbox.Start`).
+    Where there is a rate, `interval` are the seconds between two emails, and as many may go at once as fit in `burst`
+    seconds. What has been tried less than `resend_below` times by then is sent again if its outcome stays unknown (see
+    `outbox.Start`).
     """
 
     profile: str
@@ -238,7 +238,7 @@ _PUT_OFF: Final = f"""{_PICKED}
 
 
 async def claim(database: Database, process_id: UUID, ask: Ask) -> Turn:
-    """Claim what is ready for a relay, at most what it asks for: what goes sooner is normal, then of whose turn it is.
+    """Claim what is ready for a relay, at most what it asks for: the lane `normal` first, and owners in turn.
 
     Nothing is claimed for a relay that does not work, of an owner who is not approved, while sending is stopped, or in
     a copy of the database. An error may be that of one of the emails, as where a trigger of the CRM's refuses one.
@@ -267,7 +267,7 @@ async def claim(database: Database, process_id: UUID, ask: Ask) -> Turn:
 
 
 async def put_off(database: Database, process_id: UUID, ask: Ask, delay: timedelta) -> UUID | None:
-    """Let the first email wait that the same `ask`, of one offer, would claim. Nothing is told to crm.email."""
+    """Put off the email that the same `ask`, of one offer, would claim, and return its id. crm.email stays as it is."""
     async with database.connection() as connection:
         put: UUID | None = await connection.fetchval(_PUT_OFF, *_arguments(process_id, ask), delay)
     return put

@@ -22,10 +22,7 @@ PARTIES: Final = """
     LEFT JOIN crm.address_state AS b ON b.address = p.address AND b.state = 'bounced' AND NOT e.send_anyway
     WHERE p.email_id = e.id ORDER BY p.role, p.position, p.address
 """
-"""The recipients and the others that the headers name, of the email `e`, with what became of them until now.
-
-And what is known of an address that bounced.
-"""
+"""SQL: the parties of the email `e`, with the outcome of each recipient so far, and the bounce of an address."""
 
 
 def outgoing_of(row: Record) -> Outgoing | ContentRefused:

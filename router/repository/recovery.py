@@ -16,8 +16,8 @@ async def recover(database: Database, process_id: UUID, lease: timedelta) -> int
     """Take over what other processes, which died, had claimed; returns how many emails that were.
 
     Not started: pending again. Started without an outcome: unknown, or pending again if its profile says `resend`.
-    What somebody else has locked, the CRM say, is passed over until the next look. What the database refuses keeps
-    nothing else from being taken over; its error is raised in the end.
+    What somebody else has locked, such as the CRM, is passed over until the next look. An email that the database
+    refuses to have taken over keeps no other from it; the error is raised only where nothing could be taken over.
     """
     return await _take_over(
         database,
@@ -31,10 +31,10 @@ async def recover(database: Database, process_id: UUID, lease: timedelta) -> int
 
 
 async def recover_lost_claims(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
-    """The same for what this process claimed and does not know of any more; the caller claims nothing meanwhile.
+    """Take over, as `recover` does, what this process claimed and does not know of any more.
 
-    The claim is older than the lease, and is not among the attempts that are `under_way`. So it is when the connection
-    is lost while a claim is committed, when one cannot be given back, or when a mistake of ours ends what has started.
+    Its claim is older than the lease, and not among the attempts that are `under_way`: the connection was lost while it
+    was committed, it could not be given back, or a mistake of ours ended what had started.
     """
     return await _take_over(
         database,
@@ -49,7 +49,7 @@ async def recover_lost_claims(database: Database, process_id: UUID, under_way: S
 
 
 async def _take_over(database: Database, which: str, *arguments: Any) -> int:
-    """Take over what is `which`, by the row `o` of the outbox, where $1 are the emails."""
+    """Take over emails; `which` is a condition on the row `o` of the outbox, with the `arguments` $2 and so on."""
     async with database.connection() as connection:
         rows = await connection.fetch(
             f"""

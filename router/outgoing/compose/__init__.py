@@ -9,7 +9,6 @@ program set wrong (an address, a token, a header) is refused in words, and never
 """
 
 from router.model import Outgoing
-from router.model.mail_address import message_id_domain, smtp_address
 from router.outgoing.compose.body import Hole, Piece, boundary_of, mime
 from router.outgoing.compose.headers import PRIVATE_HEADER, headers
 
@@ -20,8 +19,6 @@ __all__ = [
     "boundary_of",
     "compose",
     "compose_around",
-    "message_id_domain",
-    "smtp_address",
 ]
 
 
