@@ -25,6 +25,7 @@ The way out:
     outgoing     what a claimed email says
     answers      acknowledgements: which emails wait for one, and the answer as an ordinary email
     templates    templates of answers, as a person looks at them
+    template_values  what a template is given of an email
     outbox       start, record: how an email is sent once
     outbox_entries  what is not sent yet, as a person looks at it and rules on it
     message_ids  by which Message-IDs an email is found

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from router.model.answer import TemplateText, Values
-from router.repository.answers import VALUES, values_of
 from router.repository.database import Database
+from router.repository.template_values import VALUES, values_of
 
 
 @dataclass(frozen=True, slots=True)
