@@ -31,6 +31,10 @@ class Unheard(Exception):
         self.is_stale = is_stale
 
 
+class OutOfStep(Lost):
+    """A reply fits no command, so that those before it may have been on other commands than they seemed to be on."""
+
+
 class Delivery:
     """The way of one message to its recipients, who are told apart by their position, since one may be named twice."""
 
@@ -135,6 +139,7 @@ class _Transaction:
         self._session = session
         self._some = some
         self._accepted: list[int] = []
+        self._refused: list[tuple[int, Reply]] = []
         self._is_pipelined = session.extensions.pipelining
         self._is_heard = False
 
@@ -162,6 +167,8 @@ class _Transaction:
             session.abort()
             if not self._is_heard:
                 raise Unheard(str(lost), lost.code, is_stale=has_served) from lost
+            if not isinstance(lost, OutOfStep):
+                self._refuse()
             delivery.lose(self._accepted, lost)
 
     async def _ask(self, command: str) -> Reply:
@@ -200,27 +207,39 @@ class _Transaction:
                 too_many.append((at, reply))
             else:
                 self._require_negative(reply)
-                self._delivery.answer([at], reply, of_address=True)
+                self._refused.append((at, reply))
         if not self._accepted:  # then a transaction of their own would be no better
             for at, reply in too_many:
                 self._delivery.answer([at], reply)
 
     async def _data(self) -> None:
         if not self._accepted and not self._is_pipelined:
+            self._refuse()
             return
         reply = await self._ask("DATA")
+        if reply.code != 354:
+            self._require_negative(reply)
+        self._refuse()
         if reply.code == 354:
             if self._accepted:
                 await self._delivery.data(self._session, self._accepted)
             else:
                 await self._session.no_content()
             return
-        self._require_negative(reply)
         self._delivery.answer(self._accepted, reply)
+
+    def _refuse(self) -> None:
+        """Note who was refused, once the answer to DATA tells that each reply was on the command that it seemed to be.
+
+        One reply too many would have the next recipient refused, whose address is good.
+        """
+        for at, reply in self._refused:
+            self._delivery.answer([at], reply, of_address=True)
+        self._refused.clear()
 
     @staticmethod
     def _require_negative(reply: Reply) -> None:
-        """Raise Lost at a reply that fits no command: it is not known what the server would answer next."""
+        """Raise OutOfStep at a reply that fits no command: it is not known what the server would answer next."""
         if not reply.is_negative:
             code, words = reply.told
-            raise Lost(words, code)
+            raise OutOfStep(words, code)

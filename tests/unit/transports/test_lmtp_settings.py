@@ -46,5 +46,6 @@ def test_the_example_holds_settings_of_ours_and_of_every_profile() -> None:
     example = tomllib.loads((ROOT / "profiles" / "lmtp.toml").read_text(encoding="utf-8"))
     keys = example["incoming"]["drop"]
     assert {keys.pop("transport"), *keys.pop("owners")} == {"lmtp", "*@example.com"}
+    assert keys.pop("rule") == "replies"
     defaults = LmtpListenerSettings(listen="unix:/run/email-router/lmtp", group="postfix", copy=True)
     assert LmtpListenerSettings(**keys) == defaults

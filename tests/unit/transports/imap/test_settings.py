@@ -14,6 +14,6 @@ def test_example_profile() -> None:
     kind = load(profile["transport"]).incoming
     assert kind is not None
     assert kind.settings is ImapSettings
-    common = {"transport", "owners", "start", "after"}
+    common = {"transport", "owners", "rule", "start", "after"}
     kind.settings.model_validate({key: value for key, value in profile.items() if key not in common})
     assert str(After.parse(profile["after"])) == "keep"

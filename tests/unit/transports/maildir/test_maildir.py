@@ -442,6 +442,7 @@ def test_the_example_holds_what_is_the_default() -> None:
 def load(file: Path) -> dict[str, Any]:
     profile = tomllib.loads(file.read_text(encoding="utf-8"))["incoming"]["archive"]
     assert (profile.pop("transport"), profile.pop("owners")) == ("maildir", ["*@example.com"])
+    assert profile.pop("rule") == "replies"
     assert (profile.pop("start"), profile.pop("after")) == (INCOMING.default_start, str(INCOMING.default_after))
     assert isinstance(profile, dict)
     return profile

@@ -298,3 +298,14 @@ async def test_canceling_amid_a_group_closes_the_connection() -> None:
             await task
         await asyncio.wait_for(server.ended[0].wait(), 10)
         assert states(await relay.send(envelope(), Begin())) == [("accepted", "2.0.0")]
+
+
+@pytest.mark.parametrize("offers", [("PIPELINING",), ()])
+async def test_one_reply_too_many_refuses_nobody_in_the_place_of_another(offers: Sequence[str]) -> None:
+    """The relay does not know ann, and answers MAIL twice: whose refusal it is cannot be told any more."""
+    script: dict[str, Any] = {"MAIL": "250 2.1.0 Ok\r\n250 2.1.0 Ok", "RCPT TO:<ann@": "550 5.1.1 No such user"}
+    async with ScriptedSmtp(script, offers) as server, relay_to(server) as relay:
+        outcomes = await relay.send(envelope("ann@t", "bob@t", "cem@t"), Begin())
+        assert [one.state for one in outcomes] == ["deferred"] * 3
+        assert not any(one.of_address for one in outcomes)
+        assert not server.messages
