@@ -13,7 +13,7 @@ LOCK     := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --ge
 PYTEST   := $(BIN)/python -m pytest
 # Twice the processors: most of what a test does is wait. The folders come in order, and those with the longest tests
 # come first; few at a time, so that no process is left with many at the end.
-PARALLEL := --numprocesses $(shell expr 2 \* $$(nproc)) --dist load --maxschedchunk 4
+PARALLEL := --numprocesses $(shell expr 2 \* $$(nproc)) --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench fuzz chaos kills fmt lock clean
