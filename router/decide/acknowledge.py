@@ -1,4 +1,4 @@
-"""Whether a queue that acknowledges its mail does so for a message: never to machines, nor to ourselves."""
+"""Whether a queue that acknowledges its mail does so for a message: never to machines, ourselves, or a forged From."""
 
 from dataclasses import replace
 
@@ -22,6 +22,8 @@ def _may_be_answered(copy: Copy, facts: Facts) -> bool:
     kind = copy.classification
     if copy.sent or copy.null_sender or (copy.forward.form if copy.forward else None) not in _SENT_TO_US:
         return False
+    if kind.verdict is not None and kind.verdict.denies:
+        return False  # From names somebody who has not written it: the answer would be unasked-for mail
     if kind.automatic or kind.report or kind.bulk or kind.calendar or kind.loop or kind.read_id or kind.no_answer:
         return False
     return not any(record.kind in INTERNAL for record in facts.records_of(copy.message.sender or ""))

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import inf
 from random import Random
 from typing import Final, Literal
 from uuid import UUID
@@ -43,18 +44,19 @@ _GATHER: Final = 0.001
 """Seconds that an outcome waits for others under way at its relay: to record one costs nearly as much as eight."""
 
 _AT_ONCE: Final = 1.0
-"""Seconds after which an attempt that was started by its claim is started anew: the process may have hung."""
+"""Seconds from asking for a start to beginning; later it is started anew, since the process may have hung."""
 
 
 @dataclass(slots=True)
 class _Progress:
     """How far one attempt has come: its relay has heard of it, by the profile `started`, and has answered (`ended`).
 
-    `known` are the outcomes of some recipients where it was stopped before it had those of all.
+    `known` are the outcomes of some recipients where it was stopped before it had those of all. `asked_at` is when its
+    claim was asked for, by the monotonic clock.
     """
 
     claim: Claim
-    claimed_at: float
+    asked_at: float
     started: OutgoingProfile | None = None
     known: Sequence[Outcome] = ()
     ended: bool = False
@@ -78,9 +80,12 @@ class Attempts:
         self._results: dict[str, Group[Result, DatabaseError | None]] = {}
         self._dice = Random()  # noqa: S311  # spreads load, guards no secret
 
-    async def send(self, pool: RelayPool, claim: Claim) -> None:
-        """Send one claimed email, and record what it came to; whatever happens, the claim ends here or is recovered."""
-        progress = _Progress(claim, time.monotonic())
+    async def send(self, pool: RelayPool, claim: Claim, asked_at: float) -> None:
+        """Send one claimed email, and record what it came to; whatever happens, the claim ends here or is recovered.
+
+        `asked_at`: when the claim was asked for, by `time.monotonic`.
+        """
+        progress = _Progress(claim, asked_at)
         name = pool.profile.name
         self._under_way[name] += 1
         try:
@@ -175,7 +180,11 @@ class Attempts:
 
         async def begin() -> None:
             profile = pool.profile
-            if not progress.claim.started or time.monotonic() - progress.claimed_at > _AT_ONCE:
+            # A process that hung after the commit may have been taken over before it hears of it. From one start to the
+            # next there is more time, so that a slow database does not keep it from beginning.
+            asked_at, patience = progress.asked_at if progress.claim.started else -inf, _AT_ONCE
+            while time.monotonic() - asked_at > patience:
+                asked_at, patience = time.monotonic(), patience * 2
                 resend = profile.on_unknown == "resend" and may_resend(email.attempt_number, profile.max_attempts)
                 if not await self._starts.add(Start(email.attempt_id, profile.name, resend, profile.settings.where)):
                     raise LeaseLost("the claim is not ours any more")

@@ -5,6 +5,7 @@ loop is woken by NOTIFY, by a connection that gets free, and by a poll beneath b
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -141,8 +142,9 @@ class _Loop:
         ask = self._ask()
         try:
             await self._hold_rate()
+            asked_at = time.monotonic()
             turn = await self._claimer.claim(ask)
-            self._send(turn.claims)  # before anything is waited for: who stops looks for what is under way
+            self._send(turn.claims, asked_at)  # before anything is waited for: who stops looks for what is under way
             self._took_all = len(turn.claims) == len(ask.offers)
         except DatabaseError as error:
             self._claimer.forget(ask)
@@ -206,10 +208,10 @@ class _Loop:
         # Owners whose approval was just taken back, or whose email is locked, are passed over; there may be others.
         return None if turn.again and self._looks < _LOOKS else _POLL
 
-    def _send(self, claims: Sequence[Claim]) -> None:
+    def _send(self, claims: Sequence[Claim], asked_at: float) -> None:
         pool = self._pool
         for one in claims:
-            sending = self._claimer.attempts.send(pool, one)
+            sending = self._claimer.attempts.send(pool, one, asked_at)
             pool.under_way[one.attempt_id] = task = asyncio.create_task(sending, name=f"send {one.email_id}")
             if one.lane == "bulk":
                 pool.bulk_under_way.add(one.attempt_id)

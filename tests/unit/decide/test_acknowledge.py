@@ -90,3 +90,10 @@ def test_machines_and_lists_are_not_answered(queue: World, headers: dict[str, st
 )
 def test_people_are(queue: World, headers: dict[str, str]) -> None:
     assert acknowledged(queue, copy(mail(**headers))) == [True]
+
+
+@pytest.mark.parametrize(("result", "answered"), [("fail", False), ("pass", True), ("none", True)])
+def test_who_has_not_written_it_as_our_server_says_is_not_answered(queue: World, result: str, answered: bool) -> None:
+    verdict = f"Authentication-Results: mail.example.com; dmarc={result}\r\n".encode()
+    one = copy(verdict + mail(), authserv="mail.example.com")
+    assert acknowledged(queue, one) == [answered]

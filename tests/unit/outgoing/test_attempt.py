@@ -1,5 +1,7 @@
 """One email from its slot to its recorded outcome, and what an admin is told of it."""
 
+import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -8,9 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from router.errors import ContentRefused, DatabaseAway
+from router.outgoing import attempt
 from router.outgoing.attempt import Attempts
 from router.outgoing.relays import RelayPool
-from router.repository import outbox
+from router.repository import claim as claims
+from router.repository import outbox, recovery
 from router.repository.database import Database
 from tests.support.claims import claim_only
 from tests.support.crm import Crm
@@ -123,6 +127,36 @@ async def test_what_is_claimed_when_the_process_stops_is_given_back(crm: Crm, da
         [claim] = await claim_only(pool, process_id, 1)
         attempts.stopping = True
         relay_pool = RelayPool(relay(server.port), pool, process_id, timedelta(seconds=5))
-        await attempts.send(relay_pool, claim)
+        await attempts.send(relay_pool, claim, time.monotonic())
         assert server.commands == []
     assert (await crm.email(email_id))["status"] == "pending_send"
+
+
+@pytest.mark.parametrize("module", [claims, outbox], ids=["by its claim", "after its claim"])
+async def test_what_is_taken_over_before_its_process_hears_that_it_may_start_is_not_sent(
+    crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch, module: Any
+) -> None:
+    await crm.owner(ULLA)
+    name = "claim" if module is claims else "start"
+    commits, hung = getattr(module, name), asyncio.Event()
+
+    async def hang(pool: Database, *arguments: Any) -> Any:
+        """Commit, and be stopped so long that another process takes over."""
+        result = await commits(pool, *arguments)
+        if not hung.is_set() and await recovery.recover(pool, uuid4(), timedelta(0)):
+            await asyncio.sleep(2 * attempt._AT_ONCE)
+            hung.set()
+        return result
+
+    monkeypatch.setattr(attempt, "_AT_ONCE", 0.1)
+    async with ScriptedSmtp() as server, sending(database, relay(server.port)) as sender:
+        if module is claims:  # over a connection that is open an email starts by its claim
+            await crm.wait_for_status(await crm.send(ULLA, "ann@kunde.test", "one"), "sent")
+        before = len(server.messages)
+        monkeypatch.setattr(module, name, hang)
+        email_id = await crm.send(ULLA, "ann@kunde.test", "two")
+        await asyncio.wait_for(hung.wait(), 20)
+        while sender._relays.under_way:
+            await asyncio.sleep(0.01)
+        assert len(server.messages) == before
+    assert (await crm.email(email_id))["status"] == "unknown"
