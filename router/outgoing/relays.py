@@ -58,7 +58,7 @@ class RelayPool:
         self._database = database
         self._process_id = process_id
         self._lease = lease
-        self._failures = 0  # since it last took an email
+        self._failures = 0  # that were noted since it last took an email
         self._relay: Relay | None = None
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
@@ -119,17 +119,18 @@ class RelayPool:
         self.proven = False
         if self.retired:
             return  # another relay has the next try, and the profile's name
-        self._failures += 1
         words = str(error)[:_WORDS]
         state: relays.State = "login_refused" if isinstance(error, Unauthorized) else "paused"
         at_least = (error.retry_after or 0) if isinstance(error, Temporary) else 0
         try:
             pause = await relays.note_fault(
-                self._database, self.profile.name, self._process_id, state, words, self._failures, at_least
+                self._database, self.profile.name, self._process_id, state, words, self._failures + 1, at_least
             )
         except DatabaseError as unnoted:
             _log.debug("the fault of a relay could not be noted", profile=self.profile.name, reason=str(unnoted))
             pause = 0
+        if pause:  # all connections that one fault ends are one failure: the next pause must not grow with each
+            self._failures += 1
         await self.health.fails(words, pause or None)
         self.wake.set()
 

@@ -14,6 +14,7 @@ from router.outgoing.relays import RelayPool, Relays
 from router.repository import relays as repository
 from router.repository.claim import RelayFault
 from router.repository.database import Database
+from tests.support.crm import Crm
 from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import profiles, relay
 from transports.base import Envelope
@@ -132,6 +133,22 @@ async def test_what_was_wrong_with_a_relay_is_forgotten_with_it(
     # What ends at the old one says nothing of another that may have its name.
     await old.fails(Unreachable("no such host"))
     assert (await faults(pool)).keys() == {"same"}
+
+
+async def test_connections_that_one_fault_ends_are_one_failure(
+    crm: Crm, relays: Relays, serving: dict[str, list[RelayPool]]
+) -> None:
+    async with ScriptedSmtp() as server:
+        relays.use(profiles(relay(server.port, connections=8)))
+        chosen = await served(serving)
+        for failures in (1, 2):
+            await asyncio.gather(*(chosen.fails(Unreachable("the server closed it")) for _ in range(8)))
+            assert await crm.admin.fetchval("SELECT failures FROM router.relay") == failures
+            # It lets us in, and takes no email.
+            await crm.admin.execute("UPDATE router.relay SET next_try_at = now()")
+            await chosen.wait_out(NOW)
+            assert await crm.admin.fetchval("SELECT count(*) FROM router.relay") == 0
+        await relays.close()
 
 
 class Unopenable(SmtpRelay):
