@@ -124,6 +124,8 @@ _WAITING: Final = f"""
                 WHERE {_LATER} ORDER BY q.next_at LIMIT $1
             ) AS q
         ) AS q
+    ), sending AS MATERIALIZED (
+        SELECT router.may_send() AS may  -- once, not for each that waits
     ), judged AS (
         SELECT f.profile, f.lane, f.is_last, greatest(f.next_at, '2000-01-01') AS next_at,
             f.next_at <= now() AND coalesce(o.approved, false) AS is_due, CASE
@@ -140,7 +142,7 @@ _WAITING: Final = f"""
     SELECT j.profile, j.lane, CASE WHEN j.cause = 'turn' AND NOT s.may THEN 'admin' ELSE j.cause END AS cause,
         count(*) AS count, count(*) FILTER (WHERE j.is_due) AS due, bool_or(j.is_last) AS more,
         min(j.next_at) FILTER (WHERE j.is_due AND j.profile IS NULL AND j.cause = 'turn') AS unrouted_since
-    FROM judged AS j CROSS JOIN (SELECT router.may_send() AS may) AS s
+    FROM judged AS j CROSS JOIN sending AS s
     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """  # noqa: S608  # constants
 

@@ -9,7 +9,7 @@ import pytest
 from router.repository import claim, processes
 from router.repository.database import Database
 from router.repository.outbox_entries import Selection, State, list_entries
-from router.repository.queue import MOST, read_queue
+from router.repository.queue import MOST, queue_of, read_queue
 from router.repository.status import read_status
 from tests.support.claims import ask, carry
 from tests.support.crm import Crm
@@ -32,6 +32,17 @@ async def pool(database: str) -> AsyncIterator[Database]:
 async def pages_listed(pool: Database, state: State) -> int:
     """How many pages a list of 100 emails takes."""
     return (await cost_of(pool, lambda database: list_entries(database, state, Selection(), limit=100))).pages
+
+
+async def asked_whether_to_send(pool: Database) -> int:
+    """How many rows that say so are read to look at the queue: that is one fact, however many wait."""
+    async with pool.rolled_back() as connection:
+        await queue_of(connection)
+        rows: int = await connection.fetchval(
+            "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables "
+            "WHERE relid = 'router.installation'::regclass"
+        )
+    return rows
 
 
 async def bounded(pool: Database) -> None:
@@ -74,6 +85,7 @@ async def test_what_is_listed_and_told_is_found_by_indexes_in_a_long_queue(crm: 
         assert await pages_listed(pool, state) <= pages * 1.5 + 20, state
     found = await read_queue(pool)
     assert (found.count("turn"), found.more(["turn"])) == (MOST, True)
+    assert await asked_whether_to_send(pool) <= 4
     assert (found.count("send_after"), found.more(["send_after"])) == (MOST, True)
     assert (found.count("approval"), found.more(["approval"])) == (5000, False)
     await bounded(pool)
