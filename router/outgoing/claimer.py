@@ -139,7 +139,7 @@ class _Loop:
         await self._gather()
         if self._ended:
             return None
-        ask = self._ask()
+        ask, fault = self._ask(), self._pool.health.fault
         try:
             await self._hold_rate()
             asked_at = time.monotonic()
@@ -156,7 +156,7 @@ class _Loop:
         self._backoff.reset()
         self._failures = 0
         await self._claimer.works()
-        return await self._begin(turn)
+        return await self._begin(turn, fault)
 
     async def _gather(self) -> None:
         """After a claim that took all it might, wait a moment until half of the connections are free."""
@@ -189,7 +189,8 @@ class _Loop:
             await claim.hold_rate(self._claimer.database, name)
             self._held_rate = name
 
-    async def _begin(self, turn: Turn) -> float | None:
+    async def _begin(self, turn: Turn, fault: str | None) -> float | None:
+        """Go by what a claim came to; `fault` is what was known of the relay before, not what an email of it met."""
         self._after = turn.after
         if turn.claims:
             self._looks = 0
@@ -198,7 +199,7 @@ class _Loop:
             await self._pool.wait_out(turn.fault)
             # Having worked, it may be claimed for at once.
             return None if self._pool.proven else min(_POLL, max(turn.fault.seconds, 0.05))
-        if self._pool.health.fault is not None:  # another process has found that it works again
+        if fault is not None:  # another process has found that it works again
             await self._pool.health.works()
         if turn.seconds is not None:
             return min(_POLL, turn.seconds)

@@ -4,12 +4,15 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from router.repository import processes
 from router.repository.database import Database
 from router.repository.status import read_status
+from tests.support.claims import carry
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import profiles, relay, sending
@@ -77,6 +80,30 @@ async def test_while_a_relay_is_at_fault_nothing_is_claimed_for_it_and_others_go
     assert await crm.admin.fetchval("SELECT max(number) FROM router.attempt") == 1
     faults = [line for line in lines if line["event"] == "a relay cannot be used now" and line["log_level"] != "debug"]
     assert len(faults) == 1
+
+
+async def test_a_fault_that_is_met_while_a_claim_is_noted_is_not_told_to_be_over(
+    crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await crm.owner(ULLA)
+    await crm.send(ULLA, "ann@kunde.test", "one")
+    async with Database(database, 1) as ours:
+        await carry(ours)  # the first claim takes it
+    note_fault, may_note = processes.note_fault, asyncio.Event()
+
+    async def slowly(*arguments: Any) -> None:
+        await may_note.wait()
+        await note_fault(*arguments)
+
+    monkeypatch.setattr(processes, "note_fault", slowly)
+    with capture_logs() as lines:
+        async with ScriptedSmtp({"greeting": "421 4.3.2 closed for lunch"}) as away:
+            async with sending(database, relay(away.port)):
+                await crm.wait_for(1, "SELECT count(*) FROM router.relay")
+                await crm.wait_for(0, "SELECT count(*) FROM router.attempt")  # it was given back
+                may_note.set()
+                await crm.wait_for(True, "SELECT failures > 1 FROM router.relay")
+    assert [line for line in lines if line["event"] == "works again"] == []
 
 
 async def test_a_rate_is_kept_by_all_processes_together_and_evenly(crm: Crm, database: str) -> None:
