@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from router.repository import claim, processes
+from router.repository import claim, processes, recovery
 from router.repository.database import Database
 from router.repository.outbox_entries import Selection, State, list_entries
 from router.repository.queue import MOST, queue_of, read_queue
@@ -89,3 +89,15 @@ async def test_what_is_listed_and_told_is_found_by_indexes_in_a_long_queue(crm: 
     assert (found.count("send_after"), found.more(["send_after"])) == (MOST, True)
     assert (found.count("approval"), found.more(["approval"])) == (5000, False)
     await bounded(pool)
+
+
+async def test_what_died_is_looked_for_at_the_same_cost_where_no_statistics_tell_what_waits(
+    crm: Crm, pool: Database
+) -> None:
+    await crm.owner(ULLA)
+    await crm.admin.execute("ALTER TABLE router.outbox SET (autovacuum_enabled = off)")
+    await crm.admin.execute("ANALYZE router.outbox")
+    await queue(crm, 3000, [ULLA])
+    looked = await cost_of(pool, lambda database: recovery.recover(database, PROCESS, LEASE))
+    of_outbox = {scan: rows for scan, rows in looked.rows.items() if scan.endswith(" outbox")}
+    assert sum(of_outbox.values()) <= 10, of_outbox
