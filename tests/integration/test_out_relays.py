@@ -97,12 +97,14 @@ async def test_a_fault_that_is_met_while_a_claim_is_noted_is_not_told_to_be_over
 
     monkeypatch.setattr(processes, "note_fault", slowly)
     with capture_logs() as lines:
-        async with ScriptedSmtp({"greeting": "421 4.3.2 closed for lunch"}) as away:
-            async with sending(database, relay(away.port)):
-                await crm.wait_for(1, "SELECT count(*) FROM router.relay")
-                await crm.wait_for(0, "SELECT count(*) FROM router.attempt")  # it was given back
-                may_note.set()
-                await crm.wait_for(True, "SELECT failures > 1 FROM router.relay")
+        async with (
+            ScriptedSmtp({"greeting": "421 4.3.2 closed for lunch"}) as away,
+            sending(database, relay(away.port)),
+        ):
+            await crm.wait_for(1, "SELECT count(*) FROM router.relay")
+            await crm.wait_for(0, "SELECT count(*) FROM router.attempt")  # it was given back
+            may_note.set()
+            await crm.wait_for(True, "SELECT failures > 1 FROM router.relay")
     assert [line for line in lines if line["event"] == "works again"] == []
 
 
