@@ -41,7 +41,7 @@ async def fetched(
         f"UID SEARCH UID {BAD_ONE}": [f"* SEARCH {BAD_ONE}", OK],
         f"UID SEARCH {criteria}": [f"* SEARCH {' '.join(map(str, [*alike, BAD_ONE]))}", OK],
     }
-    async with opened(answers | others, timeout=0.3) as (account, server):
+    async with opened(answers | others, timeout=1.0) as (account, server):
         box = account.folder("INBOX")
         try:
             return [copy async for copy in box.fetch([Place("7", str(BAD_ONE))], "whole")]
