@@ -306,15 +306,19 @@ async def note_wrong(database: Database, one: Begun, words: str) -> None:
 async def note_right(database: Database, one: Begun) -> None:
     """Say of a template that something was made of it: what waits for it is due."""
     async with database.transaction() as connection:
+        mended = await connection.fetchval(
+            """
+            UPDATE crm.template SET fault = NULL, failures = 0, next_try_at = NULL
+            WHERE name = $1 AND fault IS NOT NULL RETURNING true
+            """,
+            one.template,
+        )
+        if not mended:
+            return  # as a rule; what waits has no index by its owner, and would be read whole each time
         await connection.execute(
             """
-            WITH mended AS (
-                UPDATE crm.template SET fault = NULL, failures = 0, next_try_at = NULL
-                WHERE name = $1 AND fault IS NOT NULL RETURNING name
-            )
             UPDATE router.acknowledgement AS a SET due_at = now(), for_template = false
-            FROM mended AS m JOIN crm.owner AS o ON o.acknowledgement = m.name
-            WHERE a.owner_id = o.record_id AND a.for_template
+            FROM crm.owner AS o WHERE o.acknowledgement = $1 AND a.owner_id = o.record_id AND a.for_template
             """,
             one.template,
         )

@@ -74,7 +74,7 @@ async def cost_of(pool: Database, work: Callable[[Database], Awaitable[object]])
     asked: list[tuple[str, Sequence[object]]] = []
     async with pool.rolled_back() as connection:
         with connection.query_logger(lambda record: asked.append((record.query, record.args))):
-            await work(_Lent(connection))
+            await work(Lent(connection))
             await asyncio.sleep(0)  # the loggers are called then
         queries = [(query, arguments) for query, arguments in asked if query.lstrip().startswith(("SELECT", "WITH"))]
         costs = [await cost(connection, query, *arguments) for query, arguments in queries]
@@ -82,7 +82,7 @@ async def cost_of(pool: Database, work: Callable[[Database], Awaitable[object]])
     return Cost(sum((one.rows for one in costs), Counter()), sum(one.pages for one in costs))
 
 
-class _Lent(Database):
+class Lent(Database):
     """Lends this one connection."""
 
     def __init__(self, connection: Connection) -> None:
