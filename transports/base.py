@@ -224,13 +224,15 @@ class Envelope:
     """A message ready to be sent: SMTP envelope, and the content with CRLF line ends.
 
     `sender` is the return path, empty for a report. `envelope_id` (ENVID, RFC 3461 §4.4) comes back in reports, where
-    the relay and those behind it can do that.
+    the relay and those behind it can do that. `before_end` is awaited in each transaction, just before the
+    end of the content is sent: what it raises ends the transaction before anything is taken.
     """
 
     sender: str
     recipients: tuple[str, ...]
     content: bytes | Content
     envelope_id: str = ""
+    before_end: "Begin | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ _GATHER: Final = 0.001
 """Seconds that an outcome waits for others under way at its relay: to record one costs nearly as much as eight."""
 
 _AT_ONCE: Final = 1.0
-"""Seconds from asking for a start to beginning; later it is started anew, since the process may have hung."""
+"""Seconds for which a start counts, from asking for it: then it is committed anew, since the process may have hung."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class _Progress:
     """How far one attempt has come: its relay has heard of it, by the profile `started`, and has answered (`ended`).
 
     `known` are the outcomes of some recipients where it was stopped before it had those of all. `asked_at` is when its
-    claim was asked for, by the monotonic clock.
+    claim or its start was last asked for, by the monotonic clock.
     """
 
     claim: Claim
@@ -180,23 +180,33 @@ class Attempts:
 
         async def begin() -> None:
             profile = pool.profile
-            # A process that hung after the commit may have been taken over before it hears of it. From one start to the
-            # next there is more time, so that a slow database does not keep it from beginning.
-            asked_at, patience = progress.asked_at if progress.claim.started else -inf, _AT_ONCE
-            while time.monotonic() - asked_at > patience:
-                asked_at, patience = time.monotonic(), patience * 2
-                resend = profile.on_unknown == "resend" and may_resend(email.attempt_number, profile.max_attempts)
-                if not await self._starts.add(Start(email.attempt_id, profile.name, resend, profile.settings.where)):
-                    raise LeaseLost("the claim is not ours any more")
+            if not progress.claim.started:
+                progress.asked_at = -inf
+            await self._hold(progress, email, profile)
             progress.started = profile
             pool.opened()
 
-        envelope = Envelope(sender, tuple(recipients.written), content, str(email.id))
+        async def before_end() -> None:
+            await self._hold(progress, email, progress.started or pool.profile)
+
+        envelope = Envelope(sender, tuple(recipients.written), content, str(email.id), before_end)
         try:
             return recipients.outcomes(await pool.send(envelope, begin))
         except Interrupted as interrupted:
             progress.known = recipients.outcomes(interrupted.outcomes)
             raise
+
+    async def _hold(self, progress: _Progress, email: Outgoing, profile: OutgoingProfile) -> None:
+        """Commit the start, unless that was just done: a process that hung may have been taken over meanwhile.
+
+        From one try to the next there is more time, so that a slow database does not keep an email from leaving.
+        """
+        patience = _AT_ONCE
+        while time.monotonic() - progress.asked_at > patience:
+            progress.asked_at, patience = time.monotonic(), patience * 2
+            resend = profile.on_unknown == "resend" and may_resend(email.attempt_number, profile.max_attempts)
+            if not await self._starts.add(Start(email.attempt_id, profile.name, resend, profile.settings.where)):
+                raise LeaseLost("the claim is not ours any more")
 
     async def _finish(self, email: Outgoing, profile: OutgoingProfile, outcomes: Sequence[Outcome]) -> None:
         result = judge(

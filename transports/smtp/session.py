@@ -14,6 +14,7 @@ from transports._content import BytesContent, Content
 from transports._net import sasl
 from transports._net.auth import Auth
 from transports._net.tls import asking_for_tls, client_context, no_connection
+from transports.base import Begin
 from transports.errors import Permanent, Temporary, Unauthorized, Unreachable
 from transports.smtp.dot_stuffing import DotStuffer
 from transports.smtp.endpoints import Endpoint
@@ -225,10 +226,13 @@ class Session:
         self._ready_wire.write(b".\r\n")
         await self._ready_wire.reply(self._settings.final_timeout)
 
-    async def content(self, content: Content) -> Reply:
-        """Send what follows the 354 to DATA, and wait for the reply. Raises Lost, also where it cannot be read."""
+    async def content(self, content: Content, before_end: Begin | None = None) -> Reply:
+        """Send what follows the 354 to DATA, and wait for the reply. Raises Lost, also where it cannot be read.
+
+        `before_end` is as of an Envelope.
+        """
         wire = self._ready_wire
-        is_whole = await self._write(wire, content)
+        is_whole = await self._write(wire, content, before_end)
         try:
             reply = await wire.reply(self._settings.final_timeout if is_whole else self._settings.timeout)
         except Lost as lost:
@@ -239,10 +243,11 @@ class Session:
             self.abort()
         return reply
 
-    async def _write(self, wire: Wire, content: Content) -> bool:
+    async def _write(self, wire: Wire, content: Content, before_end: Begin | None) -> bool:
         """Write the content; False if a reply, or the end of the connection, came before its end."""
         stuffer = DotStuffer()
         if isinstance(content, BytesContent) and content.is_small:
+            await _told(before_end)
             if wire.has_news:
                 return False
             wire.write(stuffer.stuff(content.whole) + stuffer.end())
@@ -257,6 +262,7 @@ class Session:
             except Exception as error:
                 raise Lost(f"the content could not be read to its end: {error}", "4.3.0") from error
             if piece is None:
+                await _told(before_end)
                 if wire.has_news:  # reading the content may have taken a while
                     return False
                 wire.write(stuffer.end())
@@ -269,6 +275,14 @@ class Session:
         if self._wire is None:
             raise Lost("the connection was lost")
         return self._wire
+
+
+async def _told(before_end: Begin | None) -> None:
+    if before_end is not None:
+        try:
+            await before_end()
+        except Exception as error:
+            raise Lost(f"the message was not sent to its end: {error}", "4.3.0") from error
 
 
 def _context(settings: SmtpRelaySettings) -> ssl.SSLContext:

@@ -43,6 +43,7 @@ class Delivery:
         self._recipients = envelope.recipients
         self._envelope_id = envelope.envelope_id
         self._content = as_content(envelope.content)
+        self._before_end = envelope.before_end
         self._most = settings.recipients
         self._notify = ",".join(settings.notify).upper()
         self._outcomes: dict[int, Outcome] = {}
@@ -113,7 +114,7 @@ class Delivery:
 
     async def data(self, session: Session, accepted: Sequence[int]) -> None:
         """Send the content, and note what became of those who get it. Raises Lost."""
-        reply = await session.content(self._content)
+        reply = await session.content(self._content, self._before_end)
         state = _FINAL.get(reply.code // 100, "unknown")
         self._settle(accepted, state, *reply.told)
         if state == "unknown":

@@ -18,7 +18,7 @@ from router.repository import outbox, recovery
 from router.repository.database import Database
 from tests.support.claims import claim_only
 from tests.support.crm import Crm
-from tests.support.scripted_smtp import CLOSE, ScriptedSmtp
+from tests.support.scripted_smtp import CLOSE, ScriptedSmtp, late
 from tests.support.sending import relay, sending
 
 ULLA = "ulla@example.com"
@@ -152,11 +152,41 @@ async def test_what_is_taken_over_before_its_process_hears_that_it_may_start_is_
     async with ScriptedSmtp() as server, sending(database, relay(server.port)) as sender:
         if module is claims:  # over a connection that is open an email starts by its claim
             await crm.wait_for_status(await crm.send(ULLA, "ann@kunde.test", "one"), "sent")
+            async with asyncio.timeout(20):
+                while not sender._relays._pools["relay"].warm or sender._relays.under_way:
+                    await asyncio.sleep(0.01)
         before = len(server.messages)
         monkeypatch.setattr(module, name, hang)
         email_id = await crm.send(ULLA, "ann@kunde.test", "two")
-        await asyncio.wait_for(hung.wait(), 20)
-        while sender._relays.under_way:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            await hung.wait()
+            while sender._relays.under_way:
+                await asyncio.sleep(0.01)
         assert len(server.messages) == before
+    assert (await crm.email(email_id))["status"] == "unknown"
+
+
+@pytest.mark.parametrize("size", [10, 200_000], ids=["at once", "in pieces"])
+@pytest.mark.parametrize(
+    "script", [{"RCPT": ["250 Ok", late("250 Ok", 0.5)]}, {"MAIL": ["250 Ok", late(CLOSE, 0.5), "250 Ok"]}]
+)
+async def test_what_is_taken_over_before_the_end_of_its_content_is_not_sent_to_its_end(
+    crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch, script: Any, size: int
+) -> None:
+    await crm.owner(ULLA)
+    monkeypatch.setattr(attempt, "_AT_ONCE", 0.1)
+    async with (
+        Database(database) as other,
+        ScriptedSmtp(script) as server,
+        sending(database, relay(server.port)) as sender,
+    ):
+        await crm.wait_for_status(await crm.send(ULLA, "ann@kunde.test", "one"), "sent")
+        email_id = await crm.send(ULLA, "ann@kunde.test", "two", "long words " * (size // 10))
+        await crm.wait_for(2, "SELECT count(*) FROM router.attempt WHERE started_at IS NOT NULL")
+        assert await recovery.recover(other, uuid4(), timedelta(0)) == 1
+        async with asyncio.timeout(20):
+            while sender._relays.under_way:
+                await asyncio.sleep(0.01)
+        assert sum(commands.count("DATA") for commands in server.commands) == 2
+        assert len(server.messages) == 1
     assert (await crm.email(email_id))["status"] == "unknown"
