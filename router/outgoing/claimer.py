@@ -43,6 +43,8 @@ _AWAY: Final = 3
 """How often in a row a claim fails as if the database were away, until one of the emails may be the cause."""
 _GATHER: Final = 0.004
 """Seconds that a free connection waits for others, where more is ready: a claim of one costs nearly that of eight."""
+_UNHEARD: Final = 600.0
+"""Seconds, beside a lease, within which what was claimed without hearing of it is found."""
 _BURST: Final = 0.1  # seconds whose messages a rate lets go at once: the loop is not more exact
 
 
@@ -63,6 +65,7 @@ class Claimer:
         self.is_heard = is_heard
         self.offered: set[UUID] = set()
         """The attempts that may be claimed already, by a commit that was not heard of yet."""
+        self._unheard: dict[UUID, float] = {}
         self._heard = asyncio.Event()
 
     async def serve(self, pool: RelayPool) -> None:
@@ -101,6 +104,17 @@ class Claimer:
         """Let what was claimed by an `ask` that failed be found as lost."""
         self.offered -= {offer.attempt_id for offer in ask.offers}
         self._heard.set()
+
+    def unhear(self, ask: Ask) -> None:
+        """Forget an `ask` whose answer did not come: if anything was claimed, nothing was begun with it."""
+        self._unheard.update((offer.attempt_id, time.monotonic()) for offer in ask.offers)
+        self.forget(ask)
+
+    def unheard(self) -> Sequence[UUID]:
+        """Tell the attempts of claims that the database failed: no relay has heard of them. Old ones are forgotten."""
+        last = time.monotonic() - _UNHEARD - self.lease.total_seconds()
+        self._unheard = {attempt_id: at for attempt_id, at in self._unheard.items() if at > last}
+        return list(self._unheard)
 
 
 class _Loop:
@@ -147,7 +161,7 @@ class _Loop:
             self._send(turn.claims, asked_at)  # before anything is waited for: who stops looks for what is under way
             self._took_all = len(turn.claims) == len(ask.offers)
         except DatabaseError as error:
-            self._claimer.forget(ask)
+            self._claimer.unhear(ask)
             return await self._refused(ask, error)
         except Exception:  # noqa: BLE001  # mail must not wait for ever, and in silence, for a mistake of ours
             self._claimer.forget(ask)

@@ -139,7 +139,9 @@ class Sender:
             try:
                 taken = await recovery.recover(self._database, self._process_id, self._lease)
                 known = [*self._relays.under_way, *self._claimer.offered]
-                taken += await recovery.recover_lost_claims(self._database, self._process_id, known, self._lease)
+                taken += await recovery.recover_lost_claims(
+                    self._database, self._process_id, known, self._lease, self._claimer.unheard()
+                )
                 if taken:
                     _log.warning("took over what nobody was sending any more", emails=taken)
                     self._relays.wake("")

@@ -1,6 +1,6 @@
 """What processes that died had claimed: pending again, or unknown."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -30,11 +30,18 @@ async def recover(database: Database, process_id: UUID, lease: timedelta) -> int
     )
 
 
-async def recover_lost_claims(database: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta) -> int:
+async def recover_lost_claims(
+    database: Database,
+    process_id: UUID,
+    under_way: Sequence[UUID],
+    lease: timedelta,
+    unheard: Collection[UUID] = (),
+) -> int:
     """Take over, as `recover` does, what this process claimed and does not know of any more.
 
     Its claim is older than the lease, and not among the attempts that are `under_way`: the connection was lost while it
-    was committed, it could not be given back, or a mistake of ours ended what had started.
+    was committed, it could not be given back, or a mistake of ours ended what had started. What was claimed `unheard`
+    has started in the database only, and no relay has heard of it: it is pending again.
     """
     return await _take_over(
         database,
@@ -45,10 +52,11 @@ async def recover_lost_claims(database: Database, process_id: UUID, under_way: S
         process_id,
         list(under_way),
         lease,
+        unheard=unheard,
     )
 
 
-async def _take_over(database: Database, which: str, *arguments: Any) -> int:
+async def _take_over(database: Database, which: str, *arguments: Any, unheard: Collection[UUID] = ()) -> int:
     """Take over emails; `which` is a condition on the row `o` of the outbox, with the `arguments` $2 and so on."""
     async with database.connection() as connection:
         rows = await connection.fetch(
@@ -77,7 +85,7 @@ async def _take_over(database: Database, which: str, *arguments: Any) -> int:
                 email_ids,
                 *arguments,
             )
-            count = await _free(connection, [row["email_id"] for row in locked])
+            count = await _free(connection, [row["email_id"] for row in locked], unheard)
         taken += count
 
     for error in await by_halves([row["email_id"] for row in rows], take):
@@ -86,7 +94,7 @@ async def _take_over(database: Database, which: str, *arguments: Any) -> int:
     return taken
 
 
-async def _free(connection: Connection, locked: Sequence[UUID]) -> int:
+async def _free(connection: Connection, locked: Sequence[UUID], unheard: Collection[UUID]) -> int:
     """Make pending or unknown what is locked now.
 
     Their attempts are read by a query of its own: the one that locks sees attempts as they were when it began, and one
@@ -96,11 +104,12 @@ async def _free(connection: Connection, locked: Sequence[UUID]) -> int:
         return 0
     rows = await connection.fetch(
         f"""
-        SELECT o.email_id, a.started_at IS NULL OR a.resend AS again
+        SELECT o.email_id, a.started_at IS NULL OR a.resend OR a.id = ANY($2::uuid[]) AS again
         FROM router.outbox AS o JOIN router.attempt AS a ON a.id = o.attempt_id
         WHERE o.email_id = ANY($1::uuid[]) AND {_NOTHING_KEPT} ORDER BY o.email_id
         """,  # noqa: S608  # constants
         locked,
+        list(unheard),
     )
     if again := [row["email_id"] for row in rows if row["again"]]:
         await _make_pending(connection, again)

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from router.errors import DatabaseAway
 from router.model import Outgoing, Result
-from router.repository import outbox, processes, recovery, sources
+from router.repository import claim, outbox, processes, recovery, sources
+from router.repository.claim import Turn
 from router.repository.database import Database
 from router.repository.outbox import Start
 from router.repository.registry import Source, register
@@ -19,6 +21,8 @@ from tests.support.claims import claim_some
 from tests.support.crm import Crm
 from tests.support.holds import RECORDING, holding
 from tests.support.router_process import NewRouter
+from tests.support.scripted_smtp import ScriptedSmtp
+from tests.support.sending import relay, sending
 from tests.support.traffic import CONNECTIONS, Capture, outgoing, queue, statuses
 from transports.base import Cursor, Outcome
 
@@ -61,6 +65,26 @@ async def test_what_was_started_is_not_pending_again_while_its_process_lives(crm
     assert await statuses(crm) == {"sending": 1}
     assert await recovery.recover_lost_claims(pool, PROCESS, [], NO_TIME) == 1  # a mistake of ours has ended it
     assert await statuses(crm) == {"unknown": 1}
+
+
+async def test_what_has_started_by_a_claim_that_was_not_heard_of_is_pending_again(
+    crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await crm.owner(MAILBOX)
+    commits, lost = claim.claim, asyncio.Event()
+
+    async def lose(*arguments: Any) -> Turn:
+        turn = await commits(*arguments)
+        if not lost.is_set() and turn.claims and turn.claims[0].started:
+            lost.set()
+            raise DatabaseAway("the answer was lost")
+        return turn
+
+    monkeypatch.setattr(claim, "claim", lose)
+    async with ScriptedSmtp() as server, sending(database, relay(server.port)):
+        while not lost.is_set():
+            email_id = await crm.send(MAILBOX, "karl@kunde.test")
+            await crm.wait_for_status(email_id, "sent")
 
 
 async def test_an_email_that_the_crm_has_locked_delays_no_take_over(crm: Crm, pool: Database) -> None:
