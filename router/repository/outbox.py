@@ -87,7 +87,7 @@ _RECORD: Final = """
     ), late AS MATERIALIZED (
         SELECT w.* FROM w JOIN crm.email AS e ON e.id = w.email_id
         WHERE e.id = ANY($1) AND w.attempt_id NOT IN (SELECT attempt_id FROM ours) AND e.status = 'unknown'
-            AND w.status IN ('sent', 'failed')
+            AND w.status <> 'unknown'
             AND w.attempt_id = (SELECT a.id FROM router.attempt AS a
                                 WHERE a.email_id = e.id ORDER BY a.claimed_at DESC LIMIT 1)
         ORDER BY e.id FOR UPDATE OF e
@@ -128,7 +128,7 @@ async def record(database: Database, results: Sequence[Result]) -> None:
     """Commit what these attempts came to.
 
     An attempt whose lease was lost meanwhile still tells what it knows: its email was set to unknown then, or is being
-    sent again, and a known outcome must not be lost. Raises DatabaseAway soon where somebody else has one locked.
+    sent again, and a known outcome must not be lost: what was unknown and has not left is pending again. Raises DatabaseAway soon where somebody else has one locked.
     """
     results = sorted(results, key=lambda result: result.email_id)
     relay_ids = {message_id_hash(message_id): result.email_id for result in results for message_id in result.relay_ids}

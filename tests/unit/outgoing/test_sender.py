@@ -1,7 +1,7 @@
 """Sending goes on while the profiles change: nothing is lost, sent twice, or cut off."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -194,10 +194,10 @@ async def test_what_was_just_claimed_is_not_taken_for_a_lost_claim(
         return turn
 
     async def observed_recover_lost_claims(
-        pool: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta
+        pool: Database, process_id: UUID, under_way: Sequence[UUID], lease: timedelta, unheard: Collection[UUID]
     ) -> int:
         seen = committed.is_set()
-        taken = await recover_lost_claims(pool, process_id, under_way, lease)
+        taken = await recover_lost_claims(pool, process_id, under_way, lease, unheard)
         if seen:
             looked.set()
         return taken
