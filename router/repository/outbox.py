@@ -128,7 +128,8 @@ async def record(database: Database, results: Sequence[Result]) -> None:
     """Commit what these attempts came to.
 
     An attempt whose lease was lost meanwhile still tells what it knows: its email was set to unknown then, or is being
-    sent again, and a known outcome must not be lost: what was unknown and has not left is pending again. Raises DatabaseAway soon where somebody else has one locked.
+    sent again, and a known outcome must not be lost. What was unknown and has not left is pending again. Raises
+    DatabaseAway soon where somebody else has one locked.
     """
     results = sorted(results, key=lambda result: result.email_id)
     relay_ids = {message_id_hash(message_id): result.email_id for result in results for message_id in result.relay_ids}
