@@ -14,7 +14,7 @@ from typing import Final
 
 from transports._batches import batches
 from transports._kinds import IncomingKind, ListenerKind, MailboxKind, OutgoingKind, RelayKind
-from transports._net.auth import Secret, is_of_mailbox
+from transports._net.secret import Secret, is_of_mailbox
 from transports._settings import (
     ListenerSettings,
     MailboxSettings,

@@ -17,7 +17,8 @@ from tests.support.crm import Crm
 from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import profiles, relay, sending
 from tests.support.traffic import queue, statuses
-from transports._net.auth import Auth, Secret
+from transports._net.auth import Auth
+from transports._net.secret import Secret
 
 ULLA = "ulla@example.com"
 SENT = "SELECT count(*) FROM crm.email WHERE status = 'sent'"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from transports._net.auth import NoSecret
+from transports._net.secret import NoSecret
 from transports._net.tls import OTHER_NAME, SpeaksTls, valid_until
 from transports._settings import Security, ServerSettings
 from transports.base import Finding

@@ -5,7 +5,7 @@ import base64
 import ssl
 
 from transports._net import sasl
-from transports._net.auth import fill
+from transports._net.secret import fill
 from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports._net.tls_link import TlsLink
 from transports.errors import Permanent, Unauthorized, Unreachable

@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 
 from transports._folders import wanted_folders
-from transports._net.auth import fill
+from transports._net.secret import fill
 from transports._net.probe import connect_in_steps, content, found_ours, retry_advice, volume
 from transports.base import After, Finding, Folder
 from transports.errors import TransportError, Unauthorized

@@ -6,7 +6,8 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from transports._net.auth import Auth, OfMailbox, fill
+from transports._net.auth import Auth
+from transports._net.secret import OfMailbox, fill
 from transports._settings import MailboxServerSettings, Security
 
 

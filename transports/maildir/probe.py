@@ -6,7 +6,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from transports._folders import wanted_folders
-from transports._net.auth import is_of_mailbox
+from transports._net.secret import is_of_mailbox
 from transports.base import After, Finding, Folder
 from transports.errors import Permanent, TransportError
 from transports.maildir import names

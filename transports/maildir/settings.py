@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from transports._net.auth import OfMailbox, fill_path
+from transports._net.secret import OfMailbox, fill_path
 from transports._settings import MailboxSettings
 
 _AT_ONCE = 500

@@ -13,7 +13,8 @@ from contextlib import suppress
 from typing import TypeVar
 
 from transports._net import sasl
-from transports._net.auth import Auth, fill
+from transports._net.auth import Auth
+from transports._net.secret import fill
 from transports._net.blocking import in_thread
 from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports.base import After

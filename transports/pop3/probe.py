@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-from transports._net.auth import fill
+from transports._net.secret import fill
 from transports._net.probe import connect_in_steps, content, retry_advice
 from transports.base import After, Finding
 from transports.errors import TransportError, Unauthorized

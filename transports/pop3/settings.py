@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from transports._net.auth import Auth, fill
+from transports._net.auth import Auth
+from transports._net.secret import fill
 from transports._settings import MailboxServerSettings, Security
 
 

@@ -10,7 +10,8 @@ from pydantic import Field, field_validator, model_validator
 
 from transports._listener.address import Address, Inet
 from transports._listener.settings import MailListenerSettings
-from transports._net.auth import Auth, is_of_mailbox
+from transports._net.auth import Auth
+from transports._net.secret import is_of_mailbox
 from transports._settings import RelayServerSettings, Security, Settings, check_host, refuse_clear
 from transports.smtp.hello import is_hello
 

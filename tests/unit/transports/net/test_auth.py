@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from transports._net.auth import Secret, fill, is_of_mailbox
+from transports._net.secret import Secret, fill, is_of_mailbox
 from transports.errors import Permanent
 
 MAILBOX = "info@büro.example"

@@ -1,0 +1,99 @@
+"""What a login shows to a server: a password, or an access token that somebody keeps for all of them.
+
+    credential = await credential_of(auth, mailbox, tokens)
+    mechanism = sasl.choose(offered, credential, …)
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
+
+from transports._net.auth import Auth
+from transports._net.secret import fill
+from transports._net.oauth2 import OAuth2
+from transports.base import Finding
+from transports.errors import Permanent, Unauthorized
+
+
+class Tokens(Protocol):
+    """Keeps the access tokens of all logins: one request at a time for each, in all processes of a database."""
+
+    async def get(self, oauth2: OAuth2, mailbox: str) -> str:
+        """Return an access token for a login to this mailbox, or ("") for all of a profile.
+
+        Raises Temporary where the token server cannot be asked now, Unauthorized where it refuses or nobody has logged
+        in yet, Permanent for what an admin has to put right (NoSecret); each in words without secrets.
+        """
+        ...
+
+    async def refused(self, oauth2: OAuth2, mailbox: str, token: str) -> bool:
+        """Hear that a server refused a token. True: it is forgotten, and another can be had, so that is worth a try.
+
+        It is True once in a while only: what refuses fresh tokens does not mean the token.
+        """
+        ...
+
+    def examine(self, oauth2: OAuth2, mailbox: str) -> AsyncIterator[Finding]:
+        """Try to have a token, step by step (token server, grant, scope). Never raises a TransportError."""
+        ...
+
+
+class _NoTokens:
+    """Where nobody keeps tokens, as in what only looks at profiles."""
+
+    async def get(self, oauth2: OAuth2, mailbox: str) -> str:
+        raise Permanent("no tokens can be had here: nobody keeps them")
+
+    async def refused(self, oauth2: OAuth2, mailbox: str, token: str) -> bool:
+        return False
+
+    async def examine(self, oauth2: OAuth2, mailbox: str) -> AsyncIterator[Finding]:
+        yield Finding("token server", "failed", "no tokens can be had here: nobody keeps them")
+
+
+NO_TOKENS: Final[Tokens] = _NoTokens()
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A login by password. `act_as`: in whose name `user` comes, if not in its own."""
+
+    user: str
+    secret: str = field(repr=False)
+    act_as: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A login by access token, as `user`, which names the mailbox to open (RFC 7628)."""
+
+    user: str
+    secret: str = field(repr=False)
+
+
+Credential = Password | Token
+
+_Result = TypeVar("_Result")
+
+
+async def credential_of(auth: Auth, mailbox: str, tokens: Tokens, act_as: str = "") -> Credential:
+    """Have what `auth` says for a mailbox. Raises TransportError (`Tokens.get`), NoSecret."""
+    user = fill(auth.user, mailbox)
+    if auth.oauth2 is not None:
+        return Token(user, await tokens.get(auth.oauth2, mailbox))
+    assert auth.password is not None
+    return Password(user, await asyncio.to_thread(auth.password.reveal, mailbox), fill(act_as, mailbox))
+
+
+async def logging_in(
+    auth: Auth, mailbox: str, tokens: Tokens, log_in: Callable[[Credential], Awaitable[_Result]], act_as: str = ""
+) -> _Result:
+    """Log in; where the server refuses a token that it need not know any more, once again with another."""
+    credential = await credential_of(auth, mailbox, tokens, act_as)
+    try:
+        return await log_in(credential)
+    except Unauthorized:
+        if auth.oauth2 is None or not await tokens.refused(auth.oauth2, mailbox, credential.secret):
+            raise
+    return await log_in(await credential_of(auth, mailbox, tokens, act_as))
