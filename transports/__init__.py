@@ -14,6 +14,8 @@ from typing import Final
 
 from transports._batches import batches
 from transports._kinds import IncomingKind, ListenerKind, MailboxKind, OutgoingKind, RelayKind
+from transports._net.credentials import NO_TOKENS, Tokens
+from transports._net.oauth2 import OAuth2
 from transports._net.secret import Secret, is_of_mailbox
 from transports._settings import (
     ListenerSettings,
@@ -25,11 +27,13 @@ from transports._settings import (
 )
 
 __all__ = [
+    "NO_TOKENS",
     "IncomingKind",
     "ListenerKind",
     "ListenerSettings",
     "MailboxKind",
     "MailboxSettings",
+    "OAuth2",
     "OutgoingKind",
     "RelayKind",
     "RelayServerSettings",
@@ -37,6 +41,7 @@ __all__ = [
     "Secret",
     "ServerSettings",
     "Settings",
+    "Tokens",
     "Transport",
     "batches",
     "is_of_mailbox",

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
+from transports._net.credentials import Tokens
 from transports._settings import ListenerSettings, MailboxSettings, RelaySettings
-from transports.base import Account, Action, After, Finding, Listener, Relay
+from transports.base import Account, Action, After, Finding, Listener, Relay, Sender
 
 KEEP = After("keep")
 
@@ -23,16 +24,16 @@ _Relay = TypeVar("_Relay", bound=RelaySettings)
 class MailboxKind(Generic[_Mailbox]):
     """A kind of mailbox that is read.
 
-    `open(settings, mailbox, after)` makes a reader of one mailbox, which connects when it is entered and settles
-    copies as `after` says. `probe(settings, mailbox, after)` tries everything that reading needs, and `after`, as far
-    as that changes nothing; without a mailbox it ends before the login. It never raises a TransportError, and each of
-    its steps lasts `timeout` at most.
+    `open(settings, mailbox, after, tokens)` makes a reader of one mailbox, which connects when it is entered and
+    settles copies as `after` says. `probe(settings, mailbox, after, tokens)` tries everything that reading needs, and
+    `after`, as far as that changes nothing; without a mailbox it ends before the login. It never raises a
+    TransportError, and each of its steps lasts `timeout` at most.
     """
 
     name: str
     settings: type[_Mailbox]
-    open: Callable[[_Mailbox, str, After], Account]
-    probe: Callable[[_Mailbox, str | None, After], AsyncIterator[Finding]]
+    open: Callable[[_Mailbox, str, After, Tokens], Account]
+    probe: Callable[[_Mailbox, str | None, After, Tokens], AsyncIterator[Finding]]
     actions: frozenset[Action] = frozenset(get_args(Action))
     """What the profile's `after` may be: what can be done to a copy that is done with."""
     appends: bool = False
@@ -61,14 +62,14 @@ class ListenerKind(Generic[_Listener]):
 class RelayKind(Generic[_Relay]):
     """A kind of relay, which carries mail away.
 
-    `open(settings)` makes the relay, which connects when it first sends. `probe(settings, senders)` tries everything
-    that sending needs, in the name of each of these addresses too, and sends nothing; it never raises a TransportError.
+    `open(settings, tokens)` makes the relay, which connects when it first sends. `probe(settings, senders, tokens)`
+    tries everything that sending needs, in the name of these too, and sends nothing; it never raises a TransportError.
     """
 
     name: str
     settings: type[_Relay]
-    open: Callable[[_Relay], Relay]
-    probe: Callable[[_Relay, Sequence[str]], AsyncIterator[Finding]]
+    open: Callable[[_Relay, Tokens], Relay]
+    probe: Callable[[_Relay, Sequence[Sender], Tokens], AsyncIterator[Finding]]
 
 
 IncomingKind: TypeAlias = MailboxKind[Any] | ListenerKind[Any]

@@ -14,7 +14,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NewType, Protocol, Self, runtime_checkable
+from typing import Literal, NamedTuple, NewType, Protocol, Self, runtime_checkable
 
 from transports._content import Content
 
@@ -224,7 +224,8 @@ class Envelope:
     """A message ready to be sent: SMTP envelope, and the content with CRLF line ends.
 
     `sender` is the return path, empty for a report. `envelope_id` (ENVID, RFC 3461 §4.4) comes back in reports, where
-    the relay and those behind it can do that. `before_end` is awaited in each transaction, just before the
+    the relay and those behind it can do that. `mailbox` is whose mail it is, where the relay has a login for each.
+    `before_end` is awaited in each transaction, just before the
     end of the content is sent: what it raises ends the transaction before anything is taken.
     """
 
@@ -233,6 +234,7 @@ class Envelope:
     content: bytes | Content
     envelope_id: str = ""
     before_end: "Begin | None" = None
+    mailbox: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,13 @@ class Outcome:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", storable(self.text))
+
+
+class Sender(NamedTuple):
+    """In whose name a relay is asked whether it takes mail: the owner's `mailbox`, and the return path of its mail."""
+
+    mailbox: str
+    return_path: str
 
 
 # --- Examining -------------------------------------------------------------------------------------------------------

@@ -189,7 +189,7 @@ class Attempts:
         async def before_end() -> None:
             await self._hold(progress, email, progress.started or pool.profile)
 
-        envelope = Envelope(sender, tuple(recipients.written), content, str(email.id), before_end)
+        envelope = Envelope(sender, tuple(recipients.written), content, str(email.id), before_end, email.mailbox)
         try:
             return recipients.outcomes(await pool.send(envelope, begin))
         except Interrupted as interrupted:

@@ -13,6 +13,7 @@ from router.profile.files import Stamp
 from router.profile.keys import Rate, Start
 from router.profile.routes import Routes, RouteTable
 from transports import (
+    NO_TOKENS,
     IncomingKind,
     ListenerKind,
     ListenerSettings,
@@ -20,8 +21,9 @@ from transports import (
     MailboxSettings,
     OutgoingKind,
     RelaySettings,
+    Tokens,
 )
-from transports.base import Account, After, Finding, Listener, Relay
+from transports.base import Account, After, Finding, Listener, Relay, Sender
 
 
 def account_of(kind: IncomingKind, settings: MailboxSettings | ListenerSettings, mailbox: str) -> str:
@@ -55,6 +57,7 @@ class IncomingProfile:
     forwarders: tuple[str, ...] = ()
     address: str | None = None
     files: tuple[Stamp, ...] = ()
+    tokens: Tokens = field(default=NO_TOKENS, compare=False, repr=False)
 
     @property
     def as_opened(self) -> Self:
@@ -101,7 +104,7 @@ class IncomingProfile:
     def open(self, mailbox: str) -> Account:
         """Make a reader of one mailbox, which connects when it is entered; only where it does not listen."""
         assert isinstance(self.kind, MailboxKind)
-        return self.kind.open(self.settings, mailbox, self.after)
+        return self.kind.open(self.settings, mailbox, self.after, self.tokens)
 
     def listen(self) -> Listener:
         """Make the listener, which binds when it is entered; only where it listens."""
@@ -114,7 +117,7 @@ class IncomingProfile:
         Without a mailbox it ends before the login; for a listener it makes no difference.
         """
         if isinstance(self.kind, MailboxKind):
-            return self.kind.probe(self.settings, mailbox, self.after)
+            return self.kind.probe(self.settings, mailbox, self.after, self.tokens)
         return self.kind.probe(self.settings)
 
 
@@ -136,6 +139,7 @@ class OutgoingProfile:
     sent_copy: Literal["append", "server", "none"] = "append"
     max_size: int = 0
     return_path: str | None = None
+    tokens: Tokens = field(default=NO_TOKENS, compare=False, repr=False)
 
     @property
     def as_opened(self) -> Self:
@@ -168,15 +172,15 @@ class OutgoingProfile:
 
     def open(self) -> Relay:
         """Make the relay, which connects when it first sends."""
-        return self.kind.open(self.settings)
+        return self.kind.open(self.settings, self.tokens)
 
     def probe(self, senders: Sequence[str]) -> AsyncIterator[Finding]:
         """Try everything that sending needs, in the name of these too, and send nothing.
 
         Never raises a TransportError.
         """
-        paths = dict.fromkeys(self.sender_of(sender, UUID(int=0)) for sender in senders)
-        return self.kind.probe(self.settings, list(paths))
+        asked = dict.fromkeys(Sender(sender, self.sender_of(sender, UUID(int=0))) for sender in senders)
+        return self.kind.probe(self.settings, list(asked), self.tokens)
 
 
 Profile = IncomingProfile | OutgoingProfile
@@ -206,6 +210,15 @@ class Profiles:
     def __bool__(self) -> bool:
         """Whether there is any profile that can run."""
         return bool(self.incoming or self.outgoing)
+
+    def with_tokens(self, tokens: Tokens) -> Self:
+        """Return the same profiles, whose logins have their access tokens there."""
+        return type(self)(
+            (replace(one, tokens=tokens) for one in self.incoming),
+            (replace(one, tokens=tokens) for one in self.outgoing),
+            self.broken,
+            obscure=self.obscure,
+        )
 
     @property
     def by_key(self) -> Mapping[Key, Profile]:

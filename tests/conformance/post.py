@@ -36,7 +36,7 @@ class Post:
         if "login" in kind.abilities:
             keys |= {"ca_file": self._ca_file, "auth": {"user": "{mailbox}", "password": {"env": SECRET}}}
         settings = incoming.settings.model_validate(keys | {**kind.keys(self.server, self.way)} | changes)
-        return incoming.open(settings, self.mailbox, After.parse(after))
+        return incoming.open(settings, self.mailbox, After.parse(after), transports.NO_TOKENS)
 
     def can(self, ability: Ability) -> bool:
         return ability in KINDS[self.way.kind].abilities

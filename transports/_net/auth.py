@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from transports._net.oauth2 import OAuth2
-from transports._net.secret import OfMailbox, Secret
+from transports._net.secret import OfMailbox, Secret, is_of_mailbox
 from transports._settings import Settings
 
 
@@ -21,6 +21,12 @@ class Auth(Settings):
         if (self.password is None) == (self.oauth2 is None):
             raise ValueError("give either password or oauth2")
         return self
+
+    @property
+    def is_of_mailbox(self) -> bool:
+        """Whether each mailbox has a login, or a secret, of its own."""
+        of_user = is_of_mailbox(self.user)
+        return of_user or (self.password is not None and is_of_mailbox(str(self.password.file)))
 
     def whence(self, mailbox: str = "") -> str:
         """Say in words where what we log in with is from."""

@@ -1,7 +1,7 @@
 """What a login shows to a server: a password, or an access token that somebody keeps for all of them.
 
-    credential = await credential_of(auth, mailbox, tokens)
-    mechanism = sasl.choose(offered, credential, …)
+credential = await credential_of(auth, mailbox, tokens)
+mechanism = sasl.choose(offered, credential, …)
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from transports._net.auth import Auth
-from transports._net.secret import fill
 from transports._net.oauth2 import OAuth2
+from transports._net.secret import fill
 from transports.base import Finding
 from transports.errors import Permanent, Unauthorized
 
@@ -42,14 +42,14 @@ class Tokens(Protocol):
 class _NoTokens:
     """Where nobody keeps tokens, as in what only looks at profiles."""
 
-    async def get(self, oauth2: OAuth2, mailbox: str) -> str:
-        raise Permanent("no tokens can be had here: nobody keeps them")
+    async def get(self, *_: object) -> str:
+        raise Permanent(_NOBODY)
 
-    async def refused(self, oauth2: OAuth2, mailbox: str, token: str) -> bool:
+    async def refused(self, *_: object) -> bool:
         return False
 
-    async def examine(self, oauth2: OAuth2, mailbox: str) -> AsyncIterator[Finding]:
-        yield Finding("token server", "failed", "no tokens can be had here: nobody keeps them")
+    async def examine(self, *_: object) -> AsyncIterator[Finding]:
+        yield Finding("token server", "failed", _NOBODY)
 
 
 NO_TOKENS: Final[Tokens] = _NoTokens()
@@ -73,6 +73,15 @@ class Token:
 
 
 Credential = Password | Token
+
+
+def whom(credential: Credential) -> str:
+    """Say who logs in, and in whose name."""
+    act_as = credential.act_as if isinstance(credential, Password) else ""
+    return f"{credential.user} for {act_as}" if act_as else credential.user
+
+
+_NOBODY: Final = "no tokens can be had here: nobody keeps them"
 
 _Result = TypeVar("_Result")
 

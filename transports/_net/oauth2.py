@@ -36,7 +36,7 @@ _OUTLOOK: Final = "https://outlook.office.com"
 
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {
-        # learn.microsoft.com: "Authenticate an IMAP, POP or SMTP connection using OAuth"
+        # From "Authenticate an IMAP, POP or SMTP connection using OAuth" at learn.microsoft.com.
         "microsoft": Provider(
             token_url=f"{_MICROSOFT}/token",
             authorization_url=f"{_MICROSOFT}/authorize",
@@ -45,7 +45,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
             user_scope=f"{_OUTLOOK}/IMAP.AccessAsUser.All {_OUTLOOK}/POP.AccessAsUser.All {_OUTLOOK}/SMTP.Send "
             "offline_access",
         ),
-        # developers.google.com: "OAuth 2.0 Mechanism" of Gmail's IMAP, POP and SMTP
+        # From "OAuth 2.0 Mechanism" of Gmail, at developers.google.com.
         "google": Provider(
             token_url="https://oauth2.googleapis.com/token",  # noqa: S106  # an address
             authorization_url="https://accounts.google.com/o/oauth2/v2/auth",
@@ -100,15 +100,10 @@ class OAuth2(Settings):
     def _is_secure(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        try:
-            parts = urlsplit(url)
-            host = parts.hostname or ""
-            valid = bool(host) and parts.scheme in ("https", "http") and parts.port != 0 and parts.username is None
-        except ValueError:
-            valid = False
-        if not valid or parts.fragment:
+        scheme, host = _server_of(url)
+        if not host or scheme not in ("https", "http"):
             raise ValueError('must be an address such as "https://login.example.com/token"')
-        if parts.scheme == "http" and host not in ("localhost", "::1") and not host.startswith("127."):
+        if scheme == "http" and host not in ("localhost", "::1") and not host.startswith("127."):
             raise ValueError("secrets would go there in clear text: only https, but on this machine")
         return url
 
@@ -185,3 +180,13 @@ class OAuth2(Settings):
         if self.provider is not None:
             return f"{self.provider} ({self.tenant})" if self.tenant else self.provider
         return self.issuer or self.token_url or ""
+
+
+def _server_of(url: str) -> tuple[str, str]:
+    """Return scheme and host; no host where there is none, or something that does not belong into an endpoint."""
+    try:
+        parts = urlsplit(url)
+        usual = parts.port != 0 and parts.username is None and not parts.fragment
+    except ValueError:
+        return "", ""
+    return parts.scheme, (parts.hostname or "") if usual else ""

@@ -4,11 +4,13 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from transports._net.auth import Auth
+from transports._net.credentials import Tokens
 from transports._net.secret import NoSecret
 from transports._net.tls import OTHER_NAME, SpeaksTls, valid_until
 from transports._settings import Security, ServerSettings
@@ -23,6 +25,10 @@ OURS_EXPIRES_SOON = timedelta(days=30)
 
 # X509_V_ERR_… (OpenSSL, x509_vfy.h)
 _EXPIRED = {10}
+
+# Exchange Online (learn.microsoft.com, and seen by many): a token that is right, for a mailbox that it may not open.
+_NOT_CONNECTED = re.compile(r"authenticated but not connected", re.IGNORECASE)
+_NOT_ALLOWED = re.compile(r"\bstatus 403\b|access ?denied|disabled for the (?:tenant|mailbox)|5\.7\.139", re.IGNORECASE)
 
 _TOO_MANY = re.compile(r"\[LIMIT\]|connections", re.IGNORECASE)
 
@@ -93,6 +99,34 @@ def connection_findings(error: TransportError, server: ServerSettings, port: int
         # Ours, not the server's: no STARTTLS, or a file that cannot be used.
         return [Finding("TLS", "failed", str(error), _ports(usual) if "STARTTLS" in str(error) else "")]
     return [Finding("connection", "failed", str(error), f"these are the server's own words; {_ports(usual)}")]
+
+
+async def examine(auth: Auth, mailbox: str, tokens: Tokens) -> AsyncIterator[Finding]:
+    """Try to have a token, where the login takes one. Never raises a TransportError."""
+    if auth.oauth2 is not None:
+        async for finding in tokens.examine(auth.oauth2, mailbox):
+            yield finding
+
+
+def refused_advice(auth: Auth, mailbox: str, words: str) -> str:
+    """Advise what to do about a login that the server refuses, in its `words`."""
+    if auth.oauth2 is None:
+        return f"{auth.whence(mailbox)}: is it right, and the user name?"
+    if _NOT_CONNECTED.search(words):
+        return (
+            "the token is good, and the mailbox is not opened to it: does the mailbox exist, and may the application "
+            '(Microsoft 365: New-ServicePrincipal, Add-MailboxPermission) or the user who logged in open it? "user" '
+            "names the mailbox"
+        )
+    if _NOT_ALLOWED.search(words):
+        return (
+            "the application or the user is kept from this mailbox by a policy: is the mailbox in the group that it is "
+            "for, and IMAP, POP or authenticated SMTP switched on for it?"
+        )
+    return (
+        f'{auth.whence(mailbox)}: is it for this server (scope), may it be used for this mailbox, and does "user" name '
+        "the mailbox?"
+    )
 
 
 def retry_advice(error: TransportError) -> str:

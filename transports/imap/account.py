@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Self
 
 from transports._folders import wanted_folders
+from transports._net.credentials import NO_TOKENS, Tokens
 from transports.base import After, Folder
 from transports.errors import Permanent
 from transports.imap.connection import ImapConnection
@@ -32,10 +33,10 @@ SHORTEST_PAUSE = 0.05
 class ImapAccount:
     """See `Account`. It reads nothing before it is asked to."""
 
-    def __init__(self, settings: ImapSettings, mailbox: str, after: After) -> None:
+    def __init__(self, settings: ImapSettings, mailbox: str, after: After, tokens: Tokens = NO_TOKENS) -> None:
         self._settings = settings
         self._after = after
-        self._session = ImapSession(settings, mailbox)
+        self._session = ImapSession(settings, mailbox, tokens)
         self._views: dict[str, ImapMailbox] = {}
         self._notified: tuple[ImapConnection, frozenset[str]] | None = None
         self._looked_at = 0.0

@@ -9,7 +9,7 @@ with it, and every later command raises Unreachable.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import cast
 
@@ -19,7 +19,7 @@ from transports._net.tls_link import TlsLink
 from transports.errors import Permanent, TransportError, Unreachable
 from transports.imap.decode import LITERAL_LIMIT, MalformedError, Response, Splitter
 from transports.imap.encode import folder_name
-from transports.imap.exchange import Exchange
+from transports.imap.exchange import Exchange, Respond
 from transports.imap.reply import Reply, backoff
 from transports.imap.state import State
 
@@ -80,12 +80,12 @@ class ImapConnection(IMAP4ClientProtocol):
         """Wait for the server's first words (RFC 3501 §7.1)."""
         await self._wait_for_answer(self._greeted)
 
-    async def run(self, name: str, *arguments: str, uid: bool = False, answers: Iterable[str] = ()) -> Reply:
-        """Give one command and return the reply, whatever it is; `answers` go to the server's continuation requests.
+    async def run(self, name: str, *arguments: str, uid: bool = False, respond: Respond | None = None) -> Reply:
+        """Give one command and return the reply, whatever it is; `respond` answers the challenges of AUTHENTICATE.
 
         Raises Unreachable without a connection, Permanent for arguments that no command line can hold.
         """
-        exchange = self._exchange_for(name, *arguments, uid=uid, answers=answers)
+        exchange = self._exchange_for(name, *arguments, uid=uid, respond=respond)
         with self.wanted():
             await self._exclusive.acquire()
         try:
@@ -133,9 +133,9 @@ class ImapConnection(IMAP4ClientProtocol):
         self._require_connection()
         self._link_now.write(b"\r\n")
 
-    def _exchange_for(self, name: str, *arguments: str, uid: bool = False, answers: Iterable[str] = ()) -> Exchange:
+    def _exchange_for(self, name: str, *arguments: str, uid: bool = False, respond: Respond | None = None) -> Exchange:
         try:
-            exchange = Exchange(name, self.new_tag(), *arguments, uid=uid, answers=answers)
+            exchange = Exchange(name, self.new_tag(), *arguments, uid=uid, respond=respond)
             exchange.line.encode()
         except UnicodeEncodeError:
             raise Permanent(f"half a character (a lone surrogate) cannot be said to {self.peer}") from None
@@ -348,7 +348,7 @@ class ImapConnection(IMAP4ClientProtocol):
         if text.startswith(b"* "):
             self._take_untagged(response)
         elif text.startswith(b"+"):
-            self._take_continuation()
+            self._take_continuation(text[1:].strip())
         else:
             tag, _, rest = text.partition(b" ")
             if self._exchange is None or tag != self._exchange.tag.encode():
@@ -387,12 +387,12 @@ class ImapConnection(IMAP4ClientProtocol):
         elif self._exchange is None or self._exchange.name != "LOGOUT":
             self.abort(f"the server closed the connection: {words}")
 
-    def _take_continuation(self) -> None:
+    def _take_continuation(self, challenge: bytes) -> None:
         exchange = self._exchange
         if exchange is not None and exchange.name in ("IDLE", "APPEND"):
             self._idle_event.set()
         elif exchange is not None and exchange.name == "AUTHENTICATE":
-            self.send(exchange.next_answer())
+            self.send(exchange.answer(challenge))
 
 
 def _readable(words: bytes) -> str:

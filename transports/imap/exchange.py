@@ -1,24 +1,27 @@
 """One command on its way: what is said for it, and what the server answers to it."""
 
-from collections import deque
-from collections.abc import Iterable
+import base64
+from collections.abc import Callable
 
 from aioimaplib import Command
 
 from transports.imap.decode import Response
 from transports.imap.reply import Reply, server_text
 
+Respond = Callable[[bytes], bytes | None]
+"""What is said to a challenge of AUTHENTICATE, both without base64; None: nothing is left to say."""
+
 
 class Exchange(Command):
-    """`answers` go to the server's continuation requests, in their order.
+    """`respond` answers the challenges of AUTHENTICATE.
 
     Raises ValueError for arguments that no command line can hold.
     """
 
-    def __init__(self, name: str, tag: str, *arguments: str, uid: bool = False, answers: Iterable[str] = ()) -> None:
+    def __init__(self, name: str, tag: str, *arguments: str, uid: bool = False, respond: Respond | None = None) -> None:
         super().__init__(name, tag, *arguments, prefix="UID" if uid else "")
         self.line = str(self)
-        self._answers = deque(answers)
+        self._respond = respond
         self._responses: list[Response] = []
 
     @property
@@ -31,9 +34,14 @@ class Exchange(Command):
         if self.name != "IDLE":
             self._responses.append(response)
 
-    def next_answer(self) -> str:
-        """Return what is said next; "*" ends an exchange in which nothing is left to say (RFC 3501 §6.2.2)."""
-        return self._answers.popleft() if self._answers else "*"
+    def answer(self, challenge: bytes) -> str:
+        """Return what is said to a challenge; "*" ends it where nothing is left to say (RFC 3501 §6.2.2)."""
+        try:
+            told = base64.b64decode(challenge, validate=True)
+        except ValueError:
+            told = b""  # words, in which some servers ask for the first response
+        said = None if self._respond is None else self._respond(told)
+        return "*" if said is None else base64.b64encode(said).decode()
 
     def end(self, result: bytes, words: bytes) -> None:
         """Take the tagged response."""

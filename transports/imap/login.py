@@ -3,26 +3,32 @@
 import asyncio
 import base64
 import ssl
+from dataclasses import replace
 
 from transports._net import sasl
-from transports._net.secret import fill
+from transports._net.credentials import Credential, Token, Tokens, logging_in, whom
 from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports._net.tls_link import TlsLink
 from transports.errors import Permanent, Unauthorized, Unreachable
 from transports.imap.connection import FOREIGN, ImapConnection
 from transports.imap.encode import quoted
-from transports.imap.settings import ImapAuth, ImapSettings
+from transports.imap.reply import Reply
+from transports.imap.settings import ImapSettings
 
 
-async def connect_and_log_in(settings: ImapSettings, mailbox: str) -> ImapConnection:
+async def connect_and_log_in(settings: ImapSettings, mailbox: str, tokens: Tokens) -> ImapConnection:
     """Return a connection that is logged in. Raises Unreachable, Unauthorized, Temporary or Permanent."""
-    imap = await connect(settings)
-    try:
-        await log_in(imap, settings.auth, mailbox)
-    except BaseException:
-        imap.abort("not logged in")
-        raise
-    return imap
+
+    async def connected(credential: Credential) -> ImapConnection:
+        imap = await connect(settings)
+        try:
+            await log_in(imap, settings, credential)
+        except BaseException:
+            imap.abort("not logged in")
+            raise
+        return imap
+
+    return await logging_in(settings.auth, mailbox, tokens, connected, settings.auth.act_as or "")
 
 
 async def connect(settings: ImapSettings) -> ImapConnection:
@@ -40,10 +46,10 @@ async def connect(settings: ImapSettings) -> ImapConnection:
     return imap
 
 
-async def log_in(imap: ImapConnection, auth: ImapAuth, mailbox: str) -> None:
+async def log_in(imap: ImapConnection, settings: ImapSettings, credential: Credential) -> None:
     """Log in, unless the server wants no login, and ask for what needs to be enabled."""
     if imap.state == "NONAUTH":
-        await _authenticate(imap, auth, mailbox)
+        await _authenticate(imap, credential, encrypted=settings.security != "none")
         await imap.capability()
     await _enable(imap)
 
@@ -94,29 +100,38 @@ async def _starttls(imap: ImapConnection, settings: ImapSettings) -> None:
         raise Unreachable(f"TLS with {imap.peer} failed: {str(error) or type(error).__name__}") from None
 
 
-async def _authenticate(imap: ImapConnection, auth: ImapAuth, mailbox: str) -> None:
-    user = fill(auth.user, mailbox)
-    act_as = fill(auth.act_as or "", mailbox)
-    password = auth.password.reveal(mailbox)
+async def _authenticate(imap: ImapConnection, credential: Credential, *, encrypted: bool) -> None:
     offered = imap.known.capabilities
     # What was offered before the login is stale after it.
     imap.known.capabilities = set()
-    if "AUTH=PLAIN" in offered:
-        # PLAIN carries any character, and the identity to act as (RFC 4616); LOGIN does neither.
-        (response,) = sasl.plain(user, password, act_as).responses
-        token = base64.b64encode(response).decode()
-        at_once = (token,) if "SASL-IR" in offered else ()
-        reply = await imap.run("AUTHENTICATE", "PLAIN", *at_once, answers=() if at_once else (token,))
-    elif act_as:
+    mechanisms = [name.removeprefix("AUTH=") for name in offered if name.startswith("AUTH=")]
+    host, _, port = imap.peer.rpartition(":")
+    mechanism = sasl.choose(mechanisms, credential, encrypted=encrypted, host=host, port=int(port))
+    if mechanism is not None:
+        reply = await _run_sasl(imap, mechanism, at_once="SASL-IR" in offered)
+    elif isinstance(credential, Token):
+        raise Permanent(f"{imap.peer} takes no access tokens: it offers neither AUTH=XOAUTH2 nor AUTH=OAUTHBEARER")
+    elif credential.act_as:
         raise Permanent(f"{imap.peer} does not offer AUTH=PLAIN, which auth.act_as needs")
     elif "LOGINDISABLED" in offered:
         raise Permanent(f'{imap.peer} accepts no password in clear: security = "starttls" or "tls" is needed')
     else:
-        reply = await imap.run("LOGIN", quoted(user), quoted(password))
+        reply = await imap.run("LOGIN", quoted(credential.user), quoted(credential.secret))
     if not reply.ok:
-        whom = f"{user} for {act_as}" if act_as else user
-        raise reply.without(password).refusal(f"{imap.peer} refuses the login of {whom}", Unauthorized)
+        reply = reply.without(credential.secret)
+        if mechanism is not None and mechanism.refusal:
+            reply = replace(reply, words=f"{reply.words} ({mechanism.refusal})")
+        raise reply.refusal(f"{imap.peer} refuses the login of {whom(credential)}", Unauthorized)
+    if mechanism is not None:
+        sasl.require_complete(mechanism, imap.peer)
     imap.state = "AUTH"
+
+
+async def _run_sasl(imap: ImapConnection, mechanism: sasl.Mechanism, *, at_once: bool) -> Reply:
+    if not at_once:
+        return await imap.run("AUTHENTICATE", mechanism.name, respond=mechanism.respond)
+    initial = base64.b64encode(mechanism.respond(b"") or b"").decode()
+    return await imap.run("AUTHENTICATE", mechanism.name, initial, respond=mechanism.respond)
 
 
 async def _enable(imap: ImapConnection) -> None:

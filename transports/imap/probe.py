@@ -4,8 +4,8 @@ import re
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 
 from transports._folders import wanted_folders
-from transports._net.secret import fill
-from transports._net.probe import connect_in_steps, content, found_ours, retry_advice, volume
+from transports._net.credentials import NO_TOKENS, Tokens, credential_of, whom
+from transports._net.probe import connect_in_steps, content, examine, found_ours, refused_advice, retry_advice, volume
 from transports.base import After, Finding, Folder
 from transports.errors import TransportError, Unauthorized
 from transports.imap.connection import ImapConnection
@@ -23,7 +23,9 @@ _QUOTA = re.compile(rb"\* QUOTA ", re.IGNORECASE)
 _NAMES_SHOWN = 20
 
 
-async def probe_mailbox(settings: ImapSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+async def probe_mailbox(
+    settings: ImapSettings, mailbox: str | None, after: After, tokens: Tokens = NO_TOKENS
+) -> AsyncIterator[Finding]:
     """See `MailboxKind.probe`."""
     steps, imap = await connect_in_steps(settings, settings.ports, lambda: connect(settings))
     for finding in steps:
@@ -34,18 +36,22 @@ async def probe_mailbox(settings: ImapSettings, mailbox: str | None, after: Afte
         for finding in await found_ours(settings.client_cert):
             yield finding
         if mailbox is not None:
-            async for finding in _probe_inside(imap, settings, mailbox, after):
+            async for finding in _probe_inside(imap, settings, mailbox, after, tokens):
                 yield finding
     finally:
         await imap.close()
 
 
 async def _probe_inside(
-    imap: ImapConnection, settings: ImapSettings, mailbox: str, after: After
+    imap: ImapConnection, settings: ImapSettings, mailbox: str, after: After, tokens: Tokens
 ) -> AsyncIterator[Finding]:
     step = "login"
     try:
-        yield await _probe_login(imap, settings, mailbox)
+        async for finding in examine(settings.auth, mailbox, tokens):
+            yield finding
+            if finding.state == "failed":
+                return
+        yield await _probe_login(imap, settings, mailbox, tokens)
         step = "capabilities"
         yield _probe_capabilities(imap, settings)
         step = "folders"
@@ -63,19 +69,18 @@ async def _probe_inside(
         if (judged := _probe_after(imap, after, there, folders)) is not None:
             yield judged
     except Unauthorized as error:
-        whence = settings.auth.password.where(mailbox)
-        yield Finding(step, "failed", str(error), f"the password is from {whence}: is it right, and the user name?")
+        yield Finding(step, "failed", str(error), refused_advice(settings.auth, mailbox, str(error)))
     except TransportError as error:
         yield Finding(step, "failed", str(error), retry_advice(error))
 
 
-async def _probe_login(imap: ImapConnection, settings: ImapSettings, mailbox: str) -> Finding:
+async def _probe_login(imap: ImapConnection, settings: ImapSettings, mailbox: str, tokens: Tokens) -> Finding:
     if imap.state != "NONAUTH":
         return Finding("login", "ok", "the server wants none (PREAUTH)")
     auth = settings.auth
-    await log_in(imap, auth, mailbox)
-    whom = f" in the name of {fill(auth.act_as, mailbox)}" if auth.act_as else ""
-    return Finding("login", "ok", f"as {fill(auth.user, mailbox)}{whom}")
+    credential = await credential_of(auth, mailbox, tokens, auth.act_as or "")
+    await log_in(imap, settings, credential)
+    return Finding("login", "ok", f"as {whom(credential)}")
 
 
 def _probe_capabilities(imap: ImapConnection, settings: ImapSettings) -> Finding:

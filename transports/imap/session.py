@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from transports._net.credentials import NO_TOKENS, Tokens
 from transports.errors import Missing, Permanent, TransportError
 from transports.imap.connection import ImapConnection
 from transports.imap.decode import Response, status
@@ -29,8 +30,9 @@ class ImapSession:
     STATUS since it was last cleared.
     """
 
-    def __init__(self, settings: ImapSettings, mailbox: str) -> None:
+    def __init__(self, settings: ImapSettings, mailbox: str, tokens: Tokens = NO_TOKENS) -> None:
         self._settings = settings
+        self._tokens = tokens
         self._connection: ImapConnection | None = None
         self._lock = asyncio.Lock()
         self._is_shown = False
@@ -56,7 +58,7 @@ class ImapSession:
 
     async def connect(self) -> None:
         """Connect and log in, also in place of a connection that is lost."""
-        self._connection = await connect_and_log_in(self._settings, self.mailbox)
+        self._connection = await connect_and_log_in(self._settings, self.mailbox, self._tokens)
         self._connection.on_status = self._take_status
         self.selected = None
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Self
 
 from transports._folders import wanted_folders
+from transports._net.credentials import NO_TOKENS, Tokens
 from transports.base import After, Folder
 from transports.errors import TransportError
 from transports.maildir.disk import Disk
@@ -25,7 +26,7 @@ LOOK = 0.5
 class MaildirAccount:
     """See `Account`. It holds nothing open."""
 
-    def __init__(self, settings: MaildirSettings, mailbox: str, after: After) -> None:
+    def __init__(self, settings: MaildirSettings, mailbox: str, after: After, _tokens: Tokens = NO_TOKENS) -> None:
         self._settings = settings
         self._after = after
         self._disk = Disk(settings.path_of(mailbox), settings.timeout)

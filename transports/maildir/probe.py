@@ -6,6 +6,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from transports._folders import wanted_folders
+from transports._net.credentials import NO_TOKENS, Tokens
 from transports._net.secret import is_of_mailbox
 from transports.base import After, Finding, Folder
 from transports.errors import Permanent, TransportError
@@ -19,7 +20,9 @@ _PARTS = ("new", "cur")
 _ADVICE = 'is "path" right, and is the disk mounted (in a container: the volume)?'
 
 
-async def probe_mailbox(settings: MaildirSettings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+async def probe_mailbox(
+    settings: MaildirSettings, mailbox: str | None, after: After, _tokens: Tokens = NO_TOKENS
+) -> AsyncIterator[Finding]:
     """See `MailboxKind.probe`."""
     root = settings.path_of(mailbox or "")
     disk = Disk(root, settings.timeout)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
+from transports._net.credentials import NO_TOKENS, Tokens
 from transports.base import After, Folder
 from transports.errors import Missing
 from transports.pop3.mailbox import Pop3Mailbox
@@ -20,8 +21,8 @@ INBOX = Folder("INBOX", "inbox")
 class Pop3Account:
     """See `Account`. A session that is lost is followed by another where one is needed."""
 
-    def __init__(self, settings: Pop3Settings, mailbox: str, after: After) -> None:
-        self._sessions = Sessions(settings, mailbox, after)
+    def __init__(self, settings: Pop3Settings, mailbox: str, after: After, tokens: Tokens = NO_TOKENS) -> None:
+        self._sessions = Sessions(settings, mailbox, after, tokens)
         self._box: Pop3Mailbox | None = None
 
     async def __aenter__(self) -> Self:

@@ -13,9 +13,8 @@ from contextlib import suppress
 from typing import TypeVar
 
 from transports._net import sasl
-from transports._net.auth import Auth
-from transports._net.secret import fill
 from transports._net.blocking import in_thread
+from transports._net.credentials import Credential, Token, whom
 from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports.base import After
 from transports.errors import Permanent, Unauthorized, Unreachable
@@ -86,13 +85,17 @@ class Connection:
                 raise Unreachable(f"cannot connect to {self.peer}: {_reason(error)}") from None
             raise answer.error(f"{self.peer} refuses the connection", self.capabilities) from error
 
-    async def log_in(self, auth: Auth, mailbox: str) -> None:
-        """Log in, by SASL PLAIN where it is offered. Raises Unauthorized, Temporary or Permanent."""
-        user, password = fill(auth.user, mailbox), await asyncio.to_thread(auth.password.reveal, mailbox)
-        offered = self.capabilities
-        mechanism = sasl.plain(user, password) if "PLAIN" in offered.get("SASL", ()) else None
+    async def log_in(self, credential: Credential) -> None:
+        """Log in, by SASL where it is offered. Raises Unauthorized, Temporary or Permanent."""
+        offered, settings = self.capabilities, self._settings
+        mechanisms = [name for name in offered.get("SASL", ()) if name != "LOGIN"]  # USER and PASS do the same
+        encrypted = settings.security != "none"
+        host, port = settings.host, settings.effective_port
+        mechanism = sasl.choose(mechanisms, credential, encrypted=encrypted, host=host, port=port)
         if mechanism is None:
-            if _UNSAYABLE.search(user + password):
+            if isinstance(credential, Token):
+                raise Permanent(f"{self.peer} takes no access tokens: it offers neither SASL XOAUTH2 nor OAUTHBEARER")
+            if _UNSAYABLE.search(credential.user + credential.secret):
                 raise Permanent("user and password cannot hold a line break or NUL")
             if offered and "USER" not in offered:
                 raise Permanent(f'{self.peer} accepts no password in clear: security = "starttls" or "tls" is needed')
@@ -101,14 +104,17 @@ class Connection:
             if mechanism is not None:  # it carries any character
                 wire.authenticate(mechanism)
             else:
-                wire.user(user)
-                wire.pass_(password)
+                wire.user(credential.user)
+                wire.pass_(credential.secret)
 
         try:
             async with asyncio.timeout(self._settings.timeout):
-                await self.run(enter, f"{self.peer} refuses the login of {user}", Unauthorized, secret=password)
+                refused = f"{self.peer} refuses the login of {whom(credential)}"
+                await self.run(enter, refused, Unauthorized, secret=credential.secret)
         except TimeoutError:
             raise Unreachable(f"{self.peer} did not answer the login in time") from None
+        if mechanism is not None:
+            sasl.require_complete(mechanism, self.peer)
 
     async def look(self, mailbox: str, after: After) -> None:
         """See what lies in the maildrop. Raises Permanent where new mail cannot be told from what was left there."""

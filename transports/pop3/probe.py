@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-from transports._net.secret import fill
-from transports._net.probe import connect_in_steps, content, retry_advice
+from transports._net.credentials import NO_TOKENS, Tokens, credential_of, whom
+from transports._net.probe import connect_in_steps, content, examine, refused_advice, retry_advice
 from transports.base import After, Finding
 from transports.errors import TransportError, Unauthorized
 from transports.pop3.connection import PORTS, Connection, connect
@@ -12,7 +12,9 @@ from transports.pop3.settings import Pop3Settings
 _CAPABILITIES = ("UIDL", "TOP", "PIPELINING", "SASL", "RESP-CODES", "LOGIN-DELAY", "EXPIRE")
 
 
-async def probe_mailbox(settings: Pop3Settings, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
+async def probe_mailbox(
+    settings: Pop3Settings, mailbox: str | None, after: After, tokens: Tokens = NO_TOKENS
+) -> AsyncIterator[Finding]:
     """See `MailboxKind.probe`."""
     steps, connection = await connect_in_steps(settings, PORTS, lambda: connect(settings))
     for finding in steps:
@@ -21,7 +23,7 @@ async def probe_mailbox(settings: Pop3Settings, mailbox: str | None, after: Afte
         return
     try:
         if mailbox is not None:
-            async for finding in _inside(connection, settings, mailbox, after):
+            async for finding in _inside(connection, settings, mailbox, after, tokens):
                 yield finding
         if not connection.lost:
             await connection.quit()
@@ -31,11 +33,18 @@ async def probe_mailbox(settings: Pop3Settings, mailbox: str | None, after: Afte
         connection.close()
 
 
-async def _inside(connection: Connection, settings: Pop3Settings, mailbox: str, after: After) -> AsyncIterator[Finding]:
+async def _inside(
+    connection: Connection, settings: Pop3Settings, mailbox: str, after: After, tokens: Tokens
+) -> AsyncIterator[Finding]:
     step = "login"
     try:
-        await connection.log_in(settings.auth, mailbox)
-        yield Finding("login", "ok", f"as {fill(settings.auth.user, mailbox)}")
+        async for finding in examine(settings.auth, mailbox, tokens):
+            yield finding
+            if finding.state == "failed":
+                return
+        credential = await credential_of(settings.auth, mailbox, tokens)
+        await connection.log_in(credential)
+        yield Finding("login", "ok", f"as {whom(credential)}")
         step = "capabilities"
         for finding in _capabilities(connection.capabilities, settings):
             yield finding
@@ -46,8 +55,7 @@ async def _inside(connection: Connection, settings: Pop3Settings, mailbox: str, 
         if after.action == "delete":
             yield Finding("after", "ok", f"{after} can be done")
     except Unauthorized as error:
-        whence = settings.auth.password.where(mailbox)
-        yield Finding(step, "failed", str(error), f"the password is from {whence}: is it right, and the user name?")
+        yield Finding(step, "failed", str(error), refused_advice(settings.auth, mailbox, str(error)))
     except TransportError as error:
         yield Finding(step, "failed", str(error), retry_advice(error))
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from transports._net.credentials import NO_TOKENS, Credential, Tokens, logging_in
 from transports.base import After
 from transports.errors import Permanent, TransportError
 from transports.pop3.connection import Connection, connect
@@ -16,9 +17,10 @@ from transports.pop3.settings import Pop3Settings
 class Sessions:
     """Opened by `begin`, and closed by `close`. A session that is lost is followed by another where one is needed."""
 
-    def __init__(self, settings: Pop3Settings, mailbox: str, after: After) -> None:
+    def __init__(self, settings: Pop3Settings, mailbox: str, after: After, tokens: Tokens = NO_TOKENS) -> None:
         self._settings = settings
         self._after = after
+        self._tokens = tokens
         self._is_open = False
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
@@ -61,13 +63,16 @@ class Sessions:
             raise Permanent("the mailbox is not open")
 
     async def _log_in(self) -> Connection:
-        connection = await connect(self._settings)
-        try:
-            await connection.log_in(self._settings.auth, self.mailbox)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        async def connected(credential: Credential) -> Connection:
+            connection = await connect(self._settings)
+            try:
+                await connection.log_in(credential)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+        return await logging_in(self._settings.auth, self.mailbox, self._tokens, connected)
 
     async def _quit(self) -> None:
         """End a session in which nothing is to be deleted: whether the server hears of it makes no difference."""

@@ -54,10 +54,13 @@ class Wire(poplib.POP3):
         """Log in by SASL (RFC 5034)."""
         # Without an initial response, since a command's line ends at 255 bytes (RFC 5034 §4).
         self._say(f"AUTH {mechanism.name}")
-        for response in mechanism.responses:
-            self._require(b"+")
-            self._say(base64.b64encode(response).decode())
-        self._require(b"+OK")
+        try:
+            while not (line := self._require(b"+")).startswith(b"+OK"):
+                said = mechanism.respond(_challenge(line))
+                self._say("*" if said is None else base64.b64encode(said).decode())
+        except Refused as refused:
+            told = f" ({mechanism.refusal})" if mechanism.refusal else ""
+            raise Refused(refused.words + told) from None
 
     def do(self, *commands: str) -> None:
         """Run commands that are answered by one line each. Raises Refused for the first that is refused."""
@@ -88,12 +91,13 @@ class Wire(poplib.POP3):
     def _say(self, *commands: str) -> None:
         self.sock.sendall("".join(f"{command}\r\n" for command in commands).encode())
 
-    def _require(self, begin: bytes) -> None:
+    def _require(self, begin: bytes) -> bytes:
         line = self._line(_LINE_LIMIT)
         if line.startswith(b"-ERR"):
             raise Refused(line[4:].decode("utf-8", "replace").strip())
         if not line.startswith(begin):
             raise poplib.error_proto("the answer is no POP3")
+        return line
 
     def _multiline(self, limit: int) -> bytes:
         self._require(b"+OK")
@@ -110,3 +114,11 @@ class Wire(poplib.POP3):
         if not line.endswith(b"\n"):
             raise poplib.error_proto("the answer is too long, or was cut short")
         return line
+
+
+def _challenge(line: bytes) -> bytes:
+    """Return what follows the "+"; nothing, where it is not base64, as some servers ask for the first response."""
+    try:
+        return base64.b64decode(line[1:].strip(), validate=True)
+    except ValueError:
+        return b""

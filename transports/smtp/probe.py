@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 
 from transports._content import BytesContent
 from transports._net.auth import Auth
-from transports._net.probe import connect_in_steps, found_ours, retry_advice
-from transports.base import Finding
+from transports._net.credentials import NO_TOKENS, Tokens, credential_of, whom
+from transports._net.probe import connect_in_steps, examine, found_ours, refused_advice, retry_advice
+from transports._net.secret import fill
+from transports.base import Finding, Sender
 from transports.errors import TransportError, Unauthorized
 from transports.smtp.endpoints import Endpoints, together
 from transports.smtp.hello import own_name
@@ -16,19 +18,44 @@ from transports.smtp.wire import Lost
 
 _EXTENSIONS = ("8bitmime", "smtputf8", "enhancedstatuscodes", "dsn", "pipelining")
 _MOST_NAMED = 5
+_MOST_LOGINS = 5
 
 
-async def probe_relay(settings: SmtpRelaySettings, senders: Sequence[str]) -> AsyncIterator[Finding]:
+async def probe_relay(
+    settings: SmtpRelaySettings, senders: Sequence[Sender], tokens: Tokens = NO_TOKENS
+) -> AsyncIterator[Finding]:
     """See `RelayKind.probe`."""
     name = await asyncio.to_thread(own_name)
     for number, server in enumerate(settings.servers, 1):
         if len(settings.servers) > 1:
             yield Finding("server", "ok", f"{server.endpoint}, number {number} of {len(settings.servers)}")
-        async for finding in _probe_server(server, senders, name):
+        if server.auth is None or not server.auth.is_of_mailbox:
+            async for finding in _probe_server(server, senders, name, tokens):
+                yield finding
+        else:
+            async for finding in _probe_mailboxes(server, senders, name, tokens):
+                yield finding
+
+
+async def _probe_mailboxes(
+    server: SmtpRelaySettings, senders: Sequence[Sender], name: str | None, tokens: Tokens
+) -> AsyncIterator[Finding]:
+    """Try the logins of some mailboxes, over a connection each; where there are none, all that comes before."""
+    if not senders:
+        async for finding in _probe_server(server, (), name, tokens, logs_in=False):
             yield finding
+        yield Finding("login", "warning", "each mailbox has a login of its own, and there is no owner to try one of")
+    for sender in senders[:_MOST_LOGINS]:
+        async for finding in _probe_server(server, [sender], name, tokens):
+            yield finding
+    if len(senders) > _MOST_LOGINS:
+        words = f"{_MOST_LOGINS} of {len(senders)} mailboxes were tried, each with a login of its own"
+        yield Finding("logins", "ok", f'{words}; "email-router test --owner ADDRESS" tries another')
 
 
-async def _probe_server(server: SmtpRelaySettings, senders: Sequence[str], name: str | None) -> AsyncIterator[Finding]:
+async def _probe_server(
+    server: SmtpRelaySettings, senders: Sequence[Sender], name: str | None, tokens: Tokens, *, logs_in: bool = True
+) -> AsyncIterator[Finding]:
     steps, session = await connect_in_steps(server, PORTS, lambda: _connect(server, name))
     for finding in steps:
         yield finding
@@ -37,12 +64,16 @@ async def _probe_server(server: SmtpRelaySettings, senders: Sequence[str], name:
     try:
         for finding in await found_ours(server.certificate.file if server.certificate else None):
             yield finding
-        login = await _log_in(session, server.auth)
-        yield login
-        if login.state != "failed":
+        if not logs_in:
+            return
+        mailbox = senders[0].mailbox if server.auth is not None and server.auth.is_of_mailbox else ""
+        found = None
+        async for found in _log_in(session, server.auth, mailbox, tokens):
+            yield found
+        if found is not None and found.state != "failed":
             yield _capabilities(session)
-            if senders:
-                yield await _may_send(session, senders, server.timeout)
+            if paths := list(dict.fromkeys(sender.return_path for sender in senders)):
+                yield await _may_send(session, paths, server.timeout)
     finally:
         await session.end()
 
@@ -58,20 +89,25 @@ async def _connect(server: SmtpRelaySettings, name: str | None) -> Session:
     raise together(errors)
 
 
-async def _log_in(session: Session, auth: Auth | None) -> Finding:
+async def _log_in(session: Session, auth: Auth | None, mailbox: str, tokens: Tokens) -> AsyncIterator[Finding]:
     if auth is None:
-        await session.log_in()
-        return Finding("login", "ok", "the profile has none: the relay has to trust this machine's address")
+        await session.log_in(None)
+        yield Finding("login", "ok", "the profile has none: the relay has to trust this machine's address")
+        return
+    async for finding in examine(auth, mailbox, tokens):
+        yield finding
+        if finding.state == "failed":
+            return
     try:
-        await session.log_in()
+        credential = await credential_of(auth, mailbox, tokens)
+        await session.log_in(credential)
     except Unauthorized as error:
-        words = f"the login of {auth.user} is refused: {error}"
-        return Finding(
-            "login", "failed", words, f"the password is from {auth.password.where()}: is it right, and the user name?"
-        )
+        words = f"the login of {fill(auth.user, mailbox)} is refused: {error}"
+        yield Finding("login", "failed", words, refused_advice(auth, mailbox, words))
     except TransportError as error:
-        return Finding("login", "failed", str(error), retry_advice(error))
-    return Finding("login", "ok", f"as {auth.user}")
+        yield Finding("login", "failed", str(error), retry_advice(error))
+    else:
+        yield Finding("login", "ok", f"as {whom(credential)}")
 
 
 def _capabilities(session: Session) -> Finding:

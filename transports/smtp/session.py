@@ -12,7 +12,7 @@ import aiosmtplib
 
 from transports._content import BytesContent, Content
 from transports._net import sasl
-from transports._net.auth import Auth
+from transports._net.credentials import Credential
 from transports._net.tls import asking_for_tls, client_context, no_connection
 from transports.base import Begin
 from transports.errors import Permanent, Temporary, Unauthorized, Unreachable
@@ -20,12 +20,15 @@ from transports.smtp.dot_stuffing import DotStuffer
 from transports.smtp.endpoints import Endpoint
 from transports.smtp.extensions import Extensions
 from transports.smtp.hello import literal
+from transports.smtp.logins import RefusedLogin
 from transports.smtp.reply import Reply
 from transports.smtp.settings import SmtpRelaySettings
 from transports.smtp.wire import Lost, Wire
 
 PORTS = SmtpRelaySettings.ports
 _FAREWELL = 1.0  # seconds
+_LONGEST_INITIAL = 480
+"""Characters that go with AUTH; what is longer waits for the server to ask (RFC 4954 §4), as a token often is."""
 
 
 class _Client(aiosmtplib.SMTP):
@@ -50,10 +53,18 @@ class Session:
         self._wire: Wire | None = None
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, name: str | None) -> Self:
-        """Connect, encrypt, log in. Raises Unreachable, Temporary, Permanent or Unauthorized in the server's words."""
+    async def open(cls, endpoint: Endpoint, name: str | None, credential: Credential | None) -> Self:
+        """Connect, encrypt, log in. Raises Unreachable, Temporary or Permanent in the server's words.
+
+        What the login itself meets is a RefusedLogin, unless the connection is lost.
+        """
         session = await cls.connect(endpoint, name)
-        await session.log_in()
+        try:
+            await session.log_in(credential)
+        except Unreachable:
+            raise
+        except (Temporary, Permanent) as error:
+            raise RefusedLogin(error) from error
         return session
 
     @classmethod
@@ -77,10 +88,10 @@ class Session:
             await session._or_close(session._connect())
         return session
 
-    async def log_in(self) -> None:
-        """Log in, where the settings say how; then the connection is ready for mail."""
-        if self._settings.auth is not None:
-            await self._or_close(self._login(self._settings.auth))
+    async def log_in(self, credential: Credential | None) -> None:
+        """Log in, where there is anything to log in with; then the connection is ready for mail."""
+        if credential is not None:
+            await self._or_close(self._login(credential))
         with _translated(self.endpoint.peer):
             self._wire = Wire(self._protocol_transport)
 
@@ -114,34 +125,38 @@ class Session:
                 raise
             await self._client.helo(hostname=hello)
 
-    async def _login(self, auth: Auth) -> None:
+    async def _login(self, credential: Credential) -> None:
         client, settings = self._client, self._settings
         peer = client.get_transport_info("peername")
         encrypted = client.get_transport_info("sslcontext") is not None
         if not encrypted and not settings.allow_clear and not ip_address(peer[0]).is_loopback:
-            raise Permanent(
-                f"the password would go to {settings.host} in clear text: say allow_clear = true, or use TLS"
-            )
-        offered = client.server_auth_methods
-        method = next((name for name in ("plain", "login") if name in offered), None)
-        if method is None:
-            raise Permanent(
-                f"{settings.host} offers no login that we speak (PLAIN, LOGIN): {' '.join(offered) or 'none'}"
-            )
-        password = await asyncio.to_thread(auth.password.reveal)
-        # Only this one: three failures lock an account, so the others are not tried after it.
-        await self._authenticate((sasl.plain if method == "plain" else sasl.login)(auth.user, password))
+            raise Permanent(f"the login would go to {settings.host} in clear text: say allow_clear = true, or use TLS")
+        offered = [name.upper() for name in client.server_auth_methods]
+        host, port = settings.host, settings.effective_port
+        # Only one: three failures lock an account, so the others are not tried after it.
+        mechanism = sasl.choose(offered, credential, encrypted=encrypted, host=host, port=port)
+        if mechanism is None:
+            spoken = sasl.names(credential)
+            raise Permanent(f"{settings.host} offers no login that we speak ({spoken}): {' '.join(offered) or 'none'}")
+        await self._authenticate(mechanism, credential.secret)
+        sasl.require_complete(mechanism, settings.host)
 
-    async def _authenticate(self, mechanism: sasl.Mechanism) -> None:
-        """Log in, with an initial response (RFC 4954 §4). Raises aiosmtplib.SMTPAuthenticationError."""
-        initial, *others = map(base64.b64encode, mechanism.responses)
-        reply = await self._client.execute_command(b"AUTH", mechanism.name.encode(), initial)
-        for response in others:
-            if reply.code != aiosmtplib.SMTPStatus.auth_continue:
-                break
-            reply = await self._client.execute_command(response)
+    async def _authenticate(self, mechanism: sasl.Mechanism, secret: str) -> None:
+        """Log in by SASL (RFC 4954 §4). Raises aiosmtplib.SMTPAuthenticationError."""
+        said = mechanism.respond(b"")
+        initial = base64.b64encode(said or b"")
+        if len(initial) <= _LONGEST_INITIAL:
+            reply = await self._client.execute_command(b"AUTH", mechanism.name.encode(), initial)
+        else:
+            reply = await self._client.execute_command(b"AUTH", mechanism.name.encode())
+            if reply.code == aiosmtplib.SMTPStatus.auth_continue:
+                reply = await self._client.execute_command(initial)
+        while reply.code == aiosmtplib.SMTPStatus.auth_continue:
+            said = mechanism.respond(_challenge(reply.message))
+            reply = await self._client.execute_command(b"*" if said is None else base64.b64encode(said))
         if reply.code != aiosmtplib.SMTPStatus.auth_successful:
-            raise aiosmtplib.SMTPAuthenticationError(reply.code, reply.message)
+            told = f" ({mechanism.refusal})" if mechanism.refusal else ""
+            raise aiosmtplib.SMTPAuthenticationError(reply.code, reply.message.replace(secret, "…") + told)
 
     @property
     def _protocol_transport(self) -> asyncio.BaseTransport:
@@ -283,6 +298,14 @@ async def _told(before_end: Begin | None) -> None:
             await before_end()
         except Exception as error:
             raise Lost(f"the message was not sent to its end: {error}", "4.3.0") from error
+
+
+def _challenge(message: str) -> bytes:
+    """Decode what the server has said; nothing, where it is words."""
+    try:
+        return base64.b64decode(message.strip(), validate=True)
+    except ValueError:
+        return b""
 
 
 def _context(settings: SmtpRelaySettings) -> ssl.SSLContext:

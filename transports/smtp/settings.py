@@ -11,7 +11,6 @@ from pydantic import Field, field_validator, model_validator
 from transports._listener.address import Address, Inet
 from transports._listener.settings import MailListenerSettings
 from transports._net.auth import Auth
-from transports._net.secret import is_of_mailbox
 from transports._settings import RelayServerSettings, Security, Settings, check_host, refuse_clear
 from transports.smtp.hello import is_hello
 
@@ -35,7 +34,11 @@ class SmtpRelaySettings(RelayServerSettings):
     hosts: tuple[str, ...] = Field(
         (), description="several in place of `host`, tried in this order; one that fails is passed over for a while"
     )
-    auth: Auth | None = Field(None, description="login at the relay (PLAIN or LOGIN); none where it trusts our address")
+    auth: Auth | None = Field(
+        None,
+        description="login at the relay: one for all mail or, with `{mailbox}` as its user, one for each mailbox; none "
+        "where it trusts our address",
+    )
     hello: str | None = Field(
         None,
         description="name that we say in EHLO, `crm.example.com`; by default this machine's full name or, where it has "
@@ -128,13 +131,6 @@ class SmtpRelaySettings(RelayServerSettings):
         if hello is not None and not is_hello(hello):
             raise ValueError('must be a full name, such as "crm.example.com", or an address such as "[192.0.2.7]"')
         return hello
-
-    @field_validator("auth")
-    @classmethod
-    def _has_no_mailbox(cls, auth: Auth | None) -> Auth | None:
-        if auth is not None and (is_of_mailbox(auth.user) or is_of_mailbox(str(auth.password.file))):
-            raise ValueError("a relay has one login for all its mail: {mailbox} means nothing here")
-        return auth
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:

@@ -68,7 +68,7 @@ async def test_what_both_offer_is_used(way: Way, name: Name) -> None:
     async with way.relay() as relay:
         (outcome,) = await relay.send(Envelope(name("crm"), (ann := name("ann"),), CONTENT), begin)
         assert relay.warm == 1
-        session = relay._kept[0][0]
+        session = relay._kept[0].session
         offered = session.extensions
         assert offered.pipelining
         assert offered.dsn

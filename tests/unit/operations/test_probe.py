@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from router.model import Rule
 from router.operations.probe import AT_ONCE, Subject, probe
 from router.profile import IncomingProfile
-from transports import MailboxKind
+from transports import MailboxKind, Tokens
 from transports._settings import MailboxServerSettings
 from transports.base import Account, After, Finding
 
@@ -24,7 +24,7 @@ class Slow(MailboxServerSettings):
         return mailbox
 
 
-async def slow(settings: Slow, mailbox: str | None, _after: After) -> AsyncIterator[Finding]:
+async def slow(settings: Slow, mailbox: str | None, _after: After, _tokens: Tokens) -> AsyncIterator[Finding]:
     assert mailbox is not None
     settings.under_way.append(mailbox)
     settings.most.append(len(settings.under_way))
@@ -34,7 +34,7 @@ async def slow(settings: Slow, mailbox: str | None, _after: After) -> AsyncItera
     yield Finding("login", "failed" if mailbox == "0@in.test" else "ok", mailbox)
 
 
-def never_opened(_settings: Slow, _mailbox: str, _after: After) -> Account:
+def never_opened(_settings: Slow, _mailbox: str, _after: After, _tokens: Tokens) -> Account:
     raise NotImplementedError
 
 

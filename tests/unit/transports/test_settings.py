@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 import transports
 from router.profile.schema import schema
-from transports import MailboxKind, MailboxSettings, RelayServerSettings
+from transports import MailboxKind, MailboxSettings, RelayServerSettings, Tokens
 from transports._settings import MailboxServerSettings, Security
 from transports.base import Account, After, Finding
 
@@ -63,11 +63,11 @@ def test_a_port_for_one_security_is_none_for_another() -> None:
 
 
 def test_the_schema_takes_a_kind_for_which_nothing_needs_to_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_account(settings: Plain, mailbox: str, after: After) -> Account:
-        raise AssertionError(settings, mailbox, after)
+    def open_account(settings: Plain, mailbox: str, after: After, tokens: Tokens) -> Account:
+        raise AssertionError(settings, mailbox, after, tokens)
 
-    def probe(settings: Plain, mailbox: str | None, after: After) -> AsyncIterator[Finding]:
-        raise AssertionError(settings, mailbox, after)
+    def probe(settings: Plain, mailbox: str | None, after: After, tokens: Tokens) -> AsyncIterator[Finding]:
+        raise AssertionError(settings, mailbox, after, tokens)
 
     kind = MailboxKind("plain", Plain, open_account, probe)
     monkeypatch.setattr("transports.kinds", lambda: ("plain",))

@@ -51,10 +51,12 @@ async def probed(name: str, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> Map
     keys = {"auth": {"user": "ann", "password": {"env": "PORT_TEST_PASSWORD"}}} | keys
     transport = transports.load(name)
     if transport.outgoing is not None:
-        found = transport.outgoing.probe(transport.outgoing.settings.model_validate(keys), ())
+        found = transport.outgoing.probe(transport.outgoing.settings.model_validate(keys), (), transports.NO_TOKENS)
     else:
         assert isinstance(transport.incoming, transports.MailboxKind)
-        found = transport.incoming.probe(transport.incoming.settings.model_validate(keys), None, After("keep"))
+        found = transport.incoming.probe(
+            transport.incoming.settings.model_validate(keys), None, After("keep"), transports.NO_TOKENS
+        )
     return {one.step: one async for one in found}
 
 
