@@ -45,10 +45,9 @@ def mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return name
 
 
+@pytest.mark.usefixtures("mechanism")
 @pytest.mark.parametrize("name", ["imap", "pop3"])
-async def test_a_mailbox_is_opened_by_a_token(
-    dovecot: Dovecot, tls: Tls, mailbox: str, mechanism: str, name: str
-) -> None:
+async def test_a_mailbox_is_opened_by_a_token(dovecot: Dovecot, tls: Tls, mailbox: str, name: str) -> None:
     kind = mailbox_kind(name)
     settings = kind.settings.model_validate(keys(dovecot, tls, name))
     tokens = KeptTokens(dovecot.token(mailbox))
@@ -58,10 +57,9 @@ async def test_a_mailbox_is_opened_by_a_token(
     assert tokens.refusals == []
 
 
+@pytest.mark.usefixtures("mechanism")
 @pytest.mark.parametrize("name", ["imap", "pop3"])
-async def test_an_expired_token_is_followed_by_another(
-    dovecot: Dovecot, tls: Tls, mailbox: str, mechanism: str, name: str
-) -> None:
+async def test_an_expired_token_is_followed_by_another(dovecot: Dovecot, tls: Tls, mailbox: str, name: str) -> None:
     kind = mailbox_kind(name)
     settings = kind.settings.model_validate(keys(dovecot, tls, name))
     expired = dovecot.token(mailbox, lifetime=-60)
@@ -70,9 +68,10 @@ async def test_an_expired_token_is_followed_by_another(
         assert tokens.refusals == [expired]
 
 
+@pytest.mark.usefixtures("mechanism")
 @pytest.mark.parametrize("name", ["imap", "pop3"])
 async def test_a_token_that_is_refused_is_told_of_and_not_told(
-    dovecot: Dovecot, tls: Tls, mailbox: str, mechanism: str, name: str
+    dovecot: Dovecot, tls: Tls, mailbox: str, name: str
 ) -> None:
     kind = mailbox_kind(name)
     settings = kind.settings.model_validate(keys(dovecot, tls, name))
@@ -86,9 +85,8 @@ async def test_a_token_that_is_refused_is_told_of_and_not_told(
     assert expired not in repr(found)
 
 
-async def test_postfix_takes_a_token(
-    postfix: Postfix, dovecot: Dovecot, tls: Tls, mailbox: str, mechanism: str
-) -> None:
+@pytest.mark.usefixtures("mechanism")
+async def test_postfix_takes_a_token(postfix: Postfix, dovecot: Dovecot, tls: Tls, mailbox: str) -> None:
     kind = load("smtp").outgoing
     assert kind is not None
     settings = kind.settings.model_validate(
