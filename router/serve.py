@@ -18,7 +18,7 @@ from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.rounds import Rounds, audit_in_rounds
 from router.operations.ready import Readiness, sample_queue
 from router.original import watch_original
-from router.outgoing.answers import write_answers
+from router.outgoing.answers import try_templates, write_answers
 from router.outgoing.sender import Sender
 from router.outgoing.sent_copies import SentCopies
 from router.patience import once_there, unless_stopped
@@ -150,7 +150,8 @@ class Router:
             "mailboxes": self._job("mailboxes", self._mailboxes.run),
             "sender": self._job("sender", self._send),
             "sent copies": self._job("sent copies", self._sent_copies.run),
-            "answers": self._answers(),
+            "answers": self._answers("answers", write_answers),
+            "templates": self._answers("templates", try_templates),
             "upkeep": self._upkeep(),
             "metrics": self._job("metrics", partial(sample_queue, self._database)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
@@ -184,10 +185,10 @@ class Router:
         health = Health("the upkeep of the database fails, and is tried again", note, _log)
         return Job(partial(keep_up, self._database, self._retention, health), health)
 
-    def _answers(self) -> Job:
-        note = partial(processes.note_fault, self._database, self._process_id, "answers")
+    def _answers(self, name: str, run: Callable[[Database, Limits, Health], Awaitable[None]]) -> Job:
+        note = partial(processes.note_fault, self._database, self._process_id, name)
         health = Health("acknowledgements cannot be written now, and are tried again", note, _log)
-        return Job(partial(write_answers, self._database, self._limits, health), health)
+        return Job(partial(run, self._database, self._limits, health), health)
 
     def _audit(self, rounds: Rounds) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, "audit")

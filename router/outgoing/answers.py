@@ -1,7 +1,10 @@
 """Writes acknowledgements: what was promoted to a queue that has a template gets one answer, as an ordinary email.
 
-Templates are rendered in processes of their own, which are given up after `RENDERED_WITHIN`: a bad one delays nothing
-but what is made of it. Nothing is rendered on the loop or in a transaction.
+    quick   templates that are proven: something was made of each, as its texts are, the last time
+    slow    all others, one email of each at a time; new and changed ones before those that failed
+
+Each lane has a process of its own that renders, and gives an email up after `RENDERED_WITHIN`: a bad template delays
+what is made of it, and others that are not proven. Nothing is rendered on the loop or in a transaction.
 """
 
 import asyncio
@@ -17,8 +20,9 @@ from router.errors import DatabaseError
 from router.health import Health
 from router.model.answer import Rendered, TemplateText, Values
 from router.render import Wrong, render_apart
-from router.repository import answers
-from router.repository.answers import Begun, Limits
+from router.repository import answer_lanes, answers, template_proofs
+from router.repository.answer_lanes import Begun
+from router.repository.answers import Limits
 from router.repository.database import Database
 from router.workers.pool import Fault, Workers
 
@@ -29,6 +33,7 @@ RENDERED_WITHIN: Final = 2.0
 
 _POLL: Final = 1.0  # seconds between looks for what is due
 _TOLD: Final = 30.0  # seconds between two looks at what is wrong, where nothing is done
+_TURNS: Final = 4  # of the slow lane, the last of which is for what failed before: nothing waits there without end
 _LEAVING: Final = 1.0  # seconds for the last word of a process that stops
 
 
@@ -38,23 +43,62 @@ def renderers() -> Workers:
 
 
 async def write_answers(database: Database, limits: Limits, health: Health) -> None:
-    """Write acknowledgements until canceled."""
-    clock, told_at = asyncio.get_running_loop().time, -_TOLD
+    """Write acknowledgements of templates that are proven, until canceled: the quick lane."""
+    telling = _Telling(database, health, slow=False)
     async with renderers() as workers:
         while True:
             looked_at = 0
             try:
-                begun, looked_at = await answers.begin(database)
+                begun, looked_at = await answer_lanes.begin(database)
                 await _write_all(database, workers, begun, limits)
-                if 0 < looked_at < answers.AT_ONCE or clock() - told_at > _TOLD:
-                    told_at = clock()
-                    faults = await answers.faults(database)
-                    await (health.fails("; ".join(faults)) if faults else health.works())
+                await telling.tell(changed=looked_at > 0)
             except DatabaseError as error:
-                told_at = -_TOLD
-                await health.fails(str(error), _POLL)
-            if looked_at < answers.AT_ONCE:
+                await telling.fails(error)
+            if looked_at < answer_lanes.AT_ONCE:
                 await asyncio.sleep(_POLL)
+
+
+async def try_templates(database: Database, limits: Limits, health: Health) -> None:
+    """Try templates that are not proven, one at a time by one email, until canceled: the slow lane."""
+    telling, turn = _Telling(database, health, slow=True), 0
+    async with renderers() as workers:
+        while True:
+            one, moved = None, 0
+            try:
+                moved = await answer_lanes.put_back(database)
+                one = await answer_lanes.begin_trial(database, failed_first=turn % _TURNS == _TURNS - 1)
+                if one is not None:
+                    turn += 1
+                    await _write_all(database, workers, [one], limits)
+                await telling.tell(changed=one is not None or moved > 0)
+            except DatabaseError as error:
+                await telling.fails(error)
+            if one is None and moved < answer_lanes.PIECE:
+                await asyncio.sleep(_POLL)
+
+
+class _Telling:
+    """Tells what is wrong in one lane: soon after something happened in it, and else once in a while."""
+
+    def __init__(self, database: Database, health: Health, *, slow: bool) -> None:
+        self._database = database
+        self._health = health
+        self._slow = slow
+        self._told_at = -_TOLD
+        self._changed = False
+
+    async def tell(self, *, changed: bool) -> None:
+        self._changed |= changed
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at < (_POLL if self._changed else _TOLD):
+            return
+        faults = await answer_lanes.faults(self._database, slow=self._slow)
+        self._told_at, self._changed = now, False
+        await (self._health.fails("; ".join(faults)) if faults else self._health.works())
+
+    async def fails(self, error: DatabaseError) -> None:
+        self._told_at = -_TOLD
+        await self._health.fails(str(error), _POLL)
 
 
 async def _write_all(database: Database, workers: Workers, begun: Sequence[Begun], limits: Limits) -> None:
@@ -69,42 +113,41 @@ async def _write_all(database: Database, workers: Workers, begun: Sequence[Begun
         if open_ones:  # we are stopped, or the database is away: they would be due again by themselves
             with suppress(DatabaseError, TimeoutError):
                 async with asyncio.timeout(_LEAVING):
-                    await answers.give_back(database, list(open_ones.values()))
+                    await answer_lanes.give_back(database, list(open_ones.values()))
 
 
 async def _write_some(database: Database, workers: Workers, some: Sequence[Begun], limits: Limits) -> None:
-    """Write those of one template, until something is wrong with it: the others then wait with it, untried."""
+    """Write those of one template, until it fails for one: the others are then parked, untried."""
     for number, one in enumerate(some):
         if one.fault is not None:
-            await _fail(database, one, one.fault)
+            await _fail(database, one, one.fault, slow=True)
             continue
-        try:
-            made = await render_one(workers, one.source, one.values)
-            if isinstance(made, Wrong):
-                await answers.note_wrong(database, one, made.words)
-            else:
-                await answers.note_right(database, one)
-        except DatabaseError as error:
-            # The CRM has the template locked, or a trigger on it; or else the database is away, and this says so, too.
-            for waiting in some[number:]:
-                await _fail(database, waiting, str(error))
-            return
+        made = await render_one(workers, one.source, one.values)
         if isinstance(made, Wrong):
-            await _fail(database, one, made.words)
-            await answers.give_back(database, some[number + 1 :])
+            await _fail(database, one, await _blame(database, one, made.words), slow=True)
+            await answer_lanes.give_back(database, some[number + 1 :])
             return
-        await _write_one(database, one, made, limits)
+        try:
+            if one.blamed or not one.proven:
+                await template_proofs.note_right(database, one.template, one.changed_at)
+            answer_id = await answers.write(database, one, made, limits)
+        except DatabaseError as error:
+            # A trigger or a constraint of the CRM's, or a lock, on this email; or all others say so, too.
+            await _fail(database, one, str(error), slow=False)
+            continue
+        if answer_id is not None:
+            _log.info("acknowledged", email=str(one.email_id), answer=str(answer_id), template=one.template)
 
 
-async def _write_one(database: Database, one: Begun, made: Rendered, limits: Limits) -> None:
+async def _blame(database: Database, one: Begun, words: str) -> str:
+    """Note that a template is at fault, unless it is proven and fails again for one email; return what is wrong."""
+    if one.proven and one.failed:
+        return words
     try:
-        answer_id = await answers.write(database, one, made, limits)
+        await template_proofs.note_wrong(database, one.template, one.changed_at, words)
     except DatabaseError as error:
-        # A trigger or a constraint of the CRM's, or a lock, on this email; or all others say so, too.
-        await _fail(database, one, str(error))
-        return
-    if answer_id is not None:
-        _log.info("acknowledged", email=str(one.email_id), answer=str(answer_id), template=one.template)
+        return f"{words}; and it cannot be noted: {error}"
+    return words
 
 
 async def render_one(workers: Workers, text: TemplateText, values: Values) -> Rendered | Wrong:
@@ -113,9 +156,9 @@ async def render_one(workers: Workers, text: TemplateText, values: Values) -> Re
     return Wrong(made.words) if isinstance(made, Fault) else made
 
 
-async def _fail(database: Database, one: Begun, words: str) -> None:
+async def _fail(database: Database, one: Begun, words: str, *, slow: bool) -> None:
     if one.late:
         _log.warning("no acknowledgement can be written, and it is given up", email=str(one.email_id), reason=words)
         await answers.give_up(database, one, f"template {one.template}: {words}")
     else:
-        await answers.put_off(database, one, words)
+        await answer_lanes.put_off(database, one, words, slow=slow)

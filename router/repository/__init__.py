@@ -23,7 +23,9 @@ The way out:
     routes       which outgoing profile carries what an owner sends
     claim        what a relay takes that its free connections can start now
     outgoing     what a claimed email says
-    answers      acknowledgements: which emails wait for one, and the answer as an ordinary email
+    answer_lanes  which emails wait for an acknowledgement, and which is begun next
+    answers      acknowledgements as they are written: the answer as an ordinary email
+    template_proofs  whether something was made of a template, as its texts are
     templates    templates of answers, as a person looks at them
     template_values  what a template is given of an email
     outbox       start, record: how an email is sent once

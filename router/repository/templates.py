@@ -28,7 +28,7 @@ async def list_all(database: Database) -> list[Template]:
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
-            SELECT t.name, t.changed_at, t.fault, t.next_try_at,
+            SELECT t.name, t.changed_at, t.fault, CASE WHEN t.fault IS NOT NULL THEN t.next_try_at END AS next_try_at,
                 ARRAY(SELECT coalesce(o.mailbox, o.record_id::text) FROM crm.owner AS o
                       WHERE o.acknowledgement = t.name ORDER BY 1) AS owners,
                 (SELECT count(*) FROM crm.owner AS o JOIN router.acknowledgement AS a ON a.owner_id = o.record_id

@@ -19,6 +19,7 @@ from router.render import render
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
+from tests.support.acknowledged import ENDLESS, mail_for, queue_of
 from tests.support.crm import Crm, opened_crm
 from tests.support.databases import Postgres
 from tests.support.letters import letter, new_id
@@ -30,7 +31,6 @@ ANSWERS = "SELECT count(*) FROM crm.email WHERE template IS NOT NULL"
 WAITING = "SELECT count(*) FROM router.acknowledgement"
 EVENTS = "SELECT count(*) FROM crm.event WHERE kind = $1"
 PAGE = ROOT / "docs/answers.md"
-ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
 
 class Queue(Protocol):
@@ -317,7 +317,8 @@ async def test_a_hostile_template_hurts_its_own_acknowledgements_alone_until_it_
         (name_of(bad), "it took longer than 2 s", 1),
         (name_of(worse), "text_body: it takes more than 256 MB of memory", 1),
     ]
-    await crm.wait_for(10, f"{WAITING} WHERE fault IS NOT NULL AND due_at > now()")
+    await crm.wait_for(10, f"{WAITING} WHERE for_template AND due_at > now()")
+    await crm.wait_for(True, "SELECT faults->>'templates' LIKE '%(5 waiting)%(5 waiting)%' FROM router.process")
     status, printed = await router.ask("status")
     assert f"template {name_of(bad)}: it took longer than 2 s (5 waiting)" in printed
     status, printed = await router.ask("template", "list")
@@ -334,7 +335,27 @@ async def test_a_hostile_template_hurts_its_own_acknowledgements_alone_until_it_
         "SELECT DISTINCT details->>'reason' AS reason FROM crm.event WHERE kind = 'not_acknowledged'"
     )
     assert row["reason"] == f"template {name_of(worse)}: text_body: it takes more than 256 MB of memory"
-    await crm.wait_for(True, "SELECT bool_and(NOT faults ? 'answers') FROM router.process")
+    await crm.wait_for(True, "SELECT bool_and(NOT faults ?| '{answers,templates}') FROM router.process")
+
+
+async def test_endless_templates_delay_none_that_works(crm: Crm, new_router: NewRouter, outgoing: Profile) -> None:
+    good = await queue_of(crm, "good")
+    await new_router(outgoing())
+    await mail_for(crm, good)
+    await crm.wait_for(1, ANSWERS)
+    for number in range(8):
+        await mail_for(crm, await queue_of(crm, f"endless-{number}", ENDLESS), 3)
+    await crm.wait_for(True, "SELECT count(fault) > 0 FROM crm.template")
+    await mail_for(crm, good)
+    await crm.wait_for(2, ANSWERS)
+    assert await crm.admin.fetchval("SELECT count(fault) FROM crm.template") < 8
+    # A new one waits for none that failed before.
+    await crm.wait_for(8, "SELECT count(fault) FROM crm.template", timeout=40)
+    await crm.admin.execute("UPDATE crm.template SET next_try_at = now() WHERE fault IS NOT NULL")
+    await crm.admin.execute("UPDATE router.template SET tried_until = now()")
+    await mail_for(crm, await queue_of(crm, "new"))
+    await crm.wait_for(3, ANSWERS)
+    assert await crm.admin.fetchval("SELECT count(*) FROM crm.template WHERE failures > 1") < 8
 
 
 async def test_what_is_wrong_with_one_email_keeps_no_other_waiting(
@@ -389,9 +410,8 @@ async def test_a_template_that_the_crm_has_locked_keeps_no_other_waiting(
         for mailbox in (locked, free):
             dovecot.deliver(mailbox, letter(customer, mailbox, "A chair broke"))
         await crm.wait_for(1, ANSWERS)
-        await crm.wait_for(True, "SELECT fault LIKE 'another session has locked it%' FROM router.acknowledgement")
+        await crm.wait_for(True, "SELECT fault LIKE '%it names what is not there' FROM router.acknowledgement")
     # The template is sound now, and what waited for it is due.
-    await crm.admin.execute("UPDATE router.acknowledgement SET due_at = now()")
     await crm.wait_for(2, ANSWERS)
 
 

@@ -6,14 +6,14 @@ from uuid import UUID
 
 import pytest
 
-from router.repository import answers, claim, processes, recovery
+from router.repository import claim, processes, recovery
 from router.repository.database import Database
 from router.repository.outbox_entries import Selection, State, list_entries
 from router.repository.queue import MOST, queue_of, read_queue
 from router.repository.status import read_status
 from tests.support.claims import ask, carry
 from tests.support.crm import Crm
-from tests.support.flood import Lent, cost_of, crowd, flood, visited
+from tests.support.flood import cost_of, crowd, flood, visited
 from tests.support.traffic import queue
 
 ULLA = "ulla@in.test"
@@ -101,23 +101,3 @@ async def test_what_died_is_looked_for_at_the_same_cost_where_no_statistics_tell
     looked = await cost_of(pool, lambda database: recovery.recover(database, PROCESS, LEASE))
     of_outbox = {scan: rows for scan, rows in looked.rows.items() if scan.endswith(" outbox")}
     assert sum(of_outbox.values()) <= 10, of_outbox
-
-
-async def test_an_acknowledgement_of_a_sound_template_reads_none_that_waits(crm: Crm, pool: Database) -> None:
-    owner_id = await crm.owner(ULLA)
-    await crm.sql.execute("INSERT INTO crm.template (name, subject, text_body) VALUES ('sound', 'Re', 'We have it.')")
-    await crm.sql.execute("UPDATE crm.owner SET acknowledgement = 'sound' WHERE record_id = $1", owner_id)
-    await crm.admin.execute(
-        """
-        WITH e AS (INSERT INTO crm.email (direction, status, owner_id)
-            SELECT 'in', 'received', $1::uuid FROM generate_series(1, 40) RETURNING id),
-        p AS (INSERT INTO crm.party (email_id, role, position, address) SELECT id, 'from', 0, 'ann@kunde.test' FROM e)
-        INSERT INTO router.acknowledgement (email_id, owner_id) SELECT id, $1 FROM e
-        """,
-        owner_id,
-    )
-    begun, _ = await answers.begin(pool)
-    read = "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relid = 'router.acknowledgement'::regclass"
-    async with pool.rolled_back() as connection:
-        await answers.note_right(Lent(connection), begun[0])
-        assert await connection.fetchval(read) == 0
