@@ -117,8 +117,11 @@ _RECORD: Final = """
             SET state = excluded.state, code = excluded.code, text = excluded.text, at = now()
             -- A report can be faster than we are: what is final, or was taken, stays.
             WHERE crm.delivery.state NOT IN ('accepted', 'delayed', 'refused')
+        RETURNING email_id, address, state
     )
-    SELECT router.refuse('a trigger on crm.email, or a rule, does not let its status change from sending')
+    SELECT d.email_id, d.address FROM delivered AS d WHERE d.state = 'refused'
+    UNION ALL
+    SELECT NULL, router.refuse('a trigger on crm.email, or a rule, does not let its status change from sending')::text
     WHERE (SELECT count(*) FROM told WHERE status <> 'sending')
         < (SELECT count(*) FROM ours) + (SELECT count(*) FROM late)
 """
@@ -133,12 +136,12 @@ async def record(database: Database, results: Sequence[Result]) -> None:
     """
     results = sorted(results, key=lambda result: result.email_id)
     relay_ids = {message_id_hash(message_id): result.email_id for result in results for message_id in result.relay_ids}
-    failed = [
-        Failed(outcome.recipient, outcome.code, outcome.text)
+    failed = {
+        (result.email_id, outcome.recipient): Failed(outcome.recipient, outcome.code, outcome.text)
         for result in results
         for outcome in result.outcomes
         if outcome.state == "refused" and outcome.of_address
-    ]
+    }
     # One statement is a transaction of its own, without a word more to the server.
     several = relay_ids or failed
     opened: AbstractAsyncContextManager[Connection] = database.transaction() if several else database.connection()
@@ -147,8 +150,9 @@ async def record(database: Database, results: Sequence[Result]) -> None:
             await connection.execute("SELECT set_config('lock_timeout', $1, true)", _LOCKED_FOR)
         if relay_ids:  # first, as those do who bring answers in, so that nobody deadlocks
             await index_ids(connection, relay_ids)
-        await connection.execute(_RECORD, *_arguments(results))
-        await note_bounces(connection, failed)
+        newly = {(row["email_id"], row["address"]) for row in await connection.fetch(_RECORD, *_arguments(results))}
+        # What is recorded again, since the answer to its commit was lost, is counted once.
+        await note_bounces(connection, [one for key, one in failed.items() if key in newly])
 
 
 def _arguments(results: Sequence[Result]) -> Sequence[object]:

@@ -14,9 +14,9 @@ _STATES = {"bounce": "refused", "delay": "delayed", "delivery": "accepted"}
 async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Report]]) -> None:
     """Write reports onto the emails they are on; what they tell of others than an email's recipients is left out.
 
-    A refusal is the last word. Of one email with one recipient a report with one recipient is on that one, whatever
-    the address became on its way. What a proven report tells of a recipient's own address is noted of that address, but
-    nothing that it tells of the addresses behind it.
+    A refusal is the last word, and the first one stays. Of one email with one recipient a report with one recipient is
+    on that one, whatever the address became on its way. What a proven report tells of a recipient's own address is
+    noted of that address, but nothing that it tells of the addresses behind it.
     """
     told = [
         (email_id, one, len(report.recipients) == 1, report.proven)
@@ -29,11 +29,7 @@ async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Re
         """
         WITH told AS (
             SELECT DISTINCT ON (w.email_id, p.address) w.email_id, p.address, w.kind, w.state, w.code, w.text,
-                w.proven AND coalesce(nullif(w.final, ''), w.address) = p.address AS proven,
-                w.state = 'refused' AND EXISTS (
-                    SELECT FROM crm.delivery AS d
-                    WHERE d.email_id = w.email_id AND d.address = p.address AND d.state = 'refused'
-                ) IS FALSE AS newly
+                w.proven AND coalesce(nullif(w.final, ''), w.address) = p.address AS proven
             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
                     $8::boolean[], $9::boolean[])
                 AS w (email_id, address, final, kind, state, code, text, alone, proven)
@@ -50,7 +46,9 @@ async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Re
             SELECT email_id, address, state, code, text FROM told WHERE state IS NOT NULL
             ON CONFLICT (email_id, address) DO UPDATE
                 SET state = excluded.state, code = excluded.code, text = excluded.text, at = now()
-                WHERE excluded.state = 'refused' OR crm.delivery.state IN ('accepted', 'delayed', 'unknown')
+                WHERE crm.delivery.state IN ('accepted', 'delayed', 'unknown')
+                    -- As it is once it is locked: of several reports one tells it.
+                    OR excluded.state = 'refused' AND crm.delivery.state <> 'refused'
             RETURNING email_id, address, state, code, text
         ), complained AS (
             INSERT INTO crm.complaint (email_id, address, kind)
@@ -64,8 +62,9 @@ async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Re
             UNION ALL
             SELECT 'complaint', email_id, jsonb_build_object('address', address, 'reason', kind) FROM complained
         )
-        SELECT t.email_id, t.address, t.code, t.text, t.proven, t.newly
+        SELECT t.email_id, t.address, t.code, t.text, t.proven
         FROM told AS t JOIN written AS w ON w.email_id = t.email_id AND w.address = t.address
+        WHERE w.state = 'refused'
         """,
         [email_id for email_id, *_ in told],
         [storable(one.address) for _, one, *_ in told],
@@ -77,6 +76,5 @@ async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Re
         [alone for _, _, alone, _ in told],
         [proven for *_, proven in told],
     )
-    newly = [row for row in rows if row["newly"]]
-    await tell_if_all_bounced(connection, {row["email_id"] for row in newly})
-    await note_bounces(connection, [Failed(row["address"], row["code"], row["text"]) for row in newly if row["proven"]])
+    await tell_if_all_bounced(connection, {row["email_id"] for row in rows})
+    await note_bounces(connection, [Failed(row["address"], row["code"], row["text"]) for row in rows if row["proven"]])

@@ -1,12 +1,15 @@
 """An address to which email bounced hard is not written to again, until somebody says so."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from router.model import RecipientReport, Report
+from router.model import RecipientReport, Report, Result
+from router.repository import outbox
 from router.repository.database import Database
 from router.repository.reports import write_reports
 from router.repository.retention import Retention, take_piece
@@ -16,6 +19,7 @@ from tests.support.sending import relay, sending
 
 ULLA, ANN, BOB = "ulla@example.com", "ann@kunde.test", "bob@kunde.test"
 STATES = "SELECT address, state, code, hard_bounces, soft_bounces FROM crm.address_state ORDER BY address"
+WAITING = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
 
 
 async def marks(crm: Crm) -> list[tuple[object, ...]]:
@@ -46,10 +50,14 @@ async def told(
 
 @pytest.fixture
 async def sent(crm: Crm, database: str) -> UUID:
-    """An email that a relay took for two recipients."""
+    """An email that a relay took for its lone recipient."""
     await crm.owner(ULLA)
+    return await taken(crm, database, ANN)
+
+
+async def taken(crm: Crm, database: str, *recipients: str) -> UUID:
     async with ScriptedSmtp() as server, sending(database, relay(server.port)):
-        email_id = await crm.send(ULLA, [ANN, BOB], "one")
+        email_id = await crm.send(ULLA, recipients, "one")
         await crm.wait_for_status(email_id, "sent")
     return email_id
 
@@ -119,7 +127,7 @@ async def test_the_crm_clears_the_mark_in_whatever_form_it_writes_the_address_an
 
 async def test_a_mark_is_forgotten_when_nothing_has_bounced_there_for_long(crm: Crm, database: str, sent: UUID) -> None:
     await told(database, sent, ANN)
-    await told(database, sent, BOB)
+    await told(database, await taken(crm, database, BOB), BOB)
     await crm.admin.execute(
         "UPDATE crm.address_state SET since = now() - interval '9 days', "
         "last_at = now() - CASE address WHEN $1 THEN interval '8 days' ELSE interval '6 days' END",
@@ -151,9 +159,7 @@ async def test_only_a_hard_bounce_marks_a_soft_one_counts_and_a_policy_says_noth
 
 
 async def test_a_soft_bounce_takes_no_mark_away(crm: Crm, database: str, sent: UUID) -> None:
-    async with ScriptedSmtp() as server, sending(database, relay(server.port)):
-        other = await crm.send(ULLA, [ANN, BOB], "two")
-        await crm.wait_for_status(other, "sent")
+    other = await taken(crm, database, ANN)
     await told(database, sent, ANN)
     await told(database, other, ANN, "5.2.2")
     assert await marks(crm) == [(ANN, "bounced", "5.1.1", 1, 1)]
@@ -169,6 +175,40 @@ async def test_a_report_that_proves_nothing_marks_nothing(crm: Crm, database: st
     await told(database, sent, ANN, proven=False)
     assert (await deliveries(crm, sent))[ANN] == ("refused", "5.1.1")
     assert await marks(crm) == []
+
+
+async def test_the_same_report_many_times_at_once_is_counted_once(crm: Crm, database: str, sent: UUID) -> None:
+    report = Report("bounce", (RecipientReport(ANN, "bounce", "5.1.1", "550 5.1.1 so it is"),), proven=True)
+
+    async def tell(opened: Database) -> None:
+        async with opened.transaction() as connection:
+            await write_reports(connection, [(sent, report)])
+
+    async with Database(database) as opened:
+        async with crm.admin.transaction():  # so that all of them have begun before the first goes on
+            await crm.admin.execute("SELECT FROM crm.delivery WHERE email_id = $1 FOR UPDATE", sent)
+            telling = [asyncio.create_task(tell(opened)) for _ in range(4)]
+            await crm.wait_for(4, WAITING)
+        await asyncio.gather(*telling)
+    assert await marks(crm) == [(ANN, "bounced", "5.1.1", 1, 0)]
+
+
+async def test_a_refusal_that_is_recorded_again_is_counted_once(
+    crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the connection was lost after the commit, before its answer."""
+    await crm.owner(ULLA)
+    recorded = outbox.record
+
+    async def record_twice(opened: Database, results: Sequence[Result]) -> None:
+        await recorded(opened, results)
+        await recorded(opened, results)
+
+    monkeypatch.setattr(outbox, "record", record_twice)
+    script = {"RCPT TO:<ann@": "550 5.1.1 nobody here"}
+    async with ScriptedSmtp(script) as server, sending(database, relay(server.port)):
+        await crm.wait_for_status(await crm.send(ULLA, ANN, "one"), "failed")
+    assert await marks(crm) == [(ANN, "bounced", "5.1.1", 1, 0)]
 
 
 async def test_a_report_on_an_address_behind_the_recipients_marks_neither(crm: Crm, database: str, sent: UUID) -> None:
