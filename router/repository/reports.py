@@ -15,8 +15,9 @@ async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Re
     """Write reports onto the emails they are on; what they tell of others than an email's recipients is left out.
 
     A refusal is the last word, and the first one stays. Of one email with one recipient a report with one recipient is
-    on that one, whatever the address became on its way. What a proven report tells of a recipient's own address is
-    noted of that address, but nothing that it tells of the addresses behind it.
+    on that one, whatever the address became on its way. What a proven report tells of the lone recipient's own address
+    is noted of that address, but nothing that it tells of the addresses behind it. Where there are several, each knows
+    the return path, and could tell it of the others.
     """
     told = [
         (email_id, one, len(report.recipients) == 1, report.proven)
@@ -29,7 +30,7 @@ async def write_reports(connection: Connection, reports: Sequence[tuple[UUID, Re
         """
         WITH told AS (
             SELECT DISTINCT ON (w.email_id, p.address) w.email_id, p.address, w.kind, w.state, w.code, w.text,
-                w.proven AND coalesce(nullif(w.final, ''), w.address) = p.address AS proven
+                w.proven AND p.among = 1 AND coalesce(nullif(w.final, ''), w.address) = p.address AS proven
             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
                     $8::boolean[], $9::boolean[])
                 AS w (email_id, address, final, kind, state, code, text, alone, proven)

@@ -177,6 +177,14 @@ async def test_a_report_that_proves_nothing_marks_nothing(crm: Crm, database: st
     assert await marks(crm) == []
 
 
+async def test_none_of_several_recipients_can_tell_that_another_bounced(crm: Crm, database: str, sent: UUID) -> None:
+    """Each of them has seen the return path, and could write such a report."""
+    email_id = await taken(crm, database, ANN, BOB)
+    await told(database, email_id, BOB)
+    assert (await deliveries(crm, email_id))[BOB] == ("refused", "5.1.1")
+    assert await marks(crm) == []
+
+
 async def test_the_same_report_many_times_at_once_is_counted_once(crm: Crm, database: str, sent: UUID) -> None:
     report = Report("bounce", (RecipientReport(ANN, "bounce", "5.1.1", "550 5.1.1 so it is"),), proven=True)
 
