@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from router.model import RecipientReport, Report
@@ -199,3 +200,33 @@ async def test_every_attempt_is_kept_with_relay_and_replies(crm: Crm, database: 
     assert (deferred["state"], deferred["code"], deferred["recipients"]) == ("deferred", "4.2.2", ["bob@kunde.test"])
     assert deferred["text"].startswith("mailbox full")
     assert len(deferred["text"]) <= 500
+
+
+async def test_what_one_recipient_has_got_is_not_changed_for_the_others(crm: Crm, database: str) -> None:
+    """Both versions would have the same Message-ID."""
+    await crm.owner(ULLA)
+    script = {"RCPT TO:<bob@": ["450 4.2.1 later", "250 2.1.5 Ok"]}
+    async with ScriptedSmtp(script) as server, sending(database, relay(server.port)):
+        email_id = await crm.send(ULLA, ["ann@kunde.test", "bob@kunde.test"], "one")
+        await crm.wait_for(1, WAITS)
+        with pytest.raises(asyncpg.CheckViolationError, match="was taken for some of its recipients") as refused:
+            await crm.move(email_id, "draft")
+        assert str(refused.value.hint).startswith("Set it to canceled")
+        await crm.admin.execute(SOON)
+        await crm.wait_for_status(email_id, "sent")
+    assert len(server.messages) == 2
+    assert server.messages[0] == server.messages[1]
+
+
+async def test_of_what_nobody_has_got_yet_the_crm_can_make_another_version(crm: Crm, database: str) -> None:
+    await crm.owner(ULLA)
+    script = {"RCPT": ["450 4.2.1 later", "250 2.1.5 Ok"]}
+    async with ScriptedSmtp(script) as server, sending(database, relay(server.port)):
+        email_id = await crm.send(ULLA, "bob@kunde.test", "one")
+        await crm.wait_for(1, WAITS)
+        await crm.move(email_id, "draft")
+        await crm.sql.execute("UPDATE crm.email SET subject = 'two' WHERE id = $1", email_id)
+        await crm.move(email_id, "pending_send")
+        await crm.wait_for_status(email_id, "sent")
+    [message] = server.messages
+    assert b"Subject: two " in message
