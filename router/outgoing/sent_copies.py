@@ -40,7 +40,7 @@ _TURN: Final = 600.0  # seconds that the copies of one mailbox may take at a tim
 _FIRST, _LONGEST = timedelta(minutes=1), timedelta(hours=6)
 """Between two tries, doubled each time."""
 _GIVEN_UP: Final = timedelta(days=5)
-_BROKEN: Final = timedelta(minutes=10)  # until a broken profile is looked at again
+_NOT_NOW: Final = timedelta(minutes=10)  # until a broken profile, or an unapproved mailbox, is looked at again
 _LEAVING: Final = 1.0  # seconds for the last word of a process that stops
 _REFUSALS: Final = 3  # messages in a row that a server refuses, until the others wait
 
@@ -97,7 +97,7 @@ class SentCopies:
             due = await sent_copies.next_due(self._database, self._at_work.keys(), passed)
             if due is None:
                 return
-            reader = _reader_of(profiles, due.mailbox) if due.mailbox else None
+            reader = _reader_of(profiles, due.mailbox) if due.mailbox and due.approved else None
             if reader is None or due.mailbox is None:
                 await self._pass_over(due, profiles)
                 continue
@@ -112,13 +112,19 @@ class SentCopies:
             _log.error("copies could not be made, by a mistake of ours", exc_info=error)
 
     async def _pass_over(self, due: Due, profiles: Profiles) -> None:
-        """Forget what no profile wants; while one is broken, wait for it."""
-        begun = [one.email_id for one in await sent_copies.begin(self._database, due.owner_id)]
+        """Forget what no profile wants; while one is broken, or the mailbox not approved, wait for that."""
+        begun = await sent_copies.begin(self._database, due.owner_id)
         if profiles.obscure or (due.mailbox is not None and profiles.routes_of(due.mailbox).broken):
             words = "the profile that puts it there cannot be used now"
-            await sent_copies.put_off(self._database, begun, words, _BROKEN)
+        elif due.mailbox is not None and not due.approved:
+            words = "no admin has approved the mailbox of its owner"
         else:
-            await sent_copies.forget(self._database, begun)
+            await sent_copies.forget(self._database, [one.email_id for one in begun])
+            return
+        late = [one.email_id for one in begun if datetime.now(UTC) - one.since > _GIVEN_UP]
+        others = [one.email_id for one in begun if one.email_id not in late]
+        await sent_copies.put_off(self._database, late, words, None)
+        await sent_copies.put_off(self._database, others, words, _NOT_NOW)
 
     async def _copies_of(self, due: Due, mailbox: str, profile: IncomingProfile) -> None:
         """Put the copies of one owner that are due; what remains when it fails is tried later."""

@@ -34,11 +34,15 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An owner of whom copies are due, the profile that was to put them, and the mailbox, if there is one still."""
+    """An owner of whom copies are due, the profile that was to put them, and the mailbox, if there is one still.
+
+    Nothing may be put into one that is not `approved`: the CRM may have named another since.
+    """
 
     owner_id: UUID
     profile: str
     mailbox: str | None
+    approved: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ async def next_due(database: Database, owners: Collection[UUID], profiles: Colle
                         ORDER BY c.profile LIMIT 1)
                 FROM waiting AS w WHERE w.profile IS NOT NULL
             )
-            SELECT first.owner_id, w.profile, o.mailbox
+            SELECT first.owner_id, w.profile, o.mailbox, coalesce(o.approved, false) AS approved
             FROM waiting AS w CROSS JOIN LATERAL (
                 SELECT c.owner_id, c.due_at FROM router.sent_copy AS c
                 WHERE c.appended_at IS NULL AND c.given_up_at IS NULL AND c.profile = w.profile AND c.due_at <= now()
@@ -103,7 +107,7 @@ async def next_due(database: Database, owners: Collection[UUID], profiles: Colle
             list(owners),
             list(profiles),
         )
-    return None if row is None else Due(row["owner_id"], row["profile"], row["mailbox"])
+    return None if row is None else Due(row["owner_id"], row["profile"], row["mailbox"], row["approved"])
 
 
 async def begin(database: Database, owner_id: UUID) -> list[Begun]:
@@ -146,7 +150,10 @@ async def give_back(database: Database, email_ids: Sequence[UUID]) -> None:
 
 
 async def read(database: Database, email_id: UUID, mailbox: str) -> Outgoing | ContentRefused:
-    """Read an email as it was sent, but for its attachments; ContentRefused where it cannot be composed any more."""
+    """Read an email as it was sent, but for its attachments; ContentRefused where it cannot be composed any more.
+
+    So it is where it says that it was sent from another mailbox than this one, which is its owner's now.
+    """
     async with database.connection() as connection:
         row = await connection.fetchrow(
             f"""
@@ -157,12 +164,16 @@ async def read(database: Database, email_id: UUID, mailbox: str) -> Outgoing | C
                 e.headers::text AS headers, e.automatic, e.unsubscribe_url,
                 EXISTS (SELECT FROM crm.attachment AS a WHERE a.email_id = e.id) AS attached
             FROM crm.email AS e WHERE e.id = $1 AND e.message_id IS NOT NULL AND e.dated_at IS NOT NULL
+                AND NOT EXISTS (
+                    SELECT FROM crm.party AS p WHERE p.email_id = e.id AND p.role = 'from' AND p.address <> $3)
             """,  # noqa: S608  # a constant
             email_id,
             _NO_ATTEMPT,
             mailbox,
         )
-    return ContentRefused("the email is not there any more, or was changed") if row is None else outgoing_of(row)
+    if row is None:
+        return ContentRefused("the email is not there any more, was changed, or its owner has another mailbox now")
+    return outgoing_of(row)
 
 
 async def note_appended(database: Database, email_id: UUID) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -247,3 +248,38 @@ async def test_what_the_original_may_have_copied_since_is_looked_for_when_a_copy
         await set_sending(admin, on=True)
     await crm.wait_for(True, APPENDED, email_id)
     assert len(sent(dovecot, mailbox)) == 1
+
+
+async def test_nothing_is_put_into_a_mailbox_that_the_crm_names_and_no_admin_has_approved(
+    crm: Crm, new_router: NewRouter, incoming: Profile, outgoing: Profile, dovecot: Dovecot, mailbox: str, other: str,
+    new_mailbox: Callable[[str], str],
+) -> None:  # fmt: skip
+    """Else the CRM could have anything lie in anybody's Sent folder, as sent from there."""
+    victim = new_mailbox("victim")
+    owner = await crm.owner(mailbox)
+    without_from = await crm.draft(mailbox, other, "without From")
+    await crm.sql.execute("DELETE FROM crm.party WHERE email_id = $1 AND role = 'from'", without_from)
+    await crm.sql.execute("UPDATE crm.email SET owner_id = $2 WHERE id = $1", without_from, owner)
+    router = await new_router(incoming(port=free_port()) + outgoing())
+    await crm.wait_for(1, WANTED)
+    with_from = await crm.send(mailbox, other, "with From")
+    await crm.move(without_from, "pending_send")
+    for email_id in (with_from, without_from):
+        await crm.wait_for_status(email_id, "sent")
+    await crm.wait_for(2, "SELECT count(*) FROM router.sent_copy WHERE fault IS NOT NULL")
+    await router.stop()
+    await crm.sql.execute("UPDATE crm.owner SET mailbox = $2 WHERE record_id = $1", owner, victim)
+    await crm.admin.execute("UPDATE router.sent_copy SET due_at = now()")
+
+    await new_router(incoming() + outgoing())
+    await crm.wait_for(2, "SELECT count(*) FROM router.sent_copy WHERE fault LIKE 'no admin has approved%'")
+    assert sent(dovecot, victim) == []
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.sent_copy WHERE given_up_at IS NOT NULL") == 0
+
+    # Once it is, what says that it was sent from elsewhere is not put there as sent from this one.
+    await crm.admin.execute("UPDATE crm.owner SET approved = true")
+    await crm.admin.execute("UPDATE router.sent_copy SET due_at = now()")
+    await crm.wait_for(True, "SELECT given_up_at IS NOT NULL FROM router.sent_copy WHERE email_id = $1", with_from)
+    assert "has another mailbox now" in str(await words(crm, with_from))
+    await crm.wait_for(True, APPENDED, without_from)
+    assert [copy["Subject"][:12] for copy in sent(dovecot, victim)] == ["without From"]
