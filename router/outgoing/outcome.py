@@ -58,9 +58,13 @@ def cause_of(deferred: Outcome) -> Cause:
 
 
 def lost_words(outcomes: Sequence[Outcome]) -> str | None:
-    """Say what was wrong with the relay, and not with the message, where that is why it was not sent."""
+    """Say what was wrong with the relay, and not with the message, where that is why it was not sent.
+
+    Everybody is told of it whose email waits for the relay, and so is the log: addresses are left out.
+    """
     lost = (one for one in outcomes if one.state == "deferred" and cause_of(one) is Cause.CONNECTION)
-    return next((one.text if one.code in one.text else f"{one.code} {one.text}" for one in lost), None)
+    words = next((one.text if one.code in one.text else f"{one.code} {one.text}" for one in lost), None)
+    return words and " ".join("…" if "@" in word else word for word in words.split(" "))
 
 
 def may_resend(attempt: int, max_attempts: int | None) -> bool:

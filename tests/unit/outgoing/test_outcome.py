@@ -109,6 +109,13 @@ def test_why_a_recipient_was_deferred_is_read_from_the_code_and_the_words(code: 
     assert (lost_words([deferred]) is not None) == (cause is Cause.CONNECTION)
 
 
+def test_what_is_wrong_with_a_relay_is_told_without_addresses() -> None:
+    """Others are told, too, whose email waits for it."""
+    deferred = Outcome(A, "deferred", "4.3.2", f"too busy for <{A.title()}>: come later")
+    assert lost_words([deferred]) == "4.3.2 too busy for … come later"
+    assert lost_words([Outcome(A, "deferred", "421", "421 closing")]) == "421 closing"
+
+
 def test_the_next_try_is_that_of_whoever_may_be_asked_first() -> None:
     deferred = [Outcome(A, "deferred", "4.7.1", ""), Outcome("b@kunde.test", "deferred", "4.4.2", "lost")]
     result = judge(EMAIL, deferred, None, NOW, Random(1))
