@@ -17,6 +17,7 @@ from transports._kinds import IncomingKind, ListenerKind, MailboxKind, OutgoingK
 from transports._net.credentials import NO_TOKENS, Tokens
 from transports._net.oauth2 import OAuth2
 from transports._net.secret import Secret, is_of_mailbox
+from transports._net.tls import client_context, no_connection, valid_until
 from transports._settings import (
     ListenerSettings,
     MailboxSettings,
@@ -44,9 +45,12 @@ __all__ = [
     "Tokens",
     "Transport",
     "batches",
+    "client_context",
     "is_of_mailbox",
     "kinds",
     "load",
+    "no_connection",
+    "valid_until",
 ]
 
 _NO_KINDS: Final = frozenset({"base", "errors"})

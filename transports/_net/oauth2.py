@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, Self
@@ -82,6 +83,9 @@ class OAuth2(Settings):
     )
     client_id: str | None = Field(None, min_length=1, description="the application's id")
     client_secret: Secret | None = Field(None, description="reference to the application's secret")
+    client_secret_expires: date | None = Field(
+        None, description="day on which the secret ends, such as 2027-01-31: no server tells it, so that we can warn"
+    )
     client_certificate: ClientCertificate | None = Field(
         None, description="or the application's certificate, `{ file, key }`"
     )
@@ -117,6 +121,8 @@ class OAuth2(Settings):
             raise ValueError('tenant is for provider = "microsoft"')
         if self.client_secret is not None and self.client_certificate is not None:
             raise ValueError("give client_secret or client_certificate, not both")
+        if self.client_secret_expires is not None and self.client_secret is None:
+            raise ValueError("client_secret_expires is of a client_secret")
         if self.scope is None and self.provider is None:
             raise ValueError("scope is missing: what the provider calls the right to read or send mail")
         self._fits_its_grant()

@@ -1,0 +1,165 @@
+"""The one HTTP client: an answer of bounded size within bounded time, over TLS that is verified, and no detours.
+
+Redirects are not followed, proxies of the environment are not asked, cookies are not kept, and answers come as they
+are, not compressed. Foreign errors end here.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from router import __version__
+from transports import client_context, no_connection
+from transports.errors import Permanent, Temporary, Unreachable
+
+_MOST: Final = 64 << 10  # bytes of an answer
+_AT_ONCE: Final = 32  # requests to one server, of this process
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered. `peer` is its address; `retry_after` is in seconds, where it names a time."""
+
+    status: int
+    body: bytes = field(repr=False)
+    content_type: str
+    retry_after: float | None
+    location: str | None
+    peer: str
+
+
+class Http:
+    """Asks servers; those that hang keep nobody waiting but who asks them, and no longer than `timeout`."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, asyncio.Semaphore] = {}
+
+    async def get(self, url: str, *, ca_file: Path | None, timeout: float) -> Answer:
+        """Get a document. Raises Unreachable or Temporary, or Permanent for authorities that cannot be read."""
+        return await self._ask("GET", url, None, {}, ca_file, timeout)
+
+    async def post(
+        self, url: str, form: str, headers: Mapping[str, str], *, ca_file: Path | None, timeout: float
+    ) -> Answer:
+        """Post a form (application/x-www-form-urlencoded); raises as `get` does."""
+        headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+        return await self._ask("POST", url, form.encode(), headers, ca_file, timeout)
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        ca_file: Path | None,
+        timeout: float,
+    ) -> Answer:
+        server = server_of(url)
+        try:
+            async with asyncio.timeout(timeout):
+                context = await asyncio.to_thread(client_context, ca_file)
+                async with self._turns.setdefault(server, asyncio.Semaphore(_AT_ONCE)):
+                    return await _ask(method, url, body, headers, context)
+        except TimeoutError:
+            raise Unreachable(f"{server} did not answer within {timeout:g} s") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise _cannot_connect(server, error.certificate_error) from None
+        except aiohttp.ClientConnectorError as error:
+            raise _cannot_connect(server, error.os_error) from None
+        except aiohttp.ClientConnectionError:
+            raise Unreachable(f"{server} ended the connection without an answer") from None
+        except aiohttp.ClientError as error:
+            # Their words may quote what was sent.
+            raise Temporary(f"what {server} answered is not HTTP ({type(error).__name__})") from None
+        except (OSError, ValueError) as error:
+            raise Permanent(f"{server} cannot be asked ({type(error).__name__})") from None
+
+
+def server_of(url: str) -> str:
+    """Name the server of a URL, without what may be private in it: "https://login.example.com"."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+async def _ask(
+    method: str, url: str, body: bytes | None, headers: Mapping[str, str], context: ssl.SSLContext
+) -> Answer:
+    sockets: list[socket.socket] = []
+    peers: list[str] = []
+
+    def new_socket(address: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        sockets.append(socket.socket(family, kind, protocol))
+        sockets[-1].setblocking(False)
+        return sockets[-1]
+
+    async def connected(*_: object) -> None:
+        peers.extend(peer for one in sockets if (peer := _peer_of(one)))
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(connected)
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context, limit=1, force_close=True, socket_factory=new_socket),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            trust_env=False,
+            auto_decompress=False,
+            trace_configs=[trace],
+            headers={
+                "User-Agent": f"crm-email-router/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
+        ) as session,
+        session.request(method, url, data=body, headers=headers, allow_redirects=False) as response,
+    ):
+        content = bytearray()
+        async for chunk in response.content.iter_chunked(_MOST):
+            content += chunk
+            if len(content) > _MOST:
+                raise Temporary(f"{server_of(url)} answered more than {_MOST >> 10} KB")
+        return Answer(
+            response.status,
+            bytes(content),
+            response.content_type,
+            _seconds(response.headers.get("Retry-After")),
+            response.headers.get("Location"),
+            peers[-1] if peers else "",
+        )
+
+
+def _peer_of(one: socket.socket) -> str | None:
+    try:
+        host, port = one.getpeername()[:2]
+    except OSError:  # of several addresses, another was faster
+        return None
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Read Retry-After (RFC 9110 §10.2.3): seconds, or a date."""
+    if retry_after is None:
+        return None
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after[:9])
+    try:
+        when = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
+
+
+def _cannot_connect(server: str, error: OSError | Exception) -> Unreachable:
+    if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return Unreachable(f"cannot connect to {server}: it does not speak TLS at this port ({error.reason})")
+    return no_connection(server, error if isinstance(error, OSError) else OSError(str(error)))

@@ -1,0 +1,193 @@
+"""What to ask a token server for each grant, and what its answer means (RFC 6749 §4 to §6). Does no I/O."""
+
+import base64
+import html
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote_plus
+
+from oauthlib.oauth2 import OAuth2Error
+from oauthlib.oauth2.rfc6749.parameters import parse_token_response, prepare_token_request
+
+from router.http import Answer, server_of
+from router.oauth2.causes import Cause, Kind, cause_of
+from router.oauth2.discovery import Endpoints
+from transports import OAuth2
+from transports.base import storable
+from transports.errors import Permanent, Temporary, TransportError, Unauthorized
+
+JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_CLIENT_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+_UNTOLD: Final = 3600  # seconds that a token lasts whose server does not say
+_LONGEST: Final = 86400  # seconds for which one is believed to
+_SHORTEST_SECRET: Final = 6  # characters: what is shorter would be found in any words
+_WORDS: Final = 300  # characters of what a server says
+_TAG: Final = re.compile(r"<[^<>]*>")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to post. `secrets` are what of it nobody may read in an error."""
+
+    url: str
+    form: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: Collection[str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a token server gave; durations are in seconds since the request began."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    lasts: float
+    refresh_lasts: float | None
+    scope: str | None
+
+
+class Refused(Exception):
+    """What a token server said in place of a token; `cause` tells what that means."""
+
+    def __init__(self, cause: Cause, said: str, retry_after: float | None = None, error: str = "") -> None:
+        self.cause = cause
+        self.said = said
+        self.retry_after = retry_after
+        self.error = error
+        super().__init__(f"{cause.words}: {said}" if said else cause.words)
+
+
+def error_of(kind: Kind, words: str, retry_after: float | None = None) -> TransportError:
+    """Make the error that says what to do next."""
+    if kind == "temporary":
+        return Temporary(words, retry_after)
+    return Unauthorized(words) if kind == "refused" else Permanent(words)
+
+
+def request_of(
+    oauth2: OAuth2,
+    endpoints: Endpoints,
+    *,
+    secret: str | None = None,
+    client_assertion: str | None = None,
+    **grant: str,
+) -> Request:
+    """Say what to post for a token.
+
+    `grant` has what the grant needs: `refresh_token`; `assertion` of a service account; `code`, `redirect_uri` and
+    `code_verifier`; `device_code`; nothing for client_credentials.
+    """
+    kinds = {
+        "refresh_token": "refresh_token",
+        "assertion": JWT_BEARER,
+        "code": "authorization_code",
+        "device_code": "urn:ietf:params:oauth:grant-type:device_code",
+    }
+    grant_type = next((known for name, known in kinds.items() if name in grant), "client_credentials")
+    fields: dict[str, Any] = dict(grant)
+    headers = {}
+    if grant_type == "client_credentials" or (grant_type == "refresh_token" and oauth2.provider == "microsoft"):
+        fields["scope"] = oauth2.effective_scope
+    if client_assertion is not None:
+        fields |= {"client_assertion_type": _CLIENT_ASSERTION, "client_assertion": client_assertion}
+    if secret is not None and endpoints.posts_secret:
+        fields["client_secret"] = secret
+    elif secret is not None:
+        headers["Authorization"] = _basic(oauth2.client_id or "", secret)
+    # Who says it in the header does not say it again: some servers refuse that.
+    named = "Authorization" not in headers and oauth2.client_id is not None and grant_type != JWT_BEARER
+    form = prepare_token_request(grant_type, include_client_id=named, client_id=oauth2.client_id, **fields)
+    hidden = [secret, client_assertion, *(value for name, value in grant.items() if name != "redirect_uri")]
+    secrets = [one for one in hidden if one]
+    return Request(endpoints.token_url, form, headers, [*secrets, *map(quote_plus, secrets), *headers.values()])
+
+
+def read_answer(answer: Answer, request: Request, oauth2: OAuth2, grant: str) -> Granted:
+    """Read what came back. Raises Refused."""
+    server = server_of(request.url)
+    told = _json(answer.body)
+    said = _said(answer, told, request.secrets)
+    if answer.status == 429:
+        cause = Cause("the token server is asked too often", "nothing: it is tried again later", "temporary")
+        raise Refused(cause, said, answer.retry_after)
+    if answer.status in (408, 425) or answer.status >= 500:
+        cause = Cause(f"{server} is out of order (HTTP {answer.status})", "nothing: it is tried again", "temporary")
+        raise Refused(cause, said, answer.retry_after)
+    if 300 <= answer.status < 400:
+        to = server_of(answer.location) if answer.location else "nowhere"
+        raise Refused(Cause(f"{server} sends elsewhere, to {to}", "name the token server itself", "permanent"), "")
+    if told is None:
+        # A proxy, or a page for people: what it is about may well pass.
+        kind: Kind = "temporary" if answer.status == 200 else "permanent"
+        words = f"{server} answered HTTP {answer.status} and no JSON, but {answer.content_type or 'nothing'}"
+        raise Refused(Cause(words, "is this the token server, and no proxy between?", kind), said, answer.retry_after)
+    try:
+        token: Mapping[str, Any] = parse_token_response(answer.body)
+    except OAuth2Error as error:
+        if "error" in told:
+            name = str(told["error"])
+            described = str(told.get("error_description") or "")
+            raise Refused(cause_of(name, described, oauth2.provider, grant), said, answer.retry_after, name) from None
+        raise Refused(_senseless(server), error.error or "") from None
+    except (ValueError, TypeError, AttributeError, LookupError):
+        raise Refused(_senseless(server), "") from None
+    return _granted(token, server)
+
+
+def _granted(token: Mapping[str, Any], server: str) -> Granted:
+    access = token["access_token"]
+    # It goes into a line of IMAP, POP3 or SMTP (RFC 6750 §2.1: b64token).
+    if not isinstance(access, str) or not access.isascii() or not access.isprintable() or not access or " " in access:
+        raise Refused(_senseless(server), "the access token is none")
+    refresh = token.get("refresh_token")
+    scope = token.get("scope")
+    return Granted(
+        access,
+        refresh if isinstance(refresh, str) and refresh else None,
+        _seconds(token.get("expires_in")) or _UNTOLD,
+        _seconds(token.get("refresh_token_expires_in") or token.get("refresh_expires_in"), longest=10 * 365 * _LONGEST),
+        " ".join(map(str, scope)) if isinstance(scope, list) else None,
+    )
+
+
+def _senseless(server: str) -> Cause:
+    return Cause(f"what {server} answered is no answer of a token server", "is this the token server?", "temporary")
+
+
+def _seconds(told: object, longest: int = _LONGEST) -> float | None:
+    """Read a duration; nothing where none is told, or nonsense."""
+    if isinstance(told, str) and told.isascii() and told.isdigit():
+        told = int(told[:12])
+    if isinstance(told, bool) or not isinstance(told, int | float) or not told > 0:
+        return None
+    return float(min(told, longest))
+
+
+def _json(body: bytes) -> Mapping[str, Any] | None:
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _said(answer: Answer, told: Mapping[str, Any] | None, secrets: Collection[str]) -> str:
+    """Quote a server, without our secrets and what else might be one."""
+    if told is None:
+        words = html.unescape(_TAG.sub(" ", answer.body[:4000].decode("utf-8", "replace")))
+    else:
+        words = ": ".join(str(told[name]) for name in ("error", "error_description") if told.get(name))
+    for one in sorted(secrets, key=len, reverse=True):
+        if len(one) >= _SHORTEST_SECRET:
+            words = words.replace(one, "…")
+    words = "".join(character if character.isprintable() else " " for character in words)
+    return storable(" ".join(words.split())[:_WORDS])
+
+
+def _basic(client_id: str, secret: str) -> str:
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()

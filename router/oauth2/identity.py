@@ -1,0 +1,34 @@
+"""For whom tokens are, as a profile says it."""
+
+from typing import Final
+
+from router.model.identity import Identity
+from transports import OAuth2
+
+BY_LOGIN: Final = ("authorization_code", "refresh_token")
+"""The grants that a person's login began, and that are renewed by a refresh token."""
+
+
+def identity_of(oauth2: OAuth2, subject: str) -> Identity:
+    """Name the identity; `subject` is a mailbox, or empty where the tokens are for all mailboxes."""
+    return Identity(oauth2.where, client_of(oauth2), oauth2.effective_scope, oauth2.effective_grant, subject)
+
+
+def identities_of(oauth2: OAuth2, mailbox: str) -> tuple[Identity, ...]:
+    """List the identities whose tokens open a mailbox, the first of which wins that has any.
+
+    Where a person logs in, the owner's own login goes before that of the whole profile.
+    """
+    if oauth2.is_of_mailbox:
+        return (identity_of(oauth2, mailbox),)
+    whole = identity_of(oauth2, "")
+    if mailbox and oauth2.effective_grant in BY_LOGIN:
+        return identity_of(oauth2, mailbox), whole
+    return (whole,)
+
+
+def client_of(oauth2: OAuth2) -> str:
+    """Name the application: by its id, or by where its service account's key is."""
+    if oauth2.client_id is not None:
+        return oauth2.client_id
+    return oauth2.service_account.where() if oauth2.service_account is not None else ""

@@ -1,0 +1,245 @@
+"""Gives each login its access token: out of memory, so that a login costs no query while a token lasts.
+
+A token is renewed some time before its end. While it is still good, whoever asks gets it, and one task renews it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Final, Self
+from uuid import uuid4
+
+import structlog
+
+from router.errors import DatabaseError
+from router.model.identity import Identity
+from router.oauth2.examine import examine
+from router.oauth2.exchange import Granted, Refused
+from router.oauth2.held import Held, held_of
+from router.oauth2.identity import BY_LOGIN, identities_of, identity_of
+from router.oauth2.renewal import BEYOND, STORING, Renewal, refusal
+from router.oauth2.requests import TokenServers, read_material
+from router.oauth2.shelf import Shelf
+from router.oauth2.vault import Secrets, Vault
+from router.repository.database import Database
+from router.repository.tokens import forget_token, read_tokens, store_login
+from transports import OAuth2
+from transports.base import Finding
+from transports.errors import Permanent, Temporary, TransportError
+
+_log = structlog.get_logger(__name__)
+
+_LEAVING: Final = 3.0  # seconds that requests under way have to end when the keeper does
+_REMEMBERED: Final = 60.0  # seconds for which it is known whether a mailbox has a login of its own
+_MOMENT: Final = 1.0  # seconds for which a token that is still good serves on, after it could not be renewed
+_EXAMINED: Final = 30.0  # seconds for which what was found about an identity is told again
+
+_YOUNG: Final = 60.0  # seconds for which a new token is not forgotten, whoever refuses it
+_SELDOM: Final = 600.0  # seconds between two tokens of an identity that are forgotten
+
+
+class Keeper:
+    """The tokens of all profiles; `async with Keeper(database, vault) as keeper`. It is a `Tokens`.
+
+    Without a database it asks and keeps in memory only, and has none by a person's login.
+    """
+
+    def __init__(
+        self,
+        database: Database | None,
+        vault: Vault | None = None,
+        servers: TokenServers | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.servers = servers or TokenServers()
+        self._shelf = None if database is None or vault is None else Shelf(database, vault)
+        self._clock = clock
+        self._id = uuid4()
+        self._held: dict[Identity, Held] = {}
+        self._renewing: dict[Identity, asyncio.Task[Held]] = {}
+        self._chosen: dict[tuple[Identity, ...], tuple[float, Identity]] = {}
+        self._forgotten: dict[Identity, float] = {}
+        self._examined: dict[Identity, tuple[float, asyncio.Task[list[Finding]]]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Let requests under way end, since what they are given may be given only once; not for long."""
+        running = [*self._renewing.values(), *(task for _, task in self._examined.values())]
+        if running:
+            await asyncio.wait(running, timeout=_LEAVING)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def get(self, oauth2: OAuth2, mailbox: str) -> str:
+        """Return an access token for a login to this mailbox; see `Tokens`."""
+        identity = await self._choose(oauth2, mailbox)
+        held, now = self._held.get(identity), self._clock()
+        if held is not None and now < held.renew_at:
+            return held.token
+        task = self._renewal(oauth2, identity)
+        if held is not None and now < held.ends_at:
+            return held.token
+        return (await _shared(task)).token
+
+    async def refused(self, oauth2: OAuth2, mailbox: str, token: str) -> bool:
+        """Hear that a server refused a token; see `Tokens`."""
+        try:
+            identity = await self._choose(oauth2, mailbox, anew=True)
+            another = await self._is_another(identity, token)
+        except (DatabaseError, TransportError):
+            return False
+        held = self._held.get(identity)
+        if another and held is not None and held.token == token:
+            del self._held[identity]
+        return another
+
+    async def examine(self, oauth2: OAuth2, mailbox: str) -> AsyncIterator[Finding]:
+        """Try to have a token, step by step; see `Tokens`. Of one identity, many that ask are told the same."""
+        try:
+            identity = await self._choose(oauth2, mailbox, anew=True)
+        except TransportError as error:
+            yield Finding("token server", "failed", str(error))
+            return
+        known = self._examined.get(identity)
+        if known is None or self._clock() > known[0]:
+            task = asyncio.create_task(self._findings(oauth2, identity), name="examine a token")
+            known = self._examined[identity] = self._clock() + oauth2.timeout + _EXAMINED, task
+        for finding in await asyncio.shield(known[1]):
+            yield finding
+
+    async def keep_login(self, oauth2: OAuth2, owner: str, granted: Granted, elapsed: float) -> None:
+        """Keep what a person's login gave: for one mailbox, or ("") for the whole profile.
+
+        `elapsed` are the seconds since the request began. Raises DatabaseError, and Permanent where there is no
+        database or no key.
+        """
+        shelf = self._shelf
+        if shelf is None:
+            raise Permanent("a login is kept in the database, and there is none")
+        identity = identity_of(oauth2, owner)
+        material = await asyncio.to_thread(read_material, oauth2)
+        secrets = Secrets(granted.access_token, granted.refresh_token, material.made_of, material.seed)
+        sealed = await shelf.seal(secrets)
+        await store_login(
+            shelf.database,
+            identity,
+            sealed,
+            lasts=granted.lasts,
+            scope=granted.scope,
+            refresh_lasts=granted.refresh_lasts,
+            elapsed=elapsed,
+        )
+        self._held.pop(identity, None)
+        self._chosen.clear()
+
+    async def _choose(self, oauth2: OAuth2, mailbox: str, *, anew: bool = False) -> Identity:
+        """Tell whose token it is: the owner's own login goes before that of the whole profile."""
+        identities = identities_of(oauth2, mailbox)
+        if len(identities) == 1 or self._shelf is None:
+            return identities[-1]
+        known = self._chosen.get(identities)
+        if known is not None and self._clock() < known[0] and not anew:
+            return known[1]
+        try:
+            rows = await read_tokens(self._shelf.database, identities)
+        except DatabaseError as error:
+            if known is not None:
+                return known[1]
+            raise _away(error) from error
+        chosen = next((one for one in identities if one in rows), identities[-1])
+        self._chosen[identities] = self._clock() + _REMEMBERED, chosen
+        return chosen
+
+    def _renewal(self, oauth2: OAuth2, identity: Identity) -> asyncio.Task[Held]:
+        """Return the task that has a new token, one for each identity; it goes on, whoever waits for it or goes."""
+        task = self._renewing.get(identity)
+        if task is None:
+            task = asyncio.create_task(self._have(oauth2, identity), name="renew a token")
+            self._renewing[identity] = task
+            task.add_done_callback(lambda done: self._renewed(identity, done))
+        return task
+
+    def _renewed(self, identity: Identity, task: asyncio.Task[Held]) -> None:
+        del self._renewing[identity]
+        error = None if task.cancelled() else task.exception()  # asked for: perhaps nobody waits
+        held = self._held.get(identity)
+        if error is not None and held is not None:
+            self._held[identity] = replace(held, renew_at=self._clock() + _MOMENT)
+            if not isinstance(error, TransportError):
+                _log.error("a token could not be renewed", issuer=identity.issuer, error=type(error).__name__)
+
+    async def _have(self, oauth2: OAuth2, identity: Identity, *, anew: bool = False, patient: bool = True) -> Held:
+        """Have a token from the database or the token server; see `get` for what is raised, and `Renewal.run`."""
+        limit = 3 * (oauth2.timeout + BEYOND) + STORING
+        try:
+            async with asyncio.timeout(limit):
+                material = await asyncio.to_thread(read_material, oauth2)
+                if self._shelf is None:
+                    held = await self._without_database(oauth2, identity)
+                else:
+                    renewal = Renewal(self._shelf, self.servers, self._id, oauth2, identity, material, self._clock)
+                    held = await renewal.run(anew=anew, patient=patient)
+        except DatabaseError as error:
+            raise _away(error) from error
+        except TimeoutError:
+            raise Temporary(f"no token was had within {limit:g} s, though others seem to ask for one") from None
+        self._held[identity] = held
+        return held
+
+    async def _without_database(self, oauth2: OAuth2, identity: Identity) -> Held:
+        if oauth2.effective_grant in BY_LOGIN:
+            raise Permanent("a person's login is kept in the database, which cannot be asked here")
+        began = self._clock()
+        try:
+            granted = await self.servers.ask(oauth2, identity.subject, None)
+        except Refused as error:
+            raise refusal(oauth2, error) from error
+        return held_of(granted.access_token, began, granted.lasts, granted.lasts, granted.scope)
+
+    async def _findings(self, oauth2: OAuth2, identity: Identity) -> list[Finding]:
+        async def have() -> Held:
+            # A login is lost with a process that ends while it is renewed: it is renewed only where it has to be.
+            return await self._have(oauth2, identity, anew=oauth2.effective_grant not in BY_LOGIN, patient=False)
+
+        return [finding async for finding in examine(oauth2, self.servers, have)]
+
+    async def _is_another(self, identity: Identity, token: str) -> bool:
+        """Tell whether there is another token to be had than the one that was refused, which may be forgotten."""
+        if self._shelf is None:
+            return self._forgets(identity, token)
+        row, secrets = await self._shelf.read(identity)
+        if row is None or secrets is None:
+            return row is None
+        if secrets.access_token != token or row.lasts <= 0:
+            return True
+        if row.lifetime - row.lasts < _YOUNG or (row.invalidated is not None and row.invalidated < _SELDOM):
+            return False
+        sealed = await self._shelf.seal(replace(secrets, access_token=None))
+        if await forget_token(self._shelf.database, identity, row.fence, sealed):
+            _log.info("a mail server refused a token: another is asked for", issuer=identity.issuer)
+        return True
+
+    def _forgets(self, identity: Identity, token: str) -> bool:
+        held, now = self._held.get(identity), self._clock()
+        if held is None or held.token != token:
+            return True
+        if now - held.granted_at < _YOUNG or now - self._forgotten.get(identity, now - _SELDOM) < _SELDOM:
+            return False
+        self._forgotten[identity] = now
+        return True
+
+
+def _away(error: DatabaseError) -> Temporary:
+    return Temporary(f"the tokens are kept in the database, which cannot be asked: {error}")
+
+
+async def _shared(task: asyncio.Task[Held]) -> Held:
+    """Wait for what others wait for, too: who is canceled stops only its own waiting."""
+    await asyncio.wait([task])
+    if task.cancelled():
+        raise Temporary("the router stops")
+    return task.result()

@@ -1,0 +1,210 @@
+"""Has a token of one identity out of the database, and a new one from the token server: one process at a time asks.
+
+Who asks holds a lease in the database, and no transaction. The others look again and again, until the row has a token
+or a fault, or the lease has ended.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from router.errors import DatabaseAway
+from router.model.identity import Identity
+from router.oauth2.exchange import Granted, Refused, error_of
+from router.oauth2.held import Held, held_of
+from router.oauth2.identity import BY_LOGIN
+from router.oauth2.requests import Material, TokenServers
+from router.oauth2.shelf import Shelf
+from router.oauth2.vault import Secrets
+from router.repository.tokens import Kind, TokenFault, TokenRow, store_fault, store_token, take_lease
+from transports import OAuth2
+from transports.base import storable
+from transports.errors import Permanent, Temporary, TransportError, Unauthorized
+
+_log = structlog.get_logger(__name__)
+
+BEYOND: Final = 10.0
+"""Seconds of the lease beyond the time that the token server may take."""
+
+STORING: Final = 60.0
+"""Seconds for which what was granted is offered to a database that is away."""
+
+_LOOK: Final = 0.2  # seconds between two looks at what another process does
+
+_PAUSES: Final[dict[Kind, tuple[float, float]]] = {
+    "temporary": (1.0, 60.0),
+    "refused": (15.0, 900.0),
+    "permanent": (15.0, 900.0),
+}
+"""Seconds: the first pause after a failure, and the longest."""
+_PATIENCE: Final = 3600.0  # seconds; no server makes us wait longer
+
+
+class Renewal:
+    """One way to a token of one identity; `holder` is who asks, `clock` the monotonic one."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        servers: TokenServers,
+        holder: UUID,
+        oauth2: OAuth2,
+        identity: Identity,
+        material: Material,
+        clock: Callable[[], float],
+    ) -> None:
+        self._shelf = shelf
+        self._servers = servers
+        self._holder = holder
+        self._oauth2 = oauth2
+        self._identity = identity
+        self._material = material
+        self._clock = clock
+        self._by_login = oauth2.effective_grant in BY_LOGIN
+
+    async def run(self, *, anew: bool, patient: bool) -> Held:
+        """Look, wait, or ask, until there is a token or a fault. Raises TransportError, DatabaseError.
+
+        `anew`: one that is good is not enough. `patient`: a pause after a failure is kept.
+        """
+        while True:
+            now = self._clock()
+            row, secrets = await self._read()
+            held = None if row is None else _of_row(row, secrets, now)
+            if held is not None and now < held.renew_at and not anew:
+                return held
+            if patient and (fault := self._fault(row, secrets)) is not None:
+                if held is None:
+                    raise error_of(fault.kind, fault.words, fault.pause)
+                return replace(held, renew_at=now + fault.pause)
+            if row is not None and row.leased > 0:
+                if held is not None and not anew:
+                    return replace(held, renew_at=now + _LOOK)
+            elif (given := await self._try(row, secrets)) is not None:
+                return given
+            await asyncio.sleep(_LOOK)
+
+    async def _read(self) -> tuple[TokenRow | None, Secrets]:
+        row, secrets = await self._shelf.read(self._identity)
+        if secrets is not None:
+            return row, secrets
+        words = "no key of EMAIL_ROUTER_TOKEN_KEYS opens the tokens that the database keeps"
+        if self._by_login:
+            raise Permanent(f'{words}: put the key that sealed them back, or log in again ("email-router oauth login")')
+        _log.warning(f"{words}: others are asked for", issuer=self._identity.issuer)
+        return row, Secrets()
+
+    def _fault(self, row: TokenRow | None, secrets: Secrets) -> TokenFault | None:
+        """Tell why nobody asks now: the last try failed, with the same profile and secrets, and the pause is not over."""
+        fault = None if row is None else row.fault
+        if fault is None or fault.pause <= 0 or secrets.made_of != self._material.made_of:
+            return None
+        return fault
+
+    async def _try(self, row: TokenRow | None, secrets: Secrets) -> Held | None:
+        """Ask for a token, if nobody else does; None if another was faster."""
+        refresh_token = self._refresh_token(secrets)
+        lease = await take_lease(
+            self._shelf.database,
+            self._identity,
+            self._holder,
+            self._oauth2.timeout + BEYOND,
+            fence=0 if row is None else row.fence,
+        )
+        if lease is None:
+            return None
+        began = self._clock()
+        broken = row is not None and row.broken
+        try:
+            granted = await self._servers.ask(self._oauth2, self._identity.subject, refresh_token)
+        except Refused as refused:
+            error = refusal(self._oauth2, refused, broken=broken and refresh_token is not None)
+            if await self._note(lease, secrets, refused.cause.kind, error, refused.retry_after):
+                raise error from refused
+            return None
+        except TransportError as error:
+            kind: Kind = "temporary" if isinstance(error, Temporary) else "permanent"
+            if await self._note(lease, secrets, kind, error, getattr(error, "retry_after", None)):
+                raise
+            return None
+        if not await self._store(lease, granted, refresh_token, began):
+            return None
+        return held_of(granted.access_token, began, granted.lasts, granted.lasts, granted.scope)
+
+    def _refresh_token(self, secrets: Secrets) -> str | None:
+        """Choose what to renew by: what the database has, unless the profile begins anew."""
+        if not self._by_login:
+            return None
+        if self._material.refresh_token is not None and secrets.seed != self._material.seed:
+            return self._material.refresh_token
+        if secrets.refresh_token is None:
+            alone = f", for {self._identity.subject} alone with --owner" if self._identity.subject else ""
+            cure = f'"email-router oauth login PROFILE" does{alone}'
+            raise Unauthorized(f"nobody has logged in at {self._oauth2.where} yet, or for too little: {cure}")
+        return secrets.refresh_token
+
+    async def _store(self, lease: TokenRow, granted: Granted, refresh_token: str | None, began: float) -> bool:
+        """Keep what was granted before anybody uses it; it is given once, so a database that is away is waited for."""
+        kept = Secrets(
+            granted.access_token,
+            granted.refresh_token or refresh_token,
+            self._material.made_of,
+            self._material.seed,
+        )
+        sealed = await self._shelf.seal(kept)
+        stored = False
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(DatabaseAway),
+            wait=wait_exponential_jitter(initial=0.2, max=5),
+            stop=stop_after_delay(STORING),
+            reraise=True,
+        ):
+            with attempt:
+                stored = await store_token(
+                    self._shelf.database,
+                    self._identity,
+                    lease.fence,
+                    sealed,
+                    lasts=granted.lasts,
+                    scope=granted.scope,
+                    refresh_lasts=granted.refresh_lasts,
+                    elapsed=self._clock() - began,
+                )
+        return stored
+
+    async def _note(
+        self, lease: TokenRow, secrets: Secrets, kind: Kind, error: TransportError, retry_after: float | None
+    ) -> bool:
+        """Say why there is none, and pause; False if somebody else has the lease by now."""
+        first, longest = _PAUSES[kind]
+        failures = lease.fault.failures if lease.fault is not None else 0
+        pause = min(longest, first * 2.0 ** min(failures, 20)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
+        pause = max(pause, min(retry_after or 0.0, _PATIENCE))
+        sealed = await self._shelf.seal(replace(secrets, made_of=self._material.made_of))
+        return await store_fault(self._shelf.database, self._identity, lease.fence, sealed, kind, str(error), pause)
+
+
+def refusal(oauth2: OAuth2, refused: Refused, *, broken: bool = False) -> TransportError:
+    """Say what a token server refused, with its own words, what that means, and what to do.
+
+    `broken`: a process ended while it renewed the login, so that what replaced it may be lost.
+    """
+    after = ""
+    if broken and refused.error == "invalid_grant":
+        after = ", perhaps since a process ended in the midst of renewing it"
+    words = f"{oauth2.where} gives no token: {refused.cause.words}{after}: {refused.cause.cure}"
+    said = f" ({refused.said})" if refused.said else ""
+    return error_of(refused.cause.kind, storable(words + said), refused.retry_after)
+
+
+def _of_row(row: TokenRow, secrets: Secrets, now: float) -> Held | None:
+    if secrets.access_token is None:
+        return None
+    held = held_of(secrets.access_token, now, row.lasts, row.lifetime, row.granted_scope)
+    return held if now < held.ends_at else None

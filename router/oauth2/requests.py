@@ -1,0 +1,89 @@
+"""Has a token by HTTP: the secrets are read, the endpoints found, the request sent, and its answer read."""
+
+import asyncio
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from router.http import Http
+from router.oauth2.assertion import account_assertion, client_assertion
+from router.oauth2.discovery import Endpoints, endpoints_of
+from router.oauth2.exchange import Granted, read_answer, request_of
+from transports import OAuth2
+from transports.errors import Permanent, Unreachable
+
+_KNOWN_FOR: Final = 3600.0  # seconds for which an issuer's endpoints are not asked again
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a request is made of: a hash of profile and secrets, and the refresh token to begin with, with its hash."""
+
+    made_of: str
+    refresh_token: str | None = field(default=None, repr=False)
+    seed: str = ""
+
+
+def read_material(oauth2: OAuth2) -> Material:
+    """Read all secrets of a profile now; blocking. Raises NoSecret, and Permanent for a certificate."""
+    settings = oauth2.model_dump(mode="json", exclude={"timeout", "client_secret_expires"})
+    secrets = [one.reveal() for one in (oauth2.client_secret, oauth2.service_account) if one is not None]
+    certificate = oauth2.client_certificate
+    if certificate is not None:
+        try:
+            secrets += [
+                hashlib.sha256(path.read_bytes()).hexdigest() for path in (certificate.file, certificate.key) if path
+            ]
+        except OSError as error:
+            raise Permanent(f"the client certificate {certificate.file} cannot be read: {error.strerror}") from None
+    first = oauth2.refresh_token.reveal() if oauth2.refresh_token is not None else None
+    return Material(_hash(json.dumps([settings, secrets, first])), first, _hash(first or ""))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class TokenServers:
+    """The token servers of all profiles, over one HTTP client."""
+
+    def __init__(self, http: Http | None = None) -> None:
+        self.http = http or Http()
+        self._endpoints: dict[tuple[object, ...], tuple[float, Endpoints]] = {}
+
+    async def endpoints(self, oauth2: OAuth2) -> Endpoints:
+        """Name the endpoints; those of an issuer are remembered for an hour. Raises Temporary, Permanent."""
+        key = (oauth2.issuer, oauth2.token_url, oauth2.provider, oauth2.tenant)
+        known = self._endpoints.get(key)
+        if known is None or time.monotonic() > known[0]:
+            known = time.monotonic() + _KNOWN_FOR, await endpoints_of(oauth2, self.http)
+            self._endpoints[key] = known
+        return known[1]
+
+    async def ask(self, oauth2: OAuth2, mailbox: str, refresh_token: str | None) -> Granted:
+        """Ask for a token, once, within the profile's `timeout`. Raises Refused, Temporary, Permanent, NoSecret."""
+        try:
+            async with asyncio.timeout(oauth2.timeout):
+                return await self._ask(oauth2, mailbox, refresh_token)
+        except TimeoutError:
+            raise Unreachable(f"{oauth2.where} did not answer within {oauth2.timeout:g} s") from None
+
+    async def _ask(self, oauth2: OAuth2, mailbox: str, refresh_token: str | None) -> Granted:
+        endpoints = await self.endpoints(oauth2)
+        grant: dict[str, str] = {}
+        secret = assertion = None
+        if oauth2.effective_grant == "jwt_bearer":
+            grant["assertion"] = await asyncio.to_thread(account_assertion, oauth2, mailbox, endpoints.token_url)
+        elif refresh_token is not None:
+            grant["refresh_token"] = refresh_token
+        if oauth2.client_secret is not None:
+            secret = await asyncio.to_thread(oauth2.client_secret.reveal)
+        elif oauth2.client_certificate is not None:
+            assertion = await asyncio.to_thread(client_assertion, oauth2, endpoints.token_url)
+        request = request_of(oauth2, endpoints, secret=secret, client_assertion=assertion, **grant)
+        answer = await self.http.post(
+            request.url, request.form, request.headers, ca_file=oauth2.ca_file, timeout=oauth2.timeout
+        )
+        return read_answer(answer, request, oauth2, oauth2.effective_grant)

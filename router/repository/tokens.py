@@ -1,0 +1,279 @@
+"""The tokens of OAuth2, which all processes share, and the lease by which one of them at a time asks for new ones.
+
+What is stored comes sealed, and is stored by whoever has the lease and its fencing number. No time of day leaves the
+database: all is said in seconds from now, so that clocks that differ, or jump, do no harm.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from router.model.identity import Identity
+from router.repository.database import Database, storable
+
+Kind = Literal["temporary", "refused", "permanent"]
+"""Whether to ask again soon, after a new login or another secret, or after a change of the profile."""
+
+_WORDS: Final = 1000  # characters that are kept of why there is no token
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFault:
+    """Why there is no new token. `pause`: seconds until somebody may ask again; at most 0 if that is now."""
+
+    kind: Kind
+    words: str
+    failures: int
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """The state of one identity; durations are in seconds, from now.
+
+    `lasts` is how long the access token is good, of its whole `lifetime`; at most 0 where there is none. `leased` is
+    how long somebody else may be asking; at most 0 if nobody does. `invalidated`: since when, or None.
+    """
+
+    fence: int
+    sealed: bytes | None = field(repr=False)
+    lasts: float
+    lifetime: float
+    granted_scope: str | None
+    fault: TokenFault | None
+    leased: float
+    invalidated: float | None
+    broken: bool = False
+    """Whether somebody asked last, and never said what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedToken:
+    """One identity, as a person looks at it."""
+
+    identity: Identity
+    granted_at: datetime | None
+    expires_at: datetime | None
+    refresh_expires_at: datetime | None
+    fault: str | None
+    fault_kind: Kind | None
+    fault_since: datetime | None
+    next_try_at: datetime | None
+
+
+_ROW: Final = """
+    t.id, t.fence, t.sealed, t.granted_scope, t.fault, t.fault_kind, t.failures,
+    coalesce(extract(epoch FROM t.expires_at - clock_timestamp()), 0)::float8 AS lasts,
+    coalesce(extract(epoch FROM t.expires_at - t.granted_at), 0)::float8 AS lifetime,
+    coalesce(extract(epoch FROM t.next_try_at - clock_timestamp()), 0)::float8 AS pause,
+    coalesce(extract(epoch FROM t.refreshing_until - clock_timestamp()), 0)::float8 AS leased,
+    extract(epoch FROM clock_timestamp() - t.invalidated_at)::float8 AS invalidated,
+    t.refreshing_by IS NOT NULL AS asking
+"""
+
+
+async def read_tokens(database: Database, identities: Sequence[Identity]) -> Mapping[Identity, TokenRow]:
+    """Read the rows that there are."""
+    by_key = {identity.key: identity for identity in identities}
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"SELECT {_ROW} FROM router.token AS t WHERE t.id = ANY($1::bytea[])",  # noqa: S608  # a constant
+            list(by_key),
+        )
+    return {by_key[row["id"]]: _row(row) for row in rows}
+
+
+async def take_lease(
+    database: Database, identity: Identity, holder: UUID, seconds: float, *, fence: int
+) -> TokenRow | None:
+    """Take the right to ask the token server, for so many seconds; None if somebody else has it, or had it meanwhile.
+
+    `fence` is the number that was read, 0 where there was no row; the row that is returned has the new one.
+    """
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            f"""
+            INSERT INTO router.token AS t
+                (id, issuer, client, scope, grant_type, subject, refreshing_by, refreshing_until, fence)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 s', 1)
+            ON CONFLICT (id) DO UPDATE SET refreshing_by = excluded.refreshing_by,
+                refreshing_until = excluded.refreshing_until, fence = t.fence + 1
+                WHERE t.fence = $9 AND coalesce(t.refreshing_until <= clock_timestamp(), true)
+            RETURNING {_ROW}
+            """,  # noqa: S608  # constants
+            *_named(identity),
+            holder,
+            float(seconds),
+            fence,
+        )
+    return None if row is None else _row(row)
+
+
+async def store_token(
+    database: Database,
+    identity: Identity,
+    fence: int,
+    sealed: bytes,
+    *,
+    lasts: float,
+    scope: str | None,
+    refresh_lasts: float | None,
+    elapsed: float = 0.0,
+) -> bool:
+    """Keep what the token server gave, and end the lease; False if somebody else took it meanwhile, or a login did.
+
+    `lasts` are the seconds of the access token, `refresh_lasts` those of the grant where it says; both since the
+    request began, `elapsed` seconds ago.
+    """
+    async with database.connection() as connection:
+        return bool(
+            await connection.fetchval(
+                """
+                UPDATE router.token SET sealed = $3, granted_at = clock_timestamp() - $4 * interval '1 s',
+                    expires_at = clock_timestamp() + ($5::float8 - $4::float8) * interval '1 s', granted_scope = $6,
+                    refresh_expires_at = coalesce(
+                        clock_timestamp() + ($7::float8 - $4::float8) * interval '1 s', refresh_expires_at),
+                    fault = NULL, fault_kind = NULL, fault_since = NULL, failures = 0, next_try_at = NULL,
+                    refreshing_by = NULL, refreshing_until = NULL
+                WHERE id = $1 AND fence = $2 RETURNING true
+                """,
+                identity.key,
+                fence,
+                sealed,
+                float(elapsed),
+                float(lasts),
+                storable(scope),
+                refresh_lasts,
+            )
+        )
+
+
+async def store_fault(
+    database: Database, identity: Identity, fence: int, sealed: bytes, kind: Kind, words: str, pause: float
+) -> bool:
+    """Say why there is no new token, end the lease, and pause; False if it is not ours any more. What there is stays.
+
+    `sealed` holds the same tokens, and what was tried.
+    """
+    async with database.connection() as connection:
+        return bool(
+            await connection.fetchval(
+                """
+                UPDATE router.token SET sealed = $3, fault = $4, fault_kind = $5,
+                    fault_since = coalesce(fault_since, clock_timestamp()),
+                    failures = failures + 1, next_try_at = clock_timestamp() + $6 * interval '1 s',
+                    refreshing_by = NULL, refreshing_until = NULL
+                WHERE id = $1 AND fence = $2 RETURNING true
+                """,
+                identity.key,
+                fence,
+                sealed,
+                (storable(words) or "")[:_WORDS],
+                kind,
+                float(pause),
+            )
+        )
+
+
+async def forget_token(database: Database, identity: Identity, fence: int, sealed: bytes) -> bool:
+    """Forget an access token that a mail server refused; False if the row is another by now.
+
+    `sealed` holds what is left.
+    """
+    async with database.connection() as connection:
+        return bool(
+            await connection.fetchval(
+                """
+                UPDATE router.token SET sealed = $3, expires_at = NULL, invalidated_at = clock_timestamp()
+                WHERE id = $1 AND fence = $2 RETURNING true
+                """,
+                identity.key,
+                fence,
+                sealed,
+            )
+        )
+
+
+async def reseal(database: Database, identity: Identity, old: bytes, new: bytes) -> None:
+    """Replace what an older key encrypted, unless it is another by now."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE router.token SET sealed = $3 WHERE id = $1 AND sealed = $2", identity.key, old, new
+        )
+
+
+async def store_login(
+    database: Database,
+    identity: Identity,
+    sealed: bytes,
+    *,
+    lasts: float,
+    scope: str | None,
+    refresh_lasts: float | None,
+    elapsed: float = 0.0,
+) -> None:
+    """Keep what a person's login gave, in place of all that there was: whoever asks at this moment asks in vain."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            INSERT INTO router.token AS t
+                (id, issuer, client, scope, grant_type, subject, sealed, granted_at, expires_at, granted_scope,
+                 refresh_expires_at, fence)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() - $8 * interval '1 s',
+                clock_timestamp() + ($9::float8 - $8::float8) * interval '1 s', $10,
+                clock_timestamp() + ($11::float8 - $8::float8) * interval '1 s', 1)
+            ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed, granted_at = excluded.granted_at,
+                expires_at = excluded.expires_at, granted_scope = excluded.granted_scope,
+                refresh_expires_at = excluded.refresh_expires_at, fence = t.fence + 1, fault = NULL, fault_kind = NULL,
+                fault_since = NULL, failures = 0, next_try_at = NULL, invalidated_at = NULL, refreshing_by = NULL,
+                refreshing_until = NULL
+            """,
+            *_named(identity),
+            sealed,
+            float(elapsed),
+            float(lasts),
+            storable(scope),
+            refresh_lasts,
+        )
+
+
+async def list_tokens(database: Database) -> Sequence[ListedToken]:
+    """List all identities, by issuer, client and subject."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT issuer, client, scope, grant_type, subject, granted_at, expires_at, refresh_expires_at, fault,
+                fault_kind, fault_since, next_try_at
+            FROM router.token ORDER BY issuer, client, subject, scope, grant_type
+            """
+        )
+    return [
+        ListedToken(
+            Identity(row["issuer"], row["client"], row["scope"], row["grant_type"], row["subject"]),
+            *list(row.values())[5:],
+        )
+        for row in rows
+    ]
+
+
+def _named(identity: Identity) -> tuple[bytes, str, str, str, str, str]:
+    return identity.key, identity.issuer, identity.client, identity.scope, identity.grant, identity.subject
+
+
+def _row(row: Any) -> TokenRow:
+    fault = None
+    if row["fault"] is not None:
+        fault = TokenFault(row["fault_kind"], row["fault"], row["failures"], row["pause"])
+    return TokenRow(
+        row["fence"],
+        row["sealed"],
+        row["lasts"],
+        row["lifetime"],
+        row["granted_scope"],
+        fault,
+        row["leased"],
+        row["invalidated"],
+        row["asking"] and row["leased"] <= 0,
+    )
