@@ -5,20 +5,24 @@ import gc
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 
 import structlog
 
+from router.errors import DatabaseError
 from router.incoming.budget import Budget
 from router.incoming.rounds import Rounds
+from router.oauth2.keeper import keeper_of
 from router.operations.ready import Readiness
 from router.patience import once_there, unless_stopped
 from router.postgres.disk import watch_disk
 from router.postgres.dsn import writable
 from router.postgres.embedded import EmbeddedServer
+from router.profile import Profiles
 from router.profile.store import ProfileStore
+from router.profile.tokens import uses_tokens
 from router.read import read
 from router.repository.answers import Limits
 from router.repository.connect import accepts_sessions
@@ -100,6 +104,7 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
         if database is None:
             return
         readiness.database = database
+        store.use_tokens(await stack.enter_async_context(keeper_of(settings, database)))
         parsers = await stack.enter_async_context(parsers_of(settings))
         watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None
         lease = timedelta(seconds=settings.lease)
@@ -119,6 +124,21 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
             rounds=rounds_of(settings),
             limits=Limits(settings.answers_per_sender, settings.answers_per_domain),
         )
+
+
+@asynccontextmanager
+async def with_tokens(settings: Settings, profiles: Profiles) -> AsyncIterator[tuple[Profiles, Database | None]]:
+    """The profiles with their access tokens, and the database that keeps these, if any profile has some.
+
+    Where it cannot be opened, tokens are asked for and kept in memory.
+    """
+    async with AsyncExitStack() as stack:
+        database = None
+        if uses_tokens(profiles):
+            with suppress(DatabaseError):  # whoever needs more of the database says so
+                database = await stack.enter_async_context(database_of(settings))
+            profiles = profiles.with_tokens(await stack.enter_async_context(keeper_of(settings, database)))
+        yield profiles, database
 
 
 def rounds_of(settings: Settings) -> Rounds | None:

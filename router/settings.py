@@ -93,6 +93,12 @@ class Settings(BaseSettings):
         description="Folder of the router's own PostgreSQL. Its path may be 89 bytes long.",
         json_schema_extra={"shown": "`/var/lib/email-router` for root, otherwise `~/.local/share/email-router`"},
     )
+    token_keys: Path | None = Field(
+        default=None,
+        description="File with the keys that encrypt the tokens of OAuth2 in the database, a key a line: the first "
+        "encrypts, all decrypt. Routers that share a database need the same keys.",
+        json_schema_extra={"shown": "`token-keys` in the data folder, made when it is needed"},
+    )
     postgres: Path | None = Field(
         default=None,
         description="Folder with the programs of PostgreSQL (`postgres`, `initdb`, `psql`) to use in place of those "

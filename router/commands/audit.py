@@ -1,6 +1,7 @@
 """`audit`."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
 from typing import Any
@@ -11,6 +12,7 @@ from router import app, profile
 from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table
 from router.commands.words import moment
 from router.errors import UnknownName
+from router.oauth2.keeper import keeper_of
 from router.operations import audit as operation
 from router.operations.audit import Disposition, FolderAudit, MailboxAudit, MissingCopy, Plan, Tally
 from router.settings import Settings
@@ -29,7 +31,12 @@ def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, q
     async def work(settings: Settings) -> tuple[Plan, list[MailboxAudit], bool]:
         reading = profile.read_folder(settings.profiles)
         found: list[MailboxAudit] = []
-        async with app.database_of(settings) as database, app.parsers_of(settings) as parsers:
+        async with (
+            app.database_of(settings) as database,
+            app.parsers_of(settings) as parsers,
+            keeper_of(settings, database) as tokens,
+        ):
+            reading = replace(reading, profiles=reading.profiles.with_tokens(tokens))
             try:
                 plan = await operation.plan(database, reading, name, owner)
             except UnknownName as error:

@@ -15,6 +15,7 @@ from router.commands.terminal import Progress, carry_out, say, say_json, say_tab
 from router.commands.words import moment
 from router.errors import UnknownName
 from router.model import normalize
+from router.oauth2.keeper import keeper_of
 from router.operations import outbox as operation
 from router.operations.outbox import Attempt, Entry, Meant, Rule, Ruled, Selection, Shown, State
 from router.operations.words import count
@@ -129,7 +130,7 @@ def release(
         "unknown",
         "releasing",
         lambda database, settings, meant: operation.release(
-            database, _profiles(settings, as_), name, as_, meant, force=force
+            database, _profiles(settings, as_).with_tokens(keeper_of(settings, database)), name, as_, meant, force=force
         ),
         yes,
         as_json,

@@ -1,7 +1,7 @@
 """`test`: connects to every profile for real, and says what works."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -30,12 +30,14 @@ def test(name: str | None, owners: Sequence[str], send_to: str | None, *, as_jso
 
     async def work(settings: Settings) -> tuple[list[Probed], Sequence[str], Sequence[Mistake]]:
         profiles, mistakes = _read(settings, name, as_json=as_json)
-        chosen = _chosen(profiles, name)
-        subjects, unserved = await plan(profiles, chosen, mailboxes, lambda: app.database_of(settings))
-        report = _Report(len(subjects), silent=as_json)
-        with report.progress:
-            async for one in probe(subjects, to):
-                report.add(one)
+        async with app.with_tokens(settings, profiles) as (profiles, database):
+            opened = None if database is None else nullcontext(database)
+            chosen = _chosen(profiles, name)
+            subjects, unserved = await plan(profiles, chosen, mailboxes, lambda: opened or app.database_of(settings))
+            report = _Report(len(subjects), silent=as_json)
+            with report.progress:
+                async for one in probe(subjects, to):
+                    report.add(one)
         return report.probed, unserved, mistakes
 
     probed, unserved, mistakes = carry_out(work)

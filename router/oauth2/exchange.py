@@ -123,7 +123,8 @@ def read_answer(answer: Answer, request: Request, oauth2: OAuth2, grant: str) ->
     if told is None:
         # A proxy, or a page for people: what it is about may well pass.
         kind: Kind = "temporary" if answer.status == 200 else "permanent"
-        words = f"{server} answered HTTP {answer.status} and no JSON, but {answer.content_type or 'nothing'}"
+        what = "JSON that is broken" if "json" in answer.content_type else f"no JSON, but {answer.content_type}"
+        words = f"{server} answered HTTP {answer.status} and {what}"
         raise Refused(Cause(words, "is this the token server, and no proxy between?", kind), said, answer.retry_after)
     try:
         token: Mapping[str, Any] = parse_token_response(answer.body)

@@ -21,9 +21,10 @@ from router.oauth2.identity import BY_LOGIN, identities_of, identity_of
 from router.oauth2.renewal import BEYOND, STORING, Renewal, refusal
 from router.oauth2.requests import TokenServers, read_material
 from router.oauth2.shelf import Shelf
-from router.oauth2.vault import Secrets, Vault
+from router.oauth2.vault import DEFAULT_NAME, Secrets, Vault
 from router.repository.database import Database
 from router.repository.tokens import forget_token, read_tokens, store_login
+from router.settings import Settings
 from transports import OAuth2
 from transports.base import Finding
 from transports.errors import Permanent, Temporary, TransportError
@@ -231,6 +232,12 @@ class Keeper:
             return False
         self._forgotten[identity] = now
         return True
+
+
+def keeper_of(settings: Settings, database: Database | None) -> Keeper:
+    """Make what keeps the tokens in this database, or without one in memory."""
+    keys = settings.token_keys
+    return Keeper(database, Vault(keys or settings.data / DEFAULT_NAME, make=keys is None))
 
 
 def _away(error: DatabaseError) -> Temporary:

@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from router.errors import DatabaseAway
 from router.model.identity import Identity
@@ -101,7 +101,7 @@ class Renewal:
         return row, Secrets()
 
     def _fault(self, row: TokenRow | None, secrets: Secrets) -> TokenFault | None:
-        """Tell why nobody asks now: the last try failed, with the same profile and secrets, and the pause is not over."""
+        """Tell why nobody asks now: the last try, by the same profile and secrets, failed a moment ago."""
         fault = None if row is None else row.fault
         if fault is None or fault.pause <= 0 or secrets.made_of != self._material.made_of:
             return None
@@ -161,7 +161,7 @@ class Renewal:
         stored = False
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(DatabaseAway),
-            wait=wait_exponential_jitter(initial=0.2, max=5),
+            wait=wait_exponential(multiplier=0.2, max=5),
             stop=stop_after_delay(STORING),
             reraise=True,
         ):

@@ -22,6 +22,7 @@ from router.profile.folder import Reading, read_folder
 from router.profile.profiles import Profile, Profiles
 from router.profile.served import served
 from router.profile.watch import changes_of
+from transports import NO_TOKENS, Tokens
 
 SECOND_LOOK: Final = 0.4
 """Seconds after which a folder that lost something is read once more."""
@@ -78,6 +79,7 @@ class ProfileStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.profiles = Profiles((), ())
+        self._tokens = NO_TOKENS
         self.mistakes: tuple[Mistake, ...] = ()
         self.notes: tuple[Mistake, ...] = ()
         self.faults: Mapping[Key, str] = {}
@@ -95,6 +97,11 @@ class ProfileStore:
         await store._read_changes()
         store._untold = Change()  # whoever opens it begins with the profiles as they are
         return store
+
+    def use_tokens(self, tokens: Tokens) -> None:
+        """Give these to all profiles, from now on."""
+        self._tokens = tokens
+        self.profiles = self.profiles.with_tokens(tokens)
 
     def log_mistakes(self) -> None:
         """Say in the log what is wrong, and which files are not read."""
@@ -145,9 +152,11 @@ class ProfileStore:
         replaced = [one for one in self.profiles.by_key.values() if not differing.isdisjoint(secrets(one.settings))]
         change = _change(self, reading, replaced)
         # From here to the end nothing is awaited: canceled at any moment, we have seen a change or have not.
-        now, before, chosen = datetime.now(UTC), self.profiles.by_key, reading.profiles.by_key
+        profiles = reading.profiles.with_tokens(self._tokens)
+        now, before, chosen = datetime.now(UTC), self.profiles.by_key, profiles.by_key
         self._forms = {key: self._forms[key] if before.get(key) == profile else now for key, profile in chosen.items()}
-        self.profiles, self.mistakes, self.notes = reading.profiles, reading.mistakes, reading.notes
+        self.profiles = profiles
+        self.mistakes, self.notes = reading.mistakes, reading.notes
         self.faults = {
             key: f"{_why_kept(reading, chosen[key])}; it goes on in its form of {_moment(self._forms[key])}"
             for key in reading.kept

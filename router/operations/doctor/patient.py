@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from router.errors import DatabaseError
+from router.oauth2.keeper import keeper_of
 from router.operations import served, status
 from router.operations.served import Served
 from router.operations.status import Report
@@ -30,6 +33,7 @@ class Patient:
         self.lease = timedelta(seconds=settings.lease)
         self.database: Database | None = None
         self.no_database = ""
+        self._stack = AsyncExitStack()
         self._asked: dict[str, asyncio.Task[Any]] = {}
 
     def need_database(self) -> Database:
@@ -50,7 +54,7 @@ class Patient:
 
     async def reading(self) -> Reading:
         """Return what the profile folder holds. Raises ProfileErrors if it cannot be read."""
-        return await self._once("reading", lambda: asyncio.to_thread(read_folder, self.settings.profiles))
+        return await self._once("reading", self._reading)
 
     async def served(self) -> Served:
         """Return what is served: without a database, what the folder says."""
@@ -61,6 +65,12 @@ class Patient:
         for task in self._asked.values():
             task.cancel()
         await asyncio.gather(*self._asked.values(), return_exceptions=True)
+        await self._stack.aclose()
+
+    async def _reading(self) -> Reading:
+        reading = await asyncio.to_thread(read_folder, self.settings.profiles)
+        tokens = await self._stack.enter_async_context(keeper_of(self.settings, self.database))
+        return replace(reading, profiles=reading.profiles.with_tokens(tokens))
 
     async def _served(self) -> Served:
         processes = [] if self.database is None else await list_processes(self.database, self.lease)

@@ -1,0 +1,489 @@
+"""Tokens of one database, by several keepers: who asks, who waits, and what is told."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from router.oauth2.exchange import Granted
+from router.oauth2.identity import identity_of
+from router.oauth2.keeper import Keeper
+from router.oauth2.vault import Secrets, Vault
+from router.repository import tokens as rows
+from tests.support.token_server import error, raw
+from tests.unit.oauth2.conftest import REFRESH, SECRET, Office
+from transports.errors import Permanent, Temporary, Unauthorized, Unreachable
+
+ANN, BEN = "ann@example.com", "ben@example.com"
+
+
+class Clock:
+    """The monotonic clock, which a test may advance."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+async def row_of(office: Office) -> dict[str, Any]:
+    async with office.database.connection() as connection:
+        [row] = await connection.fetch("SELECT * FROM router.token")
+    return dict(row)
+
+
+async def shift(office: Office, seconds: float) -> None:
+    """Let so many seconds pass, as far as the database is concerned."""
+    async with office.database.connection() as connection:
+        await connection.execute(
+            """
+            UPDATE router.token SET granted_at = granted_at - $1 * interval '1 s',
+                expires_at = expires_at - $1 * interval '1 s', next_try_at = next_try_at - $1 * interval '1 s',
+                invalidated_at = invalidated_at - $1 * interval '1 s',
+                refreshing_until = refreshing_until - $1 * interval '1 s'
+            """,
+            seconds,
+        )
+
+
+async def test_two_keepers_with_fifty_logins_each_ask_once(office: Office) -> None:
+    profile = office.application()
+    async with office.keeper() as one, office.keeper() as other:
+        got = await asyncio.gather(*(keeper.get(profile, f"{n}@x.org") for n in range(50) for keeper in (one, other)))
+    assert set(got) == {"access-token-1"}
+    assert len(office.server.forms) == 1
+
+
+async def test_fifty_mailboxes_of_a_login_ask_once(office: Office) -> None:
+    profile = office.login()
+    office.server.rotates = True
+    async with office.keeper() as one, office.keeper() as other:
+        got = await asyncio.gather(*(keeper.get(profile, f"{n}@x.org") for n in range(50) for keeper in (one, other)))
+    assert set(got) == {"access-token-1"}
+    assert [form["refresh_token"] for form in office.server.forms] == [REFRESH]
+
+
+async def test_a_token_that_lasts_costs_no_query(office: Office) -> None:
+    async with office.keeper() as keeper:
+        await keeper.get(office.application(), ANN)
+        async with office.database.connection() as connection:
+            await connection.execute("ALTER TABLE router.token RENAME TO gone")
+        assert await keeper.get(office.application(), BEN) == "access-token-1"
+
+
+async def test_the_old_token_is_given_while_one_task_renews(office: Office) -> None:
+    clock = Clock()
+    profile = office.application()
+    async with office.keeper(clock=clock) as keeper:
+        await keeper.get(profile, ANN)
+        clock.ahead = 3400
+        await shift(office, 3400)
+        office.server.gate.clear()
+        assert {await keeper.get(profile, ANN) for _ in range(5)} == {"access-token-1"}
+        while len(office.server.forms) < 2:  # the renewal has begun
+            await asyncio.sleep(0.01)
+        # Another process, which knows nothing yet, has the old one, too.
+        async with office.keeper() as other:
+            assert await other.get(profile, ANN) == "access-token-1"
+        office.server.gate.set()
+        while await keeper.get(profile, ANN) != "access-token-2":
+            await asyncio.sleep(0.01)
+    assert len(office.server.forms) == 2
+
+
+async def test_an_expired_token_is_given_to_nobody(office: Office) -> None:
+    clock = Clock()
+    async with office.keeper(clock=clock) as keeper:
+        await keeper.get(office.application(), ANN)
+        clock.ahead = 3600
+        await shift(office, 3600)
+        assert await keeper.get(office.application(), ANN) == "access-token-2"
+
+
+async def test_a_short_token_is_renewed_in_its_last_quarter(office: Office) -> None:
+    clock = Clock()
+    office.server.lasts = 100
+    async with office.keeper(clock=clock) as keeper:
+        await keeper.get(office.application(), ANN)
+        clock.ahead = 70
+        assert await keeper.get(office.application(), ANN) == "access-token-1"
+        assert len(office.server.forms) == 1
+        clock.ahead = 95
+        await shift(office, 95)
+        assert await keeper.get(office.application(), ANN) == "access-token-2"
+
+
+async def test_a_token_lasts_from_when_it_was_asked_for(office: Office) -> None:
+    clock = Clock()
+
+    async def slow(_: object) -> web.StreamResponse:
+        clock.ahead = 4  # seconds that the answer takes
+        return office.server.give()
+
+    office.server.answer = slow
+    async with office.keeper(clock=clock) as keeper:
+        await keeper.get(office.application(), ANN)
+    row = await row_of(office)
+    left = row["expires_at"] - datetime.now(UTC)
+    assert timedelta(seconds=3590) < left <= timedelta(seconds=3596)
+
+
+async def test_429_is_temporary_and_pauses_all_for_as_long_as_it_says(office: Office) -> None:
+    office.server.answer = error("slow_down", "wait", 429, **{"Retry-After": "120"})
+    async with office.keeper() as one, office.keeper() as other:
+        for keeper in (one, other, one):
+            with pytest.raises(Temporary) as raised:
+                await keeper.get(office.application(), ANN)
+            assert 110 < (raised.value.retry_after or 0) <= 120
+    assert len(office.server.forms) == 1
+
+
+async def test_no_server_makes_us_wait_longer_than_an_hour(office: Office) -> None:
+    office.server.answer = error("slow_down", "wait", 503, **{"Retry-After": "999999"})
+    async with office.keeper() as keeper:
+        with pytest.raises(Temporary):
+            await keeper.get(office.application(), ANN)
+        with pytest.raises(Temporary) as raised:
+            await keeper.get(office.application(), ANN)
+    assert 3500 < (raised.value.retry_after or 0) <= 3600
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (raw(b"oops", "text/plain", 500), "HTTP 500"),
+        (raw(b"<html><title>Sign in to the network</title>", "text/html"), "no JSON, but text/html"),
+        (raw(b"{" + b" " * 70_000), "more than 64 KB"),
+        (raw(b'{"access_token": '), "JSON that is broken"),
+        (raw(b'["access_token"]'), "JSON that is broken"),
+        (raw(b"{}"), "no answer of a token server"),
+        (raw(b'{"access_token": {"a": 1}, "expires_in": 5}'), "no answer of a token server"),
+        (raw(b'{"access_token": "a\\r\\nb", "expires_in": 5}'), "no answer of a token server"),
+        (raw(b'{"access_token": "a", "expires_in": [5]}'), "no answer of a token server"),
+        (error("temporarily_unavailable"), "out of order"),
+    ],
+)
+async def test_what_is_no_answer_is_temporary(office: Office, answer: Any, words: str) -> None:
+    office.server.answer = answer
+    async with office.keeper() as keeper:
+        with pytest.raises(Temporary, match=words):
+            await keeper.get(office.application(), ANN)
+        office.server.answer = None
+        with pytest.raises(Temporary, match=words):  # the pause
+            await keeper.get(office.application(), ANN)
+        await shift(office, 61)
+        assert await keeper.get(office.application(), ANN) == office.server.given[-1]
+
+
+async def test_a_server_that_is_not_there_is_temporary(office: Office) -> None:
+    profile = office.application(token_url="http://localhost:9/token")
+    async with office.keeper() as keeper:
+        with pytest.raises(Unreachable, match="cannot connect to http://localhost:9: Connection refused"):
+            await keeper.get(profile, ANN)
+
+
+async def test_a_server_that_is_silent_is_temporary(office: Office) -> None:
+    office.server.gate.clear()
+    async with office.keeper() as keeper:
+        with pytest.raises(Unreachable, match=r"did not answer within 0.3 s"):
+            await keeper.get(office.application(timeout=0.3), ANN)
+
+
+async def test_a_redirect_is_not_followed(office: Office) -> None:
+    office.server.answer = raw(b"", "text/html", 302, Location="https://elsewhere.example/token?x=1")
+    async with office.keeper() as keeper:
+        with pytest.raises(Permanent, match="sends elsewhere, to https://elsewhere"):
+            await keeper.get(office.application(), ANN)
+
+
+async def test_pauses_grow(office: Office) -> None:
+    office.server.answer = error("server_error", status=500)
+    async with office.keeper() as keeper:
+        pauses = []
+        for _ in range(9):
+            with pytest.raises(Temporary):
+                await keeper.get(office.application(), ANN)
+            row = await row_of(office)
+            pauses.append((row["next_try_at"] - datetime.now(UTC)).total_seconds())
+            await shift(office, 61)
+    assert len(office.server.forms) == 9
+    assert pauses[0] <= 1
+    assert 29 < pauses[-1] <= 60
+
+
+async def test_invalid_client_is_tried_again_when_the_secret_is_another(office: Office) -> None:
+    office.server.answer = error("invalid_client", "no such secret")
+    async with office.keeper() as keeper:
+        for _ in range(3):
+            with pytest.raises(Unauthorized, match=r"its secret is wrong: .*\(invalid_client: no such secret\)"):
+                await keeper.get(office.application(), ANN)
+        assert len(office.server.forms) == 1
+        office.server.answer = None
+        (office.folder / "secret").write_text("another-secret")
+        assert await keeper.get(office.application(), ANN) == "access-token-1"
+
+
+async def test_a_missing_secret_is_told_and_nobody_is_asked(office: Office) -> None:
+    (office.folder / "secret").unlink()
+    async with office.keeper() as keeper:
+        with pytest.raises(Permanent, match="cannot be read: No such file"):
+            await keeper.get(office.application(), ANN)
+    assert not office.server.forms
+
+
+async def test_without_a_login_it_says_what_to_do(office: Office) -> None:
+    async with office.keeper() as keeper:
+        with pytest.raises(Unauthorized, match="email-router oauth login"):
+            await keeper.get(office.application(grant="authorization_code"), ANN)
+    assert not office.server.forms
+
+
+async def test_the_owners_own_login_goes_before_that_of_the_profile(office: Office) -> None:
+    profile = office.application(grant="authorization_code")
+    async with office.keeper() as keeper:
+        await keeper.keep_login(profile, "", Granted("of-all", "r1", 3600, None, None), 0)
+        await keeper.keep_login(profile, ANN, Granted("of-ann", "r2", 3600, None, None), 0)
+        assert await keeper.get(profile, ANN) == "of-ann"
+        assert await keeper.get(profile, BEN) == "of-all"
+
+
+async def test_a_login_ends_the_pause(office: Office) -> None:
+    profile = office.application(grant="authorization_code")
+    async with office.keeper() as keeper, office.keeper() as other:
+        await keeper.keep_login(profile, "", Granted("a", "refresh-a", 0.001, None, None), 0)
+        office.server.answer = error("invalid_grant", "revoked")
+        with pytest.raises(Unauthorized, match="oauth login"):
+            await keeper.get(profile, ANN)
+        await other.keep_login(profile, "", Granted("b", "refresh-b", 3600, None, None), 0)
+        assert await keeper.get(profile, ANN) == "b"
+    assert len(office.server.forms) == 1
+
+
+async def test_a_rotated_refresh_token_is_used_next(office: Office) -> None:
+    office.server.rotates = True
+    for _ in range(3):
+        async with office.keeper() as keeper:
+            await keeper.get(office.login(), ANN)
+        await shift(office, 3600)
+    assert [form["refresh_token"] for form in office.server.forms] == [REFRESH, "refresh-token-1", "refresh-token-2"]
+
+
+async def test_another_first_refresh_token_begins_anew(office: Office) -> None:
+    office.server.rotates = True
+    async with office.keeper() as keeper:
+        await keeper.get(office.login(), ANN)
+    await shift(office, 3600)
+    office.server.answer = error("invalid_grant", "revoked")
+    async with office.keeper() as keeper:
+        with pytest.raises(Unauthorized, match="put a new refresh token where refresh_token says"):
+            await keeper.get(office.login(), ANN)
+        (office.folder / "refresh").write_text("the-second-refresh-token")
+        office.server.answer = None
+        await keeper.get(office.login(), ANN)
+    assert office.server.forms[-1]["refresh_token"] == "the-second-refresh-token"
+
+
+async def test_a_rotation_is_stored_before_the_token_is_used(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ends between the answer and the update leaves the row as it was; another goes on afterwards."""
+    office.server.rotates = True
+    stored = rows.store_token
+    reached = asyncio.Event()
+
+    async def hang(*_: Any, **__: Any) -> bool:
+        reached.set()
+        await asyncio.Event().wait()
+        return False
+
+    monkeypatch.setattr("router.oauth2.renewal.store_token", hang)
+    monkeypatch.setattr("router.oauth2.keeper._LEAVING", 0)
+    async with office.keeper() as keeper:
+        waiting = asyncio.create_task(keeper.get(office.login(), ANN))
+        await reached.wait()
+        assert not waiting.done()
+    with pytest.raises(Temporary, match="the router stops"):
+        await waiting
+    row = await row_of(office)
+    assert row["sealed"] is None
+    assert row["refreshing_by"] is not None
+    monkeypatch.setattr("router.oauth2.renewal.store_token", stored)
+    async with office.keeper() as other:
+        going_on = asyncio.create_task(other.get(office.login(), ANN))
+        await asyncio.sleep(0)
+        await shift(office, 15)  # the lease's end
+        assert await going_on == "access-token-2"
+    assert [form["refresh_token"] for form in office.server.forms] == [REFRESH, REFRESH]
+
+
+async def test_who_lost_a_rotation_is_told_so(office: Office) -> None:
+    office.server.answer = error("invalid_grant", "used before")
+    profile = office.application(grant="authorization_code")
+    async with office.keeper() as keeper:
+        await keeper.keep_login(profile, "", Granted("a", "r", 0.001, None, None), 0)
+        identity = identity_of(profile, "")
+        await rows.take_lease(office.database, identity, keeper._id, -1, fence=1)
+        with pytest.raises(Unauthorized, match=r"a process ended in the midst of renewing it.*oauth login"):
+            await keeper.get(profile, ANN)
+
+
+async def test_who_lost_the_lease_writes_nothing(office: Office) -> None:
+    """The answer comes late: the lease was taken by another, whose token is the one that counts."""
+    profile = office.application()
+    async with office.keeper() as slow, office.keeper() as fast:
+        office.server.gate.clear()
+        first = asyncio.create_task(slow.get(profile, ANN))
+        while not office.server.forms:
+            await asyncio.sleep(0.01)
+        await shift(office, 15)
+        second = asyncio.create_task(fast.get(profile, ANN))
+        while len(office.server.forms) < 2:
+            await asyncio.sleep(0.01)
+        office.server.gate.set()
+        got = await asyncio.gather(first, second)
+    assert got[0] == got[1]
+    row = await row_of(office)
+    assert row["fence"] == 2
+    assert Vault(office.keys, make=False).open(row["sealed"]).secrets.access_token == got[0]  # type: ignore[union-attr]
+
+
+async def test_who_waits_may_go_and_the_token_comes_all_the_same(office: Office) -> None:
+    office.server.gate.clear()
+    async with office.keeper() as keeper:
+        waiting = asyncio.create_task(keeper.get(office.application(), ANN))
+        while not office.server.forms:
+            await asyncio.sleep(0.01)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        office.server.gate.set()
+        assert await keeper.get(office.application(), BEN) == "access-token-1"
+    assert len(office.server.forms) == 1
+
+
+async def test_a_database_that_is_away_is_temporary(office: Office, postgres: Any, database: str) -> None:
+    async with office.keeper() as keeper:
+        async with postgres.away(database):
+            with pytest.raises(Temporary, match="the tokens are kept in the database"):
+                await keeper.get(office.application(), ANN)
+            assert await keeper.refused(office.application(), ANN, "x") is False
+        assert await keeper.get(office.application(), ANN) == "access-token-1"
+
+
+async def test_what_is_granted_outlives_a_database_that_is_away_for_a_moment(
+    office: Office, postgres: Any, database: str
+) -> None:
+    office.server.rotates = True
+    office.server.gate.clear()
+    async with office.keeper() as keeper:
+        waiting = asyncio.create_task(keeper.get(office.login(), ANN))
+        while not office.server.forms:
+            await asyncio.sleep(0.01)
+        async with postgres.away(database):
+            office.server.gate.set()
+            while not office.server.given:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+        assert await waiting == "access-token-1"
+    row = await row_of(office)
+    assert Vault(office.keys, make=False).open(row["sealed"]).secrets.refresh_token == "refresh-token-1"  # type: ignore[union-attr]
+
+
+async def test_a_refused_token_is_forgotten_once(office: Office) -> None:
+    profile = office.application()
+    clock = Clock()
+    async with office.keeper(clock=clock) as keeper, office.keeper() as other:
+        first = await keeper.get(profile, ANN)
+        await other.get(profile, ANN)
+        assert await keeper.refused(profile, ANN, first) is False  # it is new
+        assert await keeper.get(profile, ANN) == first
+        await shift(office, 61)
+        assert await keeper.refused(profile, ANN, first) is True
+        second = await keeper.get(profile, ANN)
+        assert second == "access-token-2"
+        # The other still has the old one, and hears of the new one.
+        assert await other.refused(profile, ANN, first) is True
+        assert await other.get(profile, ANN) == second
+        await shift(office, 300)
+        assert await keeper.refused(profile, ANN, second) is False  # one was forgotten a while ago
+        await shift(office, 300)
+        assert await keeper.refused(profile, ANN, second) is True
+    assert len(office.server.forms) == 2
+
+
+async def test_without_a_database_tokens_are_kept_in_memory(office: Office) -> None:
+    clock = Clock()
+    profile = office.application()
+    async with Keeper(None, clock=clock) as keeper:
+        token = await keeper.get(profile, ANN)
+        assert await keeper.get(profile, BEN) == token
+        assert await keeper.refused(profile, ANN, token) is False
+        clock.ahead = 61
+        assert await keeper.refused(profile, ANN, token) is True
+        assert await keeper.get(profile, ANN) == "access-token-2"
+        with pytest.raises(Permanent, match="kept in the database"):
+            await keeper.get(office.login(), ANN)
+    assert len(office.server.forms) == 2
+
+
+async def test_a_key_can_be_replaced(office: Office) -> None:
+    office.server.rotates = True
+    async with office.keeper() as keeper:
+        await keeper.get(office.login(), ANN)
+    old = office.keys.read_bytes()
+    office.keys.unlink()
+    new = Vault(office.keys, make=True)
+    new.seal(Secrets())
+    first = office.keys.read_bytes()
+    office.keys.write_bytes(first + old)
+    async with office.keeper() as keeper:
+        assert await keeper.get(office.login(), ANN) == "access-token-1"
+    office.keys.write_bytes(first)  # what was read is sealed anew
+    async with office.keeper() as keeper:
+        assert await keeper.get(office.login(), ANN) == "access-token-1"
+    assert len(office.server.forms) == 1
+
+
+async def test_under_a_wrong_key_a_login_is_not_spent(office: Office) -> None:
+    async with office.keeper() as keeper:
+        await keeper.get(office.login(), ANN)
+        await keeper.get(office.application(), ANN)
+    office.keys.unlink()
+    async with office.keeper() as keeper:
+        with pytest.raises(Permanent, match=r"no key of EMAIL_ROUTER_TOKEN_KEYS opens .* put the key .* back"):
+            await keeper.get(office.login(), ANN)
+        assert await keeper.get(office.application(), ANN) == "access-token-3"  # what costs nothing is asked again
+
+
+async def test_no_secret_is_in_the_clear(
+    office: Office, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    office.server.rotates = True
+    profile = office.login()
+    said: list[str] = []
+    async with office.keeper() as keeper:
+        await keeper.get(profile, ANN)
+        said += map(repr, (*keeper._held.values(), keeper, profile))
+        said += [repr(finding) async for finding in keeper.examine(profile, ANN)]
+        await shift(office, 3600)
+        echo = f"bad: {SECRET} refresh-token-1"
+        office.server.answer = error("invalid_grant", echo)
+    async with office.keeper() as keeper:
+        with pytest.raises(Unauthorized) as raised:
+            await keeper.get(profile, ANN)
+        said += [str(raised.value), repr(raised.value), repr(raised.value.__cause__)]
+        said += [repr(finding) async for finding in keeper.examine(profile, ANN)]
+    async with office.database.connection() as connection:
+        said += [str(dict(row)) for row in await connection.fetch("SELECT * FROM router.token")]
+        # As a dump has them.
+        said += [str(await connection.fetchval("SELECT string_agg(t::text, ' ') FROM router.token AS t"))]
+        said += [
+            str(await connection.fetchval("SELECT string_agg(convert_from(sealed, 'UTF8'), '') FROM router.token"))
+        ]
+    captured = capfd.readouterr()
+    said += [caplog.text, captured.out, captured.err]
+    for one in said:
+        for secret in (SECRET, REFRESH, "access-token-1", "refresh-token-1", "the-secret"):
+            assert secret not in one, one
+    assert any("bad: … …" in one for one in said)
