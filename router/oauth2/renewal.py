@@ -22,6 +22,7 @@ from router.oauth2.identity import BY_LOGIN
 from router.oauth2.requests import Material, TokenServers
 from router.oauth2.shelf import Shelf
 from router.oauth2.vault import Secrets
+from router.repository.sending import read_sending
 from router.repository.tokens import Kind, TokenFault, TokenRow, store_fault, store_token, take_lease
 from transports import OAuth2
 from transports.base import storable
@@ -110,6 +111,9 @@ class Renewal:
     async def _try(self, row: TokenRow | None, secrets: Secrets) -> Held | None:
         """Ask for a token, if nobody else does; None if another was faster."""
         refresh_token = self._refresh_token(secrets)
+        if refresh_token is not None and (await read_sending(self._shelf.database)).copied:
+            # To renew it here may end it for the original.
+            raise Permanent("the login belongs to another database, of which this one is a copy")
         lease = await take_lease(
             self._shelf.database,
             self._identity,

@@ -6,6 +6,7 @@ files       the files that a profile names, such as certificates
 profiles    the values, and which profile serves an address
 folder      all files of a folder → the sound profiles, and every mistake at once
 claim       what a broken profile claims, which no other takes meanwhile
+tokens      which profiles log in by access tokens
 served      profiles as values that travel between processes
 check       what several profiles may not do together
 owners      the owners in the database whom nobody serves as their rule needs it

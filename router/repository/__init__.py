@@ -38,6 +38,9 @@ The way out:
     sending      whether the router may send at all
     queue        what waits in the outbox, by cause
 
+Logging in:
+    tokens       access tokens of OAuth2, and who asks for new ones
+
 The process:
     processes    the processes that share the database, what each of them serves, and what is wrong with their parts
     heartbeat    that this process lives, said over a connection of its own

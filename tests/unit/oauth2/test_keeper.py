@@ -456,6 +456,15 @@ async def test_under_a_wrong_key_a_login_is_not_spent(office: Office) -> None:
         assert await keeper.get(office.application(), ANN) == "access-token-3"  # what costs nothing is asked again
 
 
+async def test_a_copy_of_the_database_does_not_renew_a_login(office: Office) -> None:
+    async with office.database.connection() as connection:
+        await connection.execute("UPDATE router.installation SET database_oid = 1")
+    async with office.keeper() as keeper:
+        with pytest.raises(Permanent, match="of which this one is a copy"):
+            await keeper.get(office.login(), ANN)
+    assert not office.server.forms
+
+
 async def test_no_secret_is_in_the_clear(
     office: Office, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """The current profiles of a folder: what is added, changed, broken, mended and removed while they are in use."""
 
 import asyncio
+import copy
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,7 @@ from router.profile import Key, watch
 from router.profile import store as stores
 from router.profile.store import Change, ProfileStore
 from tests.servers.tls import make_tls
+from transports import NO_TOKENS
 
 
 def relay(name: str, senders: str = "*@a.example", **keys: object) -> str:
@@ -451,3 +453,13 @@ async def test_a_config_map_of_which_files_come_change_and_go_is_switched_step_b
     )
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_each_profile_has_the_tokens_of_the_store(watched: Watched, tmp_path: Path) -> None:
+    tokens = copy.copy(NO_TOKENS)
+    before = watched.store.profiles.by_key
+    watched.store.use_tokens(tokens)
+    assert watched.store.profiles.by_key == before  # none has changed
+    (tmp_path / "two.toml").write_text(relay("two", "*@d.example"))
+    assert await watched.next() == Change(changed=(("outgoing", "two"),))
+    assert all(one.tokens is tokens for one in watched.store.profiles.by_key.values())
