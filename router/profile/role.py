@@ -36,7 +36,7 @@ def _check_owners(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """Check that several owners do not share one mailbox: without a placeholder, each would get the same mail."""
     owners = table.get("owners")
     several = isinstance(owners, list) and (len(owners) > 1 or any("*" in str(owner) for owner in owners))
-    opening = [text for path, text in _texts(table) if "password" not in path]
+    opening = [text for path, text in _texts(table) if not {"password", "oauth2"} & set(path)]
     # A placeholder that is unknown is told already.
     if several and ("auth" in table or "path" in table) and not any("{" in text for text in opening):
         words = (

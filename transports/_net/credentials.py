@@ -86,11 +86,16 @@ _NOBODY: Final = "no tokens can be had here: nobody keeps them"
 _Result = TypeVar("_Result")
 
 
+def whose(auth: Auth, mailbox: str) -> str:
+    """Name the mailbox whose tokens are asked for: a service account acts for the user who is named at the login."""
+    return fill(auth.user, mailbox) if auth.oauth2 is not None and auth.oauth2.is_of_mailbox else mailbox
+
+
 async def credential_of(auth: Auth, mailbox: str, tokens: Tokens, act_as: str = "") -> Credential:
     """Have what `auth` says for a mailbox. Raises TransportError (`Tokens.get`), NoSecret."""
     user = fill(auth.user, mailbox)
     if auth.oauth2 is not None:
-        return Token(user, await tokens.get(auth.oauth2, mailbox))
+        return Token(user, await tokens.get(auth.oauth2, whose(auth, mailbox)))
     assert auth.password is not None
     return Password(user, await asyncio.to_thread(auth.password.reveal, mailbox), fill(act_as, mailbox))
 
@@ -103,6 +108,6 @@ async def logging_in(
     try:
         return await log_in(credential)
     except Unauthorized:
-        if auth.oauth2 is None or not await tokens.refused(auth.oauth2, mailbox, credential.secret):
+        if auth.oauth2 is None or not await tokens.refused(auth.oauth2, whose(auth, mailbox), credential.secret):
             raise
     return await log_in(await credential_of(auth, mailbox, tokens, act_as))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from transports._net.auth import Auth
-from transports._net.credentials import Tokens
+from transports._net.credentials import Tokens, whose
 from transports._net.secret import NoSecret
 from transports._net.tls import OTHER_NAME, SpeaksTls, valid_until
 from transports._settings import Security, ServerSettings
@@ -104,7 +104,7 @@ def connection_findings(error: TransportError, server: ServerSettings, port: int
 async def examine(auth: Auth, mailbox: str, tokens: Tokens) -> AsyncIterator[Finding]:
     """Try to have a token, where the login takes one. Never raises a TransportError."""
     if auth.oauth2 is not None:
-        async for finding in tokens.examine(auth.oauth2, mailbox):
+        async for finding in tokens.examine(auth.oauth2, whose(auth, mailbox)):
             yield finding
 
 
