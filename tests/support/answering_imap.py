@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from transports import NO_TOKENS, Tokens
 from transports.base import After
 from transports.imap.account import ImapAccount
 from transports.imap.mailbox import ImapMailbox
@@ -55,6 +56,7 @@ async def opened(
     capabilities: str = "",
     security: str = "none",
     greeting: str = "* OK ready",
+    tokens: Tokens = NO_TOKENS,
     **changes: Any,
 ) -> AsyncIterator[tuple[ImapAccount, Server]]:
     script = Server(LOGIN | dict(answers or {}), capabilities, greeting)
@@ -71,7 +73,7 @@ async def opened(
         | changes
     )
     try:
-        async with ImapAccount(settings, "a@in.test", After("keep")) as account:
+        async with ImapAccount(settings, "a@in.test", After("keep"), tokens) as account:
             yield account, script
     finally:
         server.close()
