@@ -8,7 +8,7 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.repository import answers, bounced, sent_copies, upkeep, waiting
+from router.repository import answers, bounced, sent_copies, tokens, upkeep, waiting
 from router.repository.database import Database
 from router.repository.retention import WALKS, Retention, forget_bytes, take_piece
 
@@ -30,6 +30,7 @@ _WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
     (sent_copies.forget_done, sent_copies.PIECE),
     (answers.forget_old, answers.PIECE),
     (bounced.tell_left, bounced.PIECE),
+    (tokens.forget_unused, tokens.PIECE),
 )
 
 _PIECES: Final = 20  # of one walk in a round: a backlog is pruned over hours, and nothing waits for it

@@ -16,6 +16,9 @@ from router.repository.database import Database, storable
 Kind = Literal["temporary", "refused", "permanent"]
 """Whether to ask again soon, after a new login or another secret, or after a change of the profile."""
 
+PIECE: Final = 1000
+"""Rows that are deleted at once."""
+
 _WORDS: Final = 1000  # characters that are kept of why there is no token
 
 
@@ -236,6 +239,26 @@ async def store_login(
             float(lasts),
             storable(scope),
             refresh_lasts,
+        )
+
+
+async def forget_unused(database: Database) -> int:
+    """Delete rows that nobody has asked for a month, at most `PIECE`; returns how many. A person's login stays."""
+    async with database.connection() as connection:
+        return int(
+            await connection.fetchval(
+                f"""
+                WITH old AS (
+                    SELECT id FROM router.token
+                    WHERE grant_type IN ('client_credentials', 'jwt_bearer')
+                        AND greatest(expires_at, next_try_at, refreshing_until, granted_at) < now() - interval '30 days'
+                    LIMIT {PIECE} FOR UPDATE SKIP LOCKED
+                ), gone AS (
+                    DELETE FROM router.token WHERE id IN (SELECT id FROM old) RETURNING 1
+                )
+                SELECT count(*) FROM gone
+                """  # noqa: S608  # a constant
+            )
         )
 
 

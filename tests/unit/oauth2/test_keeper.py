@@ -465,6 +465,17 @@ async def test_a_copy_of_the_database_does_not_renew_a_login(office: Office) -> 
     assert not office.server.forms
 
 
+async def test_what_nobody_uses_is_forgotten_but_a_login(office: Office) -> None:
+    async with office.keeper() as keeper:
+        await keeper.get(office.application(), ANN)
+        await keeper.get(office.login(), ANN)
+    await shift(office, 29 * 86400)
+    assert await rows.forget_unused(office.database) == 0
+    await shift(office, 2 * 86400)
+    assert await rows.forget_unused(office.database) == 1
+    assert [one.identity.grant for one in await rows.list_tokens(office.database)] == ["refresh_token"]
+
+
 async def test_no_secret_is_in_the_clear(
     office: Office, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
