@@ -1,7 +1,8 @@
 """What a token server's refusal means, and what to do about it.
 
 Microsoft's codes are from learn.microsoft.com, "Microsoft Entra authentication and authorization error codes"; Google's
-words from developers.google.com, "Using OAuth 2.0 for Server to Server Applications". Both are from documentation only.
+words from developers.google.com, "Using OAuth 2.0 for Server to Server Applications". None was met here: they are from
+documentation, and some of Microsoft's from reports of others. Codes may change, so they only choose words.
 """
 
 import re
@@ -26,6 +27,9 @@ class Cause:
 _LOG_IN: Final = '"email-router oauth login PROFILE" logs in again'
 _NEW_SECRET: Final = "make a new client secret, and put it where client_secret says"  # noqa: S105  # words
 _NOT_THIS: Final = "compare the profile with what the provider's console shows"
+
+_OUT_OF_ORDER: Final = Cause("the token server is out of order", "nothing: it is tried again", "temporary")
+_TOO_OFTEN: Final = Cause("the token server is asked too often", "nothing: it is tried again later", "temporary")
 
 _OF_MICROSOFT: Final[Mapping[str, Cause]] = {
     "7000215": Cause("the client secret is wrong", f"{_NEW_SECRET}: its value, not its id"),
@@ -63,7 +67,7 @@ _OF_MICROSOFT: Final[Mapping[str, Cause]] = {
     "50076": Cause("a second factor is asked for", _LOG_IN),
     "50079": Cause("the user has to set up a second factor", _LOG_IN),
     "50158": Cause("a further check of the user is asked for", _LOG_IN),
-    "50173": Cause("the login is no longer good, since the password was changed", _LOG_IN),
+    "50173": Cause("the login was revoked", _LOG_IN),
     "70000": Cause("the grant was revoked or has expired", _LOG_IN),
     "70008": Cause("the login has expired, since it was not used for long", _LOG_IN),
     "700082": Cause("the login has expired, since it was not used for long", _LOG_IN),
@@ -75,9 +79,37 @@ _OF_MICROSOFT: Final[Mapping[str, Cause]] = {
     "7000112": Cause("the application is disabled", "have it enabled in the tenant"),
     "700003": Cause("the device of the login is gone", _LOG_IN),
     "700024": Cause("the assertion is not good at this time", "set this machine's clock (NTP)"),
-    "90033": Cause("the token server is out of order", "nothing: it is tried again", "temporary"),
-    "50196": Cause("the token server is asked too often", "nothing: it is tried again later", "temporary"),
-    "90055": Cause("the token server is asked too often", "nothing: it is tried again later", "temporary"),
+    "50132": Cause("the login ended with a changed password", _LOG_IN),
+    "50133": Cause("the login ended with a changed password", _LOG_IN),
+    "70043": Cause("the login has expired: the tenant's policies ask for it more often", _LOG_IN),
+    "70001": Cause("the application is disabled", "have it enabled in the tenant"),
+    "70002": Cause("the client secret is wrong", f"{_NEW_SECRET}: its value, not its id"),
+    "700011": Cause("the application is not known in this tenant", "compare client_id and tenant with the application"),
+    "700025": Cause(
+        "the application is a public one, which shows no secret",
+        "leave client_secret and client_certificate out, or make it a confidential one",
+    ),
+    "65004": Cause("the user declined what the application asks", "log in again, and accept it"),
+    "90094": Cause(
+        "an admin has not consented to what the application asks", "grant admin consent for its permissions"
+    ),
+    "90095": Cause(
+        "an admin has not consented to what the application asks", "grant admin consent for its permissions"
+    ),
+    "650056": Cause(
+        "the application lacks permissions, or consent to them", "add its permissions, and consent to them"
+    ),
+    "530032": Cause("a security policy of the tenant bars it", "have the tenant's policies let the application in"),
+    "530035": Cause("the tenant's security defaults bar it", "have the tenant's policies let the application in"),
+    "50131": Cause("conditional access bars it", "have the tenant's policies let the application in from here"),
+    "50033": _OUT_OF_ORDER,
+    "90006": _OUT_OF_ORDER,
+    "90012": _OUT_OF_ORDER,
+    "90024": _OUT_OF_ORDER,
+    "90090": _OUT_OF_ORDER,
+    "90033": _OUT_OF_ORDER,
+    "50196": _TOO_OFTEN,
+    "90055": _TOO_OFTEN,
 }
 
 _OF_GOOGLE: Final[Sequence[tuple[str, str, Cause]]] = (
@@ -141,9 +173,9 @@ _OF_THE_STANDARD: Final[Mapping[str, Cause]] = {
         "the token server does not know this grant", "choose another grant, or another token server", "permanent"
     ),
     "invalid_request": Cause("the token server does not understand the request", _NOT_THIS, "permanent"),
-    "temporarily_unavailable": Cause("the token server is out of order", "nothing: it is tried again", "temporary"),
-    "server_error": Cause("the token server is out of order", "nothing: it is tried again", "temporary"),
-    "slow_down": Cause("the token server is asked too often", "nothing: it is tried again later", "temporary"),
+    "temporarily_unavailable": _OUT_OF_ORDER,
+    "server_error": _OUT_OF_ORDER,
+    "slow_down": _TOO_OFTEN,
 }
 
 _OF_A_KEY: Final = Cause(
