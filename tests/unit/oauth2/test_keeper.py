@@ -1,6 +1,7 @@
 """Tokens of one database, by several keepers: who asks, who waits, and what is told."""
 
 import asyncio
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -315,6 +316,44 @@ async def test_a_rotation_is_stored_before_the_token_is_used(office: Office, mon
         await asyncio.sleep(0)
         await shift(office, 15)  # the lease's end
         assert await going_on == "access-token-2"
+    assert [form["refresh_token"] for form in office.server.forms] == [REFRESH, REFRESH]
+
+
+OTHER_PROCESS = """
+import asyncio, sys
+from pathlib import Path
+from router.oauth2.keeper import Keeper
+from router.oauth2.vault import Vault
+from router.repository.database import Database
+from transports import OAuth2
+
+async def main(dsn, keys, profile):
+    async with Database(dsn) as database, Keeper(database, Vault(Path(keys), make=True)) as keeper:
+        await keeper.get(OAuth2.model_validate_json(profile), "")
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_where_a_process_is_killed_while_it_asks_another_goes_on(office: Office, database: str) -> None:
+    profile = office.login()
+    office.server.gate.clear()
+    arguments = (database, str(office.keys), profile.model_dump_json())
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", OTHER_PROCESS, *arguments)
+    try:
+        while not office.server.forms:
+            await asyncio.sleep(0.01)
+    finally:
+        process.kill()
+        await process.wait()
+    office.server.gate.set()
+    async with office.keeper() as keeper:
+        waiting = asyncio.create_task(keeper.get(profile, ANN))
+        await asyncio.wait([waiting], timeout=0.5)
+        assert not waiting.done()
+        assert len(office.server.forms) == 1  # the lease of the dead one lasts
+        await shift(office, 15)
+        await waiting
     assert [form["refresh_token"] for form in office.server.forms] == [REFRESH, REFRESH]
 
 
