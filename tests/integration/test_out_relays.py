@@ -1,6 +1,7 @@
 """A relay that does not work is tried once at a time, whatever waits for it; one with a rate keeps to it."""
 
 import asyncio
+import base64
 import time
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -139,3 +140,35 @@ async def test_a_rate_takes_what_is_normal_first(crm: Crm, database: str) -> Non
         await crm.wait_for_status(normal, "sent")
         assert await crm.admin.fetchval(SENT) <= 10
         await crm.sql.execute("UPDATE crm.email SET status = 'canceled' WHERE status = 'pending_send'")
+
+
+async def test_a_mailbox_that_cannot_log_in_delays_its_own_mail_and_no_other(
+    crm: Crm, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    otto = "otto@example.com"
+    monkeypatch.setenv("RELAY_PASSWORD", "secret")
+    for mailbox in (ULLA, otto):
+        await crm.owner(mailbox)
+    auth = Auth(user="{mailbox}", password=Secret(env="RELAY_PASSWORD"))
+    ullas = "AUTH PLAIN " + base64.b64encode(f"\0{ULLA}\0secret".encode()).decode()
+    script = {"AUTH": "235 2.7.0 Ok", ullas: "535 5.7.139 disabled for the mailbox"}
+    async with ScriptedSmtp(script, offers=("AUTH PLAIN",)) as server:
+        async with sending(database, relay(server.port, auth=auth, connections=4)):
+            for number in range(20):
+                await crm.send(ULLA, "ann@kunde.test", f"from Ulla {number}")
+                await crm.send(otto, "ann@kunde.test", f"from Otto {number}")
+            await crm.wait_for(20, SENT)
+            await crm.wait_for(
+                20, "SELECT count(*) FROM crm.email WHERE status_reason LIKE '%disabled for the mailbox%'"
+            )
+        assert await statuses(crm) == {"sent": 20, "pending_send": 20}
+        said = [line for lines in server.commands for line in lines]
+        assert said.count(ullas) <= 4  # by those that were under way at once
+        assert await crm.admin.fetchval("SELECT count(*) FROM router.relay WHERE state <> 'working'") == 0
+        # It counts as no attempt that the relay refused, and each mail leaves by its own mailbox.
+        assert await crm.admin.fetchval("SELECT max(spent) FROM router.outbox") == 0
+        server.replies(ullas, "235 2.7.0 Ok")
+        await crm.admin.execute("UPDATE router.outbox SET next_at = now(), ready = true")
+        async with sending(database, relay(server.port, auth=auth)):
+            await crm.wait_for(40, SENT)
+    assert {line for line in said if line.startswith("MAIL FROM")} == {f"MAIL FROM:<{otto}>"}
