@@ -185,7 +185,7 @@ async def main(path):
     files = [path / f"{number}.eml" for number in range(3)]
     for number, file in enumerate(files):
         file.write_bytes(b"Subject: %d\\r\\n\\r\\nbody" % number)
-    async with kind.open(kind.settings(path=str(path)), "ann@in.test", After("keep")) as account:
+    async with kind.open(kind.settings(path=str(path)), "ann@in.test", After("keep"), transports.NO_TOKENS) as account:
         [folder] = await account.folders()
         view = account.folder(folder.name)
         assert await account.changed() == [folder.name]
