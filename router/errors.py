@@ -8,7 +8,8 @@ RouterError                 words for an admin: what is wrong, and what to do ab
     ├── EmbeddedError       the embedded PostgreSQL cannot be started or joined
     ├── MigrationError      the schema is not one that this program can work with
     ├── DatabaseAway        a fault of the system: the same again, later
-    │   └── MessageWaits        of several messages some wait, and all others are in
+    │   ├── MessageWaits        of several messages some wait, and all others are in
+    │   └── TookTooLong         it was given up, since others wait behind it
     ├── ContentRefused      a fault of what was to be stored: never again as it is
     ├── OwnerGone           mail came for an owner who is none any more
     └── LeaseLost           another process holds now what was ours
@@ -78,6 +79,10 @@ class MigrationError(DatabaseError):
 
 class DatabaseAway(DatabaseError):
     """A fault of the system (SQLSTATE classes 08, 25, 40, 53, 55, 57, 58, or no connection): try again, later."""
+
+
+class TookTooLong(DatabaseAway):
+    """What was asked for was given up, since others wait behind it: a trigger of the CRM's, perhaps, takes so long."""
 
 
 class MessageWaits(DatabaseAway):

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,7 +17,7 @@ import structlog
 
 from router import metrics
 from router.backoff import Backoff
-from router.errors import ContentRefused, DatabaseError, LeaseLost
+from router.errors import ContentRefused, DatabaseError, LeaseLost, TookTooLong
 from router.group import Group
 from router.model import Outgoing, Result
 from router.model.failure import NOT_COMPOSED, classes_of
@@ -42,6 +43,12 @@ _TRIES: Final = 4
 
 _GATHER: Final = 0.001
 """Seconds that an outcome waits for others under way at its relay: to record one costs nearly as much as eight."""
+
+_QUICKLY: Final = 2.0
+"""Seconds for recording what waits together: others wait behind it. What takes longer alone, too, is set aside."""
+
+_SUSPECTS: Final = 2
+"""Outcomes that are recorded alone at a time, after that took too long together: each holds a connection."""
 
 _AT_ONCE: Final = 1.0
 """Seconds for which a start counts, from asking for it: then it is committed anew, since the process may have hung."""
@@ -78,6 +85,7 @@ class Attempts:
         self._starts: Group[Start, bool] = Group(self._start)
         self._under_way: Counter[str] = Counter()  # by the profile's name
         self._results: dict[str, Group[Result, DatabaseError | None]] = {}
+        self._suspects = asyncio.Semaphore(_SUSPECTS)
         self._dice = Random()  # noqa: S311  # spreads load, guards no secret
 
     async def send(self, pool: RelayPool, claim: Claim, asked_at: float) -> None:
@@ -235,10 +243,12 @@ class Attempts:
         while error is not None:
             email = str(result.email_id)
             _log.warning("an outcome cannot be recorded now", email=email, reason=str(error))
-            if (tries >= _TRIES or self.stopping) and await self._set_aside(result, error):
+            is_slow = isinstance(error, TookTooLong)
+            if (tries >= _TRIES or self.stopping or (is_slow and tries > 1)) and await self._set_aside(result, error):
                 return
             await asyncio.sleep(backoff.next())
-            [error] = await self._record([result])  # alone: what is refused must not cost others a second try
+            async with self._suspects if is_slow else nullcontext():
+                [error] = await self._record([result])  # alone: what is refused must not cost others a second try
             tries += 1
 
     def _gather(self, profile: str) -> float:
@@ -278,7 +288,7 @@ class Attempts:
         return await outbox.start(self._database, self._process_id, starts)
 
     async def _record(self, results: Sequence[Result]) -> list[DatabaseError | None]:
-        return await by_halves(results, partial(outbox.record, self._database))
+        return await by_halves(results, partial(outbox.record, self._database, within=_QUICKLY))
 
 
 def _tell(result: Result, profile: OutgoingProfile) -> None:

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+from router.errors import TookTooLong
 from router.model import Result, message_id_hash
 from router.repository.address_states import Failed, note_bounces
 from router.repository.database import Connection, Database, storable
@@ -127,12 +128,12 @@ _RECORD: Final = """
 """
 
 
-async def record(database: Database, results: Sequence[Result]) -> None:
+async def record(database: Database, results: Sequence[Result], within: float | None = None) -> None:
     """Commit what these attempts came to.
 
     An attempt whose lease was lost meanwhile still tells what it knows: its email was set to unknown then, or is being
     sent again, and a known outcome must not be lost. What was unknown and has not left is pending again. Raises
-    DatabaseAway soon where somebody else has one locked.
+    DatabaseAway soon where somebody else has one locked, and TookTooLong after `within` seconds.
     """
     results = sorted(results, key=lambda result: result.email_id)
     relay_ids = {message_id_hash(message_id): result.email_id for result in results for message_id in result.relay_ids}
@@ -150,7 +151,11 @@ async def record(database: Database, results: Sequence[Result]) -> None:
             await connection.execute("SELECT set_config('lock_timeout', $1, true)", _LOCKED_FOR)
         if relay_ids:  # first, as those do who bring answers in, so that nobody deadlocks
             await index_ids(connection, relay_ids)
-        newly = {(row["email_id"], row["address"]) for row in await connection.fetch(_RECORD, *_arguments(results))}
+        try:
+            rows = await connection.fetch(_RECORD, *_arguments(results), timeout=within)
+        except TimeoutError as error:
+            raise TookTooLong("it took too long to record it: a trigger on crm.email or crm.delivery?") from error
+        newly = {(row["email_id"], row["address"]) for row in rows}
         # What is recorded again, since the answer to its commit was lost, is counted once.
         await note_bounces(connection, [one for key, one in failed.items() if key in newly])
 

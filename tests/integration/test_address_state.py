@@ -209,9 +209,9 @@ async def test_a_refusal_that_is_recorded_again_is_counted_once(
     await crm.owner(ULLA)
     recorded = outbox.record
 
-    async def record_twice(opened: Database, results: Sequence[Result]) -> None:
-        await recorded(opened, results)
-        await recorded(opened, results)
+    async def record_twice(opened: Database, results: Sequence[Result], **more: float) -> None:
+        await recorded(opened, results, **more)
+        await recorded(opened, results, **more)
 
     monkeypatch.setattr(outbox, "record", record_twice)
     script = {"RCPT TO:<ann@": "550 5.1.1 nobody here"}

@@ -234,3 +234,40 @@ async def test_a_trigger_that_takes_long_to_let_email_be_sent_delays_no_other_re
         assert await status(crm, bad) == "sending"
         await crm.admin.execute("SELECT pg_advisory_unlock(77)")
         await crm.wait_for_status(bad, "sent")
+
+
+async def test_a_trigger_that_takes_long_to_let_a_recipient_be_told_of_delays_no_other_email_for_long(
+    crm: Crm, database: str
+) -> None:
+    """Its email is set aside, so that it holds no slot; it is recorded once the trigger lets it be."""
+    await crm.owner(ULLA)
+    await crm.admin.execute(
+        """
+        CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77) LOOP
+                PERFORM pg_sleep(0.02);
+            END LOOP;
+            RETURN NEW;
+        END
+        $$;
+        CREATE TRIGGER wait BEFORE INSERT ON crm.delivery FOR EACH ROW
+            WHEN (NEW.address = 'bad@kunde.test') EXECUTE FUNCTION wait();
+        SELECT pg_advisory_lock(77);
+        """
+    )
+    async with ScriptedSmtp() as server, sending(database, relay(server.port, connections=2)):
+        bad = await crm.send(ULLA, "bad@kunde.test", "bad")
+        await crm.wait_for(
+            True,
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()",
+        )
+        good = [await crm.send(ULLA, "ann@kunde.test", "good") for _ in range(4)]
+        for email_id in good:
+            await crm.wait_for_status(email_id, "sent", timeout=10)
+        assert await status(crm, bad) == "sending"
+        await crm.wait_for(1, "SELECT count(*) FROM router.unrecorded")
+        await crm.admin.execute("SELECT pg_advisory_unlock(77)")
+        await crm.wait_for_status(bad, "sent")
+        await crm.wait_for(0, "SELECT count(*) FROM router.unrecorded")
+    assert len(server.messages) == 5

@@ -104,10 +104,10 @@ async def test_a_known_outcome_is_written_when_the_database_is_back(
     record = outbox.record
     faults = [DatabaseAway("away"), ContentRefused("not in this group"), DatabaseAway("away again")]
 
-    async def failing(*arguments: Any) -> None:
+    async def failing(*arguments: Any, **more: Any) -> None:
         if faults:
             raise faults.pop(0)
-        await record(*arguments)
+        await record(*arguments, **more)
 
     monkeypatch.setattr(outbox, "record", failing)
     with capture_logs() as lines:

@@ -151,7 +151,7 @@ async def test_an_outcome_that_a_mistake_of_ours_cannot_write_is_not_tried_for_e
     """A known outcome is written again and again while the database is away; a query of ours stays wrong."""
     async with Database(database, 2) as pool:
 
-        async def write(*_: object) -> None:
+        async def write(*_: object, **__: object) -> None:
             async with pool.connection() as connection:
                 await connection.execute("SELECT $1::int", 1, 2)
 
