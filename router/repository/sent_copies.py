@@ -150,10 +150,7 @@ async def give_back(database: Database, email_ids: Sequence[UUID]) -> None:
 
 
 async def read(database: Database, email_id: UUID, mailbox: str) -> Outgoing | ContentRefused:
-    """Read an email as it was sent, but for its attachments; ContentRefused where it cannot be composed any more.
-
-    So it is where it says that it was sent from another mailbox than this one, which is its owner's now.
-    """
+    """Read an email as it was sent, but for its attachments; ContentRefused where it cannot be composed any more."""
     async with database.connection() as connection:
         row = await connection.fetchrow(
             f"""
@@ -164,16 +161,12 @@ async def read(database: Database, email_id: UUID, mailbox: str) -> Outgoing | C
                 e.headers::text AS headers, e.automatic, e.unsubscribe_url,
                 EXISTS (SELECT FROM crm.attachment AS a WHERE a.email_id = e.id) AS attached
             FROM crm.email AS e WHERE e.id = $1 AND e.message_id IS NOT NULL AND e.dated_at IS NOT NULL
-                AND NOT EXISTS (
-                    SELECT FROM crm.party AS p WHERE p.email_id = e.id AND p.role = 'from' AND p.address <> $3)
             """,  # noqa: S608  # a constant
             email_id,
             _NO_ATTEMPT,
             mailbox,
         )
-    if row is None:
-        return ContentRefused("the email is not there any more, was changed, or its owner has another mailbox now")
-    return outgoing_of(row)
+    return ContentRefused("the email is not there any more, or was changed") if row is None else outgoing_of(row)
 
 
 async def note_appended(database: Database, email_id: UUID) -> None:

@@ -230,3 +230,21 @@ async def test_of_what_nobody_has_got_yet_the_crm_can_make_another_version(crm: 
         await crm.wait_for_status(email_id, "sent")
     [message] = server.messages
     assert b"Subject: two " in message
+
+
+async def test_what_is_from_one_mailbox_is_not_sent_from_another_that_its_owner_has_since(
+    crm: Crm, database: str
+) -> None:
+    owner = await crm.owner(ULLA)
+    script = {"RCPT TO:<bob@": ["450 4.2.1 later", "250 2.1.5 Ok"], "RCPT TO:<eve@": "450 4.2.1 later"}
+    async with ScriptedSmtp(script) as server, sending(database, relay(server.port)):
+        partly = await crm.send(ULLA, ["ann@kunde.test", "bob@kunde.test"], "one")
+        to_nobody = await crm.send(ULLA, "eve@kunde.test", "two")
+        await crm.wait_for(2, WAITS)
+        await crm.sql.execute("UPDATE crm.owner SET mailbox = 'zoe@example.com' WHERE record_id = $1", owner)
+        await crm.admin.execute("UPDATE crm.owner SET approved = true")
+        await crm.admin.execute(SOON)
+        for email_id, status in ((partly, "sent"), (to_nobody, "failed")):
+            email = await crm.wait_for_status(email_id, status)
+            assert "it is from another mailbox than its owner has now" in email["status_reason"]
+    assert len(server.messages) == 1

@@ -76,8 +76,11 @@ def _addresses(email: Outgoing) -> Iterator[str]:
     by_role: dict[str, list[Mention]] = {}
     for mention in email.mentions:
         by_role.setdefault(mention.role, []).append(mention)
+    mailbox = smtp_address(email.mailbox)
+    if any(mention.address != email.mailbox for mention in by_role.get("from", ())):
+        raise ContentRefused("it is from another mailbox than its owner has now")
     sender = next((mention.name for mention in by_role.get("from", ())), "")
-    yield folded("From", _list([(sender, smtp_address(email.mailbox))]))
+    yield folded("From", _list([(sender, mailbox)]))
     to, cc = _recipients(by_role.get("to", ())), _recipients(by_role.get("cc", ()))
     if to or not cc:
         yield folded("To", to or ["undisclosed-recipients:;"])
