@@ -1,7 +1,7 @@
 """A private Dovecot 2.3: IMAP, POP3 and LMTP on free loopback ports, every mailbox there for the asking.
 
-`MAILBOX*MASTER_USER` with `MASTER_PASSWORD` opens any mailbox; `token(MAILBOX)` is an OAuth2 access token. It runs as
-root with service users of its own, or as ourselves.
+`MAILBOX*MASTER_USER` with `MASTER_PASSWORD` opens any mailbox; `token(MAILBOX)` is an OAuth2 access token for it, and
+`token("*@DOMAIN")` one for each mailbox of a domain. It runs as root with service users of its own, or as ourselves.
 """
 
 import base64
@@ -9,10 +9,11 @@ import hashlib
 import hmac
 import json
 import os
+import secrets
 import time
 from pathlib import Path
 
-from tests.servers.dovecot_conf import configuration, users
+from tests.servers.dovecot_conf import ALL_OF, NOBODY, ONE, configuration, oauth2, users
 from tests.servers.imap_server import HOST, MASTER_PASSWORD, MASTER_USER, PASSWORD, ImapServer
 from tests.servers.installed import program, require_file
 from tests.servers.tls import Tls
@@ -51,9 +52,14 @@ class Dovecot(ImapServer):
         return inbox if folder == "INBOX" else inbox / f".{folder}"
 
     def token(self, mailbox: str, lifetime: float = 3600) -> str:
-        """Return an access token for XOAUTH2 and OAUTHBEARER (JWT, RFC 7519); already expired if `lifetime` < 0."""
+        """Return an access token for XOAUTH2 and OAUTHBEARER (JWT, RFC 7519); already expired if `lifetime` < 0.
+
+        Each is another one. `*@in.test` is each mailbox of a domain, as an application may open at Microsoft.
+        """
         now = int(time.time())
-        claims = {"sub": mailbox, "email": mailbox, "iat": now - 7200, "nbf": now - 7200, "exp": int(now + lifetime)}
+        one, domain = (NOBODY, mailbox) if mailbox.startswith("*@") else (mailbox, NOBODY)
+        whose = {"sub": mailbox, ONE: one, ALL_OF: domain, "jti": secrets.token_hex(8)}
+        claims = {**whose, "iat": now - 7200, "nbf": now - 7200, "exp": int(now + lifetime)}
         signed = b".".join(_base64url(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
         return (signed + b"." + _base64url(hmac.digest(self._key, signed, hashlib.sha256))).decode()
 
@@ -69,11 +75,8 @@ class Dovecot(ImapServer):
         key = self._folder / "keys" / "default" / "HS256" / "default"
         key.parent.mkdir(parents=True)
         key.write_bytes(base64.b64encode(self._key))
-        (self._folder / "oauth2.conf").write_text(
-            "introspection_mode = local\n"
-            f"local_validation_key_dict = fs:posix:prefix={self._folder}/keys/\n"
-            "username_attribute = email\n"
-        )
+        for file, lines in oauth2(self._folder).items():
+            (self._folder / file).write_text(lines)
         (self._folder / "dovecot.conf").write_text(
             configuration(self._folder, self.ports, PASSWORD, self._tls, fsync=self._fsync)
         )

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from tests.servers.tls import Tls
 
+ONE, ALL_OF, NOBODY = "email", "everyone", "nobody@nowhere.test"
+"""The claims of a token that say which mailbox it opens, and of which domain all. Each token has both: Dovecot takes a
+claim that is missing for a fault of its own."""
+
 
 def configuration(folder: Path, ports: Mapping[str, int], password: str, tls: Tls, *, fsync: bool) -> str:
     """For a Dovecot that keeps everything under `folder` and listens on `ports` by service name."""
@@ -62,7 +66,12 @@ passdb {{
 passdb {{
   driver = oauth2
   mechanisms = xoauth2 oauthbearer
-  args = {folder}/oauth2.conf
+  args = {folder}/oauth2-one.conf
+}}
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {folder}/oauth2-domain.conf
 }}
 passdb {{
   driver = static
@@ -122,6 +131,18 @@ service lmtp {{
   }}
 }}
 """
+
+
+def oauth2(folder: Path) -> Mapping[str, str]:
+    """Return the files of the two ways to take an access token: for one mailbox, and for all of a domain.
+
+    Dovecot compares the mailbox with a claim, both in the form of `username_format`; of `%d` only the domain is left.
+    """
+    common = f"introspection_mode = local\nlocal_validation_key_dict = fs:posix:prefix={folder}/keys/\n"
+    return {
+        "oauth2-one.conf": f"{common}username_attribute = {ONE}\n",
+        "oauth2-domain.conf": f"{common}username_attribute = {ALL_OF}\nusername_format = %d\n",
+    }
 
 
 def _identity() -> str:

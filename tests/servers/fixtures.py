@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.authorization import AuthorizationServer
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.servers.exim import Exim
@@ -59,6 +60,14 @@ def postfix(tls: Tls, dovecot: Dovecot, pytestconfig: pytest.Config) -> Iterator
 def exim(tls: Tls, pytestconfig: pytest.Config) -> Iterator[Exim]:
     server = Exim(tls)
     pytestconfig.stash.setdefault(_started, {})["exim"] = server
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def authorization(dovecot: Dovecot, tls: Tls, tmp_path: Path) -> Iterator[AuthorizationServer]:
+    """An authorization server of the test's own, over TLS, whose tokens open Dovecot's mailboxes."""
+    server = AuthorizationServer(tmp_path, dovecot.token, tls=tls, certificate=tls.certificate)
     yield server
     server.close()
 
