@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.support.router_process",
     "tests.support.crm",
     "tests.support.traffic",
+    "tests.support.office",
 ]

@@ -49,7 +49,8 @@ class AuthorizationServer:
 
     `issuer`, `token_url` … are its addresses. `asked` are the requests for tokens that it answered, in order, `given`
     the access tokens, `seen` every secret that it gave or was shown. `lifetime` is that of access tokens in seconds;
-    `rotate`: a refresh token is good once, and its second use ends the login.
+    `rotate`: a refresh token is good once, and its second use ends the login. `spoils`: it gives access tokens that no
+    mail server takes.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class AuthorizationServer:
         self.token_url, self.authorization_url = f"{self.issuer}/token", f"{self.issuer}/authorize"
         self.device_url, self.login_url = f"{self.issuer}/device", f"{self.issuer}/login"
         self.lifetime = 3600.0
+        self.spoils = False
         self.application = Application("crm-router", certificate=certificate)
         self.account = ServiceAccount(folder, self.token_url)
         self.asked: list[Asked] = []
@@ -79,7 +81,7 @@ class AuthorizationServer:
         )
         self._user_codes: dict[str, Login] = {}
         self._fault: Callable[[], Awaitable[web.StreamResponse]] | None = None
-        self._withholding = False
+        self._withheld: set[str] = set()
         self._held = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="authorization server", daemon=True)
@@ -152,10 +154,10 @@ class AuthorizationServer:
         self._hold()
         self._fault = answer
 
-    def withhold(self) -> None:
-        """Do what is asked, and keep the answers back, until `mend`: what is rotated then is rotated."""
+    def withhold(self, grant: str = "") -> None:
+        """Do what is asked, and keep back the answers, of one grant or all, until `mend`: what rotates is rotated."""
         self._hold()
-        self._withholding = True
+        self._withheld = {grant} if grant else set(GRANTS)
 
     def wait_until_held(self, timeout: float = 20) -> None:
         """Return once a request hangs, or its answer is withheld."""
@@ -164,7 +166,7 @@ class AuthorizationServer:
 
     def mend(self) -> None:
         """Do as one should, and answer what hangs."""
-        self._fault, self._withholding = None, False
+        self._fault, self._withheld = None, set()
         self._loop.call_soon_threadsafe(self._released.set)
 
     def revoke(self, subject: str = "") -> None:
@@ -217,7 +219,8 @@ class AuthorizationServer:
     def _make_protocol(self, answers: Any) -> Any:
         def access_token(request: Any) -> str:
             subject = request.user if request.grant_type != "client_credentials" else f"*@{DOMAIN}"
-            return self._token_of(subject, self.lifetime)
+            # Dovecot counts in whole seconds: no token ends there before its time.
+            return self._token_of(subject, -60 if self.spoils else self.lifetime + 1)
 
         server: Any = Server(answers, token_expires_in=lambda _: int(self.lifetime), token_generator=access_token)
         server.bearer.refresh_token_generator = _random
@@ -290,7 +293,7 @@ class AuthorizationServer:
         said = "ok" if status == 200 else _error_in(text)
         if said not in ("authorization_pending", "slow_down"):
             self.asked.append(Asked(form.get("grant_type", ""), client, subject, said))
-        if self._withholding:
+        if form.get("grant_type") in self._withheld:
             self._held.set()
             await self._released.wait()
         return answer
