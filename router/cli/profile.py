@@ -12,12 +12,15 @@ profile = group("profile", "Help to write profiles.")
 @profile.command("example")
 def profile_example(
     kind: Annotated[
-        str | None, typer.Argument(metavar="KIND", help="A transport: imap, smtp …", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="KIND", help="A transport, or whose mail: imap, smtp, microsoft-365 …", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Print a profile of a transport, ready to be changed.
+    """Print an example profile, ready to be changed.
 
-    Without KIND it tells which transports there are.
+    Without KIND it tells which there are.
     """
     from router.commands import profiles
 

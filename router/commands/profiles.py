@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 
-import transports
 from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.errors import DatabaseError, Mistake, UnknownName
@@ -60,9 +59,9 @@ async def _with_owners(checked: Checked, settings: Settings) -> Checked:
 
 
 def example(kind: str | None) -> None:
-    """Print the example profile of a transport."""
+    """Print the example profile of a transport, a mail server or a provider."""
     if kind is None:
-        raise typer.BadParameter(f"say which transport: {', '.join(transports.kinds())}", param_hint="KIND")
+        raise typer.BadParameter(f"say which: {', '.join(profile.examples())}", param_hint="KIND")
     try:
         say(profile.example(kind).rstrip("\n"))
     except UnknownName as error:

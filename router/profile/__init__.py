@@ -21,6 +21,7 @@ patterns    *@example.com
 schema      all of it as a JSON schema, for editors
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import transports
@@ -40,20 +41,30 @@ __all__ = [
     "check_owners",
     "check_senders",
     "example",
+    "examples",
     "load",
     "read_folder",
 ]
 
 
-def example(kind: str) -> str:
-    """Return a transport's example profile, as TOML. Raises UnknownName for no transport, or one without an example."""
-    if kind not in transports.kinds():
-        raise UnknownName(f"there is no transport {kind!r}; there are {', '.join(transports.kinds())}")
-    package = Path(__file__).parents[1]
-    installed = package / "examples" / f"{kind}.toml"
-    checkout = package.parent / "profiles" / f"{kind}.toml"
+def examples() -> Sequence[str]:
+    """Name the example profiles: one for each transport, then those for mail servers and providers."""
+    kinds = transports.kinds()
+    return (*kinds, *sorted({path.stem for path in _examples().glob("*.toml")}.difference(kinds)))
+
+
+def example(name: str) -> str:
+    """Return an example profile, as TOML. Raises UnknownName for one that there is not."""
+    if name not in examples():
+        raise UnknownName(f"there is no example {name!r}; there are {', '.join(examples())}")
     try:
-        return (installed if installed.exists() else checkout).read_text(encoding="utf-8")
+        return (_examples() / f"{name}.toml").read_text(encoding="utf-8")
     except FileNotFoundError:
-        words = f'the transport {kind!r} has no example: write "profiles/{kind}.toml" in the source of the router'
+        words = f'the transport {name!r} has no example: write "profiles/{name}.toml" in the source of the router'
         raise UnknownName(words) from None
+
+
+def _examples() -> Path:
+    package = Path(__file__).parents[1]
+    installed = package / "examples"
+    return installed if installed.exists() else package.parent / "profiles"

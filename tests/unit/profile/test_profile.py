@@ -9,7 +9,7 @@ import pytest
 import transports
 from router.errors import Mistake, ProfileErrors, UnknownName
 from router.model import Rule
-from router.profile import IncomingProfile, Profiles, check_owners, example, load
+from router.profile import IncomingProfile, Profiles, check_owners, example, examples, load
 from router.profile.schema import schema
 from transports import ListenerSettings, MailboxSettings, RelaySettings
 from transports.base import After
@@ -287,11 +287,20 @@ def test_every_transport_has_an_example_that_works(kind: str, tmp_path: Path, mo
     assert {profile.kind.name for profile in profiles.outgoing} == ({kind} if offered.outgoing else set())
 
 
-@pytest.mark.parametrize("kind", ["exchange", "../pyproject", "base", "errors", ""])
+@pytest.mark.parametrize("name", ["dovecot-postfix", "exchange", "google-workspace", "microsoft-365", "oauth2"])
+def test_every_provider_has_an_example_that_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transports.Secret, "reveal", lambda *_: "hunter2")
+    assert name in examples()
+    profiles = read(tmp_path, example=example(name))
+    assert profiles.incoming
+    assert profiles.outgoing or name == "oauth2"
+
+
+@pytest.mark.parametrize("kind", ["eudora", "../pyproject", "base", "errors", ""])
 def test_there_is_no_example_of_what_there_is_not(kind: str) -> None:
     with pytest.raises(UnknownName) as caught:
         example(kind)
-    assert str(caught.value) == f"there is no transport {kind!r}; there are {', '.join(transports.kinds())}"
+    assert str(caught.value) == f"there is no example {kind!r}; there are {', '.join(examples())}"
 
 
 def test_a_transport_without_an_example_says_where_one_belongs(monkeypatch: pytest.MonkeyPatch) -> None:
