@@ -31,6 +31,7 @@ owners    = ["*@in.test"]
 transport = "smtp"
 host      = "localhost"
 port      = {submission}
+security  = "starttls"
 ca_file   = "{ca}"
 auth      = {{ user = "{{mailbox}}", oauth2 = {oauth2} }}
 senders   = ["*@in.test"]
