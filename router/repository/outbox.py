@@ -120,11 +120,13 @@ _RECORD: Final = """
             WHERE crm.delivery.state NOT IN ('accepted', 'delayed', 'refused')
         RETURNING email_id, address, state
     )
-    SELECT d.email_id, d.address FROM delivered AS d WHERE d.state = 'refused'
-    UNION ALL
-    SELECT NULL, router.refuse('a trigger on crm.email, or a rule, does not let its status change from sending')::text
+    -- In this order, events tell of the email first, and then of its recipients.
+    SELECT NULL::uuid AS email_id,
+        router.refuse('a trigger on crm.email, or a rule, does not let its status change from sending')::text AS address
     WHERE (SELECT count(*) FROM told WHERE status <> 'sending')
         < (SELECT count(*) FROM ours) + (SELECT count(*) FROM late)
+    UNION ALL
+    SELECT d.email_id, d.address FROM delivered AS d WHERE d.state = 'refused'
 """
 
 
