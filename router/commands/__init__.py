@@ -13,6 +13,7 @@ explain     explain
 trace       trace
 letters     dead-letters list, show, replay, drop; held list, show, release, drop
 templates   template list, preview
+oauth       oauth login
 doctor      doctor
 healthz     healthz
 terminal    how they read the environment, print and fail

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, urlencode
 
 from oauthlib.oauth2 import OAuth2Error
 from oauthlib.oauth2.rfc6749.parameters import parse_token_response, prepare_token_request
@@ -88,22 +88,43 @@ def request_of(
         "device_code": "urn:ietf:params:oauth:grant-type:device_code",
     }
     grant_type = next((known for name, known in kinds.items() if name in grant), "client_credentials")
-    fields: dict[str, Any] = dict(grant)
-    headers = {}
+    shown, headers = _shown(oauth2, endpoints, secret, client_assertion)
+    fields: dict[str, Any] = grant | shown
     if grant_type == "client_credentials" or (grant_type == "refresh_token" and oauth2.provider == "microsoft"):
         fields["scope"] = oauth2.effective_scope
-    if client_assertion is not None:
-        fields |= {"client_assertion_type": _CLIENT_ASSERTION, "client_assertion": client_assertion}
-    if secret is not None and endpoints.posts_secret:
-        fields["client_secret"] = secret
-    elif secret is not None:
-        headers["Authorization"] = _basic(oauth2.client_id or "", secret)
     # Who says it in the header does not say it again: some servers refuse that.
     named = "Authorization" not in headers and oauth2.client_id is not None and grant_type != JWT_BEARER
     form = prepare_token_request(grant_type, include_client_id=named, client_id=oauth2.client_id, **fields)
     hidden = [secret, client_assertion, *(value for name, value in grant.items() if name != "redirect_uri")]
     secrets = [one for one in hidden if one]
     return Request(endpoints.token_url, form, headers, [*secrets, *map(quote_plus, secrets), *headers.values()])
+
+
+def device_request_of(
+    oauth2: OAuth2,
+    endpoints: Endpoints,
+    *,
+    secret: str | None = None,
+    client_assertion: str | None = None,
+) -> Request:
+    """Say what to post for a login on another device (RFC 8628 §3.1)."""
+    shown, headers = _shown(oauth2, endpoints, secret, client_assertion)
+    fields = {"client_id": oauth2.client_id or "", "scope": oauth2.effective_scope, **shown}
+    secrets = [one for one in (secret, client_assertion) if one]
+    return Request(endpoints.device_url or "", urlencode(fields), headers, secrets)
+
+
+def _shown(
+    oauth2: OAuth2, endpoints: Endpoints, secret: str | None, client_assertion: str | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Say what shows who the application is: fields of the form, and headers."""
+    if client_assertion is not None:
+        return {"client_assertion_type": _CLIENT_ASSERTION, "client_assertion": client_assertion}, {}
+    if secret is None:
+        return {}, {}
+    if endpoints.posts_secret:
+        return {"client_secret": secret}, {}
+    return {}, {"Authorization": _basic(oauth2.client_id or "", secret)}
 
 
 def read_answer(answer: Answer, request: Request, oauth2: OAuth2, grant: str) -> Granted:

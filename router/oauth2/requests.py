@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from router.http import Http
+from router.http import Answer, Http
 from router.oauth2.assertion import account_assertion, client_assertion
 from router.oauth2.discovery import Endpoints, endpoints_of
-from router.oauth2.exchange import Granted, read_answer, request_of
+from router.oauth2.exchange import Granted, Request, device_request_of, read_answer, request_of
 from transports import OAuth2
 from transports.errors import Permanent, Unreachable
 
@@ -66,24 +66,48 @@ class TokenServers:
         """Ask for a token, once, within the profile's `timeout`. Raises Refused, Temporary, Permanent, NoSecret."""
         try:
             async with asyncio.timeout(oauth2.timeout):
-                return await self._ask(oauth2, mailbox, refresh_token)
+                grant: dict[str, str] = {}
+                if oauth2.effective_grant == "jwt_bearer":
+                    url = (await self.endpoints(oauth2)).token_url
+                    grant["assertion"] = await asyncio.to_thread(account_assertion, oauth2, mailbox, url)
+                elif refresh_token is not None:
+                    grant["refresh_token"] = refresh_token
+                return await self._ask(oauth2, grant)
         except TimeoutError:
-            raise Unreachable(f"{oauth2.where} did not answer within {oauth2.timeout:g} s") from None
+            raise _silent(oauth2) from None
 
-    async def _ask(self, oauth2: OAuth2, mailbox: str, refresh_token: str | None) -> Granted:
+    async def redeem(self, oauth2: OAuth2, **grant: str) -> Granted:
+        """Ask, as `ask` does, for the tokens of a person's login; `grant` is what `request_of` takes for it."""
+        try:
+            async with asyncio.timeout(oauth2.timeout):
+                return await self._ask(oauth2, grant)
+        except TimeoutError:
+            raise _silent(oauth2) from None
+
+    async def _ask(self, oauth2: OAuth2, grant: dict[str, str]) -> Granted:
         endpoints = await self.endpoints(oauth2)
-        grant: dict[str, str] = {}
-        secret = assertion = None
-        if oauth2.effective_grant == "jwt_bearer":
-            grant["assertion"] = await asyncio.to_thread(account_assertion, oauth2, mailbox, endpoints.token_url)
-        elif refresh_token is not None:
-            grant["refresh_token"] = refresh_token
-        if oauth2.client_secret is not None:
-            secret = await asyncio.to_thread(oauth2.client_secret.reveal)
-        elif oauth2.client_certificate is not None:
-            assertion = await asyncio.to_thread(client_assertion, oauth2, endpoints.token_url)
-        request = request_of(oauth2, endpoints, secret=secret, client_assertion=assertion, **grant)
-        answer = await self.http.post(
+        request = request_of(oauth2, endpoints, **await _application(oauth2, endpoints), **grant)
+        return read_answer(await self._post(oauth2, request), request, oauth2, oauth2.effective_grant)
+
+    async def begin_on_device(self, oauth2: OAuth2) -> Answer:
+        """Ask for a code that a person types on another device. Raises Temporary, Permanent, NoSecret."""
+        endpoints = await self.endpoints(oauth2)
+        return await self._post(oauth2, device_request_of(oauth2, endpoints, **await _application(oauth2, endpoints)))
+
+    async def _post(self, oauth2: OAuth2, request: Request) -> Answer:
+        return await self.http.post(
             request.url, request.form, request.headers, ca_file=oauth2.ca_file, timeout=oauth2.timeout
         )
-        return read_answer(answer, request, oauth2, oauth2.effective_grant)
+
+
+async def _application(oauth2: OAuth2, endpoints: Endpoints) -> dict[str, str]:
+    """Read what the application shows: a secret, or an assertion signed with its certificate."""
+    if oauth2.client_secret is not None:
+        return {"secret": await asyncio.to_thread(oauth2.client_secret.reveal)}
+    if oauth2.client_certificate is not None:
+        return {"client_assertion": await asyncio.to_thread(client_assertion, oauth2, endpoints.token_url)}
+    return {}
+
+
+def _silent(oauth2: OAuth2) -> Unreachable:
+    return Unreachable(f"{oauth2.where} did not answer within {oauth2.timeout:g} s")

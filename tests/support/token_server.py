@@ -16,7 +16,7 @@ class TokenServer:
     """Gives a new token for each request, each lasting `lasts` seconds; `answer` is asked instead, where it is set.
 
     `forms` are the requests that came, `given` the access tokens. With `rotates`, each request gives a refresh token,
-    too. Requests wait for `gate`.
+    too. Requests wait for `gate`. `on_device` answers who begins a login on another device.
     """
 
     def __init__(self) -> None:
@@ -28,6 +28,12 @@ class TokenServer:
         self.rotates = False
         self.answer: Answering | None = None
         self.document: dict[str, Any] | None = None
+        self.on_device: dict[str, Any] = {
+            "device_code": "the-device-code",
+            "user_code": "ABCD-EFGH",
+            "verification_uri": "https://login.example.com/device",
+            "expires_in": 60,
+        }
         self.gate = asyncio.Event()
         self.gate.set()
         self._numbers = itertools.count(1)
@@ -48,6 +54,10 @@ class TokenServer:
         if self.rotates:
             told["refresh_token"] = f"refresh-token-{number}"
         return web.json_response(told)
+
+    async def device(self, request: web.Request) -> web.StreamResponse:
+        self.forms.append({name: str(value) for name, value in (await request.post()).items()})
+        return web.json_response(self.on_device)
 
     async def discover(self, _: web.Request) -> web.StreamResponse:
         return web.json_response(self.document) if self.document is not None else web.Response(status=404)
@@ -76,6 +86,7 @@ async def token_server(ssl_context: Any = None) -> AsyncIterator[TokenServer]:
     server = TokenServer()
     app = web.Application()
     app.router.add_post("/token", server.token)
+    app.router.add_post("/device", server.device)
     app.router.add_get("/.well-known/openid-configuration", server.discover)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()

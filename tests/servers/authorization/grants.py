@@ -109,7 +109,7 @@ class Office:
     # A person logs in
 
     def validate_redirect_uri(self, _client_id: str, redirect_uri: str, *_: Any, **__: Any) -> bool:
-        return redirect_uri.startswith(("http://127.0.0.1:", "http://localhost:", "http://[::1]:"))
+        return redirect_uri.startswith(("http://127.0.0.1:", "http://localhost:", "http://localhost/", "http://[::1]:"))
 
     def get_default_redirect_uri(self, *_: Any, **__: Any) -> None:
         return None

@@ -1,0 +1,28 @@
+"""Logins of people for profiles that take access tokens."""
+
+from typing import Annotated
+
+import typer
+
+from router.cli.base import group
+
+oauth = group("oauth", "Logins by access token (OAuth2).")
+
+
+@oauth.command("login")
+def oauth_login(
+    name: Annotated[str, typer.Argument(metavar="PROFILE", help="The profile to log in for.", show_default=False)],
+    owner: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="For this owner's mailbox alone; else for all.", show_default=False),
+    ] = None,
+    device: Annotated[bool, typer.Option("--device", help="Log in on another device, by a code.")] = False,
+) -> None:
+    """Log a person in, once, for a profile that takes access tokens.
+
+    In a browser, whose last address is to be copied, or with --device on another device. What the provider gives is
+    kept encrypted in the database and renewed by the router. A new login takes the place of the one before.
+    """
+    from router.commands import oauth as commands
+
+    commands.login(name, owner, device=device)

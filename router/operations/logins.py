@@ -1,0 +1,85 @@
+"""Logs a person in for a profile, in a browser or on another device, and keeps what the provider gives."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from router.errors import RouterError, UnknownName
+from router.oauth2 import login
+from router.oauth2.exchange import Granted, Refused
+from router.oauth2.keeper import Keeper
+from router.oauth2.login import BrowserLogin, DeviceLogin
+from router.operations.probe import choose
+from router.profile import IncomingProfile, Profile, Profiles
+from router.profile.tokens import oauth2_of
+from transports import OAuth2
+from transports.errors import TransportError
+
+REDIRECT: Final = "http://localhost/"
+"""Where the browser is sent with the code. Nothing need listen there: the person copies the address."""
+
+
+class LoginFailed(RouterError):
+    """A person's login did not come to a token, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A login for a profile, or (`owner`) for one mailbox of it."""
+
+    profile: Profile
+    oauth2: OAuth2
+    owner: str
+
+
+def find(profiles: Profiles, name: str, owner: str) -> Asked:
+    """Find what to log in for. Raises UnknownName, LoginFailed where no person logs in."""
+    chosen = [one for one in choose(profiles, name) if any(True for _ in oauth2_of(one))]
+    if not chosen:
+        raise LoginFailed(f"the profile {name} logs in by a password: it has no oauth2")
+    profile = chosen[0]  # of two of one name, both have the same identity, or the name is said in full
+    oauth2 = next(oauth2_of(profile))
+    if oauth2.effective_grant != "authorization_code":
+        words = f"{profile.title} has its tokens by {oauth2.effective_grant}"
+        raise LoginFailed(f'{words}, so nobody need log in: grant = "authorization_code" lets a person do so')
+    if owner and _served(profiles, profile, owner) is not profile:
+        raise UnknownName(f"{profile.title} does not serve {owner}")
+    return Asked(profile, oauth2, owner)
+
+
+async def by_browser(keeper: Keeper, asked: Asked, show: Callable[[BrowserLogin], Awaitable[str]]) -> Granted:
+    """Log in in a browser; `show` shows the page, and returns the address that the browser was sent to."""
+
+    async def grant() -> Granted:
+        begun = await login.begin(keeper.servers, asked.oauth2, REDIRECT)
+        return await login.finish(keeper.servers, asked.oauth2, begun, await show(begun))
+
+    return await _kept(keeper, asked, grant)
+
+
+async def on_device(keeper: Keeper, asked: Asked, show: Callable[[DeviceLogin], None]) -> Granted:
+    """Log in on another device; `show` shows the code."""
+
+    async def grant() -> Granted:
+        begun = await login.begin_on_device(keeper.servers, asked.oauth2)
+        show(begun)
+        return await login.finish_on_device(keeper.servers, asked.oauth2, begun)
+
+    return await _kept(keeper, asked, grant)
+
+
+async def _kept(keeper: Keeper, asked: Asked, grant: Callable[[], Awaitable[Granted]]) -> Granted:
+    try:
+        granted = await grant()
+        # It came a moment ago: what is left of it is told by the token server in whole minutes anyway.
+        await keeper.keep_login(asked.oauth2, asked.owner, granted, 0.0)
+    except Refused as error:
+        raise LoginFailed(f"{error}: {error.cause.cure}") from None
+    except TransportError as error:
+        raise LoginFailed(str(error)) from error
+    return granted
+
+
+def _served(profiles: Profiles, profile: Profile, owner: str) -> Profile | None:
+    incoming = isinstance(profile, IncomingProfile)
+    return profiles.incoming_for(owner) if incoming else profiles.outgoing_for(owner)
