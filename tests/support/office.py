@@ -47,6 +47,8 @@ class Office:
         self.postfix = postfix
         self._incoming = incoming
         self._outgoing = outgoing
+        self.timeout = 5
+        """Seconds that the profiles wait for the token server."""
         self._ca_file = ca_file
         self.keys = folder / "token-keys"
         self._secret, self._refresh_token = folder / "client-secret", folder / "refresh-token"
@@ -59,7 +61,7 @@ class Office:
             file.write_text(text)
 
     def auth(self, grant: str = "client_credentials", certificate: Tls | None = None) -> dict[str, Any]:
-        oauth2: dict[str, Any] = {"issuer": self.server.issuer, "scope": SCOPE, "grant": grant, "timeout": 5}
+        oauth2: dict[str, Any] = {"issuer": self.server.issuer, "scope": SCOPE, "grant": grant, "timeout": self.timeout}
         oauth2["ca_file"] = str(self._ca_file)
         if grant == "jwt_bearer":
             oauth2["service_account"] = {"file": str(self.server.account.key_file)}
