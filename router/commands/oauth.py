@@ -23,6 +23,7 @@ def login(name: str, owner: str | None, *, device: bool) -> None:
         except UnknownName as error:
             raise typer.BadParameter(str(error)) from None
         async with app.database_of(settings) as database, keeper_of(settings, database) as keeper:
+            await logins.refuse_copy(database)
             if device:
                 await logins.on_device(keeper, asked, _show_code)
             else:

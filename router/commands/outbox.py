@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -125,17 +125,14 @@ def release(
 ) -> None:
     """Say what became of unknown emails."""
     name = by or who()
-    _rule(
-        asked,
-        "unknown",
-        "releasing",
-        lambda database, settings, meant: operation.release(
-            database, _profiles(settings, as_).with_tokens(keeper_of(settings, database)), name, as_, meant, force=force
-        ),
-        yes,
-        as_json,
-        always_ask=True,
-    )
+
+    async def rule(database: Any, settings: Settings, meant: Meant | Sequence[Entry]) -> AsyncIterator[Ruled]:
+        async with keeper_of(settings, database) as tokens:
+            profiles = _profiles(settings, as_).with_tokens(tokens)
+            async for one in operation.release(database, profiles, name, as_, meant, force=force):
+                yield one
+
+    _rule(asked, "unknown", "releasing", rule, yes, as_json, always_ask=True)
 
 
 def _profiles(settings: Settings, as_: str) -> profile.Profiles:

@@ -95,9 +95,8 @@ def request_of(
     # Who says it in the header does not say it again: some servers refuse that.
     named = "Authorization" not in headers and oauth2.client_id is not None and grant_type != JWT_BEARER
     form = prepare_token_request(grant_type, include_client_id=named, client_id=oauth2.client_id, **fields)
-    hidden = [secret, client_assertion, *(value for name, value in grant.items() if name != "redirect_uri")]
-    secrets = [one for one in hidden if one]
-    return Request(endpoints.token_url, form, headers, [*secrets, *map(quote_plus, secrets), *headers.values()])
+    told = [value for name, value in grant.items() if name != "redirect_uri"]
+    return Request(endpoints.token_url, form, headers, _hidden(secret, client_assertion, headers, *told))
 
 
 def device_request_of(
@@ -110,8 +109,15 @@ def device_request_of(
     """Say what to post for a login on another device (RFC 8628 §3.1)."""
     shown, headers = _shown(oauth2, endpoints, secret, client_assertion)
     fields = {"client_id": oauth2.client_id or "", "scope": oauth2.effective_scope, **shown}
-    secrets = [one for one in (secret, client_assertion) if one]
-    return Request(endpoints.device_url or "", urlencode(fields), headers, secrets)
+    return Request(endpoints.device_url or "", urlencode(fields), headers, _hidden(secret, client_assertion, headers))
+
+
+def _hidden(
+    secret: str | None, client_assertion: str | None, headers: Mapping[str, str], *told: str
+) -> Collection[str]:
+    """List what nobody may read in an error, as it is and as a form has it."""
+    secrets = [one for one in (secret, client_assertion, *told) if one]
+    return [*secrets, *map(quote_plus, secrets), *headers.values()]
 
 
 def _shown(
@@ -131,7 +137,7 @@ def read_answer(answer: Answer, request: Request, oauth2: OAuth2, grant: str) ->
     """Read what came back. Raises Refused."""
     server = server_of(request.url)
     told = _json(answer.body)
-    said = _said(answer, told, request.secrets)
+    said = said_of(answer, request)
     if answer.status == 429:
         cause = Cause("the token server is asked too often", "nothing: it is tried again later", "temporary")
         raise Refused(cause, said, answer.retry_after)
@@ -197,13 +203,14 @@ def _json(body: bytes) -> Mapping[str, Any] | None:
     return told if isinstance(told, dict) else None
 
 
-def _said(answer: Answer, told: Mapping[str, Any] | None, secrets: Collection[str]) -> str:
+def said_of(answer: Answer, request: Request) -> str:
     """Quote a server, without our secrets and what else might be one."""
+    told = _json(answer.body)
     if told is None:
         words = html.unescape(_TAG.sub(" ", answer.body[:4000].decode("utf-8", "replace")))
     else:
         words = ": ".join(str(told[name]) for name in ("error", "error_description") if told.get(name))
-    for one in sorted(secrets, key=len, reverse=True):
+    for one in sorted(request.secrets, key=len, reverse=True):
         if len(one) >= _SHORTEST_SECRET:
             words = words.replace(one, "…")
     words = "".join(character if character.isprintable() else " " for character in words)

@@ -17,7 +17,7 @@ from oauthlib.oauth2 import WebApplicationClient
 
 from router.http import Answer, server_of
 from router.oauth2.causes import Cause, cause_of
-from router.oauth2.exchange import Granted, Refused
+from router.oauth2.exchange import Granted, Refused, Request, said_of
 from router.oauth2.requests import TokenServers
 from transports import OAuth2
 from transports.base import storable
@@ -85,7 +85,8 @@ async def finish(servers: TokenServers, oauth2: OAuth2, login: BrowserLogin, add
     if not secrets.compare_digest(state.encode(), login.state.encode()):
         raise Permanent("what came back is not of this login (state differs): begin again, in one browser")
     if error:
-        raise Unauthorized(_refusal(oauth2, error, description))
+        said = _shown(f"{error}: {description}" if description else error)
+        raise Unauthorized(_refusal(oauth2, error, description, said))
     if not code:
         raise Permanent("what came back has no code: begin again")
     granted = await servers.redeem(oauth2, code=code, redirect_uri=login.redirect_uri, code_verifier=login.verifier)
@@ -97,10 +98,9 @@ _ANSWER: Final = ("state", "code", "error", "error_description")
 
 async def begin_on_device(servers: TokenServers, oauth2: OAuth2) -> DeviceLogin:
     """Have a code for a person to type on another device. Raises Temporary, Unauthorized, Permanent."""
-    url = (await servers.endpoints(oauth2)).device_url
-    if url is None:
+    if (await servers.endpoints(oauth2)).device_url is None:
         raise Permanent(f"{oauth2.where} names no address for logins on another device: log in without --device")
-    return _device_login(await servers.begin_on_device(oauth2), url, oauth2)
+    return _device_login(*await servers.begin_on_device(oauth2), oauth2)
 
 
 async def finish_on_device(
@@ -138,14 +138,15 @@ def _lasting(granted: Granted) -> Granted:
     return granted
 
 
-def _device_login(answer: Answer, url: str, oauth2: OAuth2) -> DeviceLogin:
-    server = server_of(url)
+def _device_login(request: Request, answer: Answer, oauth2: OAuth2) -> DeviceLogin:
+    server = server_of(request.url)
     if answer.status == 429 or answer.status >= 500:
         raise Temporary(f"{server} is out of order (HTTP {answer.status})", answer.retry_after)
     try:
         told = json.loads(answer.body)
         if "error" in told:
-            raise Unauthorized(_refusal(oauth2, str(told["error"]), str(told.get("error_description") or "")))
+            error, description = str(told["error"]), str(told.get("error_description") or "")
+            raise Unauthorized(_refusal(oauth2, error, description, said_of(answer, request)))
         page = told.get("verification_uri") or told["verification_url"]  # Google's name of it
         interval, lasts = float(told.get("interval") or _INTERVAL), float(told["expires_in"])
         login = DeviceLogin(_shown(page), _shown(told["user_code"]), str(told["device_code"]), interval, lasts)
@@ -156,9 +157,9 @@ def _device_login(answer: Answer, url: str, oauth2: OAuth2) -> DeviceLogin:
     return DeviceLogin(login.url, login.user_code, login.device_code, interval, min(lasts, _LONGEST))
 
 
-def _refusal(oauth2: OAuth2, error: str, description: str) -> str:
+def _refusal(oauth2: OAuth2, error: str, description: str, said: str) -> str:
     cause: Cause = cause_of(error, description, oauth2.provider, _GRANT)
-    return f"{cause.words}: {_shown(f'{error}: {description}' if description else error)}; {cause.cure}"
+    return f"{cause.words}: {said}; {cause.cure}"
 
 
 def _shown(told: object) -> str:

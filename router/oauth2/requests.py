@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from router.http import Answer, Http
@@ -77,22 +77,28 @@ class TokenServers:
             raise _silent(oauth2) from None
 
     async def redeem(self, oauth2: OAuth2, **grant: str) -> Granted:
-        """Ask, as `ask` does, for the tokens of a person's login; `grant` is what `request_of` takes for it."""
+        """Ask, as `ask` does, for the tokens of a person's login; `grant` is what `request_of` takes for it.
+
+        What they last counts from now.
+        """
+        began = time.monotonic()
         try:
             async with asyncio.timeout(oauth2.timeout):
-                return await self._ask(oauth2, grant)
+                granted = await self._ask(oauth2, grant)
         except TimeoutError:
             raise _silent(oauth2) from None
+        return replace(granted, lasts=granted.lasts - (time.monotonic() - began))
 
     async def _ask(self, oauth2: OAuth2, grant: dict[str, str]) -> Granted:
         endpoints = await self.endpoints(oauth2)
         request = request_of(oauth2, endpoints, **await _application(oauth2, endpoints), **grant)
         return read_answer(await self._post(oauth2, request), request, oauth2, oauth2.effective_grant)
 
-    async def begin_on_device(self, oauth2: OAuth2) -> Answer:
+    async def begin_on_device(self, oauth2: OAuth2) -> tuple[Request, Answer]:
         """Ask for a code that a person types on another device. Raises Temporary, Permanent, NoSecret."""
         endpoints = await self.endpoints(oauth2)
-        return await self._post(oauth2, device_request_of(oauth2, endpoints, **await _application(oauth2, endpoints)))
+        request = device_request_of(oauth2, endpoints, **await _application(oauth2, endpoints))
+        return request, await self._post(oauth2, request)
 
     async def _post(self, oauth2: OAuth2, request: Request) -> Answer:
         return await self.http.post(

@@ -12,6 +12,8 @@ from router.oauth2.login import BrowserLogin, DeviceLogin
 from router.operations.probe import choose
 from router.profile import IncomingProfile, Profile, Profiles
 from router.profile.tokens import oauth2_of
+from router.repository.database import Database
+from router.repository.sending import read_sending
 from transports import OAuth2
 from transports.errors import TransportError
 
@@ -47,6 +49,13 @@ def find(profiles: Profiles, name: str, owner: str) -> Asked:
     return Asked(profile, oauth2, owner)
 
 
+async def refuse_copy(database: Database) -> None:
+    """Raise LoginFailed in a copy of a database, which renews no login: that could end it for the original."""
+    if (await read_sending(database)).copied:
+        cure = '"email-router sending start" first, if it replaces the other'
+        raise LoginFailed(f"this database is a copy of another, so no login is renewed in it: {cure}")
+
+
 async def by_browser(keeper: Keeper, asked: Asked, show: Callable[[BrowserLogin], Awaitable[str]]) -> Granted:
     """Log in in a browser; `show` shows the page, and returns the address that the browser was sent to."""
 
@@ -71,7 +80,6 @@ async def on_device(keeper: Keeper, asked: Asked, show: Callable[[DeviceLogin], 
 async def _kept(keeper: Keeper, asked: Asked, grant: Callable[[], Awaitable[Granted]]) -> Granted:
     try:
         granted = await grant()
-        # It came a moment ago: what is left of it is told by the token server in whole minutes anyway.
         await keeper.keep_login(asked.oauth2, asked.owner, granted, 0.0)
     except Refused as error:
         raise LoginFailed(f"{error}: {error.cause.cure}") from None

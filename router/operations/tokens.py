@@ -1,7 +1,7 @@
 """The tokens of all profiles: which work, why others do not, and what ends when."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -37,9 +37,22 @@ class TokenState:
     @property
     def ends_at(self) -> datetime | None:
         """When a person has to do something at the latest; None: not known."""
+        return min(self._ends.values(), default=None)
+
+    @property
+    def ends_first(self) -> str:
+        """Name what ends at `ends_at`: "login", "client secret" or "client certificate"; only where that is known."""
+        return min(self._ends, key=self._ends.__getitem__)
+
+    @property
+    def _ends(self) -> Mapping[str, datetime]:
         day = self.secret_ends_on
-        secret = None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)
-        return min(filter(None, (self.grant_ends_at, secret, self.certificate_ends_at)), default=None)
+        ends = {
+            "login": self.grant_ends_at,
+            "client secret": None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC),
+            "client certificate": self.certificate_ends_at,
+        }
+        return {name: end for name, end in ends.items() if end is not None}
 
 
 async def token_states(database: Database, profiles: Profiles) -> Sequence[TokenState]:

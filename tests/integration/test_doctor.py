@@ -6,11 +6,13 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
+from router.model.identity import Identity
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.support.crm import Crm
@@ -239,3 +241,40 @@ async def test_a_server_that_is_silent_hides_no_other(
     [said] = wrong(found)["servers"]
     assert said.startswith("failed: [outgoing.relay]: connection: ")
     assert ("ok", "2 connections tried", "") in found["servers"]
+
+
+async def test_what_ends_soon_has_ended_or_gives_no_token_is_told(crm: Crm, doctor: Doctor, incoming: Profile) -> None:
+    def profile(name: str, ends: date) -> str:
+        oauth2 = {"token_url": "http://127.0.0.1:9/token", "client_id": name, "scope": "mail"}
+        secret = {"client_secret": {"env": "MAILBOX_PASSWORD"}, "grant": "authorization_code"}
+        auth = {"user": "{mailbox}", "oauth2": {**oauth2, **secret}}
+        text = incoming(name, auth=auth, owners=[f"{name}@in.test"])
+        return text.replace('scope = "mail"', f'scope = "mail", client_secret_expires = {ends}')
+
+    today = datetime.now(UTC).date()
+    profiles = (
+        profile("good", today + timedelta(days=300))
+        + profile("soon", today + timedelta(days=9))
+        + profile("over", today - timedelta(days=9))
+        + profile("faulty", today + timedelta(days=300))
+    )
+    identity = Identity("http://127.0.0.1:9/token", "faulty", "mail", "authorization_code", "")
+    await crm.admin.execute(
+        "INSERT INTO router.token (id, issuer, client, scope, grant_type, subject, fault, fault_kind, fault_since) "
+        "VALUES ($1, $2, $3, $4, $5, $6, 'the login was revoked', 'refused', '2026-11-01 10:00+00')",
+        *(identity.key, identity.issuer, identity.client, identity.scope, identity.grant, identity.subject),
+    )
+    told = (await doctor(profiles, status=1))["tokens"]
+    renew = "renew it, and say so in the profile, or log in again"
+    assert sorted(told) == sorted(
+        [
+            (
+                "failed",
+                "[incoming.faulty]: no new token since 2026-11-01 10:00 UTC: the login was revoked",
+                "email-router test incoming.faulty",
+            ),
+            ("failed", f"[incoming.over]: the client secret ended on {today - timedelta(days=9)}", renew),
+            ("warning", f"[incoming.soon]: the client secret ends on {today + timedelta(days=9)}", renew),
+            ("ok", "1 login by access token without fault", ""),
+        ]
+    )

@@ -137,3 +137,11 @@ async def test_a_login_on_another_device_is_one_mailboxs_own(
         with pytest.raises(LoginFailed, match=r"denied|refused"):
             await logins.on_device(keeper, asked, deny)
         assert await keeper.get(asked.oauth2, mailbox) == token
+
+
+async def test_in_a_copy_of_the_database_nobody_logs_in(crm: Crm, new_router: NewRouter, office: Office) -> None:
+    router = await office.router(new_router, office.incoming(grant="authorization_code"))
+    await crm.admin.execute("UPDATE router.installation SET database_oid = 1")
+    terminal = await Terminal.open(router, "staff")
+    assert await terminal.end() == 1
+    assert "this database is a copy of another" in " ".join(terminal.said.split())

@@ -27,7 +27,7 @@ class Provider:
 
     token_url: str
     authorization_url: str
-    device_url: str
+    device_url: str | None
     scope: str
     user_scope: str
 
@@ -50,7 +50,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
         "google": Provider(
             token_url="https://oauth2.googleapis.com/token",  # noqa: S106  # an address
             authorization_url="https://accounts.google.com/o/oauth2/v2/auth",
-            device_url="https://oauth2.googleapis.com/device/code",
+            device_url=None,  # such a login is given no mail
             scope="https://mail.google.com/",
             user_scope="https://mail.google.com/",
         ),
@@ -176,8 +176,8 @@ class OAuth2(Settings):
         """The endpoint that the profile or the provider names; None where only a discovery document may know it."""
         written: str | None = getattr(self, which)
         if written is None and self.provider is not None:
-            found: str = getattr(PROVIDERS[self.provider], which)
-            return found.replace("{tenant}", self.tenant or "")
+            found: str | None = getattr(PROVIDERS[self.provider], which)
+            return found and found.replace("{tenant}", self.tenant or "")
         return written
 
     @property

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -12,7 +13,7 @@ from router.oauth2.exchange import Refused
 from router.oauth2.login import BrowserLogin, begin, begin_on_device, finish, finish_on_device
 from router.oauth2.requests import TokenServers
 from tests.support.token_server import TokenServer, error, token_server
-from transports import OAuth2
+from transports import OAuth2, Secret
 from transports.errors import Permanent, Unauthorized
 
 _HERE = "http://127.0.0.1:4567/"
@@ -132,3 +133,19 @@ async def test_nonsense_begins_no_login_on_a_device(server: TokenServer, told: d
     server.on_device = told
     with pytest.raises(Permanent, match="begins no login"):
         await begin_on_device(TokenServers(), _profile(server))
+
+
+async def test_what_refuses_a_login_on_a_device_tells_no_secret(server: TokenServer, tmp_path: Path) -> None:
+    secret = "the-secret-of-the-application"  # a test's own
+    (tmp_path / "secret").write_text(secret)
+    profile = _profile(server).model_copy(update={"client_secret": Secret(file=tmp_path / "secret")})
+    server.on_device = {"error": "invalid_client", "error_description": f"{secret} is not it"}
+    with pytest.raises(Unauthorized, match="invalid_client: … is not it") as caught:
+        await begin_on_device(TokenServers(), profile)
+    assert secret not in str(caught.value)
+
+
+async def test_google_gives_no_mail_to_a_login_on_a_device() -> None:
+    profile = OAuth2(provider="google", client_id="a")
+    with pytest.raises(Permanent, match="log in without --device"):
+        await begin_on_device(TokenServers(), profile)
