@@ -14,7 +14,7 @@ import structlog
 from router.errors import DatabaseError
 from router.incoming.budget import Budget
 from router.incoming.rounds import Rounds
-from router.oauth2.keeper import keeper_of
+from router.oauth2.late import LateTokens
 from router.operations.ready import Readiness
 from router.patience import once_there, unless_stopped
 from router.postgres.disk import watch_disk
@@ -104,7 +104,7 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
         if database is None:
             return
         readiness.database = database
-        store.use_tokens(await stack.enter_async_context(keeper_of(settings, database)))
+        store.use_tokens(await stack.enter_async_context(LateTokens(settings, database)))
         parsers = await stack.enter_async_context(parsers_of(settings))
         watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None
         lease = timedelta(seconds=settings.lease)
@@ -137,7 +137,7 @@ async def with_tokens(settings: Settings, profiles: Profiles) -> AsyncIterator[t
         if uses_tokens(profiles):
             with suppress(DatabaseError):  # whoever needs more of the database says so
                 database = await stack.enter_async_context(database_of(settings))
-            profiles = profiles.with_tokens(await stack.enter_async_context(keeper_of(settings, database)))
+            profiles = profiles.with_tokens(await stack.enter_async_context(LateTokens(settings, database)))
         yield profiles, database
 
 

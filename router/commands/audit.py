@@ -12,7 +12,7 @@ from router import app, profile
 from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table
 from router.commands.words import moment
 from router.errors import UnknownName
-from router.oauth2.keeper import keeper_of
+from router.oauth2.late import LateTokens
 from router.operations import audit as operation
 from router.operations.audit import Disposition, FolderAudit, MailboxAudit, MissingCopy, Plan, Tally
 from router.settings import Settings
@@ -34,7 +34,7 @@ def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, q
         async with (
             app.database_of(settings) as database,
             app.parsers_of(settings) as parsers,
-            keeper_of(settings, database) as tokens,
+            LateTokens(settings, database) as tokens,
         ):
             reading = replace(reading, profiles=reading.profiles.with_tokens(tokens))
             try:

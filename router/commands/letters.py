@@ -15,7 +15,7 @@ from router.commands.terminal import Progress, carry_out, complain, say, say_jso
 from router.commands.words import moment
 from router.errors import UnknownName
 from router.model import Disposition, normalize
-from router.oauth2.keeper import keeper_of
+from router.oauth2.late import LateTokens
 from router.operations import letters as operation
 from router.operations.letters import Became, Letter, Selection, Shown
 from router.settings import Settings
@@ -112,7 +112,7 @@ def rule(
         async with (
             app.database_of(settings) as database,
             app.parsers_of(settings) as parsers,
-            keeper_of(settings, database) as tokens,
+            LateTokens(settings, database) as tokens,
         ):
             profiles = profiles.with_tokens(tokens)
             if verb == "drop":

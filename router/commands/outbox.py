@@ -15,7 +15,7 @@ from router.commands.terminal import Progress, carry_out, say, say_json, say_tab
 from router.commands.words import moment
 from router.errors import UnknownName
 from router.model import normalize
-from router.oauth2.keeper import keeper_of
+from router.oauth2.late import LateTokens
 from router.operations import outbox as operation
 from router.operations.outbox import Attempt, Entry, Meant, Rule, Ruled, Selection, Shown, State
 from router.operations.words import count
@@ -127,7 +127,7 @@ def release(
     name = by or who()
 
     async def rule(database: Any, settings: Settings, meant: Meant | Sequence[Entry]) -> AsyncIterator[Ruled]:
-        async with keeper_of(settings, database) as tokens:
+        async with LateTokens(settings, database) as tokens:
             profiles = _profiles(settings, as_).with_tokens(tokens)
             async for one in operation.release(database, profiles, name, as_, meant, force=force):
                 yield one

@@ -14,7 +14,7 @@ from router.commands.terminal import carry_out, complain, say, say_json, say_tab
 from router.commands.words import moment
 from router.errors import ProfileErrors
 from router.model import normalize
-from router.oauth2.keeper import keeper_of
+from router.oauth2.late import LateTokens
 from router.operations import trace as operation
 from router.operations.trace import Asked, Concerned, CopyFound, EmailFound, Sought, Traced
 from router.operations.words import count
@@ -59,7 +59,7 @@ def trace(
             )
             if not traced.owners:
                 return traced
-            async with app.parsers_of(settings) as parsers, keeper_of(settings, database) as tokens:
+            async with app.parsers_of(settings) as parsers, LateTokens(settings, database) as tokens:
                 traced = await operation.look_into_letters(database, parsers, traced)
                 if _is_to_ask(traced, ask) and (profiles := _usable(settings)) is not None:
                     with told_if_slow("waiting for the mail server"):

@@ -1,5 +1,6 @@
 """Access tokens: asked for at token servers (RFC 6749), and kept for all processes of a database.
 
+late         makes the keeper once somebody asks for a token
 keeper       gives each login its token, out of memory where it lasts
 renewal      has it from the database, or a new one: one process at a time asks for each identity
 examine      tries to have a token, step by step, and says what is wrong

@@ -26,7 +26,7 @@ from router.repository.sending import read_sending
 from router.repository.tokens import Kind, TokenFault, TokenRow, store_fault, store_token, take_lease
 from transports import OAuth2
 from transports.base import storable
-from transports.errors import Permanent, Temporary, TransportError, Unauthorized
+from transports.errors import Permanent, Temporary, TransportError
 
 _log = structlog.get_logger(__name__)
 
@@ -150,7 +150,8 @@ class Renewal:
         if secrets.refresh_token is None:
             alone = f", for {self._identity.subject} alone with --owner" if self._identity.subject else ""
             cure = f'"email-router oauth login PROFILE" does{alone}'
-            raise Unauthorized(f"nobody has logged in at {self._oauth2.where} yet, or for too little: {cure}")
+            # Nobody refused anything: a login is noticed soon.
+            raise Permanent(f"nobody has logged in at {self._oauth2.where} yet, or for too little: {cure}")
         return secrets.refresh_token
 
     async def _store(self, lease: TokenRow, granted: Granted, refresh_token: str | None, began: float) -> bool:

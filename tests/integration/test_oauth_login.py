@@ -18,7 +18,7 @@ from tests.servers.tls import Tls
 from tests.support.crm import Crm
 from tests.support.office import EVERYBODY, Office
 from tests.support.router_process import NewRouter, RouterProcess
-from transports.errors import Unauthorized
+from transports.errors import Permanent
 
 
 class Terminal:
@@ -127,7 +127,7 @@ async def test_a_login_on_another_device_is_one_mailboxs_own(
         await logins.on_device(keeper, asked, lambda begun: office.server.approve(begun.user_code, mailbox))
         token = await keeper.get(asked.oauth2, mailbox)
         assert token == office.server.given[-1]
-        with pytest.raises(Unauthorized, match="nobody has logged in"):
+        with pytest.raises(Permanent, match="nobody has logged in"):
             await keeper.get(asked.oauth2, "somebody.else@in.test")
 
         def deny(begun: DeviceLogin) -> None:

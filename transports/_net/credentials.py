@@ -22,8 +22,8 @@ class Tokens(Protocol):
     async def get(self, oauth2: OAuth2, mailbox: str) -> str:
         """Return an access token for a login to this mailbox, or ("") for all of a profile.
 
-        Raises Temporary where the token server cannot be asked now, Unauthorized where it refuses or nobody has logged
-        in yet, Permanent for what an admin has to put right (NoSecret); each in words without secrets.
+        Raises Temporary where the token server cannot be asked now, Unauthorized where it refuses, Permanent for what
+        somebody has to put right (NoSecret, nobody has logged in yet); each in words without secrets.
         """
         ...
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from router.errors import DatabaseError
-from router.oauth2.keeper import keeper_of
+from router.oauth2.late import LateTokens
 from router.operations import served, status
 from router.operations.served import Served
 from router.operations.status import Report
@@ -69,7 +69,7 @@ class Patient:
 
     async def _reading(self) -> Reading:
         reading = await asyncio.to_thread(read_folder, self.settings.profiles)
-        tokens = await self._stack.enter_async_context(keeper_of(self.settings, self.database))
+        tokens = await self._stack.enter_async_context(LateTokens(self.settings, self.database))
         return replace(reading, profiles=reading.profiles.with_tokens(tokens))
 
     async def _served(self) -> Served:

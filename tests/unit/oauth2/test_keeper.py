@@ -238,8 +238,9 @@ async def test_a_missing_secret_is_told_and_nobody_is_asked(office: Office) -> N
 
 async def test_without_a_login_it_says_what_to_do(office: Office) -> None:
     async with office.keeper() as keeper:
-        with pytest.raises(Unauthorized, match="email-router oauth login"):
+        with pytest.raises(Permanent, match="email-router oauth login") as raised:
             await keeper.get(office.application(grant="authorization_code"), ANN)
+    assert type(raised.value) is Permanent  # nobody refused: it is tried again soon
     assert not office.server.forms
 
 
