@@ -157,6 +157,7 @@ async def test_what_is_taken_over_before_its_process_hears_that_it_may_start_is_
                     await asyncio.sleep(0.01)
         before = len(server.messages)
         monkeypatch.setattr(module, name, hang)
+        await sender._claimer.wait()  # a claim under way would not hang
         email_id = await crm.send(ULLA, "ann@kunde.test", "two")
         async with asyncio.timeout(20):
             await hung.wait()
