@@ -1,5 +1,6 @@
 """What runs, what is wrong, and what is missing."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -115,6 +116,43 @@ def audit(
     from router.commands import audit as commands
 
     commands.audit(name, owner, repair=repair, details=details, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def backfill(
+    name: Annotated[str, typer.Argument(metavar="PROFILE", help="What this profile reads.", show_default=False)],
+    since: Annotated[
+        datetime,
+        typer.Option(
+            metavar="DATE",
+            formats=["%Y-%m-%d"],
+            help="From this day on (2026-01-31), in UTC.",
+            show_default=False,
+        ),
+    ],
+    owner: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Only this owner's mailbox.", show_default=False)
+    ] = None,
+    rehearsed: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would become of the mail; nothing is stored.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who asks for it; by default, you.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring in the past of mailboxes: judge older mail by today's rules.
+
+    What came before the router began to read, and what a rule ignored, is decided on as new mail is. What is promoted,
+    held or dead stays so, and nothing is acknowledged. A running router goes on meanwhile. What is stopped in between
+    goes on where it was, if the same command is given again.
+
+    Exit status 1 if a mailbox or folder was not brought in to its end.
+    """
+    from router.commands import backfill as commands
+
+    commands.backfill(name, owner, since.date(), by, rehearsed=rehearsed, yes=yes, as_json=as_json)
 
 
 @app.command()

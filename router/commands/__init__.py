@@ -4,6 +4,7 @@ service     run, demo, migrate
 profiles    check, profile example, profile schema
 status      status
 audit       audit
+backfill    backfill
 owners      owners list, approve, set
 sending     sending stop, start
 outbox      outbox list, show, retry, cancel, release

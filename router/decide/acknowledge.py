@@ -1,4 +1,7 @@
-"""Whether a queue that acknowledges its mail does so for a message: never to machines, ourselves, or a forged From."""
+"""Whether a queue that acknowledges its mail does so for a message.
+
+Never to machines, ourselves, or a forged From; nor for mail of the past.
+"""
 
 from dataclasses import replace
 
@@ -11,7 +14,7 @@ _SENT_TO_US = frozenset({None, "redirected", "journal"})
 
 def acknowledge(copy: Copy, facts: Facts, decision: Decision) -> Decision:
     """Note that a copy is to be acknowledged. Whether its thread was already, and how often, is looked up later."""
-    if copy.owner_id not in facts.acknowledging or decision.decided_before or not copy.judged:
+    if copy.owner_id not in facts.acknowledging or decision.decided_before or not copy.judged or copy.backfilled:
         return decision
     if decision.disposition not in (Disposition.PROMOTED, Disposition.DUPLICATE) or decision.says == "something else":
         return decision

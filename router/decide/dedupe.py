@@ -16,9 +16,10 @@ def dedupe(state: State, facts: Facts) -> State:
     """Make a copy of an email that the CRM has its duplicate, whatever the owner's rule is, except `none`.
 
     A message that was ignored or held stays so when a person moves it or the mailbox is restored: only new mail is
-    judged. Another message is new, though it has the same Message-ID and Date: who sends a forgery before the true one
-    must not have that one refused with it. Nor must who sends a copy of the true one that our server denies, or that
-    went in circles: a copy that is not doubted is judged by itself.
+    judged, or what was ignored and a person has fetched from the past. Another message is new, though it has the same
+    Message-ID and Date: who sends a forgery before the true one must not have that one refused with it. Nor must who
+    sends a copy of the true one that our server denies, or that went in circles: a copy that is not doubted is judged
+    by itself.
     """
     copy = state.copy
     email_id = facts.emails.by_key.get(copy.key)
@@ -31,7 +32,7 @@ def dedupe(state: State, facts: Facts) -> State:
         return state
     which = (copy.owner_id, copy.key, copy.sender_gist)
     before = facts.decided.not_promoted.get(which)
-    if before is not None:
+    if before is not None and not (copy.backfilled and before is Disposition.IGNORED):
         return state.decide(before, f"the same message was {before} in this mailbox before, and stays so")
     return state.noting(_HELD_TWIN) if which in facts.decided.held_twins else state
 

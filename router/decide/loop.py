@@ -11,14 +11,15 @@ def loop(state: State, facts: Facts) -> State:
     """Hold a message of a loop, so that nothing in the CRM answers it and a person sees it.
 
     A loop can change its sender's address and answer another message each time, so messages are counted by the sender's
-    domain and the whole thread. Reports are not counted: one email can cause one for each of its recipients.
+    domain and the whole thread. Reports are not counted: one email can cause one for each of its recipients. Nor is
+    mail of the past, of which years come at once.
     """
     copy, thread = state.copy, state.correlated
     if copy.released:
         return state
     if words := copy.classification.loop:
         return state.decide(Disposition.HELD, f"loop: {words}")
-    if copy.classification.automatic is None or thread is None or state.method == "report":
+    if copy.classification.automatic is None or thread is None or state.method == "report" or copy.backfilled:
         return state
     if facts.automatic_on(thread.id, copy.message) < MOST_AUTOMATIC:
         return state

@@ -1,6 +1,6 @@
 """Accounting for messages of one folder, by their places first, and by what their headers say where that is needed."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -10,6 +10,7 @@ import structlog
 from router.errors import DatabaseAway, OwnerGone
 from router.incoming.audited import Accounted, MissingCopy
 from router.incoming.copies import Delivered, read_messages
+from router.incoming.fetch import WHOLE, fetch_groups
 from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
 from router.incoming.reader import destroys, settles_of
@@ -24,8 +25,6 @@ from router.workers.pool import Workers
 from transports.base import Folder, Mailbox, Part, Place, Present, Received
 
 _HEADERS: Final = 50  # header blocks in memory at once
-_WHOLE: Final = 10  # whole messages in memory at once
-_BYTES: Final = 4 << 20  # of either, unless one message is larger
 
 _log = structlog.get_logger(__name__)
 
@@ -89,7 +88,7 @@ class Accountant:
             else:
                 rest.append(present)
         since_start = {present.place: present.since_start for present in rest}
-        async for received in _groups(self._mailbox, list(since_start), "headers", _HEADERS):
+        async for received in fetch_groups(self._mailbox, list(since_start), "headers", _HEADERS):
             await self._examine(received, since_start, found)
         return found
 
@@ -201,7 +200,7 @@ class Accountant:
         by_key = [copy for copy in judged if copy.place not in set(lacking)]
         known = await repository.known(self._database, owner_id, by_key) if by_key else {}
         # Who knows Message-ID and Date can send another message with them. What has gone meanwhile is not looked into.
-        async for received in _groups(self._mailbox, [*known, *lacking], "whole", _WHOLE):
+        async for received in fetch_groups(self._mailbox, [*known, *lacking], "whole", WHOLE):
             whole = [copy for copy in await self._read(received, "whole") if copy.judged]
             for copy in whole:
                 known.pop(copy.place, None)
@@ -212,7 +211,7 @@ class Accountant:
         """Promote messages as any other; return why some could not be. The router settles them."""
         faults: dict[Place, str] = {}
         assert self._source_id is not None
-        async for received in _groups(self._mailbox, places, "whole", _WHOLE):
+        async for received in fetch_groups(self._mailbox, places, "whole", WHOLE):
             if self._owner is None:
                 copies: Sequence[Copy] = await read_forwards(
                     self._database, self._workers, received, self._source_id, self._profile
@@ -230,18 +229,3 @@ class Accountant:
             except (DatabaseAway, OwnerGone) as error:
                 faults |= {one.place: f"it could not be stored now: {error}" for one in received}
         return faults
-
-
-async def _groups(
-    mailbox: Mailbox, places: Sequence[Place], part: Part, most: int
-) -> AsyncIterator[Sequence[Received]]:
-    """Fetch some at a time, at most `most` and, unless one is larger, about `_BYTES`."""
-    group: list[Received] = []
-    if places:
-        async for one in mailbox.fetch(places, part):
-            group.append(one)
-            if len(group) == most or sum(len(other.content) for other in group) >= _BYTES:
-                yield group
-                group = []
-    if group:
-        yield group

@@ -150,7 +150,11 @@ class LetterReader:
         profile = self._profile
         if profile is None or not profile.forwards:
             return [ReadAgain(letter, fault=_NO_PROFILE) for letter, _ in mails]
-        vouched = {received.place for letter, received in mails if self._ruling.released and letter.outer_place is None}
+        vouched = {
+            received.place
+            for letter, received in mails
+            if self._ruling.kind == "released" and letter.outer_place is None
+        }
         opened = await read_each(
             self._workers,
             unwrap,

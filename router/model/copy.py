@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from router.model.classification import Classification
@@ -26,20 +26,21 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What a person, `by` name, ruled on a dead or held copy: it is decided on again.
+    """What a person, `by` name, ruled on a copy: it is decided on as if it came now.
 
-    `released`: nothing holds it any more; the tracking rule still judges it. `decision_id` is the decision that this
-    undoes.
+    A dead letter is `replayed`. Of what is `released` nothing holds it any more; the tracking rule still judges it.
+    What came before reading began, or was ignored, is `backfilled`. `decision_id` is the decision that this undoes;
+    None: there is none yet.
     """
 
     by: str
-    released: bool = False
+    kind: Literal["replayed", "released", "backfilled"] = "replayed"
     decision_id: int | None = None
 
     @property
     def reason(self) -> str:
         """The ruling as a reason of the decision that follows."""
-        return f"released by {self.by}" if self.released else f"replayed by {self.by}"
+        return f"{self.kind} by {self.by}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,12 @@ class Copy:
     @property
     def released(self) -> bool:
         """Whether a person ruled that nothing holds it."""
-        return self.ruling is not None and self.ruling.released
+        return self.ruling is not None and self.ruling.kind == "released"
+
+    @property
+    def backfilled(self) -> bool:
+        """Whether a person had it fetched from the mailbox's past."""
+        return self.ruling is not None and self.ruling.kind == "backfilled"
 
     @property
     def judged(self) -> bool:

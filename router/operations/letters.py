@@ -92,7 +92,7 @@ async def release(
     database: Database, workers: Workers, profiles: Profiles, by: str, which: Selection | Sequence[int]
 ) -> AsyncIterator[Became]:
     """Decide on held mail again, whatever held it; the owner's rule still judges it. Raises UnknownName."""
-    async for became in _again(database, workers, profiles, Disposition.HELD, Ruling(by, released=True), which):
+    async for became in _again(database, workers, profiles, Disposition.HELD, Ruling(by, "released"), which):
         yield became
 
 

@@ -14,6 +14,7 @@ The way in:
     letters      dead and held copies, which wait for a person
     settle       what is still to be settled on the mail server
     audit        what is known of the messages that lie on a server, and what the last audits found
+    backfill     what is known of the past of a mailbox, and how far it was brought in
     reports      what bounces and delays say, written onto the email that they are about
     bounced      emails of which every recipient bounced later
     address_states  addresses to which email bounced

@@ -1,7 +1,9 @@
-"""Copies whose decision is made again: a row in `router.decide_again` asks for it, or a person who rules on a letter.
+"""Copies whose decision is made again: a row in `router.decide_again` asks for it, or a person's ruling.
 
-    router.decide_again ─▶ fetch the place ──────────┐
-    a ruling on a dead or held copy ─▶ read it anew ─┴─▶ inbox.promote(Batch(…, again=True))
+A person rules on a dead or held copy, or has the past of a mailbox judged anew (`incoming.backfill`).
+
+    router.decide_again ─▶ fetch the place ─┐
+    a ruling on a copy ─▶ read it anew ─────┴─▶ inbox.promote(Batch(…, again=True))
                                                  undo the decision ─▶ decide as if the copy were new, in one transaction
 
 So it happens exactly once: where that transaction commits, the request is gone with the decision that it was for, and
@@ -110,8 +112,9 @@ async def undo(connection: Connection, copies: Sequence[Copy], facts: Facts) -> 
     rows = await connection.fetch(
         """
         WITH w AS (
-            SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[])
-                AS w (source_id, validity, place, outer_place, key, letter_id)
+            SELECT *
+            FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::boolean[])
+                AS w (source_id, validity, place, outer_place, key, ruled_id, backfilled)
         ), wanted AS (
             SELECT d.id, d.disposition
             FROM w JOIN router.decision AS d USING (source_id, validity, place)
@@ -119,8 +122,9 @@ async def undo(connection: Connection, copies: Sequence[Copy], facts: Facts) -> 
             WHERE d.email_id IS NULL AND (d.key = w.key) IS NOT FALSE  -- null: it was not read then, or cannot be now
             UNION
             SELECT d.id, d.disposition
-            FROM w JOIN router.decision AS d ON d.id = w.letter_id
-            WHERE d.disposition IN ('held', 'dead') AND (d.key = w.key) IS NOT FALSE
+            FROM w JOIN router.decision AS d ON d.id = w.ruled_id
+            WHERE CASE WHEN w.backfilled THEN d.disposition = 'ignored' ELSE d.disposition IN ('held', 'dead') END
+                AND (d.key = w.key) IS NOT FALSE
                 AND (d.source_id, d.validity) = (w.source_id, w.validity) AND d.place IN (w.place, w.outer_place)
         ), undone AS (
             DELETE FROM router.decision AS d USING wanted
@@ -142,11 +146,14 @@ async def undo(connection: Connection, copies: Sequence[Copy], facts: Facts) -> 
         [copy.outer_place.id for copy in copies],
         [copy.key if copy.judged else None for copy in copies],
         [copy.ruling.decision_id if copy.ruling else None for copy in copies],
+        [copy.backfilled for copy in copies],
     )
     undone = Undones(((row["source_id"], Place(row["validity"], row["place"])), _undone(row)) for row in rows)
     facts.decided.places -= undone.keys()
     facts.decided.places |= {
-        (copy.source_id, copy.place) for copy in copies if copy.ruling and undone.former(copy) is None
+        (copy.source_id, copy.place)
+        for copy in copies
+        if copy.ruling and copy.ruling.decision_id is not None and undone.former(copy) is None
     }
     # Elsewhere in the mailbox the same message was ignored only because it was here.
     keys = {(one.owner_id, one.key) for one in undone.values()}

@@ -58,9 +58,13 @@ def _pack(copies: Sequence[Copy]) -> dict[UUID, bytes]:
 async def rehearse(
     database: Database, copies: Sequence[Copy], decide: Decide, rules: Mapping[UUID, Rule]
 ) -> list[Decision]:
-    """Decide as `promote` does, with these rules in place of the owners' own, by owner; nothing is stored."""
+    """Decide as `promote` does, with these rules in place of the owners' own, by owner; nothing is stored.
+
+    Copies on which a person rules are decided again.
+    """
     async with database.rolled_back() as connection:
         facts = await read_facts(connection, copies)
+        await undo(connection, [copy for copy in copies if copy.ruling], facts)
         facts.rules = {**facts.rules, **rules}
         return await asyncio.to_thread(decide, copies, facts)
 

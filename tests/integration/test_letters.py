@@ -340,7 +340,7 @@ async def test_a_forward_that_somebody_dropped_meanwhile_brings_in_nothing(
         monkeypatch.setenv(name, value)
     async with Database(database) as ours, Workers(read, unwrap, limit=30, size=1) as workers:
         [held] = await list_letters(ours, Disposition.HELD)
-        ruling = Ruling("ben", released=True)
+        ruling = Ruling("ben", "released")
         reader = LetterReader(ours, workers, load(router.profiles), held.source, ruling)
         [found] = await reader.read([held])
         assert len(found.copies) == 2

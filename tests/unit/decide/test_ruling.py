@@ -29,7 +29,7 @@ def test_t110_what_is_released_is_held_by_no_step(world: World, raw: bytes, rule
     assert decide(held, world.facts).disposition is Disposition.HELD
     # It was held in this mailbox before, which is what `dedupe` looks at.
     world.facts.decided.not_promoted[OWNER, held.key, held.sender_gist] = Disposition.HELD
-    decision = decide(replace(held, ruling=Ruling("ann", released=True)), world.facts)
+    decision = decide(replace(held, ruling=Ruling("ann", "released")), world.facts)
     assert decision.disposition is Disposition.PROMOTED
     assert decision.reasons[0] == "released by ann"
     # What is only replayed is held by the same step.
@@ -39,7 +39,7 @@ def test_t110_what_is_released_is_held_by_no_step(world: World, raw: bytes, rule
 
 
 def test_what_the_owners_rule_does_not_want_is_ignored_all_the_same(world: World) -> None:
-    decision = decide(replace(copy(mail(), Rule.REPLIES), ruling=Ruling("ann", released=True)), world.facts)
+    decision = decide(replace(copy(mail(), Rule.REPLIES), ruling=Ruling("ann", "released")), world.facts)
     assert decision.disposition is Disposition.IGNORED
     assert decision.reasons == ("released by ann", "answers no CRM email")
 
