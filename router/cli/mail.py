@@ -48,6 +48,26 @@ def explain(
 
 
 @app.command()
+def simulate(
+    owner: Annotated[str, typer.Option(metavar="ADDRESS", help="Whose mailbox.", show_default=False)],
+    rule: Annotated[str, typer.Option(metavar="RULE", help="The other rule.", show_default=False)],
+    last: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=100_000, help="As many messages at most.")] = 1000,
+    details: Annotated[bool, typer.Option("--details", help="List each message that would change.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare another tracking rule with an owner's own, by the mailbox.
+
+    The newest messages that were decided on are fetched again, and decided on by both rules as if they came now. It
+    tells how many would become something else, and why. Nothing is changed anywhere.
+
+    Exit status 1 if the mail server does not give them all.
+    """
+    from router.commands import simulate as commands
+
+    commands.simulate(owner, rule, last, details=details, as_json=as_json)
+
+
+@app.command()
 def trace(
     sender: Annotated[
         str | None,

@@ -11,6 +11,7 @@ outbox      outbox list, show, retry, cancel, release
 sql         sql
 test        test
 explain     explain
+simulate    simulate
 trace       trace
 letters     dead-letters list, show, replay, drop; held list, show, release, drop
 templates   template list, preview

@@ -1,6 +1,6 @@
 """What is known when a batch is decided."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -140,6 +140,12 @@ class Facts:
         """Count the automatic emails of the sender's domain that came within an hour on the thread of an email."""
         load = self.thread_load
         return load.automatic.get((load.threads.get(email_id, email_id), message.sender_domain), 0)
+
+    def forget(self, keys: Collection[bytes]) -> None:
+        """Know of no disposition that any copy has, and of no email that is the message of one of these keys."""
+        self.decided = DecidedBefore()
+        for key in keys:
+            self.emails.by_key.pop(key, None)
 
     def learn(self, copy: Copy, decision: Decision) -> None:
         """Let later messages of the batch see what this one became."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
 from router.model import Disposition
 from router.repository.database import Database
@@ -13,10 +14,11 @@ from transports.base import Place
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A disposition that a copy has: the number of the decision."""
+    """A disposition that a copy has: the number of the decision, and the email that it is, if any."""
 
     decision_id: int
     disposition: Disposition
+    email_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ async def judged(database: Database, source_id: int, places: Sequence[Place]) ->
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
-            SELECT w.number, d.id, d.disposition
+            SELECT w.number, d.id, d.disposition, d.email_id
             FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w (validity, place, number)
             JOIN router.decision AS d ON d.source_id = $1 AND d.validity = w.validity AND d.place = w.place
             """,
@@ -42,7 +44,9 @@ async def judged(database: Database, source_id: int, places: Sequence[Place]) ->
             [place.validity for place in places],
             [place.id for place in places],
         )
-    return {places[row["number"] - 1]: Judged(row["id"], Disposition(row["disposition"])) for row in rows}
+    return {
+        places[row["number"] - 1]: Judged(row["id"], Disposition(row["disposition"]), row["email_id"]) for row in rows
+    }
 
 
 async def read_under_way(database: Database, source_id: int, since: date) -> BackfillUnderWay | None:

@@ -10,7 +10,7 @@ locks what it shares. One of copies that are decided again undoes their decision
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import UUID
 
 from router.errors import OwnerGone
@@ -56,15 +56,22 @@ def _pack(copies: Sequence[Copy]) -> dict[UUID, bytes]:
 
 
 async def rehearse(
-    database: Database, copies: Sequence[Copy], decide: Decide, rules: Mapping[UUID, Rule]
+    database: Database,
+    copies: Sequence[Copy],
+    decide: Decide,
+    rules: Mapping[UUID, Rule],
+    promoted: Collection[Copy] | None = None,
 ) -> list[Decision]:
     """Decide as `promote` does, with these rules in place of the owners' own, by owner; nothing is stored.
 
-    Copies on which a person rules are decided again.
+    Copies on which a person rules are decided again. With `promoted`, those of the copies that are emails of the CRM,
+    all are decided on as if none had ever been seen.
     """
     async with database.rolled_back() as connection:
         facts = await read_facts(connection, copies)
         await undo(connection, [copy for copy in copies if copy.ruling], facts)
+        if promoted is not None:
+            facts.forget([copy.key for copy in promoted if copy.judged])
         facts.rules = {**facts.rules, **rules}
         return await asyncio.to_thread(decide, copies, facts)
 

@@ -1,0 +1,126 @@
+"""What another tracking rule would have made of the mail of a mailbox that was decided on, the newest of it.
+
+The messages are fetched from the mailbox again, since of what a rule ignored nothing is kept, and decided on as if each
+had never been seen, first by the rule that holds and then by the other. Both are compared, and not the dispositions
+that the messages have: those may be of other days, with other records in the CRM. Nothing is stored or settled.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from heapq import nlargest
+from operator import itemgetter
+from uuid import UUID
+
+from router.decide import decide_batch
+from router.incoming.copies import Delivered, read_messages
+from router.incoming.fetch import fetch_groups
+from router.model import Copy, Decision, Disposition, Owner, Rule
+from router.profile import IncomingProfile
+from router.repository import audit, backfill, inbox
+from router.repository.audit import AuditedSource
+from router.repository.backfill import Judged
+from router.repository.database import Database
+from router.workers.pool import Workers
+from transports.base import Account, Folder, Place
+from transports.errors import TransportError
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What two rules make of one message. `email_id`: it is this email of the CRM, by the disposition that it has."""
+
+    folder: str
+    place: Place
+    received_at: datetime
+    email_id: UUID | None
+    now: Decision
+    then: Decision
+
+    @property
+    def differs(self) -> bool:
+        """Whether it would have become something else."""
+        return self.now.disposition is not self.then.disposition
+
+
+@dataclass(slots=True)
+class Simulated:
+    """The messages of one mailbox that were compared, and why not all could be (`fault`), if so.
+
+    `now` is the rule that holds, `then` the other. `wanted` messages are to be compared.
+    """
+
+    mailbox: str
+    now: Rule
+    then: Rule
+    wanted: int = 0
+    compared: list[Compared] = field(default_factory=list)
+    fault: str | None = None
+
+
+class Simulation:
+    """Compares two rules by the newest `last` messages of one mailbox; `tell` is called now and then."""
+
+    def __init__(
+        self,
+        database: Database,
+        workers: Workers,
+        profile: IncomingProfile,
+        owner: Owner,
+        rule: Rule,
+        last: int,
+        tell: Callable[[Simulated], None] = lambda _: None,
+    ) -> None:
+        self._database = database
+        self._workers = workers
+        self._profile = profile
+        self._owner = owner
+        self._rule = rule
+        self._last = last
+        self._tell = tell
+        self.simulated = Simulated(owner.mailbox, owner.rule or profile.tracking_rule, rule)
+
+    async def run(self) -> Simulated:
+        """Compare them. What the server refuses is told as a fault; raises DatabaseError."""
+        try:
+            async with self._profile.open(self._owner.mailbox) as account:
+                await self._through(account)
+        except TransportError as error:
+            self.simulated.fault = str(error)
+        return self.simulated
+
+    async def _through(self, account: Account) -> None:
+        folders = await account.folders()
+        sources = await audit.read_sources(self._database, self._owner.mailbox)
+        judged: list[tuple[int, str, Place, Judged]] = []
+        for folder in folders:
+            source = sources.get(folder.name)
+            if source is None or source.account != self._profile.account_of(self._owner.mailbox):
+                continue
+            async for page in account.folder(folder.name).present(source.cursor):
+                found = await backfill.judged(self._database, source.id, [one.place for one in page])
+                judged += ((one.decision_id, folder.name, place, one) for place, one in found.items())
+                judged = nlargest(self._last, judged, key=itemgetter(0))
+        self.simulated.wanted = len(judged)
+        for folder in folders:
+            of_folder = {place: one for _, name, place, one in reversed(judged) if name == folder.name}
+            if of_folder:
+                await self._compare(account, folder, sources[folder.name], of_folder)
+
+    async def _compare(
+        self, account: Account, folder: Folder, source: AuditedSource, judged: dict[Place, Judged]
+    ) -> None:
+        async for received in fetch_groups(account.folder(folder.name), list(judged), "whole"):
+            delivered = [Delivered(self._owner, one, one.place, sent=folder.use == "sent") for one in received]
+            copies = await read_messages(self._workers, delivered, source.id, self._profile)
+            promoted = [copy for copy in copies if judged[copy.place].disposition is Disposition.PROMOTED]
+            now = await self._decide(copies, self.simulated.now, promoted)
+            then = await self._decide(copies, self._rule, promoted)
+            self.simulated.compared += (
+                Compared(folder.name, copy.place, copy.received_at, judged[copy.place].email_id, one, other)
+                for copy, one, other in zip(copies, now, then, strict=True)
+            )
+            self._tell(self.simulated)
+
+    async def _decide(self, copies: Sequence[Copy], rule: Rule, promoted: Sequence[Copy]) -> Sequence[Decision]:
+        return await inbox.rehearse(self._database, copies, decide_batch, {self._owner.id: rule}, promoted)
