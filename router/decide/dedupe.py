@@ -22,19 +22,34 @@ def dedupe(state: State, facts: Facts) -> State:
     by itself.
     """
     copy = state.copy
+    before = _before(state, facts)
     email_id = facts.emails.by_key.get(copy.key)
     if email_id is not None and state.rule is not Rule.NONE:
-        return _duplicate(state, facts, email_id)
+        duplicate = _duplicate(state, facts, email_id)
+        if before is None or (duplicate.decision and duplicate.decision.says != "something else"):
+            return duplicate
     ours = _by_private_header(copy, facts)
     if ours is not None and state.rule is not Rule.NONE:
         return state.decide(Disposition.DUPLICATE, "the CRM's own email, by our private header", email_id=ours)
-    if copy.released or not copy.owner_id:
-        return state
-    which = (copy.owner_id, copy.key, copy.sender_gist)
-    before = facts.decided.not_promoted.get(which)
-    if before is not None and not (copy.backfilled and before is Disposition.IGNORED):
+    if before is not None:
         return state.decide(before, f"the same message was {before} in this mailbox before, and stays so")
-    return state.noting(_HELD_TWIN) if which in facts.decided.held_twins else state
+    if copy.owner_id and not copy.released and _which(copy) in facts.decided.held_twins:
+        return state.noting(_HELD_TWIN)
+    return state
+
+
+def _before(state: State, facts: Facts) -> Disposition | None:
+    """Return what this message became elsewhere in the mailbox, if it is to stay that."""
+    copy = state.copy
+    if copy.released or not copy.owner_id:
+        return None
+    before = facts.decided.not_promoted.get(_which(copy))
+    return None if copy.backfilled and before is Disposition.IGNORED else before
+
+
+def _which(copy: Copy) -> tuple[UUID, bytes, bytes | None]:
+    assert copy.owner_id is not None
+    return copy.owner_id, copy.key, copy.sender_gist
 
 
 def _duplicate(state: State, facts: Facts, email_id: UUID) -> State:

@@ -1,10 +1,11 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import permutations
 
 import pytest
 
 from router.decide import decide, decide_batch
-from router.model import Disposition, Facts, Rule
+from router.model import Disposition, Facts, Rule, Ruling
 from router.parse.message import parse
 from tests.support.build import NOW, OTHER_OWNER, OWNER, World, copy, mail, record
 
@@ -140,6 +141,25 @@ def test_t64_what_one_owner_ignored_another_owners_mailbox_is_not_bound_by(world
     theirs = copy(rule=Rule.ALL, owner=OTHER_OWNER)
     world.facts.decided.not_promoted[OWNER, theirs.key, theirs.sender_gist] = Disposition.IGNORED
     assert decide(theirs, world.facts).disposition is Disposition.PROMOTED
+
+
+def test_t64_an_ignored_forgery_that_is_moved_does_not_become_a_copy_of_the_true_email(world: World) -> None:
+    true, forged = copy(mail("Two chairs", message_id=SIGNED)), copy(mail("Win", message_id=SIGNED))
+    decide_batch([true], world.facts)
+    world.facts.decided.not_promoted[OWNER, forged.key, forged.sender_gist] = Disposition.IGNORED
+    assert decide(forged, world.facts).disposition is Disposition.IGNORED
+
+
+@pytest.mark.parametrize(
+    ("before", "becomes"),
+    [(Disposition.IGNORED, Disposition.PROMOTED), (Disposition.HELD, Disposition.HELD)],
+)
+def test_t16_what_was_ignored_elsewhere_in_the_mailbox_is_judged_anew_where_a_person_asks_for_the_past(
+    world: World, before: Disposition, becomes: Disposition
+) -> None:
+    again = replace(copy(rule=Rule.ALL), ruling=Ruling("ann", "backfilled"))
+    world.facts.decided.not_promoted[OWNER, again.key, again.sender_gist] = before
+    assert decide(again, world.facts).disposition is becomes
 
 
 def test_t24_our_own_mail_that_comes_back_under_another_id_is_a_duplicate(world: World) -> None:
