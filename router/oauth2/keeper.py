@@ -18,7 +18,7 @@ from router.oauth2.examine import examine
 from router.oauth2.exchange import Granted, Refused
 from router.oauth2.held import Held, held_of
 from router.oauth2.identity import BY_LOGIN, identities_of, identity_of
-from router.oauth2.renewal import BEYOND, STORING, Renewal, refusal
+from router.oauth2.renewal import BEYOND, STORING, Renewal, Unstored, refusal
 from router.oauth2.requests import TokenServers, read_material
 from router.oauth2.shelf import Shelf
 from router.oauth2.vault import DEFAULT_NAME, Secrets, Vault
@@ -61,6 +61,7 @@ class Keeper:
         self._renewing: dict[Identity, asyncio.Task[Held]] = {}
         self._chosen: dict[tuple[Identity, ...], tuple[float, Identity]] = {}
         self._forgotten: dict[Identity, float] = {}
+        self._unstored: dict[Identity, Unstored] = {}
         self._examined: dict[Identity, tuple[float, asyncio.Task[list[Finding]]]] = {}
 
     async def __aenter__(self) -> Self:
@@ -111,6 +112,12 @@ class Keeper:
             known = self._examined[identity] = self._clock() + oauth2.timeout + _EXAMINED, task
         for finding in await asyncio.shield(known[1]):
             yield finding
+
+    async def can_keep(self) -> None:
+        """Raise Permanent where a person's login could not be kept: there is no database, or no key."""
+        if self._shelf is None:
+            raise Permanent("a login is kept in the database, and there is none")
+        await self._shelf.sealer()
 
     async def keep_login(self, oauth2: OAuth2, owner: str, granted: Granted, elapsed: float) -> None:
         """Keep what a person's login gave: for one mailbox, or ("") for the whole profile.
@@ -175,19 +182,22 @@ class Keeper:
 
     async def _have(self, oauth2: OAuth2, identity: Identity, *, anew: bool = False, patient: bool = True) -> Held:
         """Have a token from the database or the token server; see `get` for what is raised, and `Renewal.run`."""
-        limit = 3 * (oauth2.timeout + BEYOND) + STORING
+        within = 3 * (oauth2.timeout + BEYOND)
         try:
-            async with asyncio.timeout(limit):
+            # Beyond `within` what was asked for before is stored, and what is stored may be had only once.
+            async with asyncio.timeout(within + oauth2.timeout + BEYOND + 2 * STORING):
                 material = await asyncio.to_thread(read_material, oauth2)
                 if self._shelf is None:
                     held = await self._without_database(oauth2, identity)
                 else:
-                    renewal = Renewal(self._shelf, self.servers, self._id, oauth2, identity, material, self._clock)
-                    held = await renewal.run(anew=anew, patient=patient)
+                    renewal = Renewal(
+                        self._shelf, self.servers, self._id, oauth2, identity, material, self._clock, self._unstored
+                    )
+                    held = await renewal.run(anew=anew, patient=patient, within=within)
         except DatabaseError as error:
             raise _away(error) from error
         except TimeoutError:
-            raise Temporary(f"no token was had within {limit:g} s, though others seem to ask for one") from None
+            raise Temporary(f"no token was had from {oauth2.where} in time") from None
         self._held[identity] = held
         return held
 

@@ -6,22 +6,22 @@ or a fault, or the lease has ended.
 
 import asyncio
 import random
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from router.errors import DatabaseAway
+from router.errors import DatabaseError
 from router.model.identity import Identity
 from router.oauth2.exchange import Granted, Refused, error_of
 from router.oauth2.held import Held, held_of
 from router.oauth2.identity import BY_LOGIN
 from router.oauth2.requests import Material, TokenServers
 from router.oauth2.shelf import Shelf
-from router.oauth2.vault import Secrets
+from router.oauth2.vault import Sealer, Secrets
 from router.repository.sending import read_sending
 from router.repository.tokens import Kind, TokenFault, TokenRow, store_fault, store_token, take_lease
 from transports import OAuth2
@@ -47,8 +47,21 @@ _PAUSES: Final[dict[Kind, tuple[float, float]]] = {
 _PATIENCE: Final = 3600.0  # seconds; no server makes us wait longer
 
 
+@dataclass(frozen=True, slots=True)
+class Unstored:
+    """What was granted, at `began`, and is not in the database yet; `used` is the refresh token that it was had by."""
+
+    granted: Granted
+    used: str | None = field(repr=False)
+    kept: Secrets
+    began: float
+
+
 class Renewal:
-    """One way to a token of one identity; `holder` is who asks, `clock` the monotonic one."""
+    """One way to a token of one identity; `holder` is who asks, `clock` the monotonic one.
+
+    `unstored` has what could not be stored by those before, which may be had only once.
+    """
 
     def __init__(
         self,
@@ -59,6 +72,7 @@ class Renewal:
         identity: Identity,
         material: Material,
         clock: Callable[[], float],
+        unstored: MutableMapping[Identity, Unstored],
     ) -> None:
         self._shelf = shelf
         self._servers = servers
@@ -67,16 +81,20 @@ class Renewal:
         self._identity = identity
         self._material = material
         self._clock = clock
+        self._unstored = unstored
         self._by_login = oauth2.effective_grant in BY_LOGIN
 
-    async def run(self, *, anew: bool, patient: bool) -> Held:
+    async def run(self, *, anew: bool, patient: bool, within: float) -> Held:
         """Look, wait, or ask, until there is a token or a fault. Raises TransportError, DatabaseError.
 
-        `anew`: one that is good is not enough. `patient`: a pause after a failure is kept.
+        `anew`: one that is good is not enough. `patient`: a pause after a failure is kept. After `within` seconds
+        nobody is waited for, or asked, any more.
         """
-        while True:
-            now = self._clock()
+        ends = self._clock() + within
+        while (now := self._clock()) < ends:
             row, secrets = await self._read()
+            if await self._settle(row, secrets):
+                continue
             held = None if row is None else _of_row(row, secrets, now)
             if held is not None and now < held.renew_at and not anew:
                 return held
@@ -90,6 +108,7 @@ class Renewal:
             elif (given := await self._try(row, secrets)) is not None:
                 return given
             await asyncio.sleep(_LOOK)
+        raise Temporary(f"no token was had within {within:g} s, though others seem to ask for one")
 
     async def _read(self) -> tuple[TokenRow | None, Secrets]:
         row, secrets = await self._shelf.read(self._identity)
@@ -114,6 +133,7 @@ class Renewal:
         if refresh_token is not None and (await read_sending(self._shelf.database)).copied:
             # To renew it here may end it for the original.
             raise Permanent("the login belongs to another database, of which this one is a copy")
+        seal = await self._shelf.sealer()
         lease = await take_lease(
             self._shelf.database,
             self._identity,
@@ -129,17 +149,37 @@ class Renewal:
             granted = await self._servers.ask(self._oauth2, self._identity.subject, refresh_token)
         except Refused as refused:
             error = refusal(self._oauth2, refused, broken=broken and refresh_token is not None)
-            if await self._note(lease, secrets, refused.cause.kind, error, refused.retry_after):
+            if await self._note(lease, seal, secrets, refused.cause.kind, error, refused.retry_after):
                 raise error from refused
             return None
         except TransportError as error:
             kind: Kind = "temporary" if isinstance(error, Temporary) else "permanent"
-            if await self._note(lease, secrets, kind, error, getattr(error, "retry_after", None)):
+            if await self._note(lease, seal, secrets, kind, error, getattr(error, "retry_after", None)):
                 raise
             return None
-        if not await self._store(lease, granted, refresh_token, began):
-            return None
-        return held_of(granted.access_token, began, granted.lasts, granted.lasts, granted.scope)
+        kept = Secrets(
+            granted.access_token,
+            granted.refresh_token or refresh_token,
+            self._material.made_of,
+            self._material.seed,
+        )
+        self._unstored[self._identity] = unstored = Unstored(granted, refresh_token, kept, began)
+        return await self._store(lease.fence, unstored, seal(kept))
+
+    async def _settle(self, row: TokenRow | None, secrets: Secrets) -> bool:
+        """Store what could not be stored before, unless the row has another login, or another token, since.
+
+        Whoever asked meanwhile by the same refresh token was refused, most likely, and the new one is only here. True:
+        the row is to be read again.
+        """
+        unstored = self._unstored.get(self._identity)
+        if unstored is None:
+            return False
+        if row is None or unstored.used is None or self._refresh_token(secrets) != unstored.used:
+            self._unstored.pop(self._identity, None)
+            return False
+        await self._store(row.fence, unstored, await self._shelf.seal(unstored.kept))
+        return True
 
     def _refresh_token(self, secrets: Secrets) -> str | None:
         """Choose what to renew by: what the database has, unless the profile begins anew."""
@@ -154,18 +194,15 @@ class Renewal:
             raise Permanent(f"nobody has logged in at {self._oauth2.where} yet, or for too little: {cure}")
         return secrets.refresh_token
 
-    async def _store(self, lease: TokenRow, granted: Granted, refresh_token: str | None, began: float) -> bool:
-        """Keep what was granted before anybody uses it; it is given once, so a database that is away is waited for."""
-        kept = Secrets(
-            granted.access_token,
-            granted.refresh_token or refresh_token,
-            self._material.made_of,
-            self._material.seed,
-        )
-        sealed = await self._shelf.seal(kept)
+    async def _store(self, fence: int, unstored: Unstored, sealed: bytes) -> Held | None:
+        """Keep what was granted before anybody uses it; None where the row is another by now.
+
+        It is given once, so a database that is away is waited for.
+        """
+        granted, began = unstored.granted, unstored.began
         stored = False
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(DatabaseAway),
+            retry=retry_if_exception_type(DatabaseError),
             wait=wait_exponential(multiplier=0.2, max=5),
             stop=stop_after_delay(STORING),
             reraise=True,
@@ -174,24 +211,33 @@ class Renewal:
                 stored = await store_token(
                     self._shelf.database,
                     self._identity,
-                    lease.fence,
+                    fence,
                     sealed,
                     lasts=granted.lasts,
                     scope=granted.scope,
                     refresh_lasts=granted.refresh_lasts,
                     elapsed=self._clock() - began,
                 )
-        return stored
+        if not stored:
+            return None
+        self._unstored.pop(self._identity, None)
+        return held_of(granted.access_token, began, granted.lasts, granted.lasts, granted.scope)
 
     async def _note(
-        self, lease: TokenRow, secrets: Secrets, kind: Kind, error: TransportError, retry_after: float | None
+        self,
+        lease: TokenRow,
+        seal: Sealer,
+        secrets: Secrets,
+        kind: Kind,
+        error: TransportError,
+        retry_after: float | None,
     ) -> bool:
         """Say why there is none, and pause; False if somebody else has the lease by now."""
         first, longest = _PAUSES[kind]
         failures = lease.fault.failures if lease.fault is not None else 0
         pause = min(longest, first * 2.0 ** min(failures, 20)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
         pause = max(pause, min(retry_after or 0.0, _PATIENCE))
-        sealed = await self._shelf.seal(replace(secrets, made_of=self._material.made_of))
+        sealed = seal(replace(secrets, made_of=self._material.made_of))
         return await store_fault(self._shelf.database, self._identity, lease.fence, sealed, kind, str(error), pause)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from router.model.identity import Identity
-from router.oauth2.vault import Secrets, Vault
+from router.oauth2.vault import Sealer, Secrets, Vault
 from router.repository.database import Database
 from router.repository.tokens import TokenRow, read_tokens, reseal
 
@@ -30,6 +30,10 @@ class Shelf:
             await reseal(self.database, identity, row.sealed, opened.again)
         return row, opened.secrets
 
+    async def sealer(self) -> Sealer:
+        """Return what seals. Raises Permanent where the keys cannot be read: then nothing need be asked for."""
+        return await asyncio.to_thread(self._vault.sealer)
+
     async def seal(self, secrets: Secrets) -> bytes:
         """Seal what is to be kept. Raises Permanent where the keys cannot be read."""
-        return await asyncio.to_thread(self._vault.seal, secrets)
+        return (await self.sealer())(secrets)

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,6 +42,9 @@ class Opened:
     again: bytes | None = field(default=None, repr=False)
 
 
+Sealer = Callable[[Secrets], bytes]
+
+
 class Vault:
     """Seals by the first key of a file and opens by all of them; blocking, and quick.
 
@@ -52,9 +56,14 @@ class Vault:
         self._make = make
         self._read: tuple[tuple[int, int], list[Fernet]] | None = None
 
+    def sealer(self) -> Sealer:
+        """Return what encrypts by the first key, whatever becomes of the file; raises as `seal` does."""
+        key = self._keys()[0]
+        return lambda secrets: key.encrypt(json.dumps(asdict(secrets)).encode())
+
     def seal(self, secrets: Secrets) -> bytes:
         """Encrypt. Raises Permanent where the keys cannot be read."""
-        return self._keys()[0].encrypt(json.dumps(asdict(secrets)).encode())
+        return self.sealer()(secrets)
 
     def open(self, sealed: bytes) -> Opened | None:
         """Decrypt; None where no key fits. Raises Permanent where the keys cannot be read."""

@@ -79,6 +79,7 @@ async def on_device(keeper: Keeper, asked: Asked, show: Callable[[DeviceLogin], 
 
 async def _kept(keeper: Keeper, asked: Asked, grant: Callable[[], Awaitable[Granted]]) -> Granted:
     try:
+        await keeper.can_keep()  # or the person logs in for nothing
         granted = await grant()
         await keeper.keep_login(asked.oauth2, asked.owner, granted, 0.0)
     except Refused as error:

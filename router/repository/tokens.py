@@ -125,10 +125,11 @@ async def store_token(
     refresh_lasts: float | None,
     elapsed: float = 0.0,
 ) -> bool:
-    """Keep what the token server gave, and end the lease; False if somebody else took it meanwhile, or a login did.
+    """Keep what the token server gave, and end the lease; False if the row is another than the one with this fence.
 
-    `lasts` are the seconds of the access token, `refresh_lasts` those of the grant where it says; both since the
-    request began, `elapsed` seconds ago.
+    Then the fence is another, too: what was read before is not written, and nobody asks on its strength. `lasts` are
+    the seconds of the access token, `refresh_lasts` those of the grant where it says; both since the request began,
+    `elapsed` seconds ago.
     """
     async with database.connection() as connection:
         return bool(
@@ -139,7 +140,7 @@ async def store_token(
                     refresh_expires_at = coalesce(
                         clock_timestamp() + ($7::float8 - $4::float8) * interval '1 s', refresh_expires_at),
                     fault = NULL, fault_kind = NULL, fault_since = NULL, failures = 0, next_try_at = NULL,
-                    refreshing_by = NULL, refreshing_until = NULL
+                    refreshing_by = NULL, refreshing_until = NULL, fence = fence + 1
                 WHERE id = $1 AND fence = $2 RETURNING true
                 """,
                 identity.key,

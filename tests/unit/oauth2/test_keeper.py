@@ -3,8 +3,10 @@
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aiohttp import web
@@ -385,8 +387,162 @@ async def test_who_lost_the_lease_writes_nothing(office: Office) -> None:
         got = await asyncio.gather(first, second)
     assert got[0] == got[1]
     row = await row_of(office)
-    assert row["fence"] == 2
+    assert row["fence"] == 3  # two asked, and one stored
     assert Vault(office.keys, make=False).open(row["sealed"]).secrets.access_token == got[0]  # type: ignore[union-attr]
+
+
+class Rotating:
+    """Gives a refresh token with each token; who shows one that was used before ends them all (RFC 9700 §4.14.2)."""
+
+    def __init__(self) -> None:
+        self.good = REFRESH
+        self.refused = 0
+        self.given = 0
+
+    async def __call__(self, form: Mapping[str, str]) -> web.StreamResponse:
+        if form["refresh_token"] != self.good:
+            self.good = ""
+            self.refused += 1
+            return web.json_response({"error": "invalid_grant"}, status=400)
+        self.given += 1
+        self.good = f"rotated-{self.given}"
+        return web.json_response({"access_token": f"token-{self.given}", "refresh_token": self.good})
+
+
+async def kept(office: Office) -> Secrets:
+    opened = Vault(office.keys, make=False).open((await row_of(office))["sealed"])
+    assert opened is not None
+    return opened.secrets
+
+
+async def test_what_was_granted_is_kept_though_another_asked_in_vain_meanwhile(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a process was stopped between the answer and the update, until its lease ended."""
+    office.server.answer = rotating = Rotating()
+    stored = rows.store_token
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def late(*arguments: Any, **more: Any) -> bool:
+        reached.set()
+        await go_on.wait()
+        return await stored(*arguments, **more)
+
+    monkeypatch.setattr("router.oauth2.renewal.store_token", late)
+    async with office.keeper() as stopped, office.keeper() as other:
+        first = asyncio.create_task(stopped.get(office.login(), ANN))
+        await reached.wait()
+        await shift(office, 15)
+        with pytest.raises(Unauthorized):
+            await other.get(office.login(), ANN)
+        go_on.set()
+        assert await first == "token-1"
+        assert await other.get(office.login(), ANN) == "token-1"
+    assert rotating.refused == 1
+    row = await row_of(office)
+    assert (row["fault"], (await kept(office)).refresh_token) == (None, "rotated-1")
+
+
+async def test_an_older_grant_does_not_take_the_place_of_a_newer_one(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.server.rotates = True
+    stored = rows.store_token
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def late(*arguments: Any, **more: Any) -> bool:
+        reached.set()
+        await go_on.wait()
+        return await stored(*arguments, **more)
+
+    monkeypatch.setattr("router.oauth2.renewal.store_token", late)
+    async with office.keeper() as stopped, office.keeper() as other:
+        first = asyncio.create_task(stopped.get(office.login(), ANN))
+        await reached.wait()
+        await shift(office, 15)
+        monkeypatch.setattr("router.oauth2.renewal.store_token", stored)
+        assert await other.get(office.login(), ANN) == "access-token-2"
+        go_on.set()
+        assert await first == "access-token-2"
+    assert (await kept(office)).refresh_token == "refresh-token-2"
+
+
+async def test_a_database_that_is_away_for_long_loses_no_rotation(
+    office: Office, postgres: Any, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.oauth2.renewal.STORING", 0.5)
+    office.server.answer = rotating = Rotating()
+    office.server.gate.clear()
+    async with office.keeper() as keeper:
+        waiting = asyncio.create_task(keeper.get(office.login(), ANN))
+        while not office.server.forms:
+            await asyncio.sleep(0.01)
+        async with postgres.away(database):
+            office.server.gate.set()
+            with pytest.raises(Temporary, match="the tokens are kept in the database"):
+                await waiting
+        assert await keeper.get(office.login(), ANN) == "token-1"
+    await shift(office, 3600)
+    async with office.keeper() as another:
+        assert await another.get(office.login(), ANN) == "token-2"
+    assert rotating.refused == 0
+
+
+async def test_a_database_that_refuses_to_store_is_asked_again(office: Office) -> None:
+    office.server.answer = rotating = Rotating()
+    office.server.gate.clear()
+    async with office.keeper() as keeper:
+        waiting = asyncio.create_task(keeper.get(office.login(), ANN))
+        while not office.server.forms:
+            await asyncio.sleep(0.01)
+        async with office.database.connection() as connection:
+            await connection.execute("ALTER TABLE router.token RENAME TO gone")
+            office.server.gate.set()
+            while not rotating.given:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            await connection.execute("ALTER TABLE router.gone RENAME TO token")
+        assert await waiting == "token-1"
+    assert (await kept(office)).refresh_token == "rotated-1"
+
+
+async def test_without_keys_nobody_is_asked_for_what_could_not_be_kept(office: Office) -> None:
+    async with Keeper(office.database, Vault(office.keys, make=False)) as keeper:
+        with pytest.raises(Permanent, match=r"there is no file .* with the keys of the tokens"):
+            await keeper.get(office.login(), ANN)
+        with pytest.raises(Permanent, match=r"there is no file .* with the keys of the tokens"):
+            await keeper.can_keep()
+    assert not office.server.forms
+
+
+async def test_keys_that_vanish_while_a_token_is_asked_for_lose_nothing(office: Office) -> None:
+    office.server.rotates = True
+    office.server.gate.clear()
+    async with office.keeper() as keeper:
+        waiting = asyncio.create_task(keeper.get(office.login(), ANN))
+        while not office.server.forms:
+            await asyncio.sleep(0.01)
+        keys = office.keys.read_bytes()
+        office.keys.write_bytes(b"")
+        office.server.gate.set()
+        assert await waiting == "access-token-1"
+    office.keys.write_bytes(keys)
+    assert (await kept(office)).refresh_token == "refresh-token-1"
+
+
+async def test_what_was_read_before_a_token_came_is_not_written_after_it(office: Office) -> None:
+    """Who hears that a token is refused, or finds a lease at its end, has read a refresh token that is used by now."""
+    profile = office.application()
+    identity = identity_of(profile, "")
+    holder = uuid4()
+    lease = await rows.take_lease(office.database, identity, holder, 30, fence=0)
+    assert lease is not None
+    assert await rows.store_token(
+        office.database, identity, lease.fence, b"new", lasts=3600, scope=None, refresh_lasts=None
+    )
+    assert not await rows.forget_token(office.database, identity, lease.fence, b"old")
+    assert await rows.take_lease(office.database, identity, holder, 30, fence=lease.fence) is None
+    assert (await row_of(office))["sealed"] == b"new"
 
 
 async def test_who_waits_may_go_and_the_token_comes_all_the_same(office: Office) -> None:
