@@ -78,10 +78,17 @@ def check_host(host: str) -> None:
             raise ValueError('must be a name or an address, such as "mail.example.com"') from None
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether what goes to this host stays on this machine, by its name or address alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def refuse_clear(settings: ServerSettings, host: str) -> None:
     """Raise ValueError if passwords and mail would go to this host in clear text, and nobody said so."""
-    loopback = host in ("localhost", "::1") or host.startswith("127.")
-    if settings.security == "none" and not loopback and not settings.allow_clear:
+    if settings.security == "none" and not is_loopback(host) and not settings.allow_clear:
         raise ValueError(
             f'security = "none" would send passwords and mail to {host} in clear text: '
             'use "tls" or "starttls", or say allow_clear = true'

@@ -7,7 +7,7 @@ and tests/integration/test_smtp.py.
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 import transports
 from tests.servers.tls import Tls
 from transports.base import After, Finding
+from transports.imap.settings import ImapSettings
 
 GREETINGS = {"imap": b"* OK ready\r\n", "pop3": b"+OK ready\r\n", "smtp": b"220 mail.test ready\r\n"}
 
@@ -102,3 +103,21 @@ async def test_a_certificate_for_other_names(kind: str, tls: Tls, monkeypatch: p
     )
     assert found["TLS"].advice == 'write as "host" a name that the certificate is for'
     assert "ca_file" not in found["TLS"].words + found["TLS"].advice
+
+
+@pytest.mark.parametrize(
+    ("host", "stays"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("127.0.0.1.example.com", False),
+        ("127.example.com", False),
+        ("10.0.0.1", False),
+    ],
+)
+def test_what_stays_on_this_machine(host: str, stays: bool) -> None:
+    keys = {"host": host, "security": "none", "auth": {"user": "a", "password": {"env": "X"}}}
+    with nullcontext() if stays else pytest.raises(ValueError, match="in clear text"):
+        ImapSettings.model_validate(keys)
