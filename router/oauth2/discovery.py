@@ -90,10 +90,14 @@ def read_document(issuer: str, answer: Answer) -> Endpoints:
 
 
 def _usable(issuer: str, url: object) -> str | None:
-    """Take an endpoint as a profile might name it: over TLS, or on this machine."""
+    """Take an endpoint as a profile might name it: over TLS, or where the issuer is on this machine, there."""
     if url is None:
         return None
     try:
-        return OAuth2(token_url=str(url), client_id="-", scope="-").token_url
+        usable = OAuth2(token_url=str(url), client_id="-", scope="-").token_url or ""
     except ValueError:
-        raise Permanent(f"the discovery document of {issuer} names an endpoint that is not https") from None
+        usable = ""
+    # Nobody elsewhere has a say in what is asked on this machine.
+    if not usable or (issuer.startswith("https:") and not usable.startswith("https:")):
+        raise Permanent(f"the discovery document of {issuer} names an endpoint that is not https")
+    return usable

@@ -46,6 +46,7 @@ def test_what_a_document_says() -> None:
         ({"issuer": f"{ISSUER}/"}, "write it just so"),
         ({"token_endpoint": None}, "no token_endpoint"),
         ({"token_endpoint": "http://login.example.com/token"}, "not https"),
+        ({"token_endpoint": "http://localhost:6379/"}, "not https"),
         ({"token_endpoint": ["a"]}, "not https"),
         ({"authorization_endpoint": "javascript:alert(1)"}, "not https"),
     ],
