@@ -5,8 +5,7 @@ Never to machines, ourselves, or a forged From; nor for mail of the past.
 
 from dataclasses import replace
 
-from router.decide.rules import INTERNAL
-from router.model import Copy, Decision, Disposition, Facts
+from router.model import INTERNAL, Copy, Decision, Disposition, Facts
 
 _SENT_TO_US = frozenset({None, "redirected", "journal"})
 """How a message came that its author sent to the owner: not one that somebody else passes on."""

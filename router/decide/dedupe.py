@@ -2,9 +2,8 @@
 
 from uuid import UUID
 
-from router.decide.rules import INTERNAL
 from router.decide.state import State
-from router.model import Copy, Disposition, Facts, Likeness, Rule
+from router.model import INTERNAL, Copy, Disposition, Facts, Likeness, Rule
 
 _HELD_TWIN = (
     "another message with the same Message-ID and Date is held in this mailbox, and says something else, is from "

@@ -1,12 +1,7 @@
 """The tracking rules: which of an owner's mail the CRM gets, and in which words.
 
-| rule            | wants                                        |
-|-----------------|----------------------------------------------|
-| `all`           | every message                                |
-| `replies`       | an answer to a CRM email                     |
-| `known`         | a message from a contact, lead or account    |
-| `email-enabled` | a message from any record with an address    |
-| `none`          | no message                                   |
+Each rule is one object: the grounds on which it wants a message. A wider rule has the grounds of the narrower ones:
+none < replies < known < email-enabled < all.
 
 A message in the owner's own Sent folder is judged by its recipients instead of its sender.
 """
@@ -15,10 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from router.model import Rule
+from router.model import INTERNAL, Rule
 
 CUSTOMERS = frozenset({"contact", "lead", "account"})
-INTERNAL = frozenset({"user", "queue"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +36,10 @@ class Evidence:
         return f"the sender is no {what}" if self.judged_by == "sender" else f"no recipient is a {what}"
 
 
+Ground = Callable[[Evidence], str | None]
+"""Why a message is wanted, in words; None: not on this ground."""
+
+
 class Judgment(NamedTuple):
     """Whether the rule wants the message, and why or why not."""
 
@@ -49,41 +47,48 @@ class Judgment(NamedTuple):
     reason: str
 
 
-TrackingRule = Callable[[Evidence], Judgment]
+@dataclass(frozen=True, slots=True)
+class TrackingRule:
+    """A rule: the first of its `grounds` that holds is why it wants a message, `refusal` says why it does not."""
+
+    name: Rule
+    grounds: tuple[Ground, ...]
+    refusal: Callable[[Evidence], str]
+
+    def judge(self, evidence: Evidence) -> Judgment:
+        """Say whether the rule wants the message."""
+        reason = next((reason for ground in self.grounds if (reason := ground(evidence))), None)
+        return Judgment(True, reason) if reason else Judgment(False, self.refusal(evidence))
 
 
-def _all(evidence: Evidence) -> Judgment:  # noqa: ARG001  # every rule takes the evidence
-    return Judgment(True, "the rule wants all mail")
+def _any_mail(_: Evidence) -> str | None:
+    return "the rule wants all mail"
 
 
-def _replies(evidence: Evidence) -> Judgment:
-    if evidence.answers:
-        return Judgment(True, "the rule wants answers to CRM email")
-    return Judgment(False, "answers no CRM email")
+def _answer(evidence: Evidence) -> str | None:
+    return "the rule wants answers to CRM email" if evidence.answers else None
 
 
-def _known(evidence: Evidence) -> Judgment:
-    if not evidence.kinds.isdisjoint(CUSTOMERS):
-        return Judgment(True, evidence.somebody_is("a contact, lead or account"))
+def _from_customer(evidence: Evidence) -> str | None:
+    return None if evidence.kinds.isdisjoint(CUSTOMERS) else evidence.somebody_is("a contact, lead or account")
+
+
+def _from_record(evidence: Evidence) -> str | None:
+    return evidence.somebody_is("a record of the CRM") if evidence.kinds else None
+
+
+def _no_customer(evidence: Evidence) -> str:
     if evidence.kinds and evidence.kinds <= INTERNAL:
-        return Judgment(False, "internal")
-    return Judgment(False, evidence.nobody_is("contact, lead or account"))
+        return "internal"
+    return evidence.nobody_is("contact, lead or account")
 
 
-def _email_enabled(evidence: Evidence) -> Judgment:
-    if evidence.kinds:
-        return Judgment(True, evidence.somebody_is("a record of the CRM"))
-    return Judgment(False, evidence.nobody_is("record of the CRM"))
+NONE = TrackingRule(Rule.NONE, (), lambda _: "the owner's rule is none")
+REPLIES = TrackingRule(Rule.REPLIES, (_answer,), lambda _: "answers no CRM email")
+KNOWN = TrackingRule(Rule.KNOWN, (_from_customer, _answer), _no_customer)
+EMAIL_ENABLED = TrackingRule(
+    Rule.EMAIL_ENABLED, (_from_record, _answer), lambda evidence: evidence.nobody_is("record of the CRM")
+)
+ALL = TrackingRule(Rule.ALL, (_any_mail,), lambda _: "")
 
-
-def _none(evidence: Evidence) -> Judgment:  # noqa: ARG001  # every rule takes the evidence
-    return Judgment(False, "the owner's rule is none")
-
-
-RULES: Mapping[Rule, TrackingRule] = {
-    Rule.ALL: _all,
-    Rule.REPLIES: _replies,
-    Rule.KNOWN: _known,
-    Rule.EMAIL_ENABLED: _email_enabled,
-    Rule.NONE: _none,
-}
+RULES: Mapping[Rule, TrackingRule] = {rule.name: rule for rule in (NONE, REPLIES, KNOWN, EMAIL_ENABLED, ALL)}

@@ -17,7 +17,7 @@ def track(state: State, facts: Facts) -> State:
     if state.method == "report":
         return state
     evidence = _evidence(state, facts)
-    wanted, reason = RULES[state.rule](evidence)
+    wanted, reason = RULES[state.rule].judge(evidence)
     if not wanted:
         return state.decide(Disposition.IGNORED, reason, waits_for=_waits_for(evidence, state))
     if state.stranger and not state.copy.released:
@@ -27,7 +27,7 @@ def track(state: State, facts: Facts) -> State:
 
 def _waits_for(evidence: Evidence, state: State) -> tuple[tuple[Method, str], ...]:
     """Name the emails with which the rule would want the message."""
-    wanted, _ = RULES[state.rule](replace(evidence, answers=True))
+    wanted, _ = RULES[state.rule].judge(replace(evidence, answers=True))
     return state.waits_for if wanted else ()
 
 

@@ -8,7 +8,16 @@ whose mailbox, which rule ───┘
 from router.model.classification import CalendarEvent, Classification, RecipientReport, Report, ReportKind, Verdict
 from router.model.copy import Copy, Owner, Ruling
 from router.model.decision import OTHER_COPY, Decision, Email, Method, Party, Says
-from router.model.facts import MOST_RECORDS, DecidedBefore, Facts, KnownEmails, Record, ThreadEmail, ThreadLoad
+from router.model.facts import (
+    INTERNAL,
+    MOST_RECORDS,
+    DecidedBefore,
+    Facts,
+    KnownEmails,
+    Record,
+    ThreadEmail,
+    ThreadLoad,
+)
 from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
 from router.model.message import Attachment, Mark, Mention, Message, Role
@@ -19,6 +28,7 @@ from router.model.tracking import Disposition, Rule
 
 __all__ = [
     "GIST_VERSION",
+    "INTERNAL",
     "KEY_VERSION",
     "MOST_RECORDS",
     "OTHER_COPY",

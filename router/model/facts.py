@@ -16,6 +16,9 @@ from router.model.tracking import Disposition, Rule
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
     from transports.base import Place
 
+INTERNAL = frozenset({"user", "queue"})
+"""The kinds of records that are people and queues of the organization's own."""
+
 MOST_RECORDS = 100
 """Records that one address may belong to; of an address with more, nobody can tell whose it is."""
 

@@ -174,7 +174,7 @@ def _of_rule(
         elif rule is Rule.REPLIES:
             yield Clue("rule", 'its rule is "replies": only what answers an email of the CRM comes in')
         elif rule in (Rule.KNOWN, Rule.EMAIL_ENABLED) and kinds is not None:
-            judged = RULES[rule](Evidence(answers=False, kinds=frozenset(kinds), judged_by="sender"))
+            judged = RULES[rule].judge(Evidence(answers=False, kinds=frozenset(kinds), judged_by="sender"))
             wants = "wants this sender's mail" if judged.wanted else "does not want this sender's mail"
             yield Clue("rule", f'its rule "{rule}" {wants}: {judged.reason}, as the CRM is now')
 

@@ -282,10 +282,16 @@ def test_t34_what_names_only_unknown_emails_waits_for_them_the_nearest_first(wor
 def test_t34_what_is_linked_or_unwanted_in_any_case_or_a_forward_waits_for_nothing(world: World) -> None:
     world.email("offer@example.com")
     assert not world.decide(mail(in_reply_to="<offer@example.com>", references="<a@x.example>")).waits_for
-    for rule in (Rule.NONE, Rule.KNOWN, Rule.EMAIL_ENABLED):
-        assert not world.decide(mail(in_reply_to="<a@x.example>"), rule).waits_for
+    assert not world.decide(mail(in_reply_to="<a@x.example>"), Rule.NONE).waits_for
     for rule in (Rule.ALL, Rule.REPLIES):
         assert not world.decide(mail(in_reply_to="<a@x.example>", subject="Fwd: Offer"), rule).waits_for
+
+
+@pytest.mark.parametrize("rule", [Rule.REPLIES, Rule.KNOWN, Rule.EMAIL_ENABLED])
+def test_t34_every_rule_that_wants_answers_waits_for_what_is_answered(world: World, rule: Rule) -> None:
+    decision = world.decide(mail(in_reply_to="<a@x.example>"), rule)
+    assert decision.disposition is Disposition.IGNORED
+    assert decision.waits_for == (("in-reply-to", "a@x.example"),)
 
 
 def test_t40_regarding_is_what_the_thread_has_now(world: World) -> None:

@@ -13,6 +13,14 @@ def test_every_rule_has_its_judgment() -> None:
     assert set(RULES) == set(Rule)
 
 
+@pytest.mark.parametrize("kinds", [NOBODY, CONTACT, USER, VEHICLE])
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_wider_rule_wants_what_a_narrower_one_wants(answers: bool, kinds: frozenset[str]) -> None:
+    order = [Rule.NONE, Rule.REPLIES, Rule.KNOWN, Rule.EMAIL_ENABLED, Rule.ALL]
+    wanted = [RULES[rule].judge(Evidence(answers, kinds, "sender")).wanted for rule in order]
+    assert wanted == sorted(wanted)
+
+
 @pytest.mark.parametrize(
     ("rule", "answers", "kinds", "judged_by", "wanted", "reason"),
     [
@@ -29,7 +37,11 @@ def test_every_rule_has_its_judgment() -> None:
         (Rule.KNOWN, False, USER, "recipient", False, "internal"),
         (Rule.EMAIL_ENABLED, False, VEHICLE, "sender", True, "the sender is a record of the CRM"),
         (Rule.EMAIL_ENABLED, False, VEHICLE, "recipient", True, "a recipient is a record of the CRM"),
-        (Rule.EMAIL_ENABLED, True, NOBODY, "sender", False, "the sender is no record of the CRM"),
+        (Rule.EMAIL_ENABLED, False, NOBODY, "sender", False, "the sender is no record of the CRM"),
+        (Rule.EMAIL_ENABLED, True, NOBODY, "sender", True, "the rule wants answers to CRM email"),
+        (Rule.KNOWN, True, NOBODY, "sender", True, "the rule wants answers to CRM email"),
+        (Rule.KNOWN, True, USER, "sender", True, "the rule wants answers to CRM email"),
+        (Rule.KNOWN, True, CONTACT, "sender", True, "the sender is a contact, lead or account"),
         (Rule.EMAIL_ENABLED, False, NOBODY, "recipient", False, "no recipient is a record of the CRM"),
         (Rule.NONE, True, CONTACT, "sender", False, "the owner's rule is none"),
         (Rule.NONE, True, CONTACT, "recipient", False, "the owner's rule is none"),
@@ -43,4 +55,4 @@ def test_a_rule_judges_and_says_why(
     wanted: bool,
     reason: str,
 ) -> None:
-    assert RULES[rule](Evidence(answers, kinds, judged_by)) == (wanted, reason)
+    assert RULES[rule].judge(Evidence(answers, kinds, judged_by)) == (wanted, reason)

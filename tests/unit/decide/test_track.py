@@ -42,6 +42,23 @@ def test_t04_known_promotes_what_a_customer_sent(world: World, kind: str) -> Non
     assert world.decide(rule=Rule.KNOWN).disposition is Disposition.PROMOTED
 
 
+@pytest.mark.parametrize("rule", [Rule.KNOWN, Rule.EMAIL_ENABLED])
+@pytest.mark.parametrize("header", ["in_reply_to", "references"])
+def test_t04b_an_answer_to_a_crm_email_from_somebody_unknown_is_promoted(world: World, rule: Rule, header: str) -> None:
+    parent = world.email("offer@example.com")
+    raw = mail(**{"from": "stranger@elsewhere.example", header: "<offer@example.com>"})
+    decision = world.decide(raw, rule)
+    assert decision.disposition is Disposition.PROMOTED
+    assert decision.email is not None
+    assert (decision.email.correlated_id, decision.email.flags) == (parent.id, ("new-on-thread",))
+
+
+def test_t05_a_colleagues_answer_to_a_crm_email_is_promoted_under_known(world: World) -> None:
+    world.knows("ann@client.example", record("user"))
+    world.email("offer@example.com")
+    assert world.decide(mail(in_reply_to="<offer@example.com>"), Rule.KNOWN).disposition is Disposition.PROMOTED
+
+
 @pytest.mark.parametrize("kind", ["user", "queue"])
 def test_t05_known_ignores_what_only_a_user_or_queue_sent(world: World, kind: str) -> None:
     world.knows("ann@client.example", record(kind))
@@ -106,10 +123,10 @@ def test_the_owners_own_rule_goes_before_the_profiles_default(world: World) -> N
         (Rule.ALL, (), Disposition.HELD),
         (Rule.REPLIES, (), Disposition.HELD),
         (Rule.KNOWN, ("contact",), Disposition.HELD),
-        (Rule.KNOWN, (), Disposition.IGNORED),
-        (Rule.KNOWN, ("user",), Disposition.IGNORED),
+        (Rule.KNOWN, (), Disposition.HELD),
+        (Rule.KNOWN, ("user",), Disposition.HELD),
         (Rule.EMAIL_ENABLED, ("vehicle",), Disposition.HELD),
-        (Rule.EMAIL_ENABLED, (), Disposition.IGNORED),
+        (Rule.EMAIL_ENABLED, (), Disposition.HELD),
         (Rule.NONE, ("contact",), Disposition.IGNORED),
     ],
 )
