@@ -6,7 +6,7 @@ import json
 import smtplib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from cryptography.fernet import Fernet
@@ -20,6 +20,9 @@ from tests.support.crm import Crm
 from tests.support.letters import letter
 from tests.support.profiles import Profile
 from tests.support.router_process import NewRouter, RouterProcess
+
+COMMANDS: Final = ("status", "status --json", "doctor", "test", "test --json", "check")
+"""What tells of logins, and never of secrets."""
 
 EVERYBODY = f"*@{DOMAIN}"
 """The user whose login opens each mailbox."""
@@ -102,8 +105,8 @@ class Office:
     async def check_secrets(self, crm: Crm, database: str, *routers: RouterProcess) -> None:
         """No secret or token that was ever given or shown is in a log, in what commands print, or in the database."""
         said = {f"the log of router {number}": one.log() for number, one in enumerate(routers, 1)}
-        for command in (["status"], ["status", "--json"], ["doctor"], ["test"], ["test", "--json"], ["check"]):
-            said[" ".join(command)] = (await routers[0].ask(*command))[1]
+        for command in COMMANDS:
+            said[command] = "\n".join((await routers[0].ask_for_all(*command.split()))[1:])
         program = binaries.find().folder / "pg_dump"
         dump = await asyncio.create_subprocess_exec(program, database, stdout=asyncio.subprocess.PIPE)
         said["the database"] = (await dump.communicate())[0].decode()
@@ -111,14 +114,19 @@ class Office:
         assert await crm.admin.fetchval("SELECT count(*) FROM router.token WHERE sealed IS NOT NULL") > 0
         assert len(self.server.seen) > 2
         for where, words in said.items():
-            found = [secret for secret in self.server.seen if any(form in words for form in _forms(secret))]
+            found = [secret for secret in self.server.seen if any(form in words for form in forms_of(secret))]
             assert not found, f"{len(found)} of {len(self.server.seen)} secrets are in {where}"
 
 
-def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret as it is, in JSON, in hexadecimal, and in base64 without its end, which another may follow."""
+def forms_of(secret: str) -> Iterator[str]:
+    """Yield a secret as it is, in JSON, in hexadecimal, and as it is within what is in base64, wherever it begins."""
     raw = secret.encode()
-    yield from (secret, json.dumps(secret)[1:-1], raw.hex(), base64.b64encode(raw[: len(raw) // 3 * 3]).decode())
+    yield from (secret, json.dumps(secret)[1:-1], raw.hex())
+    for before in range(3):
+        whole = base64.b64encode(bytes(before) + raw)
+        # Of the first and the last characters, others have a part.
+        piece = whole[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6].decode()
+        yield from {piece, piece.translate(str.maketrans("+/", "-_"))}
 
 
 @pytest.fixture

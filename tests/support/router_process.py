@@ -75,10 +75,15 @@ class RouterProcess:
         assert status == 0, f"the router ended with status {status}:\n{self.log()}"
 
     async def ask(self, *arguments: str, **environment: str) -> tuple[int, str]:
-        """Run another command where it runs; returns the exit status and what it prints.
+        """Run another command where it runs; returns the exit status and what it prints to stdout.
 
         It has the same environment, but for the variables that are named.
         """
+        status, printed, _ = await self.ask_for_all(*arguments, **environment)
+        return status, printed
+
+    async def ask_for_all(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        """Run another command as `ask` does; returns what it prints to stderr, too, at the end."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -88,10 +93,12 @@ class RouterProcess:
             env={**self._environment, **environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
-        printed, _ = await process.communicate()
+        printed, complained = (words.decode() for words in await process.communicate())
+        sys.stderr.write(complained)  # shown where the test fails
         assert process.returncode is not None
-        return process.returncode, printed.decode()
+        return process.returncode, printed, complained
 
     async def kill(self) -> None:
         """Kill it with -9, as often as one likes; return when it is gone."""
