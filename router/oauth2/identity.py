@@ -28,7 +28,10 @@ def identities_of(oauth2: OAuth2, mailbox: str) -> tuple[Identity, ...]:
 
 
 def client_of(oauth2: OAuth2) -> str:
-    """Name the application: by its id, or by where its service account's key is."""
-    if oauth2.client_id is not None:
-        return oauth2.client_id
-    return oauth2.service_account.where() if oauth2.service_account is not None else ""
+    """Name the application: by its id, or by where its service account's key is.
+
+    With a refresh token it is by where that is, too: another's opens other mailboxes.
+    """
+    named = [oauth2.client_id] if oauth2.client_id is not None else []
+    named += [one.where() for one in (oauth2.service_account, oauth2.refresh_token) if one is not None]
+    return ", ".join(named)

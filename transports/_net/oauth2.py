@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from transports._net.secret import Secret
-from transports._settings import Settings
+from transports._net.secret import Secret, is_of_mailbox
+from transports._settings import Settings, is_loopback
 
 Grant = Literal["client_credentials", "authorization_code", "refresh_token", "jwt_bearer"]
 """How an access token is had: as the application itself; by a person who logs in once (`email-router oauth login`, in
@@ -107,7 +107,7 @@ class OAuth2(Settings):
         scheme, host = _server_of(url)
         if not host or scheme not in ("https", "http"):
             raise ValueError('must be an address such as "https://login.example.com/token"')
-        if scheme == "http" and host not in ("localhost", "::1") and not host.startswith("127."):
+        if scheme == "http" and not is_loopback(host):
             raise ValueError("secrets would go there in clear text: only https, but on this machine")
         return url
 
@@ -125,6 +125,9 @@ class OAuth2(Settings):
             raise ValueError("client_secret_expires is of a client_secret")
         if self.scope is None and self.provider is None:
             raise ValueError("scope is missing: what the provider calls the right to read or send mail")
+        for secret in (self.client_secret, self.service_account, self.refresh_token):
+            if secret is not None and is_of_mailbox(str(secret.file)):
+                raise ValueError("a file of oauth2 is for all mailboxes: it takes no {mailbox}")
         self._fits_its_grant()
         return self
 

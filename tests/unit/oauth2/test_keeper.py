@@ -291,6 +291,18 @@ async def test_another_first_refresh_token_begins_anew(office: Office) -> None:
     assert office.server.forms[-1]["refresh_token"] == "the-second-refresh-token"
 
 
+async def test_each_refresh_token_of_an_application_has_its_own_tokens(office: Office) -> None:
+    office.server.rotates = True
+    (office.folder / "bens").write_text("the-refresh-token-of-ben")
+    of_ann, of_ben = office.login(), office.login(refresh_token={"file": office.folder / "bens"})
+    for _ in range(2):
+        async with office.keeper() as keeper:
+            assert await keeper.get(of_ann, ANN) != await keeper.get(of_ben, BEN)
+        await shift(office, 3600)
+    used = [form["refresh_token"] for form in office.server.forms]
+    assert used == [REFRESH, "the-refresh-token-of-ben", "refresh-token-1", "refresh-token-2"]
+
+
 async def test_a_rotation_is_stored_before_the_token_is_used(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that ends between the answer and the update leaves the row as it was; another goes on afterwards."""
     office.server.rotates = True
