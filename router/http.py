@@ -23,6 +23,7 @@ from transports.errors import Permanent, Temporary, Unreachable
 
 _MOST: Final = 64 << 10  # bytes of an answer
 _AT_ONCE: Final = 32  # requests to one server, of this process
+_PATIENCE: Final = 3600.0  # seconds; no server makes us wait longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +148,17 @@ def _peer_of(one: socket.socket) -> str | None:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Read Retry-After (RFC 9110 §10.2.3): seconds, or a date."""
+    """Read Retry-After (RFC 9110 §10.2.3): seconds, or a date; an hour is the most."""
     if retry_after is None:
         return None
     if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after[:9])
+        return min(float(retry_after[:9]), _PATIENCE)
     try:
         when = parsedate_to_datetime(retry_after)
-    except ValueError:
+        seconds = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, seconds), _PATIENCE)
 
 
 def _cannot_connect(server: str, error: OSError | Exception) -> Unreachable:

@@ -1,9 +1,12 @@
 """Whose turn it is to have a connection, and when a mailbox is tried again."""
 
 import asyncio
+from typing import Final
 
 from router.backoff import Backoff
 from transports.errors import Temporary, Unauthorized
+
+_PATIENCE: Final = 3600.0  # seconds; no server makes us wait longer
 
 
 class Slots:
@@ -60,7 +63,8 @@ class Pauses:
         """Seconds to wait after one more failure."""
         if isinstance(error, Unauthorized):
             return self._refused.next()
-        return self._ordinary.next(error.retry_after if isinstance(error, Temporary) else None)
+        asked_for = error.retry_after if isinstance(error, Temporary) else None
+        return self._ordinary.next(asked_for and min(asked_for, _PATIENCE))
 
     def reset(self) -> None:
         """Begin with the shortest again."""

@@ -26,6 +26,7 @@ _UNTOLD: Final = 3600  # seconds that a token lasts whose server does not say
 _LONGEST: Final = 86400  # seconds for which one is believed to
 _SHORTEST_SECRET: Final = 6  # characters: what is shorter would be found in any words
 _WORDS: Final = 300  # characters of what a server says
+_OF_LITTLE_WEIGHT: Final = ("expires_in", "expires_at", "scope")
 _TAG: Final = re.compile(r"<[^<>]*>")
 
 
@@ -154,7 +155,10 @@ def read_answer(answer: Answer, request: Request, oauth2: OAuth2, grant: str) ->
         words = f"{server} answered HTTP {answer.status} and {what}"
         raise Refused(Cause(words, "is this the token server, and no proxy between?", kind), said, answer.retry_after)
     try:
-        token: Mapping[str, Any] = parse_token_response(answer.body)
+        # How long it lasts, and for what, is read with more patience: what comes with it may be had only once.
+        token: Mapping[str, Any] = parse_token_response(
+            json.dumps({name: value for name, value in told.items() if name not in _OF_LITTLE_WEIGHT})
+        )
     except OAuth2Error as error:
         if "error" in told:
             name = str(told["error"])
@@ -163,7 +167,7 @@ def read_answer(answer: Answer, request: Request, oauth2: OAuth2, grant: str) ->
         raise Refused(_senseless(server), error.error or "") from None
     except (ValueError, TypeError, AttributeError, LookupError):
         raise Refused(_senseless(server), "") from None
-    return _granted(token, server)
+    return _granted({**told, **token}, server)
 
 
 def _granted(token: Mapping[str, Any], server: str) -> Granted:
@@ -178,7 +182,7 @@ def _granted(token: Mapping[str, Any], server: str) -> Granted:
         refresh if isinstance(refresh, str) and refresh else None,
         _seconds(token.get("expires_in")) or _UNTOLD,
         _seconds(token.get("refresh_token_expires_in") or token.get("refresh_expires_in"), longest=10 * 365 * _LONGEST),
-        " ".join(map(str, scope)) if isinstance(scope, list) else None,
+        " ".join(map(str, scope)) if isinstance(scope, list) else scope if isinstance(scope, str) else None,
     )
 
 
@@ -192,7 +196,7 @@ def _seconds(told: object, longest: int = _LONGEST) -> float | None:
         told = int(told[:12])
     if isinstance(told, bool) or not isinstance(told, int | float) or not told > 0:
         return None
-    return float(min(told, longest))
+    return float(int(min(told, longest)))
 
 
 def _json(body: bytes) -> Mapping[str, Any] | None:

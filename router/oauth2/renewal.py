@@ -44,7 +44,6 @@ _PAUSES: Final[dict[Kind, tuple[float, float]]] = {
     "permanent": (15.0, 900.0),
 }
 """Seconds: the first pause after a failure, and the longest."""
-_PATIENCE: Final = 3600.0  # seconds; no server makes us wait longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +235,7 @@ class Renewal:
         first, longest = _PAUSES[kind]
         failures = lease.fault.failures if lease.fault is not None else 0
         pause = min(longest, first * 2.0 ** min(failures, 20)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
-        pause = max(pause, min(retry_after or 0.0, _PATIENCE))
+        pause = max(pause, retry_after or 0.0)
         sealed = seal(replace(secrets, made_of=self._material.made_of))
         return await store_fault(self._shelf.database, self._identity, lease.fence, sealed, kind, str(error), pause)
 

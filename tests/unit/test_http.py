@@ -113,7 +113,8 @@ def _date(seconds: float) -> str:
         (lambda: "120", 120, 120),
         (lambda: _date(100), 90, 100),
         (lambda: _date(-100), 0, 0),
-        (lambda: "9" * 5000, 999_999_999, 999_999_999),
+        (lambda: "9" * 5000, 3600, 3600),
+        (lambda: _date(86400), 3600, 3600),
     ],
 )
 async def test_retry_after(told: Callable[[], str], least: float, most: float) -> None:
@@ -124,7 +125,10 @@ async def test_retry_after(told: Callable[[], str], least: float, most: float) -
     assert least <= answer.retry_after <= most
 
 
-@pytest.mark.parametrize("told", ["soon", "-5", "1.5", "Mon, 99 Foo 2026 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "told",
+    ["soon", "-5", "1.5", "Mon, 99 Foo 2026 00:00:00 GMT", f"Mon, 01 Jan {'9' * 14} 00:00:00 GMT"],
+)
 async def test_a_senseless_retry_after_is_none(told: str) -> None:
     async with token_server() as server:
         server.answer = raw(b"", status=503, **{"Retry-After": told})

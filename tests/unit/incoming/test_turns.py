@@ -57,3 +57,8 @@ def test_a_refused_login_is_tried_seldom() -> None:
     assert pauses.next(Temporary("later", 20)) >= 20
     pauses.reset()
     assert pauses.next(Unauthorized("no")) <= 60
+
+
+def test_no_server_makes_us_wait_longer_than_an_hour() -> None:
+    assert Pauses().next(Temporary("backoff time: 999999999999 milliseconds", 1e9)) == 3600
+    assert Pauses().next(Temporary("busy", 90)) == 90

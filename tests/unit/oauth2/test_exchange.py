@@ -118,10 +118,18 @@ def test_no_secret_is_in_a_repr() -> None:
 
 @pytest.mark.parametrize(
     ("told", "lasts"),
-    [(60, 60), ("60", 60), (60.5, 60), (None, 3600), (0, 3600), (-5, 3600), (10**30, 86400), (True, 3600)],
+    [
+        *((60, 60), ("60", 60), (60.5, 60), (None, 3600), (0, 3600), (-5, 3600), (10**30, 86400), (True, 3600)),
+        *((10**400, 86400), (float("inf"), 86400), (float("nan"), 3600), ("60.5", 3600), ([5], 3600), ({}, 3600)),
+    ],
 )
 def test_how_long_a_token_lasts(told: Any, lasts: float) -> None:
     assert read({"access_token": "a", "expires_in": told}).lasts == lasts
+
+
+@pytest.mark.parametrize("nonsense", [{"expires_at": "soon"}, {"scope": 5}, {"expires_in": [5]}, {"token_type": 7}])
+def test_nonsense_beside_a_refresh_token_does_not_lose_it(nonsense: dict[str, Any]) -> None:
+    assert read({"access_token": "a", "refresh_token": "r", **nonsense}).refresh_token == "r"
 
 
 def test_what_is_granted() -> None:

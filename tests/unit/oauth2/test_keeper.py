@@ -148,11 +148,10 @@ async def test_429_is_temporary_and_pauses_all_for_as_long_as_it_says(office: Of
 async def test_no_server_makes_us_wait_longer_than_an_hour(office: Office) -> None:
     office.server.answer = error("slow_down", "wait", 503, **{"Retry-After": "999999"})
     async with office.keeper() as keeper:
-        with pytest.raises(Temporary):
-            await keeper.get(office.application(), ANN)
-        with pytest.raises(Temporary) as raised:
-            await keeper.get(office.application(), ANN)
-    assert 3500 < (raised.value.retry_after or 0) <= 3600
+        for _ in range(2):
+            with pytest.raises(Temporary) as raised:
+                await keeper.get(office.application(), ANN)
+            assert 3500 < (raised.value.retry_after or 0) <= 3600
 
 
 @pytest.mark.parametrize(
@@ -166,7 +165,6 @@ async def test_no_server_makes_us_wait_longer_than_an_hour(office: Office) -> No
         (raw(b"{}"), "no answer of a token server"),
         (raw(b'{"access_token": {"a": 1}, "expires_in": 5}'), "no answer of a token server"),
         (raw(b'{"access_token": "a\\r\\nb", "expires_in": 5}'), "no answer of a token server"),
-        (raw(b'{"access_token": "a", "expires_in": [5]}'), "no answer of a token server"),
         (error("temporarily_unavailable"), "out of order"),
     ],
 )
