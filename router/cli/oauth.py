@@ -17,12 +17,16 @@ def oauth_login(
         typer.Option(metavar="ADDRESS", help="For this owner's mailbox alone; else for all.", show_default=False),
     ] = None,
     device: Annotated[bool, typer.Option("--device", help="Log in on another device, by a code.")] = False,
+    paste: Annotated[
+        bool, typer.Option("--paste", help="Do not listen for the browser: copy the address it is sent to.")
+    ] = False,
 ) -> None:
     """Log a person in, once, for a profile that takes access tokens.
 
-    In a browser, whose last address is to be copied, or with --device on another device. What the provider gives is
-    kept encrypted in the database and renewed by the router. A new login takes the place of the one before.
+    In a browser, which comes back to this machine, or whose last address is to be copied; or with --device on another
+    device. What the provider gives is kept encrypted in the database and renewed by the router. A new login takes the
+    place of the one before.
     """
     from router.commands import oauth as commands
 
-    commands.login(name, owner, device=device)
+    commands.login(name, owner, device=device, paste=paste)

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Self, TypeVar
 
 import typer
@@ -21,6 +23,8 @@ from router.settings import Settings
 
 PATIENCE: Final = 3.0
 """Seconds after which it is said what a command waits for."""
+
+_LONGEST_LINE: Final = 64 << 10  # bytes
 
 Result = TypeVar("Result")
 
@@ -93,6 +97,36 @@ def told_if_slow(what: str) -> Iterator[None]:
         yield
     finally:
         handle.cancel()
+
+
+async def read_line(prompt: str) -> str | None:
+    """Ask on stderr for a line of stdin; None at its end. Who is canceled leaves a thread that reads on: call it last.
+
+    A thread that waits in `input` would keep the program from ending.
+    """
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[bytes] = loop.create_future()
+
+    def read() -> None:
+        told = b""
+        with suppress(OSError):  # there may be no stdin
+            while not told.endswith(b"\n") and len(told) < _LONGEST_LINE and (piece := os.read(0, _LONGEST_LINE)):
+                told += piece
+        with suppress(RuntimeError):  # the loop may have ended
+            loop.call_soon_threadsafe(tell, told)
+
+    def tell(told: bytes) -> None:
+        if not line.done():
+            line.set_result(told)
+
+    sys.stderr.write(f"{prompt}: ")
+    sys.stderr.flush()
+    threading.Thread(target=read, name="read a line", daemon=True).start()
+    try:
+        return (await line).decode(errors="replace") or None
+    except asyncio.CancelledError:
+        sys.stderr.write("\n")
+        raise
 
 
 class Progress:

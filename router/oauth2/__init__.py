@@ -5,6 +5,7 @@ keeper       gives each login its token, out of memory where it lasts
 renewal      has it from the database, or a new one: one process at a time asks for each identity
 examine      tries to have a token, step by step, and says what is wrong
 login        has a person log in, in a browser or on another device
+loopback     listens for the browser that comes back from a login
 requests     asks by HTTP: endpoints, secrets, request, answer
 exchange     what to ask for each grant, and what the answer means; does no I/O
 causes       what a refusal means, and what to do about it

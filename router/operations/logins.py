@@ -1,6 +1,8 @@
 """Logs a person in for a profile, in a browser or on another device, and keeps what the provider gives."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +11,7 @@ from router.oauth2 import login
 from router.oauth2.exchange import Granted, Refused
 from router.oauth2.keeper import Keeper
 from router.oauth2.login import BrowserLogin, DeviceLogin
+from router.oauth2.loopback import Loopback
 from router.operations.probe import choose
 from router.profile import IncomingProfile, Profile, Profiles
 from router.profile.tokens import oauth2_of
@@ -18,7 +21,10 @@ from transports import OAuth2
 from transports.errors import TransportError
 
 REDIRECT: Final = "http://localhost/"
-"""Where the browser is sent with the code. Nothing need listen there: the person copies the address."""
+"""Where the browser is sent with the code where nobody listens: the person copies the address."""
+
+PATIENCE: Final = 600.0
+"""Seconds for which a browser is waited for; the codes of most providers end by then."""
 
 
 class LoginFailed(RouterError):
@@ -56,14 +62,46 @@ async def refuse_copy(database: Database) -> None:
         raise LoginFailed(f"this database is a copy of another, so no login is renewed in it: {cure}")
 
 
-async def by_browser(keeper: Keeper, asked: Asked, show: Callable[[BrowserLogin], Awaitable[str]]) -> Granted:
-    """Log in in a browser; `show` shows the page, and returns the address that the browser was sent to."""
+async def by_browser(
+    keeper: Keeper,
+    asked: Asked,
+    show: Callable[[BrowserLogin], Awaitable[str]],
+    *,
+    listen: bool = True,
+    patience: float = PATIENCE,
+) -> Granted:
+    """Log in in a browser; `show` shows the page, and returns the address that the browser was sent to, if pasted.
+
+    With `listen`, the browser is waited for on loopback, too, and `show` is canceled once it came. Within `patience`
+    seconds one of both has to.
+    """
 
     async def grant() -> Granted:
-        begun = await login.begin(keeper.servers, asked.oauth2, REDIRECT)
-        return await login.finish(keeper.servers, asked.oauth2, begun, await show(begun))
+        async with AsyncExitStack() as stack:
+            loopback = await stack.enter_async_context(Loopback()) if listen else None
+            redirect = loopback.redirect_uri if loopback is not None else REDIRECT
+            begun = await login.begin(keeper.servers, asked.oauth2, redirect)
+            ways = [show(begun)] if loopback is None else [show(begun), loopback.come_back(begun.state)]
+            try:
+                async with asyncio.timeout(patience):
+                    address = await _first(ways)
+            except TimeoutError:
+                raise LoginFailed(f"nobody came back within {patience / 60:g} minutes: begin again") from None
+            return await login.finish(keeper.servers, asked.oauth2, begun, address)
 
     return await _kept(keeper, asked, grant)
+
+
+async def _first(ways: Sequence[Awaitable[str]]) -> str:
+    """Wait for the first of some, and cancel the others."""
+    tasks = [asyncio.ensure_future(one) for one in ways]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def on_device(keeper: Keeper, asked: Asked, show: Callable[[DeviceLogin], None]) -> Granted:

@@ -1,14 +1,16 @@
 """`email-router oauth login`: a person logs in once, in a browser or on another device, and mail comes in."""
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from router.oauth2.keeper import Keeper
-from router.oauth2.login import DeviceLogin
+from router.oauth2.login import BrowserLogin, DeviceLogin
 from router.oauth2.vault import Vault
 from router.operations import logins
 from router.operations.logins import LoginFailed
@@ -50,8 +52,18 @@ class Terminal:
                 return line.strip()
         raise AssertionError(self.said)
 
+    def interrupt(self) -> None:
+        """Do as Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+
+    async def ended(self) -> int:
+        """Type nothing, and wait until it ends by itself."""
+        assert self._process.stdout is not None
+        self.said += (await self._process.stdout.read()).decode()
+        return await self._process.wait()
+
     async def end(self, text: str = "") -> int:
-        rest, _ = await self._process.communicate(f"{text}\n".encode() if text else None)
+        rest, _ = await self._process.communicate(f"{text}\n".encode() if text else b"")
         self.said += rest.decode()
         assert self._process.returncode is not None
         return self._process.returncode
@@ -91,6 +103,66 @@ async def test_a_login_in_a_browser_opens_the_mailboxes(
     await terminal.line("https://")
     assert await terminal.end(back) == 1
     assert "is not of this login" in terminal.said
+
+
+async def test_a_browser_on_this_machine_comes_back_by_itself(
+    crm: Crm, new_router: NewRouter, office: Office, mailbox: str, database: str, tls: Tls
+) -> None:
+    await crm.owner(mailbox, "all")
+    router = await office.router(new_router, office.incoming("pop3", grant="authorization_code", start="all"))
+    await asyncio.to_thread(office.deliver, [mailbox])
+    terminal = await Terminal.open(router, "staff")  # its stdin is open, and nobody types
+    back = await log_in_at(await terminal.line("https://"), EVERYBODY, tls)
+    async with aiohttp.ClientSession() as browser:
+        async with browser.get(back.partition("?")[0]) as stray:
+            assert stray.status == 404
+        async with browser.get(URL(back, encoded=True)) as page:
+            assert "You may close this window" in await page.text()
+    assert await terminal.ended() == 0, terminal.said
+    assert "logged in: [incoming.staff] opens all mailboxes by this login" in terminal.said
+    await crm.wait_for_emails(1, timeout=90)
+    await office.check_secrets(crm, database, router)
+    assert not [secret for secret in office.server.seen if secret in terminal.said]
+
+
+async def test_where_only_the_fixed_address_is_allowed_the_last_address_is_pasted(
+    new_router: NewRouter, office: Office, tls: Tls
+) -> None:
+    router = await office.router(new_router, office.incoming(grant="authorization_code"))
+    terminal = await Terminal.open(router, "staff", "--paste")
+    back = await log_in_at(await terminal.line("https://"), EVERYBODY, tls)
+    assert back.startswith("http://localhost/?")
+    assert await terminal.end(f"\n{back}") == 0, terminal.said
+    terminal = await Terminal.open(router, "staff", "--paste")
+    assert await terminal.end() == 1
+    assert "no address was pasted" in terminal.said
+
+
+async def test_a_login_at_which_nobody_comes_back_ends(office: Office, database: str, tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "all.toml").write_text(office.incoming(grant="authorization_code"))
+    profiles: Profiles = (await asyncio.to_thread(read_folder, tmp_path / "profiles")).profiles
+    shown: list[BrowserLogin] = []
+
+    async def show(begun: BrowserLogin) -> str:
+        shown.append(begun)
+        nobody: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return await nobody
+
+    async with Database(database) as ours, Keeper(ours, Vault(office.keys, make=False)) as keeper:
+        asked = logins.find(profiles, "staff", "")
+        with pytest.raises(LoginFailed, match="nobody came back"):
+            await logins.by_browser(keeper, asked, show, patience=0.1)
+    assert "localhost%3A" in shown[0].url
+
+
+async def test_ctrl_c_ends_a_login_that_is_waited_for(new_router: NewRouter, office: Office) -> None:
+    router = await office.router(new_router, office.incoming(grant="authorization_code"))
+    terminal = await Terminal.open(router, "staff")
+    await terminal.line("https://")
+    terminal.interrupt()
+    assert await terminal.ended() == 130
+    assert "Traceback" not in terminal.said
 
 
 async def test_what_cannot_be_logged_in_for_is_said(new_router: NewRouter, office: Office) -> None:
