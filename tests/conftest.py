@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.support.profiles",
     "tests.support.router_process",
     "tests.support.crm",
+    "tests.support.correlating",
     "tests.support.traffic",
     "tests.support.office",
 ]

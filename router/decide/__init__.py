@@ -3,7 +3,7 @@
     arrive      a copy that has a disposition already, or no message that can be judged: ends here
     dedupe      a message that the CRM has already: duplicate
     reported    a bounce, delay or complaint: the CRM email that it is on; without one ignored
-    correlate   the CRM email that the message answers: by In-Reply-To, References or token
+    correlate   the CRM email that the message answers: by In-Reply-To, References, token or what is alike
     mark        flags for people: written by a machine, sent to many, read out of a text
     resolve     the parties: the records that the message's addresses belong to
     track       the owner's rule: a message that it does not want is ignored

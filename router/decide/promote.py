@@ -46,6 +46,7 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         state.parties,
         state.report,
         waits_for=waits_for,
+        candidates=state.candidates,
     )
     return replace(state, decision=decision)
 

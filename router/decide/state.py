@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 from uuid import UUID
 
-from router.model import Copy, Decision, Disposition, Method, Party, Report, Rule, Says, ThreadEmail
+from router.model import Candidate, Copy, Decision, Disposition, Method, Party, Report, Rule, Says, ThreadEmail
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class State:
     parties: tuple[Party, ...] = ()
     decision: Decision | None = None
     report: Report | None = None
+    candidates: tuple[Candidate, ...] = ()
 
     def noting(self, *reasons: str, flags: tuple[str, ...] = ()) -> Self:
         """Add reasons and flags."""
@@ -34,6 +35,13 @@ class State:
     def answering(self, email: ThreadEmail, method: Method, reason: str) -> Self:
         """Link the message to the CRM email that it answers or reports on."""
         return replace(self.noting(reason), correlated=email, method=method)
+
+    def finding(self, *candidates: Candidate) -> Self:
+        """Add emails that the message may answer; the first that is found counts, and each once."""
+        found: dict[UUID, Candidate] = {}
+        for one in (*self.candidates, *candidates):
+            found.setdefault(one.email_id, one)
+        return replace(self, candidates=tuple(found.values()))
 
     def decide(
         self,
@@ -44,7 +52,8 @@ class State:
     ) -> Self:
         """End the way with a disposition other than promoted; `email_id` is the email that a duplicate is of."""
         reasons = (*self.reasons, *reasons)
-        return replace(self, decision=Decision(disposition, self.rule, reasons, email_id, waits_for=waits_for))
+        decision = Decision(disposition, self.rule, reasons, email_id, waits_for=waits_for, candidates=self.candidates)
+        return replace(self, decision=decision)
 
     def saying(self, says: Says) -> Self:
         """Note of a duplicate whether it says the same as its email."""

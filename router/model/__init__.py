@@ -7,7 +7,7 @@ whose mailbox, which rule ───┘
 
 from router.model.classification import CalendarEvent, Classification, RecipientReport, Report, ReportKind, Verdict
 from router.model.copy import Copy, Owner, Ruling
-from router.model.decision import OTHER_COPY, Decision, Email, Method, Party, Says
+from router.model.decision import OTHER_COPY, Candidate, Decision, Email, Method, Party, Says
 from router.model.facts import (
     INTERNAL,
     MOST_RECORDS,
@@ -20,6 +20,7 @@ from router.model.facts import (
 )
 from router.model.forward import Form, Forward, Original, Unwrapped
 from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
+from router.model.matching import SUGGESTED, Matching
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
 from router.model.reading import GIST_VERSION, Likeness, Packed, Predecided, Reading, Unreadable
@@ -32,8 +33,10 @@ __all__ = [
     "KEY_VERSION",
     "MOST_RECORDS",
     "OTHER_COPY",
+    "SUGGESTED",
     "Attachment",
     "CalendarEvent",
+    "Candidate",
     "Classification",
     "Copy",
     "DecidedBefore",
@@ -48,6 +51,7 @@ __all__ = [
     "KnownEmails",
     "Likeness",
     "Mark",
+    "Matching",
     "Mention",
     "Message",
     "Method",

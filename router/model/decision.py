@@ -9,13 +9,37 @@ from router.model.classification import CalendarEvent, Report
 from router.model.message import Mark, Role
 from router.model.tracking import Disposition, Rule
 
-Method = Literal["in-reply-to", "references", "read-receipt", "private-header", "token", "report"]
+Method = Literal[
+    "in-reply-to",
+    "references",
+    "read-receipt",
+    "private-header",
+    "token",
+    "legacy-token",
+    "thread-index",
+    "smart-matching",
+    "report",
+]
+"""How the email that a message answers was found; in `crm.email` also `manual`, which only the CRM says."""
 
 OTHER_COPY = "other-copy"
 """The flag of an email of whose Message-ID and Date another message came: it says something else, or in another form
 from somebody else."""
 
 Says = Literal["the same", "much the same", "much the same, from another", "something else"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An email of the CRM that a copy may answer, how it was found, and why it was not taken; empty: it was.
+
+    `score` is that of smart matching, of a hundred.
+    """
+
+    email_id: UUID
+    method: Method
+    why_not: str = ""
+    score: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +87,8 @@ class Decision:
     disposition that it has already, whatever stands here. `waits_for` are the Message-IDs, the nearest first, of emails
     that the CRM does not have: with one of them the copy would be linked, or even promoted. `says` tells
     whether a duplicate says the same as its email: only the same may be destroyed. `acknowledge`: it is to be
-    acknowledged in the owner's name, if it is new to that owner, and its thread was not.
+    acknowledged in the owner's name, if it is new to that owner, and its thread was not. `candidates` are all emails
+    that it may answer; the reasons name the nearest of them.
     """
 
     disposition: Disposition
@@ -77,6 +102,7 @@ class Decision:
     waits_for: tuple[tuple[Method, str], ...] = ()
     says: Says = "the same"
     acknowledge: bool = False
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def doubtful(self) -> bool:

@@ -9,6 +9,7 @@ from uuid import UUID
 from router.model.copy import Copy
 from router.model.decision import Decision
 from router.model.ids import local_id_hash, message_id_hash
+from router.model.matching import Matching
 from router.model.message import Message
 from router.model.reading import Likeness
 from router.model.tracking import Disposition, Rule
@@ -36,12 +37,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ThreadEmail:
-    """An email already in the CRM that a message may answer; `participants` are normalized addresses."""
+    """An email already in the CRM that a message may answer; `participants` are normalized addresses.
+
+    `subject` is its beginning, as far as it is compared.
+    """
 
     id: UUID
     regarding_id: UUID | None
     participants: frozenset[str]
     created_at: datetime
+    subject: str = ""
 
 
 @dataclass(slots=True)
@@ -52,7 +57,9 @@ class KnownEmails:
     still there, which are in `by_id`. A relay may have given an email more than one Message-ID. `likeness` tells by key
     what an email says, as far as that is known, `senders` from which address the CRM has it (empty: from none); `ours`
     are the keys of email that the CRM wrote. `by_attempt` holds the email of each attempt to send of which a report may
-    be.
+    be. `by_legacy_token` and `by_conversation` hold the newest emails of a token of the CRM before, and of Exchange's
+    conversation, with their Thread-Index. `similar` are, by the id of a copy, the newest emails with its subject: only
+    where smart matching is on.
     """
 
     by_key: dict[bytes, UUID] = field(default_factory=dict)
@@ -63,6 +70,9 @@ class KnownEmails:
     by_token: dict[str, UUID] = field(default_factory=dict)
     by_attempt: dict[UUID, UUID] = field(default_factory=dict)
     by_id: dict[UUID, ThreadEmail] = field(default_factory=dict)
+    by_legacy_token: dict[str, list[UUID]] = field(default_factory=dict)
+    by_conversation: dict[UUID, list[tuple[str, UUID]]] = field(default_factory=dict)
+    similar: dict[UUID, list[UUID]] = field(default_factory=dict)
 
     def of_message_id(self, message_id: str) -> ThreadEmail | None:
         """Find an email by its Message-ID, or by one that a relay gave it."""
@@ -83,6 +93,19 @@ class KnownEmails:
         """Find an email by the token in its subject."""
         id_ = self.by_token.get(token)
         return self.by_id.get(id_) if id_ else None
+
+    def of_legacy_token(self, token: str) -> list[ThreadEmail]:
+        """Find the emails that have a token of the CRM before."""
+        return [email for id_ in self.by_legacy_token.get(token, ()) if (email := self.by_id.get(id_))]
+
+    def of_conversation(self, conversation: UUID | None) -> list[tuple[str, ThreadEmail]]:
+        """Find the emails of a conversation of Exchange's, each with its Thread-Index."""
+        found = self.by_conversation.get(conversation, ()) if conversation else ()
+        return [(index, email) for index, id_ in found if (email := self.by_id.get(id_))]
+
+    def similar_to(self, copy: Copy) -> list[ThreadEmail]:
+        """Find the emails that have the subject of a copy."""
+        return [email for id_ in self.similar.get(copy.id, ()) if (email := self.by_id.get(id_))]
 
 
 @dataclass(slots=True)
@@ -116,7 +139,7 @@ class Facts:
     """What the database knows of a batch, read in a fixed number of queries; grows as the batch is decided.
 
     `records` are those of each normalized address, `rules` the owners' own, None where the profile's default holds.
-    `acknowledging` are the owners in whose name mail is acknowledged.
+    `acknowledging` are the owners in whose name mail is acknowledged. `matching` tells by what answers are found.
     """
 
     emails: KnownEmails = field(default_factory=KnownEmails)
@@ -125,6 +148,7 @@ class Facts:
     acknowledging: frozenset[UUID] = frozenset()
     decided: DecidedBefore = field(default_factory=DecidedBefore)
     thread_load: ThreadLoad = field(default_factory=ThreadLoad)
+    matching: Matching = field(default_factory=Matching)
 
     def rule_of(self, copy: Copy) -> Rule:
         """Name the rule of the copy's owner, or the default of the profile that brought it."""
@@ -162,7 +186,12 @@ class Facts:
         if email.message_id:
             emails.by_message_id.setdefault(message_id_hash(email.message_id), email.id)
         participants = frozenset(party.address for party in decision.parties)
-        emails.by_id[email.id] = ThreadEmail(email.id, email.regarding_id, participants, copy.received_at)
+        emails.by_id[email.id] = ThreadEmail(
+            email.id, email.regarding_id, participants, copy.received_at, email.subject
+        )
+        if conversation := copy.message.conversation:
+            of_it = emails.by_conversation.setdefault(conversation, [])
+            of_it.append((copy.message.thread_index, email.id))
         if email.correlated_id:
             thread = load.threads.setdefault(email.correlated_id, email.correlated_id)
             load.threads[email.id] = thread

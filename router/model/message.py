@@ -3,8 +3,11 @@
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
+
+_BEGINNING: Final = 44  # digits of a Thread-Index that begins a conversation
+_GUID: Final = slice(12, 44)  # and of the conversation's GUID in it
 
 Role = Literal["from", "to", "cc", "bcc", "reply_to"]
 
@@ -52,6 +55,9 @@ class Message:
     `tokens` are those of the subject, then those of the recipients' addresses, which are without them in `mentions`.
     `return_ids` are the attempts to send, in the return path of which one of those addresses is (`return_path`).
 
+    `joined_subject` is the subject without the folds that may have fallen inside a token, empty where it is the same.
+    `thread_index` is Exchange's Thread-Index in hexadecimal, empty where there is none that can be read.
+
     `text_from` says what `text` was made of: the HTML or the calendar where there is no plain one. `flags` are what a
     person should know of its form: smime-signed, smime-encrypted, pgp-signed, pgp-encrypted, tnef. `raw_headers` keeps
     the written form, bytes beyond ASCII in hexadecimal, of headers that could not be decoded without loss or guessing.
@@ -74,6 +80,8 @@ class Message:
     flags: tuple[str, ...] = ()
     raw_headers: tuple[tuple[str, str], ...] = ()
     return_ids: tuple[UUID, ...] = ()
+    joined_subject: str = ""
+    thread_index: str = ""
 
     def of(self, role: Role) -> tuple[Mention, ...]:
         """Name the addresses in one role, in their order."""
@@ -88,6 +96,21 @@ class Message:
     def thread_ids(self) -> tuple[str, ...]:
         """Every Message-ID by which an earlier email could be found, each once, the likeliest first."""
         return tuple(dict.fromkeys((*self.in_reply_to, *reversed(self.references))))
+
+    @property
+    def recipients(self) -> frozenset[str]:
+        """The normalized addresses in To, Cc and Bcc."""
+        return frozenset(mention.address for mention in self.mentions if mention.role in ("to", "cc", "bcc"))
+
+    @property
+    def conversation(self) -> UUID | None:
+        """The conversation of the message, by its Thread-Index."""
+        return UUID(hex=self.thread_index[_GUID]) if self.thread_index else None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its Thread-Index is that of an answer."""
+        return len(self.thread_index) > _BEGINNING
 
     @property
     def sender_domain(self) -> str:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from router.model.bounce import Bounce
 from router.model.message import Attachment, Mention
+from router.model.token import PREFIX
 
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
     from transports.base import Outcome
@@ -45,6 +46,8 @@ class Outgoing:
     against the profile's `max_attempts`; `deferred_for` is how long ago it was first deferred. `attached`: there are
     attachments, which are read only when its turn has come.
 
+    `token_prefix` stands before the token in the subject; None: the subject has no token.
+
     `bounced` are those of the recipients to whom nothing is sent, as their address bounced before.
 
     `headers` are the CRM's own, names and values. `unsubscribe_url`: where a recipient unsubscribes by one click
@@ -76,6 +79,7 @@ class Outgoing:
     spent: int = 0
     deferred_for: timedelta | None = None
     bounced: Mapping[str, Bounce] = field(default_factory=dict)
+    token_prefix: str | None = PREFIX
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from router.parse.headers import (
 from router.parse.structure import Part, leaves, read_part
 from router.parse.subject import MESSAGES
 from router.parse.text import clean, clean_line, safe_filename
+from router.parse.thread_index import read_thread_index
 from router.parse.transfer import UNNAMED, decode_body
 
 _ROLES: tuple[tuple[str, Role], ...] = (
@@ -67,7 +68,8 @@ _MOST_OPENED = 4
 _MOST_TOKENS = 32
 _DELIVERED = ("delivered-to", "x-original-to", "envelope-to")
 _READ = frozenset(
-    {"message-id", "in-reply-to", "references", "subject", "date", "sender"} | {name for name, _ in _ROLES}
+    {"message-id", "in-reply-to", "references", "subject", "date", "sender", "thread-index"}
+    | {name for name, _ in _ROLES}
 )
 
 _T = TypeVar("_T")
@@ -122,14 +124,16 @@ class _Reader:
             name: [self.in_utf8(name, self.bounded(name, raw)) for raw in fields[name][:_MOST_FIELDS]]
             for name in _READ & fields.keys()
         }
-        nothing: tuple[str, tuple[str, ...]] = ("", ())
-        subject, tokens = self.header(fields, "subject", _subject, nothing)
+        nothing: tuple[str, str, tuple[str, ...]] = ("", "", ())
+        subject, joined, tokens = self.header(fields, "subject", _subject, nothing)
         mentions = self.mentions(fields)
         return Message(
             message_id=self.header(fields, "message-id", read_message_id, None),
             in_reply_to=self.header(fields, "in-reply-to", read_ids, ()),
             references=self.header(fields, "references", read_ids, ()),
             subject=subject,
+            joined_subject=joined,
+            thread_index=self.header(fields, "thread-index", read_thread_index, ""),
             tokens=tuple(dict.fromkeys((*tokens, *self.tokens)))[:_MOST_TOKENS],
             date=self.header(fields, "date", self.date, None),
             mentions=mentions,
@@ -320,10 +324,11 @@ class _Reader:
         return clean(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _subject(raw: bytes) -> tuple[str, tuple[str, ...]]:
+def _subject(raw: bytes) -> tuple[str, str, tuple[str, ...]]:
     subject = read_text(raw)
     joined = decode_words(unfold(_FOLDS.sub("", raw_text(raw))))  # a fold may have fallen inside a token
-    return subject, tuple(dict.fromkeys((*find_tokens(subject), *find_tokens(joined))))
+    tokens = tuple(dict.fromkeys((*find_tokens(subject), *find_tokens(joined))))
+    return subject, "" if joined == subject else clean_line(joined), tokens
 
 
 def _one_author(first: bytes, entries: list[tuple[str, str]]) -> list[tuple[str, str]]:

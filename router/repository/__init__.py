@@ -5,6 +5,7 @@ The way in:
     sources      what is read, by which process, up to where
     accounts     in which account a source's cursor means something
     facts        what is known of a batch of messages, in a fixed number of queries
+    matching     what may be answered beside what Message-IDs and our tokens name
     batch        what is committed together
     inbox        promote: one batch, one transaction
     write_batch  all that became of a batch, in one statement

@@ -19,6 +19,7 @@ from router.model import (
     Facts,
     KnownEmails,
     Likeness,
+    Matching,
     Record,
     Rule,
     ThreadEmail,
@@ -27,6 +28,7 @@ from router.model import (
     message_id_hash,
 )
 from router.repository.database import Connection
+from router.repository.matching import MATCHING, OF_OWNERS, add_candidates, learn_candidates, matching_of
 from router.repository.round_trip import Reads
 from transports.base import Place
 
@@ -41,25 +43,27 @@ def ids_of(copy: Copy) -> list[str]:
     return [*ids, *(report.message_ids if report else ()), *([read_id] if read_id else [])]
 
 
-def _tokens_of(copy: Copy) -> tuple[str, ...]:
+def _tokens_of(copy: Copy, matching: Matching) -> tuple[str, ...]:
     report = copy.classification.report
-    return (*copy.message.tokens, *(report.tokens if report else ()))
+    return (*matching.tokens_of(copy.message), *(report.tokens if report else ()))
 
 
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     """Lock what these copies share with other batches, and read what the database knows of them."""
     judged = [copy for copy in copies if copy.judged]
-    named, emails = await _lock(connection, judged)
+    named, emails, matching = await _lock(connection, judged)
     reads = Reads()
-    _add_emails(reads, judged, {email_id for _, email_id in named})
+    candidates = add_candidates(reads, judged, matching)
+    _add_emails(reads, judged, {email_id for _, email_id in named}, matching, candidates)
     _add_attempts(reads, judged)
     _add_records(reads, judged)
     _add_rules(reads, copies)
     _add_decided(reads, copies)
     found = await reads.run(connection)
     emails.by_attempt = dict(found["attempts"])
-    for id_, token, regarding_id, created_at, participants in found["emails"]:
-        emails.by_id[id_] = ThreadEmail(id_, regarding_id, frozenset(participants or ()), created_at)
+    learn_candidates(emails, found)
+    for id_, token, regarding_id, created_at, subject, participants in found["emails"]:
+        emails.by_id[id_] = ThreadEmail(id_, regarding_id, frozenset(participants or ()), created_at, subject)
         if token:
             emails.by_token[token] = id_
     # Only now is it known which of them were erased: what another batch promoted is not seen before its ids are locked.
@@ -69,7 +73,8 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
         records.setdefault(address, {})[id_] = Record(id_, *rest)  # a view may name one twice
     return Facts(
         emails=emails,
-        thread_load=await _read_thread_load(connection, judged, emails),
+        matching=matching,
+        thread_load=await _read_thread_load(connection, judged, emails, matching),
         records={address: tuple(of_address.values()) for address, of_address in records.items()},
         rules={owner_id: Rule(rule) if rule else None for owner_id, rule, _ in found["rules"]},
         acknowledging=frozenset(owner_id for owner_id, _, acknowledges in found["rules"] if acknowledges),
@@ -81,16 +86,19 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     )
 
 
-async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tuple[bytes, UUID]], KnownEmails]:
+async def _lock(
+    connection: Connection, copies: Sequence[Copy]
+) -> tuple[list[tuple[bytes, UUID]], KnownEmails, Matching]:
     """Lock the Message-IDs, and then the keys, of these copies.
 
-    Returns which emails had an id at any time, by its hash, the one that has it last; and the emails of the keys.
+    Returns which emails had an id at any time, by its hash, the one that has it last; the emails of the keys; and the
+    settings, by which it is known what else to ask for.
     """
     if not copies:
-        return [], KnownEmails()
+        return [], KnownEmails(), Matching()
     ids = {message_id for copy in copies for message_id in ids_of(copy)}
     (row,) = await connection.fetch(
-        """
+        f"""
         WITH ids AS (
             INSERT INTO router.message_id (hash) SELECT * FROM unnest($1::bytea[])
             ON CONFLICT (hash) DO UPDATE SET seen_at = now()
@@ -125,12 +133,15 @@ async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tu
                     )
                 )
                 FROM keys WHERE email_id IS NOT NULL
-            ) AS by_key
-        """,
+            ) AS by_key,
+            {MATCHING} AS matching,
+            ARRAY({OF_OWNERS.format(owners="$5::uuid[]")}) AS smart_of_owners
+        """,  # noqa: S608  # constants
         sorted({message_id_hash(message_id) for message_id in ids}),
         list({local_id_hash(message_id) for message_id in ids}),
         sorted({key for copy in copies for key in (copy.key, *copy.message.claimed_keys)}),
         KEY_VERSION,
+        list({copy.owner_id for copy in copies if copy.owner_id}),
     )
     known = KnownEmails()
     for key, email_id, content, gist, ours, sender in row["by_key"]:
@@ -139,30 +150,38 @@ async def _lock(connection: Connection, copies: Sequence[Copy]) -> tuple[list[tu
             known.senders[key] = sender
         if ours:
             known.ours.add(key)
-    return row["by_message_id"], known
+    return row["by_message_id"], known, matching_of(row)
 
 
-def _add_emails(reads: Reads, copies: Sequence[Copy], named: Collection[UUID]) -> None:
+def _add_emails(
+    reads: Reads, copies: Sequence[Copy], named: Collection[UUID], matching: Matching, candidates: Sequence[str]
+) -> None:
+    columns = "e.id, e.token, e.created_at, left(e.subject, 300) AS subject"
+    of_candidates = " ".join(
+        f"UNION SELECT {columns} FROM crm.email AS e WHERE e.id = ANY(ARRAY(SELECT email_id FROM {part}))"  # noqa: S608  # our names
+        for part in candidates
+    )
     reads.add(
         "emails",
         f"""
-        SELECT e.id, e.token, router.thread_regarding(e.id), {_sane("e.created_at")}, p.participants
+        SELECT e.id, e.token, router.thread_regarding(e.id), {_sane("e.created_at")}, e.subject, p.participants
         FROM (
-            SELECT id, token, created_at FROM crm.email WHERE id = ANY($1::uuid[])
+            SELECT {columns} FROM crm.email AS e WHERE e.id = ANY($1::uuid[])
             UNION
-            SELECT id, token, created_at FROM crm.email WHERE token = ANY($2::text[])
+            SELECT {columns} FROM crm.email AS e WHERE e.token = ANY($2::text[])
             UNION
-            SELECT e.id, e.token, e.created_at FROM router.attempt AS t JOIN crm.email AS e ON e.id = t.email_id
+            SELECT {columns} FROM router.attempt AS t JOIN crm.email AS e ON e.id = t.email_id
             WHERE t.id = ANY($3::uuid[])
             UNION
-            SELECT id, token, created_at FROM crm.email WHERE id = ANY($4::uuid[])
+            SELECT {columns} FROM crm.email AS e WHERE e.id = ANY($4::uuid[])
+            {of_candidates}
         ) AS e
         CROSS JOIN LATERAL (
             SELECT array_agg(DISTINCT address) AS participants FROM crm.party WHERE email_id = e.id
         ) AS p
         """,  # noqa: S608  # constants
         list(named),
-        list({token for copy in copies for token in _tokens_of(copy)}),
+        list({token for copy in copies for token in _tokens_of(copy, matching)}),
         *_reported(copies),
     )
 
@@ -256,7 +275,9 @@ def _add_decided(reads: Reads, copies: Sequence[Copy]) -> None:
     )
 
 
-async def _read_thread_load(connection: Connection, copies: Sequence[Copy], emails: KnownEmails) -> ThreadLoad:
+async def _read_thread_load(
+    connection: Connection, copies: Sequence[Copy], emails: KnownEmails, matching: Matching
+) -> ThreadLoad:
     """Count the automatic emails of the last hour on the threads that automatic copies answer.
 
     A thread is named by its top: from the answered email upwards, the first that is older than an hour, or else the
@@ -267,7 +288,7 @@ async def _read_thread_load(connection: Connection, copies: Sequence[Copy], emai
         email.id
         for copy in copies
         if copy.classification.automatic and copy.classification.report is None
-        for email in _named(copy, emails)
+        for email in _named(copy, emails, matching)
     }
     load = ThreadLoad()
     if not answered:
@@ -314,7 +335,9 @@ async def _read_thread_load(connection: Connection, copies: Sequence[Copy], emai
     return load
 
 
-def _named(copy: Copy, emails: KnownEmails) -> list[ThreadEmail]:
+def _named(copy: Copy, emails: KnownEmails, matching: Matching) -> list[ThreadEmail]:
     by_id = (emails.of_message_id(message_id) for message_id in ids_of(copy))
-    by_token = (emails.of_token(token) for token in _tokens_of(copy))
-    return [email for email in (*by_id, *by_token) if email]
+    by_token = (emails.of_token(token) for token in _tokens_of(copy, matching))
+    by_legacy = (email for token in matching.legacy_tokens_of(copy.message) for email in emails.of_legacy_token(token))
+    of_conversation = (email for _, email in emails.of_conversation(copy.message.conversation))
+    return [email for email in (*by_id, *by_token, *by_legacy, *of_conversation) if email]

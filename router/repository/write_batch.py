@@ -42,6 +42,7 @@ async def write_batch(
         await _write_emails(connection, writes, new)
         _write_decisions(writes, new, batch, undone)
         _write_flags(writes, new)
+        _write_thread_indexes(writes, new)
         write_waiting(writes, new)
         _write_kept(writes, kept, undone)
         _write_receipts(writes, new)
@@ -238,6 +239,30 @@ def _write_flags(writes: Writes, new: Sequence[Decided]) -> None:
             "UPDATE crm.email SET flags = flags || $2::text WHERE id = ANY($1::uuid[]) AND NOT $2 = ANY(flags)",
             list(doubtful),
             OTHER_COPY,
+        )
+
+
+def _write_thread_indexes(writes: Writes, new: Sequence[Decided]) -> None:
+    """Write Exchange's index of new emails, and of those that their owner's Sent folder tells it of."""
+    indexed = {
+        decision.email_id: (copy.message.conversation, copy.message.thread_index)
+        for copy, decision in new
+        if decision.email_id and copy.judged and copy.message.thread_index and (decision.email or copy.sent)
+    }
+    if indexed:
+        writes.add(
+            "thread_indexes",
+            """
+            INSERT INTO router.thread_index (email_id, conversation, position)
+            SELECT w.email_id, w.conversation, w.position
+            FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS w (email_id, conversation, position)
+            -- An email that was erased has decisions still. One of this batch is not seen yet.
+            WHERE w.email_id = ANY($4::uuid[]) OR EXISTS (SELECT FROM crm.email AS e WHERE e.id = w.email_id)
+            ON CONFLICT DO NOTHING
+            """,
+            list(indexed),
+            *map(list, zip(*indexed.values(), strict=True)),
+            [decision.email_id for _, decision in _promoted(new)],
         )
 
 

@@ -77,8 +77,9 @@ class World:
         participants: tuple[str, ...] = ("sales@example.com", "ann@client.example"),
         regarding: UUID | None = None,
         age: int = 0,
+        subject: str = "",
     ) -> ThreadEmail:
-        email = ThreadEmail(uuid4(), regarding, frozenset(participants), NOW - timedelta(days=age))
+        email = ThreadEmail(uuid4(), regarding, frozenset(participants), NOW - timedelta(days=age), subject)
         self.facts.emails.by_id[email.id] = email
         if message_id:
             self.facts.emails.by_message_id[message_id_hash(message_id)] = email.id

@@ -39,7 +39,9 @@ def _check_stdlib(raw: bytes, composed: Outgoing) -> None:
     message = email.message_from_bytes(raw, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     assert not message.defects
-    assert shown(message["Subject"]) == shown(subject_with_token(composed.subject, composed.token))
+    assert shown(message["Subject"]) == shown(
+        subject_with_token(composed.subject, composed.token, composed.token_prefix)
+    )
     assert message["Message-ID"].strip("<>") == composed.message_id
     for role, name in (("to", "To"), ("cc", "Cc"), ("reply_to", "Reply-To")):
         mentions = [mention for mention in composed.mentions if mention.role == role]
@@ -72,7 +74,7 @@ def _check_stdlib(raw: bytes, composed: Outgoing) -> None:
 def _check_mailparse(raw: bytes, composed: Outgoing) -> None:
     message = fast_mail_parser.parse_email(raw)
     assert message.warnings == []
-    assert shown(message.subject) == shown(subject_with_token(composed.subject, composed.token))
+    assert shown(message.subject) == shown(subject_with_token(composed.subject, composed.token, composed.token_prefix))
     for role, addresses in (("to", message.to), ("cc", message.cc), ("reply_to", message.reply_to)):
         mentions = [mention for mention in composed.mentions if mention.role == role]
         if mentions:

@@ -52,7 +52,7 @@ def headers(email: Outgoing) -> Iterator[str]:
     if not _TOKEN.fullmatch(email.token):
         raise ContentRefused("its token is not 1 to 64 letters and digits")
     yield from _addresses(email)
-    yield folded("Subject", words(subject_with_token(one_line(email.subject), email.token)))
+    yield folded("Subject", words(subject_with_token(one_line(email.subject), email.token, email.token_prefix)))
     yield "Date: " + format_datetime(email.date.astimezone(UTC))
     yield f"Message-ID: <{email.message_id}>"
     if email.in_reply_to and ID.fullmatch(email.in_reply_to):

@@ -2,7 +2,7 @@ import pytest
 
 from router.decide import decide_batch
 from router.model import Disposition, Email, Facts, Rule, message_id_hash
-from router.model.token import ALPHABET, find_tokens, new_token, subject_with_token
+from router.model.token import ALPHABET, find_tokens, legacy_format, new_token, subject_with_token
 from tests.support.build import World, copy, mail, record
 
 TOKEN = "k3m9x2p7"
@@ -317,3 +317,84 @@ def test_a_token_is_not_doubled() -> None:
 @pytest.mark.parametrize("subject", ["CRM:k3m9x2p", "CRM:k3m9x2p77", "SCRM:k3m9x2p7", "CRM:k3m9x2p0", "CRM k3m9x2p7"])
 def test_what_only_looks_like_a_token_is_none(subject: str) -> None:
     assert find_tokens(subject) == ()
+
+
+@pytest.mark.parametrize("prefix", ["Ref#", "ACME:", "~"])
+def test_a_token_is_written_with_the_prefix_that_is_set_or_not_at_all(prefix: str) -> None:
+    assert subject_with_token("Offer", TOKEN, prefix) == f"Offer {prefix}{TOKEN}"
+    assert find_tokens(f"Re: Offer {prefix.upper()}{TOKEN}", ("CRM:", prefix)) == (TOKEN,)
+    assert subject_with_token(f"Re: Offer {prefix}{TOKEN}", TOKEN, prefix) == f"Re: Offer {prefix}{TOKEN}"
+    assert subject_with_token(f"Re: Offer CRM:{TOKEN}", TOKEN, prefix) == f"Re: Offer CRM:{TOKEN}"
+    assert subject_with_token("Offer", TOKEN, None) == "Offer"
+
+
+@pytest.mark.parametrize(
+    ("example", "read"),
+    [
+        ("CRM:0001001", ("CRM:", 7)),
+        ("Case #00012345", ("Case #", 8)),
+        ("Fall 12:0042", ("Fall 12:", 4)),
+        ("CRM:12", None),
+        ("0001001", None),
+        ("CRM:", None),
+        ("", None),
+        ("a\n:0001001", None),
+        ("x" * 71 + "001", None),
+        ("CRM:" + "0" * 31, None),
+    ],
+)
+def test_t38_a_format_is_read_off_one_of_its_tokens(example: str, read: tuple[str, int] | None) -> None:
+    assert legacy_format(example) == read
+
+
+@pytest.mark.parametrize(
+    ("subject", "former"),
+    [
+        ("Lunch on Friday", "Offer for 200 chairs"),
+        ("Re: Lunch on Friday CRM:k3m9x2p7", "AW: Offer for 200 chairs CRM:k3m9x2p7"),
+        ("Frage zur Rechnung", "Re: Angebot"),
+        ("請求書", "見積もり"),
+    ],
+)
+def test_t119_an_answer_about_something_else_is_correlated_and_flagged(world: World, subject: str, former: str) -> None:
+    parent = world.email("offer@example.com", subject=former)
+    raw = mail(subject=subject, in_reply_to="<offer@example.com>", content_type="text/plain; charset=utf-8")
+    email = promoted(world, raw)
+    assert (email.correlated_id, email.flags) == (parent.id, ("subject-changed",))
+
+
+@pytest.mark.parametrize(
+    ("subject", "former"),
+    [
+        ("Re: Offer", "Offer"),
+        ("AW: [list] your OFFER, again", "WG: Offer for 200 chairs"),
+        ("", "Offer"),
+        ("Re:", "Offer"),
+        ("Lunch on Friday", ""),
+        ("Accepted: Offer", "Offer"),
+        ("Re: No. 17", "Order 17"),
+        ("見積書", "見積もり"),
+    ],
+)
+def test_t119_what_has_a_word_in_common_is_not_flagged_nor_what_says_nothing(
+    world: World, subject: str, former: str
+) -> None:
+    world.email("offer@example.com", subject=former)
+    assert promoted(world, mail(subject=subject, in_reply_to="<offer@example.com>")).flags == ()
+
+
+def test_t119_what_a_machine_wrote_has_subjects_of_its_own(world: World) -> None:
+    world.email("offer@example.com", subject="Offer")
+    raw = mail(subject="Absent until Monday", in_reply_to="<offer@example.com>", auto_submitted="auto-replied")
+    assert promoted(world, raw).flags == ("automatic",)
+
+
+def test_every_email_that_may_be_answered_is_a_candidate_with_why_it_was_not_taken(world: World) -> None:
+    older, newer = world.email("older@x.example"), world.email("newer@x.example")
+    decision = world.decide(mail(in_reply_to="<newer@x.example>", references="<older@x.example> <newer@x.example>"))
+    assert [(one.email_id, one.method, one.why_not) for one in decision.candidates] == [
+        (newer.id, "in-reply-to", ""),
+        (older.id, "references", "another one is nearer"),
+    ]
+    forward = world.decide(mail(subject="Fwd: Offer", in_reply_to="<newer@x.example>"), Rule.REPLIES)
+    assert [(one.email_id, one.why_not) for one in forward.candidates] == [(newer.id, "a forward is no answer")]

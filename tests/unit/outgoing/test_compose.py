@@ -109,6 +109,11 @@ def test_t22_the_token_is_appended_once() -> None:
     assert f"CRM:{TOKEN}".encode() in compose(outgoing(subject="für"))
 
 
+def test_t22_the_token_has_the_prefix_that_is_set_or_is_not_there() -> None:
+    assert sent(token_prefix="Ref#").subject == f"Offer Ref#{TOKEN}"
+    assert sent(token_prefix=None).subject == "Offer"
+
+
 def test_t24_the_private_header_names_our_message_id() -> None:
     assert b"\r\nX-CRM-Email-Router: <7@example.com>\r\n" in compose(BASE)
 
