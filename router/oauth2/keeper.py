@@ -18,12 +18,12 @@ from router.oauth2.examine import examine
 from router.oauth2.exchange import Granted, Refused
 from router.oauth2.held import Held, held_of
 from router.oauth2.identity import BY_LOGIN, identities_of, identity_of
-from router.oauth2.renewal import BEYOND, STORING, Renewal, Unstored, refusal
+from router.oauth2.renewal import ANY, BEYOND, STORING, Renewal, Unstored, refusal
 from router.oauth2.requests import TokenServers, read_material
 from router.oauth2.shelf import Shelf
 from router.oauth2.vault import DEFAULT_NAME, Secrets, Vault
 from router.repository.database import Database
-from router.repository.tokens import forget_token, read_tokens, store_login
+from router.repository.tokens import note_refusal, read_tokens, store_login
 from router.settings import Settings
 from transports import OAuth2
 from transports.base import Finding
@@ -88,16 +88,17 @@ class Keeper:
         return (await _shared(task)).token
 
     async def refused(self, oauth2: OAuth2, mailbox: str, token: str) -> bool:
-        """Hear that a server refused a token; see `Tokens`."""
+        """Hear that a server refused a token; see `Tokens`. It serves others until there is another."""
         try:
             identity = await self._choose(oauth2, mailbox, anew=True)
-            another = await self._is_another(identity, token)
+            if not await self._may_be_another(identity, token):
+                return False
+            held = self._held.get(identity)
+            if held is None or held.token == token:
+                held = await _shared(self._renewal(oauth2, identity, other_than=token))
         except (DatabaseError, TransportError):
             return False
-        held = self._held.get(identity)
-        if another and held is not None and held.token == token:
-            del self._held[identity]
-        return another
+        return held.token != token
 
     async def examine(self, oauth2: OAuth2, mailbox: str) -> AsyncIterator[Finding]:
         """Try to have a token, step by step; see `Tokens`. Of one identity, many that ask are told the same."""
@@ -162,11 +163,11 @@ class Keeper:
         self._chosen[identities] = self._clock() + _REMEMBERED, chosen
         return chosen
 
-    def _renewal(self, oauth2: OAuth2, identity: Identity) -> asyncio.Task[Held]:
+    def _renewal(self, oauth2: OAuth2, identity: Identity, other_than: str | None = None) -> asyncio.Task[Held]:
         """Return the task that has a new token, one for each identity; it goes on, whoever waits for it or goes."""
         task = self._renewing.get(identity)
         if task is None:
-            task = asyncio.create_task(self._have(oauth2, identity), name="renew a token")
+            task = asyncio.create_task(self._have(oauth2, identity, other_than=other_than), name="renew a token")
             self._renewing[identity] = task
             task.add_done_callback(lambda done: self._renewed(identity, done))
         return task
@@ -180,7 +181,9 @@ class Keeper:
             if not isinstance(error, TransportError):
                 _log.error("a token could not be renewed", issuer=identity.issuer, error=type(error).__name__)
 
-    async def _have(self, oauth2: OAuth2, identity: Identity, *, anew: bool = False, patient: bool = True) -> Held:
+    async def _have(
+        self, oauth2: OAuth2, identity: Identity, *, other_than: str | None = None, patient: bool = True
+    ) -> Held:
         """Have a token from the database or the token server; see `get` for what is raised, and `Renewal.run`."""
         within = 3 * (oauth2.timeout + BEYOND)
         try:
@@ -193,7 +196,7 @@ class Keeper:
                     renewal = Renewal(
                         self._shelf, self.servers, self._id, oauth2, identity, material, self._clock, self._unstored
                     )
-                    held = await renewal.run(anew=anew, patient=patient, within=within)
+                    held = await renewal.run(other_than=other_than, patient=patient, within=within)
         except DatabaseError as error:
             raise _away(error) from error
         except TimeoutError:
@@ -214,12 +217,14 @@ class Keeper:
     async def _findings(self, oauth2: OAuth2, identity: Identity) -> list[Finding]:
         async def have() -> Held:
             # A login is lost with a process that ends while it is renewed: it is renewed only where it has to be.
-            return await self._have(oauth2, identity, anew=oauth2.effective_grant not in BY_LOGIN, patient=False)
+            return await self._have(
+                oauth2, identity, other_than=None if oauth2.effective_grant in BY_LOGIN else ANY, patient=False
+            )
 
         return [finding async for finding in examine(oauth2, self.servers, have)]
 
-    async def _is_another(self, identity: Identity, token: str) -> bool:
-        """Tell whether there is another token to be had than the one that was refused, which may be forgotten."""
+    async def _may_be_another(self, identity: Identity, token: str) -> bool:
+        """Tell whether there is another token than the one that was refused, or one is to be asked for."""
         if self._shelf is None:
             return self._forgets(identity, token)
         row, secrets = await self._shelf.read(identity)
@@ -227,10 +232,10 @@ class Keeper:
             return row is None
         if secrets.access_token != token or row.lasts <= 0:
             return True
-        if row.lifetime - row.lasts < _YOUNG or (row.invalidated is not None and row.invalidated < _SELDOM):
+        age, refused = row.lifetime - row.lasts, row.invalidated  # seconds ago
+        if age < _YOUNG or (refused is not None and age < refused < _SELDOM):
             return False
-        sealed = await self._shelf.seal(replace(secrets, access_token=None))
-        if await forget_token(self._shelf.database, identity, row.fence, sealed):
+        if await note_refusal(self._shelf.database, identity, row.fence):
             _log.info("a mail server refused a token: another is asked for", issuer=identity.issuer)
         return True
 

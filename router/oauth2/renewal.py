@@ -36,6 +36,9 @@ BEYOND: Final = 10.0
 STORING: Final = 60.0
 """Seconds for which what was granted is offered to a database that is away."""
 
+ANY: Final = "any"
+"""In place of a token: whichever there is."""
+
 _LOOK: Final = 0.2  # seconds between two looks at what another process does
 
 _PAUSES: Final[dict[Kind, tuple[float, float]]] = {
@@ -83,26 +86,28 @@ class Renewal:
         self._unstored = unstored
         self._by_login = oauth2.effective_grant in BY_LOGIN
 
-    async def run(self, *, anew: bool, patient: bool, within: float) -> Held:
+    async def run(self, *, other_than: str | None, patient: bool, within: float) -> Held:
         """Look, wait, or ask, until there is a token or a fault. Raises TransportError, DatabaseError.
 
-        `anew`: one that is good is not enough. `patient`: a pause after a failure is kept. After `within` seconds
-        nobody is waited for, or asked, any more.
+        `other_than`: a token that is not enough, or `ANY` that there is now. `patient`: after a failure there is a
+        pause, in which the token that there is has to do. After `within` seconds nobody is waited for, nor asked.
         """
         ends = self._clock() + within
         while (now := self._clock()) < ends:
             row, secrets = await self._read()
             if await self._settle(row, secrets):
                 continue
+            if other_than == ANY:
+                other_than = secrets.access_token
             held = None if row is None else _of_row(row, secrets, now)
-            if held is not None and now < held.renew_at and not anew:
+            if held is not None and now < held.renew_at and held.token != other_than:
                 return held
             if patient and (fault := self._fault(row, secrets)) is not None:
                 if held is None:
                     raise error_of(fault.kind, fault.words, fault.pause)
                 return replace(held, renew_at=now + fault.pause)
             if row is not None and row.leased > 0:
-                if held is not None and not anew:
+                if held is not None and held.token != other_than:
                     return replace(held, renew_at=now + _LOOK)
             elif (given := await self._try(row, secrets)) is not None:
                 return given

@@ -181,21 +181,17 @@ async def store_fault(
         )
 
 
-async def forget_token(database: Database, identity: Identity, fence: int, sealed: bytes) -> bool:
-    """Forget an access token that a mail server refused; False if the row is another by now.
-
-    `sealed` holds what is left.
-    """
+async def note_refusal(database: Database, identity: Identity, fence: int) -> bool:
+    """Note that a mail server refused the access token; False if the row is another by now."""
     async with database.connection() as connection:
         return bool(
             await connection.fetchval(
                 """
-                UPDATE router.token SET sealed = $3, expires_at = NULL, invalidated_at = clock_timestamp()
+                UPDATE router.token SET invalidated_at = clock_timestamp()
                 WHERE id = $1 AND fence = $2 RETURNING true
                 """,
                 identity.key,
                 fence,
-                sealed,
             )
         )
 

@@ -206,7 +206,10 @@ async def test_a_token_that_a_mail_server_refuses_is_asked_for_anew_once(
     for _ in range(2):
         await router.stop()
         await crm.admin.execute("UPDATE router.source SET fault = NULL, fault_since = NULL, next_try_at = NULL")
-        await crm.admin.execute("UPDATE router.token SET granted_at = granted_at - interval '2 minutes'")
+        await crm.admin.execute(
+            "UPDATE router.token SET granted_at = granted_at - interval '2 min', "
+            "invalidated_at = invalidated_at - interval '2 min'"
+        )
         await router.start()
         await crm.wait_for(1, refused)
         assert office.server.count() == 2

@@ -550,7 +550,7 @@ async def test_what_was_read_before_a_token_came_is_not_written_after_it(office:
     assert await rows.store_token(
         office.database, identity, lease.fence, b"new", lasts=3600, scope=None, refresh_lasts=None
     )
-    assert not await rows.forget_token(office.database, identity, lease.fence, b"old")
+    assert not await rows.note_refusal(office.database, identity, lease.fence)
     assert await rows.take_lease(office.database, identity, holder, 30, fence=lease.fence) is None
     assert (await row_of(office))["sealed"] == b"new"
 
@@ -596,7 +596,29 @@ async def test_what_is_granted_outlives_a_database_that_is_away_for_a_moment(
     assert Vault(office.keys, make=False).open(row["sealed"]).secrets.refresh_token == "refresh-token-1"  # type: ignore[union-attr]
 
 
-async def test_a_refused_token_is_forgotten_once(office: Office) -> None:
+async def test_a_token_that_one_mailbox_is_refused_with_serves_others_until_there_is_another(office: Office) -> None:
+    profile = office.application()
+    async with office.keeper() as keeper:
+        first = await keeper.get(profile, ANN)
+        await shift(office, 61)
+        office.server.answer = error("server_error", status=503)
+        for _ in range(3):
+            assert await keeper.refused(profile, ANN, first) is False
+            assert await keeper.get(profile, BEN) == first
+        assert len(office.server.forms) == 2  # there is a pause
+        async with office.keeper() as later:
+            assert await later.get(profile, BEN) == first
+        # It is asked for again once the pause is over, though one was refused a moment ago.
+        office.server.answer = None
+        await shift(office, 2)
+        assert await keeper.refused(profile, ANN, first) is True
+        assert await keeper.get(profile, BEN) == "access-token-2"
+        await shift(office, 61)
+        assert await keeper.refused(profile, ANN, "access-token-2") is False
+    assert len(office.server.forms) == 3
+
+
+async def test_a_refused_token_is_replaced_once(office: Office) -> None:
     profile = office.application()
     clock = Clock()
     async with office.keeper(clock=clock) as keeper, office.keeper() as other:
@@ -612,10 +634,11 @@ async def test_a_refused_token_is_forgotten_once(office: Office) -> None:
         assert await other.refused(profile, ANN, first) is True
         assert await other.get(profile, ANN) == second
         await shift(office, 300)
-        assert await keeper.refused(profile, ANN, second) is False  # one was forgotten a while ago
+        assert await keeper.refused(profile, ANN, second) is False  # one was replaced a while ago
+        assert len(office.server.forms) == 2
         await shift(office, 300)
         assert await keeper.refused(profile, ANN, second) is True
-    assert len(office.server.forms) == 2
+    assert len(office.server.forms) == 3
 
 
 async def test_without_a_database_tokens_are_kept_in_memory(office: Office) -> None:
