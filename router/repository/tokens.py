@@ -19,6 +19,11 @@ Kind = Literal["temporary", "refused", "permanent"]
 PIECE: Final = 1000
 """Rows that are deleted at once."""
 
+_LONGEST_LEASE: Final = 90.0
+_LONGEST_PAUSE: Final = 3600.0
+_SPARE: Final = 10.0
+"""Seconds. What has longer to go was written before the clock of the database was set back, and counts no more."""
+
 _WORDS: Final = 1000  # characters that are kept of why there is no token
 
 
@@ -103,7 +108,8 @@ async def take_lease(
             VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 s', 1)
             ON CONFLICT (id) DO UPDATE SET refreshing_by = excluded.refreshing_by,
                 refreshing_until = excluded.refreshing_until, fence = t.fence + 1
-                WHERE t.fence = $9 AND coalesce(t.refreshing_until <= clock_timestamp(), true)
+                WHERE t.fence = $9 AND coalesce(t.refreshing_until <= clock_timestamp()
+                    OR t.refreshing_until > clock_timestamp() + interval '{_LONGEST_LEASE} s', true)
             RETURNING {_ROW}
             """,  # noqa: S608  # constants
             *_named(identity),
@@ -285,15 +291,21 @@ def _named(identity: Identity) -> tuple[bytes, str, str, str, str, str]:
 def _row(row: Any) -> TokenRow:
     fault = None
     if row["fault"] is not None:
-        fault = TokenFault(row["fault_kind"], row["fault"], row["failures"], row["pause"])
+        pause = _sane(row["pause"], _LONGEST_PAUSE + _SPARE)
+        fault = TokenFault(row["fault_kind"], row["fault"], row["failures"], pause)
+    leased = _sane(row["leased"], _LONGEST_LEASE)
     return TokenRow(
         row["fence"],
         row["sealed"],
-        row["lasts"],
+        _sane(row["lasts"], row["lifetime"] + _SPARE),
         row["lifetime"],
         row["granted_scope"],
         fault,
-        row["leased"],
+        leased,
         row["invalidated"],
-        row["asking"] and row["leased"] <= 0,
+        row["asking"] and leased <= 0,
     )
+
+
+def _sane(seconds: float, most: float) -> float:
+    return seconds if seconds <= most else 0.0

@@ -120,6 +120,29 @@ async def test_a_short_token_is_renewed_in_its_last_quarter(office: Office) -> N
         assert await keeper.get(office.application(), ANN) == "access-token-2"
 
 
+async def test_a_clock_of_the_database_that_is_set_back_stops_nobody(office: Office) -> None:
+    profile = office.application()
+    async with office.keeper() as keeper:
+        await keeper.get(profile, ANN)
+    await shift(office, -7200)
+    async with office.keeper() as keeper:
+        assert await keeper.get(profile, ANN) == "access-token-2"  # who knows when the first one ends
+        [held] = keeper._held.values()
+        assert held.ends_at <= time.monotonic() + 3600
+    await rows.take_lease(office.database, identity_of(profile, ""), uuid4(), 30, fence=4)
+    await shift(office, -7200)
+    async with office.keeper() as keeper:
+        assert await keeper.get(profile, ANN) == "access-token-3"
+    office.server.answer = error("invalid_client")
+    await shift(office, 3600)
+    async with office.keeper() as keeper:
+        with pytest.raises(Unauthorized):
+            await keeper.get(profile, ANN)
+        office.server.answer = None
+        await shift(office, -7200)
+        assert await keeper.get(profile, ANN) == "access-token-4"
+
+
 async def test_a_token_lasts_from_when_it_was_asked_for(office: Office) -> None:
     clock = Clock()
 
