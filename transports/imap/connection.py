@@ -392,7 +392,10 @@ class ImapConnection(IMAP4ClientProtocol):
         if exchange is not None and exchange.name in ("IDLE", "APPEND"):
             self._idle_event.set()
         elif exchange is not None and exchange.name == "AUTHENTICATE":
-            self.send(exchange.answer(challenge))
+            if exchange.has_given_up:  # or it could go on for ever
+                self.abort("the server goes on with a login that we have ended")
+            else:
+                self.send(exchange.answer(challenge))
 
 
 def _readable(words: bytes) -> str:

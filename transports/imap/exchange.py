@@ -22,6 +22,7 @@ class Exchange(Command):
         super().__init__(name, tag, *arguments, prefix="UID" if uid else "")
         self.line = str(self)
         self._respond = respond
+        self.has_given_up = False
         self._responses: list[Response] = []
 
     @property
@@ -41,6 +42,7 @@ class Exchange(Command):
         except ValueError:
             told = b""  # words, in which some servers ask for the first response
         said = None if self._respond is None else self._respond(told)
+        self.has_given_up = said is None
         return "*" if said is None else base64.b64encode(said).decode()
 
     def end(self, result: bytes, words: bytes) -> None:

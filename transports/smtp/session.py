@@ -152,6 +152,8 @@ class Session:
             if reply.code == aiosmtplib.SMTPStatus.auth_continue:
                 reply = await self._client.execute_command(initial)
         while reply.code == aiosmtplib.SMTPStatus.auth_continue:
+            if said is None:  # or it could go on for ever
+                raise Unreachable(f"{self.endpoint.peer} goes on with a login that we have ended")
             said = mechanism.respond(_challenge(reply.message))
             reply = await self._client.execute_command(b"*" if said is None else base64.b64encode(said))
         if reply.code != aiosmtplib.SMTPStatus.auth_successful:

@@ -8,7 +8,7 @@ from tests.support.answering_imap import opened
 from tests.support.kept_tokens import OAUTH2, KeptTokens
 from transports._net.auth import Auth
 from transports._net.probe import refused_advice
-from transports.errors import Permanent, Temporary, TransportError, Unauthorized
+from transports.errors import Permanent, Temporary, TransportError, Unauthorized, Unreachable
 
 AUTH = {"user": "{mailbox}", "oauth2": OAUTH2}
 BOTH = "AUTH=PLAIN AUTH=XOAUTH2 SASL-IR"
@@ -76,3 +76,10 @@ async def test_nothing_is_connected_before_there_is_a_token() -> None:
 )
 def test_each_refusal_has_its_own_advice(words: str, advice: str) -> None:
     assert advice in refused_advice(Auth.model_validate(AUTH), "a@in.test", words)
+
+
+async def test_a_server_that_never_ends_a_login_is_left() -> None:
+    answers = {"AUTHENTICATE XOAUTH2": ["+ "] * 1000 + ["NO at last"]}
+    with pytest.raises(Unreachable, match="goes on with a login that we have ended"):
+        async with opened(answers, BOTH, tokens=KeptTokens("abc"), auth=AUTH):
+            pass

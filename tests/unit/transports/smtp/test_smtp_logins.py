@@ -1,5 +1,6 @@
 """Logins at a relay: by token, and one for each mailbox."""
 
+import asyncio
 import base64
 from typing import Any
 
@@ -153,3 +154,12 @@ def test_password_and_token_are_two_ways() -> None:
     for auth in ({"user": "a"}, {"user": "a", "password": {"env": "X"}, "oauth2": OAUTH2}):
         with pytest.raises(ValueError, match="give either password or oauth2"):
             SmtpRelaySettings.model_validate({"host": "h", "auth": auth})
+
+
+async def test_a_server_that_never_ends_a_login_is_left() -> None:
+    tokens = KeptTokens("abc", renews=False)
+    async with ScriptedSmtp({"AUTH": "334 ", "AQ==": "334 ", "*": "334 "}, ["AUTH OAUTHBEARER"]) as server:
+        async with SmtpRelay(settings(server), tokens) as relay, asyncio.timeout(10):
+            with pytest.raises(Temporary, match="goes on with a login that we have ended"):
+                await states(relay, ANN)
+        assert server.commands[0].count("*") == 1
