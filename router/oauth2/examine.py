@@ -23,6 +23,12 @@ _OF_LOGINS: Final = frozenset({"openid", "offline_access", "profile", "email"})
 _FOR_MAIL: Final = ("IMAP.AccessAsApp", "POP.AccessAsApp", "SMTP.SendAsApp")
 """What an application may do with Exchange Online (learn.microsoft.com)."""
 
+_NO_ROLE: Final = (
+    "IMAP.AccessAsApp or POP.AccessAsApp has to be among the application permissions of Office 365 Exchange Online, "
+    "with an admin's consent; to send, SMTP.SendAsApp, or Exchange's own role Application SMTP.SendAsApp, which no "
+    "token shows"
+)
+
 
 async def examine(oauth2: OAuth2, servers: TokenServers, have: Callable[[], Awaitable[Held]]) -> AsyncIterator[Finding]:
     """Yield what is found of the token server, the grant and the scope; `have` has a token."""
@@ -74,8 +80,9 @@ def _scope(oauth2: OAuth2, held: Held, claims: Mapping[str, Any]) -> Finding:
         roles = claims.get("roles")
         named = [str(role) for role in roles] if isinstance(roles, list) else []
         if not any(role in _FOR_MAIL for role in named):
-            cure = f"add {', '.join(_FOR_MAIL)}, whichever is needed, as application permissions, and consent to them"
-            return Finding("scope", "failed", f"the token allows no mail{told}", cure)
+            # No failure: RBAC for Applications lets an application send whose tokens have no role (Microsoft 365
+            # roadmap, 498356). The login, which comes next, tells.
+            return Finding("scope", "warning", f"the token names no permission for mail{told}", _NO_ROLE)
     asked = {word.casefold(): word for word in oauth2.effective_scope.split()}
     granted = {word.casefold() for word in (held.scope or "").split()}
     missing = [
