@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from transports._net.auth import Auth
 from transports._net.credentials import Tokens, whose
+from transports._net.oauth2 import OAuth2
 from transports._net.secret import NoSecret
 from transports._net.tls import OTHER_NAME, SpeaksTls, valid_until
 from transports._settings import Security, ServerSettings
@@ -29,6 +30,8 @@ _EXPIRED = {10}
 # Exchange Online (learn.microsoft.com, and seen by many): a token that is right, for a mailbox that it may not open.
 _NOT_CONNECTED = re.compile(r"authenticated but not connected", re.IGNORECASE)
 _NOT_ALLOWED = re.compile(r"\bstatus 403\b|access ?denied|disabled for the (?:tenant|mailbox)|5\.7\.139", re.IGNORECASE)
+_NO_SMTP = re.compile(r"SmtpClientAuthentication is disabled", re.IGNORECASE)
+_NO_PASSWORDS = re.compile(r"basic authentication is (?:disabled|not supported)", re.IGNORECASE)
 
 _TOO_MANY = re.compile(r"\[LIMIT\]|connections", re.IGNORECASE)
 
@@ -110,8 +113,21 @@ async def examine(auth: Auth, mailbox: str, tokens: Tokens) -> AsyncIterator[Fin
 
 def refused_advice(auth: Auth, mailbox: str, words: str) -> str:
     """Advise what to do about a login that the server refuses, in its `words`."""
-    if auth.oauth2 is None:
-        return f"{auth.whence(mailbox)}: is it right, and the user name?"
+    if _NO_SMTP.search(words):
+        return (
+            "authenticated SMTP is switched off: for the mailbox (Set-CASMailbox -SmtpClientAuthenticationDisabled "
+            "$false), or by security defaults or Set-TransportConfig for the whole tenant"
+        )
+    return _password_advice(auth, mailbox, words) if auth.oauth2 is None else _token_advice(auth.oauth2, words)
+
+
+def _password_advice(auth: Auth, mailbox: str, words: str) -> str:
+    if _NO_PASSWORDS.search(words):
+        return "the server takes no passwords: log in by access token (oauth2)"
+    return f"{auth.whence(mailbox)}: is it right, and the user name?"
+
+
+def _token_advice(oauth2: OAuth2, words: str) -> str:
     if _NOT_CONNECTED.search(words):
         return (
             "the token is good, and the mailbox is not opened to it: does the mailbox exist, and may the application "
@@ -123,9 +139,15 @@ def refused_advice(auth: Auth, mailbox: str, words: str) -> str:
             "the application or the user is kept from this mailbox by a policy: is the mailbox in the group that it is "
             "for, and IMAP, POP or authenticated SMTP switched on for it?"
         )
+    if oauth2.provider == "microsoft" and oauth2.effective_grant == "client_credentials":
+        return (
+            "does Exchange know the application (New-ServicePrincipal, with the object id of the enterprise "
+            "application, not that of the app registration), is the mailbox opened to it (Add-MailboxPermission), and "
+            'does the token name a permission for it (scope)? "user" names the mailbox'
+        )
     return (
-        f'{auth.whence(mailbox)}: is it for this server (scope), may it be used for this mailbox, and does "user" name '
-        "the mailbox?"
+        f"the token is from {oauth2.where}: is it for this server (scope), may it be used for this mailbox, and does "
+        '"user" name the mailbox?'
     )
 
 

@@ -69,7 +69,8 @@ async def test_nothing_is_connected_before_there_is_a_token() -> None:
     ("words", "advice"),
     [
         ("User is authenticated but not connected.", "Add-MailboxPermission"),
-        ("535 5.7.139 SmtpClientAuthentication is disabled for the Tenant", "switched on for it"),
+        ("535 5.7.139 Authentication unsuccessful, user is locked by your organization's policy", "switched on for it"),
+        ("535 5.7.139 SmtpClientAuthentication is disabled for the Tenant", "-SmtpClientAuthenticationDisabled $false"),
         ("failed (status 403)", "by a policy"),
         ("AUTHENTICATE failed.", "is it for this server (scope)"),
     ],
@@ -83,3 +84,24 @@ async def test_a_server_that_never_ends_a_login_is_left() -> None:
     with pytest.raises(Unreachable, match="goes on with a login that we have ended"):
         async with opened(answers, BOTH, tokens=KeptTokens("abc"), auth=AUTH):
             pass
+def test_an_application_that_exchange_does_not_know_is_told_how_it_is_made_known() -> None:
+    oauth2 = {"provider": "microsoft", "tenant": "t", "client_id": "c", "client_secret": {"env": "S"}}
+    auth = Auth.model_validate({"user": "{mailbox}", "oauth2": oauth2})
+    assert "object id of the enterprise application" in refused_advice(auth, "a@in.test", "AUTHENTICATE failed.")
+    del oauth2["client_secret"]  # a person's login needs no New-ServicePrincipal
+    auth = Auth.model_validate({"user": "{mailbox}", "oauth2": oauth2})
+    assert "is it for this server" in refused_advice(auth, "a@in.test", "AUTHENTICATE failed.")
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("535 5.7.139 Authentication unsuccessful, basic authentication is disabled.", "takes no passwords"),
+        ("550 5.7.30 Basic authentication is not supported for Client Submission.", "takes no passwords"),
+        ("535 5.7.139 SmtpClientAuthentication is disabled for the Mailbox", "authenticated SMTP is switched off"),
+        ("535 5.7.3 Authentication unsuccessful", "is it right, and the user name?"),
+    ],
+)
+def test_a_password_is_not_blamed_where_the_server_takes_none(words: str, advice: str) -> None:
+    auth = Auth.model_validate({"user": "{mailbox}", "password": {"env": "S"}})
+    assert advice in refused_advice(auth, "a@in.test", words)
