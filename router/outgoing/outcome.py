@@ -43,7 +43,11 @@ class Cause(Enum):
 
 
 _GREYLIST: Final = re.compile(r"gr[ea]y-?list", re.IGNORECASE)
-_LIMIT: Final = re.compile(r"rate.?limit|throttl|too many (?:messages|mails|emails|connections)", re.IGNORECASE)
+# Exchange Online says "sender thread limit exceeded" and "concurrent connection limit exceeded", with 4.3.2, of one
+# mailbox that sends by more than three connections (Exchange Team Blog, April 20, 2018): the others may go on.
+_LIMIT: Final = re.compile(
+    r"rate.?limit|throttl|too many (?:messages|mails|emails|connections)|(?:thread|connections?) limit", re.IGNORECASE
+)
 # The connection broke, the server is about to close it, or takes nothing now (RFC 3463 §3.4 and §3.5).
 _OF_CONNECTION: Final = ("421", "4.4.2", "4.3.2")
 
