@@ -240,7 +240,7 @@ async def test_a_server_that_is_silent_hides_no_other(
         found = await doctor(incoming() + outgoing(port=port, timeout=1), 1)
     [said] = wrong(found)["servers"]
     assert said.startswith("failed: [outgoing.relay]: connection: ")
-    assert ("ok", "2 connections tried", "") in found["servers"]
+    assert ("ok", "2 connections tried, 1 at fault", "") in found["servers"]
 
 
 async def test_what_ends_soon_has_ended_or_gives_no_token_is_told(crm: Crm, doctor: Doctor, incoming: Profile) -> None:

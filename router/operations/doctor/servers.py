@@ -31,9 +31,12 @@ async def servers(patient: Patient) -> AsyncIterator[Finding]:
     turns = asyncio.Semaphore(AT_ONCE)
     tasks = [asyncio.create_task(_tried(subject, turns)) for subject in subjects]
     told: set[tuple[Subject | str, Finding]] = set()
+    broken = 0
     try:
         for subject, task in zip(subjects, tasks, strict=True):
-            for finding in await task:
+            found = await task
+            broken += any(finding.state == "failed" for finding in found)
+            for finding in found:
                 key = (subject.profile.title, finding)
                 if key not in told:
                     told.add(key)
@@ -42,7 +45,10 @@ async def servers(patient: Patient) -> AsyncIterator[Finding]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    tried = f"{count(len(subjects), 'connection')} tried" if subjects else "there is no profile to try"
+    if subjects:
+        tried = f"{count(len(subjects), 'connection')} tried" + (f", {broken} at fault" if broken else "")
+    else:
+        tried = "none is tried" if served.profiles.all else "there is no profile to try"
     more = count(left, "more mailbox", "more mailboxes")
     yield Finding("", "ok", tried + (f', for {more} ask "email-router test"' if left else ""))
 
