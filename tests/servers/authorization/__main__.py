@@ -3,6 +3,7 @@
 What it prints is a profile for each direction, for the router to be tried with.
 """
 
+import argparse
 import signal
 import sys
 import tempfile
@@ -39,6 +40,12 @@ senders   = ["*@in.test"]
 
 
 def main() -> None:
+    """Run the servers, and print the profiles for them, until Ctrl-C."""
+    argparse.ArgumentParser(
+        prog="python -m tests.servers.authorization",
+        description="Run an OAuth2 authorization server on loopback, with a Dovecot and a Postfix that take its "
+        "tokens, until Ctrl-C, and print profiles for the router to be tried with. What they store goes with them.",
+    ).parse_args()
     with tempfile.TemporaryDirectory(prefix="er-authorization-") as name:
         folder = Path(name)
         tls = make_tls(folder)
