@@ -33,8 +33,9 @@ def test_what_a_guide_links_to_is_there(guide: str) -> None:
     page = ROOT / f"docs/{guide}.md"
     for link in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8")):
         name, _, anchor = link.partition("#")
-        assert (page.parent / name).exists(), link
-        assert not anchor or anchor in anchors(page.parent / name), link
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
     assert f"(docs/{guide}.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
