@@ -43,7 +43,7 @@ class Cause(Enum):
 
 
 _GREYLIST: Final = re.compile(r"gr[ea]y-?list", re.IGNORECASE)
-# Exchange Online says "sender thread limit exceeded" and "concurrent connection limit exceeded", with 4.3.2, of one
+# Exchange Online says "sender thread limit exceeded" and "Concurrent connections limit exceeded", with 4.3.2, of one
 # mailbox that sends by more than three connections (Exchange Team Blog, April 20, 2018): the others may go on.
 _LIMIT: Final = re.compile(
     r"rate.?limit|throttl|too many (?:messages|mails|emails|connections)|(?:thread|connections?) limit", re.IGNORECASE

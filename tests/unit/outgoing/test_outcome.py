@@ -93,7 +93,7 @@ def test_a18_what_is_deferred_is_tried_for_five_days_if_nothing_else_is_said() -
         ("4.3.1", "4.3.1 Insufficient system storage", Cause.LIMITED),
         ("450", "450 too many messages, slow down", Cause.LIMITED),
         ("4.3.2", "4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded.", Cause.LIMITED),
-        ("4.3.2", "432 4.3.2 concurrent connection limit exceeded", Cause.LIMITED),
+        ("4.3.2", "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/x", Cause.LIMITED),
         ("421", "421 closing", Cause.CONNECTION),
         ("4.4.2", "the connection was lost", Cause.CONNECTION),
         ("4.3.2", "4.3.2 not now", Cause.CONNECTION),
