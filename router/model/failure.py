@@ -19,6 +19,7 @@ _BY_CODE: Final[Mapping[str, str]] = {
     "2.2": "mailbox full",
     "2.3": "size",
     "3.4": "size",
+    "7.8": "login refused",
 }
 _BY_SUBJECT: Final[Mapping[str, str]] = {
     "1": "address",

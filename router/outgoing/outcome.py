@@ -28,6 +28,7 @@ class Cause(Enum):
 
     GREYLISTED = (timedelta(minutes=5), timedelta(hours=1), True)
     CONNECTION = (timedelta(seconds=30), timedelta(hours=1), False)
+    LOGIN = (timedelta(seconds=30), timedelta(minutes=15), False)
     LIMITED = (timedelta(minutes=5), timedelta(hours=2), False)
     OTHER = (timedelta(minutes=1), timedelta(hours=4), True)
 
@@ -50,10 +51,14 @@ _LIMIT: Final = re.compile(
 )
 # The connection broke, the server is about to close it, or takes nothing now (RFC 3463 §3.4 and §3.5).
 _OF_CONNECTION: Final = ("421", "4.4.2", "4.3.2")
+# The mailbox cannot log in (RFC 5248): when an admin has mended that, its mail is not to wait as long as for a limit.
+_OF_LOGIN: Final = "4.7.8"
 
 
 def cause_of(deferred: Outcome) -> Cause:
     """Tell why a recipient was deferred, by the code and the server's words."""
+    if deferred.code == _OF_LOGIN:
+        return Cause.LOGIN
     if _GREYLIST.search(deferred.text) or (deferred.code == "4.7.1" and not _LIMIT.search(deferred.text)):
         return Cause.GREYLISTED
     if _LIMIT.search(deferred.text) or deferred.code.startswith("4.7.") or deferred.code == "4.3.1":

@@ -19,6 +19,10 @@ _FIRST, _LONGEST = 30.0, 900.0
 _Session = TypeVar("_Session")
 
 
+NO_LOGIN = "4.7.8"
+"""The status of mail whose mailbox cannot log in now (RFC 5248: authentication credentials invalid)."""
+
+
 class NoLogin(Temporary):
     """One mailbox cannot log in now; the relay works, for all that is known."""
 

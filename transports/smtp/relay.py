@@ -12,7 +12,7 @@ from transports.base import Begin, Envelope, Interrupted, Outcome
 from transports.errors import TransportError, Unauthorized
 from transports.smtp.endpoints import Endpoint, Endpoints, together
 from transports.smtp.hello import own_name
-from transports.smtp.logins import Logins, NoLogin, RefusedLogin
+from transports.smtp.logins import NO_LOGIN, Logins, NoLogin, RefusedLogin
 from transports.smtp.session import Session
 from transports.smtp.settings import SmtpRelaySettings
 from transports.smtp.transaction import Delivery, Unheard
@@ -84,7 +84,7 @@ class SmtpRelay:
         try:
             session = self._take(login) or await self._open(login)
         except NoLogin as error:
-            return [Outcome(one, "deferred", "4.7.0", str(error)) for one in envelope.recipients]
+            return [Outcome(one, "deferred", NO_LOGIN, str(error)) for one in envelope.recipients]
         try:
             await begin()
         except BaseException:

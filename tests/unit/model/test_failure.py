@@ -22,6 +22,7 @@ from transports.base import Outcome
         ("5.5.2", "protocol"),
         ("5.6.0", "content"),
         ("5.7.26", "policy"),
+        ("4.7.8", "login refused"),
         ("550", "other"),
         ("5.9.1", "other"),
         ("5.1.1 <a@kunde.test>", "other"),

@@ -89,6 +89,7 @@ def test_a18_what_is_deferred_is_tried_for_five_days_if_nothing_else_is_said() -
         ("450", "450 Greylisted, see example.com", Cause.GREYLISTED),
         ("451", "451 gray-listing in action", Cause.GREYLISTED),
         ("4.7.0", "4.7.0 Too much of this", Cause.LIMITED),
+        ("4.7.8", "no login for ann@in.test: the token server is asked too often", Cause.LOGIN),
         ("4.7.1", "4.7.1 rate limit exceeded", Cause.LIMITED),
         ("4.3.1", "4.3.1 Insufficient system storage", Cause.LIMITED),
         ("450", "450 too many messages, slow down", Cause.LIMITED),

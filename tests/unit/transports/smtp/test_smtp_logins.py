@@ -77,6 +77,7 @@ async def test_a_mailbox_that_may_not_log_in_delays_its_own_mail_only() -> None:
         clock[0] += 31
         (outcome,) = await relay.send(mail(ANN), begin)
         assert outcome.text == "no login for ann@in.test: 535 5.7.3 Authentication unsuccessful"
+        assert outcome.code == "4.7.8"
         assert len(logins_in(server)) == 3
         server.replies(bearer(ANN, "abc"), "235 2.7.0 Ok")
         clock[0] += 61
