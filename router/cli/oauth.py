@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from router.cli.base import group
+from router.cli.base import Json, group
 
 oauth = group("oauth", "Logins by access token (OAuth2).")
 
@@ -30,3 +30,31 @@ def oauth_login(
     from router.commands import oauth as commands
 
     commands.login(name, owner, device=device, paste=paste)
+
+
+@oauth.command("list")
+def oauth_list(as_json: Json = False) -> None:
+    """List the logins by access token, and which of them work.
+
+    For whom they are, why one does not work, and what ends when.
+    """
+    from router.commands import logins as commands
+
+    commands.show(as_json=as_json)
+
+
+@oauth.command("forget")
+def oauth_forget(
+    name: Annotated[str, typer.Argument(metavar="PROFILE", help="The profile of the login.", show_default=False)],
+    owner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="The login for this mailbox alone; else that for all.", show_default=False
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Forget a person's login, so that the router logs in by it no more."""
+    from router.commands import logins as commands
+
+    commands.forget(name, owner, yes=yes)

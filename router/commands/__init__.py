@@ -16,6 +16,7 @@ trace       trace
 letters     dead-letters list, show, replay, drop; held list, show, release, drop
 templates   template list, preview
 oauth       oauth login
+logins      oauth list, forget
 doctor      doctor
 healthz     healthz
 terminal    how they read the environment, print and fail

@@ -148,7 +148,7 @@ class Keeper:
     async def _choose(self, oauth2: OAuth2, mailbox: str, *, anew: bool = False) -> Identity:
         """Tell whose token it is: the owner's own login goes before that of the whole profile."""
         identities = identities_of(oauth2, mailbox)
-        if len(identities) == 1 or self._shelf is None:
+        if self._shelf is None or oauth2.effective_grant not in BY_LOGIN:
             return identities[-1]
         known = self._chosen.get(identities)
         if known is not None and self._clock() < known[0] and not anew:
@@ -159,6 +159,9 @@ class Keeper:
             if known is not None:
                 return known[1]
             raise _away(error) from error
+        for identity in identities:
+            if identity not in rows:  # somebody has forgotten this login
+                self._held.pop(identity, None)
         chosen = next((one for one in identities if one in rows), identities[-1])
         self._chosen[identities] = self._clock() + _REMEMBERED, chosen
         return chosen

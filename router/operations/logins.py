@@ -1,4 +1,4 @@
-"""Logs a person in for a profile, in a browser or on another device, and keeps what the provider gives."""
+"""Logs a person in for a profile, in a browser or on another device, keeps what the provider gives, and forgets it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from router.errors import RouterError, UnknownName
+from router.model.identity import Identity
 from router.oauth2 import login
 from router.oauth2.exchange import Granted, Refused
+from router.oauth2.identity import identity_of
 from router.oauth2.keeper import Keeper
 from router.oauth2.login import BrowserLogin, DeviceLogin
 from router.oauth2.loopback import Loopback
-from router.operations.probe import choose
+from router.operations.probe import choose, every
+from router.operations.tokens import whose
 from router.profile import IncomingProfile, Profile, Profiles
 from router.profile.tokens import oauth2_of
 from router.repository.database import Database
+from router.repository.kept_tokens import forget_login, list_tokens
+from router.repository.owners import find_owners
 from router.repository.sending import read_sending
 from transports import OAuth2
 from transports.errors import TransportError
@@ -42,6 +47,13 @@ class Asked:
 
 def find(profiles: Profiles, name: str, owner: str) -> Asked:
     """Find what to log in for. Raises UnknownName, LoginFailed where no person logs in."""
+    asked = _find(profiles, name, owner)
+    if owner and _served(profiles, asked.profile, owner) is not asked.profile:
+        raise UnknownName(f"{asked.profile.title} does not serve {owner}")
+    return asked
+
+
+def _find(profiles: Profiles, name: str, owner: str) -> Asked:
     chosen = [one for one in choose(profiles, name) if any(True for _ in oauth2_of(one))]
     if not chosen:
         raise LoginFailed(f"the profile {name} logs in by a password: it has no oauth2")
@@ -50,9 +62,35 @@ def find(profiles: Profiles, name: str, owner: str) -> Asked:
     if oauth2.effective_grant != "authorization_code":
         words = f"{profile.title} has its tokens by {oauth2.effective_grant}"
         raise LoginFailed(f'{words}, so nobody need log in: grant = "authorization_code" lets a person do so')
-    if owner and _served(profiles, profile, owner) is not profile:
-        raise UnknownName(f"{profile.title} does not serve {owner}")
     return Asked(profile, oauth2, owner)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A login that is kept. `users` are the titles of the profiles that go by it; `instead`: another does, then."""
+
+    identity: Identity
+    owner: str
+    users: Sequence[str]
+    instead: bool
+    of_nobody: bool
+
+
+async def find_kept(database: Database, profiles: Profiles, name: str, owner: str) -> Kept:
+    """Find a login that may be forgotten; of an owner, too, who is none any more. Raises UnknownName, LoginFailed."""
+    asked = _find(profiles, name, owner)
+    identity, whole = identity_of(asked.oauth2, owner), identity_of(asked.oauth2, "")
+    kept = {one.identity for one in await list_tokens(database)}
+    if identity not in kept:
+        raise LoginFailed(f"there is no login of {whose(asked.profile.title, owner)}, so there is nothing to forget")
+    users = [one.title for one in every(profiles) for oauth2 in oauth2_of(one) if identity_of(oauth2, "") == whole]
+    of_nobody = bool(owner) and owner not in await find_owners(database, [owner])
+    return Kept(identity, owner, users, bool(owner) and whole in kept, of_nobody)
+
+
+async def forget(database: Database, kept: Kept) -> None:
+    """Delete all that is kept of a login. Routers that run notice it within a minute."""
+    await forget_login(database, kept.identity)
 
 
 async def refuse_copy(database: Database) -> None:

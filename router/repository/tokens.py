@@ -6,7 +6,6 @@ database: all is said in seconds from now, so that clocks that differ, or jump, 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -55,20 +54,6 @@ class TokenRow:
     invalidated: float | None
     broken: bool = False
     """Whether somebody asked last, and never said what came of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListedToken:
-    """One identity, as a person looks at it."""
-
-    identity: Identity
-    granted_at: datetime | None
-    expires_at: datetime | None
-    refresh_expires_at: datetime | None
-    fault: str | None
-    fault_kind: Kind | None
-    fault_since: datetime | None
-    next_try_at: datetime | None
 
 
 _ROW: Final = """
@@ -229,7 +214,9 @@ async def store_login(
                  refresh_expires_at, fence)
             VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() - $8 * interval '1 s',
                 clock_timestamp() + ($9::float8 - $8::float8) * interval '1 s', $10,
-                clock_timestamp() + ($11::float8 - $8::float8) * interval '1 s', 1)
+                clock_timestamp() + ($11::float8 - $8::float8) * interval '1 s',
+                -- No number of a login that was forgotten comes again.
+                (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
             ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed, granted_at = excluded.granted_at,
                 expires_at = excluded.expires_at, granted_scope = excluded.granted_scope,
                 refresh_expires_at = excluded.refresh_expires_at, fence = t.fence + 1, fault = NULL, fault_kind = NULL,
@@ -263,25 +250,6 @@ async def forget_unused(database: Database) -> int:
                 """  # noqa: S608  # a constant
             )
         )
-
-
-async def list_tokens(database: Database) -> Sequence[ListedToken]:
-    """List all identities, by issuer, client and subject."""
-    async with database.connection() as connection:
-        rows = await connection.fetch(
-            """
-            SELECT issuer, client, scope, grant_type, subject, granted_at, expires_at, refresh_expires_at, fault,
-                fault_kind, fault_since, next_try_at
-            FROM router.token ORDER BY issuer, client, subject, scope, grant_type
-            """
-        )
-    return [
-        ListedToken(
-            Identity(row["issuer"], row["client"], row["scope"], row["grant_type"], row["subject"]),
-            *list(row.values())[5:],
-        )
-        for row in rows
-    ]
 
 
 def _named(identity: Identity) -> tuple[bytes, str, str, str, str, str]:

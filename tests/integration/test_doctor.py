@@ -265,7 +265,7 @@ async def test_what_ends_soon_has_ended_or_gives_no_token_is_told(crm: Crm, doct
         *(identity.key, identity.issuer, identity.client, identity.scope, identity.grant, identity.subject),
     )
     told = (await doctor(profiles, status=1))["tokens"]
-    renew = "renew it, and say so in the profile, or log in again"
+    renew = "make a new one, put it where client_secret says, and its last day into client_secret_expires"
     assert sorted(told) == sorted(
         [
             (

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from router.model import Disposition
 from router.operations.doctor.patient import Patient
 from router.operations.status import words_of_code, words_of_silent
-from router.operations.tokens import token_states
+from router.operations.tokens import endings, listed_logins, whose
 from router.operations.words import count
 from router.profile import check_owners
 from router.repository.sent_copies import read_waiting
@@ -14,7 +14,6 @@ from router.repository.server import list_unsettled
 from transports.base import Finding
 
 _SOME = 5
-_ENDS_SOON = timedelta(days=30)
 _LATE = timedelta(minutes=5)  # by which mail that is due should have left
 _SETTLED_LATE = timedelta(hours=1)  # after a copy's own time to be settled
 
@@ -55,19 +54,20 @@ async def profiles(patient: Patient) -> AsyncIterator[Finding]:
 async def tokens(patient: Patient) -> AsyncIterator[Finding]:
     """Whether there are access tokens, and what a person has to renew soon."""
     profiles, now, good = (await patient.reading()).profiles, datetime.now(UTC), 0
-    for one in await token_states(patient.need_database(), profiles):
-        whose = f"{one.profile} for {one.subject}" if one.subject else one.profile
+    logins = await listed_logins(patient.need_database(), profiles)
+    states = [one for one in logins if not one.of_nobody]
+    for one in states:
         if one.fault is not None:
             since = f" since {one.fault_since:%Y-%m-%d %H:%M} UTC" if one.fault_since else ""
             cure = f"email-router test {one.profile.strip('[]')}"
-            yield Finding("", "failed", f"{whose}: no new token{since}: {one.fault}", cure)
-        elif one.ends_at is not None and one.ends_at - now < _ENDS_SOON:
-            ended = one.ends_at <= now
-            words = f"{whose}: the {one.ends_first} {'ended' if ended else 'ends'} on {one.ends_at:%Y-%m-%d}"
-            cure = "renew it, and say so in the profile, or log in again"
-            yield Finding("", "failed" if ended else "warning", words, cure)
-        else:
+            words = f"{whose(one.profile, one.subject)}: no new token{since}: {one.fault}"
+            yield Finding("", "failed", words, cure)
+        elif not endings([one], now):
             good += 1
+    for ending in endings(states, now):
+        ended = ending.at <= now
+        words = f"{ending.whose}: the {ending.what} {'ended' if ended else 'ends'} on {ending.at:%Y-%m-%d}"
+        yield Finding("", "failed" if ended else "warning", words, ending.cure)
     if good:
         yield Finding("", "ok", f"{count(good, 'login')} by access token without fault")
 

@@ -45,7 +45,9 @@ print(repr(asyncio.run(main())))
 
 @pytest.mark.parametrize(("typed", "read"), [("one\ntwo\n", "one"), ("", None), ("no end", "no end")])
 def test_a_line_is_read(typed: str, read: str | None) -> None:
-    done = subprocess.run([sys.executable, "-c", READS], input=typed, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        [sys.executable, "-c", READS], input=typed, capture_output=True, text=True, timeout=20, check=True
+    )
     assert done.stderr == "say: "
     line = literal_eval(done.stdout)
     assert line == read or line.splitlines()[0] == read

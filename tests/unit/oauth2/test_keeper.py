@@ -16,6 +16,7 @@ from router.oauth2.identity import identity_of
 from router.oauth2.keeper import Keeper
 from router.oauth2.vault import Secrets, Vault
 from router.repository import tokens as rows
+from router.repository.kept_tokens import forget_login, list_tokens
 from tests.support.token_server import error, raw
 from tests.unit.oauth2.conftest import REFRESH, SECRET, Office
 from transports.errors import Permanent, Temporary, Unauthorized, Unreachable
@@ -276,6 +277,41 @@ async def test_the_owners_own_login_goes_before_that_of_the_profile(office: Offi
         assert await keeper.get(profile, BEN) == "of-all"
 
 
+@pytest.mark.parametrize(("owner", "mailbox"), [("", ANN), ("", ""), (ANN, ANN)])
+async def test_by_a_login_that_was_forgotten_nobody_logs_in_any_more(office: Office, owner: str, mailbox: str) -> None:
+    profile, clock = office.application(grant="authorization_code"), Clock()
+    async with office.keeper(clock=clock) as keeper:
+        await keeper.keep_login(profile, owner, Granted("the-token", "r", 3600, None, None), 0)
+        assert await keeper.get(profile, mailbox) == "the-token"
+        assert await forget_login(office.database, identity_of(profile, owner))
+        assert not await forget_login(office.database, identity_of(profile, owner))
+        clock.ahead = 61
+        with pytest.raises(Permanent, match="nobody has logged in"):
+            await keeper.get(profile, mailbox)
+        # A login is never taken for the one before.
+        await keeper.keep_login(profile, owner, Granted("another", "s", 3600, None, None), 0)
+        assert (await row_of(office))["fence"] > 1_000_000
+        assert await keeper.get(profile, mailbox) == "another"
+    assert not office.server.forms
+
+
+async def test_a_login_that_is_forgotten_while_it_is_renewed_stays_forgotten(office: Office) -> None:
+    profile = office.application(grant="authorization_code")
+    office.server.rotates = True
+    async with office.keeper() as keeper:
+        await keeper.keep_login(profile, "", Granted("the-token", "r", 0.001, None, None), 0)
+        office.server.gate.clear()
+        asks = asyncio.create_task(keeper.get(profile, ANN))
+        async with asyncio.timeout(10):
+            while not office.server.forms:
+                await asyncio.sleep(0.01)
+        assert await forget_login(office.database, identity_of(profile, ""))
+        office.server.gate.set()
+        with pytest.raises(Permanent, match="nobody has logged in"):
+            await asks
+    assert not await list_tokens(office.database)
+
+
 async def test_a_login_ends_the_pause(office: Office) -> None:
     profile = office.application(grant="authorization_code")
     async with office.keeper() as keeper, office.keeper() as other:
@@ -399,7 +435,7 @@ async def test_who_lost_a_rotation_is_told_so(office: Office) -> None:
     async with office.keeper() as keeper:
         await keeper.keep_login(profile, "", Granted("a", "r", 0.001, None, None), 0)
         identity = identity_of(profile, "")
-        await rows.take_lease(office.database, identity, keeper._id, -1, fence=1)
+        await rows.take_lease(office.database, identity, keeper._id, -1, fence=(await row_of(office))["fence"])
         with pytest.raises(Unauthorized, match=r"a process ended in the midst of renewing it.*oauth login"):
             await keeper.get(profile, ANN)
 
@@ -725,7 +761,7 @@ async def test_what_nobody_uses_is_forgotten_but_a_login(office: Office) -> None
     assert await rows.forget_unused(office.database) == 0
     await shift(office, 2 * 86400)
     assert await rows.forget_unused(office.database) == 1
-    assert [one.identity.grant for one in await rows.list_tokens(office.database)] == ["refresh_token"]
+    assert [one.identity.grant for one in await list_tokens(office.database)] == ["refresh_token"]
 
 
 async def test_no_secret_is_in_the_clear(

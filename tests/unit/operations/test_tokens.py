@@ -1,7 +1,7 @@
 """The tokens of all profiles, as a person looks at them."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -50,8 +50,8 @@ async def test_what_a_profile_has(opened: Database, tmp_path: Path, monkeypatch:
     assert uses_tokens(profiles)
     [state] = await token_states(opened, profiles)
     assert (state.profile, state.subject, state.expires_at, state.fault) == ("[incoming.staff]", "", None, None)
-    assert state.secret_ends_on == date(2027, 1, 31)
-    assert state.ends_at == datetime(2027, 1, 31, tzinfo=UTC)
+    assert state.waits_for_login
+    assert state.ends == {"client secret": datetime(2027, 1, 31, tzinfo=UTC)}
 
     [oauth2] = oauth2_of(profiles.incoming[0])
     async with Keeper(opened, Vault(tmp_path / "keys", make=True)) as keeper:
@@ -60,7 +60,7 @@ async def test_what_a_profile_has(opened: Database, tmp_path: Path, monkeypatch:
     whole, own = await token_states(opened, profiles)
     assert (whole.subject, own.subject) == ("", "ann@example.com")
     assert whole.expires_at is not None
-    assert whole.grant_ends_at is not None
-    left = whole.grant_ends_at - datetime.now(UTC)
+    assert not whole.waits_for_login
+    left = whole.ends["login"] - datetime.now(UTC)
     assert timedelta(hours=23) < left <= timedelta(days=1)
-    assert whole.ends_at == min(whole.grant_ends_at, datetime(2027, 1, 31, tzinfo=UTC))
+    assert own.ends == state.ends
