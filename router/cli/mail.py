@@ -123,3 +123,25 @@ def trace(
     from router.commands import trace as commands
 
     commands.trace(sender, recipient, subject, message_id, email, since, until, limit, ask=ask, as_json=as_json)
+
+
+@app.command()
+def split(
+    email: Annotated[
+        UUID, typer.Argument(metavar="EMAIL", help="Its id in the CRM, as crm.email has it.", show_default=False)
+    ],
+    undo: Annotated[bool, typer.Option("--undo", help="Put it back on the thread that it was on.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who rules so; by default who runs the command.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Split an email off its thread, with all that answers it.
+
+    As where somebody answers an old email to write of something else: such email has the flag subject-changed. It keeps
+    the record that it is regarding until the CRM sets another one, which does not change what the old thread is about.
+    """
+    from router.commands import split as commands
+
+    commands.split(email, by, undo=undo, as_json=as_json)

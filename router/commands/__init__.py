@@ -13,6 +13,7 @@ test        test
 explain     explain
 simulate    simulate
 trace       trace
+split       split
 letters     dead-letters list, show, replay, drop; held list, show, release, drop
 templates   template list, preview
 oauth       oauth login

@@ -19,6 +19,7 @@ The way in:
     reports      what bounces and delays say, written onto the email that they are about
     bounced      emails of which every recipient bounced later
     address_states  addresses to which email bounced
+    splits       emails that a person splits off their threads
     owners       whose mail is tracked, and in whose name is sent
 
 The way out:

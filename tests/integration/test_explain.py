@@ -5,9 +5,12 @@ import json
 import os
 import smtplib
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from tests.servers.ports import free_port
+from tests.support.build import mail
+from tests.support.correlating import SALES, Correlating
 from tests.support.crm import Crm
 from tests.support.forwards import AUTHSERV, forwarding, vouched
 from tests.support.letters import letter
@@ -189,3 +192,24 @@ async def test_it_tells_the_form_of_a_message_and_where_its_text_quotes(tmp_path
     assert [mark["kind"] for mark in documents[0]["text_marks"]] == ["quote", "signature"]
     assert text[documents[0]["text_marks"][0]["start"] :].startswith("On 1 Feb")
     assert [document["flags"] for document in documents[1:3]] == [["smime-encrypted"], ["tnef"]]
+
+
+async def test_it_tells_every_email_that_may_be_answered_its_score_and_why_it_was_not_taken(
+    correlating: Correlating, database: str, tmp_path: Path
+) -> None:
+    near = await correlating.past("Offer", age=timedelta(days=1))
+    far = await correlating.past("Offer", age=timedelta(days=20))
+    await correlating.set("smart-matching", "link")
+    (tmp_path / "answer.eml").write_bytes(mail(subject="Re: Offer"))
+    arguments = (str(tmp_path / "answer.eml"), "--owner", SALES)
+    status, out, _ = await explain(*arguments, database=database)
+    assert status == 0
+    assert [line for line in out.splitlines() if line.startswith("  candidate")] == [
+        f"  candidate   email {near}, by smart-matching, score 90 of 100: taken",
+        f"  candidate   email {far}, by smart-matching, score 80 of 100: not taken: another one is nearer",
+    ]
+    _, out, _ = await explain(*arguments, "--json", database=database)
+    assert json.loads(out)[0]["decision"]["candidates"] == [
+        {"email_id": str(near), "method": "smart-matching", "score": 90, "why_not": None},
+        {"email_id": str(far), "method": "smart-matching", "score": 80, "why_not": "another one is nearer"},
+    ]

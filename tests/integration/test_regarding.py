@@ -1,6 +1,9 @@
 """What an answer is regarding: what its thread is about now, wherever on the thread the CRM said so (T40)."""
 
 import asyncio
+import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from typing import TypeAlias
 from uuid import UUID, uuid4
@@ -9,7 +12,8 @@ import asyncpg
 import pytest
 
 from router.decide import decide_batch
-from router.repository import inbox
+from router.errors import DatabaseError, UnknownName
+from router.repository import inbox, splits
 from router.repository.batch import Batch
 from router.repository.database import Database
 from tests.integration.test_promote import Crm as Ours
@@ -24,11 +28,11 @@ class Thread:
     """One mailbox, whose mail is brought in one by one; message 0 begins the thread."""
 
     def __init__(self, database: Database, crm: Crm) -> None:
-        self._database = database
+        self.database = database
         self._crm = crm
 
     async def begin(self) -> None:
-        ours = Ours(self._database)
+        ours = Ours(self.database)
         self.owner_id = await ours.owner("ulla@example.com", "all")
         self._lease = await ours.source(self.owner_id, "ulla@example.com")
         await self.answer(0, None)
@@ -37,7 +41,7 @@ class Thread:
         """Bring in a message that answers an earlier one; tell what it is regarding."""
         named = () if to is None else (f"{to}@kunde.test",)
         [copy] = copies(self._lease, self.owner_id, [message(number, in_reply_to=named)], number + 1)
-        [decision] = await inbox.promote(self._database, Batch([copy], self._lease), decide_batch)
+        [decision] = await inbox.promote(self.database, Batch([copy], self._lease), decide_batch)
         assert decision.email is not None
         return decision.email.regarding_id
 
@@ -166,3 +170,153 @@ async def test_what_was_said_of_a_thread_goes_with_its_first_email(thread: Threa
     await thread.say(0, X)
     await crm.sql.execute("DELETE FROM crm.email")
     assert await crm.admin.fetchval("SELECT count(*) FROM router.regarding_change") == 0
+
+
+# --- Links that a person makes or takes away --------------------------------------------------------------------------
+
+
+async def correlation(crm: Crm, number: int) -> tuple[UUID | None, str | None]:
+    row = await crm.sql.fetchrow(
+        "SELECT correlated_id, correlation_method FROM crm.email WHERE message_id = $1", f"{number}@kunde.test"
+    )
+    assert row is not None
+    return row["correlated_id"], row["correlation_method"]
+
+
+async def id_of(crm: Crm, number: int) -> UUID:
+    found = await crm.sql.fetchval("SELECT id FROM crm.email WHERE message_id = $1", f"{number}@kunde.test")
+    assert isinstance(found, UUID)
+    return found
+
+
+async def link(crm: Crm, number: int, to: int | None) -> None:
+    """What a person does in the CRM, in the words of the documentation."""
+    await crm.sql.execute(
+        "UPDATE crm.email SET correlated_id = $2 WHERE id = $1",
+        await id_of(crm, number),
+        None if to is None else await id_of(crm, to),
+    )
+
+
+async def test_t40_what_the_crm_links_itself_is_manual_and_its_answers_follow_the_thread(
+    thread: Thread, crm: Crm
+) -> None:
+    await thread.say(0, X)
+    await thread.answer(1, None)
+    assert await thread.answer(2, 1) is None
+    await link(crm, 1, 0)
+    assert await correlation(crm, 1) == (await id_of(crm, 0), "manual")
+    assert await thread.answer(3, 1) == X
+    await thread.say(0, Y)
+    assert await thread.answer(4, 2) == Y
+    await link(crm, 1, None)
+    assert await correlation(crm, 1) == (None, None)
+    assert await thread.answer(5, 1) is None
+
+
+async def test_t40_what_a_person_says_of_a_linked_email_the_whole_thread_is_about(thread: Thread, crm: Crm) -> None:
+    await thread.say(0, X)
+    await thread.answer(1, None)
+    await link(crm, 1, 0)
+    await thread.say(1, Y)
+    assert await thread.answer(2, 0) == Y
+
+
+async def test_the_crm_confirms_a_link_as_manual_and_says_nothing_else_of_how_it_was_found(
+    thread: Thread, crm: Crm
+) -> None:
+    await thread.answer(1, 0)
+    update = "UPDATE crm.email SET correlation_method = $2 WHERE id = $1"
+    for method in ("token", "in-reply-to", None):
+        if method != (await correlation(crm, 1))[1]:
+            with pytest.raises(asyncpg.CheckViolationError, match="the router says"):
+                await crm.sql.execute(update, await id_of(crm, 1), method)
+    await crm.sql.execute(update, await id_of(crm, 1), "manual")
+    assert await correlation(crm, 1) == (await id_of(crm, 0), "manual")
+    with pytest.raises(asyncpg.CheckViolationError, match="cannot answer itself"):
+        await link(crm, 1, 1)
+
+
+async def test_an_import_says_how_an_email_was_found_and_else_it_is_manual(thread: Thread, crm: Crm) -> None:
+    await thread.answer(1, 0)
+    insert = (
+        "INSERT INTO crm.email (direction, status, correlated_id, correlation_method) "
+        "VALUES ('in', 'received', $1, $2) RETURNING correlation_method"
+    )
+    first = await id_of(crm, 1)
+    assert await crm.sql.fetchval(insert, first, "references") == "references"
+    assert await crm.sql.fetchval(insert, first, None) == "manual"
+    assert await crm.sql.fetchval(insert, None, None) is None
+    draft = insert.replace("'in', 'received'", "'out', 'draft'")
+    assert await crm.sql.fetchval(draft, first, None) is None
+
+
+async def test_t119_an_email_that_is_split_off_begins_a_thread_of_its_own_and_that_is_undone(
+    thread: Thread, crm: Crm
+) -> None:
+    await thread.say(0, X)
+    #   0 ── 1 ── 2
+    await thread.answer(1, 0)
+    await thread.answer(2, 1)
+    first, second = await id_of(crm, 0), await id_of(crm, 1)
+    assert await splits.split(thread.database, second, "Ann") == splits.Split(second, first)
+    assert await correlation(crm, 1) == (None, None)
+    assert await thread.answer(3, 2) == X  # until a person says otherwise
+    await thread.say(1, Y)
+    assert [await thread.answer(4, 2), await thread.answer(5, 0)] == [Y, X]
+    assert await splits.undo(thread.database, second, "Bob") == splits.Split(second, first)
+    assert await correlation(crm, 1) == (first, "in-reply-to")
+    events = await crm.rows("SELECT kind, email_id, details ->> 'by' FROM crm.event WHERE details ? 'by' ORDER BY id")
+    assert [tuple(row) for row in events] == [("split", second, "Ann"), ("correlated", second, "Bob")]
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.split") == 0
+
+
+async def test_t119_what_cannot_be_split_or_undone_is_said_in_words(thread: Thread, crm: Crm) -> None:
+    await thread.answer(1, 0)
+    await thread.answer(2, None)
+    first, second = await id_of(crm, 0), await id_of(crm, 1)
+    with pytest.raises(DatabaseError, match="answers no other"):
+        await splits.split(thread.database, first, "Ann")
+    with pytest.raises(DatabaseError, match="was not split off"):
+        await splits.undo(thread.database, second, "Ann")
+    with pytest.raises(UnknownName, match="there is no email"):
+        await splits.split(thread.database, uuid4(), "Ann")
+    draft = await crm.draft("ulla@example.com", "karl@kunde.test", correlated_id=first)
+    with pytest.raises(DatabaseError, match="is draft"):
+        await splits.split(thread.database, draft, "Ann")
+    await splits.split(thread.database, second, "Ann")
+    await link(crm, 1, 2)
+    with pytest.raises(DatabaseError, match="linked to another one since"):
+        await splits.undo(thread.database, second, "Ann")
+    await link(crm, 1, None)
+    await link(crm, 0, 1)
+    with pytest.raises(DatabaseError, match="is an answer to it by now"):
+        await splits.undo(thread.database, second, "Ann")
+    await crm.sql.execute("DELETE FROM crm.email WHERE id = $1", first)
+    with pytest.raises(DatabaseError, match="is not there any more"):
+        await splits.undo(thread.database, second, "Ann")
+
+
+async def ask(database: str, *arguments: str) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "router", "split", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database},
+    )  # fmt: skip
+    out, error = await process.communicate()
+    return process.returncode, out.decode(), error.decode()
+
+
+async def test_t119_an_admin_splits_and_undoes_by_command(thread: Thread, crm: Crm, database: str) -> None:
+    await thread.answer(1, 0)
+    first, second = str(await id_of(crm, 0)), str(await id_of(crm, 1))
+    done = await ask(database, second, "--by", "Ann")
+    assert done == (0, f"{second}: begins a thread of its own; it answered email {first}\n", "")
+    status, out, _ = await ask(database, second, "--undo", "--json")
+    assert (status, json.loads(out)) == (0, {"email_id": second, "correlated_id": first, "split": False})
+    status, out, error = await ask(database, first)
+    assert (status, out) == (1, "")
+    assert "answers no other" in error
+    status, _, error = await ask(database, str(uuid4()))
+    assert status == 2
+    assert "there is no email" in error

@@ -1,7 +1,6 @@
 -- What else an email is found by, beside Message-IDs and its token; and links that a person makes or takes away.
 
-ALTER TABLE crm.email DROP CONSTRAINT email_correlation_method_check;
-ALTER TABLE crm.email ADD CONSTRAINT email_correlation_method_check CHECK (correlation_method IN (
+ALTER TABLE crm.email DROP CONSTRAINT email_correlation_method_check, ADD CONSTRAINT email_correlation_method_check CHECK (correlation_method IN (
     'in-reply-to', 'references', 'read-receipt', 'private-header', 'token', 'legacy-token', 'thread-index',
     'smart-matching', 'report', 'manual')) NOT VALID;
 COMMENT ON COLUMN crm.email.correlation_method IS
@@ -135,6 +134,14 @@ COMMENT ON COLUMN crm.email.flags IS
     'smime-signed, smime-encrypted, pgp-signed, pgp-encrypted (kept as it is, not opened or verified), tnef (has a winmail.dat of Outlook''s), '
     'forwarded-inline (read out of the text of a forward: nobody vouches for its words), '
     'other-copy (a message that says something else came with the same Message-ID and Date: one of the two may be forged).';
+ALTER TABLE crm.event DROP CONSTRAINT event_kind, ADD CONSTRAINT event_kind CHECK (kind IN (
+    'promoted', 'received', 'correlated', 'split', 'draft', 'pending_send', 'sent', 'failed', 'unknown', 'canceled',
+    'refused', 'given_up', 'delayed', 'accepted', 'complaint', 'acknowledged', 'not_acknowledged', 'bounced')) NOT VALID;
+COMMENT ON COLUMN crm.event.details IS
+    'Who, what and why. promoted: owner_id, rule; received: owner_id; correlated: correlated_id, method, and by where a person did it; '
+    'split: correlated_id that it answered, by; acknowledged: owner_id, '
+    'template, answer_id; not_acknowledged: owner_id, reason; a status: old, by (router, or the session''s user), reason, send_after; '
+    'a recipient: address, code, reason.';
 COMMENT ON COLUMN crm.event.kind IS
     'promoted, received (another owner''s copy), correlated (with an email that came later, or again), split (off its thread), '
     'acknowledged (the router wrote an answer), '
