@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from router.model.classification import RecipientReport, Report
+from router.repository import splits
 from router.repository.database import Database
 from router.repository.reports import write_reports
 from tests.support.crm import Crm
@@ -138,8 +139,8 @@ async def test_what_a_router_hears_late_of_an_unknown_email_is_its_recipients_ou
 
 # --- The list --------------------------------------------------------------------------------------------------------
 
-OF_THE_WAY_IN = {"promoted", "received", "correlated", "acknowledged", "not_acknowledged"}
-"""What is told of mail that comes in: tests/integration/test_promote.py, test_waiting.py and test_answers.py."""
+OF_THE_WAY_IN = {"promoted", "received", "acknowledged", "not_acknowledged"}
+"""What is told of mail that comes in: tests/integration/test_promote.py and test_answers.py."""
 
 
 async def test_the_page_lists_every_kind_and_no_other(crm: Crm) -> None:
@@ -160,6 +161,12 @@ async def test_every_kind_happens_and_its_details_are_those_of_the_page(crm: Crm
     await crm.admin.execute(
         "INSERT INTO crm.delivery (email_id, address, state) VALUES ($1, 'x@kunde.test', 'given_up')", draft
     )
+    answer = await crm.sql.fetchval(
+        "INSERT INTO crm.email (direction, status, correlated_id) VALUES ('in', 'received', $1) RETURNING id", draft
+    )
+    async with Database(database) as opened:
+        await splits.split(opened, answer, "Ann")
+        await splits.undo(opened, answer, "Ann")
     rows = await crm.rows("SELECT kind, details FROM crm.event")
     listed = {
         kind: set(re.findall(r"`(\w+)`", details))
