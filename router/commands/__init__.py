@@ -21,5 +21,5 @@ logins      oauth list, forget
 doctor      doctor
 healthz     healthz
 terminal    how they read the environment, print and fail
-words       how they put moments
+words       how they put moments, and what may be answered
 """

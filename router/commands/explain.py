@@ -10,8 +10,9 @@ import typer
 
 from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json
+from router.commands.words import weighed
 from router.errors import ProfileErrors, UnknownName
-from router.model import Candidate, Classification, Mark, Packed, Rule, Unwrapped
+from router.model import Classification, Mark, Packed, Rule, Unwrapped
 from router.operations import explain as operation
 from router.operations.explain import Explained
 from router.profile import IncomingProfile, Profiles
@@ -147,10 +148,7 @@ def document_of(explained: Explained) -> dict[str, Any]:
             "reasons": decision.reasons,
             "email_id": decision.email_id if decision.email is None else None,
             "regarding_id": decision.email.regarding_id if decision.email else None,
-            "candidates": [
-                {"email_id": one.email_id, "method": one.method, "score": one.score, "why_not": one.why_not or None}
-                for one in decision.candidates
-            ],
+            "candidates": [asdict(one) for one in decision.candidates],
         }
     return document
 
@@ -177,15 +175,9 @@ def show_read(explained: Explained) -> None:
     if decision is not None:
         _row("decision", f"{decision.disposition} (rule {decision.rule}): {'; '.join(decision.reasons)}")
         for candidate in decision.candidates:
-            _row("candidate", _weighed(candidate))
+            _row("candidate", weighed(candidate))
     _show_text(explained)
     say()
-
-
-def _weighed(candidate: Candidate) -> str:
-    score = "" if candidate.score is None else f", score {candidate.score} of 100"
-    taken = f"not taken: {candidate.why_not}" if candidate.why_not else "taken"
-    return f"email {candidate.email_id}, by {candidate.method}{score}: {taken}"
 
 
 def _show_text(explained: Explained) -> None:

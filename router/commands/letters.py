@@ -4,6 +4,7 @@ import getpass
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import typer
 from router import app, profile
 from router.commands.explain import document_of, show_read
 from router.commands.terminal import Progress, carry_out, complain, say, say_json, say_table
-from router.commands.words import moment
+from router.commands.words import moment, weighed
 from router.errors import UnknownName
 from router.model import Disposition, normalize
 from router.oauth2.late import LateTokens
@@ -77,6 +78,7 @@ def show(waiting: Literal["dead", "held"], number: int, *, raw: bool, as_json: b
         ("place", _place(letter)),
         ("owner", letter.owner or "nobody"),
         ("rule", letter.rule),
+        *(("candidate", weighed(one)) for one in letter.candidates),
         ("bytes", f"kept until {moment(letter.kept_until)}" if letter.kept_until else "not kept"),
     ):
         say(f"  {what:<10}  {words}")
@@ -215,4 +217,5 @@ def _document(letter: Letter) -> dict[str, Any]:
         "received_at": letter.received_at,
         "decided_at": letter.decided_at,
         "kept_until": letter.kept_until,
+        "candidates": [asdict(one) for one in letter.candidates],
     }

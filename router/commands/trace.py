@@ -11,7 +11,7 @@ import typer
 
 from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json, say_table, told_if_slow
-from router.commands.words import moment
+from router.commands.words import moment, weighed
 from router.errors import ProfileErrors
 from router.model import normalize
 from router.oauth2.late import LateTokens
@@ -299,6 +299,8 @@ def _rows(email: EmailFound) -> Iterator[tuple[str, str]]:
                 yield "recipient", f"{one.address}: {' '.join(filter(None, (one.state, one.code, one.words)))}"
     for copy in email.copies:
         yield "copy", f"{_where(copy)}, came {moment(copy.received_at)}: {_became(copy)}"
+        for candidate in copy.candidates:
+            yield "candidate", weighed(candidate)
 
 
 def _where(copy: CopyFound) -> str:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from uuid import UUID
 
-from router.model import CalendarEvent, Forward
+from router.model import CalendarEvent, Candidate, Forward
 
 
 def as_rows(rows: Sequence[Sequence[object]]) -> str | None:
@@ -37,4 +38,21 @@ def as_envelope(forward: Forward | None) -> str | None:
             "message_id": forward.message_id,
             "date": forward.date.isoformat() if forward.date else None,
         }
+    )
+
+
+def as_candidates(candidates: Sequence[Candidate]) -> str | None:
+    """Encode what a copy may answer for `router.decision.candidates`; None if there is nothing."""
+    documents = [
+        {"email_id": str(one.email_id), "method": one.method, "score": one.score, "why_not": one.why_not}
+        for one in candidates
+    ]
+    return json.dumps(documents) if documents else None
+
+
+def read_candidates(candidates: str | None) -> tuple[Candidate, ...]:
+    """Decode what `as_candidates` has encoded."""
+    return tuple(
+        Candidate(UUID(one["email_id"]), one["method"], one["why_not"], one["score"])
+        for one in json.loads(candidates or "[]")
     )

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from router.model import Disposition, Rule
+from router.model import Candidate, Disposition, Rule
 from router.repository.database import Database
+from router.repository.jsonb import read_candidates
 from transports.base import Cursor, Place
 
 MOST_LISTED: Final = 10_000
@@ -43,7 +44,8 @@ class Letter:
     """One dead or held copy. `owner` is the mailbox of whose owner it is, by now; None: it is nobody's.
 
     `kept_until` says until when its bytes are kept, None where they are not; `size` is theirs as they are kept.
-    `outer_place` is that of the mail that brought it, where that is another: in a forward mailbox.
+    `outer_place` is that of the mail that brought it, where that is another: in a forward mailbox. `candidates` are the
+    emails that it may answer.
     """
 
     id: int
@@ -60,6 +62,7 @@ class Letter:
     forward: str | None
     size: int
     kept_until: datetime | None
+    candidates: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ _LISTED: Final = """
     SELECT d.id, d.source_id, s.profile, s.mailbox, s.folder, s.account, s.cursor, s.identity IS NOT NULL AS is_read,
         d.validity, d.place, d.outer_place, d.owner_id, o.mailbox AS owner, d.disposition, d.rule, d.reasons,
         d.received_at, d.decided_at, d.forward::text AS forward, coalesce(octet_length(k.content), 0) AS size,
-        k.expires_at
+        k.expires_at, d.candidates::text AS candidates
     FROM router.decision AS d
     JOIN router.source AS s ON s.id = d.source_id
     LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
@@ -233,4 +236,5 @@ def _letter(row: Record) -> Letter:
         row["forward"],
         row["size"],
         row["expires_at"],
+        read_candidates(row["candidates"]),
     )

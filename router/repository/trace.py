@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from router.model import Disposition, Rule, message_id_hash
+from router.model import Candidate, Disposition, Rule, message_id_hash
 from router.repository.database import Connection, Database
 from router.repository.history import Delivered, sent_emails
+from router.repository.jsonb import read_candidates
 
 _RECIPIENTS: Final = 100  # of one email that are named
 
@@ -36,7 +37,7 @@ class CopyFound:
     """One copy of an email. `mailbox` is its owner's; `folder` and `place` are where it lay, empty for a listener.
 
     `decided_at` is None, and `reasons` are empty, where the decision is no longer kept and only the receipt tells.
-    `forwarder` is who forwarded it, if it came by a forward mailbox.
+    `forwarder` is who forwarded it, if it came by a forward mailbox. `candidates` are the emails that it may answer.
     """
 
     mailbox: str
@@ -49,6 +50,7 @@ class CopyFound:
     reasons: tuple[str, ...] = ()
     decided_at: datetime | None = None
     forwarder: str | None = None
+    candidates: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +178,14 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID]) -> dict[UUI
         """
         SELECT d.email_id, coalesce(o.mailbox, '') AS mailbox, s.profile, s.folder,
             concat_ws(':', nullif(d.validity, ''), d.place) AS place, d.received_at, d.disposition, d.rule, d.reasons,
-            d.decided_at, d.forward ->> 'forwarder' AS forwarder
+            d.decided_at, d.forward ->> 'forwarder' AS forwarder, d.candidates::text AS candidates
         FROM router.decision AS d
         JOIN router.source AS s ON s.id = d.source_id
         LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
         WHERE d.email_id = ANY($1::uuid[])
         UNION ALL
         SELECT r.email_id, coalesce(o.mailbox, ''), r.profile, r.folder, r.place, r.received_at, NULL, NULL, NULL, NULL,
-            r.forward ->> 'forwarder'
+            r.forward ->> 'forwarder', NULL
         FROM crm.receipt AS r
         LEFT JOIN crm.owner AS o ON o.record_id = r.owner_id
         WHERE r.email_id = ANY($1::uuid[]) AND NOT EXISTS (
@@ -207,6 +209,7 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID]) -> dict[UUI
                 tuple(row["reasons"] or ()),
                 row["decided_at"],
                 row["forwarder"],
+                read_candidates(row["candidates"]),
             )
         )
     return copies

@@ -16,7 +16,7 @@ from router.repository.again import Undones
 from router.repository.attachments import missing_contents, write_attachments
 from router.repository.batch import Batch, Decided
 from router.repository.database import Connection
-from router.repository.jsonb import as_calendar, as_envelope, as_rows
+from router.repository.jsonb import as_calendar, as_candidates, as_envelope, as_rows
 from router.repository.round_trip import Writes
 from router.repository.sources import HELD, NO_FAULT, Lease
 from router.repository.waiting import write_waiting
@@ -176,7 +176,7 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
             "email_id": "uuid", "disposition": "text", "rule": "text", "reasons": "text[]",
             "received_at": "timestamptz", "settled_at": "timestamptz", "outer_place": "text", "forward": "jsonb",
             "content": "bytea", "gist": "bytea", "sender_gist": "bytea", "gist_version": "smallint",
-            "id": "bigint",
+            "candidates": "jsonb", "id": "bigint",
         },
         [
             (
@@ -187,6 +187,7 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
                 as_envelope(copy.forward) if decision.email_id or batch.keeps_content(copy, decision) else None,
                 (copy.likeness.content or None) if copy.judged else None,
                 *_gist_of(copy, decision),
+                as_candidates(decision.candidates),
                 id_of(copy),
             )
             for copy, decision in new

@@ -210,6 +210,6 @@ async def test_it_tells_every_email_that_may_be_answered_its_score_and_why_it_wa
     ]
     _, out, _ = await explain(*arguments, "--json", database=database)
     assert json.loads(out)[0]["decision"]["candidates"] == [
-        {"email_id": str(near), "method": "smart-matching", "score": 90, "why_not": None},
+        {"email_id": str(near), "method": "smart-matching", "score": 90, "why_not": ""},
         {"email_id": str(far), "method": "smart-matching", "score": 80, "why_not": "another one is nearer"},
     ]

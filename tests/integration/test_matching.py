@@ -10,9 +10,11 @@ import asyncpg
 import pytest
 
 from router.model import Disposition, Matching, Outgoing, Rule
+from router.operations.letters import Selection, list_all
 from router.parse.subject import is_answer, is_forward, may_forward
 from router.repository import processes, sent_copies
 from router.repository.database import Database
+from router.repository.trace import Sought, find_emails
 from tests.integration.test_promote import Recording
 from tests.support.build import mail
 from tests.support.claims import claim_some
@@ -44,6 +46,8 @@ async def test_t38_from_a_stranger_it_is_held_as_our_own_is(correlating: Correla
     [decision] = await correlating.bring(mail(subject=f"Re: Offer {LEGACY}", **{"from": STRANGER}))
     assert decision.disposition is Disposition.HELD
     assert [(one.email_id, one.why_not) for one in decision.candidates] == [(imported, "the sender was never on it")]
+    [letter], _ = await list_all(correlating.database, Disposition.HELD, Selection())
+    assert letter.candidates == decision.candidates
 
 
 async def test_t38_of_two_emails_with_one_token_the_newest_that_the_sender_was_on(correlating: Correlating) -> None:
@@ -269,6 +273,8 @@ async def test_t36_an_answer_within_days_between_the_same_people_is_linked_with_
     assert decision.email is not None
     assert (decision.email.correlated_id, decision.email.method) == (offer, "smart-matching")
     assert "answers a CRM email, by smart-matching: score 90, 70 links" in decision.reasons
+    [found], _ = await find_emails(correlating.database, Sought(email_id=decision.email_id), (), 1)
+    assert found.copies[0].candidates == decision.candidates
 
 
 async def test_t36_of_two_the_likelier_one(correlating: Correlating) -> None:
@@ -349,7 +355,11 @@ async def test_what_is_ignored_tells_ids_and_scores_of_its_candidates_and_no_wor
         await correlating.set("smart-matching", "suggest")
         offer = await correlating.past("Chairs")
         [decision] = await correlating.bring(mail(subject="Re: Chairs"))
+        kept = await crm.admin.fetchval("SELECT candidates FROM router.decision")
     assert decision.disposition is Disposition.IGNORED
+    assert json.loads(kept) == [
+        {"email_id": str(offer), "method": "smart-matching", "score": 90, "why_not": "smart matching only suggests"}
+    ]
     assert f"suggested by smart matching: email {offer}, score 90, 70 links" in decision.reasons
     assert "hairs" not in str(decision.reasons)
 

@@ -113,6 +113,12 @@ $$;
 COMMENT ON FUNCTION crm.subject_key IS
     'The same for two subjects that differ only in Re:, Fwd: and the like, [list], our token, case and punctuation.';
 
+-- --- What may be answered -------------------------------------------------------------------------------------------
+
+ALTER TABLE router.decision ADD COLUMN candidates jsonb;
+COMMENT ON COLUMN router.decision.candidates IS
+    'The emails that the copy may answer: email_id, method, score, and why_not one was not taken. Nothing of what they say.';
+
 -- --- Splitting ------------------------------------------------------------------------------------------------------
 
 CREATE TABLE router.split (
