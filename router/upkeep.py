@@ -8,7 +8,7 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.repository import answers, bounced, sent_copies, tokens, upkeep, waiting
+from router.repository import answers, bounced, rulings, sent_copies, tokens, upkeep, waiting
 from router.repository.database import Database
 from router.repository.retention import WALKS, Retention, forget_bytes, take_piece
 
@@ -20,6 +20,8 @@ BYTES: Final = "bytes"
 EVERY: Final = 5.0
 """Seconds between two rounds."""
 
+_TURN: Final = 2.0  # seconds that one work has in a round, while the others wait
+
 _LASTING: Final = 3  # rounds in a row; a lock of the CRM's, or a restart, is over by then
 
 # What is to be done, and what it returns as long as more of it may be left.
@@ -27,6 +29,7 @@ _WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
     (upkeep.move_known_ids, upkeep.PIECE),
     (waiting.link_answer, True),
     (waiting.prune, waiting.PIECE),
+    (rulings.carry_out, True),
     (sent_copies.forget_done, sent_copies.PIECE),
     (answers.forget_old, answers.PIECE),
     (bounced.tell_left, bounced.PIECE),
@@ -44,10 +47,10 @@ async def keep_up(database: Database, retention: Retention, health: Health) -> N
     failed = 0
     while True:
         faults: set[str] = set()
+        more = False
         for do, left in _WORK:
             try:
-                while await do(database) == left:
-                    pass
+                more |= await _do_for_a_while(do, database, left)
             except DatabaseError as error:
                 faults.add(str(error))
         for what in (*WALKS, BYTES):
@@ -57,7 +60,16 @@ async def keep_up(database: Database, retention: Retention, health: Health) -> N
             await health.works()
         elif failed >= _LASTING:
             await health.fails("; ".join(sorted(faults)), EVERY)
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(0 if more and not faults else EVERY)
+
+
+async def _do_for_a_while(do: Callable[[Database], Awaitable[int]], database: Database, left: int) -> bool:
+    """Do pieces of one work until nothing is left of it, or the others have waited long enough; then return True."""
+    until = asyncio.get_running_loop().time() + _TURN
+    while await do(database) == left:
+        if asyncio.get_running_loop().time() > until:
+            return True
+    return False
 
 
 async def prune(database: Database, what: str, retention: Retention, faults: set[str]) -> int:

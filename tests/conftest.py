@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.support.router_process",
     "tests.support.crm",
     "tests.support.correlating",
+    "tests.support.senders",
     "tests.support.traffic",
     "tests.support.office",
 ]

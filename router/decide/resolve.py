@@ -10,8 +10,10 @@ that there is one sender; it is chosen in this order:
 5. among equals the oldest.
 
 Inactive records count only if no active record has the address. An address of more than 100 records links to none.
+Where an address would be unresolved, what a person ruled on it counts, for as long as that record is active.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -32,12 +34,24 @@ def resolve(state: State, facts: Facts) -> State:
         if mention.role == "from":
             records = sorted(records, key=lambda record: _preference(record, state.copy.owner_id))[:1]
         linked: list[UUID | None] = [record.id for record in records] or [None]
-        parties += (Party(mention.role, mention.position, mention.address, mention.name, id_) for id_ in linked)
+        ruled = facts.ruled_of(mention.address)
+        ruling_id = ruled.ruling_id if ruled and ruled.record else None
+        parties += (
+            Party(mention.role, mention.position, mention.address, mention.name, id_, ruling_id) for id_ in linked
+        )
     crowded = sum(len(facts.records.get(address, ())) > MOST_RECORDS for address in {m.address for m in mentions})
     reasons = (
         [f"{crowded} of the addresses belong to more than {MOST_RECORDS} records: left unresolved"] if crowded else []
     )
-    return replace(state.noting(*reasons), parties=tuple(parties))
+    return replace(state.noting(*reasons, *_of_rulings(mentions, facts)), parties=tuple(parties))
+
+
+def _of_rulings(mentions: Sequence[Mention], facts: Facts) -> Iterator[str]:
+    found = {mention.address: ruled for mention in mentions if (ruled := facts.ruled_of(mention.address))}
+    for ruling_id in sorted({ruled.ruling_id for ruled in found.values() if ruled.record}):
+        yield f"resolved by ruling {ruling_id}"
+    for ruling_id in sorted({ruled.ruling_id for ruled in found.values() if not ruled.record}):
+        yield f"the record of ruling {ruling_id} is not active, or not there any more: left unresolved"
 
 
 def _preference(record: Record, owner_id: UUID | None) -> tuple[bool, int, float, UUID]:

@@ -28,7 +28,9 @@ def trust(state: State, facts: Facts) -> State:
         words = f"its authors are of several domains, and our server checks one: {_described(verdict)}"
     else:
         return state
-    if not state.copy.released and any(facts.records.get(author.address) for author in authors):
+    if not state.copy.released and any(
+        facts.records.get(author.address) or facts.records_of(author.address) for author in authors
+    ):
         return state.decide(Disposition.HELD, words, "held for review, since the sender is known to the CRM")
     return state.noting(words, flags=(NOT_THE_SENDER,))
 

@@ -15,6 +15,7 @@ from router.model.facts import (
     Facts,
     KnownEmails,
     Record,
+    Ruled,
     ThreadEmail,
     ThreadLoad,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "Result",
     "Role",
     "Rule",
+    "Ruled",
     "Ruling",
     "Says",
     "ServedProfile",

@@ -44,13 +44,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """An address in a role on one email, resolved to one record, or to none; one address can make several parties."""
+    """An address in a role on one email, resolved to one record, or to none; one address can make several parties.
+
+    `ruling_id` is the ruling of a person by which it is resolved.
+    """
 
     role: Role
     position: int
     address: str
     name: str
     record_id: UUID | None
+    ruling_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

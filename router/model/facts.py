@@ -36,6 +36,14 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Ruled:
+    """What a person ruled that an address is; `record` is None where that one is not active, or not there any more."""
+
+    ruling_id: int
+    record: Record | None
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadEmail:
     """An email already in the CRM that a message may answer; `participants` are normalized addresses.
 
@@ -138,12 +146,14 @@ class ThreadLoad:
 class Facts:
     """What the database knows of a batch, read in a fixed number of queries; grows as the batch is decided.
 
-    `records` are those of each normalized address, `rules` the owners' own, None where the profile's default holds.
-    `acknowledging` are the owners in whose name mail is acknowledged. `matching` tells by what answers are found.
+    `records` are those of each normalized address, `ruled` what persons ruled that addresses are. `rules` are the
+    owners' own, None where the profile's default holds. `acknowledging` are the owners in whose name mail is
+    acknowledged. `matching` tells by what answers are found.
     """
 
     emails: KnownEmails = field(default_factory=KnownEmails)
     records: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    ruled: Mapping[str, Ruled] = field(default_factory=dict)
     rules: Mapping[UUID, Rule | None] = field(default_factory=dict)
     acknowledging: frozenset[UUID] = frozenset()
     decided: DecidedBefore = field(default_factory=DecidedBefore)
@@ -157,11 +167,21 @@ class Facts:
         return (copy.owner_id and self.rules.get(copy.owner_id)) or copy.default_rule
 
     def records_of(self, address: str) -> Sequence[Record]:
-        """Find the records an address stands for: the active ones, or else the inactive; none if there are too many."""
+        """Find the records an address stands for: the active ones, or else the inactive.
+
+        Where there is none, or too many, it is the one that a person ruled.
+        """
+        ruled = self.ruled_of(address)
+        if ruled is not None:
+            return [ruled.record] if ruled.record else ()
         records = self.records.get(address, ())
         if not address or len(records) > MOST_RECORDS:
             return ()
         return [record for record in records if record.active] or records
+
+    def ruled_of(self, address: str) -> Ruled | None:
+        """Find the ruling by which an address is resolved that would be unresolved without it."""
+        return self.ruled.get(address) if not 0 < len(self.records.get(address, ())) <= MOST_RECORDS else None
 
     def automatic_on(self, email_id: UUID, message: Message) -> int:
         """Count the automatic emails of the sender's domain that came within an hour on the thread of an email."""

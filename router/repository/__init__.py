@@ -13,6 +13,8 @@ The way in:
     waiting      answers that came before the email that they answer
     again        copies that are decided once more
     letters      dead and held copies, which wait for a person
+    rulings      who a sender is, as persons ruled
+    unresolved   senders who wait for a person to say who they are
     settle       what is still to be settled on the mail server
     audit        what is known of the messages that lie on a server, and what the last audits found
     backfill     what is known of the past of a mailbox, and how far it was brought in

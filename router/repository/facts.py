@@ -22,6 +22,7 @@ from router.model import (
     Matching,
     Record,
     Rule,
+    Ruled,
     ThreadEmail,
     ThreadLoad,
     local_id_hash,
@@ -57,6 +58,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     _add_emails(reads, judged, {email_id for _, email_id in named}, matching, candidates)
     _add_attempts(reads, judged)
     _add_records(reads, judged)
+    _add_rulings(reads, judged)
     _add_rules(reads, copies)
     _add_decided(reads, copies)
     found = await reads.run(connection)
@@ -76,6 +78,10 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
         matching=matching,
         thread_load=await _read_thread_load(connection, judged, emails, matching),
         records={address: tuple(of_address.values()) for address, of_address in records.items()},
+        ruled={
+            address: Ruled(ruling_id, Record(*record) if record[0] else None)
+            for address, ruling_id, *record in found["rulings"]
+        },
         rules={owner_id: Rule(rule) if rule else None for owner_id, rule, _ in found["rules"]},
         acknowledging=frozenset(owner_id for owner_id, _, acknowledges in found["rules"] if acknowledges),
         decided=DecidedBefore(
@@ -221,6 +227,22 @@ def _add_records(reads: Reads, copies: Sequence[Copy]) -> None:
         """,  # noqa: S608  # constants
         list({mention.address for copy in copies for mention in copy.message.mentions}),
         MOST_RECORDS + 1,  # so that "too many" differs from "just enough"
+    )
+
+
+def _add_rulings(reads: Reads, copies: Sequence[Copy]) -> None:
+    reads.add(
+        "rulings",
+        f"""
+        SELECT w.address, r.id, x.id, coalesce(x.kind::text, ''), x.active, x.owner_id, {_sane("x.created_at")}
+        FROM unnest($1::text[]) AS w (address)
+        CROSS JOIN LATERAL router.rulings_on(w.address) AS r
+        LEFT JOIN LATERAL (
+            SELECT x.* FROM crm.record AS x WHERE x.id = r.record_id AND x.active LIMIT 1
+        ) AS x ON true
+        WHERE r.kind = 'resolve'
+        """,  # noqa: S608  # constants
+        list({mention.address for copy in copies for mention in copy.message.mentions if mention.address}),
     )
 
 

@@ -7,6 +7,7 @@ behind it. So it waits only briefly, gives way, and is tried again later.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,6 +43,8 @@ _GIVES_WAY: Final = "2s"
 _GIVES_WAY_OUTSIDE: Final = "60s"  # without a transaction, as CREATE INDEX CONCURRENTLY is, it holds nobody up
 _TRIES_FOR: Final = 300.0  # seconds, for each migration
 _LONGEST_PAUSE: Final = 15.0  # seconds between two tries
+
+_WHERE_A_TABLE: Final = re.compile(r"^-- where (\S+) is a table$", re.MULTILINE)
 
 _BLOCKED: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)  # others hold what it has to lock
 
@@ -141,10 +144,20 @@ class _Applying:
                 await self._connection.execute(f"SET lock_timeout = '{_GIVES_WAY_OUTSIDE}'")
                 line = 0
                 for statement in self._file.sql.strip().split(";\n"):
-                    await _run(self._connection, f"migration {self._file}", statement, line)
+                    if await self._concerns(statement):
+                        await _run(self._connection, f"migration {self._file}", statement, line)
                     line += statement.count("\n") + 1
                 await self._connection.execute("RESET lock_timeout")
                 await self._record()
+
+    async def _concerns(self, statement: str) -> bool:
+        """Whether what a statement is only for is there: a table, in whose place the CRM may have put a view."""
+        condition = _WHERE_A_TABLE.search(statement)
+        return condition is None or bool(
+            await self._connection.fetchval(
+                "SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regclass($1)", condition[1]
+            )
+        )
 
     async def _record(self) -> None:
         await self._connection.execute(

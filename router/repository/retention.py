@@ -31,7 +31,10 @@ _PAUSE: Final = timedelta(days=1)  # between two walks through a table
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how long it is kept: what became of mail, hashes of erased email, events, attempts to send, and bounces."""
+    """For how long it is kept: what became of mail, hashes of erased email, events, attempts to send, and bounces.
+
+    With `decisions` goes what a ruling resolved, by which its undoing finds it.
+    """
 
     decisions: timedelta = timedelta(days=730)
     hashes: timedelta = timedelta(days=3650)
@@ -126,6 +129,32 @@ _ADDRESSES: Final = """
         false AS young, (SELECT count(*) FROM gone) AS deleted
 """
 
+# What a ruling resolved longer ago stays as it is, whatever becomes of the ruling. One that is undone goes when nothing
+# is by it any more.
+_RULINGS: Final = """
+    WITH piece AS MATERIALIZED (
+        SELECT email_id, role, position, at FROM router.ruled_party
+        WHERE email_id > coalesce(nullif($1, '')::uuid, '00000000-0000-0000-0000-000000000000')
+        ORDER BY email_id FETCH FIRST {piece} ROWS WITH TIES
+    ), locked AS MATERIALIZED (
+        SELECT r.email_id, r.role, r.position FROM router.ruled_party AS r
+        JOIN piece AS p USING (email_id, role, position)
+        WHERE p.at < now() - $2::interval AND r.at < now() - $2::interval FOR UPDATE OF r SKIP LOCKED
+    ), gone AS (
+        DELETE FROM router.ruled_party AS r USING locked AS l
+        WHERE (r.email_id, r.role, r.position) = (l.email_id, l.role, l.position) RETURNING 1
+    ), undone AS (
+        DELETE FROM router.ruling WHERE id IN (
+            SELECT r.id FROM router.ruling AS r
+            WHERE r.undone_at < now() - $2::interval
+                AND NOT EXISTS (SELECT FROM router.ruled_party AS p WHERE p.ruling_id = r.id)
+            ORDER BY r.id LIMIT {piece} FOR UPDATE SKIP LOCKED
+        )
+    )
+    SELECT (SELECT email_id FROM piece ORDER BY email_id DESC LIMIT 1)::text AS last,
+        (SELECT count(*) FROM piece) AS rows, false AS young, (SELECT count(*) FROM gone) AS deleted
+"""
+
 # What became no email is only a lock, so it goes with the decisions ($3).
 _HASHES: Final = """
     WITH piece AS MATERIALIZED (
@@ -174,6 +203,7 @@ WALKS: Final[Mapping[str, str]] = {
     "events": _EVENTS,
     "attempts": _ATTEMPTS,
     "addresses": _ADDRESSES,
+    "rulings": _RULINGS,
     "keys": _HASHES.format(table="router.message", key="key"),
     "ids": _HASHES.format(table="router.message_id", key="hash"),
     "contents": _CONTENTS,
@@ -198,6 +228,7 @@ async def _take(connection: Connection, what: str, after: str, retention: Retent
         "events": [retention.events],
         "attempts": [retention.attempts],
         "addresses": [retention.bounces],
+        "rulings": [retention.decisions],
         "keys": [retention.hashes, retention.decisions],
         "ids": [retention.hashes, retention.decisions],
         "contents": [timedelta(days=1)],
@@ -205,7 +236,7 @@ async def _take(connection: Connection, what: str, after: str, retention: Retent
     row = await connection.fetchrow(WALKS[what].replace("{piece}", str(PIECE)), after, *ages[what])
     assert row is not None
     # A piece of contents can end before its last row.
-    more = row["last"] is not None and not row["young"] and (row["rows"] == PIECE or what == "contents")
+    more = row["last"] is not None and not row["young"] and (row["rows"] >= PIECE or what == "contents")
     await connection.execute(
         "UPDATE router.pruning SET after = $2, begins_at = CASE WHEN $3 THEN begins_at ELSE now() + $4::interval END "
         "WHERE what = $1",

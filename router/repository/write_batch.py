@@ -144,6 +144,22 @@ async def _write_emails(connection: Connection, writes: Writes, new: Sequence[De
             for party in decision.parties
         ],
     )  # fmt: skip
+    ruled = [
+        (decision.email_id, party.role, party.position, party.address, party.record_id, party.ruling_id)
+        for _, decision in new
+        for party in decision.parties
+        if party.ruling_id is not None
+    ]
+    if ruled:
+        writes.insert(
+            "ruled",
+            "router.ruled_party",
+            {
+                "email_id": "uuid", "role": "text", "position": "int", "address": "text", "record_id": "uuid",
+                "ruling_id": "bigint",
+            },
+            ruled,
+        )  # fmt: skip
     attached = {email.id: copy.attachments for copy, email in promoted if copy.attachments}
     if attached:
         write_attachments(writes, attached, await missing_contents(connection, attached))

@@ -46,7 +46,7 @@ async def test_the_examples_for_developers_run(crm: "asyncpg.Connection[asyncpg.
             read.append([tuple(row) for row in await crm.fetch(example.rstrip(";\n"))])
         else:
             await crm.execute(example)
-    moves, progress, batch, bounced, of_record, thread, attachments, receipts = read
+    moves, progress, batch, bounced, of_record, thread, attachments, receipts, unresolved, candidates = read
     assert ("draft", "pending_send", True) in moves
     assert progress == [("pending_send", 2, 0, 0, 0, 0, 0, 0, "turn", "its turn comes", None)]
     assert batch == [(1, 1, 0, 0, 0, 0, 0, 0, False, 0, 0)]
@@ -58,6 +58,9 @@ async def test_the_examples_for_developers_run(crm: "asyncpg.Connection[asyncpg.
     ]
     assert attachments == [("prices.csv", "text/csv", 24, "identity", b"item,price\nbicycle,1190\n")]
     assert receipts == []  # it was sent
+    assert unresolved == candidates == []
+    rulings = await crm.fetch("SELECT kind, in_force FROM crm.ruling ORDER BY id")
+    assert [tuple(row) for row in rulings] == [("resolve", False), ("ignore-sender", True)]
     assert await crm.fetchval("SELECT count(*) FROM crm.email WHERE status = 'pending_send'") == 3
 
 

@@ -1,0 +1,160 @@
+"""Senders who wait for a person to say who they are: the queue, read by its indexes, and who each of them may be."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from router.repository.database import Connection, Database
+
+MOST_LISTED: Final = 10_000
+"""Senders, or domains, that are listed at once, at most."""
+
+_PATIENCE: Final = "5s"  # for candidates: where the CRM has views without the indexes that its page names
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A sender, or a domain, and how many emails of theirs wait; `name` is what the latest email calls the sender."""
+
+    subject: str
+    name: str
+    number: int
+    since: datetime
+    latest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One email that waits."""
+
+    email_id: UUID
+    received_at: datetime
+    owner: str | None
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A record that a sender may be, and why."""
+
+    record_id: UUID
+    kind: str
+    name: str
+    active: bool
+    why: tuple[str, ...]
+
+
+async def list_senders(database: Database, owner: str | None, domain: str | None, limit: int) -> list[Waiting]:
+    """List senders, the one with most emails first; of an owner's mailbox, or of a domain, or all."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            SELECT s.address AS subject, coalesce(p.name, '') AS name, s.number, s.since, s.latest
+            FROM (
+                SELECT q.domain, q.address, count(*) AS number, min(q.received_at) AS since,
+                    max(q.received_at) AS latest
+                FROM router.unresolved_email AS q WHERE {_meant(owner, domain)} GROUP BY q.domain, q.address
+                ORDER BY number DESC, since LIMIT $3
+            ) AS s
+            LEFT JOIN LATERAL (
+                SELECT p.name FROM router.unresolved_email AS q
+                JOIN crm.party AS p ON p.email_id = q.email_id AND p.role = 'from' AND p.position = 0
+                WHERE q.domain = s.domain AND q.address = s.address ORDER BY q.received_at DESC, q.email_id DESC LIMIT 1
+            ) AS p ON true
+            ORDER BY s.number DESC, s.since, s.address
+            """,  # noqa: S608  # constants
+            owner,
+            domain,
+            limit,
+        )
+    return [Waiting(**row) for row in rows]
+
+
+async def list_domains(database: Database, owner: str | None, domain: str | None, limit: int) -> list[Waiting]:
+    """List domains, as `list_senders` lists senders."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            SELECT '@' || q.domain AS subject, '' AS name, count(*) AS number, min(q.received_at) AS since,
+                max(q.received_at) AS latest
+            FROM router.unresolved_email AS q WHERE {_meant(owner, domain)} GROUP BY q.domain
+            ORDER BY number DESC, since LIMIT $3
+            """,  # noqa: S608  # constants
+            owner,
+            domain,
+            limit,
+        )
+    return [Waiting(**row) for row in rows]
+
+
+def _meant(owner: str | None, domain: str | None) -> str:
+    """SQL for those of $1, an owner's mailbox, and of $2, a domain; either may be null, and the other has an index."""
+    of_owner = "q.owner_id = (SELECT o.record_id FROM crm.owner AS o WHERE o.mailbox = $1)"
+    return f"{of_owner if owner else '$1::text IS NULL'} AND {'q.domain = $2' if domain else '$2::text IS NULL'}"
+
+
+async def list_mail(database: Database, address: str, limit: int) -> list[Mail]:
+    """List the emails of a sender that wait, the latest first."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT q.email_id, q.received_at, o.mailbox AS owner, e.subject
+            FROM router.unresolved_email AS q JOIN crm.email AS e ON e.id = q.email_id
+            LEFT JOIN crm.owner AS o ON o.record_id = q.owner_id
+            WHERE q.domain = router.domain_of($1) AND q.address = $1
+            ORDER BY q.received_at DESC, q.email_id DESC LIMIT $2
+            """,
+            address,
+            limit,
+        )
+    return [Mail(**row) for row in rows]
+
+
+async def count_mail(database: Database, subject: str) -> int:
+    """Count the emails of an address, or of @ and a domain, that wait."""
+    async with database.connection() as connection:
+        number: int = await connection.fetchval(
+            f"SELECT count(*) FROM router.unresolved_email AS q WHERE {_of_subject(subject, 'q.domain')}",  # noqa: S608
+            subject,
+        )
+    return number
+
+
+async def count_parties(database: Database, subject: str) -> int:
+    """Count the unresolved parties of an address, or of a domain's addresses that have no ruling of their own."""
+    domain = "substring(q.address FROM '[^@]*$')"
+    own = "AND NOT EXISTS (SELECT FROM router.rulings_on(q.address) AS r WHERE r.subject = q.address)"
+    async with database.connection() as connection:
+        number: int = await connection.fetchval(
+            f"""
+            SELECT count(*) FROM crm.party AS q
+            WHERE q.record_id IS NULL AND {_of_subject(subject, domain)} {own if subject.startswith("@") else ""}
+            """,  # noqa: S608  # constants
+            subject,
+        )
+    return number
+
+
+def _of_subject(subject: str, domain: str) -> str:
+    of_domain = f"{domain} = router.domain_of($1)"
+    return of_domain if subject.startswith("@") else f"{of_domain} AND q.address = $1"
+
+
+async def why_unresolved(database: Database, address: str) -> str:
+    """Say why mail of an address is unresolved."""
+    async with database.connection() as connection:
+        why: str = await connection.fetchval("SELECT router.why_unresolved($1)", address)
+    return why
+
+
+async def find_candidates(database: Database, address: str) -> list[Candidate]:
+    """Find the records that a sender may be, the likeliest first. Raises DatabaseAway where that takes too long."""
+    async with database.rolled_back() as connection:
+        await connection.execute(f"SET LOCAL statement_timeout = '{_PATIENCE}'")
+        return await _candidates(connection, address)
+
+
+async def _candidates(connection: Connection, address: str) -> list[Candidate]:
+    rows = await connection.fetch("SELECT record_id, kind, name, active, why FROM crm.candidates($1)", address)
+    return [Candidate(row["record_id"], row["kind"], row["name"], row["active"], tuple(row["why"])) for row in rows]
