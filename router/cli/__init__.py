@@ -7,6 +7,7 @@
     owners     whose mail is tracked, and whether any is sent
     outbox     outgoing email that waits, failed or is unknown
     letters    dead letters and held mail
+    unresolved  senders who are no record, and who says who they are
     templates  templates of answers
     oauth      logins by access token
     profile    help to write profiles
@@ -14,7 +15,19 @@
 What a command needs is imported when it is run (router/commands/), so that help is there at once.
 """
 
-from router.cli import service, examine, mail, owners, outbox, letters, templates, oauth, profile  # isort: skip  # the order of the help
+from router.cli import service, examine, mail, owners, outbox, letters, unresolved, templates, oauth, profile  # isort: skip  # the order of the help
 from router.cli.base import app
 
-__all__ = ["app", "examine", "letters", "mail", "oauth", "outbox", "owners", "profile", "service", "templates"]
+__all__ = [
+    "app",
+    "examine",
+    "letters",
+    "mail",
+    "oauth",
+    "outbox",
+    "owners",
+    "profile",
+    "service",
+    "templates",
+    "unresolved",
+]

@@ -15,6 +15,7 @@ simulate    simulate
 trace       trace
 split       split
 letters     dead-letters list, show, replay, drop; held list, show, release, drop
+unresolved  unresolved list, show, resolve, ignore, undo, rulings
 templates   template list, preview
 oauth       oauth login
 logins      oauth list, forget

@@ -124,6 +124,13 @@ async def find_ruling(database: Database, ruling_id: int) -> Ruling | None:
     return _ruling(row) if row else None
 
 
+async def touched(database: Database, ruling_id: int) -> int:
+    """Tell how many waiting parties a ruling has resolved so far."""
+    async with database.connection() as connection:
+        number: int | None = await connection.fetchval("SELECT touched FROM router.ruling WHERE id = $1", ruling_id)
+    return number or 0
+
+
 async def rulings_in_force(database: Database, subject: str) -> list[Ruling]:
     """Find what is in force on an address, the ruling that counts first, or on @ and a domain."""
     async with database.connection() as connection:
@@ -151,13 +158,13 @@ def _ruling(row: Record) -> Ruling:
     return Ruling(**row)
 
 
-async def is_done(database: Database, subject: str) -> bool:
-    """Whether nothing is left to be carried out for a subject."""
+async def is_due(database: Database, subject: str) -> bool:
+    """Whether something is to be carried out for a subject now; not where all is done, or the rest is put off."""
     async with database.connection() as connection:
-        left: bool = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM router.ruling_work WHERE subject = $1)", subject
+        due: bool = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM router.ruling_work WHERE subject = $1 AND try_at <= now())", subject
         )
-    return not left
+    return due
 
 
 async def carry_out(database: Database, subject: str | None = None) -> bool:

@@ -1,0 +1,142 @@
+"""The queue of unresolved senders, by commands: who waits, who each may be, and what a person says."""
+
+import asyncio
+import getpass
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from router.operations import unresolved as operation
+from tests.support.crm import Crm
+from tests.support.senders import STAFF, Senders
+
+KARL, BERTA, DOMAIN = "karl@kunde.test", "berta@kunde.test", "@kunde.test"
+
+
+class Said(NamedTuple):
+    """What a command came to."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Ask = Callable[..., Awaitable[Said]]
+
+
+@pytest.fixture
+def ask(database: str) -> Ask:
+    """`await ask("list")`: what `email-router unresolved list` says, with nobody at a terminal."""
+
+    async def ask(*arguments: str, answer: str = "") -> Said:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "router", "unresolved", *arguments, stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database},
+        )  # fmt: skip
+        out, err = await process.communicate(answer.encode())
+        assert process.returncode is not None
+        return Said(process.returncode, out.decode(), err.decode())
+
+    return ask
+
+
+async def test_t01_senders_are_listed_with_how_many_of_their_emails_wait(senders: Senders, ask: Ask) -> None:
+    assert (await ask("list")).out == "nobody waits\n"
+    await senders.write(BERTA, name="Berta B")
+    await senders.write(KARL, 3)
+    await senders.write("else@other.test")
+    found = (await ask("list", "--json")).json
+    assert [(one["subject"], one["emails"]) for one in found["senders"]] == [
+        (KARL, 3), (BERTA, 1), ("else@other.test", 1),
+    ]  # fmt: skip
+    assert [(one["subject"], one["emails"]) for one in found["domains"]] == [(DOMAIN, 4), ("@other.test", 1)]
+    listed = (await ask("list", "--domain", "Kunde.test", "--owner", STAFF)).out
+    assert "Berta B" in listed
+    assert "other.test" not in listed
+    assert (await ask("list", "--owner", "nobody@in.test")).out == "nobody waits\n"
+
+
+async def test_t114_a_sender_is_resolved_after_a_yes_and_that_is_undone(crm: Crm, senders: Senders, ask: Ask) -> None:
+    karl = await crm.record("contact", "Karl")
+    await senders.write(KARL, 3)
+    no = await ask("resolve", KARL, "--record", str(karl), answer="n\n")
+    assert no.status == 1
+    assert f"3 emails of {KARL} wait for a person; 3 unresolved parties will be record {karl}: go on?" in no.err
+    assert await senders.senders(KARL) == [None] * 3
+    yes = await ask("resolve", " Karl@KUNDE.test", "--record", str(karl), answer="y\n")
+    assert yes.status == 0
+    assert f"{KARL} is Karl ({karl}), as {getpass.getuser()} said at " in yes.out
+    assert yes.out.endswith("resolved: 3 parties of mail that waited\n")
+    assert await senders.senders(KARL) == [karl] * 3
+    [listed] = (await ask("rulings", "--json")).json["rulings"]
+    assert (listed["subject"], listed["parties"], listed["is_done"]) == (KARL, 3, True)
+    undone = await ask("undo")
+    assert "; undone by " in undone.out
+    assert await senders.senders(KARL) == [None] * 3
+    assert (await ask("rulings")).out == "there is no ruling\n"
+    assert "undone by" in (await ask("rulings", "--all")).out
+    again = await ask("undo", str(listed["id"]))
+    assert again.status == 1
+    assert again.err.startswith(f"{getpass.getuser()} undid ruling {listed['id']} at ")
+    nothing = await ask("undo", "--by", "bob")
+    assert (nothing.status, nothing.err) == (1, "bob has made no ruling that is not undone\n")
+
+
+async def test_t112_a_ruling_of_another_is_replaced_only_by_who_knows_it(crm: Crm, senders: Senders, ask: Ask) -> None:
+    one, two = await crm.record("contact", "One"), await crm.record("contact", "Two")
+    await senders.write(KARL)
+    first = await senders.rule(KARL, one, "ann")
+    refused = await ask("resolve", KARL, "--record", str(two), "--yes")
+    assert refused.status == 1
+    assert refused.err.startswith(f"ann ruled on {KARL} at ")
+    seen = await ask("ignore", KARL, answer="n\n")
+    assert f"ruling {first}: {KARL} is One ({one}), as ann said at " in seen.err
+    assert (await ask("resolve", KARL, "--record", str(two), "--yes", "--replaces", str(first))).status == 0
+    assert await senders.senders(KARL) == [two]
+    assert (await ask("undo", "--json")).json["parties"] == 0
+    assert await senders.senders(KARL) == [one]
+
+
+async def test_t116_an_ignored_sender_waits_no_more(senders: Senders, ask: Ask) -> None:
+    await senders.write(KARL, 2)
+    said = await ask("ignore", KARL, answer="y\n")
+    assert f"2 emails of {KARL} wait for a person, and will not any more: go on?" in said.err
+    assert f"{KARL} is ignored, as " in said.out
+    assert await senders.waiting() == []
+
+
+async def test_t117_what_cannot_be_ruled_is_said_in_words(crm: Crm, senders: Senders, ask: Ask) -> None:
+    account = await crm.record("account", "Kunde")
+    await senders.write("karl@gmail.com")
+    refused = await ask("resolve", "@gmail.com", "--record", str(account), "--yes")
+    assert (refused.status, refused.err) == (1, "anybody can have an address at gmail.com: it belongs to no record\n")
+    assert (await ask("resolve", KARL, "--record", "Karl", "--yes")).status == 2
+
+
+async def test_t116_how_many_emails_of_an_address_wait_is_counted(senders: Senders) -> None:
+    await senders.write(KARL, 2)
+    await senders.write(BERTA)
+    assert await operation.count_waiting(senders.database, "Karl@kunde.test") == 2
+    assert await operation.count_waiting(senders.database, DOMAIN) == 3
+
+
+async def test_a_sender_is_shown_with_who_it_may_be_and_its_mail(crm: Crm, senders: Senders, ask: Ask) -> None:
+    await senders.write(KARL, name="Kunde, Karl")
+    karl = await crm.record("contact", "Karl Kunde")
+    said = (await ask("show", KARL)).out
+    assert said.startswith(f"1 email of {KARL} waits: no record has the address\n")
+    assert f"{karl}  contact  Karl Kunde  has the name of the sender\n" in said
+    assert "number 1" in said
+    document = (await ask("show", KARL, "--json")).json
+    assert [one["record_id"] for one in document["candidates"]] == [str(karl)]
+    await senders.rule(KARL, karl, done=False)
+    assert "is not carried out for it" in (await ask("show", KARL)).out
