@@ -84,6 +84,8 @@ async def test_a_server_that_never_ends_a_login_is_left() -> None:
     with pytest.raises(Unreachable, match="goes on with a login that we have ended"):
         async with opened(answers, BOTH, tokens=KeptTokens("abc"), auth=AUTH):
             pass
+
+
 def test_an_application_that_exchange_does_not_know_is_told_how_it_is_made_known() -> None:
     oauth2 = {"provider": "microsoft", "tenant": "t", "client_id": "c", "client_secret": {"env": "S"}}
     auth = Auth.model_validate({"user": "{mailbox}", "oauth2": oauth2})
