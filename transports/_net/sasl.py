@@ -5,6 +5,7 @@ answer = mechanism.respond(b"")          goes with the command, where the protoc
 answer = mechanism.respond(challenge)    to each challenge; None: there is nothing left to say
 """
 
+import base64
 import json
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
@@ -18,15 +19,19 @@ from transports.errors import Permanent, Unauthorized
 _MOST_ITERATIONS: Final = 50_000
 """Of a hash, that a server may ask for: some 30 ms of the processor's time, for which all others wait."""
 
+_WORDS: Final = 300  # characters of a refusal
+
 
 class Mechanism(Protocol):
     """A mechanism, ready to be used once. The client speaks first.
 
-    `refusal` is what was told, before the refusal itself, of why the login fails. A login counts only once the
-    mechanism is `complete`: a server that has to know the password, too, must have proven it.
+    `refusal` is what was told, before the refusal itself, of why the login fails; `said` what of ours holds a secret.
+    A login counts only once the mechanism is `complete`: a server that has to know the password, too, must have proven
+    it.
     """
 
     name: str
+    said: Collection[bytes]
     refusal: str
     complete: bool
 
@@ -42,6 +47,7 @@ class _Said:
         self.name = name
         self.refusal = ""
         self.complete = True
+        self.said: Collection[bytes] = responses
         self._responses = deque(responses)
 
     def respond(self, _: bytes, /) -> bytes | None:
@@ -55,6 +61,7 @@ class _Bearer:
         self.name = name
         self.refusal = ""
         self.complete = True
+        self.said: Collection[bytes] = (response,)
         self._responses = deque([response, acknowledgment])
 
     def respond(self, challenge: bytes, /) -> bytes | None:
@@ -70,6 +77,7 @@ class _Scram:
         self.name = name
         self.refusal = ""
         self.complete = False
+        self.said: Collection[bytes] = ()
         self._client = ScramClient([name], user, password)
         self._steps = deque[Callable[[str], str]]([self._first, self._final, self._end])
 
@@ -156,6 +164,15 @@ def require_complete(mechanism: Mechanism, peer: str) -> None:
         raise Unauthorized(f"{peer} has not proven that it knows the password ({told}): is it the right server?")
 
 
+def unsaid(words: str, secret: str, mechanism: Mechanism | None = None) -> str:
+    """Take out of a server's words, and of the mechanism's refusal, what it was told: the secret, and what has it."""
+    said = [] if mechanism is None else [base64.b64encode(one).decode() for one in mechanism.said]
+    refusal = "" if mechanism is None else mechanism.refusal
+    for one in sorted({secret, *said} - {""}, key=len, reverse=True):
+        words, refusal = words.replace(one, "…"), refusal.replace(one, "…")
+    return f"{words} ({refusal[:_WORDS]})" if refusal else words
+
+
 def names(credential: Credential) -> str:
     """List the mechanisms that we speak, for words."""
     return ", ".join(sorted(_preferred(credential, encrypted=True)))
@@ -189,11 +206,10 @@ def _bearer_error(challenge: bytes) -> str:
     except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
-        return challenge[:200].decode(errors="replace")
-    words = [
-        f"{key} {told[key]}"[:200] for key in ("status", "error", "scope") if isinstance(told.get(key), (str, int))
-    ]
-    return ", ".join(words)
+        return challenge.decode(errors="replace")
+    return ", ".join(
+        f"{key} {told[key]}" for key in ("status", "error", "scope") if isinstance(told.get(key), (str, int))
+    )
 
 
 def _require_none_of(characters: str, *texts: str) -> None:

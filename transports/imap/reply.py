@@ -1,7 +1,7 @@
 """What an IMAP server answered to one command, and which error that makes."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from transports.errors import Permanent, Temporary, TransportError
 from transports.imap.decode import Response
@@ -42,10 +42,6 @@ class Reply:
         if not self.passing:
             return otherwise(words)
         return Temporary(words, backoff(self.words))
-
-    def without(self, secret: str) -> "Reply":
-        """Return the reply for an error's text, should the server repeat what it was told."""
-        return replace(self, words=self.words.replace(secret, "…"))
 
     def require(self, refused: str) -> "Reply":
         """Return itself if it is OK; raises Temporary or Permanent."""

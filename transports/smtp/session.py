@@ -157,8 +157,7 @@ class Session:
             said = mechanism.respond(_challenge(reply.message))
             reply = await self._client.execute_command(b"*" if said is None else base64.b64encode(said))
         if reply.code != aiosmtplib.SMTPStatus.auth_successful:
-            told = f" ({mechanism.refusal})" if mechanism.refusal else ""
-            raise aiosmtplib.SMTPAuthenticationError(reply.code, reply.message.replace(secret, "…") + told)
+            raise aiosmtplib.SMTPAuthenticationError(reply.code, sasl.unsaid(reply.message, secret, mechanism))
 
     @property
     def _protocol_transport(self) -> asyncio.BaseTransport:

@@ -1,5 +1,6 @@
 """What is said by each mechanism, byte for byte."""
 
+import base64
 from collections.abc import Callable
 
 import pytest
@@ -97,6 +98,14 @@ def test_the_mechanism_is_one_that_the_server_offers(
 ) -> None:
     mechanism = sasl.choose(offered, credential, encrypted=encrypted)
     assert (mechanism and mechanism.name) == chosen
+
+
+def test_what_a_server_repeats_of_ours_is_left_out() -> None:
+    mechanism = sasl.plain("ann", "the-secret")
+    said = base64.b64encode(mechanism.respond(b"") or b"").decode()
+    told = sasl.unsaid(f"unknown: AUTH PLAIN {said} or the-secret", "the-secret", mechanism)
+    assert told == "unknown: AUTH PLAIN … or …"
+    assert sasl.unsaid("no", "", None) == "no"
 
 
 def test_no_secret_is_shown() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.kept_tokens import OAUTH2, KeptTokens
 from tests.support.scripted_smtp import ScriptedSmtp
+from transports._net.sasl import oauthbearer
 from transports.base import Envelope, Sender
 from transports.errors import Permanent, Temporary, Unauthorized
 from transports.smtp.probe import probe_relay
@@ -155,6 +156,21 @@ def test_password_and_token_are_two_ways() -> None:
     for auth in ({"user": "a"}, {"user": "a", "password": {"env": "X"}, "oauth2": OAUTH2}):
         with pytest.raises(ValueError, match="give either password or oauth2"):
             SmtpRelaySettings.model_validate({"host": "h", "auth": auth})
+
+
+@pytest.mark.parametrize(
+    "challenge", ["you said abcdefgh", "x" * 195 + "abcdefgh", '{"status": "invalid_token", "scope": "abcdefgh"}']
+)
+async def test_a_server_that_repeats_what_it_was_told_tells_nobody_else(challenge: str) -> None:
+    script = {"AUTH": f"334 {base64.b64encode(challenge.encode()).decode()}"}
+    async with ScriptedSmtp(script, ["AUTH OAUTHBEARER"]) as server:
+        said = base64.b64encode(oauthbearer(ANN, "abcdefgh", "127.0.0.1", server.port).respond(b"") or b"").decode()
+        server.replies("AQ==", f"535 unknown command {said}, abcdefgh")
+        async with SmtpRelay(settings(server), KeptTokens("abcdefgh", renews=False)) as relay:
+            (outcome,) = await relay.send(mail(ANN), begin)
+        assert server.commands[0][1] == f"AUTH OAUTHBEARER {said}"
+    assert "535 unknown command …, …" in outcome.text
+    assert "abcde" not in outcome.text
 
 
 async def test_a_server_that_never_ends_a_login_is_left() -> None:
