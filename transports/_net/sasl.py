@@ -125,8 +125,11 @@ def login(user: str, password: str) -> Mechanism:
 
 
 def scram(user: str, password: str) -> Mechanism:
-    """SCRAM-SHA-256 (RFC 7677)."""
-    return _Scram("SCRAM-SHA-256", user, password)
+    """SCRAM-SHA-256 (RFC 7677). Raises Permanent for characters that it does not carry (RFC 4013), such as emoji."""
+    try:
+        return _Scram("SCRAM-SHA-256", user, password)
+    except ScramException as error:
+        raise Permanent(f"SCRAM-SHA-256 does not carry this user or password: {error}") from None
 
 
 def xoauth2(user: str, token: str) -> Mechanism:
@@ -150,10 +153,17 @@ def choose(
 
     Over TLS PLAIN comes first: a server may offer SCRAM, and have some passwords only as hashes that do not fit it. In
     clear, which is on this machine as a rule, the password is rather not said. SCRAM as we have it knows no `act_as`.
+    What one cannot carry is said by the next; raises Permanent where there is none.
     """
+    unfit: Permanent | None = None
     for name in _preferred(credential, encrypted=encrypted):
         if name in offered:
-            return _made(name, credential, host, port)
+            try:
+                return _made(name, credential, host, port)
+            except Permanent as error:
+                unfit = unfit or error
+    if unfit is not None:
+        raise unfit
     return None
 
 

@@ -100,6 +100,16 @@ def test_the_mechanism_is_one_that_the_server_offers(
     assert (mechanism and mechanism.name) == chosen
 
 
+@pytest.mark.parametrize("password", ["a\N{GRINNING FACE}", "a\tb", "\N{ARABIC LETTER ALEF}a"])
+def test_a_password_that_scram_does_not_carry_is_said_by_another(password: str) -> None:
+    chosen = sasl.choose(["SCRAM-SHA-256", "PLAIN"], Password("ann", password), encrypted=False)
+    assert chosen is not None
+    assert said(chosen) == ["PLAIN", f"\0ann\0{password}".encode()]
+    with pytest.raises(Permanent, match="SCRAM-SHA-256 does not carry this user or password") as refused:
+        sasl.choose(["SCRAM-SHA-256"], Password("ann", password), encrypted=True)
+    assert password not in str(refused.value)
+
+
 def test_what_a_server_repeats_of_ours_is_left_out() -> None:
     mechanism = sasl.plain("ann", "the-secret")
     said = base64.b64encode(mechanism.respond(b"") or b"").decode()
