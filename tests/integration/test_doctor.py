@@ -201,6 +201,22 @@ async def test_a_shell_without_the_secrets_is_content_with_what_runs(
     assert any("[incoming.staff]" in words and "hots" in words for words in said["profiles"])
 
 
+async def test_a_secret_that_the_router_lacks_too_is_no_matter_of_the_environment(
+    doctor: Doctor, new_router: NewRouter, crm: Crm, outgoing: Profile, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hush")
+    profiles = outgoing(auth={"user": "crm", "password": {"file": str(secret)}})
+    await new_router(profiles)
+    secret.write_text("")
+    await crm.wait_for(1, "SELECT count(*) FROM router.process WHERE profiles::text LIKE '%is empty%'")
+    told = await doctor(profiles, status=1)
+    [(state, words, cure)] = [one for one in told["servers"] if "[outgoing.relay]" in one[1]]
+    assert (state, words.partition(":")[0]) == ("warning", "[outgoing.relay] is not tried")
+    assert cure == "correct the mistake above"
+    assert ("ok", "none is tried", "") in told["servers"]
+
+
 async def test_a_typo_is_to_be_corrected_and_no_environment_is_missing(doctor: Doctor, outgoing: Profile) -> None:
     told = await doctor(outgoing() + "x = 1\n", status=1)
     [(state, words, cure)] = [one for one in told["servers"] if "[outgoing.relay]" in one[1]]

@@ -54,6 +54,8 @@ async def servers(patient: Patient) -> AsyncIterator[Finding]:
 
 
 def _cure(one: ServedProfile, served: Served) -> str:
+    if one.fault is not None:  # the router cannot use it either, and says why
+        return "correct the mistake above"
     mistakes = [mistake for mistake in served.mistakes if mistake.file == one.file]
     if not any(mistake in served.strays or mistake.text.startswith(one.title) for mistake in mistakes):
         return "give doctor the router's own environment, with all secrets"
