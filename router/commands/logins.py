@@ -15,6 +15,7 @@ from router.model import normalize
 from router.operations import logins
 from router.operations.logins import Kept
 from router.operations.tokens import TokenState, listed_logins
+from router.profile.served import read_clear
 from router.settings import Settings
 
 
@@ -22,7 +23,7 @@ def show(*, as_json: bool) -> None:
     """List the logins by access token."""
 
     async def work(settings: Settings) -> Sequence[TokenState]:
-        profiles = profile.read_folder(settings.profiles).profiles
+        profiles = read_clear(settings.profiles)
         async with app.database_of(settings) as database:
             return await listed_logins(database, profiles)
 

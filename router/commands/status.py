@@ -17,6 +17,7 @@ from router.model import Disposition
 from router.operations import status as operation
 from router.operations.status import (
     Cause,
+    Ending,
     Fault,
     Only,
     ProfileState,
@@ -110,6 +111,14 @@ def fault_line(fault: Fault, now: datetime) -> str:
     return f"at fault    {head}: {', '.join(times)}{': ' if times else ''}{fault.words}"
 
 
+def ending_line(ending: Ending, now: datetime) -> str:
+    """Put what ends soon into a line: what, of what, when, and what to do."""
+    left = ending.at - now
+    when = f"ended on {ending.at:%Y-%m-%d}" if left <= timedelta() else f"ends on {ending.at:%Y-%m-%d}"
+    within = f" (in {duration(left)})" if left > timedelta() else ""
+    return f"ends soon   {ending.whose}: the {ending.what} {when}{within}: {ending.cure}"
+
+
 def _document(report: Report) -> dict[str, Any]:
     document = asdict(report.status)
     unknown = document.pop("unknown")
@@ -117,6 +126,7 @@ def _document(report: Report) -> dict[str, Any]:
     return {
         "ok": not report.faults,
         "faults": [asdict(one) for one in report.faults],
+        "endings": [{**asdict(one), "profile": one.profile.strip("[]")} for one in report.endings],
         **document,
         "unknown": unknown["count"],
         "unknown_since": unknown["since"],
@@ -156,10 +166,12 @@ def _say_all(report: Report, every: timedelta | None) -> None:
         _say_audits(status, every)
     # The others have a line of their own above.
     faults = [one for one in report.faults if one.part != "relay" and one.name]
-    if faults:
+    if faults or report.endings:
         say()
     for fault in faults:
         say(fault_line(fault, status.now))
+    for ending in report.endings:
+        say(ending_line(ending, status.now))
 
 
 def _processes(status: Status) -> str:

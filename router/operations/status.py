@@ -1,17 +1,19 @@
 """How everything is: what runs, what waits, what became of the mail, and what is wrong."""
 
+import asyncio
 import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from router.errors import Mistake, UnknownName
+from router.errors import Mistake, ProfileErrors, UnknownName
 from router.model import Rule, normalize
 from router.operations import served
 from router.operations.served import ProfileState
-from router.profile.served import ServedProfiles
+from router.operations.tokens import Ending, Noteworthy, TokenState, login_command, noteworthy, whose
+from router.profile.served import ServedProfiles, read_clear
 from router.repository import status
 from router.repository.audit import LATE
 from router.repository.database import Database
@@ -23,6 +25,7 @@ from router.repository.status import Failed, FaultyRelay, LastAudit, SourceStatu
 
 __all__ = [
     "Cause",
+    "Ending",
     "Failed",
     "Fault",
     "FaultyRelay",
@@ -42,6 +45,7 @@ __all__ = [
     "words_of_silent",
 ]
 
+_COMPARED = 300  # characters of a fault, by which it is known again where it is told with more
 _SOME = 20  # owners whom nobody serves that are named; the others are counted
 
 _SUBJECTS = {
@@ -60,11 +64,11 @@ _SUBJECTS = {
 class Fault:
     """Something that keeps mail from coming in or going out until somebody or something changes.
 
-    `name` is the profile's, with mailbox and folder for a source; the mailbox of an owner; empty for the router as a
-    whole. `cure` is a command that puts it right, where there is one.
+    `name` is the profile's, with mailbox and folder for a source, and with the mailbox for a login of its own; the
+    mailbox of an owner; empty for the router as a whole. `cure` is a command that puts it right, where there is one.
     """
 
-    part: Literal["router", "profile", "owner", "source", "relay"]
+    part: Literal["router", "profile", "owner", "source", "relay", "login"]
     name: str
     words: str
     since: datetime | None = None
@@ -90,13 +94,14 @@ class Only:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The status, the owners by approval, what is served by whom, and what is wrong with any of it."""
+    """The status, the owners by approval, what is served by whom, what is wrong with any of it, and what ends soon."""
 
     status: Status
     approved: int
     not_approved: Sequence[str]
     profiles: Sequence[ProfileState]
     faults: Sequence[Fault]
+    endings: Sequence[Ending] = ()
 
 
 async def read(database: Database, lease: timedelta, folder: Path, only: Only | None = None) -> Report:
@@ -134,13 +139,51 @@ async def read(database: Database, lease: timedelta, folder: Path, only: Only | 
     )
     asked = [one for one in owners if only.mailbox is None or normalize(only.mailbox) == one.mailbox]
     not_served = [] if only.profile else _not_served(serving.profiles, asked)
+    logins = await _logins(database, folder, only)
+    faults = _faults(found, states, serving.strays, not_served, whole=only == Only())
     return Report(
         status=found,
         approved=sum(one.approved for one in owners),
         not_approved=[one.mailbox for one in owners if not one.approved],
         profiles=states,
-        faults=_faults(found, states, serving.strays, not_served, whole=only == Only()),
+        faults=[*faults, *_login_faults(logins.faults, faults, running=serving.running)],
+        endings=logins.endings,
     )
+
+
+async def _logins(database: Database, folder: Path, only: Only) -> Noteworthy:
+    """Tell what is wrong with logins by access token, as far as the profiles of this machine tell which there are."""
+    try:
+        profiles = await asyncio.to_thread(read_clear, folder)
+    except ProfileErrors:
+        return Noteworthy((), ())
+    found = await noteworthy(database, profiles, datetime.now(UTC))
+    return Noteworthy(
+        [one for one in found.faults if _is_wanted(only, one.profile, one.subject)],
+        [one for one in found.endings if _is_wanted(only, one.profile, one.mailbox)],
+    )
+
+
+def _is_wanted(only: Only, title: str, mailbox: str) -> bool:
+    name = title.strip("[]").partition(".")[2]
+    return only.wants_profile(name) and (only.mailbox is None or mailbox in ("", normalize(only.mailbox)))
+
+
+def _login_faults(states: Sequence[TokenState], told: Sequence[Fault], *, running: bool) -> list[Fault]:
+    """Tell of logins that have no new token, unless a source or relay is at fault for it and tells the same."""
+    words = [one.words for one in told if one.part in ("source", "relay")]
+    return [
+        Fault(
+            "login",
+            whose(one.profile, one.subject),
+            f"there is no new access token: {one.fault}",
+            one.fault_since,
+            one.next_try_at if running else None,
+            login_command(one.profile, one.subject) if one.grant == "authorization_code" else None,
+        )
+        for one in states
+        if one.fault is not None and not any(one.fault[:_COMPARED] in said for said in words)
+    ]
 
 
 def _not_served(profiles: ServedProfiles, owners: Sequence[ListedOwner]) -> list[Fault]:

@@ -1,15 +1,15 @@
 """The tokens of all profiles: which work, why others do not, and what ends when."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 
 from router.model.identity import Identity
 from router.oauth2.identity import identity_of
-from router.profile import Profile, Profiles
-from router.profile.tokens import oauth2_of, uses_tokens
+from router.profile import Profile
+from router.profile.tokens import oauth2_of
 from router.repository.database import Database
 from router.repository.kept_tokens import KeptToken, Summary, list_noteworthy, list_tokens
 from router.repository.owners import list_owners
@@ -81,20 +81,20 @@ def whose(profile: str, mailbox: str) -> str:
     return f"{profile} for {mailbox}" if mailbox else profile
 
 
-async def token_states(database: Database, profiles: Profiles) -> Sequence[TokenState]:
+async def token_states(database: Database, profiles: Collection[Profile]) -> Sequence[TokenState]:
     """List them by profile and subject; a profile for which nobody has asked yet has one without tokens."""
     return await asyncio.to_thread(_states, profiles, await list_tokens(database))
 
 
-async def noteworthy(database: Database, profiles: Profiles, now: datetime) -> Noteworthy:
+async def noteworthy(database: Database, profiles: Collection[Profile], now: datetime) -> Noteworthy:
     """Tell what a person has to do something about; it costs little, however many mailboxes there are."""
-    if not uses_tokens(profiles):
+    if not any(True for _ in _uses(profiles)):
         return Noteworthy((), ())
     states = await asyncio.to_thread(_states, profiles, await list_noteworthy(database, ENDS_SOON, _MOST))
     return Noteworthy([one for one in states if one.fault is not None], endings(states, now))
 
 
-async def listed_logins(database: Database, profiles: Profiles) -> Sequence[TokenState]:
+async def listed_logins(database: Database, profiles: Collection[Profile]) -> Sequence[TokenState]:
     """List them as `token_states` does, and tell which are of nobody any more."""
     states = await token_states(database, profiles)
     owners = {one.mailbox for one in await list_owners(database)}
@@ -114,7 +114,7 @@ def endings(states: Iterable[TokenState], now: datetime) -> Sequence[Ending]:
     return sorted(found, key=lambda one: (one.at, one.profile, one.mailbox, one.what))
 
 
-def first_ends(profiles: Profiles, summaries: Sequence[Summary]) -> Mapping[tuple[str, What], datetime]:
+def first_ends(profiles: Collection[Profile], summaries: Sequence[Summary]) -> Mapping[tuple[str, What], datetime]:
     """Tell when what ends first of each profile (its name) ends, by what it is; blocking."""
     ends: dict[tuple[str, What], datetime] = {}
     for profile, oauth2 in _uses(profiles):
@@ -127,7 +127,7 @@ def first_ends(profiles: Profiles, summaries: Sequence[Summary]) -> Mapping[tupl
     return ends
 
 
-def faults_by_profile(profiles: Profiles, summaries: Sequence[Summary]) -> Mapping[str, int]:
+def faults_by_profile(profiles: Collection[Profile], summaries: Sequence[Summary]) -> Mapping[str, int]:
     """Count, by the name of each profile that uses tokens, the identities for which there is no new one."""
     at_fault = {one.whole: one.at_fault for one in summaries}
     counted: dict[str, int] = {}
@@ -137,11 +137,11 @@ def faults_by_profile(profiles: Profiles, summaries: Sequence[Summary]) -> Mappi
     return counted
 
 
-def _uses(profiles: Profiles) -> Iterable[tuple[Profile, OAuth2]]:
-    return ((profile, oauth2) for profile in profiles.by_key.values() for oauth2 in oauth2_of(profile))
+def _uses(profiles: Collection[Profile]) -> Iterable[tuple[Profile, OAuth2]]:
+    return ((profile, oauth2) for profile in profiles for oauth2 in oauth2_of(profile))
 
 
-def _states(profiles: Profiles, kept: Sequence[KeptToken]) -> list[TokenState]:
+def _states(profiles: Collection[Profile], kept: Sequence[KeptToken]) -> list[TokenState]:
     by_whole: dict[Identity, list[KeptToken]] = {}
     for one in kept:
         by_whole.setdefault(replace(one.identity, subject=""), []).append(one)

@@ -82,8 +82,20 @@ def read_written(folder: Path) -> tuple[list[WrittenProfile], list[Mistake]]:
     return written, reading.strays
 
 
+def read_clear(folder: Path) -> list[Profile]:
+    """Read the profiles of the folder whose keys are clear, whatever else is wrong with them here, such as secrets.
+
+    Raises ProfileErrors where the folder cannot be read.
+    """
+    return [profile_of(draft) for draft in read_folder(folder).drafts if _is_clear(draft)]
+
+
+def _is_clear(draft: Draft) -> bool:
+    return draft.kind is not None and draft.keys is not None and draft.settings is not None
+
+
 def _of_draft(draft: Draft) -> ServedProfile:
-    if draft.kind is not None and draft.keys is not None and draft.settings is not None:
+    if _is_clear(draft):
         return served(profile_of(draft))
     # What is told of a folder is what its profiles would do.
     return replace(claim_of(draft), fault=None, runs=True)

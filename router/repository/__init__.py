@@ -45,7 +45,7 @@ The way out:
 
 Logging in:
     tokens       access tokens of OAuth2, and who asks for new ones
-    kept_tokens  what is kept of tokens, as a person looks at it and forgets it
+    kept_tokens  what is kept of them, as a person looks at it
 
 The process:
     processes    the processes that share the database, what each of them serves, and what is wrong with their parts

@@ -54,7 +54,7 @@ async def profiles(patient: Patient) -> AsyncIterator[Finding]:
 async def tokens(patient: Patient) -> AsyncIterator[Finding]:
     """Whether there are access tokens, and what a person has to renew soon."""
     profiles, now, good = (await patient.reading()).profiles, datetime.now(UTC), 0
-    logins = await listed_logins(patient.need_database(), profiles)
+    logins = await listed_logins(patient.need_database(), profiles.by_key.values())
     states = [one for one in logins if not one.of_nobody]
     for one in states:
         if one.fault is not None:
@@ -125,7 +125,7 @@ async def owners(patient: Patient) -> AsyncIterator[Finding]:
 async def faults(patient: Patient) -> AsyncIterator[Finding]:
     """What is at fault now, since when, and when it is tried next."""
     report = await patient.report()
-    found = [one for one in report.faults if one.part not in ("profile", "owner") and one.name]
+    found = [one for one in report.faults if one.part not in ("profile", "owner", "login") and one.name]
     for one in found:
         since = f" since {one.since:%Y-%m-%d %H:%M:%S} UTC" if one.since else ""
         again = f", next try {one.next_try_at:%H:%M:%S} UTC" if one.next_try_at else ""

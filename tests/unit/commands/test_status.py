@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from router.commands.status import _MOST_ROWS, _say_audits, _say_sources
+from router.commands.status import _MOST_ROWS, _say_audits, _say_sources, ending_line
 from router.model import Disposition
-from router.operations.status import Queue, Sending, SourceStatus, Status, Unknown
+from router.operations.status import Ending, Queue, Sending, SourceStatus, Status, Unknown
 from router.repository.processes import Process
 from router.repository.status import LastAudit
 
@@ -76,3 +76,18 @@ def test_of_very_many_only_those_at_fault_are_shown(capsys: pytest.CaptureFixtur
     assert "owner-1900@in.test" in second
     assert rest == "1,998 more sources; --profile and --mailbox show some, --json all"
     assert len(shown(capsys, *many[:_MOST_ROWS])) == _MOST_ROWS + 1
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (timedelta(days=9, hours=1), "ends on 2026-12-07 (in 9 days)"),
+        (timedelta(days=-9), "ended on 2026-11-19"),
+    ],
+)
+def test_what_ends_is_told_with_its_cure(left: timedelta, words: str) -> None:
+    now = datetime(2026, 11, 28, 12, tzinfo=UTC)
+    ending = Ending("[incoming.staff]", "ann@in.test", "login", now + left, "email-router oauth login staff")
+    assert ending_line(ending, now) == (
+        f"ends soon   [incoming.staff] for ann@in.test: the login {words}: email-router oauth login staff"
+    )

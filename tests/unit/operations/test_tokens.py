@@ -48,7 +48,7 @@ async def test_what_a_profile_has(opened: Database, tmp_path: Path, monkeypatch:
     (tmp_path / "profiles" / "all.toml").write_text(PROFILES)
     profiles = load(tmp_path / "profiles")
     assert uses_tokens(profiles)
-    [state] = await token_states(opened, profiles)
+    [state] = await token_states(opened, profiles.by_key.values())
     assert (state.profile, state.subject, state.expires_at, state.fault) == ("[incoming.staff]", "", None, None)
     assert state.waits_for_login
     assert state.ends == {"client secret": datetime(2027, 1, 31, tzinfo=UTC)}
@@ -57,7 +57,7 @@ async def test_what_a_profile_has(opened: Database, tmp_path: Path, monkeypatch:
     async with Keeper(opened, Vault(tmp_path / "keys", make=True)) as keeper:
         await keeper.keep_login(oauth2, "", Granted("a", "r", 3600, 86400, "mail"), 0)
         await keeper.keep_login(oauth2, "ann@example.com", Granted("b", "s", 3600, None, "mail"), 0)
-    whole, own = await token_states(opened, profiles)
+    whole, own = await token_states(opened, profiles.by_key.values())
     assert (whole.subject, own.subject) == ("", "ann@example.com")
     assert whole.expires_at is not None
     assert not whole.waits_for_login

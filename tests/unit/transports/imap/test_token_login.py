@@ -107,6 +107,8 @@ def test_an_application_that_exchange_does_not_know_is_told_how_it_is_made_known
 def test_a_password_is_not_blamed_where_the_server_takes_none(words: str, advice: str) -> None:
     auth = Auth.model_validate({"user": "{mailbox}", "password": {"env": "S"}})
     assert advice in refused_advice(auth, "a@in.test", words)
+
+
 async def test_a_server_that_repeats_what_it_was_told_tells_nobody_else() -> None:
     said = base64.b64encode(b"user=a@in.test\1auth=Bearer abcdefgh\1\1").decode()
     challenge = "+ " + base64.b64encode(b"you said abcdefgh").decode()
