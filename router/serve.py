@@ -16,7 +16,7 @@ from router.incoming.budget import Budget
 from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.rounds import Rounds, audit_in_rounds
-from router.operations.ready import Readiness, sample_queue
+from router.operations.ready import Readiness, sample
 from router.original import watch_original
 from router.outgoing.answers import try_templates, write_answers
 from router.outgoing.sender import Sender
@@ -153,7 +153,7 @@ class Router:
             "answers": self._answers("answers", write_answers),
             "templates": self._answers("templates", try_templates),
             "upkeep": self._upkeep(),
-            "metrics": self._job("metrics", partial(sample_queue, self._database)),
+            "metrics": self._job("metrics", partial(sample, self._database, lambda: self._store.profiles)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
             "presence": self._job("presence", self._presence.tell),
             **({"audit": self._audit(self._rounds)} if self._rounds else {}),

@@ -7,12 +7,13 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from router import metrics
 from router.http import Answer, Http
 from router.oauth2.assertion import account_assertion, client_assertion
 from router.oauth2.discovery import Endpoints, endpoints_of
-from router.oauth2.exchange import Granted, Request, device_request_of, read_answer, request_of
+from router.oauth2.exchange import Granted, Refused, Request, device_request_of, read_answer, request_of
 from transports import OAuth2
-from transports.errors import Permanent, Unreachable
+from transports.errors import Permanent, Temporary, Unreachable
 
 _KNOWN_FOR: Final = 3600.0  # seconds for which an issuer's endpoints are not asked again
 
@@ -72,9 +73,18 @@ class TokenServers:
                     grant["assertion"] = await asyncio.to_thread(account_assertion, oauth2, mailbox, url)
                 elif refresh_token is not None:
                     grant["refresh_token"] = refresh_token
-                return await self._ask(oauth2, grant)
+                granted = await self._ask(oauth2, grant)
         except TimeoutError:
+            metrics.tokens.request_ended("away")
             raise _silent(oauth2) from None
+        except Refused as refused:
+            metrics.tokens.request_ended("away" if refused.cause.kind == "temporary" else "refused")
+            raise
+        except Temporary:
+            metrics.tokens.request_ended("away")
+            raise
+        metrics.tokens.request_ended("granted")
+        return granted
 
     async def redeem(self, oauth2: OAuth2, **grant: str) -> Granted:
         """Ask, as `ask` does, for the tokens of a person's login; `grant` is what `request_of` takes for it.

@@ -1,7 +1,7 @@
 """Whether this process can do its work now, and the numbers that have to be looked up for it."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import structlog
@@ -9,8 +9,11 @@ import structlog
 from router import metrics
 from router.errors import DatabaseError
 from router.health import Part, parts, parts_at_fault
-from router.profile import Profiles
+from router.operations.tokens import faults_by_profile, first_ends
+from router.profile import Profile, Profiles
+from router.profile.tokens import oauth2_of
 from router.repository.database import Database
+from router.repository.kept_tokens import summarize
 from router.repository.queue import read_queue
 from router.repository.relays import read_states
 from router.repository.sent_copies import read_waiting
@@ -78,17 +81,26 @@ class Readiness:
         return [f"profile {name}: every {kind} of it is at fault" for kind, name in self._parts]
 
 
-async def sample_queue(database: Database) -> None:
-    """Keep the metrics of the way out up to date, until canceled."""
+async def sample(database: Database, profiles: Callable[[], Profiles]) -> None:
+    """Keep the metrics of the way out, and of logins by access token, up to date, until canceled."""
     while True:
         try:
-            await _sample(database)
+            await _sample_queue(database)
+            await sample_logins(database, profiles().by_key.values())
         except DatabaseError as error:
-            _log.debug("the outbox cannot be looked at now", reason=str(error))
+            _log.debug("the database cannot be looked at now", reason=str(error))
         await asyncio.sleep(_EVERY)
 
 
-async def _sample(database: Database) -> None:
+async def sample_logins(database: Database, profiles: Collection[Profile]) -> None:
+    """Tell the metrics of logins of these profiles."""
+    summaries = await summarize(database) if any(True for one in profiles for _ in oauth2_of(one)) else ()
+    ends = await asyncio.to_thread(first_ends, profiles, summaries)
+    faults = faults_by_profile(profiles, summaries)
+    metrics.tokens.logins_sampled({labels: at.timestamp() for labels, at in ends.items()}, faults)
+
+
+async def _sample_queue(database: Database) -> None:
     queue = await read_queue(database)
     unknown = await read_unknown(database)
     waiting = {(one.profile or "", one.lane, str(one.cause)): one.count for one in queue.waiting}

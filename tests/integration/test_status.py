@@ -245,12 +245,12 @@ async def test_the_metrics_are_told_what_waits_and_what_state_relays_are_in(crm:
     await crm.send("ann@in.test", "karl@kunde.test", "An offer")
     metrics.serve([("relay", "relay")])
     try:
-        await ready._sample(router)
+        await ready._sample_queue(router)
         told = parse(metrics.exposition().decode())
         assert value(told, "email_router_outbox", profile="relay", lane="normal", cause="turn") == 1
         assert value(told, "email_router_relay_state", profile="relay", state="working") == 1
         await relays.note_fault(router, "relay", uuid4(), "login_refused", "535 no", 1)
-        await ready._sample(router)
+        await ready._sample_queue(router)
         told = parse(metrics.exposition().decode())
         assert value(told, "email_router_outbox", profile="relay", lane="normal", cause="login") == 1
         assert value(told, "email_router_relay_state", profile="relay", state="login_refused") == 1

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from router import metrics
 from router.model.identity import Identity
+from router.operations import ready
 from router.operations import status as operation
 from router.operations.status import Only, Report
 from router.profile.served import read_clear
@@ -15,6 +17,7 @@ from router.profile.tokens import oauth2_of
 from router.repository.database import Database
 from router.repository.kept_tokens import summarize
 from router.repository.registry import Source, register
+from tests.support.console import parse, value
 from tests.support.crm import Crm
 
 LEASE = timedelta(seconds=10)
@@ -96,6 +99,16 @@ async def test_what_has_a_fault_and_what_ends_soon(crm: Crm, opened: Database, f
     [summary] = await summarize(opened)
     assert (summary.whole, summary.at_fault) == (IDENTITY, 1)
     assert summary.login_ends_at == report.endings[0].at
+
+    await ready.sample_logins(opened, [profile])
+    series = parse(metrics.exposition().decode())
+    assert value(series, "email_router_login_faults", profile="staff") == 1
+    ended = value(series, "email_router_login_end_timestamp_seconds", profile="staff", what="login")
+    assert ended == report.endings[0].at.timestamp()
+    secret = value(series, "email_router_login_end_timestamp_seconds", profile="staff", what="client secret")
+    assert secret == report.endings[1].at.timestamp()
+    await ready.sample_logins(opened, [])
+    assert "email_router_login_faults{" not in metrics.exposition().decode()
 
     of_ben = await operation.read(opened, LEASE, folder, Only("staff", "ben@in.test"))
     assert not logins(of_ben)

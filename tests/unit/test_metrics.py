@@ -23,7 +23,7 @@ from transports.base import Outcome, Place
 PAGE = ROOT / "docs/metrics.md"
 SERVED: list[Part] = [("mailbox", "staff"), ("listener", "copies"), ("relay", "mx")]
 LABELS = {
-    "profile", "disposition", "outcome", "kind", "le", "version", "python", "lane", "cause", "state", "reason",
+    "profile", "disposition", "outcome", "kind", "le", "version", "python", "lane", "cause", "state", "reason", "what",
 }  # fmt: skip
 SERIES = {
     'up{job="email-router"}': "0x40",
@@ -48,6 +48,10 @@ SERIES = {
     'email_router_brought_in_messages_total{profile="copies"}': "3x40",
     'email_router_overdue_audits{profile="staff"}': "1x40",
     'email_router_overdue_audits{profile="copies"}': "0x40",
+    'email_router_login_end_timestamp_seconds{profile="staff",what="login"}': "1000000x40",
+    'email_router_login_end_timestamp_seconds{profile="mx",what="client secret"}': "5000000x40",
+    'email_router_login_faults{profile="staff"}': "1x40",
+    'email_router_login_faults{profile="mx"}': "0x40",
     'email_router_arrival_to_commit_seconds_bucket{profile="staff",le="60"}': "0x40",
     'email_router_arrival_to_commit_seconds_bucket{profile="staff",le="300"}': "0+10x40",
     'email_router_arrival_to_commit_seconds_bucket{profile="staff",le="+Inf"}': "0+10x40",
@@ -68,6 +72,8 @@ FIRED = {
     "EmailRouterMessagesMissing": "{profile: staff}",
     "EmailRouterMessagesBroughtIn": "{profile: staff}",
     "EmailRouterAuditOverdue": "{profile: staff}",
+    "EmailRouterLoginEnds": "{profile: staff, what: login}",
+    "EmailRouterNoNewToken": "{profile: staff}",
     "EmailRouterSlow": "{}",
     "EmailRouterDatabaseBusy": "{}",
 }
@@ -79,7 +85,9 @@ def served() -> Iterator[None]:
     metrics.serve(SERVED)
     metrics.relay_opened("mx", 4)
     metrics.outbox_sampled({("mx", "normal", "turn"): 3}, 3, 0.5, 2)
+    metrics.tokens.logins_sampled({("staff", "login"): 1.8e9}, {"staff": 0})
     yield
+    metrics.tokens.logins_sampled({}, {})
     metrics.serve([])
 
 
@@ -154,12 +162,12 @@ def test_the_page_names_what_the_process_has() -> None:
 
 def test_the_rules_of_the_page_speak_of_metrics_that_there_are_and_fire(tmp_path: Path) -> None:
     *_, rules = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert rules.count("alert:") == 14
+    assert rules.count("alert:") == 16
     named = set(re.findall(r"email_router_\w+", rules))
     assert named <= {name for name, _ in numbers()}
     (tmp_path / "rules.yml").write_text(rules)
     said = promtool("check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "rules.yml"))
-    assert "14 rules found" in said
+    assert "16 rules found" in said
     fired = "".join(
         f"      - {{alertname: {name}, eval_time: 40m, exp_alerts: [{{exp_labels: {labels}}}]}}\n"
         for name, labels in FIRED.items()
@@ -278,9 +286,12 @@ def test_what_is_counted_by_profile_is_there_at_once_and_gone_with_it() -> None:
         "email_router_arrival_to_commit_seconds_sum",
         "email_router_mailboxes",
         "email_router_faults",
+        "email_router_login_end_timestamp_seconds",
+        "email_router_login_faults",
     }
     assert len(of_profile(numbers(), "mx")) == 8
     metrics.serve([part for part in SERVED if part[1] == "copies"])
+    metrics.tokens.logins_sampled({}, {})
     with metrics.relay_in_use("mx"):
         # The last of them end after their profile has gone: nothing may come back.
         metrics.attempt_ended("mx", result("sent", "accepted"))
@@ -376,3 +387,17 @@ def test_audits_are_counted_by_what_they_found() -> None:
     metrics.audits_sampled({}, {})
     assert value(numbers(), "email_router_missing_messages", profile="staff") == 0
     assert value(numbers(), "email_router_overdue_audits", profile="staff") == 0
+
+
+# --- Logins by access token ------------------------------------------------------------------------------------------
+
+
+def test_what_ends_is_told_by_profile_and_what_is_gone_is_not() -> None:
+    metrics.tokens.logins_sampled({("staff", "client secret"): 1.9e9, ("mx", "login"): 1.7e9}, {"staff": 2, "mx": 0})
+    series = numbers()
+    assert value(series, "email_router_login_end_timestamp_seconds", profile="staff", what="client secret") == 1.9e9
+    assert value(series, "email_router_login_end_timestamp_seconds", profile="mx", what="login") == 1.7e9
+    assert value(series, "email_router_login_faults", profile="staff") == 2
+    metrics.tokens.logins_sampled({("mx", "login"): 1.7e9}, {"mx": 0})
+    assert not {one for one in of_profile(numbers(), "staff") if "login" in one}
+    assert value(numbers(), "email_router_login_faults", profile="mx") == 0

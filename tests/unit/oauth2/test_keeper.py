@@ -11,12 +11,14 @@ from uuid import uuid4
 import pytest
 from aiohttp import web
 
+from router import metrics
 from router.oauth2.exchange import Granted
 from router.oauth2.identity import identity_of
 from router.oauth2.keeper import Keeper
 from router.oauth2.vault import Secrets, Vault
 from router.repository import tokens as rows
 from router.repository.kept_tokens import forget_login, list_tokens
+from tests.support.console import parse, value
 from tests.support.token_server import error, raw
 from tests.unit.oauth2.conftest import REFRESH, SECRET, Office
 from transports.errors import Permanent, Temporary, Unauthorized, Unreachable
@@ -795,3 +797,26 @@ async def test_no_secret_is_in_the_clear(
         for secret in (SECRET, REFRESH, "access-token-1", "refresh-token-1", "the-secret"):
             assert secret not in one, one
     assert any("bad: … …" in one for one in said)
+
+
+async def test_requests_are_counted_by_how_the_token_server_answers(office: Office) -> None:
+    def counted() -> list[float]:
+        series = parse(metrics.exposition().decode())
+        outcomes = ("granted", "refused", "away")
+        return [value(series, "email_router_token_requests_total", outcome=one) for one in outcomes]
+
+    before = counted()
+    async with office.keeper() as keeper:
+        await keeper.get(office.application(), ANN)
+        await keeper.get(office.application(), BEN)
+        for answer, scope in ((error("invalid_client"), "a"), (error("x", status=503), "b"), (raw(b"{"), "c")):
+            office.server.answer = answer
+            with pytest.raises((Unauthorized, Temporary)):
+                await keeper.get(office.application(scope=scope), ANN)
+        with pytest.raises(Unreachable):
+            await keeper.get(office.application(token_url="http://localhost:9/token"), ANN)
+        # Nobody was asked.
+        (office.folder / "secret").unlink()
+        with pytest.raises(Permanent):
+            await keeper.get(office.application(scope="d"), ANN)
+    assert [after - earlier for after, earlier in zip(counted(), before, strict=True)] == [1, 1, 3]

@@ -3,6 +3,8 @@
 They count what this process did since it started, and are fed where it becomes known: what a batch became, what an
 attempt became. Nothing is computed when they are asked for. Labels are names of profiles and words of our own, never
 addresses: ten thousand mailboxes make no more series than one.
+
+tokens  logins by access token
 """
 
 import platform
@@ -28,6 +30,7 @@ from prometheus_client.registry import Collector
 
 from router import __version__
 from router.health import Part, parts, parts_at_fault
+from router.metrics import tokens
 from router.model import Copy, Decision, Disposition, Result, failure
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -181,6 +184,11 @@ _outbox_oldest: Final = Gauge(
     "How long the first of these emails has been due; 0 where there is none.",
     registry=_registry,
 )
+
+# --- Logins by access token ------------------------------------------------------------------------------------------
+
+for _metric in tokens.METRICS:
+    _registry.register(_metric)
 
 # --- This process ----------------------------------------------------------------------------------------------------
 
