@@ -21,7 +21,16 @@ from tests.support.letters import letter
 from tests.support.profiles import Profile
 from tests.support.router_process import NewRouter, RouterProcess
 
-COMMANDS: Final = ("status", "status --json", "doctor", "test", "test --json", "check")
+COMMANDS: Final = (
+    "status",
+    "status --json",
+    "doctor",
+    "test",
+    "test --json",
+    "check",
+    "oauth list",
+    "oauth list --json",
+)
 """What tells of logins, and never of secrets."""
 
 EVERYBODY = f"*@{DOMAIN}"
