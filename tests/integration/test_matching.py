@@ -168,6 +168,17 @@ async def test_exchanges_index_is_found_within_one_batch(correlating: Correlatin
     assert second.email.correlated_id == first.email_id
 
 
+async def test_exchanges_index_links_nothing_within_one_batch_that_names_an_id(correlating: Correlating) -> None:
+    conversation = uuid4()
+    _, second = await correlating.bring(
+        mail(thread_index=thread_index(conversation)),
+        mail(thread_index=thread_index(conversation, 1), references="<unknown@client.example>"),
+    )
+    assert second.email is not None
+    assert second.email.correlated_id is None
+    assert second.waits_for == (("references", "unknown@client.example"),)
+
+
 async def test_exchanges_index_is_no_proof(correlating: Correlating) -> None:
     conversation = uuid4()
     first = await correlating.email(mail(thread_index=thread_index(conversation)))
