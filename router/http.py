@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from router import __version__
+from router.names import Names
 from transports import client_context, no_connection
 from transports.errors import Permanent, Temporary, Unreachable
 
@@ -43,6 +44,7 @@ class Http:
 
     def __init__(self) -> None:
         self._turns: dict[str, asyncio.Semaphore] = {}
+        self._names = Names()
 
     async def get(self, url: str, *, ca_file: Path | None, timeout: float) -> Answer:
         """Get a document. Raises Unreachable or Temporary, or Permanent for authorities that cannot be read."""
@@ -69,7 +71,7 @@ class Http:
             async with asyncio.timeout(timeout):
                 context = await asyncio.to_thread(client_context, ca_file)
                 async with self._turns.setdefault(server, asyncio.Semaphore(_AT_ONCE)):
-                    return await _ask(method, url, body, headers, context)
+                    return await _ask(method, url, body, headers, context, self._names)
         except TimeoutError:
             raise Unreachable(f"{server} did not answer within {timeout:g} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
@@ -92,7 +94,12 @@ def server_of(url: str) -> str:
 
 
 async def _ask(
-    method: str, url: str, body: bytes | None, headers: Mapping[str, str], context: ssl.SSLContext
+    method: str,
+    url: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    context: ssl.SSLContext,
+    names: Names,
 ) -> Answer:
     sockets: list[socket.socket] = []
     peers: list[str] = []
@@ -110,7 +117,9 @@ async def _ask(
     trace.on_connection_create_end.append(connected)
     async with (
         aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=1, force_close=True, socket_factory=new_socket),
+            connector=aiohttp.TCPConnector(
+                ssl=context, limit=1, force_close=True, socket_factory=new_socket, resolver=names
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             trust_env=False,

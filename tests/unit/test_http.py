@@ -1,12 +1,15 @@
 """The one HTTP client: bounded, without detours, over TLS that is verified."""
 
 import asyncio
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -145,3 +148,36 @@ async def test_servers_that_hang_keep_nobody_else_waiting() -> None:
         assert (await http.post(other.url, "", {}, ca_file=None, timeout=5)).status == 200
         results = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(one, Unreachable) for one in results)
+
+
+async def test_a_name_server_that_hangs_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+    asked: list[str] = []
+    ask = socket.getaddrinfo
+
+    def hang(host: str, *more: Any, **named: Any) -> Any:
+        if host != "hanging.example":
+            return ask(host, *more, **named)
+        asked.append(host)
+        let_go.wait(20)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr("socket.getaddrinfo", hang)
+    http = Http()
+    url = "https://hanging.example/token"
+    waiting = [asyncio.create_task(http.get(url, ca_file=None, timeout=1)) for _ in range(100)]
+    while not asked:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(asyncio.to_thread(int) for _ in range(50)))
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(one, Unreachable) for one in results)
+    assert len(asked) == 1
+    let_go.set()
+    with pytest.raises(Unreachable, match="Temporary failure in name resolution"):
+        await http.get(url, ca_file=None, timeout=5)
+
+
+async def test_a_name_is_found() -> None:
+    async with token_server() as server:
+        assert (await Http().post(server.url, "", {}, ca_file=None, timeout=5)).peer.startswith("127.0.0.1:")
