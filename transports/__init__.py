@@ -14,7 +14,7 @@ from typing import Final
 
 from transports._batches import batches
 from transports._kinds import IncomingKind, ListenerKind, MailboxKind, OutgoingKind, RelayKind
-from transports._net.credentials import NO_TOKENS, Tokens
+from transports._net.credentials import NO_TOKENS, NoToken, Tokens
 from transports._net.oauth2 import OAuth2
 from transports._net.secret import Secret, is_of_mailbox
 from transports._net.tls import client_context, no_connection, valid_until
@@ -34,6 +34,7 @@ __all__ = [
     "ListenerSettings",
     "MailboxKind",
     "MailboxSettings",
+    "NoToken",
     "OAuth2",
     "OutgoingKind",
     "RelayKind",

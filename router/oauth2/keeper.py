@@ -25,7 +25,7 @@ from router.oauth2.vault import DEFAULT_NAME, Secrets, Vault
 from router.repository.database import Database
 from router.repository.tokens import note_refusal, read_tokens, store_login
 from router.settings import Settings
-from transports import OAuth2
+from transports import NoToken, OAuth2
 from transports.base import Finding
 from transports.errors import Permanent, Temporary, TransportError
 
@@ -85,7 +85,12 @@ class Keeper:
         task = self._renewal(oauth2, identity)
         if held is not None and now < held.ends_at:
             return held.token
-        return (await _shared(task)).token
+        try:
+            return (await _shared(task)).token
+        except Temporary as error:
+            if identity.subject:
+                raise NoToken(str(error), error.retry_after) from error
+            raise
 
     async def refused(self, oauth2: OAuth2, mailbox: str, token: str) -> bool:
         """Hear that a server refused a token; see `Tokens`. It serves others until there is another."""

@@ -13,7 +13,11 @@ from transports._net.auth import Auth
 from transports._net.oauth2 import OAuth2
 from transports._net.secret import fill
 from transports.base import Finding
-from transports.errors import Permanent, Unauthorized
+from transports.errors import Permanent, Temporary, Unauthorized
+
+
+class NoToken(Temporary):
+    """The token of one mailbox cannot be had now; those of others may well be."""
 
 
 class Tokens(Protocol):
@@ -22,8 +26,9 @@ class Tokens(Protocol):
     async def get(self, oauth2: OAuth2, mailbox: str) -> str:
         """Return an access token for a login to this mailbox, or ("") for all of a profile.
 
-        Raises Temporary where the token server cannot be asked now, Unauthorized where it refuses, Permanent for what
-        somebody has to put right (NoSecret, nobody has logged in yet); each in words without secrets.
+        Raises Temporary where the token server cannot be asked now (NoToken for what is one mailbox's), Unauthorized
+        where it refuses, Permanent for what somebody has to put right (NoSecret, nobody has logged in yet); each in
+        words without secrets.
         """
         ...
 

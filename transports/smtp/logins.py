@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from transports._net.credentials import Credential, Tokens, logging_in
+from transports._net.credentials import Credential, NoToken, Tokens, logging_in
 from transports.errors import Permanent, Temporary
 from transports.smtp.settings import SmtpRelaySettings
 
-_FIRST, _LONGEST = 30.0, 900.0
-"""Seconds between two tries of a login that did not work, doubled each time."""
+_FIRST, _LONGEST, _PASSES = 30.0, 900.0, 60.0
+"""Seconds between two tries of a login that did not work, doubled each time; at most the last for what passes."""
 
 _Session = TypeVar("_Session")
 
@@ -71,13 +71,13 @@ class Logins:
             raise NoLogin(failure.words, failure.until - self._clock())
         try:
             session = await self._connected(login, connect)
-        except Permanent as error:  # there is no token, or the login is refused
+        except (Permanent, NoToken) as error:  # there is no token, or the login is refused
             if login:
-                raise self._fails(login, str(error)) from error
+                raise self._fails(login, error) from error
             raise
         except RefusedLogin as refused:
             if login:
-                raise self._fails(login, str(refused.error)) from refused.error
+                raise self._fails(login, refused.error) from refused.error
             raise refused.error from None
         self._failures.pop(login, None)
         return session
@@ -96,9 +96,10 @@ class Logins:
 
         return await logging_in(self._auth, login, self._tokens, logged_in)
 
-    def _fails(self, login: str, words: str) -> NoLogin:
+    def _fails(self, login: str, error: Permanent | Temporary) -> NoLogin:
         times = self._failures[login].times + 1 if login in self._failures else 1
-        pause = min(_LONGEST, _FIRST * 2.0 ** min(times - 1, 10))
-        words = f"no login for {login}: {words}"
+        longest = _PASSES if isinstance(error, NoToken) else _LONGEST
+        pause = min(longest, _FIRST * 2.0 ** min(times - 1, 10))
+        words = f"no login for {login}: {error}"
         self._failures[login] = _Failure(times, self._clock() + pause, words)
         return NoLogin(words, pause)

@@ -21,6 +21,7 @@ from router.repository.kept_tokens import forget_login, list_tokens
 from tests.support.console import parse, value
 from tests.support.token_server import error, raw
 from tests.unit.oauth2.conftest import REFRESH, SECRET, Office
+from transports import NoToken
 from transports.errors import Permanent, Temporary, Unauthorized, Unreachable
 
 ANN, BEN = "ann@example.com", "ben@example.com"
@@ -312,6 +313,18 @@ async def test_a_login_that_is_forgotten_while_it_is_renewed_stays_forgotten(off
         with pytest.raises(Permanent, match="nobody has logged in"):
             await asks
     assert not await list_tokens(office.database)
+async def test_what_is_of_one_mailbox_is_told_so(office: Office) -> None:
+    profile = office.application(grant="authorization_code")
+    office.server.answer = error("slow_down", "wait", 429, **{"Retry-After": "120"})
+    async with office.keeper() as keeper:
+        for owner in ("", ANN):
+            await keeper.keep_login(profile, owner, Granted("a", "r", 0.001, None, None), 0)
+        with pytest.raises(NoToken) as of_ann:
+            await keeper.get(profile, ANN)
+        assert of_ann.value.retry_after == 120
+        with pytest.raises(Temporary) as of_all:
+            await keeper.get(profile, BEN)
+        assert not isinstance(of_all.value, NoToken)
 
 
 async def test_a_login_ends_the_pause(office: Office) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.kept_tokens import OAUTH2, KeptTokens
 from tests.support.scripted_smtp import ScriptedSmtp
+from transports._net.credentials import NoToken
 from transports._net.sasl import oauthbearer
 from transports.base import Envelope, Sender
 from transports.errors import Permanent, Temporary, Unauthorized
@@ -90,6 +91,16 @@ async def test_a_mailbox_that_has_no_token_delays_its_own_mail_only() -> None:
     tokens = KeptTokens(Unauthorized("nobody has logged in for ann@in.test"), "abc")
     async with ScriptedSmtp({"AUTH": "235 2.7.0 Ok"}, BEARER) as server, SmtpRelay(settings(server), tokens) as relay:
         assert await states(relay, ANN, BOB) == ["deferred", "accepted"]
+
+
+async def test_a_mailbox_whose_own_token_cannot_be_had_now_delays_its_own_mail_only() -> None:
+    tokens = KeptTokens(NoToken("asked too often for ann@in.test", 3600), "abc")
+    clock = [1000.0]
+    async with ScriptedSmtp({"AUTH": "235 2.7.0 Ok"}, BEARER) as server, SmtpRelay(settings(server), tokens) as relay:
+        relay._logins._clock = lambda: clock[0]
+        assert await states(relay, ANN, BOB, ANN) == ["deferred", "accepted", "deferred"]
+        clock[0] += 31
+        assert await states(relay, ANN) == ["accepted"]
 
 
 async def test_a_token_server_that_is_away_is_no_fault_of_a_mailbox() -> None:
