@@ -154,6 +154,7 @@ def retention_of(settings: Settings) -> Retention:
         events=timedelta(days=settings.keep_events),
         attempts=timedelta(days=settings.keep_attempts),
         bounces=timedelta(days=settings.keep_bounces),
+        taken_back=timedelta(days=settings.keep_taken_back),
     )
 
 

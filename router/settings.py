@@ -172,6 +172,12 @@ class Settings(BaseSettings):
         le=36500,
         description="Days for which nothing is sent to an address that bounced, after the last time it did.",
     )
+    keep_taken_back: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        description="Days for which an email that its owner took back can be restored; then its content is deleted.",
+    )
     answers_per_sender: int = Field(
         default=5,
         ge=0,

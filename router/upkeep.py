@@ -8,14 +8,17 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.repository import answers, bounced, rulings, sent_copies, tokens, upkeep, waiting
+from router.repository import answers, bounced, rulings, sent_copies, taken_back, tokens, upkeep, waiting
 from router.repository.database import Database
-from router.repository.retention import WALKS, Retention, forget_bytes, take_piece
+from router.repository.retention import WALKS, Piece, Retention, forget_bytes, take_piece
 
 _log = structlog.get_logger(__name__)
 
 BYTES: Final = "bytes"
 """What is pruned by a time of its own: the bytes of dead and held mail."""
+
+SEALED: Final = "sealed"
+"""What is pruned by its age, as soon as it has that: emails that were taken back."""
 
 EVERY: Final = 5.0
 """Seconds between two rounds."""
@@ -53,7 +56,7 @@ async def keep_up(database: Database, retention: Retention, health: Health) -> N
                 more |= await _do_for_a_while(do, database, left)
             except DatabaseError as error:
                 faults.add(str(error))
-        for what in (*WALKS, BYTES):
+        for what in (*WALKS, BYTES, SEALED):
             await prune(database, what, retention, faults)
         failed = failed + 1 if faults else 0
         if not faults:
@@ -77,7 +80,7 @@ async def prune(database: Database, what: str, retention: Retention, faults: set
     deleted = 0
     try:
         for _ in range(_PIECES):
-            piece = await (forget_bytes(database) if what == BYTES else take_piece(database, what, retention))
+            piece = await _take(database, what, retention)
             deleted += piece.deleted
             if not piece.more:
                 break
@@ -86,3 +89,11 @@ async def prune(database: Database, what: str, retention: Retention, faults: set
     if deleted:
         _log.info("pruned", what=what, rows=deleted)
     return deleted
+
+
+async def _take(database: Database, what: str, retention: Retention) -> Piece:
+    if what == BYTES:
+        return await forget_bytes(database)
+    if what == SEALED:
+        return await taken_back.forget(database, retention.taken_back)
+    return await take_piece(database, what, retention)

@@ -8,6 +8,7 @@
     outbox     outgoing email that waits, failed or is unknown
     letters    dead letters and held mail
     unresolved  senders who are no record, and who says who they are
+    content    what the CRM has of mail, taken away again
     templates  templates of answers
     oauth      logins by access token
     profile    help to write profiles
@@ -15,11 +16,12 @@
 What a command needs is imported when it is run (router/commands/), so that help is there at once.
 """
 
-from router.cli import service, examine, mail, owners, outbox, letters, unresolved, templates, oauth, profile  # isort: skip  # the order of the help
+from router.cli import service, examine, mail, owners, outbox, letters, unresolved, content, templates, oauth, profile  # isort: skip  # the order of the help
 from router.cli.base import app
 
 __all__ = [
     "app",
+    "content",
     "examine",
     "letters",
     "mail",

@@ -11,6 +11,9 @@ _HELD_TWIN = (
 )
 
 
+_TAKEN_BACK = "this email was taken back"
+
+
 def dedupe(state: State, facts: Facts) -> State:
     """Make a copy of an email that the CRM has its duplicate, whatever the owner's rule is, except `none`.
 
@@ -18,11 +21,14 @@ def dedupe(state: State, facts: Facts) -> State:
     judged, or what was ignored and a person has fetched from the past. Another message is new, though it has the same
     Message-ID and Date: who sends a forgery before the true one must not have that one refused with it. Nor must who
     sends a copy of the true one that our server denies, or that went in circles: a copy that is not doubted is judged
-    by itself.
+    by itself. Copies of an email that their owner took back, or every owner who had it, are ignored: they stay where
+    they are.
     """
     copy = state.copy
     before = _before(state, facts)
     email_id = facts.emails.by_key.get(copy.key)
+    if copy.owner_id and (copy.owner_id, copy.key) in facts.decided.taken_back:
+        return state.decide(Disposition.IGNORED, _TAKEN_BACK)
     if email_id is not None and state.rule is not Rule.NONE:
         duplicate = _duplicate(state, facts, email_id)
         if before is None or (duplicate.decision and duplicate.decision.says != "something else"):

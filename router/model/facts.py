@@ -123,11 +123,13 @@ class DecidedBefore:
     `places` are those of copies that have one, with their source. `not_promoted` gives the disposition of a message, by
     owner, key and `Copy.sender_gist`, that was ignored or held in another place of the same owner's mailbox.
     `held_twins` are the messages of which another one is held there that has the same key and says something else.
+    `taken_back` are the messages, by owner and key, whose email that owner took back, or every owner.
     """
 
     places: "set[tuple[int, Place]]" = field(default_factory=set)
     not_promoted: dict[tuple[UUID, bytes, bytes | None], Disposition] = field(default_factory=dict)
     held_twins: set[tuple[UUID, bytes, bytes | None]] = field(default_factory=set)
+    taken_back: set[tuple[UUID, bytes]] = field(default_factory=set)
 
 
 @dataclass(slots=True)

@@ -22,6 +22,8 @@ The way in:
     bounced      emails of which every recipient bounced later
     address_states  addresses to which email bounced
     splits       emails that a person splits off their threads
+    taken_back   emails that an owner takes back, and restores
+    sealed       emails that nobody wants in the CRM any more, out of its reach
     owners       whose mail is tracked, and in whose name is sent
 
 The way out:

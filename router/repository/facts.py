@@ -88,6 +88,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
             {(source_id, Place(validity, place)) for source_id, validity, place in found["places"]},
             {tuple(which): Disposition(before) for *which, before, _ in found["not_promoted"] if before},
             {tuple(which) for *which, _, has_held_twin in found["not_promoted"] if has_held_twin},
+            {tuple(which) for which in found["taken_back"]},
         ),
     )
 
@@ -294,6 +295,21 @@ def _add_decided(reads: Reads, copies: Sequence[Copy]) -> None:
         [owner_id for owner_id, _, _ in judged],
         [key for _, key, _ in judged],
         [sender_gist for *_, sender_gist in judged],
+    )
+    of_owners = {(owner_id, key) for owner_id, key, _ in judged}
+    reads.add(
+        "taken_back",
+        """
+        SELECT w.owner_id, w.key
+        FROM unnest($1::uuid[], $2::bytea[]) AS w (owner_id, key) JOIN router.message AS m USING (key)
+        WHERE EXISTS (
+            SELECT FROM router.taken_back AS t
+            WHERE t.email_id = m.email_id
+                AND (t.owner_id = w.owner_id OR NOT EXISTS (SELECT FROM crm.email AS e WHERE e.id = t.email_id))
+        )
+        """,
+        [owner_id for owner_id, _ in of_owners],
+        [key for _, key in of_owners],
     )
 
 

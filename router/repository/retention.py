@@ -33,7 +33,8 @@ _PAUSE: Final = timedelta(days=1)  # between two walks through a table
 class Retention:
     """For how long it is kept: what became of mail, hashes of erased email, events, attempts to send, and bounces.
 
-    With `decisions` goes what a ruling resolved, by which its undoing finds it.
+    With `decisions` goes what a ruling resolved, by which its undoing finds it. `taken_back`: for how long an email that
+    was taken back can be restored.
     """
 
     decisions: timedelta = timedelta(days=730)
@@ -41,6 +42,7 @@ class Retention:
     events: timedelta = timedelta(days=365)
     attempts: timedelta = timedelta(days=730)
     bounces: timedelta = timedelta(days=180)
+    taken_back: timedelta = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,26 @@ _CONTENTS: Final = """
         (SELECT count(*) FROM piece) AS rows, false AS young, (SELECT count(*) FROM gone) AS deleted
 """.replace("{bytes}", str(_BYTES))
 
+# As long as the email has a key, by which its copies are known.
+_TAKEN_BACK: Final = """
+    WITH piece AS MATERIALIZED (
+        SELECT email_id, max(at) AS at FROM router.taken_back
+        WHERE email_id > coalesce(nullif($1, '')::uuid, '00000000-0000-0000-0000-000000000000')
+        GROUP BY email_id ORDER BY email_id LIMIT {piece}
+    ), locked AS MATERIALIZED (
+        SELECT t.email_id, t.owner_id FROM router.taken_back AS t
+        WHERE t.email_id IN (
+            SELECT p.email_id FROM piece AS p
+            WHERE p.at < now() - $2::interval
+                AND NOT EXISTS (SELECT FROM router.message AS m WHERE m.email_id = p.email_id)
+        ) FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM router.taken_back WHERE (email_id, owner_id) IN (SELECT email_id, owner_id FROM locked) RETURNING 1
+    )
+    SELECT (SELECT email_id FROM piece ORDER BY email_id DESC LIMIT 1)::text AS last,
+        (SELECT count(*) FROM piece) AS rows, false AS young, (SELECT count(*) FROM gone) AS deleted
+"""
+
 WALKS: Final[Mapping[str, str]] = {
     "decisions": _DECISIONS,
     "events": _EVENTS,
@@ -207,6 +229,7 @@ WALKS: Final[Mapping[str, str]] = {
     "keys": _HASHES.format(table="router.message", key="key"),
     "ids": _HASHES.format(table="router.message_id", key="hash"),
     "contents": _CONTENTS,
+    "taken_back": _TAKEN_BACK,
 }
 """The walks by name, as in `router.pruning`."""
 
@@ -232,6 +255,7 @@ async def _take(connection: Connection, what: str, after: str, retention: Retent
         "keys": [retention.hashes, retention.decisions],
         "ids": [retention.hashes, retention.decisions],
         "contents": [timedelta(days=1)],
+        "taken_back": [retention.hashes],
     }
     row = await connection.fetchrow(WALKS[what].replace("{piece}", str(PIECE)), after, *ages[what])
     assert row is not None
