@@ -313,6 +313,8 @@ async def test_a_login_that_is_forgotten_while_it_is_renewed_stays_forgotten(off
         with pytest.raises(Permanent, match="nobody has logged in"):
             await asks
     assert not await list_tokens(office.database)
+
+
 async def test_what_is_of_one_mailbox_is_told_so(office: Office) -> None:
     profile = office.application(grant="authorization_code")
     office.server.answer = error("slow_down", "wait", 429, **{"Retry-After": "120"})
