@@ -33,8 +33,8 @@ _PAUSE: Final = timedelta(days=1)  # between two walks through a table
 class Retention:
     """For how long it is kept: what became of mail, hashes of erased email, events, attempts to send, and bounces.
 
-    With `decisions` goes what a ruling resolved, by which its undoing finds it. `taken_back`: for how long an email that
-    was taken back can be restored.
+    With `decisions` goes what a ruling resolved, by which its undoing finds it. `taken_back`: for how long an email
+    that was taken back can be restored.
     """
 
     decisions: timedelta = timedelta(days=730)

@@ -12,7 +12,8 @@ from router.repository.database import Connection
 _EMAIL: Final = "crm.email"
 
 # What waits to be acknowledged is not sealed: nobody is answered weeks later. The receipts go with who took them back.
-_LEFT_OUT: Final = ["router.acknowledgement", "crm.receipt"]
+# The queue of unresolved senders is made anew of the parties, by the rulings that are in force then.
+_LEFT_OUT: Final = ["router.acknowledgement", "crm.receipt", "router.unresolved_email"]
 
 _PARTS: Final = """
     SELECT c.conrelid::regclass::text AS relation, a.attname AS key
