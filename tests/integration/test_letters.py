@@ -6,6 +6,7 @@ import os
 import smtplib
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
@@ -25,7 +26,7 @@ from tests.integration.test_forward import Sink
 from tests.integration.test_forward import sink as sink  # noqa: PLC0414  # a fixture
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
-from tests.support.crm import Crm
+from tests.support.crm import Crm, Parcel
 from tests.support.forwards import forwarding
 from tests.support.letters import letter
 from tests.support.profiles import SECRETS, Profile
@@ -258,6 +259,119 @@ async def test_t110_t111_held_mail_is_released_or_dropped(
     await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
     # What was dropped stays where it is, as all that is ignored.
     assert sorted(map(sorted, dovecot.flags(mailbox).values())) == [[], [], ["\\Seen"]]
+
+
+async def test_t110_what_is_released_is_promoted_with_everything(crm: Crm, new_router: NewRouter, ask: Ask) -> None:
+    ulla = "ulla@in.test"
+    owner_id = await crm.owner(ulla, "known")
+    contact = await crm.record("contact", "Karl", KARL)
+    port = free_port()
+    router = await new_router(_listener(port), says=("listening",))
+    parcel = Parcel("offer.txt", "text/plain", b"ten bicycles\n")
+    held = DENIED + letter(KARL, ulla, "The offer", attachments=[parcel], Message_ID="<offer@kunde.test>")
+    await _hand_over(port, [held], ulla)
+    await crm.wait_for_decisions(1)
+    assert await balanced(crm) == {"held": 1}
+    # Its answer is there first, and waits.
+    await _hand_over(port, [letter(KARL, ulla, "Re: The offer", In_Reply_To="<offer@kunde.test>")], ulla)
+    await crm.wait_for_decisions(2)
+    assert await crm.admin.fetchval("SELECT correlated_id FROM crm.email") is None
+    before = await crm.admin.fetchrow("SELECT id, received_at FROM router.decision WHERE disposition = 'held'")
+    assert before is not None
+    said = await ask(router, "held", "release", str(before["id"]), "--by", "ann", "--json")
+    [decision] = said.json["letters"][0]["decisions"]
+    assert (decision["disposition"], decision["reasons"][0]) == ("promoted", "released by ann")
+    email = await crm.admin.fetchrow("SELECT * FROM crm.email WHERE id::text = $1", decision["email_id"])
+    assert email is not None
+    assert (email["subject"], email["received_at"]) == ("The offer", before["received_at"])
+    parties = await crm.rows("SELECT role, record_id FROM crm.party WHERE email_id = $1 ORDER BY role", email["id"])
+    assert [tuple(row) for row in parties] == [("from", contact), ("to", owner_id)]
+    receipts = await crm.rows("SELECT owner_id, profile FROM crm.receipt WHERE email_id = $1", email["id"])
+    assert [tuple(row) for row in receipts] == [(owner_id, "copies")]
+    assert (
+        await crm.admin.fetchval("SELECT filename FROM crm.attachment WHERE email_id = $1", email["id"]) == "offer.txt"
+    )
+    events = await crm.rows("SELECT kind FROM crm.event WHERE email_id = $1", email["id"])
+    assert [row["kind"] for row in events] == ["promoted"]
+    await crm.wait_for(email["id"], "SELECT correlated_id FROM crm.email WHERE subject = 'Re: The offer'")
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == 0
+    assert await balanced(crm) == {"promoted": 2}
+
+
+async def test_t110_what_is_gone_from_its_mailbox_cannot_be_released_and_says_so(
+    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, ask: Ask
+) -> None:
+    await crm.owner(mailbox, "known")
+    await crm.record("contact", "Karl", KARL)
+    for subject in ("gone", "there"):
+        dovecot.deliver(mailbox, DENIED + letter(KARL, mailbox, subject))
+    router = await new_router(incoming(start="all", authserv="mail.in.test"))
+    await crm.wait_for_decisions(2)
+    await router.stop()
+    # Only their places are kept.
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == 0
+    with dovecot.connect(mailbox) as imap:
+        imap.select()
+        imap.uid("STORE", "1", "+FLAGS", r"(\Deleted)")
+        imap.expunge()
+    said = await ask(router, "held", "release", "--all", "--json")
+    assert said.status == 1
+    faults = [one["fault"] for one in said.json["letters"]]
+    assert faults == ["its bytes are not kept, and it is no longer where it lay on the server", None]
+    assert await balanced(crm) == {"promoted": 1, "held": 1}
+
+
+async def test_t111_what_is_dropped_says_who_and_when_and_its_bytes_are_gone(
+    crm: Crm, new_router: NewRouter, ask: Ask
+) -> None:
+    ulla = "ulla@in.test"
+    await crm.owner(ulla, "known")
+    await crm.record("contact", "Karl", KARL)
+    await _break(crm)
+    port = free_port()
+    router = await new_router(_listener(port), says=("listening",))
+    await _hand_over(port, [DENIED + letter(KARL, ulla, "held"), letter(KARL, ulla, "broken")], ulla)
+    await crm.wait_for_decisions(2)
+    assert await balanced(crm) == {"held": 1, "dead": 1}
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == 2
+    held_at = await crm.admin.fetchval("SELECT max(decided_at) FROM router.decision")
+    for letters in ("held", "dead-letters"):
+        assert (await ask(router, letters, "drop", "--all", "--by", "ann")).status == 0
+    dropped = await crm.admin.fetch("SELECT disposition, reasons, decided_at FROM router.decision")
+    assert {(row["disposition"], row["reasons"][-1]) for row in dropped} == {("ignored", "dropped by ann")}
+    assert all(row["decided_at"] > held_at for row in dropped)
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == 0
+    assert (await ask(router, "held", "release", "--all")).out == "there is no held mail\n"
+
+
+async def test_t118_a_dead_letter_is_decided_by_todays_rule_with_its_own_received_time(
+    crm: Crm, new_router: NewRouter, ask: Ask
+) -> None:
+    ulla = "ulla@in.test"
+    await crm.owner(ulla, "all")
+    await crm.record("contact", "Karl", KARL)
+    await _break(crm)
+    port = free_port()
+    router = await new_router(_listener(port, "all"), says=("listening",))
+    mails = [letter(KARL, ulla, "broken by Karl"), letter("friend@home.test", ulla, "broken by a friend")]
+    await _hand_over(port, mails, ulla)
+    await crm.wait_for_decisions(2)
+    assert await balanced(crm) == {"dead": 2}
+    await crm.admin.execute(
+        "UPDATE router.decision SET received_at = '2026-01-02 10:00Z', decided_at = '2026-01-02 10:01Z'"
+    )
+    await crm.admin.execute("UPDATE crm.owner SET tracking_rule = 'known'")
+    await _mend(crm)
+    said = await ask(router, "dead-letters", "replay", "--all", "--by", "ann")
+    assert said.status == 0
+    assert await balanced(crm) == {"promoted": 1, "ignored": 1}
+    rows = await crm.admin.fetch("SELECT disposition, rule, received_at, decided_at FROM router.decision")
+    received = datetime(2026, 1, 2, 10, tzinfo=UTC)
+    assert {(row["rule"], row["received_at"]) for row in rows} == {("known", received)}
+    assert all(row["decided_at"] > received + timedelta(days=1) for row in rows)
+    email = await crm.admin.fetchrow("SELECT subject, received_at FROM crm.email")
+    assert email is not None
+    assert tuple(email) == ("broken by Karl", received)
 
 
 async def test_a_rule_that_does_not_want_it_any_more_ignores_what_is_released(
