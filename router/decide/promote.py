@@ -1,5 +1,6 @@
 """The email activity that a message becomes."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,7 +12,7 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2199, 12, 31, tzinfo=UTC)
 
 
-def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step takes the facts
+def promote(state: State, facts: Facts) -> State:
     """Make the email. The server tells when it was received, the sender its date, the thread its present regarding."""
     copy, message, thread = state.copy, state.copy.message, state.correlated
     assert copy.owner_id is not None, "`arrive` ends the way of a copy without an owner"
@@ -40,7 +41,7 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
     decision = Decision(
         Disposition.PROMOTED,
         state.rule,
-        state.reasons,
+        (*state.reasons, *_of_rulings(state, facts)),
         email.id,
         email,
         state.parties,
@@ -49,6 +50,16 @@ def promote(state: State, facts: Facts) -> State:  # noqa: ARG001  # every step 
         candidates=state.candidates,
     )
     return replace(state, decision=decision)
+
+
+def _of_rulings(state: State, facts: Facts) -> Iterator[str]:
+    """Name the rulings that its addresses have; of what is not promoted that would tell whom it is from."""
+    found = {ruled for party in state.parties if (ruled := facts.ruled_of(party.address))}
+    for ruled in sorted(found, key=lambda one: one.ruling_id):
+        if ruled.record:
+            yield f"resolved by ruling {ruled.ruling_id}"
+        else:
+            yield f"the record of ruling {ruled.ruling_id} is not active, or not there any more: left unresolved"
 
 
 def _shown(claimed: datetime) -> datetime:

@@ -13,7 +13,6 @@ Inactive records count only if no active record has the address. An address of m
 Where an address would be unresolved, what a person ruled on it counts, for as long as that record is active.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -43,15 +42,7 @@ def resolve(state: State, facts: Facts) -> State:
     reasons = (
         [f"{crowded} of the addresses belong to more than {MOST_RECORDS} records: left unresolved"] if crowded else []
     )
-    return replace(state.noting(*reasons, *_of_rulings(mentions, facts)), parties=tuple(parties))
-
-
-def _of_rulings(mentions: Sequence[Mention], facts: Facts) -> Iterator[str]:
-    found = {mention.address: ruled for mention in mentions if (ruled := facts.ruled_of(mention.address))}
-    for ruling_id in sorted({ruled.ruling_id for ruled in found.values() if ruled.record}):
-        yield f"resolved by ruling {ruling_id}"
-    for ruling_id in sorted({ruled.ruling_id for ruled in found.values() if not ruled.record}):
-        yield f"the record of ruling {ruling_id} is not active, or not there any more: left unresolved"
+    return replace(state.noting(*reasons), parties=tuple(parties))
 
 
 def _preference(record: Record, owner_id: UUID | None) -> tuple[bool, int, float, UUID]:

@@ -456,3 +456,42 @@ async def test_what_was_stored_before_it_was_refused_is_put_right(empty: str, tm
         ("d", None, None, "2199-12-31", None, "2030-01-01", *party),
     ]
     assert unchecked == []
+
+
+async def test_senders_who_were_unresolved_before_wait_in_the_queue_and_the_crm_may_have_views(
+    empty: str, tmp_path: Path
+) -> None:
+    files = sorted(MIGRATIONS.glob("*.sql"))
+    before = next(number for number, file in enumerate(files) if file.stem.endswith("_rulings"))
+    for file in files[:before]:
+        shutil.copy(file, tmp_path)
+    await migrate(empty, tmp_path)
+    connection = await asyncpg.connect(empty)
+    try:
+        await connection.execute(
+            """
+            INSERT INTO crm.email (id, direction, status, correlation_method) VALUES
+                ('00000000-0000-0000-0000-000000000001', 'in', 'received', NULL),
+                ('00000000-0000-0000-0000-000000000002', 'in', 'received', NULL),
+                ('00000000-0000-0000-0000-000000000003', 'in', 'received', 'report'),
+                ('00000000-0000-0000-0000-000000000004', 'out', 'draft', NULL);
+            INSERT INTO crm.party (email_id, role, position, address, record_id)
+                SELECT id, role, 0, 'karl@kunde.test',
+                    CASE WHEN id = '00000000-0000-0000-0000-000000000002' THEN gen_random_uuid() END
+                FROM crm.email, (VALUES ('from'), ('to')) AS p (role);
+            DROP TABLE crm.record, crm.address;
+            CREATE VIEW crm.record AS SELECT gen_random_uuid() AS id, 'contact' AS kind, 'Karl' AS name,
+                NULL::uuid AS owner_id, true AS active, '{}'::jsonb AS attributes, now() AS created_at;
+            CREATE VIEW crm.address AS SELECT 'karl@kunde.test' AS address, gen_random_uuid() AS record_id
+            """
+        )
+        assert await migrate(empty)
+        found = await connection.fetch("SELECT email_id::text, address, domain FROM router.unresolved_email")
+        indexes = await connection.fetch(
+            "SELECT indexrelid::regclass::text FROM pg_index WHERE indisvalid "
+            "AND indexrelid IN (to_regclass('crm.party_unresolved_domain'), to_regclass('crm.record_plain_name'))"
+        )
+    finally:
+        await connection.close()
+    assert [tuple(row) for row in found] == [("00000000-0000-0000-0000-000000000001", "karl@kunde.test", "kunde.test")]
+    assert [row[0] for row in indexes] == ["crm.party_unresolved_domain"]

@@ -13,6 +13,7 @@ import pytest
 from router.decide import decide_batch
 from router.model import Copy, Decision, Disposition, Facts
 from router.repository import rulings
+from router.repository.retention import Retention, take_piece
 from router.repository.rulings import PIECE
 from tests.support.crm import Crm
 from tests.support.paths import ROOT
@@ -378,3 +379,17 @@ async def test_a_report_waits_for_nobody(crm: Crm, senders: Senders) -> None:
         "INSERT INTO crm.party (email_id, role, address) VALUES ($1, 'from', 'mailer-daemon@in.test')", email_id
     )
     assert await senders.waiting() == []
+
+
+async def test_what_a_ruling_resolved_long_ago_stays_and_is_not_kept_for_ever(crm: Crm, senders: Senders) -> None:
+    karl = await crm.record("contact", "Karl")
+    old, new = await senders.write(KARL, 2)
+    ruling = await senders.rule(KARL, karl)
+    await senders.undo(await senders.rule(BERTA, None))
+    await crm.admin.execute("UPDATE router.ruled_party SET at = now() - interval '800 days' WHERE email_id = $1", old)
+    await crm.admin.execute("UPDATE router.ruling SET undone_at = now() - interval '800 days' WHERE undone_by = 'ann'")
+    piece = await take_piece(senders.database, "rulings", Retention())
+    assert (piece.deleted, piece.more) == (1, False)
+    assert [row["id"] for row in await crm.rows("SELECT id FROM crm.ruling")] == [ruling]
+    await senders.undo(ruling)
+    assert [await senders.sender_of(one) for one in (old, new)] == [karl, None]

@@ -14,6 +14,7 @@ from router.model import (
     Reading,
     Record,
     Rule,
+    Ruled,
     ThreadEmail,
     Unreadable,
     message_id_hash,
@@ -89,6 +90,9 @@ class World:
 
     def knows(self, address: str, *records: Record) -> None:
         self.facts.records = {**self.facts.records, address: records}
+
+    def rules(self, address: str, ruling_id: int, record: Record | None) -> None:
+        self.facts.ruled = {**self.facts.ruled, address: Ruled(ruling_id, record)}
 
     def decide(self, raw: bytes | None = None, rule: Rule = Rule.ALL, **more: object) -> Decision:
         return decide(copy(raw, rule, **more), self.facts)  # type: ignore[arg-type]  # passed on as they are

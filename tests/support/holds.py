@@ -21,7 +21,8 @@ TAKING_OVER = "UPDATE OF process_id ON router.outbox"
 """The claim of an email changes hands, and that is not committed."""
 RECORDING = "UPDATE OF finished_at ON router.attempt"
 """The relay has answered, and that is not recorded."""
-
+RULING = "UPDATE OF record_id ON crm.party"
+"""A piece of a ruling, or of its undoing, is under way."""
 
 _WAITING = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND NOT granted"
 
@@ -49,7 +50,7 @@ class Hold:
 @asynccontextmanager
 async def holding(crm: Crm, point: str) -> AsyncIterator[Hold]:
     """Hold whoever reaches the point from now on, until released or the end."""
-    key = [DECIDING, SETTLING, CLAIMING, STARTING, TAKING_OVER, RECORDING].index(point) + 1
+    key = [DECIDING, SETTLING, CLAIMING, STARTING, TAKING_OVER, RECORDING, RULING].index(point) + 1
     await crm.admin.execute(
         f"""
         CREATE OR REPLACE FUNCTION hold_{key}() RETURNS trigger LANGUAGE plpgsql AS $$

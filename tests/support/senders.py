@@ -132,3 +132,19 @@ async def senders(crm: Crm, database: str) -> AsyncIterator[Senders]:
         source = Source("staff", STAFF, "imap:staff", "INBOX", owner_id, "all")
         source_id = (await register(opened, [source]))[source]
         yield Senders(crm, opened, owner_id, source_id)
+
+
+async def flood_of(crm: Crm, owner_id: UUID, sender: str, number: int) -> None:
+    """Let so many emails of a sender wait, within seconds; each goes to somebody of whom nobody knows who it is."""
+    await crm.admin.execute(
+        f"""
+        CREATE TEMPORARY TABLE flood AS SELECT gen_random_uuid() AS id, n FROM generate_series(1, {number}) AS n;
+        INSERT INTO crm.email (id, direction, status, owner_id, subject, received_at)
+            SELECT id, 'in', 'received', '{owner_id}', 'number ' || n, now() - n * interval '1 second' FROM flood;
+        INSERT INTO crm.party (email_id, role, position, address)
+            SELECT id, role, 0, address FROM flood,
+                (VALUES ('from', '{sender}'), ('to', 'copy-of-{sender}')) AS p (role, address);
+        DROP TABLE flood;
+        ANALYZE crm.party; ANALYZE crm.email; ANALYZE router.unresolved_email;
+        """  # constants
+    )

@@ -2,7 +2,7 @@ from uuid import UUID
 
 import pytest
 
-from router.model import Record, Role
+from router.model import Disposition, Record, Role, Rule
 from tests.support.build import OWNER, World, mail, record
 
 
@@ -93,3 +93,36 @@ def test_t58_from_resolves_and_reply_to_is_kept(world: World) -> None:
     raw = mail(reply_to="Desk <desk@client.example>")
     assert linked(world, "from", raw) == [ann.id]
     assert linked(world, "reply_to", raw) == [desk.id]
+
+
+def test_t53_what_was_ruled_resolves_an_address_in_all_roles(world: World) -> None:
+    ann = record("contact")
+    world.rules("ann@client.example", 7, ann)
+    raw = mail(cc="ann@client.example")
+    assert linked(world, "from", raw) == linked(world, "cc", raw) == [ann.id]
+    decision = world.decide(raw)
+    assert [party.ruling_id for party in decision.parties] == [7, None, 7]
+    assert decision.reasons[-1] == "resolved by ruling 7"
+
+
+def test_t53_records_of_the_address_count_more_than_what_was_ruled(world: World) -> None:
+    ann, gone = record("contact"), record("contact", active=False)
+    for known in (ann, gone):
+        world.knows("ann@client.example", known)
+        world.rules("ann@client.example", 7, record("lead"))
+        assert linked(world, "from") == [known.id]
+        assert not any("ruling" in reason for reason in world.decide().reasons)
+
+
+def test_t115_a_ruling_resolves_nothing_once_its_record_is_not_active(world: World) -> None:
+    world.rules("ann@client.example", 7, None)
+    assert linked(world, "from") == [None]
+    reason = "the record of ruling 7 is not active, or not there any more: left unresolved"
+    assert world.decide().reasons[-1] == reason
+
+
+def test_t53_the_reasons_of_what_is_ignored_do_not_tell_by_a_ruling_whom_it_is_from(world: World) -> None:
+    world.rules("ann@client.example", 7, record("user"))
+    decision = world.decide(rule=Rule.KNOWN)
+    assert decision.disposition is Disposition.IGNORED
+    assert not any("ruling" in reason for reason in decision.reasons)

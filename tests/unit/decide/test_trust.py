@@ -84,3 +84,10 @@ def test_without_a_trusted_server_and_in_the_sent_folder_nothing_is_held(world: 
     assert world.decide(FAILED + mail()).disposition is Disposition.PROMOTED
     sent = world.decide(FAILED + mail(), authserv="mail.example.com", sent=True)
     assert sent.disposition is Disposition.PROMOTED
+
+
+def test_t77_a_sender_who_was_ruled_to_be_a_record_is_known(world: World) -> None:
+    world.rules(ANN, 7, record("contact"))
+    decision = world.decide(FAILED + mail(), authserv="mail.example.com")
+    assert decision.disposition is Disposition.HELD
+    assert not any("ruling" in reason for reason in decision.reasons)

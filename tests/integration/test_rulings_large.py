@@ -1,0 +1,121 @@
+"""A hundred thousand that wait cost what a few do: each piece is short, bound to an index, and nobody waits for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import perf_counter
+from uuid import UUID
+
+import pytest
+
+from router.repository import rulings, unresolved
+from router.repository.database import Database
+from router.repository.rulings import PIECE
+from tests.support.crm import Crm
+from tests.support.flood import Lent, cost
+from tests.support.senders import STAFF, Senders, flood_of
+
+KARL, BERTA, DOMAIN = "karl@kunde.test", "berta@kunde.test", "@kunde.test"
+MANY = 3000
+
+
+async def visited(database: Database, work: Callable[[Database], Awaitable[object]]) -> int:
+    """How many pages the queries of some work touch, those that write, too; it is rolled back."""
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    async with database.rolled_back() as connection:
+        with connection.query_logger(lambda record: asked.append((record.query, record.args))):
+            await work(Lent(connection))
+            await asyncio.sleep(0)  # the loggers are called then
+    pages = 0
+    async with database.rolled_back() as connection:
+        for query, arguments in asked:
+            if query.lstrip().startswith(("SELECT", "WITH", "UPDATE")):
+                pages += (await cost(connection, query, *arguments)).pages
+    return pages
+
+
+@pytest.fixture
+async def warm(database: str) -> AsyncIterator[Database]:
+    async with Database(database) as opened:
+        yield opened
+
+
+async def test_t114_a_piece_costs_the_same_however_many_wait(crm: Crm, senders: Senders, warm: Database) -> None:
+    karl, account = await crm.record("contact", "Karl"), await crm.record("account", "Kunde")
+    costs = []
+    for number in (2 * PIECE, MANY):
+        await flood_of(crm, senders.owner_id, KARL, number)
+        await flood_of(crm, senders.owner_id, "many@other.test", number)
+        pages = []
+        for subject, record_id in ((KARL, karl), (DOMAIN, account)):
+            ruling = await senders.rule(subject, record_id, done=False)
+            await rulings.carry_out(warm)  # of the phase in which nothing is ruled yet
+            pages.append(await visited(warm, rulings.carry_out))
+            while await rulings.carry_out(warm):
+                pass
+            await crm.admin.execute("ANALYZE router.ruled_party")
+            await senders.undo(ruling, done=False)
+            pages.append(await visited(warm, rulings.carry_out))
+            await senders.carry_out()
+        costs.append(pages)
+    for few, many in zip(*costs, strict=True):
+        assert many <= few * 1.5 + 200, costs
+
+
+async def test_t114_new_mail_reads_rulings_by_their_index(crm: Crm, senders: Senders) -> None:
+    await crm.admin.execute(
+        "INSERT INTO router.ruling (kind, subject, by) "
+        "SELECT 'ignore-sender', 'n' || n || '@kunde.test', 'ann' FROM generate_series(1, 20000) AS n"
+    )
+    await crm.admin.execute("ANALYZE router.ruling")
+    async with senders.database.rolled_back() as connection:
+        found = await cost(
+            connection,
+            "SELECT * FROM unnest($1::text[]) AS w (address) CROSS JOIN LATERAL router.rulings_on(w.address) AS r",
+            [KARL, BERTA, "n7@kunde.test"],
+        )
+    assert set(found.rows) == {"Index Scan on ruling"}
+    assert found.rows.total() <= 1
+    assert found.pages < 30
+
+
+async def test_the_queue_is_paged_and_searched_by_its_indexes(crm: Crm, senders: Senders) -> None:
+    for sender in (KARL, "many@other.test"):
+        await flood_of(crm, senders.owner_id, sender, MANY)
+    await crm.admin.execute("ANALYZE router.unresolved_email")
+    after = f"(now() - interval '1 hour', '{UUID(int=0)}')"
+    pages = {
+        "order": f"(received_at, email_id) > {after} ORDER BY received_at, email_id",
+        "owner": f"owner_id = '{senders.owner_id}' ORDER BY received_at, email_id",
+        "address": f"domain = 'kunde.test' AND address = '{KARL}' ORDER BY received_at, email_id",
+    }
+    async with senders.database.rolled_back() as connection:
+        for index, asked in pages.items():
+            # A page of which nothing is looked up beside.
+            found = await cost(
+                connection, f"SELECT email_id, received_at, address, name FROM crm.unresolved WHERE {asked} LIMIT 100"
+            )
+            assert max(found.rows.values()) <= 100, index
+            assert found.pages < 1000, index
+    for work in (
+        lambda database: unresolved.list_mail(database, KARL, 20),
+        lambda database: unresolved.find_candidates(database, KARL),
+    ):
+        assert await visited(senders.database, work) < 1000
+    assert await unresolved.count_parties(senders.database, KARL) == MANY
+    assert [one.number for one in await unresolved.list_senders(senders.database, STAFF, None, 10)] == [MANY, MANY]
+
+
+async def test_t114_new_mail_of_the_address_waits_for_no_piece(crm: Crm, senders: Senders) -> None:
+    """What a piece has locked, no new mail needs."""
+    karl = await crm.record("contact", "Karl")
+    await flood_of(crm, senders.owner_id, KARL, 2 * PIECE)
+    await senders.rule(KARL, karl, done=False)
+    await rulings.carry_out(senders.database)
+    async with senders.database.transaction() as connection:
+        await rulings.carry_out(Lent(connection))
+        locked = await connection.fetchval("SELECT count(*) FROM router.ruled_party")
+        assert locked == PIECE
+        began = perf_counter()
+        [email_id] = await senders.write(KARL, in_reply_to=("1@flood.test",))
+        assert perf_counter() - began < 1
+        assert await senders.sender_of(email_id) == karl
