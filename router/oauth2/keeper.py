@@ -62,6 +62,7 @@ class Keeper:
         self._chosen: dict[tuple[Identity, ...], tuple[float, Identity]] = {}
         self._forgotten: dict[Identity, float] = {}
         self._unstored: dict[Identity, Unstored] = {}
+        self._failed: dict[tuple[Identity, str], tuple[float, TransportError]] = {}
         self._examined: dict[Identity, tuple[float, asyncio.Task[list[Finding]]]] = {}
 
     async def __aenter__(self) -> Self:
@@ -202,7 +203,15 @@ class Keeper:
                     held = await self._without_database(oauth2, identity)
                 else:
                     renewal = Renewal(
-                        self._shelf, self.servers, self._id, oauth2, identity, material, self._clock, self._unstored
+                        self._shelf,
+                        self.servers,
+                        self._id,
+                        oauth2,
+                        identity,
+                        material,
+                        self._clock,
+                        self._unstored,
+                        self._failed,
                     )
                     held = await renewal.run(other_than=other_than, patient=patient, within=within)
         except DatabaseError as error:

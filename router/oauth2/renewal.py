@@ -26,7 +26,7 @@ from router.repository.sending import read_sending
 from router.repository.tokens import Kind, TokenFault, TokenRow, store_fault, store_token, take_lease
 from transports import OAuth2
 from transports.base import storable
-from transports.errors import Permanent, Temporary, TransportError
+from transports.errors import Permanent, Temporary, TransportError, Unauthorized
 
 _log = structlog.get_logger(__name__)
 
@@ -62,7 +62,8 @@ class Unstored:
 class Renewal:
     """One way to a token of one identity; `holder` is who asks, `clock` the monotonic one.
 
-    `unstored` has what could not be stored by those before, which may be had only once.
+    `unstored` has what could not be stored by those before, which may be had only once; `failed` when what was tried in
+    vain may be tried again, by its hash.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Renewal:
         material: Material,
         clock: Callable[[], float],
         unstored: MutableMapping[Identity, Unstored],
+        failed: MutableMapping[tuple[Identity, str], tuple[float, TransportError]],
     ) -> None:
         self._shelf = shelf
         self._servers = servers
@@ -84,6 +86,7 @@ class Renewal:
         self._material = material
         self._clock = clock
         self._unstored = unstored
+        self._failed = failed
         self._by_login = oauth2.effective_grant in BY_LOGIN
 
     async def run(self, *, other_than: str | None, patient: bool, within: float) -> Held:
@@ -125,11 +128,19 @@ class Renewal:
         return row, Secrets()
 
     def _fault(self, row: TokenRow | None, secrets: Secrets) -> TokenFault | None:
-        """Tell why nobody asks now: the last try, by the same profile and secrets, failed a moment ago."""
+        """Tell why nobody asks now: the last try, by the same profile and secrets, failed a moment ago.
+
+        Another profile, or a process with other keys, may have tried since: then what this process knows counts.
+        """
         fault = None if row is None else row.fault
-        if fault is None or fault.pause <= 0 or secrets.made_of != self._material.made_of:
+        if fault is None:
             return None
-        return fault
+        if secrets.made_of != self._material.made_of:
+            until, error = self._failed.get((self._identity, self._material.made_of), (0.0, None))
+            if error is None:
+                return None
+            fault = TokenFault(_kind_of(error), str(error), fault.failures, until - self._clock())
+        return fault if fault.pause > 0 else None
 
     async def _try(self, row: TokenRow | None, secrets: Secrets) -> Held | None:
         """Ask for a token, if nobody else does; None if another was faster."""
@@ -157,8 +168,7 @@ class Renewal:
                 raise error from refused
             return None
         except TransportError as error:
-            kind: Kind = "temporary" if isinstance(error, Temporary) else "permanent"
-            if await self._note(lease, seal, secrets, kind, error, getattr(error, "retry_after", None)):
+            if await self._note(lease, seal, secrets, _kind_of(error), error, getattr(error, "retry_after", None)):
                 raise
             return None
         kept = Secrets(
@@ -241,6 +251,7 @@ class Renewal:
         failures = lease.fault.failures if lease.fault is not None else 0
         pause = min(longest, first * 2.0 ** min(failures, 20)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
         pause = max(pause, retry_after or 0.0)
+        self._failed[self._identity, self._material.made_of] = self._clock() + pause, error
         sealed = seal(replace(secrets, made_of=self._material.made_of))
         return await store_fault(self._shelf.database, self._identity, lease.fence, sealed, kind, str(error), pause)
 
@@ -256,6 +267,12 @@ def refusal(oauth2: OAuth2, refused: Refused, *, broken: bool = False) -> Transp
     words = f"{oauth2.where} gives no token: {refused.cause.words}{after}: {refused.cause.cure}"
     said = f" ({refused.said})" if refused.said else ""
     return error_of(refused.cause.kind, storable(words + said), refused.retry_after)
+
+
+def _kind_of(error: TransportError) -> Kind:
+    if isinstance(error, Temporary):
+        return "temporary"
+    return "refused" if isinstance(error, Unauthorized) else "permanent"
 
 
 def _of_row(row: TokenRow, secrets: Secrets, now: float) -> Held | None:

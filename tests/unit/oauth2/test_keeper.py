@@ -255,6 +255,29 @@ async def test_invalid_client_is_tried_again_when_the_secret_is_another(office: 
         assert await keeper.get(office.application(), ANN) == "access-token-1"
 
 
+async def test_profiles_with_different_secrets_do_not_end_each_others_pause(office: Office) -> None:
+    (office.folder / "other").write_text("another-secret")
+    one, other = office.application(), office.application(client_secret={"file": office.folder / "other"})
+    office.server.answer = error("invalid_client")
+    async with office.keeper() as keeper:
+        for _ in range(5):
+            for profile in (one, other):
+                with pytest.raises(Unauthorized, match="invalid_client"):
+                    await keeper.get(profile, ANN)
+        assert len(office.server.forms) == 2
+
+
+async def test_processes_with_different_keys_do_not_end_each_others_pause(office: Office) -> None:
+    office.server.answer = error("invalid_client")
+    vaults = [Vault(office.folder / name, make=True) for name in ("one", "other")]
+    async with Keeper(office.database, vaults[0]) as one, Keeper(office.database, vaults[1]) as other:
+        for _ in range(5):
+            for keeper in (one, other):
+                with pytest.raises(Unauthorized, match="invalid_client"):
+                    await keeper.get(office.application(), ANN)
+        assert len(office.server.forms) == 2
+
+
 async def test_a_missing_secret_is_told_and_nobody_is_asked(office: Office) -> None:
     (office.folder / "secret").unlink()
     async with office.keeper() as keeper:
