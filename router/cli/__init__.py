@@ -5,6 +5,7 @@
     examine    what runs, what is wrong, and what is missing
     mail       what becomes of a message, and where it is
     owners     whose mail is tracked, and whether any is sent
+    tracking   what the organization and owners choose about tracking
     outbox     outgoing email that waits, failed or is unknown
     letters    dead letters and held mail
     unresolved  senders who are no record, and who says who they are
@@ -16,7 +17,9 @@
 What a command needs is imported when it is run (router/commands/), so that help is there at once.
 """
 
-from router.cli import service, examine, mail, owners, outbox, letters, unresolved, content, templates, oauth, profile  # isort: skip  # the order of the help
+# In the order of the help.
+from router.cli import service, examine, mail, owners, tracking, outbox, letters, unresolved, content  # isort: skip
+from router.cli import templates, oauth, profile  # isort: skip
 from router.cli.base import app
 
 __all__ = [
@@ -31,5 +34,6 @@ __all__ = [
     "profile",
     "service",
     "templates",
+    "tracking",
     "unresolved",
 ]

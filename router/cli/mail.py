@@ -12,9 +12,13 @@ from router.cli.base import Json, Limit, app
 @app.command()
 def explain(
     files: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(metavar="FILE...", help="Messages as they travel (.eml); - for stdin.", show_default=False),
-    ],
+    ] = None,
+    email: Annotated[
+        UUID | None,
+        typer.Option(metavar="ID", help="Who decided that this email is in the CRM; no files.", show_default=False),
+    ] = None,
     owner: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Decide as if they arrived in this mailbox.", show_default=False),
@@ -41,9 +45,17 @@ def explain(
     With --owner, the decision and its reasons, as if the files had just arrived in that owner's mailbox, one after the
     other. With --forward, what was forwarded in them to a profile whose role is forward, and whether that is believed.
     Nothing is stored. Without --owner no database is needed.
+
+    With --email, of an email that the CRM has: whose copy made it one, by which rule, in which mailboxes it was
+    received, and how the email that it answers was found.
     """
     from router.commands import explain as commands
 
+    if email is not None and not files:
+        commands.explain_email(email, as_json=as_json)
+        return
+    if not files or email is not None:
+        raise typer.BadParameter("name files, or an email by --email", param_hint="FILE...")
     commands.explain(files, owner, rule, authserv, forward, as_json=as_json)
 
 

@@ -6,6 +6,8 @@ status      status
 audit       audit
 backfill    backfill
 owners      owners list, approve, set
+settings    settings list, set, reset
+never_track  never-track list, add, remove
 sending     sending stop, start
 outbox      outbox list, show, retry, cancel, release
 sql         sql

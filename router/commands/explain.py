@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import typer
 
@@ -15,6 +16,7 @@ from router.errors import ProfileErrors, UnknownName
 from router.model import Classification, Mark, Packed, Rule, Unwrapped
 from router.operations import explain as operation
 from router.operations.explain import Explained
+from router.operations.words import moment
 from router.profile import IncomingProfile, Profiles
 from router.settings import Settings
 
@@ -74,6 +76,34 @@ def explain(
         complain(f"{name}: this does not look like mail: it has none of From, To, Date, Subject and Message-ID")
     if strange or len(contents) < len(files) or any(one.fault for one in messages):
         raise typer.Exit(1)
+
+
+def explain_email(email_id: UUID, *, as_json: bool) -> None:
+    """Show who decided that an email is in the CRM."""
+
+    async def work(settings: Settings) -> operation.Origin:
+        async with app.database_of(settings) as database:
+            return await operation.origin(database, email_id)
+
+    found = carry_out(work)
+    if as_json:
+        say_json(asdict(found))
+        return
+    say(f"email {found.id}, {'received' if found.direction == 'in' else 'sent'}{', private' if found.private else ''}")
+    _row("subject", found.subject)
+    if found.rule:
+        _row("promoted", f"the copy of {found.mailbox or 'an owner who is gone'}, by the rule {found.rule}")
+    else:
+        owner = f", for {found.mailbox}" if found.direction == "out" and found.mailbox else ""
+        _row("written", f"by the CRM{owner}")
+    _row("because", "; ".join(found.reasons))
+    for one in found.receipts:
+        where = f"profile {one.profile}{f', folder {one.folder}' if one.folder else ''}"
+        _row("in mailbox", f"{one.mailbox} ({where}, {moment(one.received_at)})")
+    if found.correlated_id:
+        what = f": {found.correlated_subject}" if found.correlated_subject else ""
+        how = f", found by {found.method}" if found.method else ", as the CRM says"
+        _row("answers", f"email {found.correlated_id}{what}{how}")
 
 
 def _is_mail(one: Explained) -> bool:

@@ -29,6 +29,8 @@ def show(*, as_json: bool) -> None:
                 "without_mailbox": [{"name": one.name, "addresses": one.addresses} for one in found.without_mailbox],
                 "notes": [str(note) for note in found.notes],
                 "mistakes": [str(mistake) for mistake in found.mistakes],
+                "locked_rule": found.locked_rule,
+                "allowed_rules": found.allowed_rules,
             }
         )
         return
@@ -36,6 +38,10 @@ def show(*, as_json: bool) -> None:
         say("there are no owners: the CRM names them, by rows in crm.owner")
     if found.owners:
         say_table(["mailbox", "name", "approved", "rule", "read by", "sent by"], map(_row, found.owners))
+    if found.locked_rule:
+        say(f"the organization has locked the rule {found.locked_rule}")
+    if len(found.allowed_rules) < len(Rule):
+        say(f"the organization allows the rules {', '.join(found.allowed_rules)}")
     for one in found.without_mailbox:
         has = f"can be {' or '.join(one.addresses)}" if one.addresses else "has no address in crm.address either"
         say(f"{one.name or 'an owner without a name'}: no mailbox; it {has}")

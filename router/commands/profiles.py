@@ -79,6 +79,7 @@ def _say(place: Path, checked: Checked) -> None:
         *checked.mistakes,
         *(f"{one.file}:{one.line}: {_told(one)}" for one in checked.profiles),
         *checked.owners,
+        *checked.rules,
     ]:
         say(str(line))
     for note in checked.notes:
@@ -98,8 +99,9 @@ def _told(one: Profile) -> str:
             f"{one.title} {one.kind.name} sends for {', '.join(one.senders)} through {one.settings.where}, "
             f"{count(one.settings.connections, 'connection')}"
         )
-    role = " (role forward)" if one.forwards else ""
-    whom = f"what {', '.join(one.forwarders)} forward" if one.forwards else ", ".join(one.owners)
+    role = f" (role {one.role})" if one.forwards else ""
+    is_forwarded = one.forwards and not one.catches_all
+    whom = f"what {', '.join(one.forwarders)} forward" if is_forwarded else ", ".join(one.owners or one.forwarders)
     if isinstance(one.settings, MailboxSettings):
         does = f"reads {one.settings.where} for {whom}, beginning with {one.start}, after {one.after}"
     else:
@@ -122,7 +124,8 @@ def _described(one: Profile) -> dict[str, Any]:
             "max_attempts": one.max_attempts,
             "on_unknown": one.on_unknown,
         }
-    whom = {"role": one.role, "forwarders" if one.forwards else "owners": one.forwarders or one.owners}
+    key = "forwarders" if one.role == "forward" else "owners"
+    whom = {"role": one.role, key: one.forwarders or one.owners}
     serves = {
         "direction": "incoming",
         **common,

@@ -1,6 +1,7 @@
 """What becomes of a message: pure functions over a copy and the facts, one decision a file, in the order of `STEPS`.
 
     arrive      a copy that has a disposition already, or no message that can be judged: ends here
+    exclude     whom the organization or the owner never tracks: ignored
     dedupe      a message that the CRM has already: duplicate
     reported    a bounce, delay or complaint: the CRM email that it is on; without one ignored
     correlate   the CRM email that the message answers: by In-Reply-To, References, token or what is alike
@@ -23,6 +24,7 @@ from router.decide.acknowledge import acknowledge
 from router.decide.arrive import arrive
 from router.decide.correlate import correlate
 from router.decide.dedupe import dedupe
+from router.decide.exclude import exclude
 from router.decide.loop import loop
 from router.decide.mark import mark
 from router.decide.promote import promote
@@ -37,7 +39,7 @@ __all__ = ["STEPS", "decide", "decide_batch"]
 
 Step = Callable[[State, Facts], State]
 
-STEPS: tuple[Step, ...] = (arrive, dedupe, reported, correlate, mark, resolve, track, trust, loop, promote)
+STEPS: tuple[Step, ...] = (arrive, exclude, dedupe, reported, correlate, mark, resolve, track, trust, loop, promote)
 
 
 def decide(copy: Copy, facts: Facts) -> Decision:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from router.model import INTERNAL, Copy, Decision, Disposition, Facts
 
-_SENT_TO_US = frozenset({None, "redirected", "journal"})
+_SENT_TO_US = frozenset({None, "redirected", "journal", "delivered"})
 """How a message came that its author sent to the owner: not one that somebody else passes on."""
 
 

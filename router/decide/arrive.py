@@ -9,6 +9,7 @@ _FORMS: dict[Form, str] = {
     "attached": "forwarded as an attachment",
     "redirected": "redirected",
     "journal": "told by a journal report",
+    "delivered": "in a catch-all mailbox, delivered to this owner",
     "inline": "forwarded in the text of a mail, so less certain",
 }
 

@@ -36,6 +36,7 @@ def promote(state: State, facts: Facts) -> State:
         defects=message.defects,
         text_marks=copy.text_marks,
         raw_headers=message.raw_headers,
+        tracking_rule=state.rule,
     )
     waits_for = () if thread else state.waits_for
     decision = Decision(

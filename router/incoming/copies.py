@@ -1,10 +1,11 @@
 """Messages are read and become copies: one of each message for each owner in whose mailbox it lies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
 from router.model import Copy, Forward, Owner, Predecided, Reading, Rule, Unreadable, uuid7
+from router.model.settings import Value
 from router.profile import IncomingProfile
 from router.read import read
 from router.workers.pool import Fault, Workers
@@ -38,7 +39,14 @@ async def read_messages(
     )
     of_received = dict(zip(distinct, readings, strict=True))
     return [
-        make_copy(one, of_received[id(one.received)], source_id, profile.tracking_rule, headers_only=part == "headers")
+        make_copy(
+            one,
+            of_received[id(one.received)],
+            source_id,
+            profile.tracking_rule,
+            profile.choices,
+            headers_only=part == "headers",
+        )
         for one in delivered
     ]
 
@@ -67,11 +75,12 @@ def make_copy(
     reading: Reading | Unreadable | Predecided,
     source_id: int,
     default_rule: Rule,
+    choices: Mapping[str, Value],
     *,
     headers_only: bool = False,
     forward: Forward | None = None,
 ) -> Copy:
-    """Make the copy of what was read; `default_rule` is that of an owner who has none."""
+    """Make the copy of what was read; `default_rule` is that of an owner who has none, `choices` are the profile's."""
     return Copy(
         id=uuid7(),
         source_id=source_id,
@@ -86,4 +95,5 @@ def make_copy(
         forward=forward,
         recipients=delivered.received.recipients,
         null_sender=delivered.received.sender == "",
+        profile_choices=choices,
     )

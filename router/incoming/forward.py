@@ -13,12 +13,13 @@ from router.workers.pool import Workers
 from transports.base import Place, Received
 
 _NOBODY = "who forwarded it has no approved owner's mailbox"
+_DELIVERED_TO_NOBODY = "the topmost Delivered-To names no approved owner's mailbox whom the profile serves"
 _NOBODY_NAMED = "nobody whom the journal report names is an approved owner"
 
 
 def trust_of(profile: IncomingProfile) -> Trust:
     """Return whose forwards the profile believes."""
-    return Trust(profile.forwarders, profile.authserv)
+    return Trust(profile.forwarders, profile.authserv, profile.catches_all)
 
 
 async def read_forwards(
@@ -51,18 +52,18 @@ def copies_of(
     """Yield a copy of each original for each owner to whom it came; `owners` by mailbox."""
     nobody = Delivered(None, received, received.place)
     if isinstance(unwrapped, Unreadable):
-        yield make_copy(nobody, unwrapped, source_id, profile.tracking_rule)
+        yield make_copy(nobody, unwrapped, source_id, profile.tracking_rule, profile.choices)
         return
     whose = _whose(unwrapped, owners)
     if unwrapped.form is None or not whose:
-        yield make_copy(nobody, _predecided(unwrapped), source_id, profile.tracking_rule)
+        yield make_copy(nobody, _predecided(unwrapped), source_id, profile.tracking_rule, profile.choices)
         return
     forward = Forward(received.place, unwrapped.form, unwrapped.forwarder, unwrapped.message_id, unwrapped.date)
     arrived = [(original, owner, sent) for original in unwrapped.originals for owner, sent in whose]
     for number, (original, owner, sent) in enumerate(arrived, 1):
         place = Place(received.place.validity, f"{received.place.id}:{number}")
         delivered = Delivered(owner, replace(received, content=original.content), place, sent)
-        yield make_copy(delivered, original.reading, source_id, profile.tracking_rule, forward=forward)
+        yield make_copy(delivered, original.reading, source_id, profile.tracking_rule, profile.choices, forward=forward)
 
 
 def _whose(unwrapped: Unwrapped, owners: Mapping[str, Owner]) -> list[tuple[Owner, bool]]:
@@ -75,6 +76,8 @@ def _whose(unwrapped: Unwrapped, owners: Mapping[str, Owner]) -> list[tuple[Owne
 def _predecided(unwrapped: Unwrapped) -> Predecided:
     if unwrapped.held is not None:
         return Predecided(Disposition.HELD, unwrapped.held)
+    if unwrapped.form == "delivered":
+        return Predecided(Disposition.IGNORED, _DELIVERED_TO_NOBODY)
     if unwrapped.form == "journal":
         # A journal holds everybody's mail. Mail of people who are no owners is not kept.
         return Predecided(Disposition.IGNORED, _NOBODY_NAMED)

@@ -43,12 +43,12 @@ def settles_of(profile: IncomingProfile) -> frozenset[Disposition]:
     if profile.after.action == "keep":
         return frozenset()
     # What was ignored in a forward mailbox goes too: the original is elsewhere.
-    return _SETTLED | {Disposition.IGNORED} if profile.forwards else _SETTLED
+    return _SETTLED | {Disposition.IGNORED} if profile.forwards and not profile.catches_all else _SETTLED
 
 
 def destroys(profile: IncomingProfile) -> bool:
     """Tell whether settling takes copies away that their owners would miss."""
-    return profile.after.action in ("delete", "move") and not profile.forwards
+    return profile.after.action in ("delete", "move") and (not profile.forwards or profile.catches_all)
 
 
 class Reader:
@@ -243,7 +243,7 @@ class Reader:
         return await read_messages(self._workers, delivered, self.lease.source_id, self._profile, part)
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
-        copies, forwards = portion.copies, self._profile.forwards
+        copies, keeps = portion.copies, self._profile.forwards and not self._profile.catches_all
         if not copies and portion.cursor is None:
             return
         batch = Batch(
@@ -252,7 +252,7 @@ class Reader:
             portion.cursor,
             settles=self._settles,
             destroys=destroys(self._profile),
-            keeps=forwards,
+            keeps=keeps,
             again=portion.again,
             waits=self._waits,
         )
@@ -261,7 +261,7 @@ class Reader:
             self.lease = replace(self.lease, cursor=portion.cursor)
         if not self._settles:
             return
-        if forwards:
+        if self._profile.forwards:
             await self._settle_rest(mailbox)  # several copies can lie in one place: ask which are done with
             return
         done = [

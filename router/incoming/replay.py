@@ -91,7 +91,8 @@ class LetterReader:
         whole = [letter for letter in letters if letter.owner_id is None]
         copies = [letter for letter in letters if letter.owner_id is not None]
         # Nobody vouches for what was forwarded: its sender may have written any Authentication-Results in it.
-        authserv = None if self._profile is None or self._profile.forwards else self._profile.authserv
+        forwarded = self._profile is None or (self._profile.forwards and not self._profile.catches_all)
+        authserv = None if self._profile is None or forwarded else self._profile.authserv
         readings = await read_each(
             self._workers,
             read,
@@ -102,7 +103,8 @@ class LetterReader:
         for letter, reading in zip(copies, readings, strict=True):
             rule = self._profile.tracking_rule if self._profile else letter.rule
             delivered = Delivered(self._owner(letter), received[letter.id], letter.place, sent=kept[letter.id].sent)
-            copy = make_copy(delivered, reading, self._source.id, rule, forward=_forward_of(letter))
+            choices = self._profile.choices if self._profile else {}
+            copy = make_copy(delivered, reading, self._source.id, rule, choices, forward=_forward_of(letter))
             found.append(self._found(letter, [copy]))
         return found
 

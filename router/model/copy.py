@@ -1,7 +1,9 @@
 """One copy of a message, in one owner's mailbox."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -9,6 +11,7 @@ from router.model.classification import Classification
 from router.model.forward import Forward
 from router.model.message import Mark, Message
 from router.model.reading import Likeness, Packed, Predecided, Reading, Unreadable
+from router.model.settings import Value
 from router.model.tracking import Rule
 
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
@@ -51,7 +54,7 @@ class Copy:
     far as it was fetched. `sent`: the copy lies in the owner's Sent folder. `headers_only`: the owner's rule was `none`
     when the copy was fetched, so it has no bodies. `forward` is set if the copy came by a forward mailbox. `recipients`
     are those of the envelope, and `null_sender` tells of its sender: only a listener knows them. `ruling` is set if a
-    person has it decided on again.
+    person has it decided on again. `profile_choices` are the settings of the profile that brought it.
     """
 
     id: UUID
@@ -68,6 +71,7 @@ class Copy:
     recipients: tuple[str, ...] = ()
     null_sender: bool = False
     ruling: Ruling | None = None
+    profile_choices: Mapping[str, Value] = field(default_factory=dict, hash=False)
 
     @property
     def released(self) -> bool:
@@ -98,6 +102,11 @@ class Copy:
     def key(self) -> bytes:
         """The key of a judged copy's message (32 bytes)."""
         return self._read().key
+
+    @property
+    def sent_key(self) -> bytes | None:
+        """The key of a judged copy in a Sent folder where it is an email by itself: see `Facts.keyed`."""
+        return sha256(b"sent:" + self.key).digest() if self.sent else None
 
     @property
     def likeness(self) -> Likeness:

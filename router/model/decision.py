@@ -46,7 +46,8 @@ class Candidate:
 class Party:
     """An address in a role on one email, resolved to one record, or to none; one address can make several parties.
 
-    `ruling_id` is the ruling of a person by which it is resolved.
+    `candidates` are the records of an unresolved sender among whom people are to choose. `ruling_id` is the ruling of a
+    person by which it is resolved.
     """
 
     role: Role
@@ -54,6 +55,7 @@ class Party:
     address: str
     name: str
     record_id: UUID | None
+    candidates: tuple[UUID, ...] = ()
     ruling_id: int | None = None
 
 
@@ -80,6 +82,7 @@ class Email:
     defects: tuple[str, ...] = ()
     text_marks: tuple[Mark, ...] = ()
     raw_headers: tuple[tuple[str, str], ...] = ()
+    tracking_rule: Rule | None = None
 
 
 @dataclass(frozen=True, slots=True)

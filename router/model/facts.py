@@ -1,7 +1,7 @@
 """What is known when a batch is decided."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -11,7 +11,8 @@ from router.model.decision import Decision
 from router.model.ids import local_id_hash, message_id_hash
 from router.model.matching import Matching
 from router.model.message import Message
-from router.model.reading import Likeness
+from router.model.reading import Likeness, Reading
+from router.model.settings import INTERNAL_MAIL, Choices, Chosen, Setting
 from router.model.tracking import Disposition, Rule
 
 if TYPE_CHECKING:  # loading it would make a worker's start three times as long
@@ -123,13 +124,15 @@ class DecidedBefore:
     `places` are those of copies that have one, with their source. `not_promoted` gives the disposition of a message, by
     owner, key and `Copy.sender_gist`, that was ignored or held in another place of the same owner's mailbox.
     `held_twins` are the messages of which another one is held there that has the same key and says something else.
-    `taken_back` are the messages, by owner and key, whose email that owner took back, or every owner.
+    `taken_back` are the messages, by owner and key, whose email that owner took back, or every owner. `sent` are the
+    keys of what lay in a Sent folder, its source, and has an email.
     """
 
     places: "set[tuple[int, Place]]" = field(default_factory=set)
     not_promoted: dict[tuple[UUID, bytes, bytes | None], Disposition] = field(default_factory=dict)
     held_twins: set[tuple[UUID, bytes, bytes | None]] = field(default_factory=set)
     taken_back: set[tuple[UUID, bytes]] = field(default_factory=set)
+    sent: set[tuple[int, bytes]] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -150,7 +153,9 @@ class Facts:
 
     `records` are those of each normalized address, `ruled` what persons ruled that addresses are. `rules` are the
     owners' own, None where the profile's default holds. `acknowledging` are the owners in whose name mail is
-    acknowledged. `matching` tells by what answers are found.
+    acknowledged, `queues` those that are queues. `choices` are the settings, `matching` tells by what answers are
+    found, and `never_track` the patterns of addresses that are never tracked, each with the owner whose it is, or None:
+    the organization's.
     """
 
     emails: KnownEmails = field(default_factory=KnownEmails)
@@ -158,6 +163,9 @@ class Facts:
     ruled: Mapping[str, Ruled] = field(default_factory=dict)
     rules: Mapping[UUID, Rule | None] = field(default_factory=dict)
     acknowledging: frozenset[UUID] = frozenset()
+    queues: frozenset[UUID] = frozenset()
+    choices: Choices = field(default_factory=Choices)
+    never_track: frozenset[tuple[UUID | None, str]] = frozenset()
     decided: DecidedBefore = field(default_factory=DecidedBefore)
     thread_load: ThreadLoad = field(default_factory=ThreadLoad)
     matching: Matching = field(default_factory=Matching)
@@ -184,6 +192,33 @@ class Facts:
     def ruled_of(self, address: str) -> Ruled | None:
         """Find the ruling by which an address is resolved that would be unresolved without it."""
         return self.ruled.get(address) if not 0 < len(self.records.get(address, ())) <= MOST_RECORDS else None
+
+    def chosen(self, setting: Setting, copy: Copy) -> Chosen:
+        """Tell which value of a setting counts for a copy, and whose it is."""
+        return self.choices.of(setting, copy.owner_id, copy.profile_choices)
+
+    def keyed(self, copy: Copy) -> Copy:
+        """Give the sender's own copy of internal mail a key of its own where it is to be an email by itself.
+
+        What the CRM wrote is one email in any case, and what became of the copy before the setting was chosen stays.
+        """
+        if not copy.judged or copy.sent_key is None or self.chosen(INTERNAL_MAIL, copy).value != "two":
+            return copy
+        if copy.key in self.emails.ours or (copy.source_id, copy.key) in self.decided.sent:
+            return copy
+        if not isinstance(copy.reading, Reading) or not self.is_among_us(copy.message):
+            return copy
+        return replace(copy, reading=copy.reading._replace(key=copy.sent_key))
+
+    def is_internal(self, address: str) -> bool:
+        """Whether an address belongs to users and queues, and to nobody else."""
+        kinds = {record.kind for record in self.records_of(address)}
+        return bool(kinds) and kinds <= INTERNAL
+
+    def is_among_us(self, message: Message) -> bool:
+        """Whether a message is internal mail: everybody on it is a user or queue."""
+        recipients = (one.address for one in message.mentions if one.role in ("to", "cc", "bcc"))
+        return self.is_internal(message.sender or "") and all(map(self.is_internal, recipients))
 
     def automatic_on(self, email_id: UUID, message: Message) -> int:
         """Count the automatic emails of the sender's domain that came within an hour on the thread of an email."""

@@ -9,8 +9,10 @@ from router.model.reading import Reading
 if TYPE_CHECKING:
     from transports.base import Place
 
-Form = Literal["attached", "redirected", "journal", "inline"]
-"""How the original lies in what was sent: as a file, as the mail itself, in a journal report, or in the text."""
+Form = Literal["attached", "redirected", "journal", "inline", "delivered"]
+"""How the original lies in what was sent: as a file, as the mail itself, in a journal report, or in the text.
+
+`delivered`: nothing was forwarded, a catch-all mailbox has the mail itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from router.model.token import (
 Smart = Literal["off", "suggest", "link"]
 """What smart matching does: nothing, name the emails that may be answered, or link what is above the threshold too."""
 
-NAMES: Final = ("token-prefixes", "token-in-subject", "legacy-tokens", "smart-matching", "smart-matching-threshold")
+NAMES: Final = ("token_prefixes", "token_in_subject", "legacy_tokens", "smart_matching", "smart_matching_threshold")
 """The settings of the organization that are meant here."""
 
 SUGGESTED: Final = 50
@@ -49,14 +49,14 @@ class Matching:
     def read(cls, values: str, of_owner: Mapping[UUID, str | None] | None = None) -> Self:
         """Read the settings: a JSON object by `NAMES`, and owners' own. What is no value of one is passed over."""
         by_name: Mapping[str, object] = json.loads(values)
-        prefixes = tuple(one for one in _texts(by_name.get("token-prefixes")) if is_prefix(one))
-        formats = (legacy_format(one) for one in _texts(by_name.get("legacy-tokens")))
-        threshold = by_name.get("smart-matching-threshold")
+        prefixes = tuple(one for one in _texts(by_name.get("token_prefixes")) if is_prefix(one))
+        formats = (legacy_format(one) for one in _texts(by_name.get("legacy_tokens")))
+        threshold = by_name.get("smart_matching_threshold")
         return cls(
             prefixes or (PREFIX,),
-            by_name.get("token-in-subject") is not False,
+            by_name.get("token_in_subject") is not False,
             tuple(one for one in formats if one is not None),
-            _smart(by_name.get("smart-matching")) or "off",
+            _smart(by_name.get("smart_matching")) or "off",
             threshold if type(threshold) is int and SUGGESTED <= threshold <= 100 else _THRESHOLD,
             {id_: smart for id_, value in (of_owner or {}).items() if (smart := _smart(value))},
         )

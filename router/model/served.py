@@ -17,10 +17,10 @@ class ServedProfile:
     """What a profile does, for whom, and where it is written.
 
     `form` is the same for two profiles that say the same, and empty where the profile could not be understood. `role`,
-    `tracking_rule`, `owners` and `forwarders` are those of an incoming profile, `senders` those of an outgoing one.
-    `keeps_original` is False for a listener that may be handed the last copy of a mail. `fault`: why this form, or the
-    newer one that its file holds, is not in use, and since when. `runs` is False for a profile that is broken and has
-    no earlier form: whose mail it would bring or carry, nobody else does.
+    `tracking_rule`, `choices` (settings of tracking), `owners` and `forwarders` are those of an incoming profile,
+    `senders` those of an outgoing one. `keeps_original` is False for a listener that may be handed the last copy of a
+    mail. `fault`: why this form, or the newer one that its file holds, is not in use, and since when. `runs` is False
+    for a profile that is broken and has no earlier form: whose mail it would bring or carry, nobody else does.
     """
 
     direction: Direction
@@ -28,7 +28,7 @@ class ServedProfile:
     kind: str
     file: str
     line: int
-    role: Literal["mailbox", "forward"] | None = None
+    role: Literal["mailbox", "forward", "catch-all"] | None = None
     owners: tuple[str, ...] = ()
     forwarders: tuple[str, ...] = ()
     senders: tuple[str, ...] = ()
@@ -36,6 +36,7 @@ class ServedProfile:
     keeps_original: bool = True
     tracking_rule: Rule | None = None
     form: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
     fault: str | None = None
     fault_since: datetime | None = None
     runs: bool = True

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router.errors import Mistake, ProfileErrors
+from router.operations.settings import rule_notes
 from router.profile import IncomingProfile, OutgoingProfile, Profile, Profiles, check_senders, read_folder
+from router.repository.choices import read_stored
 from router.repository.database import Database
 from router.repository.owners import list_owners
 
@@ -14,13 +16,15 @@ from router.repository.owners import list_owners
 class Checked:
     """Either `profiles`, incoming ones first, or `mistakes`; `notes` tell of files that are not read.
 
-    `owners` are those of the database whom no outgoing profile carries, as far as somebody asked for them.
+    `owners` are those of the database whom no outgoing profile carries, `rules` those of profiles that the organization
+    does not allow, as far as somebody asked for them.
     """
 
     profiles: Sequence[Profile]
     mistakes: Sequence[Mistake]
     notes: Sequence[Mistake]
     owners: Sequence[Mistake] = ()
+    rules: Sequence[Mistake] = ()
 
     @property
     def missing(self) -> str | None:
@@ -42,7 +46,10 @@ def check(folder: Path) -> Checked:
 
 
 async def with_owners(checked: Checked, database: Database) -> Checked:
-    """Find owners in the database whose email no outgoing profile would carry."""
+    """Find owners whose email no outgoing profile would carry, and rules that the organization does not allow."""
     incoming = [one for one in checked.profiles if isinstance(one, IncomingProfile)]
     outgoing = [one for one in checked.profiles if isinstance(one, OutgoingProfile)]
-    return replace(checked, owners=check_senders(Profiles(incoming, outgoing), await list_owners(database)))
+    mistakes = check_senders(Profiles(incoming, outgoing), await list_owners(database))
+    choices = (await read_stored(database)).choices
+    rules = rule_notes(choices, ((one.title, one.tracking_rule) for one in incoming))
+    return replace(checked, owners=mistakes, rules=list(rules))

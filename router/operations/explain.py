@@ -4,8 +4,9 @@ Messages are read as the router reads them: in processes of their own, with its 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 from router.decide import decide_batch
 from router.errors import DatabaseError, UnknownName
@@ -30,10 +31,23 @@ from router.read import read
 from router.repository import inbox
 from router.repository.database import Database
 from router.repository.history import first_reasons
+from router.repository.origin import Origin, origin_of
 from router.repository.owners import approved_owners, list_owners
 from router.unwrap import unwrap
 from router.workers.pool import Workers
 from transports.base import Place, Received
+
+__all__ = [
+    "Explained",
+    "Mailbox",
+    "Origin",
+    "decide",
+    "forward_profile",
+    "mailbox_of",
+    "origin",
+    "read_forwards",
+    "read_messages",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +94,14 @@ class Mailbox:
     """The mailbox in which messages are judged.
 
     `rule` is taken in place of the owner's own, `default_rule` where the owner has none. `authserv` names the server
-    whose Authentication-Results are believed.
+    whose Authentication-Results are believed, `choices` are the settings of its profile.
     """
 
     address: str
     rule: Rule | None
     default_rule: Rule
     authserv: str | None
+    choices: Mapping[str, str] = field(default_factory=dict)
 
 
 def mailbox_of(profiles: Profiles, address: str, rule: Rule | None = None) -> Mailbox:
@@ -94,7 +109,7 @@ def mailbox_of(profiles: Profiles, address: str, rule: Rule | None = None) -> Ma
     serving = next(iter(profiles.routes_of(address).incoming), None)
     if serving is None:
         return Mailbox(normalize(address), rule, Rule.REPLIES, None)
-    return Mailbox(normalize(address), rule, serving.tracking_rule, serving.authserv)
+    return Mailbox(normalize(address), rule, serving.tracking_rule, serving.authserv, serving.choices)
 
 
 def forward_profile(profiles: Profiles, name: str) -> IncomingProfile:
@@ -148,7 +163,7 @@ async def decide(database: Database, messages: Sequence[Explained], mailbox: Mai
     copies = []
     for number, one in enumerate(messages):
         received = _received(b"", number)
-        copies.append(make_copy(Delivered(owner, received, received.place), one.reading, 0, rule))
+        copies.append(make_copy(Delivered(owner, received, received.place), one.reading, 0, rule, mailbox.choices))
     rules = {owner.id: mailbox.rule} if mailbox.rule else {}
     decisions = await inbox.rehearse(database, copies, decide_batch, rules)
     former = await first_reasons(database, owner.id, copies)
@@ -156,6 +171,14 @@ async def decide(database: Database, messages: Sequence[Explained], mailbox: Mai
         replace(one, decision=_with_former(decision, former.get(copy.key, ())))
         for one, copy, decision in zip(messages, copies, decisions, strict=True)
     ]
+
+
+async def origin(database: Database, email_id: UUID) -> Origin:
+    """Tell who decided that an email is in the CRM. Raises UnknownName where there is no such email."""
+    found = await origin_of(database, email_id)
+    if found is None:
+        raise UnknownName(f'the CRM has no email {email_id}; "email-router trace" finds one by what it says')
+    return found
 
 
 def _with_former(decision: Decision, former: Sequence[str]) -> Decision:

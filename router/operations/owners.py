@@ -1,17 +1,20 @@
 """Owners: whose mail is tracked, by which rule, and which profiles serve them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from router.errors import Mistake, RouterError
 from router.model import Rule, ServedProfile, normalize
+from router.model.settings import ALLOWED_RULES, RULE, SETTINGS, Choices
 from router.operations import served
+from router.operations.settings import faults_of, refuse_rule, rule_notes
 from router.profile import check_owners
 from router.profile.routes import Routes
 from router.profile.served import ServedProfiles
 from router.repository import owners
+from router.repository.choices import read_stored
 from router.repository.database import Database
 from router.repository.owners import ListedOwner, WithoutMailbox
 
@@ -35,19 +38,24 @@ class ServedOwner:
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Owners, and what is wrong: `notes` with how they are served, `mistakes` in the profile folder."""
+    """Owners, and what is wrong: `notes` with how they are served, `mistakes` in the profile folder.
+
+    `locked_rule` is the rule that the organization has locked for all, `allowed_rules` are those that it allows.
+    """
 
     owners: Sequence[ServedOwner]
     without_mailbox: Sequence[WithoutMailbox] = ()
     notes: Sequence[Mistake] = ()
     mistakes: Sequence[Mistake] = ()
+    locked_rule: str | None = None
+    allowed_rules: Sequence[str] = tuple(Rule)
 
 
 async def list_all(database: Database, lease: timedelta, folder: Path) -> Owners:
     """List every owner; whom the running processes serve or, where none runs, the profiles of the folder."""
     serving = await served.read(database, lease, folder)
     listed = await owners.list_owners(database)
-    return _described(listed, serving, await owners.list_without_mailbox(database))
+    return await _described(database, listed, serving, await owners.list_without_mailbox(database))
 
 
 async def approve(
@@ -62,28 +70,53 @@ async def approve(
             faults.append(f"{mailbox}: {error}")
     found = await owners.find_owners(database, [normalize(mailbox) for mailbox in mailboxes])
     done = sorted((one for one in found.values() if one.approved is approved), key=lambda one: one.mailbox)
-    return _described(done, await served.read(database, lease, folder)), faults
+    return await _described(database, done, await served.read(database, lease, folder)), faults
 
 
 async def set_rule(database: Database, mailbox: str, rule: Rule | None, lease: timedelta, folder: Path) -> Owners:
-    """Set an owner's tracking rule; None: the profile's default. Raises DatabaseError where there is no such owner."""
+    """Set an owner's tracking rule; None: the profile's default.
+
+    Raises DatabaseError where there is no such owner, or the organization does not allow it.
+    """
+    await refuse_rule(database, rule)
     await owners.set_rule(database, mailbox, rule)
     found = await owners.find_owners(database, [normalize(mailbox)])
-    return _described(list(found.values()), await served.read(database, lease, folder))
+    return await _described(database, list(found.values()), await served.read(database, lease, folder))
 
 
-def _described(
-    listed: Sequence[ListedOwner], serving: served.Served, without_mailbox: Sequence[WithoutMailbox] = ()
+async def _described(
+    database: Database,
+    listed: Sequence[ListedOwner],
+    serving: served.Served,
+    without_mailbox: Sequence[WithoutMailbox] = (),
 ) -> Owners:
+    choices = (await read_stored(database, [one.mailbox for one in listed])).choices
+    locked, allowed = choices.of(RULE), choices.of(ALLOWED_RULES)
     return Owners(
         [
             ServedOwner(one.mailbox, one.name, one.approved, one.rule, serving.profiles.routes_of(one.mailbox))
             for one in listed
         ],
         without_mailbox,
-        _notes(listed, serving.profiles),
+        [
+            *_notes(listed, serving.profiles),
+            *_rule_notes(choices, listed, serving.profiles, locked=locked.locked),
+            *(Mistake("", 0, fault) for setting in SETTINGS.values() for fault in faults_of(choices, listed, setting)),
+        ],
         serving.mistakes,
+        str(locked.value) if locked.locked else None,
+        allowed.words,
     )
+
+
+def _rule_notes(
+    choices: Choices, listed: Sequence[ListedOwner], profiles: ServedProfiles, *, locked: bool
+) -> Iterator[Mistake]:
+    """Tell of owners and profiles whose rule the organization does not allow; nothing while it locks the rule."""
+    if locked:
+        return
+    yield from rule_notes(choices, ((f"owner {one.mailbox}", one.rule) for one in listed))
+    yield from rule_notes(choices, ((one.title, one.tracking_rule) for one in profiles.all))
 
 
 def _notes(listed: Sequence[ListedOwner], profiles: ServedProfiles) -> Sequence[Mistake]:

@@ -128,6 +128,9 @@ def _alone(one: Profile, profiles: Profiles, mailboxes: Sequence[str], fault: st
         return Subject(one, None, (Finding("senders", "warning", f"the owners are not known: {fault}", advice),))
     if not one.forwards:
         return Subject(one)
+    if one.catches_all:
+        words = f"the topmost Delivered-To tells whose mail it is, of {', '.join(one.forwarders)}"
+        return Subject(one, "", (Finding("owners", "ok", words),))
     whose = f"believes what {', '.join(one.forwarders)} forward"
     if one.authserv is not None:
         note = Finding(

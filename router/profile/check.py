@@ -113,7 +113,7 @@ def _of_draft(draft: Draft) -> _Claim:
 
 
 def _forwarded(draft: Draft) -> str | None:
-    if not isinstance(draft.keys, IncomingKeys) or draft.keys.role != "forward":
+    if not isinstance(draft.keys, IncomingKeys) or draft.keys.role == "mailbox":
         return None
     if not isinstance(draft.kind, MailboxKind) or not isinstance(draft.settings, MailboxSettings):
         return None

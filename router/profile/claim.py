@@ -13,6 +13,7 @@ def claim_of(draft: Draft) -> ServedProfile:
     """Describe a profile that does not run. A pattern that cannot be understood is left out."""
     incoming = draft.keys if isinstance(draft.keys, IncomingKeys) else None
     is_incoming = draft.direction == "incoming"
+    catches_all = draft.table.get("role") == "catch-all"
     return ServedProfile(
         direction=draft.direction,
         name=draft.name,
@@ -20,8 +21,8 @@ def claim_of(draft: Draft) -> ServedProfile:
         file=draft.file,
         line=draft.line,
         role=incoming.role if incoming else None,
-        owners=_patterns(draft, "owners") if is_incoming else (),
-        forwarders=_patterns(draft, "forwarders") if is_incoming else (),
+        owners=_patterns(draft, "owners") if is_incoming and not catches_all else (),
+        forwarders=_patterns(draft, "owners" if catches_all else "forwarders") if is_incoming else (),
         senders=() if is_incoming else _patterns(draft, "senders"),
         listens=draft.listens or (draft.kind is None and "listen" in draft.table),
         tracking_rule=incoming.rule if incoming else None,

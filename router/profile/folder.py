@@ -9,6 +9,7 @@ from typing import Final
 
 from router.errors import Mistake, ProfileErrors
 from router.model import Key
+from router.model.settings import SETTINGS
 from router.profile import draft as drafts
 from router.profile.check import Claims, check_names
 from router.profile.claim import claim_of, is_whole
@@ -185,7 +186,7 @@ def _incoming(one: Draft) -> IncomingProfile:
     return IncomingProfile(
         name=one.name,
         kind=one.kind,
-        owners=one.keys.owners,
+        owners=one.keys.owners if one.keys.role != "catch-all" else (),
         tracking_rule=one.keys.rule,
         start=one.keys.start if "start" in said else begins,
         after=one.keys.after if "after" in said else settles,
@@ -194,9 +195,10 @@ def _incoming(one: Draft) -> IncomingProfile:
         line=one.line,
         authserv=one.keys.authserv,
         role=one.keys.role,
-        forwarders=one.keys.forwarders,
+        forwarders=one.keys.owners if one.keys.role == "catch-all" else one.keys.forwarders,
         address=one.keys.address,
         files=tuple(map(stamp, certificates(one.settings))),
+        chosen=tuple((name, value) for name in SETTINGS if name != "rule" and (value := getattr(one.keys, name, None))),
     )
 
 

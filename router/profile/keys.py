@@ -136,9 +136,10 @@ TRANSPORT: FieldInfo = Field(description="how the mail travels; what other keys 
 class IncomingKeys(Settings):
     """What every incoming profile says."""
 
-    role: Literal["mailbox", "forward"] = Field(
+    role: Literal["mailbox", "forward", "catch-all"] = Field(
         "mailbox",
-        description="mailbox | forward: the owners' own mailboxes, or one to which they forward their mail",
+        description="mailbox | forward | catch-all: the owners' own mailboxes, one to which they forward their mail, "
+        "or one into which the mail server puts the mail of all of them",
     )
     owners: tuple[_Pattern, ...] = Field(
         (), min_length=1, description='owners whose mail it brings, `["*@example.com"]`; the most exact match wins'
@@ -152,6 +153,18 @@ class IncomingKeys(Settings):
     rule: Rule = Field(
         Rule.REPLIES,
         description="tracking rule of owners who have none of their own: all | replies | known | email-enabled | none",
+    )
+    internal_mail: Literal["none", "one", "two"] | None = Field(
+        None,
+        description="none | one | two: what mail becomes on which there are only users and queues, for owners who have "
+        "not chosen it; without it, the organization's choice counts, which is one if nothing is said",
+    )
+    internal_mail_to_queues: Literal["track", "ignore"] | None = Field(
+        None, description="track | ignore: whether internal mail to a queue is tracked where `internal_mail` is none"
+    )
+    several_matches: Literal["by-kind", "oldest", "unresolved"] | None = Field(
+        None,
+        description="by-kind | oldest | unresolved: who sent a mail, where several records have the sender's address",
     )
     start: _Start = Field(
         "now",

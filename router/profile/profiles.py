@@ -39,8 +39,9 @@ class IncomingProfile:
     Profiles are equal that do the same, wherever they are written. `files` tells the state of the certificates that it
     names, so that renewed ones make another profile.
 
-    With the role `forward` it has no `owners`, but `forwarders`; a listener has the `address` that is forwarded to, and
-    without `authserv` nobody has to vouch for a forwarder.
+    With the role `forward` it has no `owners`, but `forwarders`; with `catch-all` these are whose mail it has. A
+    listener has the `address` that is forwarded to, and without `authserv` nobody has to vouch for a forwarder.
+    `chosen` are the settings of tracking that it says.
     """
 
     name: str
@@ -53,11 +54,17 @@ class IncomingProfile:
     file: str = field(compare=False)
     line: int = field(compare=False)
     authserv: str | None = None
-    role: Literal["mailbox", "forward"] = "mailbox"
+    role: Literal["mailbox", "forward", "catch-all"] = "mailbox"
     forwarders: tuple[str, ...] = ()
     address: str | None = None
     files: tuple[Stamp, ...] = ()
     tokens: Tokens = field(default=NO_TOKENS, compare=False, repr=False)
+    chosen: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def choices(self) -> Mapping[str, str]:
+        """The settings of tracking that it says, by their names."""
+        return dict(self.chosen)
 
     @property
     def as_opened(self) -> Self:
@@ -76,8 +83,13 @@ class IncomingProfile:
 
     @property
     def forwards(self) -> bool:
-        """Whether what it brings was forwarded from the owners' own mailboxes."""
-        return self.role == "forward"
+        """Whether it brings the mail of several owners out of one mailbox, which is nobody's."""
+        return self.role != "mailbox"
+
+    @property
+    def catches_all(self) -> bool:
+        """Whether that mailbox has the original mail, as the mail server put it there, and not what was forwarded."""
+        return self.role == "catch-all"
 
     @property
     def listens(self) -> bool:

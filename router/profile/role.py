@@ -16,9 +16,7 @@ def check_role(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[Key
     role = table.get("role", "mailbox")
     if role == "mailbox":
         yield from _missing(table, "owners")
-        for key in _OF_FORWARD:
-            if key in table:
-                yield (key,), f'{key} means nothing here: it belongs to a profile that says role = "forward"'
+        yield from _strange(table)
         if not listens:
             yield from _check_owners(table)
     elif role == "forward":
@@ -30,6 +28,23 @@ def check_role(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[Key
             yield from _missing(table, "address")
         else:
             yield from _check_mailbox(table)
+    elif role == "catch-all":
+        yield from _check_catch_all(table, listens=listens)
+
+
+def _check_catch_all(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[KeyPath, str]]:
+    yield from _missing(table, "owners")
+    yield from _strange(table)
+    if listens:
+        yield ("role",), 'role = "catch-all" means nothing here: a listener is told whose mail it is handed'
+    else:
+        yield from _check_mailbox(table)
+
+
+def _strange(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    for key in _OF_FORWARD:
+        if key in table:
+            yield (key,), f'{key} means nothing here: it belongs to a profile that says role = "forward"'
 
 
 def _check_owners(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -71,7 +86,10 @@ def _check_mailbox(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     for path, text in _texts(table):
         if is_of_mailbox(text):
             name = ".".join(map(str, path))
-            yield path, f'{name}: with role = "forward" one mailbox is read, so nothing here can differ by mailbox'
+            yield (
+                path,
+                f'{name}: with role = "{table["role"]}" one mailbox is read, so nothing here can differ by mailbox',
+            )
 
 
 def _texts(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:

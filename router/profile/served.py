@@ -56,6 +56,7 @@ def served(profile: Profile, fault: str | None = None) -> ServedProfile:
         listens=profile.listens,
         keeps_original=profile.keeps_original,
         tracking_rule=profile.tracking_rule,
+        choices=profile.chosen,
         form=_form(profile),
         fault=fault,
     )

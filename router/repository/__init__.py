@@ -25,6 +25,8 @@ The way in:
     taken_back   emails that an owner takes back, and restores
     sealed       emails that nobody wants in the CRM any more, out of its reach
     owners       whose mail is tracked, and in whose name is sent
+    choices      what the organization and owners have chosen, and who chose it
+    never_track  whose mail is never tracked
 
 The way out:
     routes       which outgoing profile carries what an owner sends
@@ -60,6 +62,7 @@ The process:
 Read for people:
     status       what an admin wants to know at a glance
     history      what became of mail
+    origin       who decided that an email is in the CRM
     trace        emails by what a person knows of them, with all that became of each
     trial        whether a copy gets in
     unseen       what is known of mail that is no email

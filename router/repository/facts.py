@@ -5,7 +5,7 @@ wait for each other without a deadlock, and the second round trip reads what the
 the automatic emails of a thread, only where a copy is automatic.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -28,6 +28,9 @@ from router.model import (
     local_id_hash,
     message_id_hash,
 )
+from router.model.never_track import patterns_of
+from router.model.settings import SETTINGS
+from router.repository.choices import choices_of
 from router.repository.database import Connection
 from router.repository.matching import MATCHING, OF_OWNERS, add_candidates, learn_candidates, matching_of
 from router.repository.round_trip import Reads
@@ -47,6 +50,11 @@ def ids_of(copy: Copy) -> list[str]:
 def _tokens_of(copy: Copy, matching: Matching) -> tuple[str, ...]:
     report = copy.classification.report
     return (*matching.tokens_of(copy.message), *(report.tokens if report else ()))
+
+
+def _keys_of(copy: Copy) -> tuple[bytes, ...]:
+    """Return the keys that the copy may have."""
+    return (copy.key, copy.sent_key) if copy.sent_key else (copy.key,)
 
 
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
@@ -82,13 +90,17 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
             address: Ruled(ruling_id, Record(*record) if record[0] else None)
             for address, ruling_id, *record in found["rulings"]
         },
-        rules={owner_id: Rule(rule) if rule else None for owner_id, rule, _ in found["rules"]},
-        acknowledging=frozenset(owner_id for owner_id, _, acknowledges in found["rules"] if acknowledges),
+        rules={owner_id: Rule(rule) if rule else None for owner_id, rule, *_ in found["rules"]},
+        acknowledging=frozenset(owner_id for owner_id, _, acknowledges, *_ in found["rules"] if acknowledges),
+        queues=frozenset(owner_id for owner_id, _, _, kind, _ in found["rules"] if kind == "queue"),
+        choices=choices_of(found["settings"], {owner_id: settings for owner_id, *_, settings in found["rules"]}),
+        never_track=frozenset(tuple(one) for one in found["never_track"]),
         decided=DecidedBefore(
             {(source_id, Place(validity, place)) for source_id, validity, place in found["places"]},
             {tuple(which): Disposition(before) for *which, before, _ in found["not_promoted"] if before},
             {tuple(which) for *which, _, has_held_twin in found["not_promoted"] if has_held_twin},
             {tuple(which) for which in found["taken_back"]},
+            {tuple(one) for one in found["sent"]},
         ),
     )
 
@@ -146,7 +158,7 @@ async def _lock(
         """,  # noqa: S608  # constants
         sorted({message_id_hash(message_id) for message_id in ids}),
         list({local_id_hash(message_id) for message_id in ids}),
-        sorted({key for copy in copies for key in (copy.key, *copy.message.claimed_keys)}),
+        sorted({key for copy in copies for key in (*_keys_of(copy), *copy.message.claimed_keys)}),
         KEY_VERSION,
         list({copy.owner_id for copy in copies if copy.owner_id}),
     )
@@ -256,11 +268,34 @@ def _add_rules(reads: Reads, copies: Sequence[Copy]) -> None:
     reads.add(
         "rules",
         """
-        SELECT record_id, tracking_rule, acknowledgement IS NOT NULL
-        FROM crm.owner WHERE record_id = ANY($1::uuid[]) AND approved
+        SELECT o.record_id, coalesce(crm.locked_rule(), o.tracking_rule), o.acknowledgement IS NOT NULL,
+            (SELECT r.kind::text FROM crm.record AS r WHERE r.id = o.record_id LIMIT 1), o.settings
+        FROM crm.owner AS o WHERE o.record_id = ANY($1::uuid[]) AND o.approved
         """,
         list({copy.owner_id for copy in copies if copy.owner_id}),
     )
+    reads.add(
+        "settings",
+        "SELECT name, value, locked FROM crm.setting WHERE name = ANY($1::text[])",
+        list(SETTINGS),
+    )
+    reads.add(
+        "never_track",
+        """
+        SELECT owner_id, pattern FROM router.never_track
+        WHERE pattern = ANY($1::text[]) AND (owner_id IS NULL OR owner_id = ANY($2::uuid[]))
+        """,
+        list({pattern for copy in copies if copy.judged for pattern in _patterns_of(copy)}),
+        list({copy.owner_id for copy in copies if copy.owner_id}),
+    )
+
+
+def _patterns_of(copy: Copy) -> Iterator[str]:
+    """Yield the patterns of those by whom `exclude` judges."""
+    roles = ("to", "cc", "bcc") if copy.sent else ("from",)
+    addresses = {one.address for one in copy.message.mentions if one.role in roles}
+    for address in addresses if copy.sent else addresses | {copy.message.sender or ""}:
+        yield from patterns_of(address)
 
 
 def _add_decided(reads: Reads, copies: Sequence[Copy]) -> None:
@@ -275,7 +310,23 @@ def _add_decided(reads: Reads, copies: Sequence[Copy]) -> None:
         [copy.place.validity for copy in copies],
         [copy.place.id for copy in copies],
     )
-    judged = {(copy.owner_id, copy.key, copy.sender_gist) for copy in copies if copy.judged and copy.owner_id}
+    sent = {(copy.source_id, copy.key) for copy in copies if copy.judged and copy.sent}
+    reads.add(
+        "sent",
+        """
+        SELECT w.source_id, w.key FROM unnest($1::bigint[], $2::bytea[]) AS w (source_id, key)
+        JOIN router.message AS m ON m.key = w.key
+        JOIN router.decision AS d ON d.email_id = m.email_id AND d.source_id = w.source_id
+        """,
+        [source_id for source_id, _ in sent],
+        [key for _, key in sent],
+    )
+    judged = {
+        (copy.owner_id, key, copy.sender_gist)
+        for copy in copies
+        if copy.judged and copy.owner_id
+        for key in _keys_of(copy)
+    }
     reads.add(
         "not_promoted",
         f"""

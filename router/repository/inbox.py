@@ -73,7 +73,7 @@ async def rehearse(
         if promoted is not None:
             facts.forget([copy.key for copy in promoted if copy.judged])
         facts.rules = {**facts.rules, **rules}
-        return await asyncio.to_thread(decide, copies, facts)
+        return await asyncio.to_thread(decide, [facts.keyed(copy) for copy in copies], facts)
 
 
 async def promote_in(
@@ -85,17 +85,16 @@ async def promote_in(
     undone = Undones()
     if batch.copies:
         facts = await read_facts(connection, batch.copies)
+        copies = [facts.keyed(copy) for copy in batch.copies]
         if any(copy.owner_id and copy.owner_id not in facts.rules for copy in batch.copies):
             raise OwnerGone("an owner whose mail came is not there any more, or not approved")
         if batch.again:
-            undone = await undo(connection, batch.copies, facts)
-        decisions = await asyncio.to_thread(decide, batch.copies, facts)
+            undone = await undo(connection, copies, facts)
+        decisions = await asyncio.to_thread(decide, copies, facts)
         if undone:
-            decisions = with_reasons(batch.copies, decisions, undone)
+            decisions = with_reasons(copies, decisions, undone)
         new = [
-            (copy, decision)
-            for copy, decision in zip(batch.copies, decisions, strict=True)
-            if not decision.decided_before
+            (copy, decision) for copy, decision in zip(copies, decisions, strict=True) if not decision.decided_before
         ]
     kept = [copy for copy, decision in new if batch.keeps_content(copy, decision)]
     if unpacked := [copy for copy in kept if copy.id not in packed]:

@@ -19,8 +19,9 @@ MATCHING: Final = f"""(
 """SQL: the organization's settings, for `Matching.read`."""
 
 OF_OWNERS: Final = """
-    SELECT (o.record_id, o.settings ->> 'smart-matching') FROM crm.owner AS o
-    WHERE o.record_id = ANY({owners}) AND o.settings ? 'smart-matching'
+    SELECT (o.record_id, o.settings ->> 'smart_matching') FROM crm.owner AS o
+    WHERE o.record_id = ANY({owners}) AND o.settings ? 'smart_matching'
+        AND NOT EXISTS (SELECT FROM crm.setting AS s WHERE s.name = 'smart_matching' AND s.locked)
 """
 """SQL: what smart matching does for owners who have a setting of their own."""
 

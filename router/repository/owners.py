@@ -10,7 +10,8 @@ from router.model import Owner, Rule, normalize
 from router.repository.database import Database
 
 _LISTED = """
-    SELECT o.record_id, o.mailbox, o.tracking_rule, o.approved, coalesce(r.name, '') AS name
+    SELECT o.record_id, o.mailbox, coalesce(crm.locked_rule(), o.tracking_rule) AS tracking_rule, o.approved,
+        coalesce(r.name, '') AS name
     FROM crm.owner AS o LEFT JOIN crm.record AS r ON r.id = o.record_id
 """
 

@@ -75,7 +75,9 @@ class Writes(_Parts):
             if numbers and column == "id":
                 selected.append(f"coalesce(w.id, nextval('{numbers}'))")
             else:
-                selected.append(f"ARRAY(SELECT json_array_elements_text(w.{column}))" if is_array else f"w.{column}")
+                selected.append(
+                    f"ARRAY(SELECT json_array_elements_text(w.{column}))::{kind}" if is_array else f"w.{column}"
+                )
         names = ", ".join(columns)
         self.add(
             name,

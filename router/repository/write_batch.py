@@ -86,7 +86,7 @@ async def _write_emails(connection: Connection, writes: Writes, new: Sequence[De
             "thread_ids": "text[]", "subject": "text", "text_body": "text", "html_body": "text", "owner_id": "uuid",
             "dated_at": "timestamptz", "received_at": "timestamptz", "regarding_id": "uuid", "correlated_id": "uuid",
             "correlation_method": "text", "flags": "text[]", "defects": "text[]", "sent_at": "timestamptz",
-            "calendar": "jsonb", "text_marks": "jsonb", "raw_headers": "jsonb",
+            "calendar": "jsonb", "text_marks": "jsonb", "raw_headers": "jsonb", "tracking_rule": "text",
         },
         [
             (
@@ -95,7 +95,7 @@ async def _write_emails(connection: Connection, writes: Writes, new: Sequence[De
                 email.dated_at, email.received_at, email.regarding_id,
                 email.correlated_id, email.method, email.flags, email.defects,
                 (email.dated_at or email.received_at) if email.sent else None,
-                as_calendar(email.calendar), as_rows(email.text_marks), as_rows(email.raw_headers),
+                as_calendar(email.calendar), as_rows(email.text_marks), as_rows(email.raw_headers), email.tracking_rule,
             )
             for _, email in promoted
         ],
@@ -136,10 +136,13 @@ async def _write_emails(connection: Connection, writes: Writes, new: Sequence[De
         "crm.party",
         {
             "email_id": "uuid", "role": "text", "position": "int", "address": "text", "name": "text",
-            "record_id": "uuid",
+            "record_id": "uuid", "candidates": "uuid[]",
         },
         [
-            (decision.email_id, party.role, party.position, party.address, party.name, party.record_id)
+            (
+                decision.email_id, party.role, party.position, party.address, party.name, party.record_id,
+                [str(id_) for id_ in party.candidates],
+            )
             for _, decision in new
             for party in decision.parties
         ],

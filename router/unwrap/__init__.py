@@ -1,7 +1,8 @@
 """The original in a mail that was forwarded, and whether it is believed.
 
 Pure, and it never raises. The forms are looked for in the order of `FORMS`; the first that is believed counts. Nothing
-is looked for in an original: what was forwarded to the forwarder is part of it.
+is looked for in an original: what was forwarded to the forwarder is part of it. In a catch-all mailbox nothing was
+forwarded (`delivered`).
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from router.model import Message, Original, Unwrapped
 from router.parse.message import parse
 from router.read import read_parsed
 from router.unwrap.attached import find_attached
+from router.unwrap.delivered import find_delivered
 from router.unwrap.found import Found
 from router.unwrap.inline import find_inline
 from router.unwrap.journal import find_journal
@@ -29,6 +31,8 @@ FORMS: tuple[Callable[[Message, bytes], Found | None], ...] = (
 def unwrap(content: bytes, trust: Trust) -> Unwrapped:
     """Read a mail of a forward mailbox: the originals, whose they are, and who says so; or why it is held."""
     outer = parse(content)
+    if trust.catches_all:
+        return find_delivered(outer, content, trust)
     doubts: list[str] = []
     for form in FORMS:
         found = _guarded(form, outer, content)

@@ -31,10 +31,14 @@ _OF_THE_WAY = {"spf": "smtp.mailfrom", "auth": "smtp.auth"}
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a profile says: the patterns of forwarders, and the server that must vouch (None: nobody has to)."""
+    """What a profile says: the patterns of forwarders, and the server that must vouch (None: nobody has to).
+
+    `catches_all`: nothing was forwarded, and these are the patterns of those whose mail the mailbox has.
+    """
 
     forwarders: tuple[str, ...]
     authserv: str | None
+    catches_all: bool = False
 
 
 def find_doubt(found: Found, outer: Message, trust: Trust) -> str | None:

@@ -199,7 +199,7 @@ async def test_it_tells_every_email_that_may_be_answered_its_score_and_why_it_wa
 ) -> None:
     near = await correlating.past("Offer", age=timedelta(days=1))
     far = await correlating.past("Offer", age=timedelta(days=20))
-    await correlating.set("smart-matching", "link")
+    await correlating.set("smart_matching", "link")
     (tmp_path / "answer.eml").write_bytes(mail(subject="Re: Offer"))
     arguments = (str(tmp_path / "answer.eml"), "--owner", SALES)
     status, out, _ = await explain(*arguments, database=database)

@@ -46,6 +46,35 @@ async def test_mail_on_disk_is_in_the_crm_and_moved_to_cur(crm: Crm, new_router:
     assert [tuple(place) for place in places] == [("INBOX", old), ("INBOX", known)]
 
 
+async def test_t12_in_a_catch_all_the_topmost_delivered_to_alone_tells_whose_mail_it_is(
+    crm: Crm, new_router: NewRouter, tmp_path: Path
+) -> None:
+    ann, ben = await crm.owner(ANN, "all"), await crm.owner("ben@in.test", "known")
+    await crm.owner("eve@other.test", "all")
+    maildir = make_maildir(tmp_path / "everybody")
+    delivered = {
+        "to ann": [ANN, "ben@in.test"],
+        "to ben, who wants no strangers": ["<Ben@in.test>", ANN],
+        "to nobody": ["nobody@in.test", ANN],
+        "to an owner of somebody else": ["eve@other.test", ANN],
+        "without": [],
+    }
+    for subject, lines in delivered.items():
+        raw = letter("stranger@other.test", ANN, subject)
+        deliver(maildir, b"".join(f"Delivered-To: {line}\r\n".encode() for line in lines) + raw)
+    await new_router(profile(maildir, 'role = "catch-all"'))
+    await crm.wait_for_decisions(5)
+    emails = await crm.rows("SELECT subject, owner_id FROM crm.email")
+    assert [tuple(email) for email in emails] == [("to ann", ann)]
+    assert [row["owner_id"] for row in await crm.rows("SELECT owner_id FROM crm.receipt")] == [ann]
+    assert await crm.dispositions() == {"promoted": 1, "ignored": 4}
+    owners = await crm.admin.fetch("SELECT owner_id FROM router.decision WHERE disposition = 'ignored'")
+    assert sorted(str(row["owner_id"]) for row in owners) == sorted([str(ben), "None", "None", "None"])
+    # Ignored mail stays where it is: here is no other copy of it.
+    await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
+    assert sum(name.startswith("new/") for name in files(maildir)) == 4
+
+
 async def test_the_same_mail_by_imap_and_on_disk_is_one_email(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, tmp_path: Path
 ) -> None:

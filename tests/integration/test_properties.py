@@ -65,7 +65,11 @@ class World:
         place = Place("1", str(uid))
         received = Received(place, content, at)
         return make_copy(
-            Delivered(self.owners[mailbox], received, place), read(content, (), None), self.sources[mailbox], Rule.ALL
+            Delivered(self.owners[mailbox], received, place),
+            read(content, (), None),
+            self.sources[mailbox],
+            Rule.ALL,
+            {},
         )
 
     async def rows(self, sql: str) -> list[Any]:
@@ -266,7 +270,7 @@ def test_what_cannot_be_read_is_one_dead_letter(play: Play[None], fault: str, ma
         place = Place("1", "1")
         delivered = Delivered(world.owners[mailbox], Received(place, b"", NOW), place)
         words = fault.replace("\0", "").encode("utf-8", "replace").decode()
-        copy = make_copy(delivered, Unreadable(words), world.sources[mailbox], Rule.ALL)
+        copy = make_copy(delivered, Unreadable(words), world.sources[mailbox], Rule.ALL, {})
         await world.promote([copy])
         assert [row[2] for row in await world.dispositions()] == ["dead"]
 

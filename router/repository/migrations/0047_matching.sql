@@ -13,7 +13,7 @@ COMMENT ON COLUMN crm.email.correlation_method IS
 ALTER TABLE crm.email ADD COLUMN legacy_token text;
 COMMENT ON COLUMN crm.email.legacy_token IS
     'The token that the CRM before this one gave to an email that is imported, as it stands in the subject: CRM:0001001. '
-    'Several emails may have the same. It counts in the formats that the setting legacy-tokens names.';
+    'Several emails may have the same. It counts in the formats that the setting legacy_tokens names.';
 
 -- --- Parts of what is imported --------------------------------------------------------------------------------------
 

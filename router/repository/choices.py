@@ -1,0 +1,98 @@
+"""What the organization and owners have chosen (`router.model.settings`), and who chose it."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from router.model.settings import Choices, Value
+from router.repository.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """All that is chosen: by the organization, with who and when, and by some owners."""
+
+    choices: Choices
+    by: Mapping[str, tuple[str, datetime]]
+
+
+def choices_of(
+    organization: Iterable[tuple[str, str, bool]],
+    owners: Mapping[UUID, str],
+    rules: Mapping[UUID, str | None] | None = None,
+) -> Choices:
+    """Make the choices of what the database holds, values as JSON. An owner's rule is never one of its `settings`."""
+    rows = list(organization)
+    return Choices(
+        {name: json.loads(value) for name, value, _ in rows},
+        frozenset(name for name, _, locked in rows if locked),
+        {
+            owner_id: _own(settings) | {"rule": rules.get(owner_id) if rules else None}
+            for owner_id, settings in owners.items()
+        },
+    )
+
+
+def _own(settings: str) -> dict[str, object]:
+    own = json.loads(settings)
+    return own if isinstance(own, dict) else {}
+
+
+async def read_stored(database: Database, mailboxes: Iterable[str] | None = ()) -> Stored:
+    """Read what the organization has chosen, and the owners of these mailboxes (normalized); None: all owners."""
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT name, value, locked, by, at FROM crm.setting")
+        owners = await connection.fetch(
+            """
+            SELECT record_id, settings, tracking_rule FROM crm.owner
+            WHERE mailbox = ANY($1::text[]) OR $1 IS NULL
+            """,
+            None if mailboxes is None else list(mailboxes),
+        )
+    choices = choices_of(
+        [(row["name"], row["value"], row["locked"]) for row in rows],
+        {row["record_id"]: row["settings"] for row in owners},
+        {row["record_id"]: row["tracking_rule"] for row in owners},
+    )
+    return Stored(choices, {row["name"]: (row["by"], row["at"]) for row in rows})
+
+
+async def choose(database: Database, name: str, value: Value, by: str, *, locked: bool) -> None:
+    """Write what the organization has chosen. Raises DatabaseError for what is none of the setting's values."""
+    async with database.transaction() as connection:
+        await connection.execute(
+            """
+            INSERT INTO crm.setting (name, value, locked, by) VALUES ($1, $2::jsonb, $3, $4)
+            ON CONFLICT (name) DO UPDATE
+                SET value = excluded.value, locked = excluded.locked, by = excluded.by, at = now()
+            """,
+            name,
+            json.dumps(value),
+            locked,
+            by,
+        )
+
+
+async def reset(database: Database, name: str) -> bool:
+    """Let the organization have chosen nothing; False: it had not."""
+    async with database.transaction() as connection:
+        done = await connection.fetchval("DELETE FROM crm.setting WHERE name = $1 RETURNING true", name)
+    return done is not None
+
+
+async def choose_own(database: Database, owner_id: UUID, name: str, value: Value | None) -> None:
+    """Write what an owner has chosen; None: nothing."""
+    async with database.transaction() as connection:
+        await connection.execute(
+            """
+            UPDATE crm.owner SET settings = CASE
+                WHEN $3::jsonb IS NULL THEN settings - $2::text
+                ELSE settings || jsonb_build_object($2::text, $3::jsonb) END
+            WHERE record_id = $1
+            """,
+            owner_id,
+            name,
+            None if value is None else json.dumps(value),
+        )
