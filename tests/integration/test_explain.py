@@ -96,7 +96,7 @@ async def test_it_decides_as_if_the_files_arrived_one_after_the_other_and_stores
     assert {name: one["disposition"] for name, one in decisions.items()} == {
         "question": "promoted",
         "again": "duplicate",
-        "answer": "ignored",
+        "answer": "promoted",
         "private": "ignored",
     }
     assert decisions["private"]["reasons"] == ["the sender is no contact, lead or account"]

@@ -79,7 +79,8 @@ async def test_t38_of_two_emails_with_one_token_the_newest_that_the_sender_was_o
 async def test_t38_what_is_not_in_a_format_that_is_set_is_nothing(
     correlating: Correlating, formats: object, subject: str
 ) -> None:
-    await correlating.set("legacy_tokens", formats)
+    with suppress(asyncpg.CheckViolationError):  # what the schema can tell is refused
+        await correlating.set("legacy_tokens", formats)
     await correlating.past("Offer", legacy_token=LEGACY)
     assert (await correlating.email(mail(subject=subject))).correlated_id is None
 
