@@ -27,10 +27,10 @@ Pattern = Annotated[
 
 @settings.command("list")
 def settings_list(owner: Owner = None, as_json: Json = False) -> None:
-    """List the settings, with the value that counts and where it comes from.
+    """List the settings, with the values that count.
 
-    The first that has chosen one counts: the organization where it locked the setting, the owner, the profile, the
-    organization, the default.
+    And where each comes from. The first that has chosen one counts: the organization where it locked the setting, the
+    owner, the profile, the organization, the default.
     """
     from router.commands import settings as commands
 
@@ -76,9 +76,10 @@ def never_track_list(owner: Owner = None, as_json: Json = False) -> None:
 
 @never_track.command("add")
 def never_track_add(pattern: Pattern, owner: Owner = None, by: By = None) -> None:
-    """Never track mail from an address or a domain: it is ignored, also as an answer, and nothing of it is stored.
+    """Never track mail from an address or a domain.
 
-    With --owner only in that owner's mailbox. What the CRM has stays.
+    It is ignored, also as an answer, and nothing of it is stored. With --owner only in that owner's mailbox. What the
+    CRM has stays.
     """
     from router.commands import never_track as commands
 
@@ -87,7 +88,10 @@ def never_track_add(pattern: Pattern, owner: Owner = None, by: By = None) -> Non
 
 @never_track.command("remove")
 def never_track_remove(pattern: Pattern, owner: Owner = None) -> None:
-    """Take an address or a domain off a list. It holds for mail that is judged from now on."""
+    """Take an address or a domain off a list.
+
+    It holds for mail that is judged from now on.
+    """
     from router.commands import never_track as commands
 
     commands.remove(pattern, owner)
