@@ -163,7 +163,10 @@ def _end(ruling: Ruling, *, as_json: bool) -> None:
         if ruling.kind == "resolve" and not ruling.undone_at:
             say(f"resolved: {count(ruling.touched, 'party', 'parties')} of mail that waited")
     if not ruling.is_done:
-        complain("something else has the rest locked at this moment: a router does it as soon as it can")
+        complain(
+            "some of it may be left, since a transaction of somebody else's has it locked, or began before: a router "
+            "does it later, or the same command"
+        )
 
 
 def _told(ruling: Ruling) -> str:

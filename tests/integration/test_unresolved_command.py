@@ -140,3 +140,19 @@ async def test_a_sender_is_shown_with_who_it_may_be_and_its_mail(crm: Crm, sende
     assert [one["record_id"] for one in document["candidates"]] == [str(karl)]
     await senders.rule(KARL, karl, done=False)
     assert "is not carried out for it" in (await ask("show", KARL)).out
+
+
+async def test_t114_what_the_crm_has_locked_is_left_and_that_is_said(crm: Crm, senders: Senders, ask: Ask) -> None:
+    karl = await crm.record("contact", "Karl")
+    one, other = await senders.write(KARL, 2)
+    resolve = ("resolve", KARL, "--record", str(karl), "--yes")
+    async with crm.sql.transaction():
+        await crm.sql.execute("UPDATE crm.party SET name = 'Karl' WHERE email_id = $1 AND role = 'from'", one)
+        said = await ask(*resolve)
+    assert said.status == 0
+    assert "some of it may be left" in said.err
+    assert [await senders.sender_of(email_id) for email_id in (one, other)] == [None, karl]
+    await crm.admin.execute("UPDATE router.ruling_work SET try_at = now()")
+    again = await ask(*resolve)
+    assert again.err == ""
+    assert await senders.senders(KARL) == [karl, karl]
