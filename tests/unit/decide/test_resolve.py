@@ -2,7 +2,8 @@ from uuid import UUID
 
 import pytest
 
-from router.model import Disposition, Record, Role, Rule
+from router.model import Disposition, Record, Role, Rule, Ruled
+from router.model.settings import Choices
 from tests.support.build import OWNER, World, mail, record
 
 
@@ -103,6 +104,17 @@ def test_t53_what_was_ruled_resolves_an_address_in_all_roles(world: World) -> No
     decision = world.decide(raw)
     assert [party.ruling_id for party in decision.parties] == [7, None, 7]
     assert decision.reasons[-1] == "resolved by ruling 7"
+
+
+def test_t47_what_was_ruled_says_which_of_several_records_it_is(world: World) -> None:
+    first, second, other = record("contact"), record("lead"), record("account")
+    world.knows("ann@client.example", first, second)
+    world.facts.choices = Choices({"several_matches": "unresolved"})
+    assert linked(world, "from") == [None]
+    world.facts.ruled = {"ann@client.example": Ruled(7, second)}
+    assert linked(world, "from") == [second.id]
+    world.facts.ruled = {"ann@client.example": Ruled(7, other)}  # which does not have the address
+    assert linked(world, "from") == [None]
 
 
 def test_t53_records_of_the_address_count_more_than_what_was_ruled(world: World) -> None:
