@@ -60,7 +60,7 @@ class Keeper:
         self._held: dict[Identity, Held] = {}
         self._renewing: dict[Identity, asyncio.Task[Held]] = {}
         self._chosen: dict[tuple[Identity, ...], tuple[float, Identity]] = {}
-        self._forgotten: dict[Identity, float] = {}
+        self._refused: dict[Identity, float] = {}
         self._unstored: dict[Identity, Unstored] = {}
         self._failed: dict[tuple[Identity, str], tuple[float, TransportError]] = {}
         self._examined: dict[Identity, tuple[float, asyncio.Task[list[Finding]]]] = {}
@@ -81,7 +81,7 @@ class Keeper:
         """Return an access token for a login to this mailbox; see `Tokens`."""
         identity = await self._choose(oauth2, mailbox)
         held, now = self._held.get(identity), self._clock()
-        if held is not None and now < held.renew_at:
+        if held is not None and now < min(held.renew_at, held.ends_at):
             return held.token
         task = self._renewal(oauth2, identity)
         if held is not None and now < held.ends_at:
@@ -97,11 +97,14 @@ class Keeper:
         """Hear that a server refused a token; see `Tokens`. It serves others until there is another."""
         try:
             identity = await self._choose(oauth2, mailbox, anew=True)
-            if not await self._may_be_another(identity, token):
+            if not await self._is_good(identity, token):
+                held = self._held.get(identity)
+                if held is not None and held.token == token:
+                    del self._held[identity]
+                return True
+            if not await self._may_ask(identity):
                 return False
-            held = self._held.get(identity)
-            if held is None or held.token == token:
-                held = await _shared(self._renewal(oauth2, identity, other_than=token))
+            held = await _shared(self._renewal(oauth2, identity, other_than=token))
         except (DatabaseError, TransportError):
             return False
         return held.token != token
@@ -240,14 +243,22 @@ class Keeper:
 
         return [finding async for finding in examine(oauth2, self.servers, have)]
 
-    async def _may_be_another(self, identity: Identity, token: str) -> bool:
-        """Tell whether there is another token than the one that was refused, or one is to be asked for."""
+    async def _is_good(self, identity: Identity, token: str) -> bool:
+        """Tell whether this is still the token of an identity, as far as anybody knows."""
         if self._shelf is None:
-            return self._forgets(identity, token)
+            held = self._held.get(identity)
+            return held is not None and held.token == token
         row, secrets = await self._shelf.read(identity)
         if row is None or secrets is None:
-            return row is None
-        if secrets.access_token != token or row.lasts <= 0:
+            return row is not None
+        return secrets.access_token == token and row.lasts > 0
+
+    async def _may_ask(self, identity: Identity) -> bool:
+        """Tell whether to ask for another token, since a server refused this one, and note that."""
+        if self._shelf is None:
+            return self._may_ask_alone(identity)
+        row, _ = await self._shelf.read(identity)
+        if row is None:
             return True
         age, refused = row.lifetime - row.lasts, row.invalidated  # seconds ago
         if age < _YOUNG or (refused is not None and age < refused < _SELDOM):
@@ -256,13 +267,11 @@ class Keeper:
             _log.info("a mail server refused a token: another is asked for", issuer=identity.issuer)
         return True
 
-    def _forgets(self, identity: Identity, token: str) -> bool:
-        held, now = self._held.get(identity), self._clock()
-        if held is None or held.token != token:
-            return True
-        if now - held.granted_at < _YOUNG or now - self._forgotten.get(identity, now - _SELDOM) < _SELDOM:
+    def _may_ask_alone(self, identity: Identity) -> bool:
+        held, now = self._held[identity], self._clock()
+        if now - held.granted_at < _YOUNG or now - self._refused.get(identity, now - _SELDOM) < _SELDOM:
             return False
-        self._forgotten[identity] = now
+        self._refused[identity] = now
         return True
 
 

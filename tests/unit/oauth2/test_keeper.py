@@ -111,6 +111,22 @@ async def test_an_expired_token_is_given_to_nobody(office: Office) -> None:
         assert await keeper.get(office.application(), ANN) == "access-token-2"
 
 
+async def test_a_token_that_ended_while_it_could_not_be_renewed_is_given_to_nobody(office: Office) -> None:
+    clock = Clock()
+    profile = office.application()
+    async with office.keeper(clock=clock) as keeper:
+        first = await keeper.get(profile, ANN)
+        office.server.answer = error("server_error", status=503)
+        clock.ahead = 3600
+        await shift(office, 3600)
+        for _ in range(3):
+            with pytest.raises(Temporary, match="HTTP 503"):
+                await keeper.get(profile, ANN)
+        assert await keeper.refused(profile, ANN, first) is True  # so that why there is no other is told
+        with pytest.raises(Temporary, match="HTTP 503"):
+            await keeper.get(profile, ANN)
+
+
 async def test_a_short_token_is_renewed_in_its_last_quarter(office: Office) -> None:
     clock = Clock()
     office.server.lasts = 100
