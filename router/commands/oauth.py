@@ -36,7 +36,8 @@ def login(name: str, owner: str | None, *, device: bool, paste: bool) -> None:
 
     asked = carry_out(work)
     whose = f"the mailbox {asked.owner}" if asked.owner else "all mailboxes"
-    say(f"logged in: {asked.profile.title} opens {whose} by this login")
+    users = ", ".join(asked.users)
+    say(f"logged in: {users} {'opens' if len(asked.users) == 1 else 'open'} {whose} by this login")
 
 
 async def _show_page(begun: BrowserLogin, *, waits: bool) -> str:

@@ -38,11 +38,12 @@ class LoginFailed(RouterError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A login for a profile, or (`owner`) for one mailbox of it."""
+    """A login for a profile, or (`owner`) for one mailbox of it. `users` are the titles of the profiles that go by it."""
 
     profile: Profile
     oauth2: OAuth2
     owner: str
+    users: Sequence[str]
 
 
 def find(profiles: Profiles, name: str, owner: str) -> Asked:
@@ -62,7 +63,9 @@ def _find(profiles: Profiles, name: str, owner: str) -> Asked:
     if oauth2.effective_grant != "authorization_code":
         words = f"{profile.title} has its tokens by {oauth2.effective_grant}"
         raise LoginFailed(f'{words}, so nobody need log in: grant = "authorization_code" lets a person do so')
-    return Asked(profile, oauth2, owner)
+    whole = identity_of(oauth2, "")
+    users = [one.title for one in every(profiles) if any(identity_of(other, "") == whole for other in oauth2_of(one))]
+    return Asked(profile, oauth2, owner, users)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,13 @@ class Kept:
 async def find_kept(database: Database, profiles: Profiles, name: str, owner: str) -> Kept:
     """Find a login that may be forgotten; of an owner, too, who is none any more. Raises UnknownName, LoginFailed."""
     asked = _find(profiles, name, owner)
-    identity, whole = identity_of(asked.oauth2, owner), identity_of(asked.oauth2, "")
+    identity = identity_of(asked.oauth2, owner)
     kept = {one.identity for one in await list_tokens(database)}
     if identity not in kept:
         raise LoginFailed(f"there is no login of {whose(asked.profile.title, owner)}, so there is nothing to forget")
-    users = [one.title for one in every(profiles) for oauth2 in oauth2_of(one) if identity_of(oauth2, "") == whole]
+    instead = bool(owner) and identity_of(asked.oauth2, "") in kept
     of_nobody = bool(owner) and owner not in await find_owners(database, [owner])
-    return Kept(identity, owner, users, bool(owner) and whole in kept, of_nobody)
+    return Kept(identity, owner, asked.users, instead, of_nobody)
 
 
 async def forget(database: Database, kept: Kept) -> None:
