@@ -38,7 +38,7 @@ class LoginFailed(RouterError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A login for a profile, or (`owner`) for one mailbox of it. `users` are the titles of the profiles that go by it."""
+    """A login for a profile, or (`owner`) for one mailbox of it. `users` are titles of the profiles that go by it."""
 
     profile: Profile
     oauth2: OAuth2
