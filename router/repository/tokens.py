@@ -21,7 +21,7 @@ PIECE: Final = 1000
 _LONGEST_LEASE: Final = 90.0
 _LONGEST_PAUSE: Final = 3600.0
 _SPARE: Final = 10.0
-"""Seconds. What has longer to go was written before the clock of the database was set back, and counts no more."""
+"""Seconds. What would last longer was written before the database's clock was set back: it is over."""
 
 _WORDS: Final = 1000  # characters that are kept of why there is no token
 
@@ -41,7 +41,8 @@ class TokenRow:
     """The state of one identity; durations are in seconds, from now.
 
     `lasts` is how long the access token is good, of its whole `lifetime`; at most 0 where there is none. `leased` is
-    how long somebody else may be asking; at most 0 if nobody does. `invalidated`: since when, or None.
+    how long somebody else may be asking; at most 0 if nobody does. `invalidated` is how long ago a mail server refused
+    the access token, or None.
     """
 
     fence: int
@@ -53,7 +54,7 @@ class TokenRow:
     leased: float
     invalidated: float | None
     broken: bool = False
-    """Whether somebody asked last, and never said what came of it."""
+    """Whether the last lease ended without an outcome: its holder was stopped while it asked."""
 
 
 _ROW: Final = """
@@ -116,11 +117,11 @@ async def store_token(
     refresh_lasts: float | None,
     elapsed: float = 0.0,
 ) -> bool:
-    """Keep what the token server gave, and end the lease; False if the row is another than the one with this fence.
+    """Keep what the token server gave, and end the lease; False if the row has another fence by now.
 
-    Then the fence is another, too: what was read before is not written, and nobody asks on its strength. `lasts` are
-    the seconds of the access token, `refresh_lasts` those of the grant where it says; both since the request began,
-    `elapsed` seconds ago.
+    The fence is raised, so that whoever read the row before can neither write it nor take a lease. `lasts` are the
+    seconds that the access token is good, `refresh_lasts` those of the grant, where the server says; both since the
+    request began, `elapsed` seconds ago.
     """
     async with database.connection() as connection:
         return bool(
@@ -148,9 +149,9 @@ async def store_token(
 async def store_fault(
     database: Database, identity: Identity, fence: int, sealed: bytes, kind: Kind, words: str, pause: float
 ) -> bool:
-    """Say why there is no new token, end the lease, and pause; False if it is not ours any more. What there is stays.
+    """Say why there is no new token, end the lease, and pause; False if the row has another fence by now.
 
-    `sealed` holds the same tokens, and what was tried.
+    The tokens stay: `sealed` holds them, and a hash of what was tried.
     """
     async with database.connection() as connection:
         return bool(
@@ -173,7 +174,7 @@ async def store_fault(
 
 
 async def note_refusal(database: Database, identity: Identity, fence: int) -> bool:
-    """Note that a mail server refused the access token; False if the row is another by now."""
+    """Note that a mail server refused the access token; False if the row has another fence by now."""
     async with database.connection() as connection:
         return bool(
             await connection.fetchval(
@@ -188,7 +189,7 @@ async def note_refusal(database: Database, identity: Identity, fence: int) -> bo
 
 
 async def reseal(database: Database, identity: Identity, old: bytes, new: bytes) -> None:
-    """Replace what an older key encrypted, unless it is another by now."""
+    """Replace what an older key encrypted (`old`), unless something else is stored by now."""
     async with database.connection() as connection:
         await connection.execute(
             "UPDATE router.token SET sealed = $3 WHERE id = $1 AND sealed = $2", identity.key, old, new
@@ -205,7 +206,10 @@ async def store_login(
     refresh_lasts: float | None,
     elapsed: float = 0.0,
 ) -> None:
-    """Keep what a person's login gave, in place of all that there was: whoever asks at this moment asks in vain."""
+    """Keep what a person's login gave, in place of all that there was; durations are as in `store_token`.
+
+    The fence is raised: a renewal that is under way is not stored.
+    """
     async with database.connection() as connection:
         await connection.execute(
             """
