@@ -40,7 +40,7 @@ class Answer:
 
 
 class Http:
-    """Asks servers; those that hang keep nobody waiting but who asks them, and no longer than `timeout`."""
+    """Sends requests. A server that hangs delays the requests to it alone, each by at most its `timeout`."""
 
     def __init__(self) -> None:
         self._turns: dict[str, asyncio.Semaphore] = {}
@@ -71,7 +71,7 @@ class Http:
             async with asyncio.timeout(timeout):
                 context = await asyncio.to_thread(client_context, ca_file)
                 async with self._turns.setdefault(server, asyncio.Semaphore(_AT_ONCE)):
-                    return await _ask(method, url, body, headers, context, self._names)
+                    return await _request(method, url, body, headers, context, self._names)
         except TimeoutError:
             raise Unreachable(f"{server} did not answer within {timeout:g} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
@@ -93,7 +93,7 @@ def server_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-async def _ask(
+async def _request(
     method: str,
     url: str,
     body: bytes | None,
