@@ -34,3 +34,25 @@ def take_back(
     from router.commands import take_back as commands
 
     commands.take_back(emails, owner, by, undo=undo, yes=yes, as_json=as_json)
+
+
+@app.command()
+def erase(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose mail it is.", show_default=False)],
+    forget_hashes: Annotated[
+        bool, typer.Option("--forget-hashes", help="Also by what a copy of an erased email would be known.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be erased.")] = False,
+    by: By = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Erase what is stored of a person outside, everywhere, and prove it.
+
+    Emails go whole where this address is the only one on them that is no user's, queue's or owner's; of others goes
+    what it wrote, and its name and address. Then everything is searched for the address: exit status 1 if it is named
+    still, but in the CRM's own records. Email that is to be sent to it has to be canceled first.
+    """
+    from router.commands import erase as commands
+
+    commands.erase(address, by, forget_hashes=forget_hashes, dry_run=dry_run, yes=yes, as_json=as_json)

@@ -19,6 +19,7 @@ split       split
 letters     dead-letters list, show, replay, drop; held list, show, release, drop
 unresolved  unresolved list, show, resolve, ignore, undo, rulings
 take_back   take-back
+erase       erase
 templates   template list, preview
 oauth       oauth login
 logins      oauth list, forget

@@ -24,6 +24,10 @@ The way in:
     splits       emails that a person splits off their threads
     taken_back   emails that an owner takes back, and restores
     sealed       emails that nobody wants in the CRM any more, out of its reach
+    erase        emails of a person that is erased
+    erased_bytes  what else has to be unpacked to find a person in it
+    mentions     where any column names an address
+    named        how an address may be written
     owners       whose mail is tracked, and in whose name is sent
     choices      what the organization and owners have chosen, and who chose it
     never_track  whose mail is never tracked
