@@ -50,11 +50,11 @@ def _show(report: Report, *, dry_run: bool) -> None:
         complain(fault)
     for name, number in sorted(report.crms.items()):
         if number:
-            say(f"{name}: {count(number, 'row')} of the CRM's own still name it")
+            say(f"{name}: {count(number, 'row')}, kept on purpose, still name it")
     if dry_run:
         return
     if report.is_clean:
-        say("nothing names it any more but what is the CRM's own; backups and WAL may")
+        say("nothing else names it any more; backups and WAL may")
     else:
         say("something came meanwhile, is to be sent, or is locked: erase again")
 
