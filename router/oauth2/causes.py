@@ -8,9 +8,9 @@ documentation, and some of Microsoft's from reports of others. Codes may change,
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
-Kind = Literal["temporary", "refused", "permanent"]
+from router.model.token_fault import FaultKind
 
 _AADSTS: Final = re.compile(r"AADSTS(\d{4,8})(?!\d)")
 
@@ -21,7 +21,7 @@ class Cause:
 
     words: str
     cure: str
-    kind: Kind = "refused"
+    kind: FaultKind = "refused"
 
 
 _LOG_IN: Final = '"email-router oauth login PROFILE" logs in again'

@@ -13,7 +13,8 @@ from oauthlib.oauth2 import OAuth2Error
 from oauthlib.oauth2.rfc6749.parameters import parse_token_response, prepare_token_request
 
 from router.http import Answer, server_of
-from router.oauth2.causes import Cause, Kind, cause_of
+from router.model.token_fault import FaultKind
+from router.oauth2.causes import Cause, cause_of
 from router.oauth2.discovery import Endpoints
 from transports import OAuth2
 from transports.base import storable
@@ -62,7 +63,7 @@ class Refused(Exception):
         super().__init__(f"{cause.words}: {said}" if said else cause.words)
 
 
-def error_of(kind: Kind, words: str, retry_after: float | None = None) -> TransportError:
+def error_of(kind: FaultKind, words: str, retry_after: float | None = None) -> TransportError:
     """Make the error that says what to do next."""
     if kind == "temporary":
         return Temporary(words, retry_after)
@@ -150,7 +151,7 @@ def read_answer(answer: Answer, request: Request, oauth2: OAuth2, grant: str) ->
         raise Refused(Cause(f"{server} sends elsewhere, to {to}", "name the token server itself", "permanent"), "")
     if told is None:
         # A proxy, or a page for people: what it is about may well pass.
-        kind: Kind = "temporary" if answer.status == 200 else "permanent"
+        kind: FaultKind = "temporary" if answer.status == 200 else "permanent"
         what = "JSON that is broken" if "json" in answer.content_type else f"no JSON, but {answer.content_type}"
         words = f"{server} answered HTTP {answer.status} and {what}"
         raise Refused(Cause(words, "is this the token server, and no proxy between?", kind), said, answer.retry_after)

@@ -16,6 +16,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from router.errors import DatabaseError
 from router.model.identity import Identity
+from router.model.token_fault import FaultKind, TokenFault
 from router.oauth2.exchange import Granted, Refused, error_of
 from router.oauth2.held import Held, held_of
 from router.oauth2.identity import BY_LOGIN
@@ -23,7 +24,7 @@ from router.oauth2.requests import Material, TokenServers
 from router.oauth2.shelf import Shelf
 from router.oauth2.vault import Sealer, Secrets
 from router.repository.sending import read_sending
-from router.repository.tokens import Kind, TokenFault, TokenRow, store_fault, store_token, take_lease
+from router.repository.tokens import TokenRow, store_fault, store_token, take_lease
 from transports import OAuth2
 from transports.base import storable
 from transports.errors import Permanent, Temporary, TransportError, Unauthorized
@@ -41,7 +42,7 @@ ANY: Final = "any"
 
 _LOOK: Final = 0.2  # seconds between two looks at what another process does
 
-_PAUSES: Final[dict[Kind, tuple[float, float]]] = {
+_PAUSES: Final[dict[FaultKind, tuple[float, float]]] = {
     "temporary": (1.0, 60.0),
     "refused": (15.0, 900.0),
     "permanent": (15.0, 900.0),
@@ -242,7 +243,7 @@ class Renewal:
         lease: TokenRow,
         seal: Sealer,
         secrets: Secrets,
-        kind: Kind,
+        kind: FaultKind,
         error: TransportError,
         retry_after: float | None,
     ) -> bool:
@@ -269,7 +270,7 @@ def refusal(oauth2: OAuth2, refused: Refused, *, broken: bool = False) -> Transp
     return error_of(refused.cause.kind, storable(words + said), refused.retry_after)
 
 
-def _kind_of(error: TransportError) -> Kind:
+def _kind_of(error: TransportError) -> FaultKind:
     if isinstance(error, Temporary):
         return "temporary"
     return "refused" if isinstance(error, Unauthorized) else "permanent"

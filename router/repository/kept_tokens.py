@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from router.model.identity import Identity
+from router.model.token_fault import FaultKind
 from router.repository.database import Database
-from router.repository.tokens import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class KeptToken:
     expires_at: datetime | None = None
     refresh_expires_at: datetime | None = None
     fault: str | None = None
-    fault_kind: Kind | None = None
+    fault_kind: FaultKind | None = None
     fault_since: datetime | None = None
     next_try_at: datetime | None = None
 

@@ -6,14 +6,12 @@ database: all is said in seconds from now, so that clocks that differ, or jump, 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
 from router.model.identity import Identity
+from router.model.token_fault import FaultKind, TokenFault
 from router.repository.database import Database, storable
-
-Kind = Literal["temporary", "refused", "permanent"]
-"""Whether to ask again soon, after a new login or another secret, or after a change of the profile."""
 
 PIECE: Final = 1000
 """Rows that are deleted at once."""
@@ -24,16 +22,6 @@ _SPARE: Final = 10.0
 """Seconds. What would last longer was written before the database's clock was set back: it is over."""
 
 _WORDS: Final = 1000  # characters that are kept of why there is no token
-
-
-@dataclass(frozen=True, slots=True)
-class TokenFault:
-    """Why there is no new token. `pause`: seconds until somebody may ask again; at most 0 if that is now."""
-
-    kind: Kind
-    words: str
-    failures: int
-    pause: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +135,7 @@ async def store_token(
 
 
 async def store_fault(
-    database: Database, identity: Identity, fence: int, sealed: bytes, kind: Kind, words: str, pause: float
+    database: Database, identity: Identity, fence: int, sealed: bytes, kind: FaultKind, words: str, pause: float
 ) -> bool:
     """Say why there is no new token, end the lease, and pause; False if the row has another fence by now.
 
