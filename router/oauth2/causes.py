@@ -29,7 +29,7 @@ _NEW_SECRET: Final = "make a new client secret, and put it where client_secret s
 _NOT_THIS: Final = "compare the profile with what the provider's console shows"
 
 _OUT_OF_ORDER: Final = Cause("the token server is out of order", "nothing: it is tried again", "temporary")
-_TOO_OFTEN: Final = Cause("the token server is asked too often", "nothing: it is tried again later", "temporary")
+TOO_OFTEN: Final = Cause("the token server is asked too often", "nothing: it is tried again later", "temporary")
 
 _OF_MICROSOFT: Final[Mapping[str, Cause]] = {
     "7000215": Cause("the client secret is wrong", f"{_NEW_SECRET}: its value, not its id"),
@@ -108,8 +108,8 @@ _OF_MICROSOFT: Final[Mapping[str, Cause]] = {
     "90024": _OUT_OF_ORDER,
     "90090": _OUT_OF_ORDER,
     "90033": _OUT_OF_ORDER,
-    "50196": _TOO_OFTEN,
-    "90055": _TOO_OFTEN,
+    "50196": TOO_OFTEN,
+    "90055": TOO_OFTEN,
 }
 
 _OF_GOOGLE: Final[Sequence[tuple[str, str, Cause]]] = (
@@ -175,7 +175,7 @@ _OF_THE_STANDARD: Final[Mapping[str, Cause]] = {
     "invalid_request": Cause("the token server does not understand the request", _NOT_THIS, "permanent"),
     "temporarily_unavailable": _OUT_OF_ORDER,
     "server_error": _OUT_OF_ORDER,
-    "slow_down": _TOO_OFTEN,
+    "slow_down": TOO_OFTEN,
 }
 
 _OF_A_KEY: Final = Cause(

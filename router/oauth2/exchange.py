@@ -14,7 +14,7 @@ from oauthlib.oauth2.rfc6749.parameters import parse_token_response, prepare_tok
 
 from router.http import Answer, server_of
 from router.model.token_fault import FaultKind
-from router.oauth2.causes import Cause, cause_of
+from router.oauth2.causes import TOO_OFTEN, Cause, cause_of
 from router.oauth2.discovery import Endpoints
 from transports import OAuth2
 from transports.base import storable
@@ -33,7 +33,7 @@ _TAG: Final = re.compile(r"<[^<>]*>")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to post. `secrets` are what of it nobody may read in an error."""
+    """What to post. `secrets` are those in it, which no error may quote."""
 
     url: str
     form: str = field(repr=False)
@@ -90,15 +90,15 @@ def request_of(
         "device_code": "urn:ietf:params:oauth:grant-type:device_code",
     }
     grant_type = next((known for name, known in kinds.items() if name in grant), "client_credentials")
-    shown, headers = _shown(oauth2, endpoints, secret, client_assertion)
-    fields: dict[str, Any] = grant | shown
+    authentication, headers = _client_authentication(oauth2, endpoints, secret, client_assertion)
+    fields: dict[str, Any] = grant | authentication
     if grant_type == "client_credentials" or (grant_type == "refresh_token" and oauth2.provider == "microsoft"):
         fields["scope"] = oauth2.effective_scope
     # Who says it in the header does not say it again: some servers refuse that.
     named = "Authorization" not in headers and oauth2.client_id is not None and grant_type != JWT_BEARER
     form = prepare_token_request(grant_type, include_client_id=named, client_id=oauth2.client_id, **fields)
     told = [value for name, value in grant.items() if name != "redirect_uri"]
-    return Request(endpoints.token_url, form, headers, _hidden(secret, client_assertion, headers, *told))
+    return Request(endpoints.token_url, form, headers, _secrets_of(secret, client_assertion, headers, *told))
 
 
 def device_request_of(
@@ -109,23 +109,25 @@ def device_request_of(
     client_assertion: str | None = None,
 ) -> Request:
     """Say what to post for a login on another device (RFC 8628 §3.1)."""
-    shown, headers = _shown(oauth2, endpoints, secret, client_assertion)
-    fields = {"client_id": oauth2.client_id or "", "scope": oauth2.effective_scope, **shown}
-    return Request(endpoints.device_url or "", urlencode(fields), headers, _hidden(secret, client_assertion, headers))
+    authentication, headers = _client_authentication(oauth2, endpoints, secret, client_assertion)
+    fields = {"client_id": oauth2.client_id or "", "scope": oauth2.effective_scope, **authentication}
+    return Request(
+        endpoints.device_url or "", urlencode(fields), headers, _secrets_of(secret, client_assertion, headers)
+    )
 
 
-def _hidden(
+def _secrets_of(
     secret: str | None, client_assertion: str | None, headers: Mapping[str, str], *told: str
 ) -> Collection[str]:
-    """List what nobody may read in an error, as it is and as a form has it."""
+    """List the secrets of a request, each as it is and as a form has it, so that no error quotes them."""
     secrets = [one for one in (secret, client_assertion, *told) if one]
     return [*secrets, *map(quote_plus, secrets), *headers.values()]
 
 
-def _shown(
+def _client_authentication(
     oauth2: OAuth2, endpoints: Endpoints, secret: str | None, client_assertion: str | None
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Say what shows who the application is: fields of the form, and headers."""
+    """Authenticate the application (RFC 6749 §2.3, RFC 7521 §4.2): by fields of the form, or by headers."""
     if client_assertion is not None:
         return {"client_assertion_type": _CLIENT_ASSERTION, "client_assertion": client_assertion}, {}
     if secret is None:
@@ -141,8 +143,7 @@ def read_answer(answer: Answer, request: Request, oauth2: OAuth2, grant: str) ->
     told = _json(answer.body)
     said = said_of(answer, request)
     if answer.status == 429:
-        cause = Cause("the token server is asked too often", "nothing: it is tried again later", "temporary")
-        raise Refused(cause, said, answer.retry_after)
+        raise Refused(TOO_OFTEN, said, answer.retry_after)
     if answer.status in (408, 425) or answer.status >= 500:
         cause = Cause(f"{server} is out of order (HTTP {answer.status})", "nothing: it is tried again", "temporary")
         raise Refused(cause, said, answer.retry_after)
@@ -218,6 +219,11 @@ def said_of(answer: Answer, request: Request) -> str:
     for one in sorted(request.secrets, key=len, reverse=True):
         if len(one) >= _SHORTEST_SECRET:
             words = words.replace(one, "…")
+    return on_one_line(words)
+
+
+def on_one_line(words: str) -> str:
+    """Take a server's words for a log or a terminal: shortened, and without control characters."""
     words = "".join(character if character.isprintable() else " " for character in words)
     return storable(" ".join(words.split())[:_WORDS])
 

@@ -16,16 +16,14 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from oauthlib.oauth2 import WebApplicationClient
 
 from router.http import Answer, server_of
-from router.oauth2.causes import Cause, cause_of
-from router.oauth2.exchange import Granted, Refused, Request, said_of
+from router.oauth2.causes import cause_of
+from router.oauth2.exchange import Granted, Refused, Request, on_one_line, said_of
 from router.oauth2.requests import TokenServers
 from transports import OAuth2
-from transports.base import storable
 from transports.errors import Permanent, Temporary, Unauthorized
 
 _INTERVAL: Final = 5.0  # seconds between two questions (RFC 8628 §3.2), and what slow_down adds to them (§3.5)
 _LONGEST: Final = 1800.0  # seconds that a device's code is waited for, whatever the server says
-_WORDS: Final = 300  # characters of what a server says
 _GRANT: Final = "authorization_code"
 
 
@@ -81,19 +79,18 @@ async def finish(servers: TokenServers, oauth2: OAuth2, login: BrowserLogin, add
         told = parse_qs(urlsplit(address.strip()).query)
     except ValueError:
         told = {}
-    [state, code, error, description] = [told.get(name, [""])[0] for name in _ANSWER]
+    [state, code, error, description] = [
+        told.get(name, [""])[0] for name in ("state", "code", "error", "error_description")
+    ]
     if not secrets.compare_digest(state.encode(), login.state.encode()):
         raise Permanent("what came back is not of this login (state differs): begin again, in one browser")
     if error:
-        said = _shown(f"{error}: {description}" if description else error)
+        said = on_one_line(f"{error}: {description}" if description else error)
         raise Unauthorized(_refusal(oauth2, error, description, said))
     if not code:
         raise Permanent("what came back has no code: begin again")
     granted = await servers.redeem(oauth2, code=code, redirect_uri=login.redirect_uri, code_verifier=login.verifier)
     return _lasting(granted)
-
-
-_ANSWER: Final = ("state", "code", "error", "error_description")
 
 
 async def begin_on_device(servers: TokenServers, oauth2: OAuth2) -> DeviceLogin:
@@ -149,7 +146,9 @@ def _device_login(request: Request, answer: Answer, oauth2: OAuth2) -> DeviceLog
             raise Unauthorized(_refusal(oauth2, error, description, said_of(answer, request)))
         page = told.get("verification_uri") or told["verification_url"]  # Google's name of it
         interval, lasts = float(told.get("interval") or _INTERVAL), float(told["expires_in"])
-        login = DeviceLogin(_shown(page), _shown(told["user_code"]), str(told["device_code"]), interval, lasts)
+        login = DeviceLogin(
+            on_one_line(str(page)), on_one_line(str(told["user_code"])), str(told["device_code"]), interval, lasts
+        )
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
         raise Permanent(f"what {server} answered (HTTP {answer.status}) begins no login on another device") from None
     if not (1 <= interval <= _LONGEST and lasts > 0):
@@ -158,11 +157,5 @@ def _device_login(request: Request, answer: Answer, oauth2: OAuth2) -> DeviceLog
 
 
 def _refusal(oauth2: OAuth2, error: str, description: str, said: str) -> str:
-    cause: Cause = cause_of(error, description, oauth2.provider, _GRANT)
+    cause = cause_of(error, description, oauth2.provider, _GRANT)
     return f"{cause.words}: {said}; {cause.cure}"
-
-
-def _shown(told: object) -> str:
-    """Take a server's words for a terminal: on one line, and without control characters."""
-    words = "".join(character if character.isprintable() else " " for character in str(told))
-    return storable(" ".join(words.split())[:_WORDS])

@@ -101,13 +101,13 @@ class TokenServers:
 
     async def _ask(self, oauth2: OAuth2, grant: dict[str, str]) -> Granted:
         endpoints = await self.endpoints(oauth2)
-        request = request_of(oauth2, endpoints, **await _application(oauth2, endpoints), **grant)
+        request = request_of(oauth2, endpoints, **await _client_authentication(oauth2, endpoints), **grant)
         return read_answer(await self._post(oauth2, request), request, oauth2, oauth2.effective_grant)
 
     async def begin_on_device(self, oauth2: OAuth2) -> tuple[Request, Answer]:
         """Ask for a code that a person types on another device. Raises Temporary, Permanent, NoSecret."""
         endpoints = await self.endpoints(oauth2)
-        request = device_request_of(oauth2, endpoints, **await _application(oauth2, endpoints))
+        request = device_request_of(oauth2, endpoints, **await _client_authentication(oauth2, endpoints))
         return request, await self._post(oauth2, request)
 
     async def _post(self, oauth2: OAuth2, request: Request) -> Answer:
@@ -116,8 +116,8 @@ class TokenServers:
         )
 
 
-async def _application(oauth2: OAuth2, endpoints: Endpoints) -> dict[str, str]:
-    """Read what the application shows: a secret, or an assertion signed with its certificate."""
+async def _client_authentication(oauth2: OAuth2, endpoints: Endpoints) -> dict[str, str]:
+    """Have what authenticates the application: its secret, or an assertion signed with its certificate."""
     if oauth2.client_secret is not None:
         return {"secret": await asyncio.to_thread(oauth2.client_secret.reveal)}
     if oauth2.client_certificate is not None:
