@@ -13,7 +13,7 @@ from router.commands.words import moment, since
 from router.errors import UnknownName
 from router.model import normalize
 from router.operations import logins
-from router.operations.logins import Kept
+from router.operations.logins import KeptLogin
 from router.operations.tokens import TokenState, listed_logins
 from router.profile.served import read_clear
 from router.settings import Settings
@@ -42,7 +42,7 @@ def show(*, as_json: bool) -> None:
 def forget(name: str, owner: str | None, *, yes: bool) -> None:
     """Forget a person's login, after asking."""
 
-    async def look(settings: Settings) -> Kept:
+    async def look(settings: Settings) -> KeptLogin:
         profiles = profile.read_folder(settings.profiles).profiles
         async with app.database_of(settings) as database:
             try:
@@ -67,7 +67,7 @@ def forget(name: str, owner: str | None, *, yes: bool) -> None:
     say(f"forgotten: {whose}; {_stops(kept)}")
 
 
-def _stops(kept: Kept) -> str:
+def _stops(kept: KeptLogin) -> str:
     if kept.of_nobody:
         return "nothing needs it, since the mailbox is of no owner any more"
     if kept.instead:

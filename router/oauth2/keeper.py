@@ -123,11 +123,9 @@ class Keeper:
         for finding in await asyncio.shield(known[1]):
             yield finding
 
-    async def can_keep(self) -> None:
+    async def require_place_for_login(self) -> None:
         """Raise Permanent where a person's login could not be kept: there is no database, or no key."""
-        if self._shelf is None:
-            raise Permanent("a login is kept in the database, and there is none")
-        await self._shelf.sealer()
+        await self._database_shelf().sealer()
 
     async def keep_login(self, oauth2: OAuth2, owner: str, granted: Granted, elapsed: float) -> None:
         """Keep what a person's login gave: for one mailbox, or ("") for the whole profile.
@@ -135,10 +133,7 @@ class Keeper:
         `elapsed` are the seconds since the request began. Raises DatabaseError, and Permanent where there is no
         database or no key.
         """
-        shelf = self._shelf
-        if shelf is None:
-            raise Permanent("a login is kept in the database, and there is none")
-        identity = identity_of(oauth2, owner)
+        shelf, identity = self._database_shelf(), identity_of(oauth2, owner)
         material = await asyncio.to_thread(read_material, oauth2)
         secrets = Secrets(granted.access_token, granted.refresh_token, material.made_of, material.seed)
         sealed = await shelf.seal(secrets)
@@ -153,6 +148,11 @@ class Keeper:
         )
         self._held.pop(identity, None)
         self._chosen.clear()
+
+    def _database_shelf(self) -> Shelf:
+        if self._shelf is None:
+            raise Permanent("a login is kept in the database, and there is none")
+        return self._shelf
 
     async def _choose(self, oauth2: OAuth2, mailbox: str, *, anew: bool = False) -> Identity:
         """Tell whose token it is: the owner's own login goes before that of the whole profile."""

@@ -69,7 +69,7 @@ def _find(profiles: Profiles, name: str, owner: str) -> Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptLogin:
     """A login that is kept. `users` are the titles of the profiles that go by it; `instead`: another does, then."""
 
     identity: Identity
@@ -79,7 +79,7 @@ class Kept:
     of_nobody: bool
 
 
-async def find_kept(database: Database, profiles: Profiles, name: str, owner: str) -> Kept:
+async def find_kept(database: Database, profiles: Profiles, name: str, owner: str) -> KeptLogin:
     """Find a login that may be forgotten; of an owner, too, who is none any more. Raises UnknownName, LoginFailed."""
     asked = _find(profiles, name, owner)
     identity = identity_of(asked.oauth2, owner)
@@ -88,10 +88,10 @@ async def find_kept(database: Database, profiles: Profiles, name: str, owner: st
         raise LoginFailed(f"there is no login of {whose(asked.profile.title, owner)}, so there is nothing to forget")
     instead = bool(owner) and identity_of(asked.oauth2, "") in kept
     of_nobody = bool(owner) and owner not in await find_owners(database, [owner])
-    return Kept(identity, owner, asked.users, instead, of_nobody)
+    return KeptLogin(identity, owner, asked.users, instead, of_nobody)
 
 
-async def forget(database: Database, kept: Kept) -> None:
+async def forget(database: Database, kept: KeptLogin) -> None:
     """Delete all that is kept of a login. Routers that run notice it within a minute."""
     await forget_login(database, kept.identity)
 
@@ -130,7 +130,7 @@ async def by_browser(
                 raise LoginFailed(f"nobody came back within {patience / 60:g} minutes: begin again") from None
             return await login.finish(keeper.servers, asked.oauth2, begun, address)
 
-    return await _kept(keeper, asked, grant)
+    return await _log_in_and_keep(keeper, asked, grant)
 
 
 async def _first(ways: Sequence[Awaitable[str]]) -> str:
@@ -153,12 +153,12 @@ async def on_device(keeper: Keeper, asked: Asked, show: Callable[[DeviceLogin], 
         show(begun)
         return await login.finish_on_device(keeper.servers, asked.oauth2, begun)
 
-    return await _kept(keeper, asked, grant)
+    return await _log_in_and_keep(keeper, asked, grant)
 
 
-async def _kept(keeper: Keeper, asked: Asked, grant: Callable[[], Awaitable[Granted]]) -> Granted:
+async def _log_in_and_keep(keeper: Keeper, asked: Asked, grant: Callable[[], Awaitable[Granted]]) -> Granted:
     try:
-        await keeper.can_keep()  # or the person logs in for nothing
+        await keeper.require_place_for_login()  # before, or the person logs in for nothing
         granted = await grant()
         await keeper.keep_login(asked.oauth2, asked.owner, granted, 0.0)
     except Refused as error:

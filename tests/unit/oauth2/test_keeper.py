@@ -636,7 +636,7 @@ async def test_without_keys_nobody_is_asked_for_what_could_not_be_kept(office: O
         with pytest.raises(Permanent, match=r"there is no file .* with the keys of the tokens"):
             await keeper.get(office.login(), ANN)
         with pytest.raises(Permanent, match=r"there is no file .* with the keys of the tokens"):
-            await keeper.can_keep()
+            await keeper.require_place_for_login()
     assert not office.server.forms
 
 
