@@ -1,12 +1,7 @@
 """For whom tokens are, as a profile says it."""
 
-from typing import Final
-
 from router.model.identity import Identity
 from transports import OAuth2
-
-BY_LOGIN: Final = ("authorization_code", "refresh_token")
-"""The grants that a person's login began, and that are renewed by a refresh token."""
 
 
 def identity_of(oauth2: OAuth2, subject: str) -> Identity:
@@ -22,7 +17,7 @@ def identities_of(oauth2: OAuth2, mailbox: str) -> tuple[Identity, ...]:
     if oauth2.is_of_mailbox:
         return (identity_of(oauth2, mailbox),)
     whole = identity_of(oauth2, "")
-    if mailbox and oauth2.effective_grant in BY_LOGIN:
+    if mailbox and oauth2.is_by_login:
         return identity_of(oauth2, mailbox), whole
     return (whole,)
 

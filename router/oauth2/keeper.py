@@ -17,7 +17,7 @@ from router.model.identity import Identity
 from router.oauth2.examine import examine
 from router.oauth2.exchange import Granted, Refused
 from router.oauth2.held import Held, held_of
-from router.oauth2.identity import BY_LOGIN, identities_of, identity_of
+from router.oauth2.identity import identities_of, identity_of
 from router.oauth2.renewal import ANY, BEYOND, STORING, Renewal, Unstored, refusal
 from router.oauth2.requests import TokenServers, read_material
 from router.oauth2.shelf import Shelf
@@ -157,7 +157,7 @@ class Keeper:
     async def _choose(self, oauth2: OAuth2, mailbox: str, *, anew: bool = False) -> Identity:
         """Tell whose token it is: the owner's own login goes before that of the whole profile."""
         identities = identities_of(oauth2, mailbox)
-        if self._shelf is None or oauth2.effective_grant not in BY_LOGIN:
+        if self._shelf is None or not oauth2.is_by_login:
             return identities[-1]
         known = self._chosen.get(identities)
         if known is not None and self._clock() < known[0] and not anew:
@@ -225,7 +225,7 @@ class Keeper:
         return held
 
     async def _without_database(self, oauth2: OAuth2, identity: Identity) -> Held:
-        if oauth2.effective_grant in BY_LOGIN:
+        if oauth2.is_by_login:
             raise Permanent("a person's login is kept in the database, which cannot be asked here")
         began = self._clock()
         try:
@@ -237,9 +237,7 @@ class Keeper:
     async def _findings(self, oauth2: OAuth2, identity: Identity) -> list[Finding]:
         async def have() -> Held:
             # A login is lost with a process that ends while it is renewed: it is renewed only where it has to be.
-            return await self._have(
-                oauth2, identity, other_than=None if oauth2.effective_grant in BY_LOGIN else ANY, patient=False
-            )
+            return await self._have(oauth2, identity, other_than=None if oauth2.is_by_login else ANY, patient=False)
 
         return [finding async for finding in examine(oauth2, self.servers, have)]
 

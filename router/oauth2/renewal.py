@@ -19,7 +19,6 @@ from router.model.identity import Identity
 from router.model.token_fault import FaultKind, TokenFault
 from router.oauth2.exchange import Granted, Refused, error_of
 from router.oauth2.held import Held, held_of
-from router.oauth2.identity import BY_LOGIN
 from router.oauth2.requests import Material, TokenServers
 from router.oauth2.shelf import Shelf
 from router.oauth2.vault import Sealer, Secrets
@@ -88,7 +87,6 @@ class Renewal:
         self._clock = clock
         self._unstored = unstored
         self._failed = failed
-        self._by_login = oauth2.effective_grant in BY_LOGIN
 
     async def run(self, *, other_than: str | None, patient: bool, within: float) -> Held:
         """Look, wait, or ask, until there is a token or a fault. Raises TransportError, DatabaseError.
@@ -123,7 +121,7 @@ class Renewal:
         if secrets is not None:
             return row, secrets
         words = "no key of EMAIL_ROUTER_TOKEN_KEYS opens the tokens that the database keeps"
-        if self._by_login:
+        if self._oauth2.is_by_login:
             raise Permanent(f'{words}: put the key that sealed them back, or log in again ("email-router oauth login")')
         _log.warning(f"{words}: others are asked for", issuer=self._identity.issuer)
         return row, Secrets()
@@ -198,7 +196,7 @@ class Renewal:
 
     def _refresh_token(self, secrets: Secrets) -> str | None:
         """Choose what to renew by: what the database has, unless the profile begins anew."""
-        if not self._by_login:
+        if not self._oauth2.is_by_login:
             return None
         if self._material.refresh_token is not None and secrets.seed != self._material.seed:
             return self._material.refresh_token

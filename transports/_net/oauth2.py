@@ -168,7 +168,12 @@ class OAuth2(Settings):
         if self.scope is not None:
             return self.scope
         known = PROVIDERS[self.provider or ""]
-        return known.user_scope if self.effective_grant in ("authorization_code", "refresh_token") else known.scope
+        return known.user_scope if self.is_by_login else known.scope
+
+    @property
+    def is_by_login(self) -> bool:
+        """Whether a person's login began the grant, so that a refresh token renews it."""
+        return self.effective_grant in ("authorization_code", "refresh_token")
 
     @property
     def is_of_mailbox(self) -> bool:
