@@ -25,7 +25,8 @@ _WORDS: Final = 300  # characters of a refusal
 class Mechanism(Protocol):
     """A mechanism, ready to be used once. The client speaks first.
 
-    `refusal` is what was told, before the refusal itself, of why the login fails; `said` what of ours holds a secret.
+    `refusal` is why the login fails, as a challenge or the mechanism itself tells it; `said` are our responses that
+    hold a secret.
     A login counts only once the mechanism is `complete`: a server that has to know the password, too, must have proven
     it.
     """
@@ -40,7 +41,7 @@ class Mechanism(Protocol):
         ...
 
 
-class _Said:
+class _FixedResponses:
     """A mechanism whose responses are known before it begins, whatever the server says."""
 
     def __init__(self, name: str, *responses: bytes) -> None:
@@ -115,13 +116,13 @@ def plain(user: str, password: str, act_as: str = "") -> Mechanism:
     Raises Permanent for a NUL, which separates the three.
     """
     _require_none_of("\0", act_as, user, password)
-    return _Said("PLAIN", f"{act_as}\0{user}\0{password}".encode())
+    return _FixedResponses("PLAIN", f"{act_as}\0{user}\0{password}".encode())
 
 
 def login(user: str, password: str) -> Mechanism:
     """LOGIN (draft-murchison-sasl-login), for servers that have no PLAIN. Raises Permanent for a NUL."""
     _require_none_of("\0", user, password)
-    return _Said("LOGIN", user.encode(), password.encode())
+    return _FixedResponses("LOGIN", user.encode(), password.encode())
 
 
 def scram(user: str, password: str) -> Mechanism:
@@ -174,8 +175,8 @@ def require_complete(mechanism: Mechanism, peer: str) -> None:
         raise Unauthorized(f"{peer} has not proven that it knows the password ({told}): is it the right server?")
 
 
-def unsaid(words: str, secret: str, mechanism: Mechanism | None = None) -> str:
-    """Take out of a server's words, and of the mechanism's refusal, what it was told: the secret, and what has it."""
+def redact(words: str, secret: str, mechanism: Mechanism | None = None) -> str:
+    """Replace the secret, and responses that hold it, by "…" in a server's words; append the mechanism's refusal."""
     said = [] if mechanism is None else [base64.b64encode(one).decode() for one in mechanism.said]
     refusal = "" if mechanism is None else mechanism.refusal
     for one in sorted({secret, *said} - {""}, key=len, reverse=True):

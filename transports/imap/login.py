@@ -118,7 +118,7 @@ async def _authenticate(imap: ImapConnection, credential: Credential, *, encrypt
     else:
         reply = await imap.run("LOGIN", quoted(credential.user), quoted(credential.secret))
     if not reply.ok:
-        reply = replace(reply, words=sasl.unsaid(reply.words, credential.secret, mechanism))
+        reply = replace(reply, words=sasl.redact(reply.words, credential.secret, mechanism))
         raise reply.refusal(f"{imap.peer} refuses the login of {whom(credential)}", Unauthorized)
     if mechanism is not None:
         sasl.require_complete(mechanism, imap.peer)

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from transports._net.sasl import Mechanism, unsaid
+from transports._net.sasl import Mechanism, redact
 from transports.pop3.reply import Refused
 
 CONTENT_LIMIT = 128 << 20
@@ -59,7 +59,7 @@ class Wire(poplib.POP3):
                 said = mechanism.respond(_challenge(line))
                 self._say("*" if said is None else base64.b64encode(said).decode())
         except Refused as refused:
-            raise Refused(unsaid(refused.words, "", mechanism)) from None
+            raise Refused(redact(refused.words, "", mechanism)) from None
 
     def do(self, *commands: str) -> None:
         """Run commands that are answered by one line each. Raises Refused for the first that is refused."""

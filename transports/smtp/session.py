@@ -157,7 +157,7 @@ class Session:
             said = mechanism.respond(_challenge(reply.message))
             reply = await self._client.execute_command(b"*" if said is None else base64.b64encode(said))
         if reply.code != aiosmtplib.SMTPStatus.auth_successful:
-            raise aiosmtplib.SMTPAuthenticationError(reply.code, sasl.unsaid(reply.message, secret, mechanism))
+            raise aiosmtplib.SMTPAuthenticationError(reply.code, sasl.redact(reply.message, secret, mechanism))
 
     @property
     def _protocol_transport(self) -> asyncio.BaseTransport:

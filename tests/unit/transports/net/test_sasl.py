@@ -113,9 +113,9 @@ def test_a_password_that_scram_does_not_carry_is_said_by_another(password: str) 
 def test_what_a_server_repeats_of_ours_is_left_out() -> None:
     mechanism = sasl.plain("ann", "the-secret")
     said = base64.b64encode(mechanism.respond(b"") or b"").decode()
-    told = sasl.unsaid(f"unknown: AUTH PLAIN {said} or the-secret", "the-secret", mechanism)
+    told = sasl.redact(f"unknown: AUTH PLAIN {said} or the-secret", "the-secret", mechanism)
     assert told == "unknown: AUTH PLAIN … or …"
-    assert sasl.unsaid("no", "", None) == "no"
+    assert sasl.redact("no", "", None) == "no"
 
 
 def test_no_secret_is_shown() -> None:
