@@ -60,10 +60,11 @@ class Unstored:
 
 
 class Renewal:
-    """One way to a token of one identity; `holder` is who asks, `clock` the monotonic one.
+    """Has a token of one identity, once; `holder` names this process in leases, `clock` is the monotonic one.
 
-    `unstored` has what could not be stored by those before, which may be had only once; `failed` when what was tried in
-    vain may be tried again, by its hash.
+    The caller keeps two tables from one renewal to the next. `unstored`: what was granted and could not be stored; the
+    token server may not give it again. `failed`: by identity and hash of the request (`Material.made_of`), when to try
+    again what failed, and how it failed.
     """
 
     def __init__(
@@ -91,8 +92,9 @@ class Renewal:
     async def run(self, *, other_than: str | None, patient: bool, within: float) -> Held:
         """Look, wait, or ask, until there is a token or a fault. Raises TransportError, DatabaseError.
 
-        `other_than`: a token that is not enough, or `ANY` that there is now. `patient`: after a failure there is a
-        pause, in which the token that there is has to do. After `within` seconds nobody is waited for, nor asked.
+        `other_than`: a token that will not do, or `ANY`: the one that is stored now will not do. `patient`: in the
+        pause after a failure, the stored token is returned, or the failure raised, and nobody is asked. After `within`
+        seconds no other process is waited for, and no request begins.
         """
         ends = self._clock() + within
         while (now := self._clock()) < ends:
