@@ -38,7 +38,7 @@ def oauth_list(as_json: Json = False) -> None:
 
     For whom they are, why one does not work, and what ends when.
     """
-    from router.commands import logins as commands
+    from router.commands import oauth as commands
 
     commands.show(as_json=as_json)
 
@@ -55,6 +55,6 @@ def oauth_forget(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
 ) -> None:
     """Forget a person's login, so that the router logs in by it no more."""
-    from router.commands import logins as commands
+    from router.commands import oauth as commands
 
     commands.forget(name, owner, yes=yes)
