@@ -112,7 +112,7 @@ class _Erasing:
             stuck = await self._retry(stuck) + await self._contents(since)
             if not self._asked.dry_run:
                 await self._texts(tables)
-            await self._search(tables, stuck)
+            await self._search(tables, stuck, begun)
             self._report.faults = tuple(dict.fromkeys(self._faults))
             if self._asked.dry_run or self._report.is_clean or last == _TRIES:
                 break
@@ -198,8 +198,8 @@ class _Erasing:
         middle = (first + end) // 2
         return await self._take_out(table, (first, middle)) + await self._take_out(table, (middle, end))
 
-    async def _search(self, tables: list[Table], stuck: list[Content]) -> None:
-        """Count what names the address now, table by table."""
+    async def _search(self, tables: list[Table], stuck: list[Content], begun: datetime) -> None:
+        """Count what names the address now, table by table; of contents those left over, and what came since."""
         report = self._report
         report.left, report.crms = Counter(), Counter()
         for table in tables:
@@ -213,7 +213,12 @@ class _Erasing:
             report.left["router.kept_content"] += 1
         async for _ in erased_bytes.find_sealed(self._database, self._named):
             report.left["router.sealed"] += 1
-        report.left["crm.blob"] = len(set(stuck))
+        came = [
+            content
+            async for content in erased_bytes.list_contents(self._database, begun - _SLACK)
+            if await erased_bytes.names_it(self._database, content, self._named)
+        ]
+        report.left["crm.blob"] = len({*stuck, *came})
 
     async def _done(self, work: Callable[[], Awaitable[_Result]]) -> _Result | None:
         """Do what may wait for a lock, a few times; None where it cannot be done, which stops nothing else."""

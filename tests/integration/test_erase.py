@@ -17,6 +17,7 @@ import pytest
 from router.errors import UnknownName
 from router.model import Attachment, Mention
 from router.operations.erase import Asked, Report, erase
+from router.repository import mentions
 from router.repository.database import Database
 from router.repository.named import Named
 from router.repository.taken_back import restore, take_back
@@ -171,8 +172,8 @@ async def _fill(crm: Crm) -> Mailbox:
     """An email of each kind, a row in each table, and the address in each column that takes it."""
     ulla = await mailbox(crm, "ulla")
     file = Attachment(f"{SECRET}.txt", "text/plain", f"{SECRET} says {BERTA}".encode() * 20)
-    for number, mentions in enumerate((to(), to(THIRD), to()), 1):
-        await ulla.receive(number, mentions=mentions, text=f"{SECRET} {number}", subject=SECRET, attachments=(file,))
+    for number, who in enumerate((to(), to(THIRD), to()), 1):
+        await ulla.receive(number, mentions=who, text=f"{SECRET} {number}", subject=SECRET, attachments=(file,))
     await take_back(crm.database, await promoted(crm, 3), ulla.owner_id, "ann")
     theirs = (Mention("from", 0, THIRD), Mention("to", 0, "ulla@example.com"), Mention("cc", 0, BERTA))
     await ulla.receive(4, mentions=theirs, text=f"Ask Berta <{BERTA.upper()}>, berta@xn--bro-hoa.test.")
@@ -449,6 +450,23 @@ async def test_by_command(crm: Crm, database: str, tmp_path: Path) -> None:
     status, out = await ask("ulla@example.com", "--yes")
     assert status == 1
     assert "erase is for people outside" in out
+
+
+async def test_an_attachment_that_comes_behind_the_search_is_found(crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    ulla = await mailbox(crm, "ulla")
+    about = Attachment("about.txt", "text/plain", f"ask {BERTA}".encode())
+    count = mentions.count
+
+    async def comes(*arguments: Any) -> int:
+        if not await crm.value("SELECT count(*) FROM router.decision"):
+            await ulla.receive(1, sender=THIRD, attachments=(about,))
+        return await count(*arguments)
+
+    monkeypatch.setattr(mentions, "count", comes)
+    report = await erased(crm)
+    assert report.is_clean
+    assert report.removed["crm.blob"] == 1
+    assert await crm.value("SELECT count(*) FROM crm.blob") == 0
 
 
 async def test_broken_off_it_is_taken_up(crm: Crm) -> None:
