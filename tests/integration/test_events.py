@@ -142,8 +142,8 @@ async def test_what_a_router_hears_late_of_an_unknown_email_is_its_recipients_ou
 OF_THE_WAY_IN = {"promoted", "received", "acknowledged", "not_acknowledged"}
 """What is told of mail that comes in: tests/integration/test_promote.py and test_answers.py."""
 
-OF_RULINGS = {"ruled", "ruling_undone", "resolved", "unresolved", "taken_back", "restored"}
-"""What is told of rulings: tests/integration/test_rulings.py and test_taken_back.py."""
+OF_RULINGS = {"ruled", "ruling_undone", "resolved", "unresolved", "taken_back", "restored", "erased"}
+"""What is told of rulings: tests/integration/test_rulings.py, test_taken_back.py and test_erase.py."""
 
 
 async def test_the_page_lists_every_kind_and_no_other(crm: Crm) -> None:

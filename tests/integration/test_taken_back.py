@@ -128,6 +128,10 @@ async def test_t113_an_email_that_is_taken_back_is_gone_at_once_and_comes_back_a
     assert (await restore(crm.database, email_id, ulla.owner_id, "ben")).owners == 1
     assert await everything(crm, email_id) == before
     assert await kinds(crm, email_id) == [*told, "restored"]
+    details = await crm.rows("SELECT details FROM crm.event WHERE kind IN ('taken_back', 'restored') ORDER BY id")
+    assert [json.loads(row["details"]) for row in details] == [
+        {"owner_id": str(ulla.owner_id), "by": by} for by in ("ann", "ben")
+    ]
     assert await crm.value("SELECT count(*) FROM router.sealed_rows") == 0
     assert await crm.value("SELECT count(*) FROM router.regarding_change WHERE first_id = $1", email_id) == 1
     assert await crm.value("SELECT crm.thread_id(id) FROM crm.email WHERE id <> $1", email_id) == email_id
