@@ -21,8 +21,7 @@ unresolved  unresolved list, show, resolve, ignore, undo, rulings
 take_back   take-back
 erase       erase
 templates   template list, preview
-oauth       oauth login
-logins      oauth list, forget
+oauth       oauth login, list, forget
 doctor      doctor
 healthz     healthz
 terminal    how they read the environment, print and fail
