@@ -23,6 +23,11 @@ from tests.support.router_process import NewRouter, RouterProcess
 from transports.errors import Permanent
 
 
+def _hear_ctrl_c() -> None:
+    """Where the tests themselves run in the background, what they start would not hear it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """One `email-router oauth login` at a terminal, where a router runs."""
 
@@ -40,6 +45,7 @@ class Terminal:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
+                preexec_fn=_hear_ctrl_c,
             )
         )
 

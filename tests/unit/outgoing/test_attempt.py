@@ -31,6 +31,9 @@ async def line_of(crm: Crm, database: str, server: ScriptedSmtp, *recipients: st
         async with sending(database, relay(server.port)):
             email_id = await crm.send(ULLA, recipients, "Secret Offer", "secret words")
             await crm.wait_for(1, "SELECT count(*) FROM router.attempt WHERE finished_at IS NOT NULL")
+            async with asyncio.timeout(20):  # it is told after it is recorded
+                while not any(line.get("email") == str(email_id) for line in lines):
+                    await asyncio.sleep(0.01)
     assert not any(word in str(lines) for word in ("ecret", "@kunde.test", "@other.test", "nobody lives here"))
     [line] = [line for line in lines if line.get("email") == str(email_id)]
     return dict(line)
