@@ -27,12 +27,12 @@ def open_psql(arguments: Sequence[str], role: str | None = None) -> None:
         psql = await asyncio.to_thread(find_psql, settings.postgres)
         async with app.dsn_of(settings) as dsn:
             url, secret = without_password(dsn)
-            process = await asyncio.create_subprocess_exec(
-                psql, f"--dbname={url}", _STOP, *arguments, env={**_environment(role), **secret}
-            )
             loop = asyncio.get_running_loop()
             # Ctrl-C is for psql, which cancels the query and lives on; the terminal sends it to both of us.
             loop.add_signal_handler(signal.SIGINT, lambda: None)
+            process = await asyncio.create_subprocess_exec(
+                psql, f"--dbname={url}", _STOP, *arguments, env={**_environment(role), **secret}
+            )
             loop.add_signal_handler(signal.SIGTERM, process.terminate)
             return await process.wait()
 

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from typer.testing import CliRunner
 
+from router import log
 from router.cli import app
 from router.errors import DatabaseError, UnknownName
 from router.model import Disposition, Rule
@@ -84,6 +85,12 @@ async def test_a_decision_names_the_setting_that_decided_and_whose_it_is(crm: Cr
     await organization(way, "internal_mail", "none", locked=True)
     decision = await way.promote(BEN, internal())
     assert decision.reasons == ("internal: internal_mail is none, by the organization, which locks it",)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that run in the tests' own process leave its log alone, which other tests read."""
+    monkeypatch.setattr(log, "configure", lambda *_: None)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
