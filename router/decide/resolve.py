@@ -38,13 +38,12 @@ def resolve(state: State, facts: Facts) -> State:
             chosen = facts.chosen(SEVERAL_MATCHES, state.copy)
             records = sorted(records, key=lambda record: _preference(record, state.copy.owner_id))
             if chosen.value == "unresolved":
-                candidates = tuple(record.id for record in records)
-                party = Party("from", mention.position, mention.address, mention.name, None, candidates)
+                party = Party("from", mention.position, mention.address, mention.name, None)
                 among = facts.ruled.get(mention.address)
-                if among and among.record and among.record.id in candidates:
-                    parties.append(replace(party, record_id=among.record.id, ruling_id=among.ruling_id, candidates=()))
+                if among and among.record:
+                    parties.append(replace(party, record_id=among.record.id, ruling_id=among.ruling_id))
                     continue
-                parties.append(party)
+                parties.append(replace(party, candidates=tuple(record.id for record in records)))
                 state = state.noting(f"an address in From belongs to {len(records)} records: {chosen.reason}")
                 continue
             if chosen.value == "oldest":

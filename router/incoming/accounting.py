@@ -222,7 +222,7 @@ class Accountant:
                 copies,
                 settles=settles_of(self._profile),
                 destroys=destroys(self._profile),
-                keeps=self._profile.forwards and not self._profile.catches_all,
+                keeps=self._profile.has_forwards_alone,
             )
             try:
                 await promote_and_tell(self._promoter, batch, self._profile.name, self._log)

@@ -43,12 +43,12 @@ def settles_of(profile: IncomingProfile) -> frozenset[Disposition]:
     if profile.after.action == "keep":
         return frozenset()
     # What was ignored in a forward mailbox goes too: the original is elsewhere.
-    return _SETTLED | {Disposition.IGNORED} if profile.forwards and not profile.catches_all else _SETTLED
+    return _SETTLED | {Disposition.IGNORED} if profile.has_forwards_alone else _SETTLED
 
 
 def destroys(profile: IncomingProfile) -> bool:
     """Tell whether settling takes copies away that their owners would miss."""
-    return profile.after.action in ("delete", "move") and (not profile.forwards or profile.catches_all)
+    return profile.after.action in ("delete", "move") and not profile.has_forwards_alone
 
 
 class Reader:
@@ -243,7 +243,7 @@ class Reader:
         return await read_messages(self._workers, delivered, self.lease.source_id, self._profile, part)
 
     async def _bring_in(self, mailbox: Mailbox, portion: "_Portion") -> None:
-        copies, keeps = portion.copies, self._profile.forwards and not self._profile.catches_all
+        copies, keeps = portion.copies, self._profile.has_forwards_alone
         if not copies and portion.cursor is None:
             return
         batch = Batch(

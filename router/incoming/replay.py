@@ -91,7 +91,7 @@ class LetterReader:
         whole = [letter for letter in letters if letter.owner_id is None]
         copies = [letter for letter in letters if letter.owner_id is not None]
         # Nobody vouches for what was forwarded: its sender may have written any Authentication-Results in it.
-        forwarded = self._profile is None or (self._profile.forwards and not self._profile.catches_all)
+        forwarded = self._profile is None or self._profile.has_forwards_alone
         authserv = None if self._profile is None or forwarded else self._profile.authserv
         readings = await read_each(
             self._workers,

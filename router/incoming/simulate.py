@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import nlargest
 from operator import itemgetter
+from typing import NamedTuple
 from uuid import UUID
 
 from router.decide import decide_batch
 from router.incoming.copies import Delivered, read_messages
 from router.incoming.fetch import fetch_groups
-from router.model import Copy, Decision, Disposition, Owner, Rule
+from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile
 from router.repository import audit, backfill, inbox
 from router.repository.audit import AuditedSource
@@ -26,6 +27,13 @@ from transports.base import Account, Folder, Place
 from transports.errors import TransportError
 
 
+class Became(NamedTuple):
+    """What a rule makes of a message, and why."""
+
+    disposition: Disposition
+    reasons: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
     """What two rules make of one message. `email_id`: it is this email of the CRM, by the disposition that it has."""
@@ -34,8 +42,8 @@ class Compared:
     place: Place
     received_at: datetime
     email_id: UUID | None
-    now: Decision
-    then: Decision
+    now: Became
+    then: Became
 
     @property
     def differs(self) -> bool:
@@ -122,5 +130,6 @@ class Simulation:
             )
             self._tell(self.simulated)
 
-    async def _decide(self, copies: Sequence[Copy], rule: Rule, promoted: Sequence[Copy]) -> Sequence[Decision]:
-        return await inbox.rehearse(self._database, copies, decide_batch, {self._owner.id: rule}, promoted)
+    async def _decide(self, copies: Sequence[Copy], rule: Rule, promoted: Sequence[Copy]) -> Sequence[Became]:
+        decisions = await inbox.rehearse(self._database, copies, decide_batch, {self._owner.id: rule}, promoted)
+        return [Became(one.disposition, one.reasons) for one in decisions]  # and not their texts, of all messages

@@ -1,32 +1,23 @@
-"""By what an answer is found beside Message-IDs, as the organization and the owners set it: the defaults stand here."""
+"""By what an answer is found beside Message-IDs, as the organization and the owners have chosen it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, Self, get_args
+from typing import Final, Self
 from uuid import UUID
 
 from router.model.message import Message
-from router.model.token import (
-    PREFIX,
-    LegacyFormat,
-    find_legacy_tokens,
-    find_set_tokens,
-    is_prefix,
-    legacy_format,
+from router.model.settings import (
+    LEGACY_TOKENS,
+    SMART_MATCHING,
+    SMART_MATCHING_THRESHOLD,
+    TOKEN_IN_SUBJECT,
+    TOKEN_PREFIXES,
+    Choices,
 )
-
-Smart = Literal["off", "suggest", "link"]
-"""What smart matching does: nothing, name the emails that may be answered, or link what is above the threshold too."""
-
-NAMES: Final = ("token_prefixes", "token_in_subject", "legacy_tokens", "smart_matching", "smart_matching_threshold")
-"""The settings of the organization that are meant here."""
+from router.model.token import PREFIX, LegacyFormat, find_legacy_tokens, find_set_tokens, legacy_format
 
 SUGGESTED: Final = 50
 """The score from which an email is suggested."""
-
-_THRESHOLD: Final = 70
-_MOST: Final = 10  # prefixes, and formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +26,28 @@ class Matching:
 
     Of the `prefixes` of tokens the first is written, and all are read; `CRM:` always is. `in_subject`: the subjects of
     outgoing email carry a token. `legacy` are the formats of tokens of the CRM before. `smart` is what smart matching
-    does where an owner is not in `of_owner`; it links from `threshold` on, of a hundred.
+    does where an owner is not in `of_owner`: `off`; `suggest` emails that may be answered; or `link` what has a score
+    of `threshold` at least, of a hundred, too.
     """
 
     prefixes: tuple[str, ...] = (PREFIX,)
     in_subject: bool = True
     legacy: tuple[LegacyFormat, ...] = ()
-    smart: Smart = "off"
-    threshold: int = _THRESHOLD
-    of_owner: Mapping[UUID, Smart] = field(default_factory=dict)
+    smart: str = "off"
+    threshold: int = 70
+    of_owner: Mapping[UUID, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, values: str, of_owner: Mapping[UUID, str | None] | None = None) -> Self:
-        """Read the settings: a JSON object by `NAMES`, and owners' own. What is no value of one is passed over."""
-        by_name: Mapping[str, object] = json.loads(values)
-        prefixes = tuple(one for one in _texts(by_name.get("token_prefixes")) if is_prefix(one))
-        formats = (legacy_format(one) for one in _texts(by_name.get("legacy_tokens")))
-        threshold = by_name.get("smart_matching_threshold")
+    def of(cls, choices: Choices) -> Self:
+        """Make it of what the organization and some owners have chosen."""
+        formats = (legacy_format(one) for one in choices.of(LEGACY_TOKENS).words)
         return cls(
-            prefixes or (PREFIX,),
-            by_name.get("token_in_subject") is not False,
+            choices.of(TOKEN_PREFIXES).words,
+            choices.of(TOKEN_IN_SUBJECT).value is True,
             tuple(one for one in formats if one is not None),
-            _smart(by_name.get("smart_matching")) or "off",
-            threshold if type(threshold) is int and SUGGESTED <= threshold <= 100 else _THRESHOLD,
-            {id_: smart for id_, value in (of_owner or {}).items() if (smart := _smart(value))},
+            str(choices.of(SMART_MATCHING).value),
+            int(str(choices.of(SMART_MATCHING_THRESHOLD).value)),
+            {owner_id: str(choices.of(SMART_MATCHING, owner_id).value) for owner_id in choices.owners},
         )
 
     @property
@@ -74,18 +63,10 @@ class Matching:
         """Find the tokens of the CRM before in the subject of a message."""
         return find_legacy_tokens(_subjects(message), self.legacy) if self.legacy else ()
 
-    def smart_of(self, owner_id: UUID | None) -> Smart:
+    def smart_of(self, owner_id: UUID | None) -> str:
         """Tell what smart matching does for an owner."""
         return self.of_owner.get(owner_id, self.smart) if owner_id else self.smart
 
 
 def _subjects(message: Message) -> list[str]:
     return [message.subject, *([message.joined_subject] if message.joined_subject else [])]
-
-
-def _smart(value: object) -> Smart | None:
-    return next((one for one in get_args(Smart) if one == value), None)
-
-
-def _texts(value: object) -> list[str]:
-    return [one for one in value if isinstance(one, str)][:_MOST] if isinstance(value, list) else []

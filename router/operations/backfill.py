@@ -39,7 +39,8 @@ def _has_past(one: MailboxToAudit) -> bool:
 
 def _why_none(name: str, mailboxes: Sequence[MailboxToAudit]) -> str:
     if any(one.owner is None for one in mailboxes):
-        return f"the profile {name!r} reads a forward mailbox, from its beginning: there is no past to bring in"
+        words = 'start = "all" reads such a mailbox from its beginning'
+        return f"the profile {name!r} reads a mailbox that is nobody's own: {words}"
     if mailboxes:
         return "the rule is none, so nothing is brought in"
     return f"the profile {name!r} reads no mailbox of an approved owner"

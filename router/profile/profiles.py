@@ -92,6 +92,11 @@ class IncomingProfile:
         return self.role == "catch-all"
 
     @property
+    def has_forwards_alone(self) -> bool:
+        """Whether the originals of its mail are elsewhere: it is a forward mailbox."""
+        return self.role == "forward"
+
+    @property
     def listens(self) -> bool:
         """Whether mail is handed to it; otherwise it reads mailboxes."""
         return isinstance(self.kind, ListenerKind)

@@ -4,10 +4,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
+from router.model.matching import Matching
 from router.model.settings import Choices, Value
 from router.repository.database import Database
+
+TOKENS: Final = """(
+    SELECT coalesce(jsonb_object_agg(s.name, s.value), '{}')::text FROM crm.setting AS s
+    WHERE s.name IN ('token_prefixes', 'token_in_subject')
+)"""
+"""SQL: what the organization has chosen about tokens, for `matching_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,11 @@ def choices_of(
 def _own(settings: str) -> dict[str, object]:
     own = json.loads(settings)
     return own if isinstance(own, dict) else {}
+
+
+def matching_of(tokens: str) -> Matching:
+    """Make it of what `TOKENS` has selected: it tells no more than how tokens look."""
+    return Matching.of(Choices(json.loads(tokens)))
 
 
 async def read_stored(database: Database, mailboxes: Iterable[str] | None = ()) -> Stored:

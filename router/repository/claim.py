@@ -18,8 +18,8 @@ from uuid import UUID
 
 from router.errors import ContentRefused
 from router.model import KEY_VERSION, Outgoing
+from router.repository.choices import TOKENS
 from router.repository.database import Database
-from router.repository.matching import MATCHING
 from router.repository.outgoing import PARTIES, outgoing_of
 
 OUTBOX_CHANNEL: Final = "router_outbox"
@@ -222,7 +222,7 @@ _CLAIM: Final = f"""{_PICKED}, claimed AS (
         extract(epoch FROM now() - c.deferred_at)::float8 AS deferred_for,
         e.is_new, e.message_id, extract(epoch FROM e.dated_at)::float8 AS dated, e.token, e.subject, e.text_body,
         e.html_body, e.in_reply_to, e.thread_ids, e.headers::text AS headers, e.automatic, e.unsubscribe_url,
-        ARRAY(SELECT p FROM ({PARTIES}) AS p) AS parties, {MATCHING} AS matching,
+        ARRAY(SELECT p FROM ({PARTIES}) AS p) AS parties, {TOKENS} AS tokens,
         CASE WHEN (SELECT count(*) FROM sending WHERE status = 'sending') < (SELECT count(*) FROM claimed)
             THEN router.refuse('a trigger on crm.email, or a rule, does not let it become sending') END AS refused
     FROM gate AS g LEFT JOIN router.relay AS f ON f.profile = $2

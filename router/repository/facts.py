@@ -29,10 +29,10 @@ from router.model import (
     message_id_hash,
 )
 from router.model.never_track import patterns_of
-from router.model.settings import SETTINGS
+from router.model.settings import SETTINGS, Choices
 from router.repository.choices import choices_of
 from router.repository.database import Connection
-from router.repository.matching import MATCHING, OF_OWNERS, add_candidates, learn_candidates, matching_of
+from router.repository.matching import add_candidates, learn_candidates
 from router.repository.round_trip import Reads
 from transports.base import Place
 
@@ -60,7 +60,8 @@ def _keys_of(copy: Copy) -> tuple[bytes, ...]:
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     """Lock what these copies share with other batches, and read what the database knows of them."""
     judged = [copy for copy in copies if copy.judged]
-    named, emails, matching = await _lock(connection, judged)
+    named, emails, choices = await _lock(connection, judged)
+    matching = Matching.of(choices)
     reads = Reads()
     candidates = add_candidates(reads, judged, matching)
     _add_emails(reads, judged, {email_id for _, email_id in named}, matching, candidates)
@@ -92,8 +93,8 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
         },
         rules={owner_id: Rule(rule) if rule else None for owner_id, rule, *_ in found["rules"]},
         acknowledging=frozenset(owner_id for owner_id, _, acknowledges, *_ in found["rules"] if acknowledges),
-        queues=frozenset(owner_id for owner_id, _, _, kind, _ in found["rules"] if kind == "queue"),
-        choices=choices_of(found["settings"], {owner_id: settings for owner_id, *_, settings in found["rules"]}),
+        queues=frozenset(owner_id for owner_id, _, _, kind in found["rules"] if kind == "queue"),
+        choices=choices,
         never_track=frozenset(tuple(one) for one in found["never_track"]),
         decided=DecidedBefore(
             {(source_id, Place(validity, place)) for source_id, validity, place in found["places"]},
@@ -107,17 +108,17 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
 
 async def _lock(
     connection: Connection, copies: Sequence[Copy]
-) -> tuple[list[tuple[bytes, UUID]], KnownEmails, Matching]:
+) -> tuple[list[tuple[bytes, UUID]], KnownEmails, Choices]:
     """Lock the Message-IDs, and then the keys, of these copies.
 
-    Returns which emails had an id at any time, by its hash, the one that has it last; the emails of the keys; and the
-    settings, by which it is known what else to ask for.
+    Returns which emails had an id at any time, by its hash, the one that has it last; the emails of the keys; and what
+    the organization and the owners have chosen, by which it is known what else to ask for.
     """
     if not copies:
-        return [], KnownEmails(), Matching()
+        return [], KnownEmails(), Choices()
     ids = {message_id for copy in copies for message_id in ids_of(copy)}
     (row,) = await connection.fetch(
-        f"""
+        """
         WITH ids AS (
             INSERT INTO router.message_id (hash) SELECT * FROM unnest($1::bytea[])
             ON CONFLICT (hash) DO UPDATE SET seen_at = now()
@@ -153,13 +154,14 @@ async def _lock(
                 )
                 FROM keys WHERE email_id IS NOT NULL
             ) AS by_key,
-            {MATCHING} AS matching,
-            ARRAY({OF_OWNERS.format(owners="$5::uuid[]")}) AS smart_of_owners
-        """,  # noqa: S608  # constants
+            ARRAY(SELECT (name, value::text, locked) FROM crm.setting WHERE name = ANY($5::text[])) AS settings,
+            ARRAY(SELECT (record_id, settings::text) FROM crm.owner WHERE record_id = ANY($6::uuid[])) AS of_owners
+        """,
         sorted({message_id_hash(message_id) for message_id in ids}),
         list({local_id_hash(message_id) for message_id in ids}),
         sorted({key for copy in copies for key in (*_keys_of(copy), *copy.message.claimed_keys)}),
         KEY_VERSION,
+        list(SETTINGS),
         list({copy.owner_id for copy in copies if copy.owner_id}),
     )
     known = KnownEmails()
@@ -169,7 +171,7 @@ async def _lock(
             known.senders[key] = sender
         if ours:
             known.ours.add(key)
-    return row["by_message_id"], known, matching_of(row)
+    return row["by_message_id"], known, choices_of(row["settings"], dict(row["of_owners"]))
 
 
 def _add_emails(
@@ -269,15 +271,10 @@ def _add_rules(reads: Reads, copies: Sequence[Copy]) -> None:
         "rules",
         """
         SELECT o.record_id, coalesce(crm.locked_rule(), o.tracking_rule), o.acknowledgement IS NOT NULL,
-            (SELECT r.kind::text FROM crm.record AS r WHERE r.id = o.record_id LIMIT 1), o.settings
+            (SELECT r.kind::text FROM crm.record AS r WHERE r.id = o.record_id LIMIT 1)
         FROM crm.owner AS o WHERE o.record_id = ANY($1::uuid[]) AND o.approved
         """,
         list({copy.owner_id for copy in copies if copy.owner_id}),
-    )
-    reads.add(
-        "settings",
-        "SELECT name, value, locked FROM crm.setting WHERE name = ANY($1::text[])",
-        list(SETTINGS),
     )
     reads.add(
         "never_track",

@@ -10,28 +10,10 @@ from typing import Any, Final
 from asyncpg import Record
 
 from router.model import Copy, KnownEmails, Matching
-from router.model.matching import NAMES
 from router.repository.round_trip import Reads
-
-MATCHING: Final = f"""(
-    SELECT coalesce(jsonb_object_agg(s.name, s.value), '{{}}')::text FROM crm.setting AS s WHERE s.name IN {NAMES}
-)"""  # noqa: S608  # constants
-"""SQL: the organization's settings, for `Matching.read`."""
-
-OF_OWNERS: Final = """
-    SELECT (o.record_id, o.settings ->> 'smart_matching') FROM crm.owner AS o
-    WHERE o.record_id = ANY({owners}) AND o.settings ? 'smart_matching'
-        AND NOT EXISTS (SELECT FROM crm.setting AS s WHERE s.name = 'smart_matching' AND s.locked)
-"""
-"""SQL: what smart matching does for owners who have a setting of their own."""
 
 _NEWEST: Final = 20
 _SIMILAR_FOR: Final = timedelta(days=90)
-
-
-def matching_of(row: Record) -> Matching:
-    """Read what `MATCHING` and `OF_OWNERS` have selected."""
-    return Matching.read(row["matching"], dict(row["smart_of_owners"]))
 
 
 def add_candidates(reads: Reads, copies: Sequence[Copy], matching: Matching) -> Sequence[str]:

@@ -7,8 +7,9 @@ from typing import Final
 from asyncpg import Record
 
 from router.errors import ContentRefused
-from router.model import KEY_VERSION, Matching, Mention, Message, Outgoing, message_id_hash
+from router.model import KEY_VERSION, Mention, Message, Outgoing, message_id_hash
 from router.model.bounce import Bounce
+from router.repository.choices import matching_of
 from router.repository.database import Database
 from router.repository.message_ids import index_ids
 
@@ -67,7 +68,7 @@ def outgoing_of(row: Record) -> Outgoing | ContentRefused:
         automatic=row["automatic"],
         unsubscribe_url=row["unsubscribe_url"] or "",
         bounced=bounced,
-        token_prefix=Matching.read(row["matching"]).written_prefix,
+        token_prefix=matching_of(row["tokens"]).written_prefix,
     )
 
 

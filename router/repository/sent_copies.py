@@ -11,8 +11,8 @@ from uuid import UUID
 
 from router.errors import ContentRefused
 from router.model import Outgoing
+from router.repository.choices import TOKENS
 from router.repository.database import Connection, Database, storable
-from router.repository.matching import MATCHING
 from router.repository.outgoing import PARTIES, outgoing_of
 from router.repository.queue import MOST
 
@@ -158,7 +158,7 @@ async def read(database: Database, email_id: UUID, mailbox: str) -> Outgoing | C
             SELECT e.id AS email_id, $2::uuid AS attempt_id, 0 AS attempts, 0 AS spent, NULL::float8 AS deferred_for,
                 e.owner_id, $3::text AS mailbox, e.lane, e.message_id, e.token,
                 extract(epoch FROM e.dated_at)::float8 AS dated, e.subject, e.text_body, e.html_body, e.in_reply_to,
-                e.thread_ids, ARRAY(SELECT p FROM ({PARTIES}) AS p) AS parties, {MATCHING} AS matching,
+                e.thread_ids, ARRAY(SELECT p FROM ({PARTIES}) AS p) AS parties, {TOKENS} AS tokens,
                 e.headers::text AS headers, e.automatic, e.unsubscribe_url,
                 EXISTS (SELECT FROM crm.attachment AS a WHERE a.email_id = e.id) AS attached
             FROM crm.email AS e WHERE e.id = $1 AND e.message_id IS NOT NULL AND e.dated_at IS NOT NULL

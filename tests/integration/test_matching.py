@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from router.model import Disposition, Matching, Outgoing, Rule
+from router.model.settings import Choices
 from router.operations.letters import Selection, list_all
 from router.parse.subject import is_answer, is_forward, may_forward
 from router.repository import processes, sent_copies
@@ -392,7 +393,7 @@ async def test_what_is_no_value_of_a_setting_counts_as_none(correlating: Correla
                 await correlating.set(name, value)
             assert (await correlating.email(mail(subject="Re: Offer"))).correlated_id is None
     wrong = {"token_prefixes": ["ends1"], "token_in_subject": "no", "smart_matching_threshold": 101}
-    assert Matching.read(json.dumps(wrong)) == Matching()
+    assert Matching.of(Choices(wrong)) == Matching()
 
 
 BEGINNINGS = """

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from router import metrics
+from router.errors import DatabaseError
 from router.oauth2.exchange import Granted
 from router.oauth2.identity import identity_of
 from router.oauth2.keeper import Keeper
@@ -416,6 +417,23 @@ async def test_each_refresh_token_of_an_application_has_its_own_tokens(office: O
     assert used == [REFRESH, "the-refresh-token-of-ben", "refresh-token-1", "refresh-token-2"]
 
 
+@pytest.fixture
+def refused_to_store(monkeypatch: pytest.MonkeyPatch) -> list[DatabaseError]:
+    """What the database said each time that it did not store a token."""
+    refused: list[DatabaseError] = []
+    store = rows.store_token
+
+    async def tried(*arguments: Any, **more: Any) -> bool:
+        try:
+            return await store(*arguments, **more)
+        except DatabaseError as error:
+            refused.append(error)
+            raise
+
+    monkeypatch.setattr("router.oauth2.renewal.store_token", tried)
+    return refused
+
+
 async def test_a_rotation_is_stored_before_the_token_is_used(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that ends between the answer and the update leaves the row as it was; another goes on afterwards."""
     office.server.rotates = True
@@ -613,7 +631,9 @@ async def test_a_database_that_is_away_for_long_loses_no_rotation(
     assert rotating.refused == 0
 
 
-async def test_a_database_that_refuses_to_store_is_asked_again(office: Office) -> None:
+async def test_a_database_that_refuses_to_store_is_asked_again(
+    office: Office, refused_to_store: list[DatabaseError]
+) -> None:
     office.server.answer = rotating = Rotating()
     office.server.gate.clear()
     async with office.keeper() as keeper:
@@ -625,7 +645,8 @@ async def test_a_database_that_refuses_to_store_is_asked_again(office: Office) -
             office.server.gate.set()
             while not rotating.given:
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.1)
+            while not refused_to_store:
+                await asyncio.sleep(0.01)
             await connection.execute("ALTER TABLE router.gone RENAME TO token")
         assert await waiting == "token-1"
     assert (await kept(office)).refresh_token == "rotated-1"
@@ -693,7 +714,7 @@ async def test_a_database_that_is_away_is_temporary(office: Office, postgres: An
 
 
 async def test_what_is_granted_outlives_a_database_that_is_away_for_a_moment(
-    office: Office, postgres: Any, database: str
+    office: Office, postgres: Any, database: str, refused_to_store: list[DatabaseError]
 ) -> None:
     office.server.rotates = True
     office.server.gate.clear()
@@ -705,7 +726,8 @@ async def test_what_is_granted_outlives_a_database_that_is_away_for_a_moment(
             office.server.gate.set()
             while not office.server.given:
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.1)
+            while not refused_to_store:
+                await asyncio.sleep(0.01)
         assert await waiting == "access-token-1"
     row = await row_of(office)
     assert Vault(office.keys, make=False).open(row["sealed"]).secrets.refresh_token == "refresh-token-1"  # type: ignore[union-attr]
