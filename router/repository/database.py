@@ -1,14 +1,13 @@
 """A pool of connections to PostgreSQL, its transactions and notifications."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from time import perf_counter
 from typing import Final, Self
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from asyncpg.transaction import Transaction
 
 from router import metrics
 from router.errors import DatabaseAway
@@ -31,6 +30,11 @@ def storable(text: str | None) -> str | None:
 _LASTING: Final = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
+
+
+# With their arguments at hand, large statements would be planned anew each time, which takes longer than to carry them
+# out. Planned once, and before there is much to read, they must not begin to read whole tables.
+_PLANNED_ONCE: Final = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
 
 
 async def _keep(_: object) -> None:
@@ -137,27 +141,29 @@ class Database:
         async with self.connection() as connection:
             await connection.execute("SELECT 1")
 
-    def transaction(self) -> AbstractAsyncContextManager["Connection"]:
-        """Lend a connection in a transaction that commits at the end; raises as `connection` does."""
-        return self._ended_by(Transaction.commit)
+    def transaction(self, *, planned_once: bool = False) -> AbstractAsyncContextManager["Connection"]:
+        """Lend a connection in a transaction that commits at the end; raises as `connection` does.
+
+        `planned_once`: for statements that are bound to indexes, whatever their arguments and the size of the tables.
+        """
+        return self._within(f"BEGIN; {_PLANNED_ONCE}" if planned_once else "BEGIN", "COMMIT")
 
     def rolled_back(self) -> AbstractAsyncContextManager["Connection"]:
         """Lend a connection in a transaction of which nothing stays; raises as `connection` does."""
-        return self._ended_by(Transaction.rollback)
+        return self._within("BEGIN", "ROLLBACK")
 
     @asynccontextmanager
-    async def _ended_by(self, end: Callable[[Transaction], Awaitable[None]]) -> AsyncIterator["Connection"]:
+    async def _within(self, begin: str, end: str) -> AsyncIterator["Connection"]:
         async with self.connection() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
+            await connection.execute(begin)
             try:
                 yield connection
             except asyncio.CancelledError:
                 raise  # the connection ends, and the transaction with it: who stops waits for no answer to a ROLLBACK
             except BaseException:
-                await transaction.rollback()
+                await connection.execute("ROLLBACK")
                 raise
-            await end(transaction)
+            await connection.execute(end)
 
     async def listen(self, channel: str, event: asyncio.Event) -> None:
         """Set the event at every notification, and once at the beginning; runs until the connection ends or canceled.

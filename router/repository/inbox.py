@@ -35,7 +35,7 @@ async def promote(database: Database, batch: Batch, decide: Decide) -> list[Deci
     packed: dict[UUID, bytes] = {}
     while True:
         try:
-            async with database.transaction() as connection:
+            async with database.transaction(planned_once=True) as connection:
                 if batch.patience is not None:
                     await connection.execute(f"SET LOCAL lock_timeout = {batch.patience * 1000:.0f}")
                 return await promote_in(connection, batch, decide, packed)

@@ -61,8 +61,8 @@ class Recording(Database):
         self.queries: list[str] = []
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        async with super().transaction() as connection:
+    async def transaction(self, *, planned_once: bool = False) -> AsyncIterator[Connection]:
+        async with super().transaction(planned_once=planned_once) as connection:
             with connection.query_logger(lambda record: self.queries.append(record.query)):
                 yield connection
 
@@ -224,6 +224,22 @@ async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, record
     assert not_promoted
     for plan in not_promoted:
         assert re.search(r"decision_refused_of_owner .*\n *Index Cond: \(\(key = .*\) AND \(owner_id = ", plan), plan
+
+
+async def test_a_batch_is_planned_as_the_test_above_reads_it_and_nothing_else_is(crm: Crm) -> None:
+    owner_id = await crm.owner("ulla@example.com", "all")
+    lease = await crm.source(owner_id, "ulla@example.com")
+    told = "current_setting('plan_cache_mode') || ' ' || current_setting('enable_seqscan')"
+    await crm.execute(
+        f"""
+        CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.batch := {told}; RETURN NEW; END $$;
+        CREATE TRIGGER tell BEFORE INSERT ON crm.email FOR EACH ROW EXECUTE FUNCTION tell();
+        """
+    )
+    await inbox.promote(crm.database, Batch(copies(lease, owner_id, [message(1)]), lease), decide_batch)
+    assert await crm.value("SELECT batch FROM crm.email") == "force_generic_plan off"
+    assert await crm.value(f"SELECT {told}") == "auto on"
 
 
 async def _chain(crm: Crm, number: int) -> list[str]:
@@ -452,8 +468,8 @@ class Mistaken(Database):
     mistaken = False
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        async with super().transaction() as connection:
+    async def transaction(self, *, planned_once: bool = False) -> AsyncIterator[Connection]:
+        async with super().transaction(planned_once=planned_once) as connection:
             if not self.mistaken:
                 self.mistaken = True
                 await connection.execute("SELECT $1::int", 1, 2)
