@@ -449,7 +449,7 @@ async def test_all_that_waits_is_found_by_an_index(crm: Crm) -> None:
     lease, ulla = await mailbox(crm, "ulla", "replies")
     other, otto = await mailbox(crm, "otto", "all")
     queries: list[str] = []
-    async with crm.database.connection() as connection, connection.transaction():
+    async with crm.database.connection() as connection:
         lent = Lent(connection)
         with connection.query_logger(lambda record: queries.append(record.query)):
             await bring_in(lent, copies(lease, ulla, [ANSWER]), lease)
@@ -463,7 +463,7 @@ async def test_all_that_waits_is_found_by_an_index(crm: Crm) -> None:
             await waiting.tell_awaited(connection, [message_id_hash(PARENT)])
             await waiting.prune(lent)
         assert await connection.fetchval("SELECT count(*) FROM crm.email WHERE correlated_id IS NOT NULL") == 2
-        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
+        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
         bodies = await connection.fetch("SELECT prosrc FROM pg_proc WHERE oid = ANY($1::text[]::regproc[])", FUNCTIONS)
         for query in {*queries, *(re.sub(r"\bemail_id\b", "$1::uuid", body["prosrc"]) for body in bodies)}:
             if not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)", query):
