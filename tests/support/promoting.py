@@ -29,14 +29,15 @@ class Promoting:
         rule: Rule = Rule.REPLIES,
         choices: Mapping[str, str] | None = None,
         again: bool = False,
+        authserv: str | None = None,
     ) -> Decision:
-        """Promote a message; `rule` and `choices` are those of the profile that brings it."""
+        """Promote a message; `rule`, `choices` and `authserv` are those of the profile that brings it."""
         async with self.database.connection() as connection:
             owner_id = await connection.fetchval("SELECT record_id FROM crm.owner WHERE mailbox = $1", mailbox)
         assert isinstance(owner_id, UUID)
         source = Source("staff", mailbox, f"imap:{mailbox}", "Sent" if sent else "INBOX", owner_id, "all")
         source_id = (await register(self.database, [source]))[source]
-        made = copy(raw, rule, owner_id, sent=sent)
+        made = copy(raw, rule, owner_id, sent=sent, authserv=authserv)
         place = replace(made.place, id=uuid4().hex)
         made = replace(made, source_id=source_id, place=place, profile_choices=choices or {})
         [decision] = await inbox.promote(self.database, Batch([made], again=again), decide_batch)
