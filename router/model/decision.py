@@ -6,6 +6,7 @@ from typing import Literal
 from uuid import UUID
 
 from router.model.classification import CalendarEvent, Report
+from router.model.creation import Creation
 from router.model.message import Mark, Role
 from router.model.tracking import Disposition, Rule
 
@@ -95,7 +96,7 @@ class Decision:
     that the CRM does not have: with one of them the copy would be linked, or even promoted. `says` tells
     whether a duplicate says the same as its email: only the same may be destroyed. `acknowledge`: it is to be
     acknowledged in the owner's name, if it is new to that owner, and its thread was not. `candidates` are all emails
-    that it may answer; the reasons name the nearest of them.
+    that it may answer; the reasons name the nearest of them. `creation` is what a rule of the profile wants made of it.
     """
 
     disposition: Disposition
@@ -110,6 +111,7 @@ class Decision:
     says: Says = "the same"
     acknowledge: bool = False
     candidates: tuple[Candidate, ...] = ()
+    creation: Creation | None = None
 
     @property
     def doubtful(self) -> bool:
