@@ -13,7 +13,7 @@
     promote     the email activity that the message becomes
 
 Each step adds its reasons. The first step that sets a decision is the last; `acknowledge` then tells whether a queue
-says that it has the message. `decide` does no I/O and never looks at a
+says that it has the message, and `create` whether a record is made of it. `decide` does no I/O and never looks at a
 clock. The reasons of an ignored, held or dead copy hold nothing of its content. What a person released is held by none.
 """
 
@@ -23,6 +23,7 @@ from dataclasses import replace
 from router.decide.acknowledge import acknowledge
 from router.decide.arrive import arrive
 from router.decide.correlate import correlate
+from router.decide.create import create
 from router.decide.dedupe import dedupe
 from router.decide.exclude import exclude
 from router.decide.loop import loop
@@ -48,7 +49,7 @@ def decide(copy: Copy, facts: Facts) -> Decision:
     for step in STEPS:
         state = step(state, facts)
         if state.decision is not None:
-            return acknowledge(copy, facts, state.decision)
+            return create(copy, facts, acknowledge(copy, facts, state.decision))
     raise AssertionError("the last step decides")
 
 

@@ -8,7 +8,7 @@ them the server has checked (RFC 7489 §6.6.1): a domain of the sender's own pas
 """
 
 from router.decide.state import State
-from router.model import Disposition, Facts, Verdict
+from router.model import Copy, Disposition, Facts, Verdict
 
 NOT_THE_SENDER = "dmarc-fail"
 
@@ -19,20 +19,27 @@ def trust(state: State, facts: Facts) -> State:
     This step comes after `track`, so that a message that the rule ignores is never held. A message in the Sent folder
     was never received, so no verdict in it is our server's.
     """
-    verdict, authors = state.copy.classification.verdict, state.copy.message.of("from")
-    if state.copy.sent or verdict is None:
+    words = denial(state.copy)
+    if words is None:
         return state
-    if verdict.denies:
-        words = f"our server says that it is not from the domain in From: {_described(verdict)}"
-    elif verdict.of("dmarc") and len({author.address.rpartition("@")[2] for author in authors}) > 1:
-        words = f"its authors are of several domains, and our server checks one: {_described(verdict)}"
-    else:
-        return state
+    authors = state.copy.message.of("from")
     if not state.copy.released and any(
         facts.records.get(author.address) or facts.records_of(author.address) for author in authors
     ):
         return state.decide(Disposition.HELD, words, "held for review, since the sender is known to the CRM")
     return state.noting(words, flags=(NOT_THE_SENDER,))
+
+
+def denial(copy: Copy) -> str | None:
+    """Say why our server does not vouch for the sender of a copy, if it is one that checks; None: nothing is wrong."""
+    verdict, authors = copy.classification.verdict, copy.message.of("from")
+    if copy.sent or verdict is None:
+        return None
+    if verdict.denies:
+        return f"our server says that it is not from the domain in From: {_described(verdict)}"
+    if verdict.of("dmarc") and len({author.address.rpartition("@")[2] for author in authors}) > 1:
+        return f"its authors are of several domains, and our server checks one: {_described(verdict)}"
+    return None
 
 
 def _described(verdict: Verdict) -> str:

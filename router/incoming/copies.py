@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
-from router.model import Copy, Forward, Owner, Predecided, Reading, Rule, Unreadable, uuid7
+from router.model import Copy, CreationRule, Forward, Owner, Predecided, Reading, Rule, Unreadable, uuid7
+from router.model.creation import rules_of
 from router.model.settings import Value
 from router.profile import IncomingProfile
 from router.read import read
@@ -46,6 +47,7 @@ async def read_messages(
             profile.tracking_rule,
             profile.choices,
             headers_only=part == "headers",
+            creation_rules=profile.creation_rules,
         )
         for one in delivered
     ]
@@ -79,8 +81,12 @@ def make_copy(
     *,
     headers_only: bool = False,
     forward: Forward | None = None,
+    creation_rules: Sequence[CreationRule] = (),
 ) -> Copy:
-    """Make the copy of what was read; `default_rule` is that of an owner who has none, `choices` are the profile's."""
+    """Make the copy of what was read; `default_rule` is that of an owner who has none.
+
+    `choices` and `creation_rules` are those of the profile.
+    """
     return Copy(
         id=uuid7(),
         source_id=source_id,
@@ -96,4 +102,5 @@ def make_copy(
         recipients=delivered.received.recipients,
         null_sender=delivered.received.sender == "",
         profile_choices=choices,
+        creation_rules=rules_of(creation_rules, delivered.owner.mailbox) if delivered.owner else (),
     )

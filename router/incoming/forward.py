@@ -63,7 +63,15 @@ def copies_of(
     for number, (original, owner, sent) in enumerate(arrived, 1):
         place = Place(received.place.validity, f"{received.place.id}:{number}")
         delivered = Delivered(owner, replace(received, content=original.content), place, sent)
-        yield make_copy(delivered, original.reading, source_id, profile.tracking_rule, profile.choices, forward=forward)
+        yield make_copy(
+            delivered,
+            original.reading,
+            source_id,
+            profile.tracking_rule,
+            profile.choices,
+            forward=forward,
+            creation_rules=profile.creation_rules,
+        )
 
 
 def _whose(unwrapped: Unwrapped, owners: Mapping[str, Owner]) -> list[tuple[Owner, bool]]:

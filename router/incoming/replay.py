@@ -104,7 +104,15 @@ class LetterReader:
             rule = self._profile.tracking_rule if self._profile else letter.rule
             delivered = Delivered(self._owner(letter), received[letter.id], letter.place, sent=kept[letter.id].sent)
             choices = self._profile.choices if self._profile else {}
-            copy = make_copy(delivered, reading, self._source.id, rule, choices, forward=_forward_of(letter))
+            copy = make_copy(
+                delivered,
+                reading,
+                self._source.id,
+                rule,
+                choices,
+                forward=_forward_of(letter),
+                creation_rules=self._profile.creation_rules if self._profile else (),
+            )
             found.append(self._found(letter, [copy]))
         return found
 

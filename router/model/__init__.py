@@ -7,6 +7,7 @@ whose mailbox, which rule ───┘
 
 from router.model.classification import CalendarEvent, Classification, RecipientReport, Report, ReportKind, Verdict
 from router.model.copy import Copy, Owner, Ruling
+from router.model.creation import Creation, CreationRule
 from router.model.decision import OTHER_COPY, Candidate, Decision, Email, Method, Party, Says
 from router.model.facts import (
     INTERNAL,
@@ -40,6 +41,8 @@ __all__ = [
     "Candidate",
     "Classification",
     "Copy",
+    "Creation",
+    "CreationRule",
     "DecidedBefore",
     "Decision",
     "Direction",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from router.model.classification import Classification
+from router.model.creation import CreationRule
 from router.model.forward import Forward
 from router.model.message import Mark, Message
 from router.model.reading import Likeness, Packed, Predecided, Reading, Unreadable
@@ -54,7 +55,8 @@ class Copy:
     far as it was fetched. `sent`: the copy lies in the owner's Sent folder. `headers_only`: the owner's rule was `none`
     when the copy was fetched, so it has no bodies. `forward` is set if the copy came by a forward mailbox. `recipients`
     are those of the envelope, and `null_sender` tells of its sender: only a listener knows them. `ruling` is set if a
-    person has it decided on again. `profile_choices` are the settings of the profile that brought it.
+    person has it decided on again. `profile_choices` are the settings of the profile that brought it, `creation_rules`
+    its rules for records from mail that are for the owner.
     """
 
     id: UUID
@@ -72,6 +74,7 @@ class Copy:
     null_sender: bool = False
     ruling: Ruling | None = None
     profile_choices: Mapping[str, Value] = field(default_factory=dict, hash=False)
+    creation_rules: tuple[CreationRule, ...] = ()
 
     @property
     def released(self) -> bool:

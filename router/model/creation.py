@@ -1,5 +1,6 @@
 """Records that are made of mail: the rules of a profile, and what the one that fits wants of an email."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +21,8 @@ class CreationRule:
     recipient, or the sender. `subject`: one of these texts is in the subject, in whatever case. `headers`: names in
     lower case with a text that their value contains; all must match. `sender`: whether a record has the sender's
     address. `fields` are the names and templates of what the record is filled with, such as
-    `("name", "{sender_name}")`.
+    `("name", "{sender_name}")`. `internal`: it fits mail of users and queues among themselves, too. One that makes a
+    contact or a lead fits only if no record has the sender's address.
     """
 
     name: str
@@ -35,6 +37,12 @@ class CreationRule:
     reopen_days: int = 14
     priority: str = "normal"
     fields: tuple[tuple[str, str], ...] = ()
+    internal: bool = False
+
+
+def rules_of(rules: Sequence[CreationRule], mailbox: str) -> tuple[CreationRule, ...]:
+    """Choose the rules that are for the owner of this mailbox; those without owners are, if that one is a queue."""
+    return tuple(rule for rule in rules if not rule.owners or mailbox in rule.owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,9 @@ class Creation:
     """What a rule wants to be made of an email for its owner: it is written with the email, and carried out later.
 
     A case is wanted of answers, too: whether theirs is open, to be reopened, or too old is seen when it is carried
-    out. `fields` are filled already. `sender` and `sender_name` are those of the message; `sender` may be empty.
+    out. `fields` are filled already: a case has a `subject` among them, a contact or lead a `name`, neither empty.
+    `sender` and `sender_name` are those of the message; the name is that before the @ where the message tells none, and
+    both are empty where it has no sender.
     """
 
     rule: str

@@ -14,6 +14,7 @@ from router.incoming.copies import Delivered, make_copy, read_each
 from router.incoming.forward import trust_of
 from router.model import (
     Classification,
+    CreationRule,
     Decision,
     Disposition,
     Mark,
@@ -94,7 +95,8 @@ class Mailbox:
     """The mailbox in which messages are judged.
 
     `rule` is taken in place of the owner's own, `default_rule` where the owner has none. `authserv` names the server
-    whose Authentication-Results are believed, `choices` are the settings of its profile.
+    whose Authentication-Results are believed, `choices` are the settings of its profile, `creation_rules` its rules for
+    records from mail.
     """
 
     address: str
@@ -102,6 +104,7 @@ class Mailbox:
     default_rule: Rule
     authserv: str | None
     choices: Mapping[str, str] = field(default_factory=dict)
+    creation_rules: Sequence[CreationRule] = ()
 
 
 def mailbox_of(profiles: Profiles, address: str, rule: Rule | None = None) -> Mailbox:
@@ -109,7 +112,9 @@ def mailbox_of(profiles: Profiles, address: str, rule: Rule | None = None) -> Ma
     serving = next(iter(profiles.routes_of(address).incoming), None)
     if serving is None:
         return Mailbox(normalize(address), rule, Rule.REPLIES, None)
-    return Mailbox(normalize(address), rule, serving.tracking_rule, serving.authserv, serving.choices)
+    return Mailbox(
+        normalize(address), rule, serving.tracking_rule, serving.authserv, serving.choices, serving.creation_rules
+    )
 
 
 def forward_profile(profiles: Profiles, name: str) -> IncomingProfile:
@@ -163,7 +168,9 @@ async def decide(database: Database, messages: Sequence[Explained], mailbox: Mai
     copies = []
     for number, one in enumerate(messages):
         received = _received(b"", number)
-        copies.append(make_copy(Delivered(owner, received, received.place), one.reading, 0, rule, mailbox.choices))
+        delivered = Delivered(owner, received, received.place)
+        rules_for_records = mailbox.creation_rules
+        copies.append(make_copy(delivered, one.reading, 0, rule, mailbox.choices, creation_rules=rules_for_records))
     rules = {owner.id: mailbox.rule} if mailbox.rule else {}
     decisions = await inbox.rehearse(database, copies, decide_batch, rules)
     former = await first_reasons(database, owner.id, copies)

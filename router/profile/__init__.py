@@ -12,6 +12,8 @@ check       what several profiles may not do together
 owners      the owners in the database whom nobody serves as their rule needs it
 draft       one file → drafts: each profile as far as it can be understood
 keys        the keys that every profile has
+rules       the rules for records from mail
+rules_file  the same of one file, to be tried
 role        what the role of an incoming profile asks of its keys
 words       a mistake → words for an admin
 syntax      the same for a file that is not TOML

@@ -20,6 +20,7 @@ from router.model import Direction, Key, Rule
 from router.profile.keys import TRANSPORT, IncomingKeys, OutgoingKeys, keys, models
 from router.profile.lines import KeyPath, key_lines
 from router.profile.role import check_role
+from router.profile.rules import check_rules
 from router.profile.syntax import explain_syntax
 from router.profile.words import explain, loose, suggest, unknown
 from transports import (
@@ -97,18 +98,10 @@ class Draft:
 
 def read(file: str, content: bytes) -> tuple[list[Draft], list[Mistake]]:
     """Read one file into its drafts, and the mistakes that belong to none of them."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return [], [Mistake(file, content.count(b"\n", 0, error.start) + 1, "the file is not UTF-8 text")]
-    try:
-        document = tomllib.loads(text)
-        lines = key_lines(text)
-    except tomllib.TOMLDecodeError as error:
-        line, words = explain_syntax(text, str(error), _known())
-        return [], [Mistake(file, line, words)]
-    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
-        return [], [Mistake(file, 0, "the file holds a number or a nesting that is too large to be read")]
+    parsed = parse_toml(file, content)
+    if isinstance(parsed, Mistake):
+        return [], [parsed]
+    document, lines = parsed
     drafts: list[Draft] = []
     mistakes: list[Mistake] = []
     for key, tables in document.items():
@@ -125,6 +118,21 @@ def read(file: str, content: bytes) -> tuple[list[Draft], list[Mistake]]:
             if not nameless:
                 drafts += [_draft(Draft(file, direction, name, table, lines)) for name, table in tables.items()]
     return drafts, mistakes
+
+
+def parse_toml(file: str, content: bytes) -> tuple[dict[str, Any], Mapping[KeyPath, int]] | Mistake:
+    """Read one file as TOML, with the line of each key; or say why it is none."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return Mistake(file, content.count(b"\n", 0, error.start) + 1, "the file is not UTF-8 text")
+    try:
+        return tomllib.loads(text), key_lines(text)
+    except tomllib.TOMLDecodeError as error:
+        line, words = explain_syntax(text, str(error), _known())
+        return Mistake(file, line, words)
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        return Mistake(file, 0, "the file holds a number or a nesting that is too large to be read")
 
 
 @functools.cache
@@ -164,6 +172,9 @@ def _draft(draft: Draft) -> Draft:
         _check_listener(draft)
     if draft.listens or draft.reads:
         for path, words in check_role(draft.table, listens=draft.listens):
+            draft.wrong(path, words)
+    if draft.direction == "incoming":
+        for path, words in check_rules(draft.table):
             draft.wrong(path, words)
     if isinstance(draft.kind, MailboxKind):
         _check_after(draft, draft.kind)

@@ -17,6 +17,7 @@ from router.profile.draft import Draft
 from router.profile.files import certificates, stamp
 from router.profile.keys import IncomingKeys, OutgoingKeys, Start
 from router.profile.profiles import IncomingProfile, OutgoingProfile, Profile, Profiles
+from router.profile.rules import rules_from
 from transports import ListenerKind, ListenerSettings, MailboxKind, MailboxSettings, RelayKind, RelaySettings
 from transports.base import After
 
@@ -199,6 +200,7 @@ def _incoming(one: Draft) -> IncomingProfile:
         address=one.keys.address,
         files=tuple(map(stamp, certificates(one.settings))),
         chosen=tuple((name, value) for name in SETTINGS if name != "rule" and (value := getattr(one.keys, name, None))),
+        creation_rules=rules_from(one.keys.create, one.keys.on_new),
     )
 
 

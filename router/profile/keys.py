@@ -15,6 +15,7 @@ from router.model import Rule
 from router.model.mail_address import smtp_address
 from router.model.return_path import LONGEST_LOCAL, PLACE, find_return_id, return_path
 from router.profile import patterns
+from router.profile.rules import Create, OnNew
 from transports import Settings
 from transports.base import After
 
@@ -165,6 +166,16 @@ class IncomingKeys(Settings):
     several_matches: Literal["by-kind", "oldest", "unresolved"] | None = Field(
         None,
         description="by-kind | oldest | unresolved: who sent a mail, where several records have the sender's address",
+    )
+    on_new: OnNew | None = Field(
+        None,
+        description="case | contact | lead: what is made of mail to the queues that it serves where no rule of "
+        "`create` fits; without it, nothing",
+    )
+    create: Create = Field(
+        (),
+        description="rules for records from mail, in order, each a table `[[incoming.NAME.create]]`; the first that "
+        "fits decides",
     )
     start: _Start = Field(
         "now",

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Literal, Self
 from uuid import UUID
 
-from router.model import Key, Rule, ServedProfile
+from router.model import CreationRule, Key, Rule, ServedProfile
 from router.model.return_path import return_path
 from router.profile.files import Stamp
 from router.profile.keys import Rate, Start
@@ -41,7 +41,7 @@ class IncomingProfile:
 
     With the role `forward` it has no `owners`, but `forwarders`; with `catch-all` these are whose mail it has. A
     listener has the `address` that is forwarded to, and without `authserv` nobody has to vouch for a forwarder.
-    `chosen` are the settings of tracking that it says.
+    `chosen` are the settings of tracking that it says, `creation_rules` its rules for records from mail, in order.
     """
 
     name: str
@@ -60,6 +60,7 @@ class IncomingProfile:
     files: tuple[Stamp, ...] = ()
     tokens: Tokens = field(default=NO_TOKENS, compare=False, repr=False)
     chosen: tuple[tuple[str, str], ...] = ()
+    creation_rules: tuple[CreationRule, ...] = ()
 
     @property
     def choices(self) -> Mapping[str, str]:

@@ -42,7 +42,7 @@ values = st.sampled_from(
 def names(direction: Direction) -> list[str]:
     """Name the keys that some profile of this direction may have, and a stranger."""
     kinds = [getattr(transports.load(name), direction) for name in transports.kinds()]
-    found = {"stranger", *keys(COMMON[direction])}
+    found = {"stranger", *(key for key in keys(COMMON[direction]) if "." not in key)}
     for kind in kinds:
         found |= {key for key in keys(kind.settings) if "." not in key} if kind else set()
     return sorted(found)
