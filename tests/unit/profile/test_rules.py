@@ -28,9 +28,10 @@ listen = "127.0.0.1:2525"
 owners = ["*@example.com"]
 copy = true
 """
+MAKES = RuleKeys.model_fields["makes"].description
 IN_BRACES = (
-    "in braces stand {subject}, {sender_name}, {sender_address} and {sender_domain}, and nothing else; write a brace twice "
-    "to have it as text"
+    "in braces stand {subject}, {sender_name}, {sender_address} and {sender_domain}, and nothing else; write a brace "
+    "twice to have it as text"
 )
 RULES = """
 [[incoming.staff.create]]
@@ -236,7 +237,7 @@ def test_t124_the_rules_of_a_file_are_read_alone() -> None:
         "[[incoming.staff.create]]",
         "a = ": 'new.toml:1: there is no value after "a =" (column 4)',
         '\non_new = "case"\nonnew = 1\n': 'new.toml:3: unknown key "onnew"; did you mean "on_new"?',
-        '[[create]]\nname = "a"\n': f"new.toml:1: create.makes is missing: {RuleKeys.model_fields['makes'].description}",
+        '[[create]]\nname = "a"\n': f"new.toml:1: create.makes is missing: {MAKES}",
         '[[create]]\nname = "a"\nmakes = "lead"\nsender = "known"\n': 'new.toml:4: create.sender must be "unknown" or '
         '"any": a lead is made only of a sender whom no record has',
         '[incoming.staff]\n\n[[incoming.staff.create]]\nname = ""\nmakes = "case"\n': "new.toml:4: create.name must be "
