@@ -62,21 +62,30 @@ def explain(
 @app.command()
 def simulate(
     owner: Annotated[str, typer.Option(metavar="ADDRESS", help="Whose mailbox.", show_default=False)],
-    rule: Annotated[str, typer.Option(metavar="RULE", help="The other rule.", show_default=False)],
+    rule: Annotated[
+        str | None, typer.Option(metavar="RULE", help="The other tracking rule.", show_default=False)
+    ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Other rules for records from mail, as TOML.", show_default=False),
+    ] = None,
     last: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=100_000, help="As many messages at most.")] = 1000,
     details: Annotated[bool, typer.Option("--details", help="List each message that would change.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare another tracking rule with an owner's own, by the mailbox.
+    """Compare other rules with those that hold, by an owner's mailbox.
 
-    The newest messages that were decided on are fetched again, and decided on by both rules as if they came now. It
-    tells how many would become something else, and why. Nothing is changed anywhere.
+    The newest messages that were decided on are fetched again, and decided on by both as if they came now. It tells how
+    many would become something else, and why. Nothing is changed anywhere.
+
+    With --rules it tells of which messages the rules of the file would make a case, a contact or a lead: its
+    [[create]] tables and on_new, or those of the owner's profile in it.
 
     Exit status 1 if the mail server does not give them all.
     """
     from router.commands import simulate as commands
 
-    commands.simulate(owner, rule, last, details=details, as_json=as_json)
+    commands.simulate(owner, rule, rules, last, details=details, as_json=as_json)
 
 
 @app.command()

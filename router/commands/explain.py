@@ -13,7 +13,8 @@ from router import app, profile
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.commands.words import weighed
 from router.errors import ProfileErrors, UnknownName
-from router.model import Classification, Mark, Packed, Rule, Unwrapped
+from router.model import Classification, Creation, Mark, Packed, Rule, Unwrapped
+from router.model.creation import UnknownSender
 from router.operations import explain as operation
 from router.operations.explain import Explained
 from router.operations.words import moment
@@ -27,6 +28,12 @@ _FORMS = {
     "pgp-signed": "signed (OpenPGP); nobody checks the signature here",
     "pgp-encrypted": "encrypted (OpenPGP)",
     "tnef": "wrapped by Outlook (winmail.dat)",
+}
+_SENDERS: Mapping[UnknownSender, str] = {
+    "open": "open whoever the sender is",
+    "contact": "with a contact for a sender who is unknown",
+    "lead": "with a lead for a sender who is unknown",
+    "wait": "open once its sender is known",
 }
 _SOURCES = {"html": "HTML", "calendar": "invitation"}
 
@@ -179,6 +186,7 @@ def document_of(explained: Explained) -> dict[str, Any]:
             "email_id": decision.email_id if decision.email is None else None,
             "regarding_id": decision.email.regarding_id if decision.email else None,
             "candidates": [asdict(one) for one in decision.candidates],
+            "creation": asdict(decision.creation) if decision.creation else None,
         }
     return document
 
@@ -206,8 +214,17 @@ def show_read(explained: Explained) -> None:
         _row("decision", f"{decision.disposition} (rule {decision.rule}): {'; '.join(decision.reasons)}")
         for candidate in decision.candidates:
             _row("candidate", weighed(candidate))
+        if made := decision.creation:
+            _row("record", f"{made.makes} by rule '{made.rule}': {_fields(made)}")
     _show_text(explained)
     say()
+
+
+def _fields(made: Creation) -> str:
+    told = [f'{name} "{value}"' for name, value in made.fields]
+    if made.makes == "case":
+        told += [f"priority {made.priority}", _SENDERS[made.unknown_sender]]
+    return ", ".join(told)
 
 
 def _show_text(explained: Explained) -> None:

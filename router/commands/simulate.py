@@ -1,7 +1,9 @@
 """`simulate`."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,17 +15,14 @@ from router.errors import UnknownName
 from router.model import Disposition, Rule
 from router.oauth2.late import LateTokens
 from router.operations import simulate as operation
-from router.operations.simulate import Compared, Simulated
+from router.operations.simulate import Became, Compared, RulesFile, Simulated
 from router.operations.words import count
 from router.settings import Settings
 
 
-def simulate(owner: str, rule: str, last: int, *, details: bool, as_json: bool) -> None:
-    """Compare a rule with the one that holds. Status 1 if the mail server did not give all messages."""
-    try:
-        other = Rule(rule)
-    except ValueError:
-        raise typer.BadParameter(f"{rule!r} is none of {', '.join(Rule)}", param_hint="--rule") from None
+def simulate(owner: str, rule: str | None, rules: Path | None, last: int, *, details: bool, as_json: bool) -> None:
+    """Compare other rules with those that hold. Status 1 if the mail server did not give all messages."""
+    other = _other(rule, rules)
 
     async def work(settings: Settings) -> Simulated:
         reading = profile.read_folder(settings.profiles)
@@ -48,13 +47,32 @@ def simulate(owner: str, rule: str, last: int, *, details: bool, as_json: bool) 
                     raise typer.BadParameter(str(error), param_hint="--owner") from None
 
     found = carry_out(work)
-    if as_json:
+    if isinstance(other, RulesFile):
+        if as_json:
+            say_json(_document_of_records(found, other.name))
+        else:
+            _say_records(found, other.name, details=details)
+    elif as_json:
         say_json(_document(found))
     else:
         _say(found, details=details)
     if found.fault:
         complain(found.fault)
         raise typer.Exit(1)
+
+
+def _other(rule: str | None, rules: Path | None) -> Rule | RulesFile:
+    if (rule is None) == (rules is None):
+        raise typer.BadParameter("name one of the two: another tracking rule, or a file", param_hint="--rule, --rules")
+    if rules is not None:
+        try:
+            return RulesFile(str(rules), rules.read_bytes())
+        except OSError as error:
+            raise typer.BadParameter(f"{rules}: {error.strerror}", param_hint="--rules") from None
+    try:
+        return Rule(str(rule))
+    except ValueError:
+        raise typer.BadParameter(f"{rule!r} is none of {', '.join(Rule)}", param_hint="--rule") from None
 
 
 def _document(found: Simulated) -> dict[str, Any]:
@@ -105,23 +123,73 @@ def _say(found: Simulated, *, details: bool) -> None:
         [(was, becomes, f"{number:,}", why) for (was, becomes, why), number in kinds.most_common()],
     )
     if details:
-        say()
-        say_table(
-            ["came", "folder", "place", "as it is", f"by {found.then}", "email"],
-            [
-                (
-                    moment(one.received_at),
-                    one.folder,
-                    f"{one.place.validity}:{one.place.id}",
-                    one.now.disposition,
-                    one.then.disposition,
-                    one.email_id or "",
-                )
-                for one in changed
-            ],
-        )
+        rows_of = [(one, one.now.disposition.value, one.then.disposition.value) for one in changed]
+        _say_messages(rows_of, f"by {found.then}")
+
+
+def _say_messages(rows: Sequence[tuple[Compared, str, str]], then: str) -> None:
+    say()
+    say_table(
+        ["came", "folder", "place", "as it is", then, "email"],
+        [
+            (
+                moment(one.received_at),
+                one.folder,
+                f"{one.place.validity}:{one.place.id}",
+                was,
+                becomes,
+                one.email_id or "",
+            )
+            for one, was, becomes in rows
+        ],
+    )
+
+
+def _document_of_records(found: Simulated, file: str) -> dict[str, Any]:
+    return {
+        "mailbox": found.mailbox,
+        "rules": file,
+        "messages": len(found.compared),
+        "now": _records([one.now for one in found.compared]),
+        "then": _records([one.then for one in found.compared]),
+        "changes": [
+            _change(one)
+            | {"makes_now": one.now.makes, "by_now": one.now.by, "makes_then": one.then.makes, "by_then": one.then.by}
+            for one in found.compared
+            if one.differs
+        ],
+        "fault": found.fault,
+    }
+
+
+def _records(became: Sequence[Became]) -> list[dict[str, Any]]:
+    counts = Counter((one.makes, one.by) for one in became)
+    return [{"makes": makes, "by": by, "messages": number} for (makes, by), number in counts.most_common()]
+
+
+def _say_records(found: Simulated, file: str, *, details: bool) -> None:
+    say(f"the newest {count(len(found.compared), 'message')} of {found.mailbox} that were decided on:\n")
+    now = Counter(_record(one.now) for one in found.compared)
+    then = Counter(_record(one.then) for one in found.compared)
+    rows = [(name, f"{now[name]:,}", f"{then[name]:,}") for name in dict.fromkeys((*then, *now))]
+    say_table(["", "as it is", f"by {file}"], rows)
+    say()
+    kinds = Counter((_record(one.then), _last(one)) for one in found.compared)
+    say_table(
+        [f"by {file}", "messages", "because"],
+        [(becomes, f"{number:,}", why) for (becomes, why), number in kinds.most_common()],
+    )
+    changed = [(one, _record(one.now), _record(one.then)) for one in found.compared if one.differs]
+    if not changed:
+        say("\nnothing else would have been made of any of them")
+    elif details:
+        _say_messages(changed, f"by {file}")
+
+
+def _record(became: Became) -> str:
+    return f"{became.makes} by '{became.by}'" if became.makes else "nothing"
 
 
 def _last(one: Compared) -> str:
-    """Why the other rule says so: the last step that decided."""
+    """Why the other rules say so: the last step that decided."""
     return one.then.reasons[-1] if one.then.reasons else ""

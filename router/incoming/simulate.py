@@ -1,12 +1,14 @@
-"""What another tracking rule would have made of the mail of a mailbox that was decided on, the newest of it.
+"""What other rules would have made of the mail of a mailbox that was decided on, the newest of it.
+
+That is another tracking rule, or other rules for records from mail.
 
 The messages are fetched from the mailbox again, since of what a rule ignored nothing is kept, and decided on as if each
-had never been seen, first by the rule that holds and then by the other. Both are compared, and not the dispositions
+had never been seen, first by what holds and then by the other. Both are compared, and not the dispositions
 that the messages have: those may be of other days, with other records in the CRM. Nothing is stored or settled.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import nlargest
 from operator import itemgetter
@@ -16,7 +18,8 @@ from uuid import UUID
 from router.decide import decide_batch
 from router.incoming.copies import Delivered, read_messages
 from router.incoming.fetch import fetch_groups
-from router.model import Copy, Disposition, Owner, Rule
+from router.model import Copy, CreationRule, Disposition, Owner, Rule
+from router.model.creation import rules_of
 from router.profile import IncomingProfile
 from router.repository import audit, backfill, inbox
 from router.repository.audit import AuditedSource
@@ -28,15 +31,17 @@ from transports.errors import TransportError
 
 
 class Became(NamedTuple):
-    """What a rule makes of a message, and why."""
+    """What rules make of a message, and why; `makes` names the record that is wanted of it, `by` the rule for it."""
 
     disposition: Disposition
     reasons: tuple[str, ...]
+    makes: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What two rules make of one message. `email_id`: it is this email of the CRM, by the disposition that it has."""
+    """What both make of one message. `email_id`: it is this email of the CRM, by the disposition that it has."""
 
     folder: str
     place: Place
@@ -48,14 +53,16 @@ class Compared:
     @property
     def differs(self) -> bool:
         """Whether it would have become something else."""
-        return self.now.disposition is not self.then.disposition
+        now, then = self.now, self.then
+        return (now.disposition, now.makes, now.by) != (then.disposition, then.makes, then.by)
 
 
 @dataclass(slots=True)
 class Simulated:
     """The messages of one mailbox that were compared, and why not all could be (`fault`), if so.
 
-    `now` is the rule that holds, `then` the other. `wanted` messages are to be compared.
+    `now` is the tracking rule that holds, `then` the other; the same where rules for records are tried. `wanted`
+    messages are to be compared.
     """
 
     mailbox: str
@@ -67,7 +74,10 @@ class Simulated:
 
 
 class Simulation:
-    """Compares two rules by the newest `last` messages of one mailbox; `tell` is called now and then."""
+    """Compares what holds with `other` by the newest `last` messages of one mailbox; `tell` is called now and then.
+
+    `other` is a tracking rule, or the rules for records of a profile.
+    """
 
     def __init__(
         self,
@@ -75,7 +85,7 @@ class Simulation:
         workers: Workers,
         profile: IncomingProfile,
         owner: Owner,
-        rule: Rule,
+        other: Rule | Sequence[CreationRule],
         last: int,
         tell: Callable[[Simulated], None] = lambda _: None,
     ) -> None:
@@ -83,10 +93,11 @@ class Simulation:
         self._workers = workers
         self._profile = profile
         self._owner = owner
-        self._rule = rule
+        self._other = other
         self._last = last
         self._tell = tell
-        self.simulated = Simulated(owner.mailbox, owner.rule or profile.tracking_rule, rule)
+        now = owner.rule or profile.tracking_rule
+        self.simulated = Simulated(owner.mailbox, now, other if isinstance(other, Rule) else now)
 
     async def run(self) -> Simulated:
         """Compare them. What the server refuses is told as a fault; raises DatabaseError."""
@@ -123,13 +134,22 @@ class Simulation:
             copies = await read_messages(self._workers, delivered, source.id, self._profile)
             promoted = [copy for copy in copies if judged[copy.place].disposition is Disposition.PROMOTED]
             now = await self._decide(copies, self.simulated.now, promoted)
-            then = await self._decide(copies, self._rule, promoted)
+            then = await self._decide(self._by_other(copies), self.simulated.then, promoted)
             self.simulated.compared += (
                 Compared(folder.name, copy.place, copy.received_at, judged[copy.place].email_id, one, other)
                 for copy, one, other in zip(copies, now, then, strict=True)
             )
             self._tell(self.simulated)
 
+    def _by_other(self, copies: Sequence[Copy]) -> Sequence[Copy]:
+        if isinstance(self._other, Rule):
+            return copies
+        rules = rules_of(self._other, self._owner.mailbox)
+        return [replace(copy, creation_rules=rules) for copy in copies]
+
     async def _decide(self, copies: Sequence[Copy], rule: Rule, promoted: Sequence[Copy]) -> Sequence[Became]:
         decisions = await inbox.rehearse(self._database, copies, decide_batch, {self._owner.id: rule}, promoted)
-        return [Became(one.disposition, one.reasons) for one in decisions]  # and not their texts, of all messages
+        return [  # and not their texts, of all messages
+            Became(one.disposition, one.reasons, *((made.makes, made.rule) if (made := one.creation) else ()))
+            for one in decisions
+        ]

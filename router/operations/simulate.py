@@ -1,16 +1,26 @@
-"""What another tracking rule would have made of an owner's mail."""
+"""What another tracking rule would have made of an owner's mail, or other rules for records from mail."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from router.errors import UnknownName
-from router.incoming.simulate import Compared, Simulated, Simulation
-from router.model import Rule
+from router.incoming.simulate import Became, Compared, Simulated, Simulation
+from router.model import CreationRule, Rule
 from router.operations import audit
 from router.profile import Reading
+from router.profile.rules_file import read_rules
 from router.repository.database import Database
 from router.workers.pool import Workers
 
-__all__ = ["Compared", "Simulated", "simulate"]
+__all__ = ["Became", "Compared", "RulesFile", "Simulated", "simulate"]
+
+
+@dataclass(frozen=True, slots=True)
+class RulesFile:
+    """A TOML file with rules for records from mail: `[[create]]` tables, or a profile."""
+
+    name: str
+    content: bytes
 
 
 async def simulate(
@@ -18,14 +28,14 @@ async def simulate(
     workers: Workers,
     reading: Reading,
     mailbox: str,
-    rule: Rule,
+    other: Rule | RulesFile,
     last: int,
     tell: Callable[[Simulated], None] = lambda _: None,
 ) -> Simulated:
-    """Compare a rule with the one that holds, by the newest messages of an owner's mailbox. Nothing is stored.
+    """Compare other rules with those that hold, by the newest messages of an owner's mailbox. Nothing is stored.
 
     `tell` is called for each few messages. Raises UnknownName where no profile reads such a mailbox, or
-    its rule is `none`; DatabaseError.
+    its rule is `none`; ProfileErrors for what is wrong in the file; DatabaseError.
     """
     plan = await audit.plan(database, reading, None, mailbox)
     found = [(one.profile, one.owner) for one in plan.mailboxes if one.owner is not None]
@@ -34,4 +44,7 @@ async def simulate(
     [(profile, owner)] = found
     if (owner.rule or profile.tracking_rule) is Rule.NONE:
         raise UnknownName(f"the rule of {mailbox} is none: nobody looks into its mail")
-    return await Simulation(database, workers, profile, owner, rule, last, tell).run()
+    tried: Rule | Sequence[CreationRule] = (
+        other if isinstance(other, Rule) else read_rules(other.name, other.content, profile.name)
+    )
+    return await Simulation(database, workers, profile, owner, tried, last, tell).run()
