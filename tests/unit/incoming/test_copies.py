@@ -1,4 +1,4 @@
-"""What becomes of messages that a transport could not fetch."""
+"""What becomes of messages that a transport could not fetch, and what copies bring along."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import pytest
 
 from router.incoming import forward
 from router.incoming.copies import Delivered, read_messages
-from router.model import Owner, Unreadable, uuid7
+from router.model import CreationRule, Original, Owner, Unreadable, Unwrapped, uuid7
 from router.profile import IncomingProfile, load
 from router.read import read
 from router.repository.database import Database
@@ -47,3 +47,37 @@ async def test_so_it_does_in_a_forward_mailbox(profile: IncomingProfile, monkeyp
     monkeypatch.setattr(forward, "approved_owners", nobody)
     (copy,) = await forward.read_forwards(Database(""), Workers(read, limit=30, size=1), [UNFETCHED], 1, profile)
     assert copy.reading == Unreadable(TOLD)
+
+
+RULES = """
+[[incoming.staff.create]]
+name = "sales"
+makes = "lead"
+owners = ["Sales@in.test"]
+
+[[incoming.staff.create]]
+name = "all"
+makes = "case"
+"""
+
+
+async def test_t124_a_copy_brings_the_rules_for_records_that_are_for_its_owner(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(PROFILE + RULES)
+    (profile,) = load(tmp_path).incoming
+    sales = CreationRule("sales", "lead", owners=("sales@in.test",))
+    every = CreationRule("all", "case")
+    received = Received(PLACE, b"Subject: x\n\n", datetime.now(UTC))
+    owners = [Owner(uuid7(), mailbox) for mailbox in ("sales@in.test", "ann@in.test")]
+    delivered = [Delivered(owner, received, PLACE) for owner in owners]
+    async with Workers(read, limit=30, size=1) as workers:
+        of_sales, of_ann = await read_messages(workers, delivered, 1, profile)
+    assert (of_sales.creation_rules, of_ann.creation_rules) == ((sales, every), (every,))
+
+    unwrapped = Unwrapped(
+        form="attached",
+        forwarder="ann@in.test",
+        mailboxes=("ann@in.test",),
+        originals=(Original(received.content, read(received.content, (), None)),),
+    )
+    (forwarded,) = forward.copies_of(received, unwrapped, {"ann@in.test": owners[1]}, 1, profile)
+    assert forwarded.creation_rules == (every,)
