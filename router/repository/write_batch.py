@@ -47,6 +47,7 @@ async def write_batch(
         _write_kept(writes, kept, undone)
         _write_receipts(writes, new)
         _write_acknowledgements(writes, new)
+        _write_creations(writes, new)
         _write_events(writes, new)
     if batch.lease is not None:
         _advance(writes, batch.lease, batch.cursor, mended=batch.cursor is not None and not batch.waits)
@@ -367,6 +368,42 @@ def _write_acknowledgements(writes: Writes, new: Sequence[Decided]) -> None:
         [copy.source_id for copy, _ in wanted],
         [copy.received_at for copy, _ in wanted],
         _ACKNOWLEDGED_WITHIN,
+    )
+
+
+def _write_creations(writes: Writes, new: Sequence[Decided]) -> None:
+    """Note which records are wanted of what an owner received now: once, wherever a person moves the mail later."""
+    wanted = [(decision.email_id, copy.owner_id, decision.creation) for copy, decision in new if decision.creation]
+    if not wanted:
+        return
+    writes.add(
+        "creations",
+        """
+        INSERT INTO router.creation (
+            email_id, owner_id, rule, makes, sender, sender_name, unknown_sender, reopen_days, priority, fields
+        )
+        SELECT w.email_id, w.owner_id, w.rule, w.makes, w.sender, w.sender_name, w.unknown_sender, w.reopen_days,
+            w.priority, w.fields::jsonb
+        FROM unnest(
+            $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::text[],
+            $10::text[]
+        ) AS w (
+            email_id, owner_id, rule, makes, sender, sender_name, unknown_sender, reopen_days, priority, fields
+        )
+        JOIN receipts AS r USING (email_id, owner_id)
+        WHERE r.is_new
+        ON CONFLICT DO NOTHING
+        """,
+        [email_id for email_id, _, _ in wanted],
+        [owner_id for _, owner_id, _ in wanted],
+        [one.rule for *_, one in wanted],
+        [one.makes for *_, one in wanted],
+        [one.sender for *_, one in wanted],
+        [one.sender_name for *_, one in wanted],
+        [one.unknown_sender for *_, one in wanted],
+        [one.reopen_days for *_, one in wanted],
+        [one.priority for *_, one in wanted],
+        [json.dumps(dict(one.fields)) for *_, one in wanted],
     )
 
 

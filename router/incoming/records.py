@@ -1,0 +1,42 @@
+"""Makes the records that rules want of mail, once the mail is in: nothing that a CRM does to them keeps mail waiting."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from router.errors import DatabaseError
+from router.health import Health
+from router.repository import creation
+from router.repository.database import Database
+
+_log = structlog.get_logger(__name__)
+
+_POLL: Final = 1.0  # seconds between looks for what is wanted
+_TOLD: Final = 30.0  # seconds between two looks at what could not be made
+
+
+async def make_records(database: Database, health: Health) -> None:
+    """Make records until canceled, one after the other. Those of an owner whose record fails wait; others pass."""
+    told_at = -_TOLD
+    while True:
+        carried = None
+        try:
+            carried = await creation.carry_out(database)
+            now = asyncio.get_running_loop().time()
+            if now - told_at >= _TOLD or (carried is not None and carried.is_final):
+                faults = await creation.faults(database)
+                told_at = now
+                await (health.fails("; ".join(faults)) if faults else health.works())
+        except DatabaseError as error:
+            told_at = -_TOLD
+            await health.fails(str(error), _POLL)
+        if carried is None:
+            await asyncio.sleep(_POLL)
+        elif carried.fault is not None:
+            _log.warning(
+                "a record cannot be made of a mail", creation=carried.id, rule=carried.rule, reason=carried.fault,
+                given_up=carried.is_final,
+            )  # fmt: skip
+        elif carried.outcome not in ("later", "waiting"):
+            _log.info("record", creation=carried.id, rule=carried.rule, outcome=carried.outcome)

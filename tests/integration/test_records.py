@@ -1,0 +1,517 @@
+"""T54, T120 to T126: records that rules want of mail are made, once each, whoever does what meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from router.errors import DatabaseError
+from router.model import CreationRule, Decision
+from router.repository import creation
+from router.repository.creation import Carried
+from router.repository.database import Database
+from router.repository.registry import Source, register
+from router.repository.taken_back import restore, take_back
+from tests.support.crm import Crm
+from tests.support.senders import STAFF, Senders
+
+KARL = "karl@kunde.test"
+CASES = CreationRule("support", "case", owners=(STAFF,))
+CONTACTS = CreationRule("people", "contact", owners=(STAFF,))
+
+
+class Records:
+    def __init__(self, senders: Senders) -> None:
+        self.senders = senders
+        self.crm = senders.crm
+        self.database = senders.database
+
+    async def write(
+        self, rules: Sequence[CreationRule] = (CASES,), sender: str = KARL, answers: UUID | None = None, **more: Any
+    ) -> UUID:
+        """Bring a message in, for which these rules are; the id of its email."""
+        if answers is not None:
+            parent = await self.crm.admin.fetchval("SELECT message_id FROM crm.email WHERE id = $1", answers)
+            more["in_reply_to"] = (parent,)
+        copy = self.senders.copy(self.senders.message(sender, **more))
+        [decision] = await self.bring(replace(copy, creation_rules=tuple(rules)))
+        assert decision.email_id is not None
+        return decision.email_id
+
+    async def bring(self, *copies: Any) -> list[Decision]:
+        return await self.senders.promote(list(copies))
+
+    async def make(self) -> list[Carried]:
+        """Make all that is due, and what is put off, too."""
+        made = []
+        for _ in range(4):
+            while one := await creation.carry_out(self.database):
+                made.append(one)
+            await self.crm.admin.execute("UPDATE router.creation SET due_at = now() WHERE state = 'wanted'")
+        return made
+
+    async def cases(self) -> list[asyncpg.Record]:
+        return await self.crm.rows("SELECT * FROM crm.case ORDER BY opened_at, record_id")
+
+    async def case(self) -> asyncpg.Record:
+        [one] = await self.cases()
+        return one
+
+    async def about(self, email_id: UUID) -> UUID | None:
+        return await self.crm.admin.fetchval("SELECT regarding_id FROM crm.email WHERE id = $1", email_id)  # type: ignore[no-any-return]
+
+    async def close(self, case_id: UUID, days: int = 0) -> None:
+        await self.crm.sql.execute("UPDATE crm.case SET status = 'closed' WHERE record_id = $1", case_id)
+        await self.crm.admin.execute(
+            "UPDATE crm.case SET closed_at = now() - $2 * interval '1 day' WHERE record_id = $1", case_id, days
+        )
+
+    async def told(self, kind: str) -> int:
+        return await self.crm.admin.fetchval("SELECT count(*) FROM crm.event WHERE kind = $1", kind)  # type: ignore[no-any-return]
+
+    async def states(self) -> list[tuple[str, str | None]]:
+        rows = await self.crm.rows("SELECT state, outcome FROM crm.creation ORDER BY id")
+        return [(row["state"], row["outcome"]) for row in rows]
+
+
+@pytest.fixture
+def records(senders: Senders) -> Records:
+    return Records(senders)
+
+
+@pytest.fixture
+async def other(database: str) -> AsyncIterator[Database]:
+    """Another process."""
+    async with Database(database) as opened:
+        yield opened
+
+
+# --- T120: a case is opened ------------------------------------------------------------------------------------------
+
+
+async def test_t120_a_case_is_opened_and_the_email_is_about_it(records: Records) -> None:
+    karl = await records.crm.record("contact", "Karl", KARL)
+    email_id = await records.write([replace(CASES, priority="high")], subject="My printer burns")
+    assert await records.cases() == []
+    await records.make()
+    case = await records.case()
+    assert (case["subject"], case["status"], case["priority"]) == ("My printer burns", "open", "high")
+    assert (case["requester_id"], case["owner_id"], case["email_id"]) == (karl, records.senders.owner_id, email_id)
+    assert await records.about(email_id) == case["record_id"]
+    record = await records.crm.admin.fetchrow("SELECT kind, name FROM crm.record WHERE id = $1", case["record_id"])
+    assert tuple(record) == ("case", "My printer burns")
+    items = await records.crm.rows("SELECT email_id, owner_id, record_id FROM crm.queue_item")
+    assert [tuple(item) for item in items] == [(email_id, records.senders.owner_id, case["record_id"])]
+    assert await records.states() == [("done", "made")]
+    assert await records.told("case_opened") == 1
+
+
+async def test_t120_what_was_filled_in_stands_in_the_record_alone(records: Records) -> None:
+    await records.write([replace(CASES, fields=(("subject", "Case: {subject}"), ("channel", "mail")))], name="Karl K")
+    await records.make()
+    kept = await records.crm.admin.fetchrow("SELECT sender_name, fields FROM router.creation")
+    assert tuple(kept) == ("", "{}")
+    filled = "SELECT attributes ->> 'channel' FROM crm.record WHERE kind = 'case'"
+    assert await records.crm.admin.fetchval(filled) == "mail"
+    assert (await records.case())["subject"].startswith("Case: number")
+
+
+async def test_t120_what_the_thread_is_about_otherwise_stays(records: Records) -> None:
+    """A thread about an opportunity stays about that; it has one case, however often somebody answers."""
+    deal = await records.crm.record("opportunity", "Frames")
+    first = await records.write([])
+    await records.crm.sql.execute("UPDATE crm.email SET regarding_id = $2 WHERE id = $1", first, deal)
+    answers = [await records.write(answers=first), await records.write(answers=first)]
+    last = await records.write(answers=answers[0])
+    await records.make()
+    assert {await records.about(one) for one in (*answers, last)} == {deal}
+    assert len(await records.cases()) == 2  # of two answers, neither answers the other
+    await records.write(answers=last)
+    await records.make()
+    assert len(await records.cases()) == 2
+
+
+# --- T54, T121: the sender -------------------------------------------------------------------------------------------
+
+
+async def test_t54_a_contact_is_made_of_its_sender(records: Records) -> None:
+    earlier = await records.write([])
+    email_id = await records.write([CONTACTS], name="Karl Kunde")
+    await records.make()
+    await records.senders.carry_out_all()
+    contact = await records.senders.sender_of(email_id)
+    assert contact is not None
+    assert await records.senders.sender_of(earlier) == contact  # as by a ruling
+    record = await records.crm.admin.fetchrow("SELECT kind, name, owner_id FROM crm.record WHERE id = $1", contact)
+    assert tuple(record) == ("contact", "Karl Kunde", records.senders.owner_id)
+    later = await records.write([CONTACTS])
+    await records.make()
+    assert await records.senders.sender_of(later) == contact
+    assert await records.crm.admin.fetchval("SELECT count(*) FROM crm.record WHERE kind = 'contact'") == 1
+    assert await records.told("record_made") == 1
+
+
+async def test_t54_two_mails_of_one_stranger_make_one_contact(records: Records, other: Database) -> None:
+    copies = [
+        replace(records.senders.copy(records.senders.message(KARL)), creation_rules=(CONTACTS,)) for _ in range(6)
+    ]
+    await records.bring(*copies)
+    async with asyncio.TaskGroup() as group:
+        for database in (records.database, other) * 3:
+            group.create_task(creation.carry_out(database))
+    await records.make()
+    assert await records.crm.admin.fetchval("SELECT count(*) FROM crm.record WHERE kind = 'contact'") == 1
+    states = await records.states()
+    assert states.count(("done", "made")) == 1
+    assert states.count(("done", "known")) == 5
+
+
+async def test_t54_what_a_person_ruled_on_the_sender_stays(records: Records) -> None:
+    account = await records.crm.record("account", "Kunde")
+    await records.write([])
+    ruling = await records.senders.rule(KARL, account, done=False)
+    await records.write([CONTACTS])
+    await records.make()
+    in_force = "SELECT id, record_id FROM crm.ruling WHERE subject = $1 AND in_force"
+    [row] = await records.crm.rows(in_force, KARL)
+    assert tuple(row) == (ruling, account)
+
+
+async def test_t121_a_contact_is_made_for_the_case(records: Records) -> None:
+    email_id = await records.write([replace(CASES, unknown_sender="contact")], name="Karl Kunde")
+    await records.make()
+    await records.senders.carry_out_all()
+    case = await records.case()
+    assert case["requester_id"] is not None
+    assert await records.senders.sender_of(email_id) == case["requester_id"]
+
+
+async def test_t121_a_case_opens_with_an_unresolved_requester(records: Records) -> None:
+    await records.write()
+    await records.make()
+    case = await records.case()
+    assert (case["requester_id"], case["requester_address"]) == (None, KARL)
+    karl = await records.crm.record("contact", "Karl")
+    ruling = await records.senders.rule(KARL, karl)
+    assert (await records.case())["requester_id"] == karl
+    await records.senders.undo(ruling)
+    assert (await records.case())["requester_id"] is None
+
+
+async def test_t121_a_case_waits_until_its_sender_is_resolved(records: Records) -> None:
+    waits = replace(CASES, unknown_sender="wait")
+    email_id = await records.write([waits])
+    answer = await records.write([waits], answers=email_id)
+    await records.make()
+    assert await records.cases() == []
+    assert await records.states() == [("waiting", None)] * 2
+    assert await records.senders.waiting() == [KARL, KARL]
+    karl = await records.crm.record("contact", "Karl")
+    await records.senders.rule(KARL, karl)
+    await records.make()
+    case = await records.case()
+    assert case["requester_id"] == karl
+    assert {await records.about(email_id), await records.about(answer)} == {case["record_id"]}
+
+
+async def test_t121_a_case_opens_when_the_crm_resolves_the_sender(records: Records) -> None:
+    email_id = await records.write([replace(CASES, unknown_sender="wait")])
+    await records.make()
+    karl = await records.crm.record("contact", "Karl")
+    await records.crm.sql.execute(
+        "UPDATE crm.party SET record_id = $2 WHERE email_id = $1 AND role = 'from'", email_id, karl
+    )
+    await records.make()
+    assert (await records.case())["requester_id"] == karl
+
+
+async def test_t121_who_resolves_while_it_is_looked_at_is_not_overlooked(records: Records) -> None:
+    email_id = await records.write([replace(CASES, unknown_sender="wait")])
+    karl = await records.crm.record("contact", "Karl")
+    async with records.database.transaction() as connection:
+        creation_id = await connection.fetchval("SELECT id FROM router.creation")
+        assert await creation._carry_out(connection, creation_id) == "waiting"
+        resolving = asyncio.create_task(
+            records.crm.sql.execute(
+                "UPDATE crm.party SET record_id = $2 WHERE email_id = $1 AND role = 'from'", email_id, karl
+            )
+        )
+        await records.crm.wait_for(
+            1, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+    await resolving
+    await records.make()
+    assert (await records.case())["requester_id"] == karl
+
+
+# --- T122: answers ---------------------------------------------------------------------------------------------------
+
+
+async def test_t122_an_answer_is_on_the_open_case(records: Records) -> None:
+    first = await records.write()
+    await records.make()
+    case = await records.case()
+    answer = await records.write(answers=first)
+    await records.make()
+    assert await records.about(answer) == case["record_id"]
+    assert len(await records.cases()) == 1
+    assert await records.crm.admin.fetchval("SELECT count(*) FROM crm.queue_item") == 2
+
+
+async def test_t122_mail_and_its_answer_in_one_batch_are_one_case(records: Records) -> None:
+    first = records.senders.message(KARL)
+    second = records.senders.message(KARL, in_reply_to=(first.message_id,))
+    copies = [replace(records.senders.copy(one), creation_rules=(CASES,)) for one in (first, second)]
+    await records.bring(*copies)
+    # The second comes first, as where another process makes the first at this moment.
+    await records.crm.admin.execute(
+        "UPDATE router.creation SET due_at = now() + interval '1 minute' WHERE email_id = $1", copies[0].id
+    )
+    [later] = [one async for one in _all(records.database)]
+    assert later.outcome == "later"
+    await records.crm.admin.execute("UPDATE router.creation SET due_at = now()")
+    await records.make()
+    assert len(await records.cases()) == 1
+
+
+async def _all(database: Database) -> AsyncIterator[Carried]:
+    while one := await creation.carry_out(database):
+        yield one
+
+
+async def test_t122_a_case_that_was_closed_lately_is_reopened(records: Records) -> None:
+    first = await records.write()
+    await records.make()
+    case = await records.case()
+    await records.close(case["record_id"], days=13)
+    answer = await records.write(answers=first)
+    await records.make()
+    reopened = await records.case()
+    assert (reopened["status"], reopened["closed_at"]) == ("open", None)
+    assert reopened["reopened_at"] is not None
+    assert await records.about(answer) == case["record_id"]
+    assert await records.told("case_reopened") == 1
+
+
+async def test_t122_a_case_that_was_closed_long_ago_is_followed_by_one_new(records: Records, other: Database) -> None:
+    first = await records.write()
+    await records.make()
+    old = await records.case()
+    await records.close(old["record_id"], days=15)
+    answers = [await records.write(answers=first) for _ in range(2)]
+    async with asyncio.TaskGroup() as group:
+        for database in (records.database, other):
+            group.create_task(creation.carry_out(database))
+    await records.make()
+    [_, new] = await records.cases()
+    assert new["follows_id"] == old["record_id"]
+    assert {await records.about(one) for one in answers} == {new["record_id"]}
+    assert await records.about(first) == old["record_id"]
+    assert (await records.cases())[0]["status"] == "closed"
+
+
+async def test_t122_a_case_whose_record_is_gone_is_none(records: Records) -> None:
+    first = await records.write()
+    await records.make()
+    case = await records.case()
+    await records.crm.sql.execute("DELETE FROM crm.record WHERE id = $1", case["record_id"])
+    answer = await records.write(answers=first)
+    await records.make()
+    assert await records.about(answer) not in (None, case["record_id"])
+
+
+# --- T125, T126: several queues --------------------------------------------------------------------------------------
+
+
+async def test_t125_two_queues_have_one_email_and_one_case_and_an_item_each(records: Records, other: Database) -> None:
+    second = await records.crm.owner("sales@in.test", "all")
+    source = Source("staff", "sales@in.test", "imap:sales", "INBOX", second, "all")
+    source_id = (await register(records.database, [source]))[source]
+    message = records.senders.message(KARL)
+    ours = replace(records.senders.copy(message), creation_rules=(CASES,))
+    theirs = replace(records.senders.copy(message), creation_rules=(CASES,), owner_id=second, source_id=source_id)
+    await records.bring(ours)
+    await records.bring(theirs)
+    async with asyncio.TaskGroup() as group:
+        for database in (records.database, other):
+            group.create_task(creation.carry_out(database))
+    await records.make()
+    case = await records.case()
+    items = await records.crm.rows("SELECT owner_id, record_id FROM crm.queue_item")
+    assert {tuple(item) for item in items} == {(one, case["record_id"]) for one in (records.senders.owner_id, second)}
+    moved = replace(records.senders.copy(message), creation_rules=(CASES,))  # a person moved it: no second item
+    await records.bring(moved)
+    await records.make()
+    assert len(await records.crm.rows("SELECT FROM router.creation")) == 2
+
+
+async def test_t126_internal_mail_opens_no_case(records: Records) -> None:
+    await records.crm.owner("otto@in.test", "all")
+    email_id = await records.write(sender="otto@in.test")
+    await records.make()
+    assert await records.cases() == []
+    assert await records.about(email_id) is None
+    await records.write([replace(CASES, internal=True)], sender="otto@in.test")
+    await records.make()
+    assert len(await records.cases()) == 1
+
+
+# --- What goes wrong -------------------------------------------------------------------------------------------------
+
+
+async def _refuse(crm: Crm, body: str) -> None:
+    await crm.admin.execute(
+        f"""
+        CREATE FUNCTION crm.careless() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
+        CREATE TRIGGER careless BEFORE INSERT ON crm.record FOR EACH ROW WHEN (NEW.kind = 'case')
+            EXECUTE FUNCTION crm.careless();
+        """
+    )
+
+
+async def test_t120_what_the_crm_refuses_keeps_no_mail_and_ends(records: Records) -> None:
+    await _refuse(records.crm, "RAISE 'no cases on Sundays'")
+    email_id = await records.write()
+    for _ in range(creation.ATTEMPTS):
+        await records.crm.admin.execute("UPDATE router.creation SET due_at = now()")
+        one = await creation.carry_out(records.database)
+        assert one is not None
+        assert one.fault is not None
+        assert "no cases on Sundays" in one.fault
+    assert one.is_final
+    assert await creation.carry_out(records.database) is None
+    [fault] = await creation.faults(records.database)
+    assert "no cases on Sundays" in fault
+    assert await records.states() == [("failed", None)]
+    assert await records.told("record_not_made") == 1
+    assert await records.about(email_id) is None
+    await records.crm.admin.execute("DROP TRIGGER careless ON crm.record")
+    creation_id = await records.crm.admin.fetchval("SELECT id FROM router.creation")
+    await records.crm.sql.execute("SELECT crm.make_again($1)", creation_id)
+    await records.make()
+    assert await records.about(email_id) == (await records.case())["record_id"]
+    assert await creation.faults(records.database) == []
+    with pytest.raises(asyncpg.PostgresError, match="has not failed"):
+        await records.crm.sql.execute("SELECT crm.make_again($1)", creation_id)
+
+
+async def test_t120_an_owner_whose_records_take_too_long_lets_others_pass(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creation, "_LIMITS", "SET LOCAL statement_timeout = '100ms'")
+    await _refuse(records.crm, f"IF NEW.owner_id = '{records.senders.owner_id}' THEN PERFORM pg_sleep(60); END IF")
+    for _ in range(3):
+        await records.write()
+    other = await records.crm.owner("sales@in.test", "all")
+    await records.crm.admin.execute("UPDATE router.creation SET owner_id = $1 WHERE id = 3", other)
+    slow = await creation.carry_out(records.database)
+    passed = await creation.carry_out(records.database)
+    assert slow is not None
+    assert slow.fault is not None
+    assert passed is not None
+    assert passed.outcome == "made"
+    assert await creation.carry_out(records.database) is None  # the second of the slow owner waits, too
+
+
+async def test_t120_nothing_of_it_stays_where_it_is_killed(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every statement the process is killed once: in the end there is one case, one contact and one item."""
+    await records.write([replace(CASES, unknown_sender="contact")])
+    number, statements = 0, 1
+    while number < statements:
+        done = 0
+
+        class Killed(Exception):
+            pass
+
+        async def counted(connection: Any, sql: str, *arguments: Any) -> str:
+            nonlocal done
+            done += 1
+            if done > number:
+                raise Killed
+            return await real(connection, sql, *arguments)
+
+        real = creation.Connection.execute
+        monkeypatch.setattr(creation.Connection, "execute", counted)
+        with suppress(Killed, DatabaseError):
+            await creation.carry_out(records.database)
+        monkeypatch.setattr(creation.Connection, "execute", real)
+        statements = max(statements, done)
+        number += 1
+        if done < number:
+            break
+    await records.make()
+    assert len(await records.cases()) == 1
+    assert await records.crm.admin.fetchval("SELECT count(*) FROM crm.record WHERE kind = 'contact'") == 1
+    assert await records.crm.admin.fetchval("SELECT count(*) FROM crm.queue_item") == 1
+
+
+async def test_t113_what_is_taken_back_leaves_the_queue_and_comes_back_with_it(records: Records) -> None:
+    email_id = await records.write()
+    await records.make()
+    case = await records.case()
+    assert (await take_back(records.database, email_id, records.senders.owner_id, "ann")).gone
+    assert await records.crm.rows("SELECT FROM crm.queue_item") == []
+    await restore(records.database, email_id, records.senders.owner_id, "ann")
+    assert len(await records.crm.rows("SELECT FROM crm.queue_item")) == 1
+    assert await records.about(email_id) == case["record_id"]
+    await records.make()
+    assert len(await records.cases()) == 1
+
+
+# --- A CRM that has its records elsewhere ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def elsewhere(records: Records) -> Records:
+    await records.crm.admin.execute(
+        """
+        ALTER TABLE crm.record RENAME TO their_record;
+        CREATE VIEW crm.record AS SELECT * FROM crm.their_record;
+        GRANT SELECT ON crm.record TO PUBLIC;
+        """
+    )
+    return records
+
+
+async def test_t120_a_crm_with_views_is_asked_and_answers(elsewhere: Records) -> None:
+    email_id = await elsewhere.write([replace(CASES, priority="high")], subject="My printer burns", name="Karl")
+    await elsewhere.make()
+    assert await elsewhere.states() == [("asked", None)]
+    [event] = await elsewhere.crm.rows(
+        "SELECT email_id, details ->> 'creation_id' AS id, details ->> 'makes' AS makes, details ->> 'sender' AS sender, "
+        "details ->> 'priority' AS priority, details -> 'fields' ->> 'subject' AS subject "
+        "FROM crm.event WHERE kind = 'record_wanted'"
+    )
+    assert (event["email_id"], event["makes"], event["sender"], event["priority"], event["subject"]) == (
+        email_id, "case", KARL, "high", "My printer burns",
+    )  # fmt: skip
+    answer = "SELECT crm.record_made($1, $2)"
+    with pytest.raises(asyncpg.PostgresError, match="there is no record"):
+        await elsewhere.crm.sql.execute(answer, int(event["id"]), UUID(int=7))
+    theirs = [
+        await elsewhere.crm.admin.fetchval("INSERT INTO crm.their_record (kind) VALUES ('case') RETURNING id")
+        for _ in range(2)
+    ]
+    for _ in range(2):  # the second time nothing happens
+        await elsewhere.crm.sql.execute(answer, int(event["id"]), theirs[0])
+    assert await elsewhere.about(email_id) == theirs[0]
+    assert await elsewhere.states() == [("done", "made")]
+    with pytest.raises(asyncpg.PostgresError, match="is done: record"):
+        await elsewhere.crm.sql.execute(answer, int(event["id"]), theirs[1])
+    with pytest.raises(asyncpg.PostgresError, match="nothing is wanted"):
+        await elsewhere.crm.sql.execute(answer, 99, theirs[1])
+
+
+async def test_t121_a_contact_of_a_crm_with_views_resolves_its_mail(elsewhere: Records) -> None:
+    email_id = await elsewhere.write([CONTACTS])
+    await elsewhere.make()
+    contact = await elsewhere.crm.admin.fetchval("INSERT INTO crm.their_record (kind) VALUES ('contact') RETURNING id")
+    creation_id = await elsewhere.crm.admin.fetchval("SELECT id FROM crm.creation")
+    await elsewhere.crm.sql.execute("SELECT crm.record_made($1, $2)", creation_id, contact)
+    await elsewhere.senders.carry_out_all()
+    assert await elsewhere.senders.sender_of(email_id) == contact
