@@ -20,6 +20,7 @@ from router.operations.status import (
     Ending,
     Fault,
     Only,
+    OpenRecords,
     ProfileState,
     Queue,
     Report,
@@ -158,6 +159,8 @@ def _say_all(report: Report, every: timedelta | None) -> None:
     for one in status.sent_copies:
         what = "given up" if one.given_up else "not in the Sent folder yet"
         say(f"sent copies {count(one.count, 'copy', 'copies')} {what}: {one.fault}")
+    if words := _records(status.records):
+        say(f"records     {words}")
     say(f"owners      {_owners(report.approved, report.not_approved)}")
     say(f"sources     {_sources(status.sources)}")
     if any(one.served for one in status.sources):
@@ -172,6 +175,18 @@ def _say_all(report: Report, every: timedelta | None) -> None:
         say(fault_line(fault, status.now))
     for ending in report.endings:
         say(ending_line(ending, status.now))
+
+
+def _records(records: OpenRecords) -> str:
+    """Say what rules want of emails and is not made yet."""
+    told = (
+        (records.failed, "failed within seven days"),
+        (records.retried, "cannot be made yet"),
+        (records.waiting, "until the sender is resolved"),
+        (records.asked, "asked of the CRM"),
+    )
+    words = ", ".join(f"{number:,} {what}" for number, what in told if number)
+    return f"{words}: {records.error}" if records.error else words
 
 
 def _processes(status: Status) -> str:

@@ -1,4 +1,4 @@
-"""Makes the records that rules want of mail, once the mail is in: nothing that a CRM does to them keeps mail waiting."""
+"""Makes the records that rules want of mail, once the mail is in: nothing a CRM does to them keeps mail waiting."""
 
 import asyncio
 from typing import Final
@@ -8,6 +8,7 @@ import structlog
 from router.errors import DatabaseError
 from router.health import Health
 from router.repository import creation
+from router.repository.creation import OpenRecords
 from router.repository.database import Database
 
 _log = structlog.get_logger(__name__)
@@ -25,9 +26,9 @@ async def make_records(database: Database, health: Health) -> None:
             carried = await creation.carry_out(database)
             now = asyncio.get_running_loop().time()
             if now - told_at >= _TOLD or (carried is not None and carried.is_final):
-                faults = await creation.faults(database)
                 told_at = now
-                await (health.fails("; ".join(faults)) if faults else health.works())
+                found = await creation.read_open(database)
+                await (health.fails(_words(found)) if found.failed else health.works())
         except DatabaseError as error:
             told_at = -_TOLD
             await health.fails(str(error), _POLL)
@@ -40,3 +41,8 @@ async def make_records(database: Database, health: Health) -> None:
             )  # fmt: skip
         elif carried.outcome not in ("later", "waiting"):
             _log.info("record", creation=carried.id, rule=carried.rule, outcome=carried.outcome)
+
+
+def _words(found: OpenRecords) -> str:
+    many = "1 record" if found.failed == 1 else f"{found.failed:,} records"
+    return f"{many} could not be made of mail (crm.creation, crm.make_again); the last: {found.error}"

@@ -173,6 +173,13 @@ _sent_copies: Final = Gauge(
     ["state"],
     registry=_registry,
 )
+_creations: Final = Gauge(
+    "email_router_records_open",
+    "Records that rules want of emails, and that are not made: tried again after a fault (retried), given up within "
+    "seven days (failed), until a sender is resolved (waiting), asked of the CRM (asked); each counted up to 10000.",
+    ["state"],
+    registry=_registry,
+)
 _outbox_due: Final = Gauge(
     "email_router_outbox_due",
     "Emails of approved owners that an outgoing profile carries, that are due and that no process is sending; of each "
@@ -229,6 +236,8 @@ _copied: Final = Gauge(
 )
 for _state in ("waiting", "given_up"):
     _sent_copies.labels(_state)
+for _state in ("retried", "failed", "waiting", "asked"):
+    _creations.labels(_state)
 for _outcome in get_args(PieceOutcome):
     _pieces.labels(_outcome)
 Info("email_router_build", "The version of the router, and of Python.", registry=_registry).info(
@@ -420,6 +429,12 @@ def sent_copies_sampled(waiting: int, given_up: int) -> None:
     """Tell how many copies wait for a Sent folder after a fault, and how many were given up."""
     _sent_copies.labels("waiting").set(waiting)
     _sent_copies.labels("given_up").set(given_up)
+
+
+def records_sampled(states: Mapping[str, int]) -> None:
+    """Tell how many records are not made yet that rules want of emails, by state."""
+    for state, number in states.items():
+        _creations.labels(state).set(number)
 
 
 def sending_sampled(*, on: bool, copied: bool) -> None:

@@ -12,6 +12,7 @@ from router.health import Part, parts, parts_at_fault
 from router.operations.tokens import faults_by_profile, first_ends
 from router.profile import Profile, Profiles
 from router.profile.tokens import oauth2_of
+from router.repository.creation import read_open
 from router.repository.database import Database
 from router.repository.kept_tokens import summarize
 from router.repository.queue import read_queue
@@ -109,4 +110,8 @@ async def _sample_queue(database: Database) -> None:
     copies = await read_waiting(database)
     metrics.sent_copies_sampled(
         sum(one.count for one in copies if not one.given_up), sum(one.count for one in copies if one.given_up)
+    )
+    records = await read_open(database)
+    metrics.records_sampled(
+        {"retried": records.retried, "failed": records.failed, "waiting": records.waiting, "asked": records.asked}
     )

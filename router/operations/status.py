@@ -16,6 +16,7 @@ from router.operations.tokens import Ending, Noteworthy, TokenState, login_comma
 from router.profile.served import ServedProfiles, read_clear
 from router.repository import status
 from router.repository.audit import LATE
+from router.repository.creation import OpenRecords
 from router.repository.database import Database
 from router.repository.owners import ListedOwner, list_owners
 from router.repository.processes import FOLDER, Process
@@ -31,6 +32,7 @@ __all__ = [
     "FaultyRelay",
     "LastAudit",
     "Only",
+    "OpenRecords",
     "Process",
     "ProfileState",
     "Queue",

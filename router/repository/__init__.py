@@ -15,6 +15,7 @@ The way in:
     letters      dead and held copies, which wait for a person
     rulings      who a sender is, as persons ruled
     unresolved   senders who wait for a person to say who they are
+    creation     records that rules want made of emails
     settle       what is still to be settled on the mail server
     audit        what is known of the messages that lie on a server, and what the last audits found
     backfill     what is known of the past of a mailbox, and how far it was brought in

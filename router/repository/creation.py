@@ -16,7 +16,8 @@ from uuid import UUID
 from asyncpg import Record
 
 from router.errors import DatabaseError
-from router.repository.database import Connection, Database
+from router.repository.database import Connection, Database, storable
+from router.repository.queue import MOST
 
 ATTEMPTS: Final = 10
 """Times that a record is tried to be made, over two hours and more, before a person has to say `crm.make_again`."""
@@ -31,6 +32,20 @@ Outcome = Literal["made", "known", "joined", "reopened", "not_made", "waiting", 
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRecords:
+    """How many are not made yet: `waiting` for a sender to be resolved, `asked` of the CRM, `retried`, `failed`.
+
+    Of each at most MOST are counted. `error` is why the newest that failed was not made.
+    """
+
+    waiting: int = 0
+    asked: int = 0
+    retried: int = 0
+    failed: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Carried:
     """What became of one creation; `fault` says why it could not be made, `is_final` that it is not tried again."""
 
@@ -42,7 +57,7 @@ class Carried:
 
 
 async def carry_out(database: Database) -> Carried | None:
-    """Make what is wanted and due first; None where nothing is. Raises DatabaseError where its failing cannot be noted."""
+    """Make what is wanted and due first; None where nothing is. Raises DatabaseError if that cannot be noted."""
     async with database.connection() as connection:
         due = await connection.fetchrow(
             """
@@ -64,7 +79,7 @@ async def carry_out(database: Database) -> Carried | None:
 async def _carry_out(connection: Connection, creation_id: int) -> Outcome:
     wanted = await connection.fetchrow(
         """
-        SELECT c.*, e.subject, e.regarding_id, e.correlated_id
+        SELECT c.*, e.subject, e.regarding_id, coalesce(e.received_at, now()) AS received_at
         FROM router.creation AS c JOIN crm.email AS e ON e.id = c.email_id
         WHERE c.id = $1 AND c.state = 'wanted' AND c.due_at <= now() FOR UPDATE OF c SKIP LOCKED
         """,
@@ -170,7 +185,7 @@ async def _make_case(connection: Connection, wanted: Record) -> Outcome:
         if found["status"] == "open" or found["email_id"] == wanted["email_id"]:
             await _end(connection, wanted, found["record_id"], "joined")
             return "joined"
-        if found["closed_for"] < timedelta(days=wanted["reopen_days"]):
+        if wanted["received_at"] - found["closed_at"] < timedelta(days=wanted["reopen_days"]):
             await connection.execute("UPDATE crm.case SET status = 'open' WHERE record_id = $1", found["record_id"])
             await _tell(connection, "case_reopened", wanted, record_id=found["record_id"])
             await _end(connection, wanted, found["record_id"], "reopened")
@@ -225,7 +240,7 @@ async def _case_of(connection: Connection, email_id: UUID) -> Record | None:
     while nearest is not None:
         found = await connection.fetchrow(
             """
-            SELECT record_id, status, email_id, now() - closed_at AS closed_for FROM crm.case
+            SELECT record_id, status, email_id, closed_at FROM crm.case
             WHERE record_id = $1 FOR NO KEY UPDATE
             """,
             nearest,
@@ -343,11 +358,11 @@ async def _put_off(database: Database, creation_id: int, owner_id: UUID, fault: 
             """
             UPDATE router.creation SET attempts = attempts + 1, fault = $2,
                 state = CASE WHEN attempts + 1 >= $3 THEN 'failed' ELSE 'wanted' END,
-                due_at = now() + least($4 * power(2, attempts), $5)
+                due_at = now() + least($4::interval * power(2, attempts), $5::interval)
             WHERE id = $1 AND state = 'wanted' RETURNING id, email_id, owner_id, rule, state
             """,
             creation_id,
-            fault,
+            (storable(fault) or "")[:1000],
             ATTEMPTS,
             _FIRST_PAUSE,
             _LONGEST_PAUSE,
@@ -371,18 +386,25 @@ async def _put_off(database: Database, creation_id: int, owner_id: UUID, fault: 
     return False
 
 
-async def faults(database: Database) -> list[str]:
-    """Tell what could not be made, in words: how many, and why the last of them was not."""
-    async with database.connection() as connection:
-        row = await connection.fetchrow(
-            """
-            SELECT count(*) AS number, (array_agg(fault ORDER BY id DESC))[1] AS fault,
-                (array_agg(rule ORDER BY id DESC))[1] AS rule
-            FROM (SELECT id, fault, rule FROM router.creation WHERE state = 'failed' ORDER BY id DESC LIMIT 1000) AS c
-            """
-        )
+async def open_ones(connection: Connection) -> OpenRecords:
+    """Count what is not made, through indexes."""
+    row = await connection.fetchrow(
+        """
+        SELECT
+            (SELECT count(*) FROM (SELECT FROM router.creation WHERE state = 'waiting' LIMIT $1) AS c)::int AS waiting,
+            (SELECT count(*) FROM (SELECT FROM router.creation WHERE state = 'asked' LIMIT $1) AS c)::int AS asked,
+            (SELECT count(*) FROM (
+                SELECT FROM router.creation WHERE state = 'wanted' AND attempts > 0 LIMIT $1) AS c)::int AS retried,
+            (SELECT count(*) FROM (SELECT FROM router.creation WHERE state = 'failed' LIMIT $1) AS c)::int AS failed,
+            (SELECT fault FROM router.creation WHERE state = 'failed' ORDER BY id DESC LIMIT 1) AS error
+        """,
+        MOST,
+    )
     assert row is not None
-    if not row["number"]:
-        return []
-    many = "1 record" if row["number"] == 1 else f"{row['number']} records"
-    return [f"{many} could not be made of mail; the last, by rule {row['rule']}: {row['fault']}"]
+    return OpenRecords(**row)
+
+
+async def read_open(database: Database) -> OpenRecords:
+    """Count what is not made."""
+    async with database.connection() as connection:
+        return await open_ones(connection)

@@ -128,6 +128,7 @@ async def _became(connection: Connection, email_id: UUID, address: str) -> Becam
 
 async def _erase_whole(connection: Connection, email_id: UUID) -> None:
     digests = await _digests(connection, email_id)
+    await _empty_case(connection, email_id)
     await connection.execute("DELETE FROM crm.email WHERE id = $1", email_id)
     await connection.execute("UPDATE router.decision SET forward = NULL WHERE email_id = $1", email_id)
     await connection.execute("UPDATE router.taken_back SET receipt = NULL WHERE email_id = $1", email_id)
@@ -149,11 +150,29 @@ async def _erase_part(connection: Connection, email_id: UUID, address: str, inst
             email_id,
         )
         await delete_unneeded(connection, digests)
+        await _empty_case(connection, email_id)
+        await connection.execute(
+            "UPDATE router.creation SET sender = '', sender_name = '', fields = '{}', fault = NULL WHERE email_id = $1",
+            email_id,
+        )
     await connection.execute(
         "UPDATE crm.party SET address = $3, name = '', record_id = NULL WHERE email_id = $1 AND address = $2",
         email_id,
         address,
         instead,
+    )
+
+
+async def _empty_case(connection: Connection, email_id: UUID) -> None:
+    """Take what an email said out of the case that it opened, and out of its record."""
+    await connection.execute(
+        """
+        WITH emptied AS (
+            UPDATE crm.case SET subject = '', requester_address = '' WHERE email_id = $1 RETURNING record_id
+        )
+        UPDATE crm.record AS r SET name = '', attributes = '{}' FROM emptied AS e WHERE r.id = e.record_id
+        """,
+        email_id,
     )
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from router.model import Disposition
+from router.repository.creation import OpenRecords, open_ones
 from router.repository.database import Connection, Database
 from router.repository.processes import Process, processes_of
 from router.repository.queue import MOST, Queue, queue_of
@@ -122,6 +123,7 @@ class Status:
     unknown: Unknown
     failed: tuple[Failed, ...]
     sent_copies: tuple[WaitingCopies, ...]
+    records: OpenRecords
 
 
 async def read_status(database: Database, lease: timedelta) -> Status:
@@ -140,6 +142,7 @@ async def read_status(database: Database, lease: timedelta) -> Status:
             unknown=await _unknown(connection),
             failed=await _failed(connection),
             sent_copies=tuple(await waiting_of(connection)),
+            records=await open_ones(connection),
         )
 
 

@@ -125,6 +125,11 @@ async def _take_back(connection: Connection, email_id: UUID, owner_id: UUID, by:
     await connection.execute(
         "DELETE FROM router.acknowledgement WHERE email_id = $1 AND owner_id = $2", email_id, owner_id
     )
+    # What was made stays, and is made once; what was not made yet is not wanted any more.
+    await connection.execute(
+        "DELETE FROM router.creation WHERE email_id = $1 AND owner_id = $2 AND state <> 'done'", email_id, owner_id
+    )
+    await connection.execute("DELETE FROM crm.queue_item WHERE email_id = $1 AND owner_id = $2", email_id, owner_id)
     left = await _owners(connection, email_id)
     if not left:
         await seal(connection, email_id)
@@ -176,6 +181,16 @@ async def _restore(connection: Connection, email_id: UUID, owner_id: UUID, by: s
         email_id,
         owner_id,
         f"restored by {by}",
+    )
+    await connection.execute(
+        """
+        INSERT INTO crm.queue_item (email_id, owner_id, record_id)
+        SELECT email_id, owner_id, record_id FROM router.creation
+        WHERE email_id = $1 AND owner_id = $2 AND state = 'done' AND makes = 'case'
+        ON CONFLICT DO NOTHING
+        """,
+        email_id,
+        owner_id,
     )
     await _know_again(connection, email_id, hashes)
     await _tell(connection, "restored", email_id, owner_id, by)

@@ -33,6 +33,7 @@ TRACES: Final = {"address": BERTA, "coded": "berta@xn--bro-hoa.test", "in a URL"
 
 FREE: Final = {
     "crm.attachment": "filename original_filename content_id",
+    'crm."case"': "subject priority requester_address",
     "crm.complaint": "address kind",
     "crm.delivery": "address code text",
     "crm.email": "status_reason message_id in_reply_to thread_ids subject text_body html_body flags defects calendar "
@@ -44,6 +45,7 @@ FREE: Final = {
     "router.attempt": "profile outcome relay replies",
     "router.audit": "fault validity place tally",
     "router.backfill": "by_name validity place counts",
+    "router.creation": "rule sender sender_name priority fields fault",
     "router.decide_again": "reason",
     "router.decision": "validity place reasons outer_place forward",
     "router.installation": "reason changed_by",
@@ -71,6 +73,7 @@ FIXED: Final = {
     # Words of the schema, names of profiles and templates, what constraints give a form.
     "crm.attachment": "media_type",
     "crm.blob": "encoding",
+    'crm."case"': "status",
     "crm.delivery": "state",
     "crm.email": "direction status correlation_method token legacy_token lane headers text_marks template "
     "tracking_rule",
@@ -78,6 +81,7 @@ FIXED: Final = {
     "crm.event": "kind",
     "crm.party": "role address",
     "router.acknowledgement": "",
+    "router.creation": "makes unknown_sender state outcome",
     "router.decision": "disposition rule candidates",
     "router.migration": "name checksum",
     "router.outbox": "profile lane",
@@ -222,6 +226,16 @@ async def _fill(crm: Crm) -> Mailbox:
         SELECT id, $1, '{ulla@example.com}', false, now() + interval '1 day' FROM held
         """,
         zlib.compress(message),
+    )
+    await crm.execute(
+        """
+        INSERT INTO router.creation (
+            email_id, owner_id, rule, makes, sender, sender_name, unknown_sender, reopen_days, priority, fields
+        ) SELECT id, owner_id, '', 'case', '', '', 'wait', 14, '', '{}' FROM crm.email WHERE direction = 'in'
+        """
+    )
+    await crm.execute(
+        "INSERT INTO crm.case (record_id, email_id) SELECT gen_random_uuid(), id FROM crm.email WHERE direction = 'in'"
     )
     for table, names in FREE.items():
         for name in names.split():

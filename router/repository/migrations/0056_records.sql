@@ -27,7 +27,9 @@ CREATE TABLE router.creation (
 CREATE INDEX creation_due ON router.creation (due_at, id) WHERE state = 'wanted';
 CREATE INDEX creation_owner_due ON router.creation (owner_id, due_at) WHERE state = 'wanted';
 CREATE INDEX creation_failed ON router.creation (id) WHERE state = 'failed';
-CREATE INDEX creation_waiting ON router.creation (id) WHERE state IN ('waiting', 'asked');
+CREATE INDEX creation_waiting ON router.creation (state, id) WHERE state IN ('waiting', 'asked');
+CREATE INDEX creation_retried ON router.creation (id) WHERE state = 'wanted' AND attempts > 0;
+CREATE INDEX creation_sender ON router.creation (sender);
 COMMENT ON TABLE router.creation IS 'Records that rules want made of emails, one a receipt at most, and what became of each.';
 
 CREATE VIEW crm.creation AS
@@ -118,7 +120,6 @@ CREATE TRIGGER tell_resolved AFTER UPDATE OF record_id ON crm.party FOR EACH ROW
 CREATE FUNCTION router.end_creation(creation_id bigint, made uuid, how text, says boolean) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     c router.creation;
-    name_of_rule text;
 BEGIN
     SELECT * INTO c FROM router.creation AS w WHERE w.id = creation_id FOR UPDATE;
     IF c.makes = 'case' THEN

@@ -8,7 +8,7 @@ import pytest
 
 from router.commands.status import _MOST_ROWS, _say_audits, _say_sources, ending_line
 from router.model import Disposition
-from router.operations.status import Ending, Queue, Sending, SourceStatus, Status, Unknown
+from router.operations.status import Ending, OpenRecords, Queue, Sending, SourceStatus, Status, Unknown
 from router.repository.processes import Process
 from router.repository.status import LastAudit
 
@@ -24,7 +24,7 @@ ANN = SourceStatus(
 def shown(capsys: pytest.CaptureFixture[str], *sources: SourceStatus) -> list[str]:
     status = Status(
         AT, Sending(on=True, reason=None, changed_at=AT, copied=False), (), sources, (), Queue((), 0, None, AT),
-        Unknown(0, None, ()), (), (),
+        Unknown(0, None, ()), (), (), OpenRecords(),
     )  # fmt: skip
     _say_sources(status)
     return capsys.readouterr().out.splitlines()
@@ -54,7 +54,7 @@ def test_why_an_audit_failed_and_that_one_is_overdue_is_told(capsys: pytest.Capt
             replace(read, mailbox="dan@in.test", audit=None),
             replace(read, mailbox="eve@in.test", audit=long_ago, process_id=None),
         ),
-        (), Queue((), 0, None, AT), Unknown(0, None, ()), (), (),
+        (), Queue((), 0, None, AT), Unknown(0, None, ()), (), (), OpenRecords(),
     )  # fmt: skip
     _say_audits(status, timedelta(days=1))
     assert capsys.readouterr().out.splitlines() == [
