@@ -12,8 +12,12 @@ from router.cli.base import Json, Limit, app
 @app.command()
 def explain(
     files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE...", help="Messages as they travel (.eml); - for stdin.", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE...|MESSAGE-ID",
+            help="Messages as they travel (.eml), - for stdin; or the Message-ID of one that came, or did not.",
+            show_default=False,
+        ),
     ] = None,
     email: Annotated[
         UUID | None,
@@ -21,7 +25,11 @@ def explain(
     ] = None,
     owner: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Decide as if they arrived in this mailbox.", show_default=False),
+        typer.Option(
+            metavar="ADDRESS",
+            help="Decide as if they arrived in this mailbox; of a Message-ID, only look there.",
+            show_default=False,
+        ),
     ] = None,
     rule: Annotated[
         str | None, typer.Option(metavar="RULE", help="With this rule, not the owner's.", show_default=False)
@@ -38,9 +46,17 @@ def explain(
             show_default=False,
         ),
     ] = None,
+    ask: Annotated[
+        bool | None,
+        typer.Option(
+            "--ask/--no-ask",
+            help="Of a Message-ID: ask the mail servers, or do not; by default where the CRM has none.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is read of messages, and what would become of them.
+    """Show what is read of messages, and what would become of them; or what became of one, and why.
 
     With --owner, the decision and its reasons, as if the files had just arrived in that owner's mailbox, one after the
     other. With --forward, what was forwarded in them to a profile whose role is forward, and whether that is believed.
@@ -48,15 +64,30 @@ def explain(
 
     With --email, of an email that the CRM has: whose copy made it one, by which rule, in which mailboxes it was
     received, and how the email that it answers was found.
+
+    With a Message-ID, what became of each copy of that message in every mailbox, by which rule, and why; where it lies;
+    and if the router knows of none, what may be the reason and what to try. What an ignored one says is not told. With
+    --owner, only that mailbox is looked into. Exit status 1 if the CRM does not have it.
     """
     from router.commands import explain as commands
+    from router.commands import explain_message as of_message
 
     if email is not None and not files:
         commands.explain_email(email, as_json=as_json)
         return
     if not files or email is not None:
-        raise typer.BadParameter("name files, or an email by --email", param_hint="FILE...")
-    commands.explain(files, owner, rule, authserv, forward, as_json=as_json)
+        words = "name files, or a Message-ID, or an email by --email"
+        raise typer.BadParameter(words, param_hint="FILE...|MESSAGE-ID")
+    if len(files) == 1 and not Path(files[0]).exists() and of_message.looks_like_id(files[0]):
+        if rule or forward or authserv:
+            raise typer.BadParameter(
+                "a Message-ID goes with --owner and --ask alone: no such file", param_hint=files[0]
+            )
+        of_message.explain_message(files[0], owner, ask=ask, as_json=as_json)
+        return
+    if ask is not None:
+        raise typer.BadParameter("mail servers are asked for a Message-ID, not for files", param_hint="--ask")
+    commands.explain([Path(one) for one in files], owner, rule, authserv, forward, as_json=as_json)
 
 
 @app.command()

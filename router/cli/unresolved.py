@@ -89,6 +89,35 @@ def unresolved_ignore(
     commands.ignore(subject, by, replaces, yes=yes, as_json=as_json)
 
 
+@unresolved.command("never-track")
+def unresolved_never_track(
+    pattern: Annotated[
+        str,
+        typer.Argument(
+            metavar="ADDRESS|DOMAIN", help="The sender's address, or all addresses of a domain.", show_default=False
+        ),
+    ],
+    owner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Only in this owner's mailbox; it stays in the queue.", show_default=False
+        ),
+    ] = None,
+    by: By = None,
+    replaces: Replaces = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Ignore a sender's mail from now on, and take it off the queue.
+
+    As never-track add and ignore together. It says first how many emails wait, and asks; what the CRM has stays there.
+    To undo it, take the sender off the list by never-track remove, and undo the ruling.
+    """
+    from router.commands import unresolved as commands
+
+    commands.never_track(pattern, owner, by, replaces, yes=yes, as_json=as_json)
+
+
 @unresolved.command("undo")
 def unresolved_undo(
     ruling: Annotated[

@@ -96,6 +96,11 @@ def explain_email(email_id: UUID, *, as_json: bool) -> None:
     if as_json:
         say_json(asdict(found))
         return
+    show_origin(found)
+
+
+def show_origin(found: operation.Origin) -> None:
+    """Print who decided that an email is in the CRM."""
     say(f"email {found.id}, {'received' if found.direction == 'in' else 'sent'}{', private' if found.private else ''}")
     _row("subject", found.subject)
     if found.rule:

@@ -161,6 +161,8 @@ def _say_all(report: Report, every: timedelta | None) -> None:
         say(f"sent copies {count(one.count, 'copy', 'copies')} {what}: {one.fault}")
     if words := _records(status.records):
         say(f"records     {words}")
+    if status.unresolved.senders:
+        say(f"unresolved  {_unresolved(status)}")
     say(f"owners      {_owners(report.approved, report.not_approved)}")
     say(f"sources     {_sources(status.sources)}")
     if any(one.served for one in status.sources):
@@ -246,6 +248,13 @@ def _say_failed(status: Status) -> None:
 def _some(email_ids: Sequence[UUID], total: int) -> str:
     shown = list(email_ids[:5])
     return " ".join(map(str, shown)) + (f" and {total - len(shown)} more" if total > len(shown) else "")
+
+
+def _unresolved(status: Status) -> str:
+    one = status.unresolved
+    senders = f"{_number(one.senders, more=one.more_senders)} sender{'' if one.senders == 1 else 's'}"
+    emails = f"{_number(one.emails, more=one.more_emails)} email{'' if one.emails == 1 else 's'}"
+    return f'{senders} whom nobody knows, with {emails}: "email-router unresolved list"'
 
 
 def _owners(approved: int, waiting: Sequence[str]) -> str:

@@ -48,31 +48,41 @@ def trace(
 
     async def work(settings: Settings) -> Traced:
         async with app.database_of(settings) as database:
-            traced = await operation.trace(
-                database,
-                timedelta(seconds=settings.lease),
-                settings.profiles,
-                sought,
-                kept_for=timedelta(days=settings.keep_decisions),
-                limit=limit,
-                why=bool(ask),
-            )
-            if not traced.owners:
-                return traced
-            async with app.parsers_of(settings) as parsers, LateTokens(settings, database) as tokens:
-                traced = await operation.look_into_letters(database, parsers, traced)
-                if _is_to_ask(traced, ask) and (profiles := _usable(settings)) is not None:
-                    with told_if_slow("waiting for the mail server"):
-                        traced = await operation.ask(database, parsers, profiles.with_tokens(tokens), traced)
-            return traced
+            traced = await look(database, settings, sought, limit, why=bool(ask))
+            return await look_further(database, settings, traced, is_to_ask=_is_to_ask(traced, ask))
 
     traced = carry_out(work)
     if as_json:
-        say_json(_document(traced))
+        say_json(document_of(traced))
     else:
         _say_all(traced, lately=since is None and sought.since is not None, asked=ask)
     if not traced.in_crm:
         raise typer.Exit(1)
+
+
+async def look(database: Any, settings: Settings, sought: Sought, limit: int, *, why: bool) -> Traced:
+    """Look for mail in the database; with `why`, for what is known of mailboxes in any case."""
+    return await operation.trace(
+        database,
+        timedelta(seconds=settings.lease),
+        settings.profiles,
+        sought,
+        kept_for=timedelta(days=settings.keep_decisions),
+        limit=limit,
+        why=why,
+    )
+
+
+async def look_further(database: Any, settings: Settings, traced: Traced, *, is_to_ask: bool) -> Traced:
+    """Look into what is held or dead in the mailboxes that are concerned, and ask their servers, if that is wanted."""
+    if not traced.owners:
+        return traced
+    async with app.parsers_of(settings) as parsers, LateTokens(settings, database) as tokens:
+        traced = await operation.look_into_letters(database, parsers, traced)
+        if is_to_ask and (profiles := _usable(settings)) is not None:
+            with told_if_slow("waiting for the mail server"):
+                traced = await operation.ask(database, parsers, profiles.with_tokens(tokens), traced)
+    return traced
 
 
 def _usable(settings: Settings) -> Profiles | None:
@@ -163,7 +173,8 @@ def _is_to_ask(traced: Traced, ask: bool | None) -> bool:
 # --- What is said ----------------------------------------------------------------------------------------------------
 
 
-def _document(traced: Traced) -> dict[str, Any]:
+def document_of(traced: Traced) -> dict[str, Any]:
+    """Put what was found as JSON."""
     return {
         "in_crm": traced.in_crm,
         "answer": traced.answer,
@@ -194,6 +205,9 @@ def _asked_document(asked: Asked) -> dict[str, Any]:
             "words": one.words,
             "disposition": one.known.disposition if one.known else None,
             "reasons": one.known.reasons if one.known else (),
+            "rule": one.known.rule if one.known else None,
+            "decided_at": one.known.decided_at if one.known else None,
+            "candidates": [asdict(candidate) for candidate in one.known.candidates] if one.known else (),
             "email_id": one.email_id,
         }
         for one in asked.copies
@@ -275,12 +289,13 @@ def _line(email: EmailFound) -> Sequence[object]:
 
 
 def _say_email(email: EmailFound) -> None:
-    for what, words in _rows(email):
+    for what, words in (*rows_of(email), *_copies(email)):
         if words:
             say(f"  {what:<10}  {words}")
 
 
-def _rows(email: EmailFound) -> Iterator[tuple[str, str]]:
+def rows_of(email: EmailFound) -> Iterator[tuple[str, str]]:
+    """Put what an email is in rows, and what became of its recipients; some are empty."""
     yield "email", str(email.id)
     yield "from", email.sender
     yield "to", ", ".join(email.recipients)
@@ -297,6 +312,9 @@ def _rows(email: EmailFound) -> Iterator[tuple[str, str]]:
         for one in email.deliveries:
             if one.state:
                 yield "recipient", f"{one.address}: {' '.join(filter(None, (one.state, one.code, one.words)))}"
+
+
+def _copies(email: EmailFound) -> Iterator[tuple[str, str]]:
     for copy in email.copies:
         yield "copy", f"{_where(copy)}, came {moment(copy.received_at)}: {_became(copy)}"
         for candidate in copy.candidates:

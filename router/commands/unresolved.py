@@ -1,7 +1,7 @@
-"""`unresolved list|show|resolve|ignore|undo|rulings`."""
+"""`unresolved list|show|resolve|ignore|never-track|undo|rulings`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +11,9 @@ from router import app
 from router.commands.letters import who
 from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table
 from router.commands.words import moment
+from router.errors import UnknownName
 from router.operations import unresolved as operation
-from router.operations.unresolved import Asked, Ruling, Shown, Waiting
+from router.operations.unresolved import Asked, NeverTracked, Ruling, Shown, Waiting
 from router.operations.words import count
 from router.settings import Settings
 
@@ -85,6 +86,58 @@ def resolve(subject: str, record_id: UUID, by: str | None, replaces: int | None,
 def ignore(subject: str, by: str | None, replaces: int | None, *, yes: bool, as_json: bool) -> None:
     """Rule that nobody has to say who a sender is."""
     _rule(subject, None, by, replaces, yes=yes, as_json=as_json)
+
+
+def never_track(
+    written: str, owner: str | None, by: str | None, replaces: int | None, *, yes: bool, as_json: bool
+) -> None:
+    """Ignore a sender's mail from now on, and let it leave the queue."""
+    try:
+        subject = operation.never_tracked_subject(written)
+    except UnknownName as error:
+        raise typer.BadParameter(str(error), param_hint="ADDRESS|DOMAIN") from None
+
+    async def look(settings: Settings) -> Asked:
+        async with app.database_of(settings) as database:
+            return await operation.ask_of_owner(database, subject, owner)
+
+    asked = carry_out(look)
+    expected = replaces
+    if not yes:
+        if asked.in_force:
+            typer.echo(_told(asked.in_force), err=True)
+            expected = replaces or asked.in_force.id  # who goes on knows it
+        typer.confirm(f"{_affected(asked, owner)}: go on?", abort=True, err=True)
+
+    async def work(settings: Settings) -> NeverTracked:
+        async with app.database_of(settings) as database:
+            done = await operation.never_track_sender(database, subject, owner, by or who(), expected)
+            if done.ruling is None:
+                return done
+            with Doing("ignoring"):
+                async for _ in operation.carry_out(database, done.ruling):
+                    pass
+            return replace(done, ruling=await operation.find(database, done.ruling.id))
+
+    done = carry_out(work)
+    if as_json:
+        say_json(asdict(done) | {"waiting": asked.waiting})
+        return
+    say(f"{done.pattern} is {'' if done.is_new else 'already '}never tracked for {owner or 'the organization'}")
+    if done.ruling is None:
+        say(f'undone by: "email-router never-track remove {done.pattern} --owner {owner}"')
+        return
+    _end(done.ruling, as_json=False)
+    undoes = f'"email-router unresolved undo {done.ruling.id}" puts it back into the queue'
+    say(f'undone by: "email-router never-track remove {done.pattern}", so that its mail comes again; {undoes}')
+
+
+def _affected(asked: Asked, owner: str | None) -> str:
+    waits, stay = ("waits", "stays") if asked.waiting == 1 else ("wait", "stay")
+    within = f" in the mailbox of {owner}" if owner else ""
+    emails = f"{count(asked.waiting, 'email')} of {asked.subject} {waits} for a person{within}"
+    then = f"and {stay} in the queue" if owner else f"will not any more, and {stay} in the CRM"
+    return f'{emails}, {then} ("email-router take-back" takes them back); all further mail is ignored'
 
 
 def undo(ruling_id: int | None, by: str | None, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from router.repository import never_track as repository
 from router.repository.database import Database
 from router.repository.never_track import NeverTracked
 
-__all__ = ["NeverTracked", "add", "list_all", "remove"]
+__all__ = ["NeverTracked", "add", "list_all", "parse", "remove"]
 
 
 async def list_all(database: Database, mailbox: str | None) -> Sequence[NeverTracked]:
@@ -20,19 +20,20 @@ async def list_all(database: Database, mailbox: str | None) -> Sequence[NeverTra
 
 async def add(database: Database, written: str, mailbox: str | None, by: str) -> tuple[str, bool]:
     """Add a pattern for the organization or an owner; False: it was there. Raises UnknownName."""
-    pattern = _parsed(written)
+    pattern = parse(written)
     owner = await owner_of(database, mailbox)
     return pattern, await repository.add(database, pattern, owner.owner.id if owner else None, by)
 
 
 async def remove(database: Database, written: str, mailbox: str | None) -> tuple[str, bool]:
     """Remove a pattern of the organization or an owner; False: it was not there. Raises UnknownName."""
-    pattern = _parsed(written)
+    pattern = parse(written)
     owner = await owner_of(database, mailbox)
     return pattern, await repository.remove(database, pattern, owner.owner.id if owner else None)
 
 
-def _parsed(written: str) -> str:
+def parse(written: str) -> str:
+    """Normalize a pattern. Raises UnknownName."""
     try:
         return parse_pattern(written)
     except ValueError as error:

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from router.errors import DatabaseError, RouterError, UnknownName
 from router.model import normalize
+from router.operations import never_track
+from router.operations.settings import owner_of
 from router.repository import rulings, unresolved
 from router.repository.database import Database
 from router.repository.rulings import Kind, Ruling
@@ -21,16 +23,20 @@ __all__ = [
     "Asked",
     "Candidate",
     "Mail",
+    "NeverTracked",
     "Refused",
     "Ruling",
     "Shown",
     "Waiting",
     "ask",
+    "ask_of_owner",
     "carry_out",
     "count_waiting",
     "find",
     "list_all",
     "list_rulings",
+    "never_track_sender",
+    "never_tracked_subject",
     "rule",
     "show",
     "subject_of",
@@ -69,6 +75,19 @@ class Asked:
     waiting: int
     parties: int
     in_force: Ruling | None
+
+
+@dataclass(frozen=True, slots=True)
+class NeverTracked:
+    """Who is never tracked from now on: for whom, None: the organization; whether that is new.
+
+    `ruling` is the one by which the sender has left the queue; None: for one owner alone, nobody leaves it.
+    """
+
+    pattern: str
+    mailbox: str | None
+    is_new: bool
+    ruling: Ruling | None
 
 
 def subject_of(written: str) -> str:
@@ -133,6 +152,43 @@ async def rule(database: Database, subject: str, record_id: UUID | None, by: str
     if made.ruling_id is None:
         raise Refused(made.refused or "")
     return await find(database, made.ruling_id)
+
+
+def never_tracked_subject(written: str) -> str:
+    """Read an address, or a domain with or without @, as a subject of rulings. Raises UnknownName."""
+    written = written.strip()
+    if written.startswith("*."):
+        raise UnknownName(f"a ruling is on one domain: \"email-router never-track add '{written}'\" takes all below it")
+    return subject_of(f"@{never_track.parse(written.removeprefix('@'))}" if _is_domain(written) else written)
+
+
+def _is_domain(written: str) -> bool:
+    return "@" not in written.removeprefix("@")
+
+
+async def ask_of_owner(database: Database, subject: str, mailbox: str | None) -> Asked:
+    """Say what never tracking a subject would touch: for an owner, only what waits in that mailbox. Raises UnknownName.
+
+    Only for the organization there is a ruling.
+    """
+    if mailbox is None:
+        return await ask(database, subject)
+    owner = await owner_of(database, mailbox)
+    assert owner is not None
+    return Asked(subject, await unresolved.count_mail(database, subject, owner.owner.id), 0, None)
+
+
+async def never_track_sender(
+    database: Database, subject: str, mailbox: str | None, by: str, expected: int | None
+) -> NeverTracked:
+    """Ignore a sender's mail from now on. For the organization, nobody has to say either who it is, as by `rule`.
+
+    Stopped in between, the same again does the rest. Raises Refused, UnknownName.
+    """
+    # First, since it may be refused; what it says holds also where the list does not follow.
+    ruling = None if mailbox else await rule(database, subject, None, by, expected)
+    pattern, is_new = await never_track.add(database, subject.removeprefix("@"), mailbox, by)
+    return NeverTracked(pattern, mailbox, is_new, ruling)
 
 
 async def undo(database: Database, ruling_id: int | None, by: str) -> Ruling:

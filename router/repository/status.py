@@ -1,6 +1,6 @@
 """What an admin wants to know at a glance. Nothing here locks or writes, and nothing reads a table that grows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,6 +14,8 @@ from router.repository.queue import MOST, Queue, queue_of
 from router.repository.sending import Sending, sending_of
 from router.repository.sent_copies import Waiting as WaitingCopies
 from router.repository.sent_copies import waiting_of
+from router.repository.unresolved import Total as Unresolved
+from router.repository.unresolved import total_of
 
 _SOME = 20  # ids of emails that are named; all of them are counted
 
@@ -124,6 +126,7 @@ class Status:
     failed: tuple[Failed, ...]
     sent_copies: tuple[WaitingCopies, ...]
     records: OpenRecords
+    unresolved: Unresolved = field(default_factory=Unresolved)
 
 
 async def read_status(database: Database, lease: timedelta) -> Status:
@@ -143,6 +146,7 @@ async def read_status(database: Database, lease: timedelta) -> Status:
             failed=await _failed(connection),
             sent_copies=tuple(await waiting_of(connection)),
             records=await open_ones(connection),
+            unresolved=await total_of(connection),
         )
 
 

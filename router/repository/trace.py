@@ -38,6 +38,7 @@ class CopyFound:
 
     `decided_at` is None, and `reasons` are empty, where the decision is no longer kept and only the receipt tells.
     `forwarder` is who forwarded it, if it came by a forward mailbox. `candidates` are the emails that it may answer.
+    `letter` is the number of one that is held.
     """
 
     mailbox: str
@@ -51,6 +52,7 @@ class CopyFound:
     decided_at: datetime | None = None
     forwarder: str | None = None
     candidates: tuple[Candidate, ...] = ()
+    letter: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,19 +175,33 @@ def _like(word: str) -> str:
 
 
 async def _copies(connection: Connection, email_ids: Sequence[UUID]) -> dict[UUID, list[CopyFound]]:
-    """Tell what became of the copies of each email, the first decided first; then what only receipts tell."""
+    """Tell what became of the copies of each email, the first decided first; then what only receipts tell.
+
+    In another mailbox a copy of the same message may have been ignored, or be held.
+    """
     rows = await connection.fetch(
         """
         SELECT d.email_id, coalesce(o.mailbox, '') AS mailbox, s.profile, s.folder,
             concat_ws(':', nullif(d.validity, ''), d.place) AS place, d.received_at, d.disposition, d.rule, d.reasons,
-            d.decided_at, d.forward ->> 'forwarder' AS forwarder, d.candidates::text AS candidates
+            d.decided_at, d.forward ->> 'forwarder' AS forwarder, d.candidates::text AS candidates,
+            NULL::bigint AS letter
         FROM router.decision AS d
         JOIN router.source AS s ON s.id = d.source_id
         LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
         WHERE d.email_id = ANY($1::uuid[])
         UNION ALL
+        SELECT m.email_id, coalesce(o.mailbox, ''), s.profile, s.folder,
+            concat_ws(':', nullif(d.validity, ''), d.place), d.received_at, d.disposition, d.rule, d.reasons,
+            d.decided_at, d.forward ->> 'forwarder', d.candidates::text, CASE d.disposition WHEN 'held' THEN d.id END
+        FROM router.message AS m
+        JOIN router.decision AS d ON d.key = m.key AND d.disposition IN ('ignored', 'held')
+        JOIN router.source AS s ON s.id = d.source_id
+        LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
+        -- Who knows Message-ID and Date can send another message.
+        WHERE m.email_id = ANY($1::uuid[]) AND (m.content <> d.content AND m.gist <> d.gist) IS NOT TRUE
+        UNION ALL
         SELECT r.email_id, coalesce(o.mailbox, ''), r.profile, r.folder, r.place, r.received_at, NULL, NULL, NULL, NULL,
-            r.forward ->> 'forwarder', NULL
+            r.forward ->> 'forwarder', NULL, NULL
         FROM crm.receipt AS r
         LEFT JOIN crm.owner AS o ON o.record_id = r.owner_id
         WHERE r.email_id = ANY($1::uuid[]) AND NOT EXISTS (
@@ -210,6 +226,7 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID]) -> dict[UUI
                 row["decided_at"],
                 row["forwarder"],
                 read_candidates(row["candidates"]),
+                row["letter"],
             )
         )
     return copies

@@ -11,9 +11,10 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from router.model import Disposition, Likeness, message_id_hash
+from router.model import Candidate, Disposition, Likeness, Rule, message_id_hash
 from router.repository.database import Database
 from router.repository.facts import SAYS_THE_SAME
+from router.repository.jsonb import read_candidates
 from router.repository.owners import ListedOwner, find_owners
 from transports.base import Cursor, Place
 
@@ -62,6 +63,7 @@ class Known:
     """What became of one copy, or of another copy of the same message: an email, or a decision without one.
 
     `erased`: the CRM has that email no longer. `letter` is the number of one that is held or dead.
+    `rule`, `decided_at` and `candidates`, the emails that it may answer, are of a decision.
     """
 
     disposition: Disposition
@@ -69,6 +71,9 @@ class Known:
     letter: int | None = None
     email_id: UUID | None = None
     erased: bool = False
+    rule: Rule | None = None
+    decided_at: datetime | None = None
+    candidates: tuple[Candidate, ...] = ()
 
 
 _OF_ADDRESS: Final = """
@@ -189,7 +194,8 @@ async def known_places(database: Database, source_id: int, places: Sequence[Plac
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
-            SELECT d.validity, d.place, d.id, d.disposition, d.reasons, d.email_id,
+            SELECT d.validity, d.place, d.id, d.disposition, d.reasons, d.rule, d.decided_at,
+                d.candidates::text AS candidates, d.email_id,
                 d.email_id IS NOT NULL AND (SELECT e.id FROM crm.email AS e WHERE e.id = d.email_id) IS NULL AS erased
             FROM unnest($2::text[], $3::text[]) AS w (validity, place)
             JOIN router.decision AS d ON d.source_id = $1 AND d.validity = w.validity AND d.place = w.place
@@ -215,7 +221,8 @@ async def known_messages(
             FROM unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])
                 WITH ORDINALITY AS w (key, content, gist, sender_gist, number)
             CROSS JOIN LATERAL (
-                SELECT NULL::bigint AS id, 'duplicate' AS disposition, '{{}}'::text[] AS reasons, m.email_id,
+                SELECT NULL::bigint AS id, 'duplicate' AS disposition, '{{}}'::text[] AS reasons,
+                    NULL AS rule, NULL::timestamptz AS decided_at, NULL AS candidates, m.email_id,
                     (SELECT e.id FROM crm.email AS e WHERE e.id = m.email_id) IS NULL AS erased
                 FROM router.message AS m
                 WHERE m.key = w.key AND m.email_id IS NOT NULL AND (
@@ -226,7 +233,8 @@ async def known_messages(
                     )
                 )
                 UNION ALL
-                SELECT d.id, d.disposition, d.reasons, NULL, false FROM router.decision AS d
+                SELECT d.id, d.disposition, d.reasons, d.rule, d.decided_at, d.candidates::text, NULL, false
+                FROM router.decision AS d
                 WHERE d.key = w.key AND d.disposition IN ('ignored', 'held') AND d.owner_id = $1 AND {SAYS_THE_SAME}
                 LIMIT 1
             ) AS d
@@ -244,4 +252,13 @@ async def known_messages(
 def _known(row: Record) -> Known:
     disposition = Disposition(row["disposition"])
     letter = row["id"] if disposition in (Disposition.HELD, Disposition.DEAD) else None
-    return Known(disposition, tuple(row["reasons"]), letter, row["email_id"], row["erased"])
+    return Known(
+        disposition,
+        tuple(row["reasons"]),
+        letter,
+        row["email_id"],
+        row["erased"],
+        Rule(row["rule"]) if row["rule"] else None,
+        row["decided_at"],
+        read_candidates(row["candidates"]),
+    )

@@ -156,3 +156,76 @@ async def test_t114_what_the_crm_has_locked_is_left_and_that_is_said(crm: Crm, s
     again = await ask(*resolve)
     assert again.err == ""
     assert await senders.senders(KARL) == [karl, karl]
+
+
+async def test_t116_never_track_says_what_it_affects_and_future_mail_is_ignored(
+    crm: Crm, senders: Senders, ask: Ask
+) -> None:
+    await senders.write(KARL, 3)
+    no = await ask("never-track", KARL, answer="n\n")
+    assert no.status == 1
+    assert f"3 emails of {KARL} wait for a person, will not any more, and stay in the CRM" in no.err
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.never_track") == 0
+    yes = await ask("never-track", " Karl@KUNDE.test", "--by", "ann", answer="y\n")
+    assert yes.status == 0
+    assert yes.out.startswith(f"{KARL} is never tracked for the organization\n")
+    assert await senders.waiting() == []
+    assert await senders.write(KARL) == []
+    assert await crm.admin.fetchval("SELECT count(*) FROM crm.email") == 3
+    again = (await ask("never-track", KARL, "--yes", "--json")).json
+    assert (again["is_new"], again["waiting"], again["ruling"]["by"]) == (False, 0, "ann")
+    # Both that undo it are named.
+    assert f"never-track remove {KARL}" in yes.out
+    assert (await ask("undo", str(again["ruling"]["id"]))).status == 0
+    assert f"unresolved undo {again['ruling']['id']}" in yes.out
+    await crm.admin.execute("DELETE FROM router.never_track")
+    assert len(await senders.write(KARL)) == 1
+    assert await senders.waiting() == [KARL] * 4
+
+
+async def test_t116_never_track_takes_a_domain_or_one_owners_mailbox(senders: Senders, ask: Ask) -> None:
+    await senders.write(KARL)
+    await senders.write(BERTA)
+    of_owner = await ask("never-track", BERTA, "--owner", STAFF, answer="y\n")
+    assert f"1 email of {BERTA} waits for a person in the mailbox of {STAFF}, and stays in the queue" in of_owner.err
+    assert f'undone by: "email-router never-track remove {BERTA} --owner {STAFF}"' in of_owner.out
+    assert sorted(await senders.waiting()) == [BERTA, KARL]
+    assert await senders.write(BERTA) == []
+    done = await ask("never-track", "Kunde.test", "--yes")
+    assert done.out.startswith("kunde.test is never tracked for the organization\n")
+    assert await senders.waiting() == []
+    assert await senders.write(KARL) == []
+    assert (await ask("never-track", "*.kunde.test", "--yes")).status == 2
+    assert (await ask("never-track", KARL, "--owner", "nobody@in.test", "--yes")).status == 1
+
+
+async def test_t116_what_somebody_else_ruled_is_never_tracked_only_by_who_knows_it(
+    crm: Crm, senders: Senders, ask: Ask
+) -> None:
+    karl = await crm.record("contact", "Karl")
+    await senders.write(KARL)
+    ruling = await senders.rule(KARL, karl)
+    refused = await ask("never-track", KARL, "--yes")
+    assert (refused.status, f"ruling {ruling}" in refused.err) == (1, True)
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.never_track") == 0
+    assert (await ask("never-track", KARL, "--yes", "--replaces", str(ruling))).status == 0
+
+
+async def test_status_tells_how_many_senders_and_emails_wait(senders: Senders, database: str) -> None:
+    async def status(*arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "router", "status", *arguments, stdout=asyncio.subprocess.PIPE,
+            env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": "/nowhere"},
+        )  # fmt: skip
+        out, _ = await process.communicate()
+        return out.decode()
+
+    assert "unresolved" not in await status()
+    await senders.write(KARL, 3)
+    await senders.write(BERTA)
+    await senders.write("else@other.test")
+    assert json.loads(await status("--json"))["unresolved"] == {
+        "senders": 3, "emails": 5, "more_senders": False, "more_emails": False,
+    }  # fmt: skip
+    words = 'unresolved  3 senders whom nobody knows, with 5 emails: "email-router unresolved list"\n'
+    assert words in await status()
