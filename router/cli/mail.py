@@ -56,7 +56,7 @@ def explain(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is read of messages, and what would become of them; or what became of one, and why.
+    """Show what is read of messages, what becomes of them, and why.
 
     With --owner, the decision and its reasons, as if the files had just arrived in that owner's mailbox, one after the
     other. With --forward, what was forwarded in them to a profile whose role is forward, and whether that is believed.

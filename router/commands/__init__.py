@@ -12,12 +12,13 @@ sending     sending stop, start
 outbox      outbox list, show, retry, cancel, release
 sql         sql
 test        test
-explain     explain
+explain     explain FILE..., explain --email
+explain_message  explain MESSAGE-ID
 simulate    simulate
 trace       trace
 split       split
 letters     dead-letters list, show, replay, drop; held list, show, release, drop
-unresolved  unresolved list, show, resolve, ignore, undo, rulings
+unresolved  unresolved list, show, resolve, ignore, never-track, undo, rulings
 take_back   take-back
 erase       erase
 templates   template list, preview
