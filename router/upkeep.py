@@ -25,6 +25,8 @@ EVERY: Final = 5.0
 
 _TURN: Final = 2.0  # seconds that one work has in a round, while the others wait
 
+_REST: Final = 0.5  # of the time that a piece took, before the next one: what is large leaves the database to the mail
+
 _LASTING: Final = 3  # rounds in a row; a lock of the CRM's, or a restart, is over by then
 
 # What is to be done, and what it returns as long as more of it may be left.
@@ -48,6 +50,8 @@ async def keep_up(database: Database, retention: Retention, health: Health) -> N
     A fault that lasts is told by `health`: without this, answers stay unlinked, and tables grow without end.
     """
     failed = 0
+    loop = asyncio.get_running_loop()
+    prune_at = loop.time()
     while True:
         faults: set[str] = set()
         more = False
@@ -56,8 +60,10 @@ async def keep_up(database: Database, retention: Retention, health: Health) -> N
                 more |= await _do_for_a_while(do, database, left)
             except DatabaseError as error:
                 faults.add(str(error))
-        for what in (*WALKS, BYTES, SEALED):
-            await prune(database, what, retention, faults)
+        if loop.time() >= prune_at:  # where more is left of the work, a round comes soon, and nothing to prune with it
+            for what in (*WALKS, BYTES, SEALED):
+                await prune(database, what, retention, faults)
+            prune_at = loop.time() + EVERY
         failed = failed + 1 if faults else 0
         if not faults:
             await health.works()
@@ -68,9 +74,14 @@ async def keep_up(database: Database, retention: Retention, health: Health) -> N
 
 async def _do_for_a_while(do: Callable[[Database], Awaitable[int]], database: Database, left: int) -> bool:
     """Do pieces of one work until nothing is left of it, or the others have waited long enough; then return True."""
-    until = asyncio.get_running_loop().time() + _TURN
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    until = began + _TURN
     while await do(database) == left:
-        if asyncio.get_running_loop().time() > until:
+        took = loop.time() - began
+        await asyncio.sleep(took * _REST)
+        began = loop.time()
+        if began > until:
             return True
     return False
 

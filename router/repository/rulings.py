@@ -413,7 +413,8 @@ async def _advance(connection: Connection, walk: _Walk, found: Record) -> None:
         await connection.execute(
             """
             UPDATE router.ruling_work
-            SET after_address = $2, after_email = $3, passed_over = passed_over OR $4 WHERE subject = $1
+            -- The other subjects that are due have their turn now.
+            SET after_address = $2, after_email = $3, passed_over = passed_over OR $4, try_at = now() WHERE subject = $1
             """,
             walk.subject,
             found["address"],
@@ -424,7 +425,7 @@ async def _advance(connection: Connection, walk: _Walk, found: Record) -> None:
         await connection.execute(
             """
             UPDATE router.ruling_work SET phase = 'waiting', after_address = '', after_email = $2,
-                passed_over = passed_over OR $3
+                passed_over = passed_over OR $3, try_at = now()
             WHERE subject = $1
             """,
             walk.subject,
