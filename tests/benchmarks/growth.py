@@ -1,6 +1,7 @@
-"""Whether a message costs more the more there is: python -m tests.benchmarks.growth [emails] [owners] [sources]
+"""Whether a message costs more the more there is: python -m tests.benchmarks.growth [--rounds N] [emails] [owners] [sources]
 
-    emails    answers to random emails from random contacts, where the CRM has 10,000 emails and contacts, and 1,000,000
+    emails    answers to random emails from random contacts, where the CRM has 10,000 emails, contacts and addresses, and
+              1,000,000; and how many rows PostgreSQL reads for each, by indexes, and in tables from end to end
     owners    one mail to one owner each, and one mail to 2,000 owners: with all its recipients at once, and one by one
     sources   2,000 messages in ten Maildirs, where no others are followed, and where 1,990 others are at rest
 
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from statistics import median
-from typing import Self
+from typing import NamedTuple, Self
 
 import asyncpg
 import uvloop
@@ -34,9 +35,9 @@ from tests.benchmarks.stage import Stage, staged
 from tests.servers.ports import free_port
 from tests.support.maildirs import deliver, make_maildir
 
-ROUNDS = 3
 MESSAGES = 500  # of a round
 REST = 20  # seconds
+TOLD = 11  # seconds, until what a connection at rest has read is counted
 WARM = 100  # messages before anything is measured: statements are prepared then, and workers started
 CONNECTIONS = 8
 OWNERS = 2_000
@@ -108,6 +109,16 @@ class Costs:
         print(flush=True)
 
 
+class Rows(NamedTuple):
+    """Rows that PostgreSQL read: as indexes led to them, and in tables from end to end."""
+
+    by_index: int
+    end_to_end: int
+
+    def __sub__(self, other: "Rows") -> "Rows":
+        return Rows(self.by_index - other.by_index, self.end_to_end - other.end_to_end)
+
+
 @dataclass(frozen=True)
 class Meter:
     """A router at work, and what it costs."""
@@ -123,6 +134,18 @@ class Meter:
         await hand_over_by_many(self.port, iter(envelopes), connections)
         copies = sum(len(recipients) for recipients, _ in envelopes)
         return Cost.of(self.stage.cpu(self.router) - before, time.perf_counter() - began, copies)
+
+    async def rows_read(self) -> Rows:
+        """How many rows were read so far, but for those of small tables."""
+        await asyncio.sleep(TOLD)
+        row = await self.sql.fetchrow(
+            """
+            SELECT sum(coalesce(idx_tup_fetch, 0))::bigint, sum(CASE WHEN n_live_tup > 1000 THEN seq_tup_read ELSE 0 END)::bigint
+            FROM pg_stat_user_tables
+            """
+        )
+        assert row is not None
+        return Rows(*row)
 
     async def rest(self) -> Cost:
         """The cost of a second in which nothing comes."""
@@ -148,7 +171,7 @@ async def listening(stack: AsyncExitStack, stage: Stage, dsn: str) -> Meter:
     return Meter(stage, router, sql, port)
 
 
-async def measure_emails(stage: Stage) -> None:
+async def measure_emails(stage: Stage, rounds: int) -> None:
     dice = random.Random(1)
 
     def answers(emails: int, number: int) -> list[Envelope]:
@@ -165,17 +188,23 @@ async def measure_emails(stage: Stage) -> None:
             meters[emails] = await listening(stack, stage, dsn)
             await meters[emails].hand_over(answers(emails, WARM))
         costs = Costs()
-        for _ in range(ROUNDS):
+        before = {emails: await meter.rows_read() for emails, meter in meters.items()}
+        for _ in range(rounds):
             for emails, meter in meters.items():
                 costs.add(f"{emails:,} emails", await meter.hand_over(answers(emails, MESSAGES)))
         for meter in meters.values():
             linked = await meter.sql.fetchval("SELECT count(*) FROM crm.email WHERE correlated_id IS NOT NULL")
-            if linked != WARM + ROUNDS * MESSAGES:
+            if linked != WARM + rounds * MESSAGES:
                 raise AssertionError(f"{linked} answers were linked")
+        for emails, meter in meters.items():
+            by_index, end_to_end = await meter.rows_read() - before[emails]
+            number = rounds * MESSAGES
+            print(f"{emails:,} emails: {by_index / number:.1f} rows read a message by indexes", end="")
+            print(f", {end_to_end / number:.1f} in tables from end to end")
     costs.show(("10,000 emails", "1,000,000 emails"))
 
 
-async def measure_owners(stage: Stage) -> None:
+async def measure_owners(stage: Stage, rounds: int) -> None:
     owners = [f"owner{number}@in.test" for number in range(OWNERS)]
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(stage.database(owners))
@@ -185,15 +214,15 @@ async def measure_owners(stage: Stage) -> None:
         for rule in ("all", "known"):
             await meter.sql.execute("UPDATE crm.owner SET tracking_rule = $1", rule)
             what = "promoted" if rule == "all" else "ignored"
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 costs.add(f"{what}, a mail each", await meter.hand_over([([owner], letter()) for owner in owners]))
                 same = letter()
                 costs.add(f"{what}, one mail, 2,000 at once", await meter.hand_over([(owners, same)]))
                 same = letter()
                 costs.add(f"{what}, one mail, one by one", await meter.hand_over([([owner], same) for owner in owners]))
         counted = await meter.sql.fetch("SELECT disposition, count(*) FROM router.decision GROUP BY 1")
-        expected = {"promoted": WARM + ROUNDS * (OWNERS + 2), "ignored": 3 * ROUNDS * OWNERS}
-        if {row["disposition"]: row["count"] for row in counted} != expected | {"duplicate": 2 * ROUNDS * (OWNERS - 1)}:
+        expected = {"promoted": WARM + rounds * (OWNERS + 2), "ignored": 3 * rounds * OWNERS}
+        if {row["disposition"]: row["count"] for row in counted} != expected | {"duplicate": 2 * rounds * (OWNERS - 1)}:
             raise AssertionError(f"{counted} were decided")
     costs.show(
         ("promoted, a mail each", "promoted, one mail, 2,000 at once"),
@@ -203,14 +232,14 @@ async def measure_owners(stage: Stage) -> None:
     )
 
 
-async def measure_sources(stage: Stage) -> None:
+async def measure_sources(stage: Stage, rounds: int) -> None:
     async with AsyncExitStack() as stack:
         followed = {number: await following(stack, stage, number) for number in (BUSY, OWNERS)}
         rest = {number: await meter.rest() for number, (meter, _) in followed.items()}
         for number, cost in rest.items():
             print(f"{number:,} sources at rest: {cost.cpu / 10:.2f}% of a processor", flush=True)
         costs = Costs()
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for number, (meter, maildirs) in followed.items():
                 costs.add(f"{number:,} sources", (await drop(meter, maildirs, 4 * MESSAGES)).over(rest[number]))
     costs.show((f"{BUSY} sources", f"{OWNERS:,} sources"))
@@ -250,11 +279,13 @@ MEASURES = {"emails": measure_emails, "owners": measure_owners, "sources": measu
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.growth")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("what", nargs="*", choices=[[], *MEASURES], default=[*MEASURES])
+    options = parser.parse_args()
     async with staged("growth") as stage:
-        for what in parser.parse_args().what:
+        for what in options.what:
             print(f"{'ms a message, by':44}      router  PostgreSQL        both      passed", flush=True)
-            await MEASURES[what](stage)
+            await MEASURES[what](stage, options.rounds)
 
 
 if __name__ == "__main__":

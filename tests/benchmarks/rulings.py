@@ -2,9 +2,10 @@
 
 python -m tests.benchmarks.rulings [EMAILS]
 
-One message after the other comes in, of that address and of another in turn: while nothing is ruled, while the ruling
-is carried out, and while its undoing is. Told are how long each phase takes, and the median and the longest of the
-times that a message takes, in milliseconds. At the end all parties are as they were.
+New mail comes in one by one, of that address and of another in turn, and after every ten of them a batch of 100, of
+both: while nothing is ruled, while the ruling is carried out, and while its undoing is. Told are how long each phase
+takes, and the median and the longest of the times that a message and a batch take, in milliseconds. At the end all
+parties are as they were.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -31,23 +32,34 @@ from tests.support.senders import STAFF, Senders, flood_of
 
 KARL, BERTA = "karl@kunde.test", "berta@other.test"
 EMAILS: Final = 100_000
+BATCH: Final = 100
 PAUSE: Final = 0.1  # seconds
 CALM: Final = 5.0  # seconds in which nothing is ruled, for comparison
 
 
 async def _measure(senders: Senders, what: str, work: Callable[[], Awaitable[object]]) -> None:
-    times: list[float] = []
+    lone: list[float] = []
+    batches: list[float] = []
     began = time.perf_counter()
     task = asyncio.ensure_future(work())
     while not task.done():
-        for sender in (KARL, BERTA):
-            handed_over = time.perf_counter()
-            await senders.write(sender)
-            times.append((time.perf_counter() - handed_over) * 1000)
+        lone += [await _bring_in(senders, [sender]) for sender in (KARL, BERTA) * 5]
+        batches.append(await _bring_in(senders, [KARL, BERTA] * (BATCH // 2)))
     await task
     took = time.perf_counter() - began
-    told = f"median {median(times):5.1f} ms   longest {max(times):6.1f} ms"
-    sys.stdout.write(f"{what:<9} {took:6.1f} s   {len(times):5} messages   {told}\n")
+    sys.stdout.write(f"{what:<7} {took:6.1f} s   {_told(lone, 'messages')}   {_told(batches, f'batches of {BATCH}')}\n")
+
+
+async def _bring_in(senders: Senders, of: Sequence[str]) -> float:
+    """Let a batch of new mail of these senders come in; return the milliseconds that it takes."""
+    batch = [senders.copy(senders.message(sender)) for sender in of]
+    handed_over = time.perf_counter()
+    await senders.promote(batch)
+    return (time.perf_counter() - handed_over) * 1000
+
+
+def _told(times: Sequence[float], what: str) -> str:
+    return f"{len(times):5} {what}: median {median(times):6.1f} ms, longest {max(times):6.1f} ms"
 
 
 async def _run(dsn: str, emails: int) -> None:
