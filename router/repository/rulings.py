@@ -257,6 +257,11 @@ _IN_FORCE: Final = """
     LEFT JOIN LATERAL (SELECT x.id FROM crm.record AS x WHERE x.id = r.record_id AND x.active LIMIT 1) AS x ON true
 """
 
+# Of most addresses and records there are few parties, and of some a hundred thousand. In these words no index of theirs
+# is used, only that of the email.
+_SAME_ADDRESS: Final = "p.address IS NOT DISTINCT FROM w.address"
+_SAME_RECORD: Final = "p.record_id IS NOT DISTINCT FROM w.record_id"
+
 _LOCKS: Final = "FOR UPDATE OF p SKIP LOCKED FOR KEY SHARE OF e SKIP LOCKED"
 
 _FOUND: Final = """
@@ -290,8 +295,9 @@ async def _rule_again(connection: Connection, walk: _Walk) -> Record:
             ORDER BY p.address, p.email_id FETCH FIRST {PIECE} ROWS WITH TIES
         ), locked AS MATERIALIZED (
             SELECT w.* FROM piece AS w
-            JOIN crm.party AS p USING (email_id, role, position, record_id, address)
+            JOIN crm.party AS p USING (email_id, role, position)
             JOIN crm.email AS e ON e.id = p.email_id
+            WHERE {_SAME_RECORD} AND {_SAME_ADDRESS}
             ORDER BY w.address, w.email_id, w.role, w.position {_LOCKS}
         ), judged AS MATERIALIZED (
             SELECT l.*, r.id AS new_ruling_id, r.by, x.id AS new_record_id FROM locked AS l {_IN_FORCE}
@@ -306,7 +312,8 @@ async def _rule_again(connection: Connection, walk: _Walk) -> Record:
         ), changed AS (
             UPDATE crm.party AS p SET record_id = f.new_record_id FROM free AS f
             WHERE f.is_other AND NOT f.is_taken
-                AND (p.email_id, p.role, p.position, p.record_id) = (f.email_id, f.role, f.position, f.record_id)
+                AND (p.email_id, p.role, p.position) = (f.email_id, f.role, f.position)
+                AND p.record_id IS NOT DISTINCT FROM f.record_id
         ), kept AS (
             UPDATE router.ruled_party AS p SET ruling_id = f.new_ruling_id, record_id = f.new_record_id FROM free AS f
             WHERE f.new_record_id IS NOT NULL AND NOT f.is_taken
@@ -318,9 +325,9 @@ async def _rule_again(connection: Connection, walk: _Walk) -> Record:
         ), gone AS (
             DELETE FROM router.ruled_party AS p USING piece AS w
             WHERE (p.email_id, p.role, p.position) = (w.email_id, w.role, w.position) AND NOT EXISTS (
-                SELECT FROM crm.party AS c
-                WHERE (c.email_id, c.role, c.position, c.record_id) = (w.email_id, w.role, w.position, w.record_id)
-                    AND c.address = w.address
+                SELECT FROM crm.party AS p
+                WHERE (p.email_id, p.role, p.position) = (w.email_id, w.role, w.position)
+                    AND {_SAME_RECORD} AND {_SAME_ADDRESS}
             )
         ), told AS (
             INSERT INTO crm.event (kind, email_id, details)
@@ -355,14 +362,15 @@ async def _rule_waiting(connection: Connection, walk: _Walk) -> Record:
             ORDER BY p.address, p.email_id FETCH FIRST {PIECE} ROWS WITH TIES
         ), locked AS MATERIALIZED (
             SELECT p.email_id, p.role, p.position, p.address FROM piece AS w
-            JOIN crm.party AS p USING (email_id, role, position, address)
+            JOIN crm.party AS p USING (email_id, role, position)
             JOIN crm.email AS e ON e.id = p.email_id
-            WHERE p.record_id IS NULL
+            WHERE p.record_id IS NULL AND {_SAME_ADDRESS}
             ORDER BY p.address, p.email_id, p.role, p.position {_LOCKS}
         ), judged AS MATERIALIZED (
             SELECT l.*, r.id AS ruling_id, r.kind, r.by, x.id AS record_id, x.id IS NOT NULL AND NOT EXISTS (
                 SELECT FROM crm.party AS p
-                WHERE p.email_id = l.email_id AND p.role = l.role AND p.position = l.position AND p.record_id = x.id
+                WHERE p.email_id = l.email_id AND p.role = l.role AND p.position = l.position
+                    AND p.record_id IS NOT DISTINCT FROM x.id
             ) AS is_resolved FROM locked AS l {_IN_FORCE}
         ), changed AS (
             UPDATE crm.party AS p SET record_id = n.record_id FROM judged AS n

@@ -1,6 +1,8 @@
-"""Whether a message costs more the more there is: python -m tests.benchmarks.growth [--rounds N] [emails] [owners] [sources]
+"""Whether a message costs more the more there is.
 
-    emails    answers to random emails from random contacts, where the CRM has 10,000 emails, contacts and addresses, and
+python -m tests.benchmarks.growth [--rounds N] [emails] [owners] [sources]
+
+    emails    answers to random emails from random contacts, where the CRM has 10,000 emails, contacts, addresses, and
               1,000,000; and how many rows PostgreSQL reads for each, by indexes, and in tables from end to end
     owners    one mail to one owner each, and one mail to 2,000 owners: with all its recipients at once, and one by one
     sources   2,000 messages in ten Maildirs, where no others are followed, and where 1,990 others are at rest
@@ -140,7 +142,8 @@ class Meter:
         await asyncio.sleep(TOLD)
         row = await self.sql.fetchrow(
             """
-            SELECT sum(coalesce(idx_tup_fetch, 0))::bigint, sum(CASE WHEN n_live_tup > 1000 THEN seq_tup_read ELSE 0 END)::bigint
+            SELECT sum(idx_tup_fetch)::bigint,
+                coalesce(sum(seq_tup_read) FILTER (WHERE n_live_tup > 1000), 0)::bigint
             FROM pg_stat_user_tables
             """
         )

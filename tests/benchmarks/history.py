@@ -39,6 +39,8 @@ INSERT INTO router.decision
 INSERT INTO crm.receipt (email_id, owner_id, profile, folder, place, received_at)
     SELECT e.id, e.owner_id, 'former', 'INBOX', '1:' || n, m.at FROM made AS m JOIN crm.email AS e ON e.id = m.email_id;
 DROP TABLE made;
+-- The walks that prune are taken once in a while, and have just been: they are no part of what a message costs.
+UPDATE router.pruning SET begins_at = now() + interval '1 day';
 """
 
 
