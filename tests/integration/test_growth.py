@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from router.decide import decide_batch
+from router.model import Classification
+from router.operations import settings
 from router.repository import inbox, rulings, unresolved
 from router.repository.batch import Batch
 from router.repository.database import _PLANNED_ONCE, Connection, Database
@@ -62,12 +64,13 @@ async def _counted(connection: Connection) -> Read:
     return Read(*row)
 
 
-async def test_new_mail_reads_as_much_however_many_emails_and_addresses_there_are(grown: Senders) -> None:
-    """Answers to some of the emails, from known addresses and from strangers."""
+async def test_new_mail_reads_as_much_however_many_emails_and_addresses_there_are(grown: Senders, crm: Crm) -> None:
+    """Answers to some of the emails: from known addresses, from strangers, and from one of whom many wait."""
+    await flood_of(crm, grown.owner_id, KARL, 5 * PIECE)
     batch = [
         grown.copy(grown.message(sender, in_reply_to=(f"{n * 7}@kunde.test",)))
         for n in range(1, BATCH // 2 + 1)
-        for sender in (f"kunde{n * 7}@kunde.test", f"stranger{n}@other.test")
+        for sender in (f"kunde{n * 7}@kunde.test", KARL if n % 2 else f"stranger{n}@other.test")
     ]
 
     async def promote(database: Database) -> None:
@@ -77,6 +80,24 @@ async def test_new_mail_reads_as_much_however_many_emails_and_addresses_there_ar
     found = await read(grown.database, promote, planned_once=True)
     assert found.end_to_end == 0
     assert found.by_index < 60 * BATCH
+
+
+async def test_what_an_answer_may_belong_to_reads_as_much_however_many_emails_its_sender_wrote(
+    grown: Senders, crm: Crm
+) -> None:
+    """With smart matching, and mail that nobody wrote."""
+    await flood_of(crm, grown.owner_id, KARL, 5 * PIECE)
+    await settings.choose(grown.database, "smart_matching", "link", "the test", locked=False)
+    automatic = Classification("Auto-Submitted: auto-replied")
+    batch = [
+        grown.copy(grown.message(KARL, subject=f"Re: number {n}"), classification=automatic if n % 2 else None)
+        for n in range(1, BATCH + 1)
+    ]
+    found = await read(
+        grown.database, lambda lent: inbox.promote(lent, Batch(batch, None), decide_batch), planned_once=True
+    )
+    assert found.end_to_end == 0
+    assert found.by_index < 120 * BATCH
 
 
 async def test_t114_a_ruling_reads_as_much_however_many_emails_and_addresses_there_are(

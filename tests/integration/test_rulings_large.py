@@ -116,3 +116,18 @@ async def test_t114_new_mail_of_the_address_waits_for_no_piece(crm: Crm, senders
         assert locked == PIECE
         [email_id] = await senders.write(KARL, in_reply_to=("1@flood.test",))
         assert await senders.sender_of(email_id) == karl
+
+
+async def test_t114_a_large_ruling_lets_the_others_pass(crm: Crm, senders: Senders) -> None:
+    karl, berta = await crm.record("contact", "Karl"), await crm.record("contact", "Berta")
+    await flood_of(crm, senders.owner_id, KARL, MANY)
+    [email_id] = await senders.write(BERTA)
+    await senders.rule(KARL, karl, done=False)
+    await rulings.carry_out(senders.database)
+    await senders.rule(BERTA, berta, done=False)
+    for _ in range(4):  # pieces: two of Berta's phases, and what comes between
+        await rulings.carry_out(senders.database)
+    assert await senders.sender_of(email_id) == berta
+    assert await unresolved.count_parties(senders.database, KARL) > MANY // 2
+    await senders.carry_out_all()
+    assert await unresolved.count_parties(senders.database, KARL) == 0
