@@ -1,7 +1,8 @@
 """A ruling on an address of which 100,000 emails wait, and how long new mail takes meanwhile.
 
-python -m tests.benchmarks.rulings [EMAILS]
+python -m tests.benchmarks.rulings [EMAILS [OTHERS]]
 
+There are as many emails of others again, each of another address, so that PostgreSQL expects few of any address.
 New mail comes in one by one, of that address and of another in turn, and after every ten of them a batch of 100, of
 both: while nothing is ruled, while the ruling is carried out, and while its undoing is. Told are how long each phase
 takes, and the median and the longest of the times that a message and a batch take, in milliseconds. At the end all
@@ -27,11 +28,13 @@ from router.repository.connect import accepts_sessions
 from router.repository.database import Database
 from router.repository.migrate import migrate
 from router.repository.registry import Source, register
+from tests.benchmarks.history import fill
 from tests.support.crm import Crm
 from tests.support.senders import STAFF, Senders, flood_of
 
 KARL, BERTA = "karl@kunde.test", "berta@other.test"
 EMAILS: Final = 100_000
+OTHERS: Final = 100_000
 BATCH: Final = 100
 PAUSE: Final = 0.1  # seconds
 CALM: Final = 5.0  # seconds in which nothing is ruled, for comparison
@@ -62,7 +65,7 @@ def _told(times: Sequence[float], what: str) -> str:
     return f"{len(times):5} {what}: median {median(times):6.1f} ms, longest {max(times):6.1f} ms"
 
 
-async def _run(dsn: str, emails: int) -> None:
+async def _run(dsn: str, superuser_dsn: str, emails: int, others: int) -> None:
     admin = await asyncpg.connect(dsn)
     crm = Crm(admin, admin)
     owner_id = await crm.owner(STAFF, "all")
@@ -70,6 +73,7 @@ async def _run(dsn: str, emails: int) -> None:
     async with Database(dsn) as database, Database(dsn, connections=2) as another:
         source = Source("staff", STAFF, "imap:staff", "INBOX", owner_id, "all")
         senders = Senders(crm, database, owner_id, (await register(database, [source]))[source])
+        await fill(superuser_dsn, others)
         await flood_of(crm, owner_id, KARL, emails)
 
         async def carry_out() -> None:
@@ -102,15 +106,15 @@ async def _run(dsn: str, emails: int) -> None:
     await admin.close()
 
 
-async def main(emails: int) -> None:
+async def main(emails: int = EMAILS, others: int = OTHERS) -> None:
     """Run all of it in a database of its own."""
     with tempfile.TemporaryDirectory(prefix="er-bench-") as folder:
         os.chmod(folder, 0o711)  # noqa: PTH101  # the server may run as another user
         async with EmbeddedServer(Path(folder), accepts_sessions=accepts_sessions) as server:
             await migrate(server.dsn)
-            await _run(server.dsn, emails)
+            await _run(server.dsn, server.superuser_dsn("email_router"), emails, others)
 
 
 if __name__ == "__main__":
     log.configure("warning", "console")
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else EMAILS))
+    asyncio.run(main(*map(int, sys.argv[1:])))
