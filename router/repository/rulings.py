@@ -25,6 +25,7 @@ from asyncpg import Record
 
 from router.errors import DatabaseError
 from router.repository.database import Connection, Database
+from router.repository.faults import is_locked, may_be_of_one
 
 Kind = Literal["resolve", "ignore-sender"]
 
@@ -34,6 +35,7 @@ PIECE: Final = 300
 _PATIENCE: Final = "200ms"  # for what the CRM has locked, as by a ruling in a transaction that is still open
 _AGAIN: Final = timedelta(seconds=5)  # until what was passed over, or could not be done, is tried again
 _NO_EMAIL: Final = UUID(int=0)
+_REFUSED: Final = 3  # emails that the CRM's SQL may refuse, until the rest has to wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,8 @@ async def is_due(database: Database, subject: str) -> bool:
 async def carry_out(database: Database, subject: str | None = None) -> bool:
     """Carry out a piece of what is due, of any subject or of this one; and say whether there was something to do now.
 
-    What fails, as where the CRM has locked the ruling, is put off, and lets the others pass.
+    What fails, as where the CRM has locked the ruling, is put off, and lets the others pass. So is an email alone that
+    a trigger of the CRM's does not let be changed.
     """
     async with database.connection() as connection:
         due: str | None = await connection.fetchval(
@@ -184,25 +187,49 @@ async def carry_out(database: Database, subject: str | None = None) -> bool:
     if due is None:
         return False
     try:
-        async with database.transaction() as connection:
-            await connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
-            await _carry_out(connection, due)
-    except DatabaseError:
-        async with database.connection() as connection:
-            await connection.execute(
-                "UPDATE router.ruling_work SET try_at = now() + $2 WHERE subject = $1", due, _AGAIN
-            )
+        await _carry_out_piece(database, due, PIECE)
+    except DatabaseError as error:
+        if is_locked(error) or not may_be_of_one(error) or not await _carry_out_singly(database, due):
+            async with database.connection() as connection:
+                await connection.execute(
+                    "UPDATE router.ruling_work SET try_at = now() + $2 WHERE subject = $1", due, _AGAIN
+                )
+    return True
+
+
+async def _carry_out_piece(database: Database, subject: str, size: int, *, passes_over: bool = False) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
+        await _carry_out(connection, subject, size, passes_over=passes_over)
+
+
+async def _carry_out_singly(database: Database, subject: str) -> bool:
+    """Carry out a piece email by email, and pass over what is refused; False where too much of it is."""
+    refused = 0
+    for _ in range(PIECE):
+        try:
+            await _carry_out_piece(database, subject, 1)
+        except DatabaseError:
+            refused += 1
+            await _carry_out_piece(database, subject, 1, passes_over=True)
+        if refused == _REFUSED:
+            return False
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """How far a walk has come: in which of its two phases, and after which party."""
+    """How far a walk has come: in which of its two phases, and after which party.
+
+    The next piece has `size` parties and what else its last email has; if the walk `passes_over` it, it stays as it is.
+    """
 
     subject: str
     phase: Literal["ruled", "waiting"]
     after_address: str
     after_email: UUID
+    size: int
+    passes_over: bool
 
     @property
     def begins(self) -> bool:
@@ -213,7 +240,7 @@ class _Walk:
         return self.subject.startswith("@")
 
 
-async def _carry_out(connection: Connection, subject: str) -> None:
+async def _carry_out(connection: Connection, subject: str, size: int, *, passes_over: bool) -> None:
     row = await connection.fetchrow(
         """
         UPDATE router.ruling_work AS w SET boundary = coalesce(w.boundary, pg_current_xact_id())
@@ -226,7 +253,7 @@ async def _carry_out(connection: Connection, subject: str) -> None:
     )
     if row is None:
         return  # another process was quicker
-    walk = _Walk(subject, **row)
+    walk = _Walk(subject, **row, size=size, passes_over=passes_over)
     if walk.begins and not await _may_begin(connection, subject):
         return
     found = await (_rule_again(connection, walk) if walk.phase == "ruled" else _rule_waiting(connection, walk))
@@ -290,14 +317,14 @@ async def _rule_again(connection: Connection, walk: _Walk) -> Record:
             SELECT p.* FROM ({stale}) AS s CROSS JOIN LATERAL (
                 SELECT p.* FROM router.ruled_party AS p
                 WHERE p.ruling_id = s.id {address} AND (p.address, p.email_id) > ($2, $3)
-                ORDER BY p.address, p.email_id FETCH FIRST {PIECE} ROWS WITH TIES
+                ORDER BY p.address, p.email_id FETCH FIRST {walk.size} ROWS WITH TIES
             ) AS p
-            ORDER BY p.address, p.email_id FETCH FIRST {PIECE} ROWS WITH TIES
+            ORDER BY p.address, p.email_id FETCH FIRST {walk.size} ROWS WITH TIES
         ), locked AS MATERIALIZED (
             SELECT w.* FROM piece AS w
             JOIN crm.party AS p USING (email_id, role, position)
             JOIN crm.email AS e ON e.id = p.email_id
-            WHERE {_SAME_RECORD} AND {_SAME_ADDRESS}
+            WHERE {_SAME_RECORD} AND {_SAME_ADDRESS} AND NOT $4
             ORDER BY w.address, w.email_id, w.role, w.position {_LOCKS}
         ), judged AS MATERIALIZED (
             SELECT l.*, r.id AS new_ruling_id, r.by, x.id AS new_record_id FROM locked AS l {_IN_FORCE}
@@ -345,6 +372,7 @@ async def _rule_again(connection: Connection, walk: _Walk) -> Record:
         walk.subject,
         walk.after_address,
         walk.after_email,
+        walk.passes_over,
     )
     assert row is not None
     return row
@@ -359,12 +387,12 @@ async def _rule_waiting(connection: Connection, walk: _Walk) -> Record:
             SELECT p.email_id, p.role, p.position, p.address FROM crm.party AS p
             WHERE p.record_id IS NULL AND substring(p.address FROM '[^@]*$') = router.domain_of($1) {address}
                 AND (p.address, p.email_id) > ($2, $3)
-            ORDER BY p.address, p.email_id FETCH FIRST {PIECE} ROWS WITH TIES
+            ORDER BY p.address, p.email_id FETCH FIRST {walk.size} ROWS WITH TIES
         ), locked AS MATERIALIZED (
             SELECT p.email_id, p.role, p.position, p.address FROM piece AS w
             JOIN crm.party AS p USING (email_id, role, position)
             JOIN crm.email AS e ON e.id = p.email_id
-            WHERE p.record_id IS NULL AND {_SAME_ADDRESS}
+            WHERE p.record_id IS NULL AND {_SAME_ADDRESS} AND NOT $4
             ORDER BY p.address, p.email_id, p.role, p.position {_LOCKS}
         ), judged AS MATERIALIZED (
             SELECT l.*, r.id AS ruling_id, r.kind, r.by, x.id AS record_id, x.id IS NOT NULL AND NOT EXISTS (
@@ -405,6 +433,7 @@ async def _rule_waiting(connection: Connection, walk: _Walk) -> Record:
         walk.subject,
         walk.after_address,
         walk.after_email,
+        walk.passes_over,
     )
     assert row is not None
     return row
@@ -417,7 +446,7 @@ async def _count(connection: Connection, touched: Sequence[tuple[int, int]]) -> 
 
 async def _advance(connection: Connection, walk: _Walk, found: Record) -> None:
     """Note how far a walk has come; at its end, begin another, or take the work away."""
-    if found["number"] >= PIECE:
+    if found["number"] >= walk.size:
         await connection.execute(
             """
             UPDATE router.ruling_work
