@@ -104,7 +104,36 @@ async def unseal(connection: Connection, email_id: UUID) -> bool:
         await _put_back(connection, email_id, row["relation"])
     await connection.execute("DELETE FROM router.sealed WHERE email_id = $1", email_id)
     await connection.execute("RESET email_router.restores")
+    await _rule_again(connection, email_id)
     return True
+
+
+async def _rule_again(connection: Connection, email_id: UUID) -> None:
+    """Bring the parties into line with the rulings that were made or undone while the email was sealed."""
+    await connection.execute(
+        """
+        UPDATE crm.party AS p SET record_id = NULL FROM router.ruled_party AS r
+        WHERE r.email_id = $1 AND (p.email_id, p.role, p.position, p.record_id, p.address)
+                = (r.email_id, r.role, r.position, r.record_id, r.address)
+            AND r.ruling_id NOT IN (SELECT f.id FROM router.rulings_on(r.address) AS f)
+            AND NOT EXISTS (
+                SELECT FROM crm.party AS o
+                WHERE (o.email_id, o.role, o.position) = (p.email_id, p.role, p.position) AND o.record_id IS NULL
+            )
+        """,
+        email_id,
+    )
+    await connection.execute(
+        """
+        SELECT router.begin_ruling_work(a.address) FROM (
+            SELECT DISTINCT p.address FROM crm.party AS p
+            CROSS JOIN LATERAL router.rulings_on(p.address) AS f
+            WHERE p.email_id = $1 AND p.record_id IS NULL AND f.kind = 'resolve'
+            ORDER BY p.address
+        ) AS a
+        """,
+        email_id,
+    )
 
 
 async def _put_back(connection: Connection, email_id: UUID, relation: str) -> None:
