@@ -161,6 +161,10 @@ async def _erase_part(connection: Connection, email_id: UUID, address: str, inst
         address,
         instead,
     )
+    # There is nobody to say who it is.
+    await connection.execute(
+        "DELETE FROM router.unresolved_email WHERE email_id = $1 AND address = $2", email_id, instead
+    )
 
 
 async def _empty_case(connection: Connection, email_id: UUID) -> None:
