@@ -1,0 +1,115 @@
+"""Rulings beside what else becomes of an email: it is taken back and restored, erased, or kept by the CRM's own SQL."""
+
+import asyncpg
+import pytest
+
+from router.operations.erase import Asked, erase
+from router.repository import rulings
+from router.repository.rulings import PIECE
+from router.repository.taken_back import restore, take_back
+from tests.support.crm import Crm
+from tests.support.senders import STAFF, Senders
+
+KARL, DOMAIN, THIRD = "karl@kunde.test", "@kunde.test", "third@other.test"
+
+
+async def test_t114_an_email_that_the_crm_does_not_let_be_changed_holds_up_no_other(crm: Crm, senders: Senders) -> None:
+    karl = await crm.record("contact", "Karl")
+    emails = await senders.write(KARL, PIECE + 5)
+    refused = emails[3]
+    await crm.admin.execute(
+        f"""
+        CREATE FUNCTION crm.refuses() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.email_id = '{refused}' THEN
+                RAISE EXCEPTION 'a mistake of the CRM''s';
+            END IF;
+            RETURN NEW;
+        END
+        $$;
+        CREATE TRIGGER refuses BEFORE UPDATE ON crm.party FOR EACH ROW EXECUTE FUNCTION crm.refuses();
+        """
+    )
+    ruling = await senders.rule(KARL, karl)
+    await senders.carry_out_all()
+    assert (await senders.senders(KARL)).count(karl) == PIECE + 4
+    assert await senders.sender_of(refused) is None
+    assert await senders.waiting() == [KARL]
+    await senders.rule("berta@kunde.test", karl)
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.ruling_work WHERE subject <> $1", KARL) == 0
+
+    await crm.admin.execute("DROP TRIGGER refuses ON crm.party")
+    await senders.carry_out_all()
+    assert set(await senders.senders(KARL)) == {karl}
+    await crm.admin.execute(
+        "CREATE TRIGGER refuses BEFORE UPDATE ON crm.party FOR EACH ROW EXECUTE FUNCTION crm.refuses()"
+    )
+    await senders.undo(ruling)
+    await senders.carry_out_all()
+    assert (await senders.senders(KARL)).count(None) == PIECE + 4
+    assert await senders.sender_of(refused) == karl
+
+
+@pytest.mark.parametrize("subject", [KARL, DOMAIN])
+async def test_t113_what_was_ruled_is_not_restored_after_the_ruling_was_undone(
+    crm: Crm, senders: Senders, subject: str
+) -> None:
+    karl = await crm.record("contact", "Karl")
+    [email] = await senders.write(KARL)
+    ruling = await senders.rule(subject, karl)
+    assert (await take_back(senders.database, email, senders.owner_id, "ann")).gone
+    await senders.undo(ruling)
+    await crm.admin.execute("DELETE FROM router.ruling")  # as the upkeep does once no party has it
+    await restore(senders.database, email, senders.owner_id, "ann")
+    await senders.carry_out()
+    assert await senders.sender_of(email) is None
+    assert await senders.waiting() == [KARL]
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.ruled_party") == 0
+
+
+async def test_t113_what_is_restored_has_what_was_ruled_meanwhile(crm: Crm, senders: Senders) -> None:
+    karl, house = await crm.record("contact", "Karl"), await crm.record("account", "House")
+    [email] = await senders.write(KARL)
+    await senders.rule(DOMAIN, house)
+    await take_back(senders.database, email, senders.owner_id, "ann")
+    ruling = await senders.rule(KARL, karl)
+    await restore(senders.database, email, senders.owner_id, "ann")
+    await senders.carry_out()
+    assert await senders.sender_of(email) == karl
+    await senders.undo(ruling)
+    assert await senders.sender_of(email) == house
+
+
+async def test_t113_what_is_restored_stays_as_it_was_while_its_ruling_is_in_force(crm: Crm, senders: Senders) -> None:
+    karl = await crm.record("contact", "Karl")
+    [email] = await senders.write(KARL)
+    ruling = await senders.rule(KARL, karl)
+    await take_back(senders.database, email, senders.owner_id, "ann")
+    await restore(senders.database, email, senders.owner_id, "ann")
+    assert await senders.sender_of(email) == karl
+    await senders.undo(ruling)
+    assert await senders.sender_of(email) is None
+
+
+async def test_nobody_has_to_say_who_an_erased_sender_is(crm: Crm, senders: Senders) -> None:
+    await crm.record("contact", "Known", "known@else.test")
+    ruled = await crm.record("contact", "Ruled")
+    for sender in (KARL, "known@else.test", "ruled@else.test"):
+        await senders.write(sender, to=(STAFF, THIRD))
+    await senders.rule("ruled@else.test", ruled)
+    for sender in (KARL, "known@else.test", "ruled@else.test"):
+        assert (await erase(senders.database, Asked(sender, "ann"))).emails["part"] == 1
+    assert await senders.waiting() == []
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [None, "", "@", "@@", "karl@", "<karl@kunde.test>", "Karl <karl@kunde.test>", "@*", "@kunde test", "karl"],
+)
+async def test_t112_what_is_no_address_and_no_domain_is_refused_in_words(
+    crm: Crm, senders: Senders, subject: str | None
+) -> None:
+    for query in ("SELECT crm.resolve($1, $2)", "SELECT crm.ignore_sender($1) FROM (SELECT $2::uuid) AS unused"):
+        with pytest.raises(asyncpg.CheckViolationError, match="name an address, or @ and a domain"):
+            await crm.sql.execute(query, subject, await crm.record("contact", "Karl"))
+    assert not await rulings.list_rulings(senders.database, limit=1, undone=True)
