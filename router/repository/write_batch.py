@@ -12,6 +12,7 @@ from uuid import UUID
 
 from router.errors import DatabaseCopied
 from router.model import GIST_VERSION, OTHER_COPY, Copy, Decision, Disposition, Rule, message_id_hash
+from router.model.never_track import patterns_of
 from router.repository.again import Undones
 from router.repository.attachments import missing_contents, write_attachments
 from router.repository.batch import Batch, Decided
@@ -227,11 +228,18 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
                 WHEN s.folder = '' OR d.outer_place IS NOT NULL OR d.content IS DISTINCT FROM w.content
                 THEN d.settled_at
             END
-        FROM unnest($1::bytea[], $2::uuid[], $4::bytea[], $5::bytea[]) AS w (key, email_id, content, gist),
+        FROM unnest($1::bytea[], $2::uuid[], $4::bytea[], $5::bytea[], $6::jsonb[])
+                AS w (key, email_id, content, gist, patterns),
             router.source AS s
         WHERE d.key = w.key AND d.disposition = 'ignored' AND d.rule <> 'none' AND s.id = d.source_id
             -- Another message, such as a forgery that came first, stays what it is.
             AND (d.gist_version = {GIST_VERSION} AND d.gist <> w.gist) IS NOT TRUE
+            -- Nor has an owner anything of whom they never track by now.
+            AND NOT EXISTS (
+                SELECT FROM router.never_track AS n
+                WHERE n.pattern IN (SELECT jsonb_array_elements_text(w.patterns))
+                    AND (n.owner_id IS NULL OR n.owner_id = d.owner_id)
+            )
         RETURNING d.id, d.source_id, d.validity, d.place, d.owner_id, d.email_id, d.received_at, d.forward
         """,  # noqa: S608  # a constant
         [key for key, _, _ in promoted],
@@ -239,7 +247,14 @@ def _write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undon
         _OVERTAKEN,
         [likeness.content for *_, likeness in promoted],
         [likeness.gist or None for *_, likeness in promoted],
+        [json.dumps(_senders_patterns(copy)) for copy, _ in _promoted(new)],
     )
+
+
+def _senders_patterns(copy: Copy) -> list[str]:
+    """Name the patterns by which an owner would never track those who sent a message."""
+    senders = {copy.message.sender or "", *(author.address for author in copy.message.of("from"))}
+    return [pattern for address in sorted(senders) for pattern in patterns_of(address)]
 
 
 def _gist_of(copy: Copy, decision: Decision) -> tuple[bytes, bytes, int] | tuple[None, None, None]:
