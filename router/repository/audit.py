@@ -123,7 +123,9 @@ async def known(database: Database, owner_id: UUID, copies: Sequence[Copy]) -> d
     It was given to a message with the same key that says the same, as far as is known what either says: nothing is of
     a copy whose headers alone were read.
     """
-    likenesses = [None if copy.headers_only else copy.likeness for copy in copies]
+    # The sender's own copy of internal mail may be an email by itself (`Facts.keyed`).
+    asked = [(copy, key) for copy in copies for key in (copy.key, copy.sent_key) if key]
+    likenesses = [None if copy.headers_only else copy.likeness for copy, _ in asked]
     async with database.connection() as connection:
         rows = await connection.fetch(
             f"""
@@ -142,12 +144,12 @@ async def known(database: Database, owner_id: UUID, copies: Sequence[Copy]) -> d
             ) AS d
             """,  # noqa: S608  # a constant
             owner_id,
-            [copy.key for copy in copies],
+            [key for _, key in asked],
             [one and one.content for one in likenesses],
             [one and one.gist for one in likenesses],
-            [copy.sender_gist for copy in copies],
+            [copy.sender_gist for copy, _ in asked],
         )
-    return {copies[row["number"] - 1].place: Disposition(row["disposition"]) for row in rows}
+    return {asked[row["number"] - 1][0].place: Disposition(row["disposition"]) for row in rows}
 
 
 async def note_under_way(database: Database, source_id: int, under_way: UnderWay) -> None:

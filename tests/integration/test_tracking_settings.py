@@ -17,7 +17,8 @@ from router.errors import DatabaseError, UnknownName
 from router.model import Disposition, Rule
 from router.model.settings import SETTINGS, Number, Switch, Texts, Words
 from router.operations import check, never_track, owners, settings
-from tests.support.build import mail
+from router.repository import audit
+from tests.support.build import copy, mail
 from tests.support.crm import Crm
 from tests.support.flood import cost
 from tests.support.promoting import Promoting, promoting
@@ -184,6 +185,17 @@ async def test_t13_user_to_user_is_one_email_by_default(crm: Crm, way: Promoting
     assert {mailbox for _, mailbox in await receipts(crm)} == {ANN, BEN}
 
 
+async def test_t13_an_audit_of_a_restored_mailbox_knows_the_senders_copy(crm: Crm, way: Promoting) -> None:
+    await offices(crm)
+    await organization(way, "internal_mail", "two")
+    raw = internal()
+    await way.promote(BEN, raw)
+    await way.promote(ANN, raw, sent=True)
+    ann = await crm.admin.fetchval("SELECT record_id FROM crm.owner WHERE mailbox = $1", ANN)
+    again = copy(raw, Rule.ALL, ann, sent=True)
+    assert await audit.known(way.database, ann, [again]) == {again.place: PROMOTED}
+
+
 @pytest.mark.parametrize("sent_first", [True, False])
 async def test_t13_two_makes_an_outgoing_and_an_incoming_email(crm: Crm, way: Promoting, sent_first: bool) -> None:
     await offices(crm)
@@ -321,6 +333,19 @@ async def test_t100_an_owners_list_is_for_that_owner_and_touches_nothing_of_othe
         await way.promote(mailbox, raw)
     assert await receipts(crm) == {("in", ANN)}
     assert await crm.dispositions() == {"promoted": 1, "ignored": 1}
+
+
+async def test_t100_what_a_rule_ignored_before_stays_so_for_whom_the_list_is(crm: Crm, way: Promoting) -> None:
+    await offices(crm)
+    await settings.choose(way.database, "rule", "replies", "the test", BEN)
+    await settings.choose(way.database, "rule", "replies", "the test", SALES)
+    raw = mail(to=f"{ANN}, {BEN}, {SALES}")
+    for mailbox in (BEN, SALES):
+        assert (await way.promote(mailbox, raw)).disposition is IGNORED
+    await never_track.add(way.database, "*.example", BEN, "the test")
+    assert (await way.promote(ANN, raw)).disposition is PROMOTED
+    assert await receipts(crm) == {("in", ANN), ("in", SALES)}
+    assert await crm.dispositions() == {"promoted": 1, "duplicate": 1, "ignored": 1}
 
 
 async def test_t100_of_what_an_owner_sent_every_recipient_must_be_on_the_list(crm: Crm, way: Promoting) -> None:
