@@ -8,7 +8,7 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.repository import answers, bounced, rulings, sent_copies, taken_back, tokens, upkeep, waiting
+from router.repository import answers, bounced, merges, rulings, sent_copies, taken_back, tokens, upkeep, waiting
 from router.repository.database import Database
 from router.repository.retention import WALKS, Piece, Retention, forget_bytes, take_piece
 
@@ -35,6 +35,7 @@ _WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
     (waiting.link_answer, True),
     (waiting.prune, waiting.PIECE),
     (rulings.carry_out, True),
+    (merges.carry_out, True),
     (sent_copies.forget_done, sent_copies.PIECE),
     (answers.forget_old, answers.PIECE),
     (bounced.tell_left, bounced.PIECE),

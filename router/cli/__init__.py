@@ -10,6 +10,7 @@
     letters    dead letters and held mail
     unresolved  senders who are no record, and who says who they are
     content    what the CRM has of mail, taken away again
+    records    records of the CRM
     templates  templates of answers
     oauth      logins by access token
     profile    help to write profiles
@@ -18,7 +19,7 @@ What a command needs is imported when it is run (router/commands/), so that help
 """
 
 # In the order of the help.
-from router.cli import service, examine, mail, owners, tracking, outbox, letters, unresolved, content  # isort: skip
+from router.cli import service, examine, mail, owners, tracking, outbox, letters, unresolved, content, records  # isort: skip
 from router.cli import templates, oauth, profile  # isort: skip
 from router.cli.base import app
 
@@ -32,6 +33,7 @@ __all__ = [
     "outbox",
     "owners",
     "profile",
+    "records",
     "service",
     "templates",
     "tracking",

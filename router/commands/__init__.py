@@ -21,6 +21,7 @@ letters     dead-letters list, show, replay, drop; held list, show, release, dro
 unresolved  unresolved list, show, resolve, ignore, never-track, undo, rulings
 take_back   take-back
 erase       erase
+records     records merge
 templates   template list, preview
 oauth       oauth login, list, forget
 doctor      doctor

@@ -14,6 +14,7 @@ The way in:
     again        copies that are decided once more
     letters      dead and held copies, which wait for a person
     rulings      who a sender is, as persons ruled
+    merges       records that the CRM merges into others
     unresolved   senders who wait for a person to say who they are
     creation     records that rules want made of emails
     settle       what is still to be settled on the mail server

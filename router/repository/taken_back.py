@@ -14,6 +14,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from router.model import message_id_hash
+from router.repository import merges
 from router.repository.database import Connection, Database
 from router.repository.retention import PIECE, Piece
 from router.repository.sealed import seal, unseal
@@ -192,6 +193,7 @@ async def _restore(connection: Connection, email_id: UUID, owner_id: UUID, by: s
         email_id,
         owner_id,
     )
+    await merges.take_up(connection, email_id)
     await _know_again(connection, email_id, hashes)
     await _tell(connection, "restored", email_id, owner_id, by)
     return len(await _owners(connection, email_id))

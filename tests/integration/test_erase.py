@@ -49,6 +49,7 @@ FREE: Final = {
     "router.decide_again": "reason",
     "router.decision": "validity place reasons outer_place forward",
     "router.installation": "reason changed_by",
+    "router.merge": "by fault",
     "router.process": "host profiles faults",
     "router.pruning": "after",
     "router.rate": "profile",
@@ -204,6 +205,7 @@ async def _fill(crm: Crm) -> Mailbox:
             VALUES ({ulla.lease.source_id}, now(), '', now(), '{{}}');
         INSERT INTO router.ruling (kind, subject, by) VALUES ('ignore-sender', 'x@x.test', 'x');
         INSERT INTO router.ruling_work (subject) VALUES ('x@x.test');
+        INSERT INTO router.merge (from_id, into_id, by) VALUES (gen_random_uuid(), gen_random_uuid(), 'x');
         INSERT INTO router.split (email_id, correlated_id, split_by) VALUES ('{kept}', '{kept}', 'x');
         INSERT INTO router.rate (profile) VALUES ('');
         INSERT INTO router.relay (profile, fault, fault_since, state) VALUES ('', '', now(), 'paused');

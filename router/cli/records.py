@@ -1,0 +1,35 @@
+"""Records of the CRM."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from router.cli.base import Json, group
+
+records = group("records", "Records of the CRM.")
+
+
+@records.command("merge")
+def records_merge(
+    from_id: Annotated[
+        UUID, typer.Argument(metavar="FROM", help="The id of the record that goes.", show_default=False)
+    ],
+    into_id: Annotated[
+        UUID, typer.Argument(metavar="INTO", help="The id of the record that stays.", show_default=False)
+    ],
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who wants it so; by default who runs the command.", show_default=False),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Merge a record into another, with all its mail.
+
+    It says first what it moves, and asks. New mail is the other's at once; what there is, is moved in small pieces. Who
+    was stopped goes on with the same command, or a router does. The merged record stays, not active any more.
+    """
+    from router.commands import records as commands
+
+    commands.merge(from_id, into_id, by, yes=yes, as_json=as_json)
