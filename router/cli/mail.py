@@ -120,6 +120,26 @@ def simulate(
 
 
 @app.command()
+def original(
+    email: Annotated[
+        str, typer.Argument(metavar="EMAIL", help="Its id in crm.email, or its Message-ID.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write it there, and not to stdout.", show_default=False),
+    ] = None,
+) -> None:
+    """Print a received email as it came: its raw bytes (.eml).
+
+    From the bytes that are kept of held mail, or from a mailbox where it lies; what is found there counts only if it is
+    that very message. Exit status 1, with the reason, if it lies nowhere any more.
+    """
+    from router.commands import original as commands
+
+    commands.original(email, output)
+
+
+@app.command()
 def trace(
     sender: Annotated[
         str | None,

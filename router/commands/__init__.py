@@ -16,6 +16,7 @@ explain     explain FILE..., explain --email
 explain_message  explain MESSAGE-ID
 simulate    simulate
 trace       trace
+original    original
 split       split
 letters     dead-letters list, show, replay, drop; held list, show, release, drop
 unresolved  unresolved list, show, resolve, ignore, never-track, undo, rulings

@@ -13,6 +13,7 @@ The way in:
     waiting      answers that came before the email that they answer
     again        copies that are decided once more
     letters      dead and held copies, which wait for a person
+    received     where the copies of an email lay, and by what it is known to be the same
     rulings      who a sender is, as persons ruled
     merges       records that the CRM merges into others
     unresolved   senders who wait for a person to say who they are
