@@ -104,8 +104,8 @@ class Finder:
                     yield received, folder.name
             except Temporary:
                 raise
-            except TransportError:  # such as a folder that may not be read
-                continue
+            except TransportError as error:  # such as a folder that may not be read
+                self.faults.append(f"{folder.name} of {copy.source.mailbox} cannot be looked into: {error}")
 
     async def _original_in(self, received: Received, profile: IncomingProfile) -> bytes | None:
         if received.fault is not None:

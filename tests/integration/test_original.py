@@ -73,8 +73,10 @@ async def test_it_is_fetched_from_its_place_or_by_its_message_id_and_only_if_it_
     # A person has put it elsewhere; and what else has its Message-ID and Date is not it.
     [file] = [one for part in ("cur", "new") for one in (dovecot.maildir(mailbox) / part).iterdir()]
     moved = dovecot.maildir(mailbox, "Archive")
-    for part in ("cur", "new", "tmp"):
-        (moved / part).mkdir(parents=True, exist_ok=True)
+    of = dovecot.maildir(mailbox).stat()
+    for folder in (moved, moved / "cur", moved / "new", moved / "tmp"):
+        folder.mkdir(exist_ok=True)
+        os.chown(folder, of.st_uid, of.st_gid)
     file.rename(moved / "cur" / file.name)
     dovecot.deliver(mailbox, written.replace(b"Chairs", b"Tables").replace(b"Subject: Offer", b"Subject: Forged"))
     assert await raw(database, router, email_id) == content
