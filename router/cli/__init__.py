@@ -13,6 +13,7 @@
     records    records of the CRM
     templates  templates of answers
     oauth      logins by access token
+    staff      who may use the API
     profile    help to write profiles
 
 What a command needs is imported when it is run (router/commands/), so that help is there at once.
@@ -20,7 +21,7 @@ What a command needs is imported when it is run (router/commands/), so that help
 
 # In the order of the help.
 from router.cli import service, examine, mail, owners, tracking, outbox, letters, unresolved, content, records  # isort: skip
-from router.cli import templates, oauth, profile  # isort: skip
+from router.cli import templates, oauth, staff, profile  # isort: skip
 from router.cli.base import app
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "profile",
     "records",
     "service",
+    "staff",
     "templates",
     "tracking",
     "unresolved",

@@ -25,6 +25,7 @@ erase       erase
 records     records merge
 templates   template list, preview
 oauth       oauth login, list, forget
+staff       staff token, list, end
 doctor      doctor
 healthz     healthz
 terminal    how they read the environment, print and fail

@@ -93,6 +93,7 @@ FIXED: Final = {
     "router.ruling_work": "phase",
     "router.sealed_content": "encoding",
     "router.split": "method",
+    "router.staff_token": "name scopes",
     "router.template": "name",
     "router.thread_index": "position",
     "router.token": "issuer client scope grant_type subject granted_scope fault fault_kind",
@@ -120,6 +121,7 @@ BYTES: Final = {
     "router.known_id": "hash",
     "router.message": "key content gist",
     "router.message_id": "hash",
+    "router.staff_token": "hash",
     "router.token": "id sealed",
     "router.waiting_answer": "hash",
     # What is unpacked and searched.
