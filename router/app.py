@@ -15,6 +15,7 @@ from router.errors import DatabaseError
 from router.incoming.budget import Budget
 from router.incoming.rounds import Rounds
 from router.oauth2.late import LateTokens
+from router.operations.backing import Backing
 from router.operations.ready import Readiness
 from router.patience import once_there, unless_stopped
 from router.postgres.disk import watch_disk
@@ -81,11 +82,14 @@ async def migrated_database_of(settings: Settings) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def console_of(settings: Settings, readiness: Readiness) -> AsyncIterator[None]:
-    """Serve the console meanwhile, unless it is off; whatever happens to it, mail goes on."""
+async def console_of(settings: Settings, readiness: Readiness, backing: Backing) -> AsyncIterator[None]:
+    """Serve the console meanwhile, and the API at it, unless it is off; whatever happens to it, mail goes on."""
     jobs: Supervisor[str] = Supervisor()
     if settings.console_address is not None:
-        console = Console(settings.console_address, readiness.reasons)
+        # FastAPI takes half a second to load: no command pays for it, and no router without a console.
+        from router.web.api import make_api  # noqa: PLC0415
+
+        console = Console(settings.console_address, readiness.reasons, make_api(backing))
         jobs.start("console", Job(console.run, console.health))
     try:
         yield
@@ -97,13 +101,17 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
     """Bring mail in and send mail out until told to stop."""
     store.log_mistakes()
     readiness = Readiness()
+    backing = Backing(lambda: store.profiles)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(console_of(settings, readiness))
+        await stack.enter_async_context(console_of(settings, readiness, backing))
         # A database that recovers, or that another process migrates, may take long: we can be stopped meanwhile.
         database = await unless_stopped(stop, stack.enter_async_context(migrated_database_of(settings)))
         if database is None:
             return
         readiness.database = database
+        if settings.console_address is not None:
+            share = partial(stack.enter_async_context, backing.on(database))
+            await unless_stopped(stop, once_there(share))
         store.use_tokens(await stack.enter_async_context(LateTokens(settings, database)))
         parsers = await stack.enter_async_context(parsers_of(settings))
         watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None

@@ -204,8 +204,9 @@ class Settings(BaseSettings):
     )
     console: str = Field(
         default="127.0.0.1:8025",
-        description="Address and port at which it answers HTTP: `/healthz`, `/readyz`, `/metrics`; `[::1]:8025` for "
-        "IPv6, `0.0.0.0:8025` for other machines too, `off` for nobody. It asks for no password.",
+        description="Address and port at which it answers HTTP: `/healthz`, `/readyz`, `/metrics`, and the API under "
+        "`/api/v1`; `[::1]:8025` for IPv6, `0.0.0.0:8025` for other machines too, `off` for nobody. The API asks for a "
+        "token, the others for nothing.",
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info", description="The least that is logged: `debug`, `info`, `warning` or `error`."

@@ -8,7 +8,18 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.repository import answers, bounced, merges, rulings, sent_copies, taken_back, tokens, upkeep, waiting
+from router.repository import (
+    answers,
+    bounced,
+    merges,
+    posted,
+    rulings,
+    sent_copies,
+    taken_back,
+    tokens,
+    upkeep,
+    waiting,
+)
 from router.repository.database import Database
 from router.repository.retention import WALKS, Piece, Retention, forget_bytes, take_piece
 
@@ -40,6 +51,7 @@ _WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
     (answers.forget_old, answers.PIECE),
     (bounced.tell_left, bounced.PIECE),
     (tokens.forget_unused, tokens.PIECE),
+    (posted.forget_old, posted.PIECE),
 )
 
 _PIECES: Final = 20  # of one walk in a round: a backlog is pruned over hours, and nothing waits for it

@@ -11,4 +11,5 @@ pytest_plugins = [
     "tests.support.senders",
     "tests.support.traffic",
     "tests.support.office",
+    "tests.support.api",
 ]

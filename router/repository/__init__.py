@@ -67,6 +67,7 @@ The process:
     schema       which migrations there are, and which the database has had
 
 Read for people:
+    posted       emails that came by the API
     staff_tokens  tokens of the API, by their hashes
     status       what an admin wants to know at a glance
     history      what became of mail

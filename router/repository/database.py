@@ -86,6 +86,12 @@ class Database:
             server_settings={"application_name": name, "lock_timeout": f"{_LOCKED_FOR * 1000:.0f}ms", **SESSION},
         )
 
+    def share(self, connections: int) -> "Database":
+        """Another pool on the same database, so that who uses the one never waits for who uses the other."""
+        shared = Database("", connections, self._patience, self._keep_bytes)
+        shared._server = self._server
+        return shared
+
     async def __aenter__(self) -> Self:
         with translated():
             # asyncpg's own caching of statements serves us; jit never pays for short queries.

@@ -103,3 +103,18 @@ def _without_quotes(message: str) -> str:
     """Leave out all from the first quotation mark to the last: a value can have such marks in it."""
     before, mark, rest = message.partition('"')
     return f'{before}"…"{rest.rpartition(chr(34))[2]}' if mark else message
+
+
+def refusal_of(error: DatabaseError) -> str | None:
+    """Say why what somebody wanted to store is refused, with the hint that the schema gives; None for other faults.
+
+    The schema, and triggers of the CRM's, refuse in words that are meant for whoever wrote it.
+    """
+    cause = error.__cause__
+    if isinstance(error, DatabaseAway):
+        return None
+    if isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith((*_OF_THE_CONTENT, "P0")):
+        words = words_of(cause).removesuffix(f" (SQLSTATE {cause.sqlstate})")
+        hint = getattr(cause, "hint", None)
+        return f"{words}. {hint}" if hint else words
+    return str(error) if isinstance(error, ContentRefused) else None

@@ -3,6 +3,7 @@
     /healthz    200 while the event loop runs, also while the router waits for a profile or its database
     /readyz     200 if it can do its work, else 503 with the reasons
     /metrics    for Prometheus
+    /api/v1     the API, where there is one: router/web/api
 
 However many ask at once, each answer is made once for all of them: nobody can keep the database or a thread busy.
 """
@@ -14,7 +15,8 @@ from typing import Final, TypeVar
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 
 from router import __version__, metrics
 from router.group import Group
@@ -27,8 +29,8 @@ Answer = TypeVar("Answer")
 _FRESH: Final = {"Cache-Control": "no-store"}
 
 
-def console_app(reasons: Reasons) -> Starlette:
-    """Make the application; `reasons` answers for /readyz."""
+def console_app(reasons: Reasons, api: ASGIApp | None = None) -> Starlette:
+    """Make the application; `reasons` answers for /readyz, `api` all under /api/v1."""
     asked: Group[None, Sequence[str]] = Group(_once(reasons))
     scraped: Group[None, bytes] = Group(_once(lambda: asyncio.to_thread(metrics.exposition)))
 
@@ -44,7 +46,10 @@ def console_app(reasons: Reasons) -> Starlette:
     async def numbers(_: Request) -> Response:
         return Response(await scraped.add(None), headers={"Content-Type": metrics.CONTENT_TYPE, **_FRESH})
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", numbers)])
+    routes: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", numbers)]
+    if api is not None:
+        routes.append(Mount("/api/v1", api))
+    return Starlette(routes=routes)
 
 
 def _once(make: Callable[[], Awaitable[Answer]]) -> Callable[[Sequence[None]], Awaitable[Sequence[Answer]]]:

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from router.backoff import Backoff
@@ -28,11 +29,14 @@ _PATIENCE: Final = 10.0  # seconds for a request to come, and for its answer to 
 
 
 class Console:
-    """The console at one address; `await Console(address, reasons).run()`. `reasons` answers for /readyz."""
+    """The console at one address; `await Console(address, reasons).run()`. `reasons` answers for /readyz.
 
-    def __init__(self, address: ConsoleAddress, reasons: Reasons) -> None:
+    `api` is served under /api/v1.
+    """
+
+    def __init__(self, address: ConsoleAddress, reasons: Reasons, api: ASGIApp | None = None) -> None:
         self._address = address
-        self._app = console_app(reasons)
+        self._app = console_app(reasons, api)
         self.health = Health("the console cannot be served now", _not_noted, _log, kind="console")
 
     async def run(self) -> None:

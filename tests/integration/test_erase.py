@@ -121,6 +121,7 @@ BYTES: Final = {
     "router.known_id": "hash",
     "router.message": "key content gist",
     "router.message_id": "hash",
+    "router.posted_email": "key body",
     "router.staff_token": "hash",
     "router.token": "id sealed",
     "router.waiting_answer": "hash",

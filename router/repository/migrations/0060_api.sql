@@ -17,3 +17,15 @@ COMMENT ON COLUMN router.staff_token.name IS 'Who does what is done with it; one
 COMMENT ON COLUMN router.staff_token.scopes IS 'What it allows, such as unresolved:read.';
 COMMENT ON COLUMN router.staff_token.last_used_at IS 'To the hour: it is not written with every request.';
 COMMENT ON COLUMN router.staff_token.ended_at IS 'When it was ended, or when another of its name took its place after it had expired.';
+
+CREATE TABLE router.posted_email (
+    key bytea PRIMARY KEY CHECK (length(key) = 32),
+    body bytea NOT NULL,
+    email_id uuid NOT NULL,
+    at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX posted_email_at ON router.posted_email (at);
+COMMENT ON TABLE router.posted_email IS
+    'Emails that came by the API with an Idempotency-Key, for seven days: the same request again makes no other. The email may be gone.';
+COMMENT ON COLUMN router.posted_email.key IS 'SHA-256 of the name of the token and of the key.';
+COMMENT ON COLUMN router.posted_email.body IS 'SHA-256 of what was to be sent.';

@@ -1,0 +1,91 @@
+"""Emails as a client of the API posts, reads, cancels and releases them: the contract of docs/database.md."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from router.errors import DatabaseError, UnknownName
+from router.model.new_email import NewAttachment, NewEmail, NewParty, Once
+from router.operations import outbox
+from router.operations.backing import Backing, Conflict, Refused
+from router.repository import posted
+from router.repository.database import Database
+from router.repository.faults import refusal_of
+from router.repository.posted import Delivery, Email, Party
+
+__all__ = [
+    "Delivery",
+    "Email",
+    "NewAttachment",
+    "NewEmail",
+    "NewParty",
+    "Once",
+    "Party",
+    "Sent",
+    "cancel",
+    "once",
+    "post",
+    "read",
+    "release",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An email that was posted; `is_new`: by this request."""
+
+    email: Email
+    is_new: bool
+
+
+def once(name: str, key: str, content: bytes) -> Once:
+    """Tell one request from another: by whose key it is, and by what it asks for."""
+    return Once(hashlib.sha256(f"{name}\0{key}".encode()).digest(), hashlib.sha256(content).digest())
+
+
+async def post(database: Database, new: NewEmail, once: Once | None) -> Sent:
+    """Have an email sent; with the same `once` again, find that one.
+
+    Raises Refused for what cannot be sent as it is, and UnknownName where that one was deleted.
+    """
+    try:
+        found = await posted.post(database, new, once)
+    except DatabaseError as error:
+        if words := refusal_of(error):
+            raise Refused(words) from error
+        raise
+    if found.is_other:
+        raise Refused("this Idempotency-Key was used for another email: take another key for each")
+    email = await posted.read(database, found.email_id)
+    if email is None:
+        raise UnknownName("the email of this Idempotency-Key was deleted since")
+    return Sent(email, found.is_new)
+
+
+async def read(database: Database, email_id: UUID) -> Email:
+    """Read an email. Raises UnknownName."""
+    found = await posted.read(database, email_id)
+    if found is None:
+        raise UnknownName(f"there is no email {email_id}")
+    return found
+
+
+async def cancel(database: Database, by: str, email_id: UUID) -> Email:
+    """Cancel what is pending or failed. Raises UnknownName, Conflict."""
+    [ruled] = [one async for one in outbox.cancel(database, by, await outbox.find(database, [str(email_id)]))]
+    if ruled.fault:
+        raise Conflict(ruled.fault)
+    return await read(database, email_id)
+
+
+async def release(
+    backing: Backing, by: str, email_id: UUID, as_: Literal["sent", "failed", "resend"], *, force: bool
+) -> Email:
+    """Say of an unknown email whether it was sent, or send it again. Raises UnknownName, Conflict."""
+    database = backing.database
+    found = await outbox.find(database, [str(email_id)])
+    [ruled] = [one async for one in outbox.release(database, backing.profiles, by, as_, found, force=force)]
+    if ruled.fault:
+        raise Conflict(ruled.fault.replace("--force", "force"))
+    return await read(database, email_id)

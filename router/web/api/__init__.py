@@ -1,0 +1,77 @@
+"""The API under /api/v1: what the CRM does by SQL and the staff by commands, over HTTP, with a token.
+
+    emails      /emails
+    guard       tokens, sizes, time, and faults, before and around every request
+    frame       scopes, and what all operations share
+    problem     what went wrong, as RFC 9457 has it
+    cursor      where a page ends
+
+Whoever imports it loads FastAPI: only a router with a console does.
+"""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+
+from router import __version__
+from router.errors import ContentRefused, UnknownName
+from router.operations.backing import Backing, Conflict, Refused
+from router.web.api import emails
+from router.web.api.frame import on_conflict, on_http_error, on_invalid, on_refused, on_unknown
+from router.web.api.guard import Guard
+from router.web.api.problem import Problem
+
+_SAYS: Final = """Sends emails, tells what became of them, names unresolved senders, and follows what happens.
+
+Every request has a token, as `email-router staff token` prints it. What went wrong is `application/problem+json`."""
+
+
+def make_api(backing: Backing) -> FastAPI:
+    """Make the application; its paths are without /api/v1."""
+    api = FastAPI(
+        title="CRM email router",
+        version=__version__,
+        description=_SAYS,
+        docs_url=None,  # such pages load their scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers={
+            HTTPException: on_http_error,
+            RequestValidationError: on_invalid,
+            UnknownName: on_unknown,
+            Conflict: on_conflict,
+            Refused: on_refused,
+            ContentRefused: on_refused,
+        },
+    )
+    api.add_middleware(Guard, backing=backing)
+    for one in (emails,):
+        api.include_router(one.routes(backing))
+
+    def document() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            api.openapi_schema = _document(api)
+        return api.openapi_schema
+
+    api.openapi = document  # type: ignore[method-assign]  # as FastAPI's own page has it
+    return api
+
+
+def _document(api: FastAPI) -> dict[str, Any]:
+    made = get_openapi(
+        title=api.title,
+        version=api.version,
+        openapi_version="3.1.0",
+        description=api.description,
+        routes=api.routes,
+        servers=[{"url": "/api/v1"}],
+    )
+    parts = made.setdefault("components", {})
+    inner = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts.setdefault("schemas", {}).update(inner.pop("$defs", {}) | {"Problem": inner})
+    parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    made["security"] = [{"token": []}]
+    return made

@@ -1,0 +1,135 @@
+"""What all operations of the API share: scopes, JSON that is read beside the loop, and answers in one form."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from router.operations.staff_tokens import StaffToken
+from router.web.api.problem import Fault, problem
+
+_SMALL: Final = 64 << 10  # bytes of JSON that are read at once
+MOST_LISTED: Final = 1000
+"""Rows of a page, at most."""
+
+
+def _storable(text: str) -> str:
+    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+        raise ValueError("it has a character that cannot be stored: NUL, or half of a pair (surrogate)")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+"""Text that the database can hold."""
+
+Limit = Annotated[int, Field(ge=1, le=MOST_LISTED, description="As many at most.")]
+
+
+class Document(BaseModel):
+    """Something that a client sends: with no more than is known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Shown(BaseModel):
+    """Something that a client is shown."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ShownRuling(Shown):
+    """What a person ruled; `subject` is an address, or @ and a domain."""
+
+    id: int
+    kind: Literal["resolve", "ignore-sender"]
+    subject: str
+    record_id: UUID | None
+    record: str | None = Field(description="The name of its record.")
+    by: str
+    at: datetime
+    undone_by: str | None
+    undone_at: datetime | None
+    replaced_by: int | None
+    in_force: bool
+    is_done: bool = Field(description="All mail that waited is in line with it.")
+    touched: int = Field(description="Parties of mail that waited, which it resolved.")
+    parties: int = Field(description="Parties that are its record's by it now.")
+
+
+class _Request(Request):
+    async def json(self) -> Any:
+        body = await self.body()
+        return json.loads(body) if len(body) < _SMALL else await asyncio.to_thread(json.loads, body)
+
+
+class Route(APIRoute):
+    """A route whose large bodies are read beside the loop: mail goes on meanwhile."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Hand on a request that does so."""
+        handle = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            return await handle(_Request(request.scope, request.receive))
+
+        return handler
+
+
+def allowed(scope: str) -> Callable[[Request], StaffToken]:
+    """Make a dependency: the token of a request, which has to allow this."""
+
+    def check(request: Request) -> StaffToken:
+        staff: StaffToken = request.state.staff
+        if scope not in staff.scopes:
+            raise HTTPException(403, f"the token {staff.name} does not allow {scope}")
+        return staff
+
+    return check
+
+
+async def on_http_error(_: Request, error: Exception) -> Response:
+    """Tell that there is no such path or method, or what an operation raised."""
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, error.detail, headers=error.headers)
+
+
+async def on_unknown(_: Request, error: Exception) -> Response:
+    """Tell that there is no such thing."""
+    return problem(404, str(error))
+
+
+async def on_conflict(_: Request, error: Exception) -> Response:
+    """Tell what is so by now."""
+    return problem(409, str(error))
+
+
+async def on_refused(_: Request, error: Exception) -> Response:
+    """Tell why it is refused, in the schema's words."""
+    return problem(422, str(error))
+
+
+async def on_invalid(_: Request, error: Exception) -> Response:
+    """Tell each thing that is wrong with a request, without what was sent."""
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        Fault(where=".".join(map(str, one["loc"])), what=str(one["msg"]).removeprefix("Value error, "))
+        for one in error.errors()
+    ][:_MOST_FAULTS]
+    return problem(422, "; ".join(f"{one.where}: {one.what}" for one in faults[:3]), errors=faults)
+
+
+_MOST_FAULTS: Final = 20
+
+EmailsRead = Annotated[StaffToken, Depends(allowed("emails:read"))]
+EmailsSend = Annotated[StaffToken, Depends(allowed("emails:send"))]
+EventsRead = Annotated[StaffToken, Depends(allowed("events:read"))]
+UnresolvedRead = Annotated[StaffToken, Depends(allowed("unresolved:read"))]
+UnresolvedDecide = Annotated[StaffToken, Depends(allowed("unresolved:decide"))]

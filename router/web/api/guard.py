@@ -1,0 +1,111 @@
+"""What stands before every request: whose token it has, how large it is, how long it may take, and what it may break.
+
+It comes before anything of the body is read, so who has no token cannot have much of us.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from router.errors import DatabaseAway, DatabaseError, whereabouts
+from router.operations import staff_tokens
+from router.operations.backing import Backing
+from router.web.api.problem import problem
+
+_log = structlog.get_logger(__name__)
+
+MOST_BYTES: Final = 32 << 20
+"""Bytes of a request's body, at most."""
+
+_SMALL: Final = 1 << 20  # bytes; larger bodies take turns
+_LARGE_AT_ONCE: Final = 2
+_PATIENCE: Final = 9.0  # seconds; after 10 the console ends the connection without a word
+_RETRY_AFTER: Final = {"Retry-After": "5"}
+_PUBLIC: Final = "/openapi.json"
+
+
+class Guard:
+    """An application behind its tokens. `request.state.staff` is the StaffToken there."""
+
+    def __init__(self, app: ASGIApp, backing: Backing) -> None:
+        self._app = app
+        self._backing = backing
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._serve(scope, receive, send_on)
+                return
+        except (DatabaseAway, TimeoutError) as error:
+            _log.debug("a request to the API was not served", reason=str(error) or "it took too long")
+            answer = problem(503, "the database does not answer now: try again later", headers=_RETRY_AFTER)
+        except DatabaseError as error:
+            _log.warning("the database refused a request to the API", reason=str(error))
+            answer = problem(500, "the database refuses this; the router's log says why")
+        except Exception as error:  # noqa: BLE001  # a bug: its words may hold those of private mail
+            _log.error("a bug of the router's own, in the API", reason=whereabouts(error))
+            answer = problem(500, "a bug of the router's own; its log says where")
+        if not begun:
+            await answer(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if _path(scope) != _PUBLIC:
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            staff = None
+            if scheme.lower() == "bearer":
+                staff = await staff_tokens.recognize(self._backing.database, token.strip())
+            if staff is None:
+                words = "a valid token is needed: Authorization: Bearer …, as email-router staff token prints it"
+                await problem(401, words)(scope, receive, send)
+                return
+            scope.setdefault("state", {})["staff"] = staff
+        length = headers.get("content-length", "0")
+        size = int(length) if length.isascii() and length.isdigit() else 0
+        if size > MOST_BYTES:
+            await _too_large()(scope, receive, send)
+        elif size > _SMALL:
+            async with self._large:
+                await self._app(scope, _bounded(receive, MOST_BYTES), send)
+        else:
+            # Without a length it comes in chunks: there is no turn to wait for, so less of it is taken.
+            await self._app(scope, _bounded(receive, _SMALL), send)
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _too_large() -> ASGIApp:
+    return problem(413, f"a request may have {MOST_BYTES >> 20} MB, and {_SMALL >> 20} MB without Content-Length")
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    taken = 0
+
+    async def bounded() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > most:
+            raise HTTPException(413, "the request is too large")
+        return message
+
+    return bounded

@@ -1,0 +1,155 @@
+"""The API of a real router: who may use it, and what it answers in bad times."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers.ports import free_port
+from tests.support.api import Answered, Api
+from tests.support.console import wait_for
+from tests.support.crm import Crm
+from tests.support.databases import Postgres
+from tests.support.paths import ROOT
+from tests.support.router_process import NewRouter
+from tests.support.traffic import outgoing
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+EMAIL = f"/emails/{NOBODY}"
+
+
+def check_problem(answered: Answered, status: int) -> str:
+    """It is a problem as RFC 9457 has it; returns its words."""
+    assert answered.status == status, answered
+    assert answered.headers["Content-Type"] == "application/problem+json"
+    assert answered.headers["Cache-Control"] == "no-store"
+    assert answered.json["status"] == status
+    assert (
+        {"type", "title", "status", "detail"} <= set(answered.json) <= {"type", "title", "status", "detail", "errors"}
+    )
+    detail: str = answered.json["detail"]
+    assert "Traceback" not in detail
+    return detail
+
+
+async def test_who_has_no_token_or_not_the_scope_gets_nothing(api: Api, crm: Crm) -> None:
+    for token in (None, "ert_", "ert_" + "x" * 43, "ä", api.token + " "):
+        expected = 404 if token == api.token + " " else 401
+        answered = await api.get(EMAIL, token=token)
+        check_problem(answered, expected)
+        if expected == 401:
+            assert answered.headers["WWW-Authenticate"].startswith("Bearer")
+    check_problem(await api.get(EMAIL, token=None, headers={"Authorization": f"Basic {api.token}"}), 401)
+    reader = await api.token_of("reader", "emails:read")
+    check_problem(await api.get(EMAIL, token=reader), 404)
+    words = check_problem(await api.post("/emails", {"from": "staff@in.test"}, token=reader), 403)
+    assert words == "the token reader does not allow emails:send"
+    await crm.admin.execute("UPDATE router.staff_token SET expires_at = now() WHERE name = 'reader'")
+    check_problem(await api.get(EMAIL, token=reader), 401)
+    sender = await api.token_of("sender", "emails:send")
+    check_problem(await api.get(EMAIL, token=sender), 403)
+    assert (await api.router.ask("staff", "end", "sender"))[0] == 0
+    check_problem(await api.get(EMAIL, token=sender), 401)
+    assert "ert_" not in api.router.log()
+
+
+async def test_what_is_none_is_said_as_a_problem(api: Api) -> None:
+    check_problem(await api.get("/nothing"), 404)
+    check_problem(await api.get("/emails/"), 404)
+    check_problem(await api.get("/docs"), 404)
+    check_problem(await api.request("DELETE", EMAIL), 405)
+    check_problem(await api.get("/emails/xyz"), 422)
+    answered = await api.post("/emails", {"from": "staff@in.test", "too": ["karl@kunde.test"], "cc": "x"})
+    check_problem(answered, 422)
+    assert {one["where"] for one in answered.json["errors"]} == {"body.too", "body.cc"}
+    json_type = {"Content-Type": "application/json"}
+    check_problem(await api.request("POST", "/emails", data=b"{", headers=json_type), 422)
+    deep = b"[" * 100_000
+    assert (await api.request("POST", "/emails", data=deep, headers=json_type)).status in (400, 422)
+    check_problem(await api.request("POST", "/emails", data=b"{}", headers={"Content-Type": "text/plain"}), 422)
+
+
+async def test_a_body_that_is_too_large_is_not_read(api: Api) -> None:
+    large = {"Content-Type": "application/json", "Content-Length": str(1 << 40)}
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    head = "".join(f"{name}: {value}\r\n" for name, value in large.items())
+    writer.write(f"POST /api/v1/emails HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n{head}\r\n".encode())
+    async with asyncio.timeout(20):
+        assert (await reader.readuntil(b"\r\n")).split()[1] == b"413"
+    writer.close()
+
+    async def chunks() -> Any:
+        for _ in range(40):
+            yield b" " * 65536
+
+    answered = await api.request("POST", "/emails", data=chunks(), headers={"Content-Type": "application/json"})
+    check_problem(answered, 413)
+
+
+async def test_where_the_database_is_away_it_says_when_to_come_again(
+    api: Api, postgres: Postgres, database: str
+) -> None:
+    async with postgres.away(database):
+        answered = await api.get(EMAIL)
+        assert "try again" in check_problem(answered, 503)
+        assert int(answered.headers["Retry-After"]) > 0
+        assert (await api.get("/openapi.json", token=None)).status == 200
+    async with asyncio.timeout(20):
+        while (await api.get(EMAIL)).status == 503:
+            await asyncio.sleep(0.05)
+    check_problem(await api.get(EMAIL), 404)
+
+
+async def test_a_database_that_hangs_is_not_waited_for(api: Api, crm: Crm) -> None:
+    async with crm.admin.transaction():
+        await crm.admin.execute("LOCK TABLE router.staff_token")
+        answered = await api.get(EMAIL)
+        check_problem(answered, 503)
+    check_problem(await api.get(EMAIL), 404)
+
+
+async def test_the_document_names_what_is_served_and_nothing_elsewhere(api: Api) -> None:
+    answered = await api.get("/openapi.json", token=None)
+    document = answered.json
+    assert document["openapi"].startswith("3.1")
+    assert document["servers"] == [{"url": "/api/v1"}]
+    assert document["security"] == [{"token": []}]
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    for path, operations in document["paths"].items():
+        for method, one in operations.items():
+            assert f"`{method.upper()} {path}" in page
+            assert one["summary"]
+            assert {"401", "403", "422", "503"} <= set(one["responses"])
+            assert one["description"].startswith("Scope `")
+    assert "http" not in json.dumps(document).replace('"type": "http"', "").replace("HTTP", "")
+
+
+async def test_before_the_database_is_there_the_api_says_so(
+    new_router: NewRouter, postgres: Postgres, database: str
+) -> None:
+    port = free_port()
+    router = await new_router(outgoing(free_port()))
+    await router.stop()
+    router._environment = {**router._environment, "EMAIL_ROUTER_CONSOLE": f"127.0.0.1:{port}"}
+    async with postgres.away(database):
+        await router.launch()
+        answer = await wait_for(port, "/healthz", 200)
+        assert answer.json["status"] == "alive"
+        answer = await wait_for(port, "/api/v1/emails/x", 401)
+        assert answer.headers["content-type"] == "application/problem+json"
+    await wait_for(port, "/readyz", 200)
+
+
+@pytest.mark.parametrize("code", ["import router.app", "import router.workers.worker, router.read, router.unwrap"])
+def test_only_who_serves_the_api_loads_what_it_needs(code: str, tmp_path: Path) -> None:
+    program = f"import sys; {code}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT,
+        env=os.environ | {"HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert "fastapi" not in done.stdout.split()
