@@ -7,6 +7,7 @@ stopped in between is followed by another.
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from router.operations.settings import owner_of
 from router.repository import rulings, unresolved
 from router.repository.database import Database
 from router.repository.rulings import Kind, Ruling
-from router.repository.unresolved import Candidate, Mail, Waiting
+from router.repository.unresolved import Candidate, Mail, Waiting, WaitingMail
 
 __all__ = [
     "Asked",
@@ -28,15 +29,18 @@ __all__ = [
     "Ruling",
     "Shown",
     "Waiting",
+    "WaitingMail",
     "ask",
     "ask_of_owner",
     "carry_out",
+    "carry_out_some",
     "count_waiting",
     "find",
     "list_all",
     "list_rulings",
     "never_track_sender",
     "never_tracked_subject",
+    "list_waiting",
     "rule",
     "show",
     "subject_of",
@@ -104,6 +108,26 @@ async def list_all(
     of_domain = subject_of(f"@{domain.removeprefix('@')}")[1:] if domain else None
     senders = await unresolved.list_senders(database, owner, of_domain, limit)
     return senders, await unresolved.list_domains(database, owner, of_domain, limit)
+
+
+async def list_waiting(
+    database: Database,
+    *,
+    owner: str | None,
+    domain: str | None,
+    address: str | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[WaitingMail]:
+    """List the emails that wait, the latest first, of an owner, a domain and an address where these are named."""
+    return await unresolved.list_waiting(
+        database,
+        normalize(owner) if owner else None,
+        subject_of(f"@{domain.removeprefix('@')}")[1:] if domain else None,
+        normalize(address) if address else None,
+        before,
+        limit,
+    )
 
 
 async def show(database: Database, address: str) -> Shown:
@@ -203,9 +227,12 @@ async def undo(database: Database, ruling_id: int | None, by: str) -> Ruling:
     return await find(database, ruling_id)
 
 
-async def list_rulings(database: Database, limit: int, *, undone: bool) -> list[Ruling]:
-    """List rulings in force, the latest first; with `undone` those, too, that are not in force any more."""
-    return await rulings.list_rulings(database, limit=limit, undone=undone)
+async def list_rulings(database: Database, limit: int, *, undone: bool, before: int | None = None) -> list[Ruling]:
+    """List rulings in force, the latest first; with `undone` those, too, that are not in force any more.
+
+    With `before` those that are older than this one.
+    """
+    return await rulings.list_rulings(database, limit=limit, undone=undone, before=before)
 
 
 async def carry_out(database: Database, ruling: Ruling) -> AsyncIterator[int]:
@@ -220,6 +247,13 @@ async def carry_out(database: Database, ruling: Ruling) -> AsyncIterator[int]:
             await asyncio.sleep(_PAUSE)  # another process has it at this moment
         else:
             return
+
+
+async def carry_out_some(database: Database, ruling: Ruling, seconds: float) -> None:
+    """Carry out what can be done now, for about so long; what is left, a router does."""
+    until = asyncio.get_running_loop().time() + seconds
+    while await rulings.carry_out(database, ruling.subject) and asyncio.get_running_loop().time() < until:
+        pass
 
 
 async def find(database: Database, ruling_id: int) -> Ruling:

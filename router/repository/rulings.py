@@ -106,15 +106,23 @@ _LISTED: Final = """
 """
 
 
-async def list_rulings(database: Database, *, limit: int, undone: bool = False) -> list[Ruling]:
-    """List rulings, the latest first; `undone` ones too, and those that were replaced, only where asked for."""
+async def list_rulings(
+    database: Database, *, limit: int, undone: bool = False, before: int | None = None
+) -> list[Ruling]:
+    """List rulings, the latest first; `undone` ones too, and those that were replaced, only where asked for.
+
+    With `before` those that are older than this one.
+    """
     async with database.connection() as connection:
         rows = await connection.fetch(
             f"""
-            {_LISTED} WHERE $2 OR r.undone_at IS NULL AND r.replaced_by IS NULL ORDER BY r.id DESC LIMIT $1
+            {_LISTED} WHERE ($2 OR r.undone_at IS NULL AND r.replaced_by IS NULL)
+                AND r.id < coalesce($3, 9223372036854775807)
+            ORDER BY r.id DESC LIMIT $1
             """,
             limit,
             undone,
+            before,
         )
     return [_ruling(row) for row in rows]
 

@@ -83,6 +83,59 @@ async def total_of(connection: Connection) -> Total:
     return Total(min(senders, _MOST_SENDERS), min(emails, _MOST_EMAILS), senders > _MOST_SENDERS, emails > _MOST_EMAILS)
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingMail:
+    """One email that waits; `owner` is the mailbox that it came to, `name` what it calls its sender.
+
+    `subject` is None where it is private.
+    """
+
+    email_id: UUID
+    received_at: datetime
+    address: str
+    name: str
+    owner: str | None
+    subject: str | None
+
+
+async def list_waiting(
+    database: Database,
+    owner: str | None,
+    domain: str | None,
+    address: str | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[WaitingMail]:
+    """List emails that wait, the latest first, from the one `before` which the page ended; of all that are named."""
+    of_address = "q.domain = router.domain_of($6) AND q.address = $6" if address else "$6::text IS NULL"
+    older = "(q.received_at, q.email_id) < ($4, $5)" if before else "$4::timestamptz IS NULL AND $5::uuid IS NULL"
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            SELECT q.email_id, q.received_at, q.address, coalesce(p.name, '') AS name, o.mailbox AS owner,
+                CASE WHEN NOT e.private THEN e.subject END AS subject
+            FROM (
+                SELECT q.* FROM router.unresolved_email AS q
+                WHERE {_meant(owner, domain)} AND {of_address} AND {older}
+                ORDER BY q.received_at DESC, q.email_id DESC LIMIT $3
+            ) AS q
+            JOIN crm.email AS e ON e.id = q.email_id
+            LEFT JOIN crm.owner AS o ON o.record_id = q.owner_id
+            LEFT JOIN LATERAL (
+                SELECT p.name FROM crm.party AS p
+                WHERE p.email_id = q.email_id AND p.role = 'from' AND p.position = 0 LIMIT 1
+            ) AS p ON true
+            ORDER BY q.received_at DESC, q.email_id DESC
+            """,  # noqa: S608  # constants
+            owner,
+            domain,
+            limit,
+            *(before or (None, None)),
+            address,
+        )
+    return [WaitingMail(**row) for row in rows]
+
+
 async def list_senders(database: Database, owner: str | None, domain: str | None, limit: int) -> list[Waiting]:
     """List senders, the one with most emails first; of an owner's mailbox, or of a domain, or all."""
     async with database.connection() as connection:

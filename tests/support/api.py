@@ -76,7 +76,8 @@ class NewApi(Protocol):
 @pytest.fixture
 async def new_api(crm: Crm, new_router: NewRouter, capture: Capture) -> AsyncIterator[NewApi]:
     """Start routers for the mailbox of one owner, each with a client."""
-    await crm.owner("staff@in.test", "all")
+    if not await crm.admin.fetchval("SELECT EXISTS (SELECT FROM crm.owner)"):
+        await crm.owner("staff@in.test", "all")
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
 
         async def start() -> Api:

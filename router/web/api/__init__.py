@@ -1,6 +1,8 @@
 """The API under /api/v1: what the CRM does by SQL and the staff by commands, over HTTP, with a token.
 
     emails      /emails
+    unresolved  /unresolved
+    rulings     /rulings
     guard       tokens, sizes, time, and faults, before and around every request
     frame       scopes, and what all operations share
     problem     what went wrong, as RFC 9457 has it
@@ -19,7 +21,7 @@ from starlette.exceptions import HTTPException
 from router import __version__
 from router.errors import ContentRefused, UnknownName
 from router.operations.backing import Backing, Conflict, Refused
-from router.web.api import emails
+from router.web.api import emails, rulings, unresolved
 from router.web.api.frame import on_conflict, on_http_error, on_invalid, on_refused, on_unknown
 from router.web.api.guard import Guard
 from router.web.api.problem import Problem
@@ -48,7 +50,7 @@ def make_api(backing: Backing) -> FastAPI:
         },
     )
     api.add_middleware(Guard, backing=backing)
-    for one in (emails,):
+    for one in (emails, unresolved, rulings):
         api.include_router(one.routes(backing))
 
     def document() -> dict[str, Any]:
