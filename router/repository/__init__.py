@@ -68,6 +68,7 @@ The process:
 
 Read for people:
     posted       emails that came by the API
+    events       what happened, in its order
     staff_tokens  tokens of the API, by their hashes
     status       what an admin wants to know at a glance
     history      what became of mail

@@ -3,6 +3,7 @@
     emails      /emails
     unresolved  /unresolved
     rulings     /rulings
+    events      /events
     guard       tokens, sizes, time, and faults, before and around every request
     frame       scopes, and what all operations share
     problem     what went wrong, as RFC 9457 has it
@@ -21,7 +22,7 @@ from starlette.exceptions import HTTPException
 from router import __version__
 from router.errors import ContentRefused, UnknownName
 from router.operations.backing import Backing, Conflict, Refused
-from router.web.api import emails, rulings, unresolved
+from router.web.api import emails, events, rulings, unresolved
 from router.web.api.frame import on_conflict, on_http_error, on_invalid, on_refused, on_unknown
 from router.web.api.guard import Guard
 from router.web.api.problem import Problem
@@ -50,7 +51,7 @@ def make_api(backing: Backing) -> FastAPI:
         },
     )
     api.add_middleware(Guard, backing=backing)
-    for one in (emails, unresolved, rulings):
+    for one in (emails, unresolved, rulings, events):
         api.include_router(one.routes(backing))
 
     def document() -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""What happened, in the one order in which a client follows along (docs/database.md)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from router.repository.database import Database
+
+CHANNEL: Final = "crm_event"
+"""Where it is told that there are new events."""
+
+
+class Place(NamedTuple):
+    """The place of an event in the order of all."""
+
+    transaction: int
+    id: int
+
+
+BEGINNING: Final = Place(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, as in crm.event."""
+
+    place: Place
+    at: datetime
+    kind: str
+    email_id: UUID | None
+    details: dict[str, Any]
+
+
+async def list_after(database: Database, place: Place, limit: int) -> Sequence[Event]:
+    """List the events after a place, in their order; none can appear before one of them later."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT transaction::text AS transaction, id, at, kind, email_id, details
+            FROM crm.events_after($1::text::xid8, $2, $3)
+            """,
+            str(place.transaction),
+            place.id,
+            limit,
+        )
+    return [
+        Event(Place(int(row["transaction"]), row["id"]), row["at"], row["kind"], row["email_id"], _details(row))
+        for row in rows
+    ]
+
+
+def _details(row: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(row["details"])
+    return found
+
+
+async def find_last(database: Database) -> Place:
+    """Find the place after which there is nothing yet."""
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            """
+            SELECT transaction::text AS transaction, id FROM crm.event
+            WHERE transaction < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY transaction DESC, id DESC LIMIT 1
+            """
+        )
+    return Place(int(row["transaction"]), row["id"]) if row else BEGINNING

@@ -1,0 +1,97 @@
+"""What happens, by the API: in one order, without a gap, and as soon as it happens."""
+
+import asyncio
+from typing import Any
+
+from tests.integration.test_api import check_problem
+from tests.integration.test_api_emails import written
+from tests.support.api import Api
+from tests.support.crm import Crm
+from tests.support.databases import Postgres
+
+LISTENERS = """
+    SELECT count(*) FROM pg_stat_activity WHERE application_name = 'email-router listen' AND query LIKE '%crm_event%'
+        AND datname = current_database()
+"""
+
+
+async def follow(api: Api, **params: str) -> Any:
+    answered = await api.get("/events", params=params)
+    assert answered.status == 200, answered
+    return answered.json
+
+
+async def test_events_are_read_page_by_page_each_once(api: Api, crm: Crm) -> None:
+    emails = [(await api.post("/emails", written())).json["id"] for _ in range(3)]
+    await api.post(f"/emails/{emails[0]}/cancel")
+    await crm.wait_for(4, "SELECT count(*) FROM crm.event")
+    seen: list[Any] = []
+    after = ""
+    async with asyncio.timeout(20):
+        while len(seen) < 4:
+            page = await follow(api, after=after, limit="3", wait="2")
+            seen += page["events"]
+            after = page["cursor"]
+    assert [(one["kind"], one["email_id"]) for one in seen] == [
+        *(("pending_send", email_id) for email_id in emails),
+        ("canceled", emails[0]),
+    ]
+    assert seen[-1]["details"]["reason"] == "canceled by tests"
+    assert seen[-1]["cursor"] == after
+    assert await follow(api, after=after) == {"events": [], "cursor": after}
+    assert await follow(api, after="now") == {"events": [], "cursor": after}
+    assert (await follow(api, after=seen[1]["cursor"], limit="1"))["events"] == [seen[2]]
+    for wrong in ({"after": "x"}, {"after": "-1-1"}, {"after": "9" * 30 + "-1"}, {"wait": "9"}, {"limit": "0"}):
+        check_problem(await api.get("/events", params=wrong), 422)
+    reader = await api.token_of("reader", "emails:read")
+    check_problem(await api.get("/events", token=reader), 403)
+
+
+async def test_fifty_clients_who_wait_cost_one_connection_and_all_are_told(api: Api, crm: Crm) -> None:
+    assert await crm.admin.fetchval(LISTENERS) == 0
+    after = (await follow(api, after="now"))["cursor"]
+
+    async def until_told() -> Any:
+        while not (page := await follow(api, after=after, wait="8"))["events"]:
+            pass
+        return page["events"][0]
+
+    waiting = [asyncio.create_task(until_told()) for _ in range(50)]
+    await crm.wait_for(1, LISTENERS)
+    made = (await api.post("/emails", written())).json["id"]
+    async with asyncio.timeout(20):
+        told = await asyncio.gather(*waiting)
+    assert {(one["kind"], one["email_id"]) for one in told} == {("pending_send", made)}
+    assert await crm.admin.fetchval(LISTENERS) == 1
+
+
+async def test_who_waits_in_vain_is_answered_in_time(api: Api) -> None:
+    page = await follow(api, after="now", wait="0.5")
+    assert page["events"] == []
+
+
+async def test_who_waits_while_the_database_goes_away_goes_on_later(
+    api: Api, crm: Crm, postgres: Postgres, database: str
+) -> None:
+    after = (await follow(api, after="now"))["cursor"]
+    waiting = asyncio.create_task(api.get("/events", params={"after": after, "wait": "8"}))
+    await crm.wait_for(1, LISTENERS)
+    async with postgres.away(database):
+        check_problem(await waiting, 503)
+    async with asyncio.timeout(20):
+        while (answered := await api.post("/emails", written())).status == 503:
+            await asyncio.sleep(0.05)
+        made = answered.json["id"]
+        while not (page := await follow(api, after=after, wait="1"))["events"]:
+            pass
+    assert page["events"][0]["email_id"] == made
+
+
+async def test_clients_who_wait_do_not_delay_the_end_of_the_router(api: Api, crm: Crm) -> None:
+    waiting = [
+        asyncio.create_task(api.get("/events", params={"after": "now", "wait": "8"}), name=f"client {number}")
+        for number in range(5)
+    ]
+    await crm.wait_for(1, LISTENERS)
+    await api.router.stop()
+    await asyncio.gather(*waiting, return_exceptions=True)
