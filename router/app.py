@@ -12,6 +12,7 @@ from functools import partial
 import structlog
 
 from router.errors import DatabaseError
+from router.health import Health
 from router.incoming.budget import Budget
 from router.incoming.rounds import Rounds
 from router.oauth2.late import LateTokens
@@ -35,7 +36,7 @@ from router.serve import serve
 from router.settings import Settings
 from router.supervise import Job, Supervisor
 from router.unwrap import unwrap
-from router.web.server import Console
+from router.web.server import Console, not_noted
 from router.workers.pool import Workers
 
 _log = structlog.get_logger(__name__)
@@ -97,6 +98,19 @@ async def console_of(settings: Settings, readiness: Readiness, backing: Backing)
         await jobs.close()
 
 
+@asynccontextmanager
+async def backed(settings: Settings, backing: Backing, database: Database) -> AsyncIterator[None]:
+    """Let the API work meanwhile, where there is one, with connections of its own; mail never waits for these."""
+    jobs: Supervisor[str] = Supervisor()
+    if settings.console_address is not None:
+        health = Health("the API has no connection to the database now", not_noted, _log)
+        jobs.start("api", Job(partial(backing.keep, database, health), health))
+    try:
+        yield
+    finally:
+        await jobs.close()
+
+
 async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> None:
     """Bring mail in and send mail out until told to stop."""
     store.log_mistakes()
@@ -109,9 +123,7 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
         if database is None:
             return
         readiness.database = database
-        if settings.console_address is not None:
-            share = partial(stack.enter_async_context, backing.on(database))
-            await unless_stopped(stop, once_there(share))
+        await stack.enter_async_context(backed(settings, backing, database))
         store.use_tokens(await stack.enter_async_context(LateTokens(settings, database)))
         parsers = await stack.enter_async_context(parsers_of(settings))
         watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None

@@ -1,12 +1,15 @@
 """What the API works with."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Callable
 from typing import Final
 
-from router.errors import DatabaseAway, RouterError
+from router.backoff import Backoff
+from router.errors import DatabaseAway, DatabaseError, RouterError
+from router.health import Health
 from router.profile import Profiles
 from router.repository.database import Database
+from router.supervise import end_if_told
 
 CONNECTIONS: Final = 4
 """Connections to the database that the API has at most, so that it never takes those that mail needs."""
@@ -39,12 +42,19 @@ class Backing:
         """Those that are served now."""
         return self._profiles()
 
-    @asynccontextmanager
-    async def on(self, database: Database) -> AsyncIterator[None]:
-        """Have a share of this database meanwhile. Raises DatabaseAway where there is none."""
-        async with database.share(CONNECTIONS) as shared:
-            self._database = shared
+    async def keep(self, database: Database, health: Health) -> None:
+        """Have a share of this database, until canceled; where none can be had, the API waits, and nothing else."""
+        backoff = Backoff(longest=15)
+        while True:
             try:
-                yield
+                async with database.share(CONNECTIONS) as shared:
+                    self._database = shared
+                    await health.works()
+                    await asyncio.Event().wait()
+            except DatabaseError as error:
+                end_if_told(error)
+                pause = backoff.next()
+                await health.fails(str(error), pause)
+                await asyncio.sleep(pause)
             finally:
                 self._database = None

@@ -37,7 +37,7 @@ class Console:
     def __init__(self, address: ConsoleAddress, reasons: Reasons, api: ASGIApp | None = None) -> None:
         self._address = address
         self._app = console_app(reasons, api)
-        self.health = Health("the console cannot be served now", _not_noted, _log, kind="console")
+        self.health = Health("the console cannot be served now", not_noted, _log, kind="console")
 
     async def run(self) -> None:
         """Serve until canceled; it ends within a second then, whatever its clients do."""
@@ -105,7 +105,7 @@ class Console:
             await asyncio.gather(serving, return_exceptions=True)
 
 
-async def _not_noted(_fault: str | None, _next_try: datetime | None) -> None:
+async def not_noted(_fault: str | None, _next_try: datetime | None) -> None:
     """The console is one process's own; others read nothing of it in the database."""
 
 

@@ -5,11 +5,18 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
+from router.errors import DatabaseAway
+from router.health import Health
+from router.operations.backing import Backing
+from router.profile import Profiles
+from router.repository.database import Database
 from tests.servers.ports import free_port
 from tests.support.api import Answered, Api
 from tests.support.console import wait_for
@@ -143,6 +150,32 @@ async def test_before_the_database_is_there_the_api_says_so(
         answer = await wait_for(port, "/api/v1/emails/x", 401)
         assert answer.headers["content-type"] == "application/problem+json"
     await wait_for(port, "/readyz", 200)
+
+
+async def test_the_api_waits_alone_where_it_gets_no_connections(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_note(*_: object) -> None:
+        pass
+
+    health = Health("no share", no_note, structlog.get_logger())
+    backing = Backing(lambda: Profiles((), ()))
+    async with Database(database, connections=1) as ours:
+        shares = [Database("postgresql://127.0.0.1:1/none", connections=1), ours.share(1)]
+        monkeypatch.setattr(ours, "share", lambda _: shares.pop(0))
+        keeping = asyncio.create_task(backing.keep(ours, health))
+        async with asyncio.timeout(20):
+            while shares:
+                with pytest.raises(DatabaseAway, match="not open yet"):
+                    _ = backing.database
+                await asyncio.sleep(0.01)
+            while True:
+                with suppress(DatabaseAway):
+                    await backing.database.ping()
+                    break
+                await asyncio.sleep(0.01)
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        with pytest.raises(DatabaseAway):
+            _ = backing.database
 
 
 @pytest.mark.parametrize("code", ["import router.app", "import router.workers.worker, router.read, router.unwrap"])

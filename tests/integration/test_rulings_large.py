@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -131,3 +132,27 @@ async def test_t114_a_large_ruling_lets_the_others_pass(crm: Crm, senders: Sende
     assert await unresolved.count_parties(senders.database, KARL) > MANY // 2
     await senders.carry_out_all()
     assert await unresolved.count_parties(senders.database, KARL) == 0
+
+
+async def test_a_page_of_those_who_wait_costs_the_same_however_many_wait(
+    crm: Crm, senders: Senders, warm: Database
+) -> None:
+    """From its beginning, and from the middle of the queue; of an owner, and of a sender."""
+    costs = []
+    for number in (300, 10 * MANY):
+        await flood_of(crm, senders.owner_id, KARL, number)
+        [middle] = await crm.admin.fetch(
+            "SELECT received_at, email_id FROM router.unresolved_email ORDER BY received_at OFFSET 150 LIMIT 1"
+        )
+        before = (middle["received_at"], middle["email_id"])
+        pages = []
+        for owner, domain, address in ((None, None, None), (STAFF, None, None), (None, "kunde.test", KARL)):
+            for place in (None, before):
+                asked = partial(
+                    unresolved.list_waiting, owner=owner, domain=domain, address=address, before=place, limit=50
+                )
+                assert len(await asked(warm)) == 50
+                pages.append(await visited(warm, asked))
+        costs.append(pages)
+    for few, many in zip(*costs, strict=True):
+        assert many <= few * 1.5 + 200, costs
