@@ -131,6 +131,7 @@ async def test_the_document_names_what_is_served_and_nothing_elsewhere(api: Api)
         for method, one in operations.items():
             assert f"`{method.upper()} {path}" in page
             assert one["summary"]
+            assert one["operationId"].startswith(f"{path.split('/')[1]}_")
             assert {"401", "403", "422", "503"} <= set(one["responses"])
             assert one["description"].startswith("Scope `")
     assert "http" not in json.dumps(document).replace('"type": "http"', "").replace("HTTP", "")

@@ -52,7 +52,7 @@ async def test_fifty_clients_who_wait_cost_one_connection_and_all_are_told(api: 
     after = (await follow(api, after="now"))["cursor"]
 
     async def until_told() -> Any:
-        while not (page := await follow(api, after=after, wait="8"))["events"]:
+        while not (page := await follow(api, after=after, wait="4"))["events"]:
             pass
         return page["events"][0]
 
