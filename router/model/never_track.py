@@ -7,9 +7,11 @@ from router.model.ids import normalize
 
 def patterns_of(address: str) -> Sequence[str]:
     """Name every pattern that matches a normalized address, the most exact first."""
-    _, at, domain = address.rpartition("@")
+    local, at, domain = address.rpartition("@")
     if not at:
         return ()
+    domain = domain.rstrip(".")  # with a dot at its end it is the same domain
+    address = f"{local}@{domain}"
     labels = domain.split(".")
     return (address, domain, *("*." + ".".join(labels[first:]) for first in range(len(labels))))
 

@@ -335,6 +335,13 @@ async def test_t100_an_owners_list_is_for_that_owner_and_touches_nothing_of_othe
     assert await crm.dispositions() == {"promoted": 1, "ignored": 1}
 
 
+@pytest.mark.parametrize("pattern", ["ann@client.example", "client.example", "*.example"])
+async def test_t100_a_dot_at_the_end_of_a_domain_changes_nothing(crm: Crm, way: Promoting, pattern: str) -> None:
+    await offices(crm)
+    await never_track.add(way.database, pattern, None, "the test")
+    assert (await way.promote(BEN, mail(**{"from": "ann@client.example."}, to=BEN))).disposition is IGNORED
+
+
 async def test_t100_what_a_rule_ignored_before_stays_so_for_whom_the_list_is(crm: Crm, way: Promoting) -> None:
     await offices(crm)
     await settings.choose(way.database, "rule", "replies", "the test", BEN)
