@@ -156,13 +156,7 @@ def _say_all(report: Report, every: timedelta | None) -> None:
         _say_unknown(status)
     if status.failed:
         _say_failed(status)
-    for one in status.sent_copies:
-        what = "given up" if one.given_up else "not in the Sent folder yet"
-        say(f"sent copies {count(one.count, 'copy', 'copies')} {what}: {one.fault}")
-    if words := _records(status.records):
-        say(f"records     {words}")
-    if status.unresolved.senders:
-        say(f"unresolved  {_unresolved(status)}")
+    _say_rest(status)
     say(f"owners      {_owners(report.approved, report.not_approved)}")
     say(f"sources     {_sources(status.sources)}")
     if any(one.served for one in status.sources):
@@ -179,10 +173,21 @@ def _say_all(report: Report, every: timedelta | None) -> None:
         say(ending_line(ending, status.now))
 
 
+def _say_rest(status: Status) -> None:
+    """Say what waits beside the mail itself: copies for Sent folders, records, and senders whom nobody knows."""
+    for one in status.sent_copies:
+        what = "given up" if one.given_up else "not in the Sent folder yet"
+        say(f"sent copies {count(one.count, 'copy', 'copies')} {what}: {one.fault}")
+    if words := _records(status.records):
+        say(f"records     {words}")
+    if status.unresolved.senders:
+        say(f"unresolved  {_unresolved(status)}")
+
+
 def _records(records: OpenRecords) -> str:
     """Say what rules want of emails and is not made yet."""
     told = (
-        (records.failed, "failed within seven days"),
+        (records.failed, "failed (crm.creation, crm.make_again)"),
         (records.retried, "cannot be made yet"),
         (records.waiting, "until the sender is resolved"),
         (records.asked, "asked of the CRM"),

@@ -175,8 +175,8 @@ _sent_copies: Final = Gauge(
 )
 _creations: Final = Gauge(
     "email_router_records_open",
-    "Records that rules want of emails, and that are not made: tried again after a fault (retried), given up within "
-    "seven days (failed), until a sender is resolved (waiting), asked of the CRM (asked); each counted up to 10000.",
+    "Records that rules want of emails: tried again after a fault (retried), given up (failed), until a sender is "
+    "resolved (waiting), asked of the CRM (asked); each counted up to 10000.",
     ["state"],
     registry=_registry,
 )

@@ -168,12 +168,37 @@ _RECORDS: Final = f"""
     SELECT count(*) FROM locked
 """  # noqa: S608  # constants
 
+_CASES: Final = f"""
+    WITH locked AS MATERIALIZED (
+        SELECT k.record_id FROM crm.case AS k
+        WHERE k.requester_id = $1 OR k.follows_id = $1 LIMIT {PIECE} FOR NO KEY UPDATE SKIP LOCKED
+    ), moved AS (
+        UPDATE crm.case AS k SET requester_id = CASE WHEN k.requester_id = $1 THEN $2 ELSE k.requester_id END,
+            follows_id = CASE WHEN k.follows_id = $1 THEN $2 ELSE k.follows_id END
+        FROM locked AS l WHERE k.record_id = l.record_id
+    )
+    SELECT count(*) FROM locked
+"""  # noqa: S608  # constants
+
+_ITEMS: Final = f"""
+    WITH locked AS MATERIALIZED (
+        SELECT q.email_id, q.owner_id FROM crm.queue_item AS q
+        WHERE q.record_id = $1 LIMIT {PIECE} FOR NO KEY UPDATE SKIP LOCKED
+    ), moved AS (
+        UPDATE crm.queue_item AS q SET record_id = $2 FROM locked AS l
+        WHERE (q.email_id, q.owner_id) = (l.email_id, l.owner_id)
+    )
+    SELECT count(*) FROM locked
+"""  # noqa: S608  # constants
+
 _STEPS: Final = (
     _Step("parties", _PARTIES, "SELECT FROM crm.party AS p WHERE p.record_id = $1"),
     _Step("emails", _REGARDING, "SELECT FROM crm.email AS e WHERE e.regarding_id = $1"),
     _Step("emails", _OWNED, "SELECT FROM crm.email AS e WHERE e.owner_id = $1"),
     _Step(None, _RECEIPTS, "SELECT FROM crm.receipt AS r WHERE r.owner_id = $1"),
     _Step("parties", _CANDIDATES, f"SELECT {_SUGGESTED}"),
+    _Step(None, _CASES, "SELECT FROM crm.case AS k WHERE k.requester_id = $1 OR k.follows_id = $1"),
+    _Step(None, _ITEMS, "SELECT FROM crm.queue_item AS q WHERE q.record_id = $1"),
 )
 
 # No index tells whose a record is: this is looked for only where the merged one is somebody to whom records belong.

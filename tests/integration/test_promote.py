@@ -38,6 +38,7 @@ from router.model import (
     normalize,
     uuid7,
 )
+from router.model.creation import Creation
 from router.outgoing.outcome import judge
 from router.repository import inbox, outbox, processes, settle, sources
 from router.repository.batch import Batch
@@ -167,13 +168,19 @@ async def test_a_batch_of_any_size_takes_the_same_number_of_queries(crm: Crm, re
     assert await crm.value("SELECT count(*) FROM crm.email") == 62
 
 
+def _wanting_a_case(batch: Sequence[Copy], facts: Facts) -> list[Decision]:
+    wanted = Creation("support", "case", "karl@kunde.test", "Karl")
+    return [replace(decision, creation=wanted) for decision in decide_batch(batch, facts)]
+
+
 async def test_every_query_of_the_hot_path_is_bound_to_an_index(crm: Crm, recording: Recording) -> None:
     owner_id = await crm.owner("ulla@example.com", "all")
     lease = await crm.source(owner_id, "ulla@example.com")
     attachment = Attachment("a.txt", "text/plain", b"attached")
     recording.queries.clear()
     batch = copies(lease, owner_id, [message(1, attachments=(attachment,), tokens=("k3m9x2p7",))])
-    await inbox.promote(recording, Batch(batch, lease, Cursor("1:1"), settles=SETTLED), decide_batch)
+    await inbox.promote(recording, Batch(batch, lease, Cursor("1:1"), settles=SETTLED), _wanting_a_case)
+    assert any("creations AS" in query for query in recording.queries)
     await settle.note_settled(recording, lease.source_id, [Place("1", "1")])
     for status in ("draft", "pending_send"):
         await _outgoing(crm, owner_id, status)

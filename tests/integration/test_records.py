@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from router.model import CreationRule, Decision
-from router.repository import creation
+from router.repository import creation, merges
 from router.repository.creation import Carried
 from router.repository.database import Database
 from router.repository.registry import Source, register
@@ -137,6 +137,25 @@ async def test_t120_what_the_thread_is_about_otherwise_stays(records: Records) -
     await records.write(answers=last)
     await records.make()
     assert len(await records.cases()) == 2
+
+
+async def test_t120_a_merged_requester_stays_one_and_a_merged_case_has_its_items(records: Records) -> None:
+    karl = await records.crm.record("contact", "Karl", KARL)
+    first = await records.write()
+    second = await records.write()
+    await records.make()
+    cases = {await records.about(one) for one in (first, second)}
+    keep, gone = cases
+    assert keep is not None
+    assert gone is not None
+    berta = await records.crm.record("contact", "Berta")
+    await records.crm.sql.execute("SELECT crm.merge_records($1, $2)", karl, berta)
+    await records.crm.sql.execute("SELECT crm.merge_records($1, $2)", gone, keep)
+    for _ in range(40):
+        await records.crm.admin.execute("UPDATE router.merge SET try_at = now() WHERE done_at IS NULL")
+        await merges.carry_out(records.database)
+    assert {case["requester_id"] for case in await records.cases()} == {berta}
+    assert {row["record_id"] for row in await records.crm.rows("SELECT record_id FROM crm.queue_item")} == {keep}
 
 
 # --- T54, T121: the sender -------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ CREATE TABLE crm.case (
 );
 CREATE INDEX case_email ON crm.case (email_id) WHERE email_id IS NOT NULL;
 CREATE INDEX case_follows ON crm.case (follows_id) WHERE follows_id IS NOT NULL;
-CREATE INDEX case_requester ON crm.case (requester_address) WHERE requester_address <> '';
+CREATE INDEX case_requester ON crm.case (requester_id) WHERE requester_id IS NOT NULL;
 COMMENT ON TABLE crm.case IS 'What is particular to records of the kind case, where crm.record is a table. Close one: SET status = ''closed''.';
 COMMENT ON COLUMN crm.case.requester_id IS 'Whose case it is: the record of the sender; null: the sender is unresolved.';
 COMMENT ON COLUMN crm.case.owner_id IS 'The queue that it came to.';
