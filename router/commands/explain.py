@@ -112,6 +112,10 @@ def show_origin(found: operation.Origin) -> None:
     for one in found.receipts:
         where = f"profile {one.profile}{f', folder {one.folder}' if one.folder else ''}"
         _row("in mailbox", f"{one.mailbox} ({where}, {moment(one.received_at)})")
+    for made in found.records:
+        name = f": {made.name or made.record_id}" if made.record_id else ""
+        fault = f": {made.fault}" if made.fault else ""
+        _row("record", f"{made.makes} by rule '{made.rule}', {made.outcome or made.state}{name}{fault}")
     if found.correlated_id:
         what = f": {found.correlated_subject}" if found.correlated_subject else ""
         how = f", found by {found.method}" if found.method else ", as the CRM says"

@@ -56,6 +56,19 @@ class Carried:
     is_final: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a rule wanted of an email, and what became of it; `name` is that of the record."""
+
+    rule: str
+    makes: str
+    state: str
+    outcome: str | None
+    fault: str | None
+    record_id: UUID | None
+    name: str | None
+
+
 async def carry_out(database: Database) -> Carried | None:
     """Make what is wanted and due first; None where nothing is. Raises DatabaseError if that cannot be noted."""
     async with database.connection() as connection:
@@ -121,6 +134,9 @@ async def _make_sender(connection: Connection, wanted: Record) -> Outcome:
     if known is not None:
         await _end(connection, wanted, known, "known")
         return "known"
+    if await _is_ignored(connection, wanted["sender"]):
+        await _end(connection, wanted, None, "not_made")
+        return "not_made"
     made = await _insert_sender(connection, wanted, wanted["makes"], json.loads(wanted["fields"]))
     await _end(connection, wanted, made, "made")
     return "made"
@@ -151,6 +167,14 @@ async def _sender_of(connection: Connection, wanted: Record) -> UUID | None:
         wanted["sender"],
     )
     return found
+
+
+async def _is_ignored(connection: Connection, sender: str) -> bool:
+    """Whether a person ruled that nobody has to say who this sender is."""
+    ignored: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM router.rulings_on($1) AS r WHERE r.kind = 'ignore-sender')", sender
+    )
+    return ignored
 
 
 async def _insert_sender(connection: Connection, wanted: Record, kind: str, fields: dict[str, str]) -> UUID:
@@ -194,7 +218,8 @@ async def _make_case(connection: Connection, wanted: Record) -> Outcome:
     if requester is None and wanted["unknown_sender"] == "wait":
         await connection.execute("UPDATE router.creation SET state = 'waiting' WHERE id = $1", wanted["id"])
         return "waiting"
-    if requester is None and wanted["sender"] and wanted["unknown_sender"] in ("contact", "lead"):
+    makes_one = requester is None and wanted["sender"] and wanted["unknown_sender"] in ("contact", "lead")
+    if makes_one and not await _is_ignored(connection, wanted["sender"]):
         requester = await _insert_sender(connection, wanted, wanted["unknown_sender"], {})
         await connection.execute("SELECT router.rule_made($1, $2, $3)", wanted["sender"], requester, wanted["rule"])
     made = await _open_case(connection, wanted, requester, found["record_id"] if found else None)
@@ -384,6 +409,19 @@ async def _put_off(database: Database, creation_id: int, owner_id: UUID, fault: 
             await _tell(connection, "record_not_made", row, fault=fault)
             return True
     return False
+
+
+async def made_of(connection: Connection, email_id: UUID) -> list[Made]:
+    """Tell what rules wanted of an email, and what became of it."""
+    rows = await connection.fetch(
+        """
+        SELECT c.rule, c.makes, c.state, c.outcome, c.fault, c.record_id, r.name FROM router.creation AS c
+        LEFT JOIN LATERAL (SELECT r.name::text FROM crm.record AS r WHERE r.id = c.record_id LIMIT 1) AS r ON true
+        WHERE c.email_id = $1 ORDER BY c.id
+        """,
+        email_id,
+    )
+    return [Made(**row) for row in rows]
 
 
 async def open_ones(connection: Connection) -> OpenRecords:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from router.repository.creation import Made, made_of
 from router.repository.database import Database
 
 
@@ -23,7 +24,8 @@ class Origin:
 
     `mailbox` is that of the owner whose copy made it an email, or in whose name the CRM sends it; `rule` and `reasons`
     are None and empty for what the CRM wrote itself, and where they are not known any more. `method` tells how the
-    email that it answers, `correlated_id`, was found; `correlated_subject` is None where that one was erased.
+    email that it answers, `correlated_id`, was found; `correlated_subject` is None where that one was erased. `records`
+    are what rules wanted made of it.
     """
 
     id: UUID
@@ -37,6 +39,7 @@ class Origin:
     correlated_id: UUID | None
     correlated_subject: str | None
     receipts: tuple[Receipt, ...]
+    records: tuple[Made, ...] = ()
 
 
 async def origin_of(database: Database, email_id: UUID) -> Origin | None:
@@ -66,7 +69,8 @@ async def origin_of(database: Database, email_id: UUID) -> Origin | None:
             """,
             email_id,
         )
+        records = tuple(await made_of(connection, email_id))
     if row is None:
         return None
-    found = dict(row) | {"reasons": tuple(row["reasons"])}
+    found = dict(row) | {"records": records, "reasons": tuple(row["reasons"])}
     return Origin(**found, receipts=tuple(Receipt(**one) for one in receipts))

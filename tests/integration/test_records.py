@@ -1,6 +1,8 @@
 """T54, T120 to T126: records that rules want of mail are made, once each, whoever does what meanwhile."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -204,6 +206,16 @@ async def test_t54_what_a_person_ruled_on_the_sender_stays(records: Records) -> 
     assert tuple(row) == (ruling, account)
 
 
+async def test_t121_nobody_is_made_of_a_sender_whom_a_person_ignores(records: Records) -> None:
+    await records.senders.rule(KARL, None)
+    await records.write([CONTACTS])
+    await records.write([replace(CASES, unknown_sender="contact")])
+    await records.make()
+    assert await records.crm.admin.fetchval("SELECT count(*) FROM crm.record WHERE kind = 'contact'") == 0
+    assert await records.states() == [("done", "not_made"), ("done", "made")]
+    assert (await records.case())["requester_id"] is None
+
+
 async def test_t121_a_contact_is_made_for_the_case(records: Records) -> None:
     email_id = await records.write([replace(CASES, unknown_sender="contact")], name="Karl Kunde")
     await records.make()
@@ -346,6 +358,23 @@ async def test_t122_a_case_whose_record_is_gone_is_none(records: Records) -> Non
     answer = await records.write(answers=first)
     await records.make()
     assert await records.about(answer) not in (None, case["record_id"])
+
+
+# --- T124: which rule it was ---------------------------------------------------------------------------------------
+
+
+async def test_t124_explain_names_the_rule_and_what_was_made(records: Records, database: str) -> None:
+    email_id = await records.write(subject="My printer burns")
+    await records.make()
+    environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_LOG_LEVEL": "error"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "router", "explain", "--email", str(email_id),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | environment,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert "rule 'support' wants a case" in out.decode()
+    assert "case by rule 'support', made: My printer burns" in out.decode()
 
 
 # --- T125, T126: several queues --------------------------------------------------------------------------------------
