@@ -130,8 +130,8 @@ async def _make_sender(connection: Connection, wanted: Record) -> Outcome:
     if not wanted["sender"]:
         await _end(connection, wanted, None, "not_made")
         return "not_made"
-    known = await _sender_of(connection, wanted)
-    if known is not None:
+    known, is_known = await _sender_of(connection, wanted)
+    if is_known:
         await _end(connection, wanted, known, "known")
         return "known"
     if await _is_ignored(connection, wanted["sender"]):
@@ -142,31 +142,29 @@ async def _make_sender(connection: Connection, wanted: Record) -> Outcome:
     return "made"
 
 
-async def _sender_of(connection: Connection, wanted: Record) -> UUID | None:
-    """Find the record of the sender, as the email has it or as its address has it by now.
+async def _sender_of(connection: Connection, wanted: Record) -> tuple[UUID | None, bool]:
+    """Find the record of the sender, as the email has it or as its address has it by now; and whether there is any.
 
-    The sender's name stays locked: who looks after us finds what we make.
+    Which of several it is a person has to say. The sender's name stays locked: who looks after us finds what we make.
     """
     await _lock(connection, wanted["sender"])
-    found: UUID | None = await connection.fetchval(
+    resolved: UUID | None = await connection.fetchval(
         """
-        SELECT coalesce(
-            (
-                SELECT p.record_id FROM crm.party AS p
-                WHERE p.email_id = $1 AND p.role = 'from' AND p.record_id IS NOT NULL ORDER BY p.position LIMIT 1
-            ),
-            (
-                SELECT r.id FROM crm.address AS a JOIN crm.record AS r ON r.id = a.record_id
-                WHERE a.address = $2 AND $2 <> '' AND r.active
-                ORDER BY coalesce(array_position(ARRAY['contact', 'lead', 'account'], r.kind), 4), r.created_at, r.id
-                LIMIT 1
-            )
-        )
+        SELECT p.record_id FROM crm.party AS p
+        WHERE p.email_id = $1 AND p.role = 'from' AND p.record_id IS NOT NULL ORDER BY p.position LIMIT 1
         """,
         wanted["email_id"],
+    )
+    if resolved is not None or not wanted["sender"]:
+        return resolved, resolved is not None
+    rows = await connection.fetch(
+        """
+        SELECT r.id, r.active FROM crm.address AS a JOIN crm.record AS r ON r.id = a.record_id
+        WHERE a.address = $1 LIMIT 2
+        """,
         wanted["sender"],
     )
-    return found
+    return (rows[0]["id"] if len(rows) == 1 and rows[0]["active"] else None), bool(rows)
 
 
 async def _is_ignored(connection: Connection, sender: str) -> bool:
@@ -214,11 +212,11 @@ async def _make_case(connection: Connection, wanted: Record) -> Outcome:
             await _tell(connection, "case_reopened", wanted, record_id=found["record_id"])
             await _end(connection, wanted, found["record_id"], "reopened")
             return "reopened"
-    requester = await _sender_of(connection, wanted)
+    requester, is_known = await _sender_of(connection, wanted)
     if requester is None and wanted["unknown_sender"] == "wait":
         await connection.execute("UPDATE router.creation SET state = 'waiting' WHERE id = $1", wanted["id"])
         return "waiting"
-    makes_one = requester is None and wanted["sender"] and wanted["unknown_sender"] in ("contact", "lead")
+    makes_one = wanted["sender"] and not is_known and wanted["unknown_sender"] in ("contact", "lead")
     if makes_one and not await _is_ignored(connection, wanted["sender"]):
         requester = await _insert_sender(connection, wanted, wanted["unknown_sender"], {})
         await connection.execute("SELECT router.rule_made($1, $2, $3)", wanted["sender"], requester, wanted["rule"])
@@ -322,8 +320,8 @@ async def _ask(connection: Connection, wanted: Record) -> Outcome:
     if wanted["makes"] != "case" and not wanted["sender"]:
         await _end(connection, wanted, None, "not_made")
         return "not_made"
-    known = await _sender_of(connection, wanted)
-    if known is not None and wanted["makes"] != "case":
+    known, is_known = await _sender_of(connection, wanted)
+    if is_known and wanted["makes"] != "case":
         await _end(connection, wanted, known, "known")
         return "known"
     if known is None and wanted["makes"] == "case" and wanted["unknown_sender"] == "wait":

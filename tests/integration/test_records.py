@@ -216,6 +216,20 @@ async def test_t121_nobody_is_made_of_a_sender_whom_a_person_ignores(records: Re
     assert (await records.case())["requester_id"] is None
 
 
+async def test_t121_of_several_records_a_person_chooses_the_requester(records: Records) -> None:
+    email_id = await records.write([replace(CASES, unknown_sender="contact")])
+    await records.write([CONTACTS])
+    several = [await records.crm.record(kind, kind, KARL) for kind in ("contact", "account")]
+    await records.make()
+    assert (await records.case())["requester_id"] is None
+    assert await records.states() == [("done", "made"), ("done", "known")]
+    assert await records.crm.admin.fetchval("SELECT count(*) FROM crm.record WHERE kind = 'contact'") == 1
+    await records.crm.sql.execute(
+        "UPDATE crm.party SET record_id = $2 WHERE email_id = $1 AND role = 'from'", email_id, several[1]
+    )
+    assert (await records.case())["requester_id"] == several[1]
+
+
 async def test_t121_a_contact_is_made_for_the_case(records: Records) -> None:
     email_id = await records.write([replace(CASES, unknown_sender="contact")], name="Karl Kunde")
     await records.make()
