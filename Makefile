@@ -37,7 +37,7 @@ check: $(DEV) ## look at format, rules, types, imports, locks, and what the whee
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -q tests/project
+	$(PYTEST) -q $(PARALLEL) tests/project
 
 bench: $(DEV) ## measure messages a second, in and out
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
