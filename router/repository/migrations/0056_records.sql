@@ -36,6 +36,18 @@ CREATE VIEW crm.creation AS
 SELECT c.id, c.email_id, c.owner_id, c.rule, c.makes, c.state, c.outcome, c.record_id, c.attempts,
     CASE WHEN c.state = 'wanted' THEN c.due_at END AS next_at, c.fault, c.done_at
 FROM router.creation AS c;
+COMMENT ON COLUMN crm.creation.id IS 'For crm.record_made and crm.make_again.';
+COMMENT ON COLUMN crm.creation.email_id IS 'Of which email.';
+COMMENT ON COLUMN crm.creation.owner_id IS 'For which queue.';
+COMMENT ON COLUMN crm.creation.rule IS 'The name of the rule.';
+COMMENT ON COLUMN crm.creation.makes IS 'case, contact or lead.';
+COMMENT ON COLUMN crm.creation.state IS 'wanted, waiting, asked, done or failed.';
+COMMENT ON COLUMN crm.creation.outcome IS 'What became of it: made, known, joined, reopened or not_made.';
+COMMENT ON COLUMN crm.creation.record_id IS 'The case, contact or lead.';
+COMMENT ON COLUMN crm.creation.attempts IS 'How often it could not be made.';
+COMMENT ON COLUMN crm.creation.next_at IS 'When it is made, or tried again.';
+COMMENT ON COLUMN crm.creation.fault IS 'Why it could not be made.';
+COMMENT ON COLUMN crm.creation.done_at IS 'When it was made, or found that nothing is to be made.';
 COMMENT ON VIEW crm.creation IS
     'Records that rules want made of emails. state: wanted (it will be, at next_at), waiting (until somebody resolves the sender), asked '
     '(the CRM is to make it and to call crm.record_made), done, failed (crm.make_again). outcome: made, known (a record has the address '
@@ -62,6 +74,14 @@ CREATE INDEX case_email ON crm.case (email_id) WHERE email_id IS NOT NULL;
 CREATE INDEX case_follows ON crm.case (follows_id) WHERE follows_id IS NOT NULL;
 CREATE INDEX case_requester ON crm.case (requester_id) WHERE requester_id IS NOT NULL;
 COMMENT ON TABLE crm.case IS 'What is particular to records of the kind case, where crm.record is a table. Close one: SET status = ''closed''.';
+COMMENT ON COLUMN crm.case.record_id IS 'The record of the kind case.';
+COMMENT ON COLUMN crm.case.subject IS 'What it is about: of the email that opened it, or as the rule says.';
+COMMENT ON COLUMN crm.case.status IS 'open or closed. An answer within the days of the rule opens it again.';
+COMMENT ON COLUMN crm.case.priority IS 'As the rule says.';
+COMMENT ON COLUMN crm.case.requester_address IS 'The address of the sender, normalised.';
+COMMENT ON COLUMN crm.case.opened_at IS 'When it was opened.';
+COMMENT ON COLUMN crm.case.closed_at IS 'When it was closed; null: it is open. Set with status.';
+COMMENT ON COLUMN crm.case.reopened_at IS 'When it was last opened again. Set with status.';
 COMMENT ON COLUMN crm.case.requester_id IS 'Whose case it is: the record of the sender; null: the sender is unresolved.';
 COMMENT ON COLUMN crm.case.owner_id IS 'The queue that it came to.';
 COMMENT ON COLUMN crm.case.email_id IS 'The email that opened it.';
@@ -93,6 +113,9 @@ CREATE TABLE crm.queue_item (
 CREATE INDEX queue_item_owner ON crm.queue_item (owner_id, added_at);
 CREATE INDEX queue_item_record ON crm.queue_item (record_id) WHERE record_id IS NOT NULL;
 COMMENT ON TABLE crm.queue_item IS 'Email in a queue to work through: one item for each queue that received it and makes cases. Delete what is done.';
+COMMENT ON COLUMN crm.queue_item.email_id IS 'Of which email.';
+COMMENT ON COLUMN crm.queue_item.owner_id IS 'In which queue.';
+COMMENT ON COLUMN crm.queue_item.added_at IS 'When it was put there.';
 COMMENT ON COLUMN crm.queue_item.record_id IS 'The case that the email is on.';
 
 -- --- When the sender is resolved ------------------------------------------------------------------------------------
