@@ -19,7 +19,7 @@ from router.errors import DatabaseError
 from router.repository.database import Connection, Database, storable
 from router.repository.queue import MOST
 
-ATTEMPTS: Final = 10
+ATTEMPTS: Final = 12
 """Times that a record is tried to be made, over two hours and more, before a person has to say `crm.make_again`."""
 
 _FIRST_PAUSE: Final = timedelta(seconds=5)
