@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.support.databases",
     "tests.servers.fixtures",
     "tests.support.profiles",
+    "tests.support.forked",
     "tests.support.router_process",
     "tests.support.crm",
     "tests.support.correlating",

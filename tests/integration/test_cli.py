@@ -24,6 +24,7 @@ import transports
 from router import __version__
 from router.repository.migrate import _LOCK as MIGRATION_LOCK
 from tests.servers.ports import free_port
+from tests.support.forked import run_email_router
 
 ROOT = Path(__file__).parents[2]
 DATABASE_PAGE = (ROOT / "docs/database.md").read_text(encoding="utf-8")
@@ -59,18 +60,15 @@ class Cli:
         return done.stdout
 
     def both(self, *arguments: str, stdin: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "router", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env={**self.environment, **more},
-            timeout=PATIENCE,
-            check=False,
-        )
+        return run_email_router(*arguments, given=stdin, env={**self.environment, **more}, timeout=PATIENCE)
 
     def json(self, *arguments: str, status: int = 0) -> Any:
         return json.loads(self(*arguments, "--json", status=status))
+
+    def until_told_by_router(self) -> None:
+        """Return once a router has told the database which profiles it serves."""
+        while not json.loads(self.both("status", "--json").stdout)["profiles"][0]["served_by"]:
+            time.sleep(0.05)
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator["Running"]:
@@ -627,6 +625,7 @@ async def test_a_secret_that_the_shell_lacks_is_no_fault_of_the_owner(
     cli.environment["PASSWORD"] = "hush"
     with cli.running() as router:
         router.until("running")
+        cli.until_told_by_router()
         del cli.environment["PASSWORD"]
         assert cli("owners", "list").splitlines()[1].split() == listed
         assert (
@@ -641,12 +640,14 @@ def test_status_tells_what_is_not_in_use_as_it_is_written(cli: Cli) -> None:
     cli.profile(listener(port), "a.toml")
     with cli.running() as router:
         router.until("listening")
+        cli.until_told_by_router()
         assert cli("status", "--faults") == ""
         assert "\nprofiles    copies\n" in cli("status")
         (served,) = cli.json("status")["profiles"][0]["served_by"].values()
         assert served == [f"{socket.gethostname()}:{router.process.pid}"]
         cli.profile(listener(port).replace("[incoming", "[incomng"), "b.toml")
-        broken = cli("status", "--faults", status=1)
+        while "since" not in (broken := cli("status", "--faults", status=1)):
+            time.sleep(0.05)  # only the folder tells, until the router has seen it
         assert re.match(r"at fault    profile b\.toml: since [^:]+:\d\d UTC \(\d+ s\): b\.toml:2: ", broken), broken
         assert [one["part"] for one in cli.json("status", status=1)["faults"]] == ["profile"]
         assert cli("status", "--profile", "copies", "--faults") == ""
@@ -660,7 +661,9 @@ def test_status_tells_what_is_not_in_use_as_it_is_written(cli: Cli) -> None:
         # A broken form of what runs: the earlier one is still served.
         before = cli.json("status")["profiles"][0]["form"]
         cli.profile(listener(port).replace("copy", "cpoy"), "a.toml")
-        assert cli("status", "--faults", status=1).count("at fault    ") == 1
+        while "at fault    " not in (broken := cli.both("status", "--faults").stdout):
+            time.sleep(0.05)
+        assert broken.count("at fault    ") == 1
         [state] = cli.json("status", status=1)["profiles"]
         assert "a.toml:6: [incoming.copies]" in state["fault"]
         assert (state["form"], list(state["served_by"])) == (before, [before])

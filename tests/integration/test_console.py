@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from tests.support.claims import carry
 from tests.support.console import Series, get, value, wait_for, wait_for_numbers
 from tests.support.crm import Crm
 from tests.support.databases import Postgres
+from tests.support.forked import email_router
 from tests.support.paths import ROOT
 from tests.support.router_process import NewRouter, RouterProcess
 from tests.support.traffic import CONNECTIONS, Capture, Post, check_promoted, incoming, outgoing, queue
@@ -61,9 +61,8 @@ async def image_is_healthy(console: str, folder: Path) -> tuple[int, str]:
     program, *arguments = json.loads(check)
     assert program == "email-router"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("EMAIL_ROUTER_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", *arguments,
-        cwd=ROOT,
+    process = await email_router(
+            *arguments,
         env=inherited | {"EMAIL_ROUTER_CONSOLE": console, "EMAIL_ROUTER_DATA": str(folder / "healthz")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

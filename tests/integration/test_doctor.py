@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import socket
-import sys
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from router.model.identity import Identity
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.support.crm import Crm
+from tests.support.forked import email_router
 from tests.support.letters import letter
 from tests.support.profiles import SECRETS, Profile
 from tests.support.router_process import NewRouter
@@ -47,9 +47,8 @@ def doctor(database: str, tmp_path: Path) -> Doctor:
             "EMAIL_ROUTER_DATA": str(tmp_path / "data"),
             "EMAIL_ROUTER_LEASE": "2",
         }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "doctor", "--json",
-            cwd=ROOT, env=inherited | settings | dict(secrets) | environment,
+        process = await email_router(
+            "doctor", "--json", env=inherited | settings | dict(secrets) | environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, err = await process.communicate()

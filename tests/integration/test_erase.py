@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 import zlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from tests.integration.test_private import dump, found
 from tests.integration.test_promote import Crm
 from tests.integration.test_taken_back import Mailbox, mailbox, promoted
 from tests.support.databases import Postgres
+from tests.support.forked import email_router
 
 BERTA: Final = "berta@büro.test"
 THIRD: Final = "third@other.test"
@@ -448,8 +448,8 @@ async def test_by_command(crm: Crm, database: str, tmp_path: Path) -> None:
 
     async def ask(*arguments: str) -> tuple[int | None, str]:
         environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": str(tmp_path)}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "erase", *arguments,
+        process = await email_router(
+            "erase", *arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             env=os.environ | environment,
         )  # fmt: skip

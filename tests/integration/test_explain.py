@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import smtplib
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tests.servers.ports import free_port
 from tests.support.build import mail
 from tests.support.correlating import SALES, Correlating
 from tests.support.crm import Crm
+from tests.support.forked import email_router
 from tests.support.forwards import AUTHSERV, forwarding, vouched
 from tests.support.letters import letter
 from tests.support.router_process import NewRouter
@@ -22,8 +22,8 @@ KARL, ANN = "karl@kunde.test", "ann@in.test"
 async def explain(
     *arguments: str, database: str = "postgresql:///none", given: bytes = b"", profiles: str = "/nowhere"
 ) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", "explain", *arguments,
+    process = await email_router(
+            "explain", *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": profiles},
     )  # fmt: skip

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import smtplib
-import sys
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
 from tests.servers.proxy import Proxy
 from tests.support.crm import Crm
+from tests.support.forked import email_router
 from tests.support.forwards import AUTHSERV, as_file, forwarding, journal, vouched
 from tests.support.holds import DECIDING, SETTLING, holding
 from tests.support.letters import letter, new_id
@@ -197,8 +197,8 @@ async def test_t88_who_is_not_believed_is_held_and_the_mail_stays(
     assert all(words in told for words in mails)
     assert "in.test" not in told
     assert sink.left() == len(mails)
-    shown = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", "status",
+    shown = await email_router(
+            "status",
         env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": "/nowhere"},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip

@@ -5,6 +5,7 @@ import json
 import os
 import smtplib
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from tests.integration.test_forward import sink as sink  # noqa: PLC0414  # a fi
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.support.crm import Crm, Parcel
+from tests.support.forked import email_router
 from tests.support.forwards import forwarding
 from tests.support.letters import letter
 from tests.support.profiles import SECRETS, Profile
@@ -56,7 +58,7 @@ def ask(database: str) -> Ask:
     """`await ask(router, "dead-letters", "list")`: with the profiles of this router."""
 
     async def ask(router: RouterProcess, *arguments: str) -> Said:
-        process = await _start(database, router, arguments)
+        process = await email_router(*arguments, stdout=PIPE, stderr=PIPE, env=_environment(database, router))
         out, err = await process.communicate()
         assert process.returncode is not None
         return Said(process.returncode, out.decode(), err.decode())
@@ -64,12 +66,9 @@ def ask(database: str) -> Ask:
     return ask
 
 
-async def _start(database: str, router: RouterProcess, arguments: Sequence[str]) -> asyncio.subprocess.Process:
+def _environment(database: str, router: RouterProcess) -> dict[str, str]:
     environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": str(router.profiles)}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | SECRETS | environment,
-    )  # fmt: skip
+    return os.environ | SECRETS | environment
 
 
 async def _break(crm: Crm) -> None:
@@ -477,7 +476,10 @@ async def test_killed_at_any_moment_nothing_is_lost_or_doubled_and_it_goes_on(
     await _mend(crm)
     left = [number]
     while len(left) < 6 and left[-1]:
-        process = await _start(database, router, ["dead-letters", "replay", "--all"])
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "router", "dead-letters", "replay", "--all",
+            stdout=PIPE, stderr=PIPE, env=_environment(database, router),
+        )  # fmt: skip
         assert process.stdout is not None
         for _ in range(3 * len(left)):
             await process.stdout.readline()

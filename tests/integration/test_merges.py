@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import smtplib
-import sys
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -17,6 +16,7 @@ from router.repository.taken_back import restore, take_back
 from tests.servers.ports import free_port
 from tests.support.crm import Crm
 from tests.support.flood import cost
+from tests.support.forked import email_router
 from tests.support.holds import RULING, holding
 from tests.support.letters import letter
 from tests.support.router_process import NewRouter
@@ -331,8 +331,8 @@ async def test_the_command_says_what_it_moves_asks_and_moves_it(crm: Crm, sender
     await senders.write(KARL, 3)
 
     async def run(*arguments: str, answer: bytes = b"") -> tuple[int | None, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "records", "merge", *arguments,
+        process = await email_router(
+            "records", "merge", *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database},
         )  # fmt: skip

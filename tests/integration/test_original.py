@@ -3,7 +3,6 @@
 import asyncio
 import os
 import smtplib
-import sys
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -14,6 +13,7 @@ from tests.integration.test_letters import ask as ask  # noqa: PLC0414  # a fixt
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.support.crm import Crm, Parcel
+from tests.support.forked import email_router
 from tests.support.forwards import forwarding
 from tests.support.letters import letter
 from tests.support.profiles import SECRETS, Profile
@@ -26,8 +26,8 @@ ID = "<4711@kunde.test>"
 async def raw(database: str, router: RouterProcess, name: object) -> bytes:
     """The bytes that the command prints."""
     environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": str(router.profiles)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", "original", str(name),
+    process = await email_router(
+            "original", str(name),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | SECRETS | environment,
     )  # fmt: skip
     out, err = await process.communicate()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from router.operations import outbox as operation
 from router.operations.outbox import Meant, Selection
 from router.repository.database import Database
 from tests.support.crm import Crm
+from tests.support.forked import email_router
 from tests.support.maildirs import make_maildir
 
 PROFILE = '[incoming.disk]\ntransport = "maildir"\npath = "{path}/{{mailbox}}"\nowners = ["*@in.test"]\n'
@@ -42,8 +42,8 @@ def ask(database: str, tmp_path: Path) -> Ask:
 
     async def ask(*arguments: str, answer: str = "") -> Said:
         environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": str(tmp_path)}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "outbox", *arguments, stdin=asyncio.subprocess.PIPE,
+        process = await email_router(
+            "outbox", *arguments, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | environment,
         )  # fmt: skip
         out, err = await process.communicate(answer.encode())

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +17,7 @@ from router.repository.database import Database
 from router.repository.registry import Source, register
 from router.repository.taken_back import restore, take_back
 from tests.support.crm import Crm
+from tests.support.forked import email_router
 from tests.support.senders import STAFF, Senders
 
 KARL = "karl@kunde.test"
@@ -381,8 +381,8 @@ async def test_t124_explain_names_the_rule_and_what_was_made(records: Records, d
     email_id = await records.write(subject="My printer burns")
     await records.make()
     environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_LOG_LEVEL": "error"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", "explain", "--email", str(email_id),
+    process = await email_router(
+            "explain", "--email", str(email_id),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | environment,
     )  # fmt: skip
     out, err = await process.communicate()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from typing import TypeAlias
 from uuid import UUID, uuid4
@@ -19,6 +18,7 @@ from router.repository.database import Database
 from tests.integration.test_promote import Crm as Ours
 from tests.integration.test_promote import copies, message
 from tests.support.crm import Crm
+from tests.support.forked import email_router
 
 Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 X, Y, Z = (UUID(int=number) for number in (1, 2, 3))
@@ -298,8 +298,8 @@ async def test_t119_what_cannot_be_split_or_undone_is_said_in_words(thread: Thre
 
 
 async def ask(database: str, *arguments: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", "split", *arguments,
+    process = await email_router(
+            "split", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database},
     )  # fmt: skip

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import pytest
 from router.operations import staff_tokens as operation
 from router.repository.database import Database
 from tests.support.crm import Crm
+from tests.support.forked import email_router
 
 
 class Said(NamedTuple):
@@ -36,8 +36,8 @@ def ask(database: str) -> Ask:
     """`await ask("list")`: what `email-router staff list` says."""
 
     async def ask(*arguments: str) -> Said:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "staff", *arguments, stdin=asyncio.subprocess.DEVNULL,
+        process = await email_router(
+            "staff", *arguments, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database},
         )  # fmt: skip

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -30,6 +29,7 @@ from router.repository.sources import Lease
 from router.repository.taken_back import restore, take_back
 from tests.integration.test_promote import SETTLED, Crm, copies, message
 from tests.support.databases import Postgres
+from tests.support.forked import email_router
 from transports.base import Place
 
 SECRET = "the doctor says it is gout"
@@ -436,8 +436,8 @@ async def test_t113_by_command(crm: Crm, database: str, tmp_path: Path) -> None:
 
     async def ask(*arguments: str) -> tuple[int | None, str]:
         environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": str(tmp_path)}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "take-back", *arguments,
+        process = await email_router(
+            "take-back", *arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             env=os.environ | environment,
         )  # fmt: skip

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from tests.servers.dovecot import HOST, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
 from tests.servers.tls import Tls, make_tls
+from tests.support.forked import run_email_router
 from tests.support.letters import letter
 from tests.support.profiles import MASTER, SECRETS, Profile
 from tests.support.router_process import NewRouter
@@ -44,14 +43,8 @@ def trial(tmp_path: Path) -> Trial:
     def run(profiles: str, *arguments: str, status: int = 0, **environment: str) -> str:
         (folder / "all.toml").write_text(profiles)
         settings = {"EMAIL_ROUTER_PROFILES": str(folder), "EMAIL_ROUTER_DATA": str(tmp_path / "data")}
-        done = subprocess.run(
-            [sys.executable, "-m", "router", "test", *arguments],
-            cwd=ROOT,
-            env=inherited | settings | SECRETS | {"WRONG_PASSWORD": WRONG} | environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+        done = run_email_router(
+            "test", *arguments, env=inherited | settings | SECRETS | {"WRONG_PASSWORD": WRONG} | environment
         )
         said = done.stdout + done.stderr
         assert done.returncode == status, said

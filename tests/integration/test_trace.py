@@ -28,6 +28,7 @@ from tests.integration.test_status import Lent
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.support.crm import Crm
+from tests.support.forked import email_router
 from tests.support.forwards import forwarding
 from tests.support.letters import letter
 from tests.support.profiles import SECRETS, Profile
@@ -77,8 +78,8 @@ def trace(database: str) -> Trace:
     async def trace(profiles: RouterProcess | str, *arguments: str) -> Said:
         folder = profiles if isinstance(profiles, str) else str(profiles.profiles)
         environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": folder}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "trace", *arguments,
+        process = await email_router(
+            "trace", *arguments,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | SECRETS | environment,
         )  # fmt: skip
         out, err = await process.communicate()

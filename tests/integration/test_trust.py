@@ -3,11 +3,11 @@
 import asyncio
 import os
 import smtplib
-import sys
 
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
 from tests.support.crm import Crm
+from tests.support.forked import email_router
 from tests.support.letters import letter
 from tests.support.profiles import Profile
 from tests.support.router_process import NewRouter
@@ -43,8 +43,8 @@ async def test_t77_t78_our_topmost_verdict_decides(
         "our server says that it is not from the domain in From: dmarc=fail"
     }
 
-    status = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", "status",
+    status = await email_router(
+            "status",
         env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": "/nowhere"},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip

@@ -4,7 +4,6 @@ import asyncio
 import getpass
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import pytest
 
 from router.operations import unresolved as operation
 from tests.support.crm import Crm
+from tests.support.forked import email_router
 from tests.support.senders import STAFF, Senders
 
 KARL, BERTA, DOMAIN = "karl@kunde.test", "berta@kunde.test", "@kunde.test"
@@ -37,8 +37,8 @@ def ask(database: str) -> Ask:
     """`await ask("list")`: what `email-router unresolved list` says, with nobody at a terminal."""
 
     async def ask(*arguments: str, answer: str = "") -> Said:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "unresolved", *arguments, stdin=asyncio.subprocess.PIPE,
+        process = await email_router(
+            "unresolved", *arguments, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database},
         )  # fmt: skip
@@ -213,8 +213,8 @@ async def test_t116_what_somebody_else_ruled_is_never_tracked_only_by_who_knows_
 
 async def test_status_tells_how_many_senders_and_emails_wait(senders: Senders, database: str) -> None:
     async def status(*arguments: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "status", *arguments, stdout=asyncio.subprocess.PIPE,
+        process = await email_router(
+            "status", *arguments, stdout=asyncio.subprocess.PIPE,
             env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": "/nowhere"},
         )  # fmt: skip
         out, _ = await process.communicate()

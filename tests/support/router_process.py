@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pytest
 
+from tests.support.forked import Forked, email_router
 from tests.support.profiles import SECRETS
 
 _TOP = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ class RouterProcess:
     def __init__(self, environment: Mapping[str, str], log_file: Path) -> None:
         self._environment = environment
         self.log_file = log_file
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Forked | None = None
 
     async def start(self, *says: str) -> None:
         """Return once it says that it is running, and each of `says` (regular expressions) too."""
@@ -35,13 +36,9 @@ class RouterProcess:
         """Start it with these options and wait for nothing; returns how long its log is by now, in bytes."""
         begins = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "router",
+            self._process = await email_router(
                 "run",
                 *options,
-                cwd=_TOP,
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -84,12 +81,8 @@ class RouterProcess:
 
     async def ask_for_all(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
         """Run another command as `ask` does; returns what it prints to stderr, too, at the end."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "router",
+        process = await email_router(
             *arguments,
-            cwd=_TOP,
             env={**self._environment, **environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
