@@ -6,7 +6,7 @@ whose mailbox, which rule ───┘
 """
 
 from router.model.classification import CalendarEvent, Classification, RecipientReport, Report, ReportKind, Verdict
-from router.model.copy import Copy, Owner, Ruling
+from router.model.copy import Copy, Owner, Ruling, key_when_sent
 from router.model.creation import Creation, CreationRule
 from router.model.decision import OTHER_COPY, Candidate, Decision, Email, Method, Party, Says
 from router.model.facts import (
@@ -21,7 +21,7 @@ from router.model.facts import (
     ThreadLoad,
 )
 from router.model.forward import Form, Forward, Original, Unwrapped
-from router.model.ids import KEY_VERSION, local_id_hash, message_id_hash, normalize, uuid7
+from router.model.ids import KEY_VERSION, conversation_hash, local_id_hash, message_id_hash, normalize, uuid7
 from router.model.matching import SUGGESTED, Matching
 from router.model.message import Attachment, Mark, Mention, Message, Role
 from router.model.outgoing import Outgoing, Result
@@ -82,6 +82,8 @@ __all__ = [
     "Unreadable",
     "Unwrapped",
     "Verdict",
+    "conversation_hash",
+    "key_when_sent",
     "local_id_hash",
     "message_id_hash",
     "normalize",

@@ -109,7 +109,7 @@ class Copy:
     @property
     def sent_key(self) -> bytes | None:
         """The key of a judged copy in a Sent folder where it is an email by itself: see `Facts.keyed`."""
-        return sha256(b"sent:" + self.key).digest() if self.sent else None
+        return key_when_sent(self.key) if self.sent else None
 
     @property
     def likeness(self) -> Likeness:
@@ -140,3 +140,8 @@ class Copy:
         if not isinstance(self.reading, Reading):
             raise TypeError("there is no message in this copy")
         return self.reading
+
+
+def key_when_sent(key: bytes) -> bytes:
+    """Return the key of the copy in its sender's Sent folder, where that is an email by itself (`Facts.keyed`)."""
+    return sha256(b"sent:" + key).digest()

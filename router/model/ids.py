@@ -60,3 +60,8 @@ def message_id_hash(message_id: str) -> bytes:
 def local_id_hash(message_id: str) -> bytes:
     """Hash a Message-ID without its host: some relays tell only what they put on the left of the @."""
     return message_id_hash(message_id.rpartition("@")[0] + "@")
+
+
+def conversation_hash(conversation: UUID) -> bytes:
+    """Hash a conversation of Exchange's to 16 bytes, as no Message-ID hashes (NUL is in none)."""
+    return message_id_hash(f"\0thread-index:{conversation.hex}")

@@ -1,6 +1,6 @@
 """What is known of a batch of messages: read in two or three round trips, by queries that are each bound to an index.
 
-The first locks the Message-IDs and keys of the batch in sorted order. So two batches that share a thread or a message
+The first locks the Message-IDs, Exchange's conversations and the keys of the batch in sorted order. So two batches that share a thread or a message
 wait for each other without a deadlock, and the second round trip reads what the first batch wrote. A third one counts
 the automatic emails of a thread, only where a copy is automatic.
 """
@@ -25,6 +25,7 @@ from router.model import (
     Ruled,
     ThreadEmail,
     ThreadLoad,
+    conversation_hash,
     local_id_hash,
     message_id_hash,
 )
@@ -109,7 +110,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
 async def _lock(
     connection: Connection, copies: Sequence[Copy]
 ) -> tuple[list[tuple[bytes, UUID]], KnownEmails, Choices]:
-    """Lock the Message-IDs, and then the keys, of these copies.
+    """Lock the Message-IDs and conversations, and then the keys, of these copies.
 
     Returns which emails had an id at any time, by its hash, the one that has it last; the emails of the keys; and what
     the organization and the owners have chosen, by which it is known what else to ask for.
@@ -117,6 +118,8 @@ async def _lock(
     if not copies:
         return [], KnownEmails(), Choices()
     ids = {message_id for copy in copies for message_id in ids_of(copy)}
+    # Among the Message-IDs' hashes, so that one sorted order holds for both; a conversation's is never an email's.
+    conversations = {copy.message.conversation for copy in copies if copy.message.conversation}
     (row,) = await connection.fetch(
         """
         WITH ids AS (
@@ -157,7 +160,7 @@ async def _lock(
             ARRAY(SELECT (name, value::text, locked) FROM crm.setting WHERE name = ANY($5::text[])) AS settings,
             ARRAY(SELECT (record_id, settings::text) FROM crm.owner WHERE record_id = ANY($6::uuid[])) AS of_owners
         """,
-        sorted({message_id_hash(message_id) for message_id in ids}),
+        sorted({*map(message_id_hash, ids), *map(conversation_hash, conversations)}),
         list({local_id_hash(message_id) for message_id in ids}),
         sorted({key for copy in copies for key in (*_keys_of(copy), *copy.message.claimed_keys)}),
         KEY_VERSION,

@@ -1,5 +1,6 @@
 """By what an answer is found beside Message-IDs and our token, in the real database: T35 to T38, and Exchange's."""
 
+import asyncio
 import base64
 import json
 import re
@@ -22,6 +23,7 @@ from tests.support.build import mail
 from tests.support.claims import claim_some
 from tests.support.correlating import ANN, SALES, Correlating
 from tests.support.crm import Crm
+from tests.support.holds import DECIDING, holding
 
 STRANGER = "bob@other.example"
 LEGACY = "CRM:0001001"
@@ -218,6 +220,31 @@ async def test_the_beginning_of_a_conversation_and_what_names_an_id_are_not_link
         assert (await correlating.email(mail(thread_index=thread_index(conversation)))).correlated_id is None
     unknown = mail(thread_index=thread_index(conversation, 1), in_reply_to="<unknown@client.example>")
     assert (await correlating.email(unknown)).correlated_id is None
+
+
+async def test_two_processes_bring_a_conversation_of_exchanges_in_at_once(correlating: Correlating, crm: Crm) -> None:
+    """Whoever comes second waits for the other, and sees its email."""
+    conversation, other = uuid4(), uuid4()
+    index = thread_index(conversation)
+    async with holding(crm, DECIDING) as hold, asyncio.TaskGroup() as tasks:
+        try:
+            first = tasks.create_task(
+                correlating.bring(mail(thread_index=index), mail(thread_index=thread_index(other)))
+            )
+            await hold.reached()
+            # In the other order: they would wait for each other if each batch locked in its own.
+            second = tasks.create_task(
+                correlating.bring(
+                    mail(thread_index=thread_index(other, 1)), mail(thread_index=thread_index(conversation, 1))
+                )
+            )
+            await crm.wait_for(2, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        finally:
+            await hold.release()
+    assert [one.email.correlated_id if one.email else None for one in second.result()] == [
+        first.result()[1].email_id,
+        first.result()[0].email_id,
+    ]
 
 
 async def test_exchanges_index_of_what_the_crm_sent_is_learned_from_the_sent_folder(correlating: Correlating) -> None:
