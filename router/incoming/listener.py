@@ -20,7 +20,7 @@ from router.incoming.forward import read_forwards
 from router.incoming.lanes import Lanes
 from router.incoming.promote import Promoter
 from router.model import Decision, normalize
-from router.model.return_path import mailbox_of
+from router.model.return_path import find_mailbox, mailbox_of, without_detail
 from router.profile import IncomingProfile, Profiles
 from router.repository import sources
 from router.repository.database import Database
@@ -206,16 +206,22 @@ class ListenerIntake:
     async def _find(self, groups: Sequence[Sequence[str]]) -> list[Mapping[str, ListedOwner]]:
         served = {
             mailbox
-            for mailbox in chain.from_iterable(groups)
-            if (listener := self._profiles().listener_for(mailbox)) is not None and listener.name == self._profile.name
+            for address in chain.from_iterable(groups)
+            for mailbox in (address, without_detail(address))
+            if mailbox
+            and (listener := self._profiles().listener_for(mailbox)) is not None
+            and listener.name == self._profile.name
         }
-        return [await find_owners(self._database, list(served))] * len(groups)
+        found = await find_owners(self._database, list(served))
+        by_address = {address: found.get(find_mailbox(address, found)) for address in chain.from_iterable(groups)}
+        return [{address: owner for address, owner in by_address.items() if owner is not None}] * len(groups)
 
     def _refusal(self, recipient: str, owner: ListedOwner | None) -> Acceptance:
         """Nobody, for good; or an owner who waits for approval, or whose profile is broken: the mail server waits."""
         if owner is not None:
             return _WAITING
-        broken = self._profiles().routes_of(mailbox_of(recipient)).broken
+        mailboxes = mailbox_of(recipient), without_detail(mailbox_of(recipient))
+        broken = [one for mailbox in mailboxes if mailbox for one in self._profiles().routes_of(mailbox).broken]
         return _BROKEN if any(one.listens for one in broken) else _NOBODY
 
 

@@ -5,6 +5,7 @@ seen the email as its recipients and the mail systems on its way have, and not o
 """
 
 import re
+from collections.abc import Container
 from typing import Final
 from uuid import UUID
 
@@ -35,6 +36,19 @@ def find_return_id(address: str) -> UUID | None:
 def mailbox_of(address: str) -> str:
     """Name the mailbox that mail to this address is for, normalized: without our token, or the id of a return path."""
     return normalize(mailbox_of_return_path(untag(address)[0]))
+
+
+def without_detail(address: str) -> str | None:
+    """Take what follows the first plus off a normalized `ann+news@example.com` (RFC 5233 §1); None: nothing does."""
+    local, _, domain = address.rpartition("@")
+    user, plus, _ = local.partition("+")
+    return f"{user}@{domain}" if user and plus else None
+
+
+def find_mailbox(mailbox: str, known: Container[str]) -> str:
+    """Name the mailbox among those known that mail to a normalized address is for: itself, else without the detail."""
+    base = without_detail(mailbox)
+    return base if mailbox not in known and base is not None and base in known else mailbox
 
 
 def mailbox_of_return_path(address: str) -> str:

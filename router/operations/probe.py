@@ -129,7 +129,8 @@ def _alone(one: Profile, profiles: Profiles, mailboxes: Sequence[str], fault: st
     if not one.forwards:
         return Subject(one)
     if one.catches_all:
-        words = f"the topmost Delivered-To tells whose mail it is, of {', '.join(one.forwarders)}"
+        hops = f", below {one.envelope_below} of Received," if one.envelope_below else ""
+        words = f"{one.envelope_header}{hops} tells whose mail it is, of {', '.join(one.forwarders)}"
         return Subject(one, "", (Finding("owners", "ok", words),))
     whose = f"believes what {', '.join(one.forwarders)} forward"
     if one.authserv is not None:

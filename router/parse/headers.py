@@ -43,6 +43,17 @@ def read_fields(
     Also says where in `raw` the body begins, and what was wrong. Of headers longer than `most` bytes the rest is not
     read.
     """
+    ordered, body, defects = read_in_order(raw, start, end, most)
+    fields: Fields = {}
+    for name, value in ordered:
+        fields.setdefault(name, []).append(value)
+    return fields, body, defects
+
+
+def read_in_order(
+    raw: bytes, start: int = 0, end: int | None = None, most: int = MOST_HEADER_BYTES
+) -> tuple[list[tuple[str, bytes]], int, list[str]]:
+    """Do as `read_fields` does, with the fields as they stand, from the top: who wrote one, its place may tell."""
     end = len(raw) if end is None else end
     starts: list[tuple[str, int, int]] = []  # name ("" of a line that is no field), where its line and its value start
     seen: set[str] = set()
@@ -71,11 +82,12 @@ def read_fields(
             defects.append(f"the headers are longer than {most:,} bytes: the rest of them was not read")
             body = _after_headers(raw, position, end)
             break
-    fields: Fields = {}
     ends = [field for _, field, _ in starts[1:]] + [position]
-    for (name, _, value), field_end in zip(starts, ends, strict=False):
-        if name:
-            fields.setdefault(name, []).append(raw[value : min(field_end, value + most)])
+    fields = [
+        (name, raw[value : min(field_end, value + most)])
+        for (name, _, value), field_end in zip(starts, ends, strict=False)
+        if name
+    ]
     return fields, body, list(dict.fromkeys(defects))
 
 

@@ -198,6 +198,8 @@ def _incoming(one: Draft) -> IncomingProfile:
         role=one.keys.role,
         forwarders=one.keys.owners if one.keys.role == "catch-all" else one.keys.forwarders,
         address=one.keys.address,
+        envelope_header=one.keys.envelope_header,
+        envelope_below=one.keys.envelope_below,
         files=tuple(map(stamp, certificates(one.settings))),
         chosen=tuple((name, value) for name in SETTINGS if name != "rule" and (value := getattr(one.keys, name, None))),
         creation_rules=rules_from(one.keys.create, one.keys.on_new),

@@ -61,6 +61,12 @@ def _server_name(value: str) -> str:
     return value
 
 
+def _header_name(value: str) -> str:
+    if not re.fullmatch(r"[!-9;-~]{1,76}", value):
+        raise ValueError('must be the name of a header, such as "X-Original-To"')
+    return value
+
+
 def _return_path(value: str) -> str:
     made = return_path(value, UUID(int=0))
     if value.count(PLACE) != 1 or find_return_id(made) is None:
@@ -127,6 +133,7 @@ _Address = Annotated[str, AfterValidator(_address)]
 _ReturnPath = Annotated[str, AfterValidator(_return_path)]
 _Pattern = Annotated[str, AfterValidator(patterns.parse)]
 _ServerName = Annotated[str, AfterValidator(_server_name)]
+_HeaderName = Annotated[str, AfterValidator(_header_name)]
 _Start = Annotated[Start, PlainValidator(_start), WithJsonSchema({"type": "string"})]
 _After = Annotated[After, PlainValidator(_after), WithJsonSchema({"type": "string"})]
 
@@ -150,6 +157,17 @@ class IncomingKeys(Settings):
     )
     address: _Address | None = Field(
         None, description="role forward, for listeners: the address that mail is forwarded to"
+    )
+    envelope_header: _HeaderName = Field(
+        "Delivered-To",
+        description="role catch-all: header in which the mail server writes for whom a mail is, such as X-Original-To",
+    )
+    envelope_below: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="role catch-all: how many lines of Received, which your own servers write into every mail, stand "
+        "above that header; the next stands below it",
     )
     rule: Rule = Field(
         Rule.REPLIES,

@@ -40,7 +40,8 @@ class IncomingProfile:
     names, so that renewed ones make another profile.
 
     With the role `forward` it has no `owners`, but `forwarders`; with `catch-all` these are whose mail it has. A
-    listener has the `address` that is forwarded to, and without `authserv` nobody has to vouch for a forwarder.
+    listener has the `address` that is forwarded to, and without `authserv` nobody has to vouch for a forwarder. In a
+    catch-all mailbox the header `envelope_header` tells whose mail it is, below `envelope_below` lines of Received.
     `chosen` are the settings of tracking that it says, `creation_rules` its rules for records from mail, in order.
     """
 
@@ -57,6 +58,8 @@ class IncomingProfile:
     role: Literal["mailbox", "forward", "catch-all"] = "mailbox"
     forwarders: tuple[str, ...] = ()
     address: str | None = None
+    envelope_header: str = "Delivered-To"
+    envelope_below: int = 0
     files: tuple[Stamp, ...] = ()
     tokens: Tokens = field(default=NO_TOKENS, compare=False, repr=False)
     chosen: tuple[tuple[str, str], ...] = ()

@@ -1,6 +1,6 @@
 """What the role of an incoming profile requires: `owners`, or `forwarders` and who vouches for them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from router.profile.keys import IncomingKeys, keys
@@ -9,6 +9,7 @@ from router.profile.words import suggest
 from transports import is_of_mailbox
 
 _OF_FORWARD = ("forwarders", "address", "allow_unverified")
+_OF_CATCH_ALL = ("envelope_header", "envelope_below")
 
 
 def check_role(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[KeyPath, str]]:
@@ -16,13 +17,15 @@ def check_role(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[Key
     role = table.get("role", "mailbox")
     if role == "mailbox":
         yield from _missing(table, "owners")
-        yield from _strange(table)
+        yield from _strange(table, _OF_FORWARD, "forward")
+        yield from _strange(table, _OF_CATCH_ALL, "catch-all")
         if not listens:
             yield from _check_owners(table)
     elif role == "forward":
         yield from _missing(table, "forwarders")
         if "owners" in table:
             yield ("owners",), "owners means nothing here: a forwarded mail is its forwarder's, so say forwarders"
+        yield from _strange(table, _OF_CATCH_ALL, "catch-all")
         yield from _check_trust(table)
         if listens:
             yield from _missing(table, "address")
@@ -34,17 +37,17 @@ def check_role(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[Key
 
 def _check_catch_all(table: Mapping[str, Any], *, listens: bool) -> Iterator[tuple[KeyPath, str]]:
     yield from _missing(table, "owners")
-    yield from _strange(table)
+    yield from _strange(table, _OF_FORWARD, "forward")
     if listens:
         yield ("role",), 'role = "catch-all" means nothing here: a listener is told whose mail it is handed'
     else:
         yield from _check_mailbox(table)
 
 
-def _strange(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    for key in _OF_FORWARD:
+def _strange(table: Mapping[str, Any], others: Iterable[str], role: str) -> Iterator[tuple[KeyPath, str]]:
+    for key in others:
         if key in table:
-            yield (key,), f'{key} means nothing here: it belongs to a profile that says role = "forward"'
+            yield (key,), f'{key} means nothing here: it belongs to a profile that says role = "{role}"'
 
 
 def _check_owners(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -1,8 +1,8 @@
 """What is known of a batch of messages: read in two or three round trips, by queries that are each bound to an index.
 
-The first locks the Message-IDs, Exchange's conversations and the keys of the batch in sorted order. So two batches that share a thread or a message
-wait for each other without a deadlock, and the second round trip reads what the first batch wrote. A third one counts
-the automatic emails of a thread, only where a copy is automatic.
+The first locks the Message-IDs, Exchange's conversations and the keys of the batch in sorted order. So two batches that
+share a thread or a message wait for each other without a deadlock, and the second round trip reads what the first batch
+wrote. A third one counts the automatic emails of a thread, only where a copy is automatic.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -208,12 +208,18 @@ async def known_places(database: Database, source_id: int, places: Sequence[Plac
 
 
 async def known_messages(
-    database: Database, owner_id: UUID, keys: Sequence[bytes], likenesses: Sequence[Likeness | None]
+    database: Database, owner_id: UUID, keys: Sequence[Sequence[bytes]], likenesses: Sequence[Likeness | None]
 ) -> list[Known | None]:
     """Tell what became of messages, in their order: the email that one is; else why it was refused in one's mailbox.
 
-    That goes for a message with the same key that says the same, as far as is known what either says (None: nothing).
+    Of the keys that one may have, the first counts of which anything is known. That goes for a message with the same
+    key that says the same, as far as is known what either says (None: nothing).
     """
+    asked = [
+        (number, key, likeness)
+        for number, (of_one, likeness) in enumerate(zip(keys, likenesses, strict=True))
+        for key in of_one
+    ]
     async with database.connection() as connection:
         rows = await connection.fetch(
             f"""
@@ -240,13 +246,17 @@ async def known_messages(
             ) AS d
             """,  # noqa: S608  # a constant
             owner_id,
-            list(keys),
-            [one and one.content for one in likenesses],
-            [one and one.gist for one in likenesses],
-            [one and one.sender_gist for one in likenesses],
+            [key for _, key, _ in asked],
+            [one and one.content for *_, one in asked],
+            [one and one.gist for *_, one in asked],
+            [one and one.sender_gist for *_, one in asked],
         )
-    known = {row["number"]: _known(row) for row in rows}
-    return [known.get(number) for number in range(1, len(keys) + 1)]
+    of_asked = {row["number"]: row for row in rows}
+    known: dict[int, Known] = {}
+    for position, (number, *_) in enumerate(asked, 1):
+        if position in of_asked:
+            known.setdefault(number, _known(of_asked[position]))
+    return [known.get(number) for number in range(len(keys))]
 
 
 def _known(row: Record) -> Known:

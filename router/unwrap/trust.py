@@ -33,12 +33,15 @@ _OF_THE_WAY = {"spf": "smtp.mailfrom", "auth": "smtp.auth"}
 class Trust:
     """What a profile says: the patterns of forwarders, and the server that must vouch (None: nobody has to).
 
-    `catches_all`: nothing was forwarded, and these are the patterns of those whose mail the mailbox has.
+    `catches_all`: nothing was forwarded, and the header `envelope_header` (in lower case) tells whose mail it is, below
+    `envelope_below` lines of Received.
     """
 
     forwarders: tuple[str, ...]
     authserv: str | None
     catches_all: bool = False
+    envelope_header: str = "delivered-to"
+    envelope_below: int = 0
 
 
 def find_doubt(found: Found, outer: Message, trust: Trust) -> str | None:

@@ -238,7 +238,10 @@ async def test_two_processes_bring_a_conversation_of_exchanges_in_at_once(correl
                     mail(thread_index=thread_index(other, 1)), mail(thread_index=thread_index(conversation, 1))
                 )
             )
-            await crm.wait_for(2, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+            await crm.wait_for(
+                2,
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
         finally:
             await hold.release()
     assert [one.email.correlated_id if one.email else None for one in second.result()] == [

@@ -477,24 +477,39 @@ async def test_what_is_known_of_a_message_id_without_email_is_told(
 async def test_what_the_crm_changed_or_erased_is_told_by_the_server_s_copy(
     crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, trace: Trace
 ) -> None:
+    """Under whichever key it is kept: of its Message-ID, of what it says, or of its sender's own copy."""
     await crm.owner(mailbox, "all")
-    router = await new_router(incoming(start="all"))
+    await crm.owner(ANN, "all")
+    await crm.admin.execute("INSERT INTO crm.setting (name, value) VALUES ('internal_mail', '\"two\"')")
+    router = await new_router(incoming(start="all", folders=["INBOX", "Sent"]))
     dovecot.append(mailbox, letter(KARL, mailbox, "Original"))
-    await crm.wait_for_emails(1)
-    email_id = await crm.admin.fetchval("UPDATE crm.email SET subject = 'Renamed' RETURNING id")
+    dovecot.append(mailbox, letter(KARL, mailbox, "Without an id", Message_ID=None))
+    dovecot.append(mailbox, letter(mailbox, ANN, "Among us"), "Sent")
+    await crm.wait_for_emails(2)
+    await crm.wait_for(1, "SELECT count(*) FROM crm.email WHERE direction = 'out'")
+    email_id = await crm.admin.fetchval(
+        "UPDATE crm.email SET subject = 'Renamed' WHERE subject = 'Original' RETURNING id"
+    )
     said = await trace(router, "--to", mailbox, "--subject", "Original")
     assert (said.status, said.answer) == (0, f"in the CRM as email {email_id}, which does not say what was sought")
     # Also where its owner has moved it to.
     with dovecot.connect(mailbox) as imap:
-        imap.select("INBOX")
         imap.create("Done")
-        imap.copy("1", "Done")
+        for folder in ("INBOX", "Sent"):
+            imap.select(folder)
+            imap.copy("1:*", "Done")
     await crm.sql.execute("DELETE FROM crm.email")
-    said = await trace(router, "--to", mailbox, "--subject", "Original", "--json")
-    assert (said.status, said.json["in_crm"]) == (1, False)
-    assert {(one["folder"], one["words"]) for one in said.json["owners"][0]["asked"]["copies"]} == {
-        (folder, "it was in the CRM, and was erased there") for folder in ("INBOX", "Done")
-    }
+    erased = "it was in the CRM, and was erased there"
+    for subject, where, folder in (
+        ("Original", ("--to", mailbox), "INBOX"),
+        ("Without an id", ("--to", mailbox), "INBOX"),
+        ("Among us", ("--from", mailbox), "Sent"),
+    ):
+        said = await trace(router, *where, "--subject", subject, "--json")
+        assert (said.status, said.json["in_crm"]) == (1, False)
+        [owner] = (one for one in said.json["owners"] if one["mailbox"] == mailbox)
+        copies = {(one["folder"], one["words"]) for one in owner["asked"]["copies"]}
+        assert copies == {(folder, erased), ("Done", erased)}, subject
 
 
 @pytest.mark.parametrize("rule", ["known", "all"])
@@ -567,7 +582,7 @@ async def test_every_query_is_bound_to_an_index(database: str) -> None:
             await readers_of(lent, timedelta(seconds=10), [ANN], ["copies"])
             await refused(lent, [owner_id], now, None)
             await known_places(lent, 1, [Place("1", "2")])
-            await known_messages(lent, owner_id, [bytes(32)], [Likeness()])
+            await known_messages(lent, owner_id, [[bytes(32)]], [Likeness()])
         await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
         plans = []
         for query in queries:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from router.incoming.start import Start
-from router.model import Disposition, Message, Reading, Rule
+from router.model import Disposition, Message, Reading, Rule, key_when_sent
 from router.operations import explain
 from router.operations.trace.found import Asked, Concerned, Lying, Role
 from router.operations.words import moment
@@ -137,7 +137,7 @@ class _Search:
             found = await view.search(Wanted(since=wanted.since, until=wanted.until), _CANDIDATES)
             matching = await self._matching(found)
         self._certain = self._certain and found.certain
-        known = await self._known(view, reader, matching)
+        known = await self._known(view, folder, reader, matching)
         for place, received_at in matching:
             became = known.get(place)
             stands = view.compared(cursor, place) if cursor else Present(place, None, waits=True)
@@ -159,21 +159,29 @@ class _Search:
         return next((one for one in self._owner.readers if (one.folder, one.account) == (folder, account)), None)
 
     async def _known(
-        self, view: Mailbox, reader: Reader | None, matching: Mapping[tuple[Place, datetime], Reading]
+        self,
+        view: Mailbox,
+        folder: Folder,
+        reader: Reader | None,
+        matching: Mapping[tuple[Place, datetime], Reading],
     ) -> dict[Place, Known]:
         """Tell what became of each: of this very copy, else of another copy of the same message."""
         places = [place for place, _ in matching]
         known: dict[Place, Known | None] = {}
         if reader and places:
             known |= await known_places(self._database, reader.id, places)
-        keys = {place: one.key for (place, _), one in matching.items() if place not in known and _has_key(one.message)}
-        if keys:
+        others = {place: one for (place, _), one in matching.items() if place not in known}
+        keys = {place: _keys_of(one, folder) for place, one in others.items() if _has_key(one.message)}
+        if others:
             found = await known_messages(self._database, self._owner.id, list(keys.values()), [None] * len(keys))
             by_key = {place: one for place, one in zip(keys, found, strict=True) if one}
-            known |= by_key | await self._compared(view, list(by_key))
+            # The key of these is of their bodies, too.
+            keyless = sorted((at, place) for place, at in matching if place in others and place not in keys)[-_SHOWN:]
+            whole = [*by_key, *(place for _, place in keyless)]
+            known |= by_key | await self._compared(view, folder, whole)
         return {place: one for place, one in known.items() if one}
 
-    async def _compared(self, view: Mailbox, places: Sequence[Place]) -> dict[Place, Known | None]:
+    async def _compared(self, view: Mailbox, folder: Folder, places: Sequence[Place]) -> dict[Place, Known | None]:
         """Tell what became of each as far as it says the same: who knows Message-ID and Date can send another."""
         known: dict[Place, Known | None] = {}
         if places:
@@ -182,7 +190,7 @@ class _Search:
                 (explained,) = await explain.read_messages(self._workers, content, self._profile.authserv)
                 if isinstance(one := explained.reading, Reading):
                     known[received.place], *_ = await known_messages(
-                        self._database, self._owner.id, [one.key], [one.likeness]
+                        self._database, self._owner.id, [_keys_of(one, folder)], [one.likeness]
                     )
         return known
 
@@ -248,6 +256,12 @@ def _names(addresses: Sequence[str], wanted: str) -> bool:
 def _has_key(message: Message) -> bool:
     """Whether headers alone tell the message's key."""
     return bool(message.message_id and message.date)
+
+
+def _keys_of(reading: Reading, folder: Folder) -> tuple[bytes, bytes]:
+    """Return the keys under which a message may be kept, the likeliest first: see `Facts.keyed`."""
+    keys = reading.key, key_when_sent(reading.key)
+    return keys[::-1] if folder.use == "sent" else keys
 
 
 def _became(known: Known) -> str:

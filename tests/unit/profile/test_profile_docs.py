@@ -69,7 +69,7 @@ def test_every_key_is_described(name: str) -> None:
 
 
 # What only some have, and says itself which.
-FORWARD = {"role", "forwarders", "address", "authserv", "allow_unverified"}
+FORWARD = {"role", "forwarders", "address", "authserv", "allow_unverified", "envelope_header", "envelope_below"}
 NOT_OF_LISTENERS = {"start", "after"}
 
 
