@@ -49,6 +49,7 @@ def owners_set(
         str,
         typer.Option(metavar="RULE", help="all | replies | known | email-enabled | none | default", show_default=False),
     ],
+    by: By = None,
 ) -> None:
     """Set which of an owner's mail is promoted.
 
@@ -57,7 +58,7 @@ def owners_set(
     """
     from router.commands import owners as commands
 
-    commands.set_rule(mailbox, rule)
+    commands.set_rule(mailbox, rule, by)
 
 
 @sending.command("status")

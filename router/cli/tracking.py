@@ -30,7 +30,8 @@ def settings_list(owner: Owner = None, as_json: Json = False) -> None:
     """List the settings, with the values that count.
 
     And where each comes from. The first that has chosen one counts: the organization where it locked the setting, the
-    owner, the profile, the organization, the default.
+    owner, the profile, the organization, the default. What the organization or the owner has chosen is told with who
+    chose it and when.
     """
     from router.commands import settings as commands
 
@@ -59,11 +60,11 @@ def settings_set(
 
 
 @settings.command("reset")
-def settings_reset(name: Name, owner: Owner = None) -> None:
+def settings_reset(name: Name, owner: Owner = None, by: By = None) -> None:
     """Let the organization, or an owner, have chosen nothing."""
     from router.commands import settings as commands
 
-    commands.reset(name, owner)
+    commands.reset(name, owner, by)
 
 
 @never_track.command("list")

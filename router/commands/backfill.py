@@ -10,8 +10,7 @@ from typing import Any
 import typer
 
 from router import app, profile
-from router.commands.letters import who
-from router.commands.terminal import Doing, carry_out, complain, say, say_json
+from router.commands.terminal import Doing, carry_out, complain, say, say_json, who
 from router.commands.words import duration, moment
 from router.errors import UnknownName
 from router.oauth2.late import LateTokens

@@ -5,8 +5,7 @@ from typing import Any
 import typer
 
 from router import app
-from router.commands.letters import who
-from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table
+from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table, who
 from router.errors import UnknownName
 from router.operations import erase as operation
 from router.operations.erase import Asked, Report

@@ -10,6 +10,7 @@ from uuid import UUID
 import typer
 
 from router import app, profile
+from router.commands.settings import own_words
 from router.commands.terminal import carry_out, complain, say, say_json
 from router.commands.words import weighed
 from router.errors import ProfileErrors, UnknownName
@@ -17,6 +18,7 @@ from router.model import Classification, Creation, Mark, Packed, Rule, Unwrapped
 from router.model.creation import UnknownSender
 from router.operations import explain as operation
 from router.operations.explain import Explained
+from router.operations.settings import Listed, own_choices
 from router.operations.words import moment
 from router.profile import IncomingProfile, Profiles
 from router.settings import Settings
@@ -54,10 +56,11 @@ def explain(
     wanted_rule = _rule(rule)
     contents = dict(_contents(files))
 
-    async def work(settings: Settings) -> tuple[Mapping[str, Unwrapped], list[Explained]]:
+    async def work(settings: Settings) -> tuple[Mapping[str, Unwrapped], list[Explained], list[Listed]]:
         sink = _sink(settings, forward) if forward else None
         mailbox = operation.mailbox_of(_profiles(settings), owner, wanted_rule) if owner else None
         outer: Mapping[str, Unwrapped] = {}
+        chosen: list[Listed] = []
         async with app.parsers_of(settings) as parsers:
             if sink:
                 outer, messages = await operation.read_forwards(parsers, contents, sink)
@@ -67,9 +70,10 @@ def explain(
         if mailbox and messages:
             async with app.database_of(settings) as database:
                 messages = await operation.decide(database, messages, mailbox)
-        return outer, messages
+                chosen = await own_choices(database, mailbox.address)
+        return outer, messages, chosen
 
-    outer, messages = carry_out(work)
+    outer, messages, chosen = carry_out(work)
     if as_json:
         envelopes = [{"file": name, "forward": _envelope(unwrapped)} for name, unwrapped in outer.items()]
         say_json(envelopes + [document_of(one) for one in messages])
@@ -78,6 +82,8 @@ def explain(
             _show_forward(name, unwrapped)
         for one in messages:
             show_read(one)
+        if owner and chosen:
+            say(f"{owner} has chosen {own_words(chosen)}")
     strange = [one.name for one in messages if not (one.fault or outer or _is_mail(one))]
     for name in strange:
         complain(f"{name}: this does not look like mail: it has none of From, To, Date, Subject and Message-ID")
@@ -160,7 +166,8 @@ def _show_forward(file: str, unwrapped: Unwrapped) -> None:
     if unwrapped.held is not None:
         _row("held", unwrapped.held)
     else:
-        _row("forward", f"{unwrapped.form}, by {unwrapped.forwarder}: {len(unwrapped.originals)} in it")
+        by = f", by {unwrapped.forwarder}" if unwrapped.forwarder else ""
+        _row("forward", f"{unwrapped.form}{by}: {len(unwrapped.originals)} in it")
         _row("came to", ", ".join(unwrapped.mailboxes))
         _row("sent by", unwrapped.sender)
     say()

@@ -1,6 +1,5 @@
 """`dead-letters list|show|replay|drop` and `held list|show|release|drop`."""
 
-import getpass
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +11,7 @@ import typer
 
 from router import app, profile
 from router.commands.explain import document_of, show_read
-from router.commands.terminal import Progress, carry_out, complain, say, say_json, say_table
+from router.commands.terminal import Progress, carry_out, complain, say, say_json, say_table, who
 from router.commands.words import moment, weighed
 from router.errors import UnknownName
 from router.model import Disposition, normalize
@@ -151,14 +150,6 @@ async def _refused_by_usage(done: AsyncIterator[Became]) -> AsyncIterator[Became
 
 def _selection(of_profile: str | None, owner: str | None, before: datetime | None) -> Selection:
     return Selection(of_profile, normalize(owner) if owner else None, before.replace(tzinfo=UTC) if before else None)
-
-
-def who() -> str:
-    """Who runs the command."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "an administrator"
 
 
 def _what(waiting: str) -> str:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from router import app
-from router.commands.letters import who
-from router.commands.terminal import carry_out, say, say_json, say_table
+from router.commands.terminal import carry_out, say, say_json, say_table, who
 from router.operations import never_track as operation
 from router.operations.words import moment
 from router.settings import Settings

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import typer
 
 from router import app, profile
-from router.commands.letters import who
-from router.commands.terminal import Progress, carry_out, say, say_json, say_table
+from router.commands.terminal import Progress, carry_out, say, say_json, say_table, who
 from router.commands.words import moment
 from router.errors import UnknownName
 from router.model import normalize

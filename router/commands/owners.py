@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from router import app
-from router.commands.terminal import carry_out, complain, say, say_json, say_table
+from router.commands.terminal import carry_out, complain, say, say_json, say_table, who
 from router.model import Rule
 from router.operations import owners as operation
 from router.operations.owners import Owners, ServedOwner
@@ -66,7 +66,7 @@ def approve(mailboxes: Sequence[str], *, revoke: bool) -> None:
         raise typer.Exit(1)
 
 
-def set_rule(mailbox: str, rule: str) -> None:
+def set_rule(mailbox: str, rule: str, by: str | None) -> None:
     """Give an owner a tracking rule, or `default`: that of the profile."""
     words = [*Rule, "default"]
     if rule not in words:
@@ -75,7 +75,7 @@ def set_rule(mailbox: str, rule: str) -> None:
 
     async def work(settings: Settings) -> Owners:
         async with app.database_of(settings) as database:
-            return await operation.set_rule(database, mailbox, own, _lease(settings), settings.profiles)
+            return await operation.set_rule(database, mailbox, own, by or who(), _lease(settings), settings.profiles)
 
     found = carry_out(work)
     for one in found.owners:

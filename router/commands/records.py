@@ -6,8 +6,7 @@ from uuid import UUID
 import typer
 
 from router import app
-from router.commands.letters import who
-from router.commands.terminal import Doing, carry_out, complain, say, say_json
+from router.commands.terminal import Doing, carry_out, complain, say, say_json, who
 from router.operations import records as operation
 from router.operations.records import Asked, Merge, Named
 from router.operations.words import count

@@ -3,9 +3,8 @@
 from dataclasses import asdict
 
 from router import app
-from router.commands.letters import who
 from router.commands.status import sending_words, waiting_words
-from router.commands.terminal import carry_out, say, say_json
+from router.commands.terminal import carry_out, say, say_json, who
 from router.operations import sending as operation
 from router.operations.sending import State, Switched
 from router.operations.words import count

@@ -1,12 +1,12 @@
 """`settings list|set|reset`."""
 
 import json
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from router import app
-from router.commands.letters import who
-from router.commands.terminal import carry_out, complain, say, say_json, say_table
+from router.commands.terminal import carry_out, complain, say, say_json, say_table, who
 from router.model.settings import SETTINGS, Setting, Value
 from router.operations import settings as operation
 from router.operations.settings import Listed
@@ -47,12 +47,12 @@ def choose(name: str, value: str, owner: str | None, by: str | None, *, lock: bo
     say(f"{setting.name} is {_value(chosen)} for {owner or 'the organization'}{locked}")
 
 
-def reset(name: str, owner: str | None) -> None:
+def reset(name: str, owner: str | None, by: str | None) -> None:
     """Let the organization or an owner have chosen nothing."""
 
     async def work(settings: Settings) -> tuple[Setting, bool]:
         async with app.database_of(settings) as database:
-            return await operation.reset(database, name, owner)
+            return await operation.reset(database, name, by or who(), owner)
 
     setting, had = carry_out(work)
     words = f"has not chosen {setting.name} any more" if had else f"had not chosen {setting.name}"
@@ -70,7 +70,14 @@ def _place(one: Listed) -> str:
     if place == "organization" and one.at is not None:
         locked = ", locked" if one.chosen.locked else ""
         return f"organization{locked} (by {one.by}, {moment(one.at)})"
+    if place == "owner" and one.at is not None:
+        return f"owner (by {one.by}, {moment(one.at)})"
     return f"profile {one.profile}" if place == "profile" else place
+
+
+def own_words(listed: Iterable[Listed]) -> str:
+    """Say what an owner has chosen, by whom and when."""
+    return "; ".join(f"{one.chosen.setting.name} {_value(one.chosen.value)}, {_place(one)}" for one in listed)
 
 
 def _document(one: Listed) -> dict[str, Any]:

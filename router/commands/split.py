@@ -5,8 +5,7 @@ from uuid import UUID
 import typer
 
 from router import app
-from router.commands.letters import who
-from router.commands.terminal import carry_out, say, say_json
+from router.commands.terminal import carry_out, say, say_json, who
 from router.errors import UnknownName
 from router.operations import split as operation
 from router.operations.split import Split

@@ -7,8 +7,7 @@ from uuid import UUID
 import typer
 
 from router import app
-from router.commands.letters import who
-from router.commands.terminal import Progress, carry_out, say, say_json
+from router.commands.terminal import Progress, carry_out, say, say_json, who
 from router.errors import UnknownName
 from router.operations import take_back as operation
 from router.operations.take_back import Ruled

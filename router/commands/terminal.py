@@ -1,6 +1,7 @@
 """How the commands read the environment, print and fail."""
 
 import asyncio
+import getpass
 import json
 import os
 import sys
@@ -198,3 +199,11 @@ def _shown(text: str) -> str:
 
 def _plain(value: Any) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def who() -> str:
+    """Who runs the command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "an administrator"

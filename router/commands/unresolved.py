@@ -8,8 +8,7 @@ from uuid import UUID
 import typer
 
 from router import app
-from router.commands.letters import who
-from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table
+from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table, who
 from router.commands.words import moment
 from router.errors import UnknownName
 from router.operations import unresolved as operation

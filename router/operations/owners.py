@@ -73,13 +73,15 @@ async def approve(
     return await _described(database, done, await served.read(database, lease, folder)), faults
 
 
-async def set_rule(database: Database, mailbox: str, rule: Rule | None, lease: timedelta, folder: Path) -> Owners:
+async def set_rule(
+    database: Database, mailbox: str, rule: Rule | None, by: str, lease: timedelta, folder: Path
+) -> Owners:
     """Set an owner's tracking rule; None: the profile's default.
 
     Raises DatabaseError where there is no such owner, or the organization does not allow it.
     """
     await refuse_rule(database, rule)
-    await owners.set_rule(database, mailbox, rule)
+    await owners.set_rule(database, mailbox, rule, by)
     found = await owners.find_owners(database, [normalize(mailbox)])
     return await _described(database, list(found.values()), await served.read(database, lease, folder))
 

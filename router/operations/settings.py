@@ -17,8 +17,9 @@ from router.repository.owners import ListedOwner
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A setting with the value that counts; `by` and `at` tell who chose it and when, where the organization did.
+    """A setting with the value that counts.
 
+    `by` and `at` tell who chose it and when, where the organization or the owner did; None where that is not known.
     `profile` names the profile whose choice counts. `fault` says that something is stored which is no value of it.
     """
 
@@ -62,10 +63,27 @@ async def list_all(database: Database, mailbox: str | None, lease: timedelta, fo
     listed = []
     for setting in SETTINGS.values():
         chosen = stored.choices.of(setting, owner.owner.id if owner else None, said)
-        by, at = stored.by.get(setting.name, (None, None)) if chosen.place == "organization" else (None, None)
+        by, at = _changed(stored, chosen, owner)
         wrong = "; ".join(faults_of(stored.choices, [owner] if owner else [], setting))
         listed.append(Listed(chosen, by, at, profile if chosen.place == "profile" else None, wrong or None))
     return listed
+
+
+def _changed(
+    stored: repository.Stored, chosen: Chosen, owner: ListedOwner | None
+) -> tuple[str, datetime] | tuple[None, None]:
+    if chosen.place == "organization":
+        return stored.by.get(chosen.setting.name, (None, None))
+    own = stored.own.get(owner.owner.id, {}) if owner and chosen.place == "owner" else {}
+    return own.get(chosen.setting.name, (None, None))
+
+
+async def own_choices(database: Database, mailbox: str) -> list[Listed]:
+    """List what an owner has chosen and what counts, with who chose it and when. Raises UnknownName."""
+    owner = await _owner(database, mailbox)
+    stored = await repository.read_stored(database, [owner.mailbox])
+    found = [stored.choices.of(setting, owner.owner.id) for setting in SETTINGS.values()]
+    return [Listed(one, *_changed(stored, one, owner)) for one in found if one.place == "owner"]
 
 
 async def choose(
@@ -81,11 +99,11 @@ async def choose(
             )
         await repository.choose(database, setting.name, value, by, locked=locked)
         return setting, value
-    await _choose_own(database, await _owner(database, mailbox), setting, value)
+    await _choose_own(database, await _owner(database, mailbox), setting, value, by)
     return setting, value
 
 
-async def reset(database: Database, name: str, mailbox: str | None = None) -> tuple[Setting, bool]:
+async def reset(database: Database, name: str, by: str, mailbox: str | None = None) -> tuple[Setting, bool]:
     """Let the organization or an owner have chosen nothing. False: they had not. Raises UnknownName."""
     setting = setting_of(name)
     if mailbox is None:
@@ -94,23 +112,23 @@ async def reset(database: Database, name: str, mailbox: str | None = None) -> tu
     stored = await repository.read_stored(database, [owner.mailbox])
     had = stored.choices.owners[owner.owner.id].get(setting.name) is not None
     if setting is RULE:
-        await owners.set_rule(database, owner.mailbox, None)
+        await owners.set_rule(database, owner.mailbox, None, by)
     else:
-        await repository.choose_own(database, owner.owner.id, setting.name, None)
+        await repository.choose_own(database, owner.owner.id, setting.name, None, by)
     return setting, had
 
 
-async def _choose_own(database: Database, owner: ListedOwner, setting: Setting, value: Value) -> None:
+async def _choose_own(database: Database, owner: ListedOwner, setting: Setting, value: Value, by: str) -> None:
     if "owner" not in setting.places:
         raise UnknownName(f"{setting.name} is the organization's to choose, not an owner's")
     if setting is RULE:
         await refuse_rule(database, Rule(str(value)))
-        await owners.set_rule(database, owner.mailbox, Rule(str(value)))
+        await owners.set_rule(database, owner.mailbox, Rule(str(value)), by)
         return
     chosen = (await repository.read_stored(database)).choices.of(setting)
     if chosen.locked:
         raise DatabaseError(f"the organization has locked {setting.name}: it is {chosen.value}")
-    await repository.choose_own(database, owner.owner.id, setting.name, value)
+    await repository.choose_own(database, owner.owner.id, setting.name, value, by)
 
 
 async def refuse_rule(database: Database, rule: Rule | None) -> None:

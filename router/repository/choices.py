@@ -9,7 +9,7 @@ from uuid import UUID
 
 from router.model.matching import Matching
 from router.model.settings import Choices, Value
-from router.repository.database import Database
+from router.repository.database import Connection, Database
 
 TOKENS: Final = """(
     SELECT coalesce(jsonb_object_agg(s.name, s.value), '{}')::text FROM crm.setting AS s
@@ -20,10 +20,14 @@ TOKENS: Final = """(
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """All that is chosen: by the organization, with who and when, and by some owners."""
+    """All that is chosen, by the organization and by some owners, with who changed it last and when.
+
+    `own` tells it of owners' settings, not of what was chosen with an older version.
+    """
 
     choices: Choices
     by: Mapping[str, tuple[str, datetime]]
+    own: Mapping[UUID, Mapping[str, tuple[str, datetime]]]
 
 
 def choices_of(
@@ -59,7 +63,7 @@ async def read_stored(database: Database, mailboxes: Iterable[str] | None = ()) 
         rows = await connection.fetch("SELECT name, value, locked, by, at FROM crm.setting")
         owners = await connection.fetch(
             """
-            SELECT record_id, settings, tracking_rule FROM crm.owner
+            SELECT record_id, settings, tracking_rule, settings_by FROM crm.owner
             WHERE mailbox = ANY($1::text[]) OR $1 IS NULL
             """,
             None if mailboxes is None else list(mailboxes),
@@ -69,7 +73,17 @@ async def read_stored(database: Database, mailboxes: Iterable[str] | None = ()) 
         {row["record_id"]: row["settings"] for row in owners},
         {row["record_id"]: row["tracking_rule"] for row in owners},
     )
-    return Stored(choices, {row["name"]: (row["by"], row["at"]) for row in rows})
+    own = {row["record_id"]: _changes(row["settings_by"]) for row in owners}
+    return Stored(choices, {row["name"]: (row["by"], row["at"]) for row in rows}, own)
+
+
+def _changes(settings_by: str) -> dict[str, tuple[str, datetime]]:
+    return {name: (one["by"], datetime.fromisoformat(one["at"])) for name, one in json.loads(settings_by).items()}
+
+
+async def say_who(connection: Connection, by: str) -> None:
+    """Say who changes an owner's settings or rule in this transaction (`crm.note_settings`)."""
+    await connection.execute("SELECT set_config('router.chosen_by', $1, true)", by)
 
 
 async def choose(database: Database, name: str, value: Value, by: str, *, locked: bool) -> None:
@@ -95,9 +109,10 @@ async def reset(database: Database, name: str) -> bool:
     return done is not None
 
 
-async def choose_own(database: Database, owner_id: UUID, name: str, value: Value | None) -> None:
+async def choose_own(database: Database, owner_id: UUID, name: str, value: Value | None, by: str) -> None:
     """Write what an owner has chosen; None: nothing."""
     async with database.transaction() as connection:
+        await say_who(connection, by)
         await connection.execute(
             """
             UPDATE crm.owner SET settings = CASE

@@ -7,6 +7,7 @@ import asyncpg
 
 from router.errors import DatabaseError
 from router.model import Owner, Rule, normalize
+from router.repository.choices import say_who
 from router.repository.database import Database
 
 _LISTED = """
@@ -98,9 +99,10 @@ async def approve(database: Database, address: str, *, approved: bool = True) ->
         raise _nobody_has(address)
 
 
-async def set_rule(database: Database, mailbox: str, rule: Rule | None) -> None:
+async def set_rule(database: Database, mailbox: str, rule: Rule | None, by: str) -> None:
     """Set an owner's tracking rule; None: the profile's default. Raises DatabaseError where there is no such owner."""
     async with database.transaction() as connection:
+        await say_who(connection, by)
         done = await connection.fetchval(
             "UPDATE crm.owner SET tracking_rule = $2 WHERE mailbox = $1 RETURNING record_id", normalize(mailbox), rule
         )

@@ -108,7 +108,7 @@ FIXED: Final = {
     "router.never_track": "pattern by",
     # What the CRM says of its own records.
     "crm.address": "address",
-    "crm.owner": "mailbox tracking_rule settings acknowledgement signature_text signature_html",
+    "crm.owner": "mailbox tracking_rule settings settings_by acknowledgement signature_text signature_html",
     "crm.record": "kind name attributes",
     "crm.template": "name subject text_body html_body fault",
 }

@@ -18,6 +18,7 @@ from router.model import Disposition, Rule
 from router.model.settings import SETTINGS, Number, Switch, Texts, Words
 from router.operations import check, never_track, owners, settings
 from router.repository import audit
+from router.repository.choices import read_stored
 from tests.support.build import copy, mail
 from tests.support.crm import Crm
 from tests.support.flood import cost
@@ -169,7 +170,22 @@ async def test_the_crms_role_can_choose_neither_for_the_organization_nor_a_rule(
             await crm.sql.execute(sql)
     await organization(way, "internal_mail", "none")
     assert await crm.sql.fetchval("SELECT value #>> '{}' FROM crm.setting") == "none"
+    # What it may choose, it chooses in its own name, whatever name it gives.
+    await crm.sql.execute("SELECT set_config('router.chosen_by', 'boss', false)")
     await crm.sql.execute("""UPDATE crm.owner SET settings = '{"internal_mail": "two"}' WHERE mailbox = $1""", BEN)
+    by = await crm.admin.fetchval(
+        "SELECT settings_by -> 'internal_mail' ->> 'by' FROM crm.owner WHERE mailbox = $1", BEN
+    )
+    assert by == await crm.sql.fetchval("SELECT current_user")
+    await settings.choose(way.database, "several_matches", "oldest", "ops", BEN)
+    stored = await read_stored(way.database, [BEN])
+    assert {name: who for own in stored.own.values() for name, (who, _) in own.items()} == {
+        "rule": await crm.admin.fetchval("SELECT current_user"),
+        "internal_mail": by,
+        "several_matches": "ops",
+    }
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await crm.sql.execute("UPDATE crm.owner SET settings_by = '{}'")
 
 
 # --- Internal mail ---------------------------------------------------------------------------------------------------
@@ -570,12 +586,20 @@ async def test_settings_and_never_track_as_an_admin_types_them(
     assert "locked" in await typed("settings", "set", "internal_mail", "one", "--owner", BEN, status=1)
     assert "must be none | one | two" in await typed("settings", "set", "internal_mail", "three", status=1)
     assert "there is no setting 'colour'" in await typed("settings", "set", "colour", "red", status=1)
-    await typed("settings", "set", "several_matches", "oldest", "--owner", BEN)
+    await typed("settings", "set", "several_matches", "oldest", "--owner", BEN, "--by", "ops")
+    await typed("owners", "set", BEN, "--rule", "all", "--by", "boss")
+    await typed("owners", "set", BEN, "--rule", "known", "--by", "ops")
     listed = json.loads(await typed("settings", "list", "--owner", BEN, "--json"))["settings"]
     found = {one["name"]: (one["value"], one["from"], one["locked"]) for one in listed}
     assert found["internal_mail"] == ("two", "organization", True)
     assert found["several_matches"] == ("oldest", "owner", False)
     assert found["rule"] == ("known", "owner", False)
+    told = {one["name"]: one["by"] for one in listed if one["from"] == "owner"}
+    assert told == {"several_matches": "ops", "rule": "ops"}
+    assert "owner (by ops, " in await typed("settings", "list", "--owner", BEN)
+    file = tmp_path / "one.eml"
+    file.write_bytes(mail(to=BEN))
+    assert f"{BEN} has chosen rule known, owner (by ops, " in await typed("explain", str(file), "--owner", BEN)
     assert "organization, locked (by " in await typed("settings", "list")
     assert await typed("settings", "reset", "internal_mail") == (
         "the organization has not chosen internal_mail any more\n"
