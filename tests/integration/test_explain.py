@@ -1,17 +1,15 @@
 """`email-router explain`: what is read, what would become of it; nothing is stored."""
 
-import asyncio
 import json
-import os
 import smtplib
 from datetime import timedelta
 from pathlib import Path
 
 from tests.servers.ports import free_port
 from tests.support.build import mail
+from tests.support.command import Said, type_command
 from tests.support.correlating import SALES, Correlating
 from tests.support.crm import Crm
-from tests.support.forked import email_router
 from tests.support.forwards import AUTHSERV, forwarding, vouched
 from tests.support.letters import letter
 from tests.support.router_process import NewRouter
@@ -21,15 +19,8 @@ KARL, ANN = "karl@kunde.test", "ann@in.test"
 
 async def explain(
     *arguments: str, database: str = "postgresql:///none", given: bytes = b"", profiles: str = "/nowhere"
-) -> tuple[int, str, str]:
-    process = await email_router(
-            "explain", *arguments,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": profiles},
-    )  # fmt: skip
-    out, err = await process.communicate(given)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+) -> Said:
+    return await type_command(database, "explain", *arguments, answer=given, profiles=profiles)
 
 
 async def test_a_file_that_is_no_mail_is_told(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import smtplib
 import zlib
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
 from tests.servers.proxy import Proxy
+from tests.support.command import type_command
 from tests.support.crm import Crm
-from tests.support.forked import email_router
 from tests.support.forwards import AUTHSERV, as_file, forwarding, journal, vouched
 from tests.support.holds import DECIDING, SETTLING, holding
 from tests.support.letters import letter, new_id
@@ -197,14 +196,9 @@ async def test_t88_who_is_not_believed_is_held_and_the_mail_stays(
     assert all(words in told for words in mails)
     assert "in.test" not in told
     assert sink.left() == len(mails)
-    shown = await email_router(
-            "status",
-        env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": "/nowhere"},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    out, _ = await shown.communicate()
-    assert f"0 ignored, {len(mails)} held" in out.decode()
-    assert "forward mailbox" in out.decode()
+    shown = await type_command(database, "status", profiles="/nowhere")
+    assert f"0 ignored, {len(mails)} held" in shown.out
+    assert "forward mailbox" in shown.out
     rows = await crm.admin.fetch("SELECT content FROM router.kept_content")
     kept = [zlib.decompress(row["content"]) for row in rows]
     assert [sum(mail in content for content in kept) for mail in mails.values()] == [1] * len(mails)

@@ -5,10 +5,9 @@ import json
 import os
 import smtplib
 import sys
-from asyncio.subprocess import PIPE
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -27,8 +26,8 @@ from tests.integration.test_forward import Sink
 from tests.integration.test_forward import sink as sink  # noqa: PLC0414  # a fixture
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
+from tests.support.command import Said, type_command
 from tests.support.crm import Crm, Parcel
-from tests.support.forked import email_router
 from tests.support.forwards import forwarding
 from tests.support.letters import letter
 from tests.support.profiles import SECRETS, Profile
@@ -36,18 +35,6 @@ from tests.support.router_process import NewRouter, RouterProcess
 
 KARL = "karl@kunde.test"
 DENIED = b"Authentication-Results: mail.in.test 1;\r\n\tdmarc=fail (p=reject dis=none) header.from=kunde.test\r\n"
-
-
-class Said(NamedTuple):
-    """What a command came to."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 Ask = Callable[..., Any]
@@ -58,17 +45,17 @@ def ask(database: str) -> Ask:
     """`await ask(router, "dead-letters", "list")`: with the profiles of this router."""
 
     async def ask(router: RouterProcess, *arguments: str) -> Said:
-        process = await email_router(*arguments, stdout=PIPE, stderr=PIPE, env=_environment(database, router))
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return Said(process.returncode, out.decode(), err.decode())
+        return await type_command(database, *arguments, profiles=router.profiles)
 
     return ask
 
 
-def _environment(database: str, router: RouterProcess) -> dict[str, str]:
+async def _start(database: str, router: RouterProcess, arguments: Sequence[str]) -> asyncio.subprocess.Process:
     environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": str(router.profiles)}
-    return os.environ | SECRETS | environment
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "router", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | SECRETS | environment,
+    )  # fmt: skip
 
 
 async def _break(crm: Crm) -> None:
@@ -476,10 +463,7 @@ async def test_killed_at_any_moment_nothing_is_lost_or_doubled_and_it_goes_on(
     await _mend(crm)
     left = [number]
     while len(left) < 6 and left[-1]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "dead-letters", "replay", "--all",
-            stdout=PIPE, stderr=PIPE, env=_environment(database, router),
-        )  # fmt: skip
+        process = await _start(database, router, ["dead-letters", "replay", "--all"])
         assert process.stdout is not None
         for _ in range(3 * len(left)):
             await process.stdout.readline()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import smtplib
 from uuid import UUID, uuid4
 
@@ -14,9 +13,9 @@ from router.repository.database import Database
 from router.repository.merges import PIECE
 from router.repository.taken_back import restore, take_back
 from tests.servers.ports import free_port
+from tests.support.command import Said, type_command
 from tests.support.crm import Crm
 from tests.support.flood import cost
-from tests.support.forked import email_router
 from tests.support.holds import RULING, holding
 from tests.support.letters import letter
 from tests.support.router_process import NewRouter
@@ -330,16 +329,10 @@ async def test_the_command_says_what_it_moves_asks_and_moves_it(crm: Crm, sender
     karl, double = await crm.record("contact", "Karl"), await crm.record("contact", "Carl", KARL)
     await senders.write(KARL, 3)
 
-    async def run(*arguments: str, answer: bytes = b"") -> tuple[int | None, str, str]:
-        process = await email_router(
-            "records", "merge", *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database},
-        )  # fmt: skip
-        out, err = await process.communicate(answer)
-        return process.returncode, out.decode(), err.decode()
+    async def run(*arguments: str, answer: str = "") -> Said:
+        return await type_command(database, "records", "merge", *arguments, answer=answer)
 
-    status, out, err = await run(str(double), str(karl), answer=b"n\n")
+    status, out, err = await run(str(double), str(karl), answer="n\n")
     assert (status, out.strip()) == (1, "")
     assert f"Carl (contact, {double}) goes, with 3 parties, 0 emails about it, 1 address, 0 rulings" in err
     assert f"and Karl (contact, {karl}) stays: go on?" in err

@@ -1,11 +1,8 @@
 """What waits, failed or is unknown is listed, shown, tried again, canceled and released by commands."""
 
-import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,24 +10,12 @@ import pytest
 from router.operations import outbox as operation
 from router.operations.outbox import Meant, Selection
 from router.repository.database import Database
+from tests.support.command import Said, type_command
 from tests.support.crm import Crm
-from tests.support.forked import email_router
 from tests.support.maildirs import make_maildir
 
 PROFILE = '[incoming.disk]\ntransport = "maildir"\npath = "{path}/{{mailbox}}"\nowners = ["*@in.test"]\n'
 ULLA, OTTO, KARL = "ulla@in.test", "otto@in.test", "karl@kunde.test"
-
-
-class Said(NamedTuple):
-    """What a command came to."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 Ask = Callable[..., Awaitable[Said]]
@@ -41,14 +26,7 @@ def ask(database: str, tmp_path: Path) -> Ask:
     """`await ask("list")`: what `email-router outbox list` says, with nobody at a terminal."""
 
     async def ask(*arguments: str, answer: str = "") -> Said:
-        environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": str(tmp_path)}
-        process = await email_router(
-            "outbox", *arguments, stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | environment,
-        )  # fmt: skip
-        out, err = await process.communicate(answer.encode())
-        assert process.returncode is not None
-        return Said(process.returncode, out.decode(), err.decode())
+        return await type_command(database, "outbox", *arguments, answer=answer, profiles=tmp_path)
 
     return ask
 

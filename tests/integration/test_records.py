@@ -1,7 +1,6 @@
 """T54, T120 to T126: records that rules want of mail are made, once each, whoever does what meanwhile."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,8 +15,8 @@ from router.repository.creation import Carried
 from router.repository.database import Database
 from router.repository.registry import Source, register
 from router.repository.taken_back import restore, take_back
+from tests.support.command import type_command
 from tests.support.crm import Crm
-from tests.support.forked import email_router
 from tests.support.senders import STAFF, Senders
 
 KARL = "karl@kunde.test"
@@ -380,15 +379,10 @@ async def test_t122_a_case_whose_record_is_gone_is_none(records: Records) -> Non
 async def test_t124_explain_names_the_rule_and_what_was_made(records: Records, database: str) -> None:
     email_id = await records.write(subject="My printer burns")
     await records.make()
-    environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_LOG_LEVEL": "error"}
-    process = await email_router(
-            "explain", "--email", str(email_id),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | environment,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    assert "rule 'support' wants a case" in out.decode()
-    assert "case by rule 'support', made: My printer burns" in out.decode()
+    said = await type_command(database, "explain", "--email", str(email_id))
+    assert said.status == 0, said.err
+    assert "rule 'support' wants a case" in said.out
+    assert "case by rule 'support', made: My printer burns" in said.out
 
 
 # --- T125, T126: several queues --------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from typing import TypeAlias
 from uuid import UUID, uuid4
@@ -17,8 +16,8 @@ from router.repository.batch import Batch
 from router.repository.database import Database
 from tests.integration.test_promote import Crm as Ours
 from tests.integration.test_promote import copies, message
+from tests.support.command import Said, type_command
 from tests.support.crm import Crm
-from tests.support.forked import email_router
 
 Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 X, Y, Z = (UUID(int=number) for number in (1, 2, 3))
@@ -297,14 +296,8 @@ async def test_t119_what_cannot_be_split_or_undone_is_said_in_words(thread: Thre
         await splits.undo(thread.database, second, "Ann")
 
 
-async def ask(database: str, *arguments: str) -> tuple[int | None, str, str]:
-    process = await email_router(
-            "split", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database},
-    )  # fmt: skip
-    out, error = await process.communicate()
-    return process.returncode, out.decode(), error.decode()
+async def ask(database: str, *arguments: str) -> Said:
+    return await type_command(database, "split", *arguments)
 
 
 async def test_t119_an_admin_splits_and_undoes_by_command(thread: Thread, crm: Crm, database: str) -> None:

@@ -2,31 +2,15 @@
 
 import asyncio
 import hashlib
-import json
-import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, NamedTuple
 
 import pytest
 
 from router.operations import staff_tokens as operation
 from router.repository.database import Database
+from tests.support.command import Said, type_command
 from tests.support.crm import Crm
-from tests.support.forked import email_router
-
-
-class Said(NamedTuple):
-    """What a command came to."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
 
 Ask = Callable[..., Awaitable[Said]]
 
@@ -36,14 +20,7 @@ def ask(database: str) -> Ask:
     """`await ask("list")`: what `email-router staff list` says."""
 
     async def ask(*arguments: str) -> Said:
-        process = await email_router(
-            "staff", *arguments, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database},
-        )  # fmt: skip
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return Said(process.returncode, out.decode(), err.decode())
+        return await type_command(database, "staff", *arguments)
 
     return ask
 

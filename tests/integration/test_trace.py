@@ -1,9 +1,6 @@
 """`email-router trace`: where a message is, what became of it; and of what the CRM does not have, why."""
 
-import asyncio
 import imaplib
-import json
-import os
 import re
 import smtplib
 import sys
@@ -11,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -27,11 +24,11 @@ from tests.integration.test_forward import sink as sink  # noqa: PLC0414  # a fi
 from tests.integration.test_status import Lent
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
+from tests.support.command import Said, type_command
 from tests.support.crm import Crm
-from tests.support.forked import email_router
 from tests.support.forwards import forwarding
 from tests.support.letters import letter
-from tests.support.profiles import SECRETS, Profile
+from tests.support.profiles import Profile
 from tests.support.router_process import NewRouter, RouterProcess
 from transports.base import Place
 
@@ -46,12 +43,8 @@ auth = { user = "{mailbox}", password = { env = "MAILBOX_PASSWORD" } }
 """
 
 
-class Said(NamedTuple):
+class Traced(Said):
     """What the command came to."""
-
-    status: int
-    out: str
-    err: str
 
     @property
     def answer(self) -> str:
@@ -63,28 +56,18 @@ class Said(NamedTuple):
         of = self.json if mailbox is None else next(one for one in self.json["owners"] if one["mailbox"] == mailbox)
         return {one["kind"]: one["words"] for one in of["clues"]}
 
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
-
-Trace = Callable[..., Coroutine[Any, Any, Said]]
+Trace = Callable[..., Coroutine[Any, Any, Traced]]
 
 
 @pytest.fixture
 def trace(database: str) -> Trace:
     """`await trace(router, "--to", mailbox)`: with the profiles of this router, or of a folder."""
 
-    async def trace(profiles: RouterProcess | str, *arguments: str) -> Said:
+    async def trace(profiles: RouterProcess | str, *arguments: str) -> Traced:
         folder = profiles if isinstance(profiles, str) else str(profiles.profiles)
-        environment = {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": folder}
-        process = await email_router(
-            "trace", *arguments,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | SECRETS | environment,
-        )  # fmt: skip
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return Said(process.returncode, out.decode(), err.decode())
+        said = await type_command(database, "trace", *arguments, profiles=folder)
+        return Traced(*said)
 
     return trace
 

@@ -1,13 +1,12 @@
 """What our own mail server says of a sender, through the whole pipeline."""
 
 import asyncio
-import os
 import smtplib
 
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
+from tests.support.command import type_command
 from tests.support.crm import Crm
-from tests.support.forked import email_router
 from tests.support.letters import letter
 from tests.support.profiles import Profile
 from tests.support.router_process import NewRouter
@@ -43,13 +42,8 @@ async def test_t77_t78_our_topmost_verdict_decides(
         "our server says that it is not from the domain in From: dmarc=fail"
     }
 
-    status = await email_router(
-            "status",
-        env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": "/nowhere"},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    out, _ = await status.communicate()
-    assert "3 promoted, 0 duplicate, 1 ignored, 2 held" in out.decode()
+    status = await type_command(database, "status", profiles="/nowhere")
+    assert "3 promoted, 0 duplicate, 1 ignored, 2 held" in status.out
 
 
 async def test_t78_what_the_sender_forges_is_below_what_the_border_server_writes(

@@ -1,32 +1,17 @@
 """The queue of unresolved senders, by commands: who waits, who each may be, and what a person says."""
 
-import asyncio
 import getpass
 import json
-import os
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
 
 import pytest
 
 from router.operations import unresolved as operation
+from tests.support.command import Said, type_command
 from tests.support.crm import Crm
-from tests.support.forked import email_router
 from tests.support.senders import STAFF, Senders
 
 KARL, BERTA, DOMAIN = "karl@kunde.test", "berta@kunde.test", "@kunde.test"
-
-
-class Said(NamedTuple):
-    """What a command came to."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 Ask = Callable[..., Awaitable[Said]]
@@ -37,14 +22,7 @@ def ask(database: str) -> Ask:
     """`await ask("list")`: what `email-router unresolved list` says, with nobody at a terminal."""
 
     async def ask(*arguments: str, answer: str = "") -> Said:
-        process = await email_router(
-            "unresolved", *arguments, stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database},
-        )  # fmt: skip
-        out, err = await process.communicate(answer.encode())
-        assert process.returncode is not None
-        return Said(process.returncode, out.decode(), err.decode())
+        return await type_command(database, "unresolved", *arguments, answer=answer)
 
     return ask
 
@@ -213,12 +191,7 @@ async def test_t116_what_somebody_else_ruled_is_never_tracked_only_by_who_knows_
 
 async def test_status_tells_how_many_senders_and_emails_wait(senders: Senders, database: str) -> None:
     async def status(*arguments: str) -> str:
-        process = await email_router(
-            "status", *arguments, stdout=asyncio.subprocess.PIPE,
-            env=os.environ | {"EMAIL_ROUTER_DATABASE_URL": database, "EMAIL_ROUTER_PROFILES": "/nowhere"},
-        )  # fmt: skip
-        out, _ = await process.communicate()
-        return out.decode()
+        return (await type_command(database, "status", *arguments, profiles="/nowhere")).out
 
     assert "unresolved" not in await status()
     await senders.write(KARL, 3)
