@@ -10,7 +10,7 @@ from uuid import UUID
 from router.model import Copy, Disposition
 from router.model.tally import Tally
 from router.repository.database import Database, storable
-from router.repository.facts import SAYS_THE_SAME
+from router.repository.decided_before import SAYS_THE_SAME
 from transports.base import Cursor, Place
 
 RESUMED_WITHIN: Final = timedelta(hours=6)

@@ -6,16 +6,12 @@ wrote. A third one counts the automatic emails of a thread, only where a copy is
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final
 from uuid import UUID
 
 from router.model import (
-    GIST_VERSION,
     KEY_VERSION,
     MOST_RECORDS,
     Copy,
-    DecidedBefore,
-    Disposition,
     Facts,
     KnownEmails,
     Likeness,
@@ -24,7 +20,6 @@ from router.model import (
     Rule,
     Ruled,
     ThreadEmail,
-    ThreadLoad,
     conversation_hash,
     local_id_hash,
     message_id_hash,
@@ -33,12 +28,10 @@ from router.model.never_track import patterns_of
 from router.model.settings import SETTINGS, Choices
 from router.repository.choices import choices_of
 from router.repository.database import Connection
+from router.repository.decided_before import add_decided, keys_of, learn_decided
 from router.repository.matching import add_candidates, learn_candidates
 from router.repository.round_trip import Reads
-from transports.base import Place
-
-SAYS_THE_SAME: Final = f"(d.gist_version = {GIST_VERSION} AND d.sender_gist <> w.sender_gist) IS NOT TRUE"
-"""SQL for whether a decision `d` was on a message that says what `w` says; what either said may not be known."""
+from router.repository.thread_load import read_thread_load
 
 
 def ids_of(copy: Copy) -> list[str]:
@@ -53,11 +46,6 @@ def _tokens_of(copy: Copy, matching: Matching) -> tuple[str, ...]:
     return (*matching.tokens_of(copy.message), *(report.tokens if report else ()))
 
 
-def _keys_of(copy: Copy) -> tuple[bytes, ...]:
-    """Return the keys that the copy may have."""
-    return (copy.key, copy.sent_key) if copy.sent_key else (copy.key,)
-
-
 async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     """Lock what these copies share with other batches, and read what the database knows of them."""
     judged = [copy for copy in copies if copy.judged]
@@ -70,7 +58,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     _add_records(reads, judged)
     _add_rulings(reads, judged)
     _add_rules(reads, copies)
-    _add_decided(reads, copies)
+    add_decided(reads, copies)
     found = await reads.run(connection)
     emails.by_attempt = dict(found["attempts"])
     learn_candidates(emails, found)
@@ -86,7 +74,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     return Facts(
         emails=emails,
         matching=matching,
-        thread_load=await _read_thread_load(connection, judged, emails, matching),
+        thread_load=await read_thread_load(connection, _answered_by_automatic(judged, emails, matching)),
         records={address: tuple(of_address.values()) for address, of_address in records.items()},
         ruled={
             address: Ruled(ruling_id, Record(*record) if record[0] else None)
@@ -97,13 +85,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
         queues=frozenset(owner_id for owner_id, _, _, kind in found["rules"] if kind == "queue"),
         choices=choices,
         never_track=frozenset(tuple(one) for one in found["never_track"]),
-        decided=DecidedBefore(
-            {(source_id, Place(validity, place)) for source_id, validity, place in found["places"]},
-            {tuple(which): Disposition(before) for *which, before, _ in found["not_promoted"] if before},
-            {tuple(which) for *which, _, has_held_twin in found["not_promoted"] if has_held_twin},
-            {tuple(which) for which in found["taken_back"]},
-            {tuple(one) for one in found["sent"]},
-        ),
+        decided=learn_decided(found),
     )
 
 
@@ -162,7 +144,7 @@ async def _lock(
         """,
         sorted({*map(message_id_hash, ids), *map(conversation_hash, conversations)}),
         list({local_id_hash(message_id) for message_id in ids}),
-        sorted({key for copy in copies for key in (*_keys_of(copy), *copy.message.claimed_keys)}),
+        sorted({key for copy in copies for key in (*keys_of(copy), *copy.message.claimed_keys)}),
         KEY_VERSION,
         list(SETTINGS),
         list({copy.owner_id for copy in copies if copy.owner_id}),
@@ -298,130 +280,14 @@ def _patterns_of(copy: Copy) -> Iterator[str]:
         yield from patterns_of(address)
 
 
-def _add_decided(reads: Reads, copies: Sequence[Copy]) -> None:
-    reads.add(
-        "places",
-        """
-        SELECT d.source_id, d.validity, d.place
-        FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (source_id, validity, place)
-        JOIN router.decision AS d USING (source_id, validity, place)
-        """,
-        [copy.source_id for copy in copies],
-        [copy.place.validity for copy in copies],
-        [copy.place.id for copy in copies],
-    )
-    sent = {(copy.source_id, copy.key) for copy in copies if copy.judged and copy.sent}
-    reads.add(
-        "sent",
-        """
-        SELECT w.source_id, w.key FROM unnest($1::bigint[], $2::bytea[]) AS w (source_id, key)
-        JOIN router.message AS m ON m.key = w.key
-        JOIN router.decision AS d ON d.email_id = m.email_id AND d.source_id = w.source_id
-        """,
-        [source_id for source_id, _ in sent],
-        [key for _, key in sent],
-    )
-    judged = {
-        (copy.owner_id, key, copy.sender_gist)
-        for copy in copies
-        if copy.judged and copy.owner_id
-        for key in _keys_of(copy)
-    }
-    reads.add(
-        "not_promoted",
-        f"""
-        SELECT w.owner_id, w.key, w.sender_gist, d.before, d.has_held_twin
-        FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS w (owner_id, key, sender_gist)
-        CROSS JOIN LATERAL (
-            SELECT
-                (array_agg(disposition ORDER BY id DESC) FILTER (WHERE says_the_same))[1] AS before,
-                bool_or(disposition = 'held' AND NOT says_the_same) AS has_held_twin
-            FROM (
-                SELECT d.id, d.disposition, {SAYS_THE_SAME} AS says_the_same FROM router.decision AS d
-                WHERE d.key = w.key AND d.owner_id = w.owner_id AND d.disposition IN ('ignored', 'held')
-            ) AS of_key
-            HAVING count(*) > 0
-        ) AS d
-        """,  # noqa: S608  # constants
-        [owner_id for owner_id, _, _ in judged],
-        [key for _, key, _ in judged],
-        [sender_gist for *_, sender_gist in judged],
-    )
-    of_owners = {(owner_id, key) for owner_id, key, _ in judged}
-    reads.add(
-        "taken_back",
-        """
-        SELECT w.owner_id, w.key
-        FROM unnest($1::uuid[], $2::bytea[]) AS w (owner_id, key) JOIN router.message AS m USING (key)
-        WHERE EXISTS (
-            SELECT FROM router.taken_back AS t
-            WHERE t.email_id = m.email_id
-                AND (t.owner_id = w.owner_id OR NOT EXISTS (SELECT FROM crm.email AS e WHERE e.id = t.email_id))
-        )
-        """,
-        [owner_id for owner_id, _ in of_owners],
-        [key for _, key in of_owners],
-    )
-
-
-async def _read_thread_load(
-    connection: Connection, copies: Sequence[Copy], emails: KnownEmails, matching: Matching
-) -> ThreadLoad:
-    """Count the automatic emails of the last hour on the threads that automatic copies answer.
-
-    A thread is named by its top: from the answered email upwards, the first that is older than an hour, or else the
-    last. So the query reads only the thread's last hour, however long the thread is, and each email of it once, however
-    many of them are answered. Emails that answer each other in a circle, which the CRM can write, are one thread.
-    """
-    answered = {
+def _answered_by_automatic(copies: Sequence[Copy], emails: KnownEmails, matching: Matching) -> set[UUID]:
+    """Return the emails that automatic copies may answer."""
+    return {
         email.id
         for copy in copies
         if copy.classification.automatic and copy.classification.report is None
         for email in _named(copy, emails, matching)
     }
-    load = ThreadLoad()
-    if not answered:
-        return load
-    rows = await connection.fetch(
-        """
-        WITH RECURSIVE up AS (
-            SELECT id, correlated_id, created_at FROM crm.email WHERE id = ANY($1::uuid[])
-            UNION
-            SELECT e.id, e.correlated_id, e.created_at
-            FROM up JOIN crm.email AS e ON e.id = up.correlated_id
-            WHERE up.created_at > now() - interval '1 hour'
-        ), down AS (
-            SELECT up.id AS thread_id, up.id FROM up
-            WHERE up.created_at <= now() - interval '1 hour'
-                OR (SELECT parent.id FROM crm.email AS parent WHERE parent.id = up.correlated_id) IS NULL
-            UNION
-            SELECT down.thread_id, e.id FROM down JOIN crm.email AS e ON e.correlated_id = down.id
-            WHERE e.created_at > now() - interval '1 hour'
-        ), circle AS (
-            SELECT id FROM up EXCEPT SELECT id FROM down
-        ), thread AS (
-            SELECT thread_id, id, id <> thread_id AS counts FROM down
-            UNION ALL
-            SELECT first_value(id) OVER (ORDER BY id), id, true FROM circle
-        )
-        SELECT thread_id, id AS named_id, NULL AS domain, NULL AS number FROM thread WHERE id = ANY($1::uuid[])
-        UNION ALL
-        SELECT thread.thread_id, NULL, substring(p.address FROM '[^@]*$') AS domain, count(DISTINCT e.id)
-        FROM thread
-        JOIN crm.email AS e ON e.id = thread.id AND 'automatic' = ANY(e.flags)
-            AND e.correlation_method IS DISTINCT FROM 'report'
-        JOIN crm.party AS p ON p.email_id = e.id AND p.role = 'from' AND p.position = 0
-        WHERE thread.counts
-        GROUP BY thread.thread_id, domain
-        """,
-        list(answered),
-    )
-    for row in rows:
-        if row["named_id"]:
-            load.threads[row["named_id"]] = row["thread_id"]
-        else:
-            load.automatic[row["thread_id"], row["domain"]] = row["number"]
-    return load
 
 
 def _named(copy: Copy, emails: KnownEmails, matching: Matching) -> list[ThreadEmail]:

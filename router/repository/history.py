@@ -7,7 +7,7 @@ from uuid import UUID
 
 from router.model import Copy, Disposition
 from router.repository.database import Database
-from router.repository.facts import SAYS_THE_SAME
+from router.repository.decided_before import SAYS_THE_SAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from asyncpg import Record
 
 from router.model import Candidate, Disposition, Likeness, Rule, message_id_hash
 from router.repository.database import Database
-from router.repository.facts import SAYS_THE_SAME
+from router.repository.decided_before import SAYS_THE_SAME
 from router.repository.jsonb import read_candidates
 from router.repository.owners import ListedOwner, find_owners
 from transports.base import Cursor, Place
