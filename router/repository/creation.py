@@ -246,7 +246,7 @@ async def _case_of(connection: Connection, email_id: UUID) -> Record | None:
     nearest: UUID | None = await connection.fetchval(
         f"""
         {_THREAD}
-        SELECT k.record_id FROM (
+        SELECT coalesce(m.into_id, k.record_id) FROM (
             SELECT k.record_id, up.distance FROM up JOIN crm.case AS k ON k.record_id = up.regarding_id
             UNION ALL
             SELECT k.record_id, up.distance FROM up JOIN crm.case AS k ON k.email_id = up.id
@@ -255,7 +255,10 @@ async def _case_of(connection: Connection, email_id: UUID) -> Record | None:
             SELECT k.record_id, 1000 FROM crm.email AS e JOIN crm.case AS k ON k.email_id = e.id
             WHERE e.correlated_id = $1
         ) AS k
-        WHERE EXISTS (SELECT FROM crm.record AS r WHERE r.id = k.record_id)
+        -- A case that was merged into another is that one, unless the CRM has taken it up again.
+        LEFT JOIN router.merge AS m ON m.from_id = k.record_id
+            AND NOT EXISTS (SELECT FROM crm.record AS r WHERE r.id = k.record_id AND r.active)
+        WHERE EXISTS (SELECT FROM crm.record AS r WHERE r.id = coalesce(m.into_id, k.record_id))
         ORDER BY k.distance LIMIT 1
         """,  # noqa: S608  # a constant
         email_id,

@@ -23,3 +23,30 @@ async def by_halves(
         middle = len(items) // 2
         return [*await by_halves(items[:middle], write), *await by_halves(items[middle:], write)]
     return [None] * len(items)
+
+
+async def by_halves_beside(
+    items: Sequence[Item],
+    write: Callable[[Sequence[Item]], Awaitable[object]],
+    set_aside: Callable[[Item, DatabaseError], Awaitable[object]],
+    most: int,
+) -> DatabaseError | None:
+    """Write by halves, and set aside what is refused alone.
+
+    After `most` of these the fault is hardly that of single ones: returns why the rest has to wait, or None.
+    """
+    refused: list[DatabaseError] = []
+
+    async def write_some(some: Sequence[Item]) -> None:
+        if len(refused) >= most:
+            raise refused[-1]
+        try:
+            await write(some)
+        except DatabaseError as error:
+            if len(some) > 1 or not may_be_of_one(error):
+                raise
+            refused.append(error)
+            await set_aside(some[0], error)
+
+    errors = await by_halves(items, write_some)
+    return refused[-1] if len(refused) >= most else next((error for error in errors if error is not None), None)

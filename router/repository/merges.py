@@ -1,30 +1,38 @@
 """Records that are merged: begun by a function of the schema, as the CRM does; and carried out here, in pieces.
 
     router.merge_records    gives addresses and rulings to the record that stays, so that new mail is its own
-    carry_out               moves a piece of what names the record that goes
+    carry_out               moves a piece of what names the record that goes (`merge_kinds`)
 
 What is moved names the other record, so nothing is remembered of how far it has come: whoever is killed is followed by
 another. A merge is done when nothing is found, after the end of all transactions that may not know of it.
 
-Nobody waits for this: what somebody else has locked is passed over, and looked for again. Each piece locks the merge,
-then rows of one table; of `router.ruled_party` only those of parties that it has locked.
+Nobody waits for this: what somebody else has locked is passed over, and looked for again. What cannot be moved, as
+where a trigger of the CRM's raises an error, is set aside, and tried again alone; the rest goes on. Each piece locks
+the merge, then rows of one table; of `router.ruled_party` only those of parties that it has locked.
 """
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
 
 from router.errors import DatabaseError
-from router.repository.database import Connection, Database
+from router.repository.database import Connection, Database, storable
+from router.repository.halves import by_halves_beside
+from router.repository.merge_kinds import ADDRESSES, KINDS, RECORDS, Kind
 
-PIECE: Final = 300
-"""Rows that one transaction moves."""
-
-_PATIENCE: Final = "200ms"  # for what the CRM has locked
+_LIMITS: Final = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '3s'"  # for the CRM's locks, triggers
 _AGAIN: Final = timedelta(seconds=5)  # until what was passed over, or could not be done, is tried again
+_AT_LAST: Final = timedelta(hours=1)  # the longest time between two tries
+_REFUSED: Final = 3  # keys of a piece that the CRM's SQL may refuse, until the rest has to wait
+_TIMED_OUT: Final = "57014"
+
+_KINDS: Final = {kind.name: kind for kind in (ADDRESSES, *KINDS, RECORDS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,11 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """A merge of two records, and what it has moved so far; `fault` says why it does not go on."""
+    """A merge of two records, and what it has moved so far; `fault` says why it does not go on.
+
+    `refused` counts the rows that the CRM's SQL does not let be moved; `fault` is of the first of these where all else
+    goes on.
+    """
 
     from_id: UUID
     into_id: UUID
@@ -51,158 +63,7 @@ class Merge:
     parties: int
     emails: int
     fault: str | None
-
-
-class _Step(NamedTuple):
-    """What moves a piece of one kind from $1 to $2, and what of that is left."""
-
-    counted: str | None
-    move: str
-    left: str
-
-
-_PARTIES: Final = f"""
-    WITH locked AS MATERIALIZED (
-        SELECT p.email_id, p.role, p.position, p.address FROM crm.party AS p
-        WHERE p.record_id = $1 LIMIT {PIECE} FOR UPDATE SKIP LOCKED
-    ), judged AS MATERIALIZED (
-        -- Where the address was both records', there is a row for each.
-        SELECT l.*, EXISTS (
-            SELECT FROM crm.party AS p
-            WHERE (p.email_id, p.role, p.position, p.record_id) = (l.email_id, l.role, l.position, $2)
-        ) AS is_double FROM locked AS l
-    ), moved AS (
-        UPDATE crm.party AS p SET record_id = $2 FROM judged AS j
-        WHERE NOT j.is_double
-            AND (p.email_id, p.role, p.position, p.record_id) = (j.email_id, j.role, j.position, $1)
-    ), gone AS (
-        DELETE FROM crm.party AS p USING judged AS j
-        WHERE j.is_double
-            AND (p.email_id, p.role, p.position, p.record_id) = (j.email_id, j.role, j.position, $1)
-    ), ruled AS (
-        UPDATE router.ruled_party AS r SET record_id = $2 FROM judged AS j
-        WHERE NOT j.is_double
-            AND (r.email_id, r.role, r.position, r.record_id) = (j.email_id, j.role, j.position, $1)
-    ), told AS (
-        INSERT INTO crm.event (kind, email_id, details)
-        SELECT DISTINCT 'resolved', j.email_id, jsonb_build_object(
-            'address', j.address, 'record_id', $2, 'old_record_id', $1,
-            'by', (SELECT m.by FROM router.merge AS m WHERE m.from_id = $1)) FROM judged AS j
-    )
-    SELECT count(*) FROM locked
-"""  # noqa: S608  # constants
-
-_REGARDING: Final = f"""
-    WITH locked AS MATERIALIZED (
-        SELECT e.id FROM crm.email AS e WHERE e.regarding_id = $1 LIMIT {PIECE} FOR NO KEY UPDATE SKIP LOCKED
-    ), moved AS (
-        UPDATE crm.email AS e SET regarding_id = $2 FROM locked AS l WHERE e.id = l.id
-    )
-    SELECT count(*) FROM locked
-"""  # noqa: S608  # constants
-
-_OWNED: Final = f"""
-    WITH locked AS MATERIALIZED (
-        SELECT e.id FROM crm.email AS e WHERE e.owner_id = $1 LIMIT {PIECE} FOR NO KEY UPDATE SKIP LOCKED
-    ), moved AS (
-        UPDATE crm.email AS e SET owner_id = $2 FROM locked AS l WHERE e.id = l.id
-    )
-    SELECT count(*) FROM locked
-"""  # noqa: S608  # constants
-
-_RECEIPTS: Final = f"""
-    WITH locked AS MATERIALIZED (
-        SELECT r.email_id FROM crm.receipt AS r WHERE r.owner_id = $1 LIMIT {PIECE} FOR UPDATE SKIP LOCKED
-    ), judged AS MATERIALIZED (
-        SELECT l.email_id, EXISTS (
-            SELECT FROM crm.receipt AS r WHERE r.email_id = l.email_id AND r.owner_id = $2
-        ) AS is_double FROM locked AS l
-    ), moved AS (
-        UPDATE crm.receipt AS r SET owner_id = $2 FROM judged AS j
-        WHERE NOT j.is_double AND (r.email_id, r.owner_id) = (j.email_id, $1)
-    ), gone AS (
-        DELETE FROM crm.receipt AS r USING judged AS j
-        WHERE j.is_double AND (r.email_id, r.owner_id) = (j.email_id, $1)
-    )
-    SELECT count(*) FROM locked
-"""  # noqa: S608  # constants
-
-# Candidates have an address of the party, which is by now one of the record that stays.
-_SUGGESTED: Final = """
-    FROM (SELECT DISTINCT a.address FROM crm.address AS a WHERE a.record_id = $2) AS a
-    JOIN crm.party AS p ON p.address = a.address
-    WHERE p.record_id IS NULL AND p.candidates @> ARRAY[$1::uuid]
-"""
-
-_CANDIDATES: Final = f"""
-    WITH locked AS MATERIALIZED (
-        SELECT p.email_id, p.role, p.position, p.address, p.candidates {_SUGGESTED}
-        LIMIT {PIECE} FOR UPDATE OF p SKIP LOCKED
-    ), judged AS MATERIALIZED (
-        -- Where the two were all there were, nobody has to say any more which one it is.
-        SELECT l.*, array_replace(array_remove(l.candidates, $2), $1, $2) AS others,
-            array_replace(array_remove(l.candidates, $2), $1, $2) = ARRAY[$2::uuid] AND NOT EXISTS (
-                SELECT FROM crm.party AS p
-                WHERE (p.email_id, p.role, p.position, p.record_id) = (l.email_id, l.role, l.position, $2)
-            ) AS is_resolved FROM locked AS l
-    ), moved AS (
-        UPDATE crm.party AS p SET candidates = CASE WHEN j.is_resolved THEN '{{}}' ELSE j.others END,
-            record_id = CASE WHEN j.is_resolved THEN $2 END
-        FROM judged AS j
-        WHERE p.record_id IS NULL AND (p.email_id, p.role, p.position) = (j.email_id, j.role, j.position)
-    ), told AS (
-        INSERT INTO crm.event (kind, email_id, details)
-        SELECT DISTINCT 'resolved', j.email_id, jsonb_build_object(
-            'address', j.address, 'record_id', $2, 'by', (SELECT m.by FROM router.merge AS m WHERE m.from_id = $1))
-        FROM judged AS j WHERE j.is_resolved
-    )
-    SELECT count(*) FROM locked
-"""  # noqa: S608  # constants
-
-_RECORDS: Final = f"""
-    WITH locked AS MATERIALIZED (
-        SELECT r.id FROM crm.record AS r WHERE r.owner_id = $1 LIMIT {PIECE} FOR NO KEY UPDATE SKIP LOCKED
-    ), moved AS (
-        UPDATE crm.record AS r SET owner_id = $2 FROM locked AS l WHERE r.id = l.id
-    )
-    SELECT count(*) FROM locked
-"""  # noqa: S608  # constants
-
-_CASES: Final = f"""
-    WITH locked AS MATERIALIZED (
-        SELECT k.record_id FROM crm.case AS k
-        WHERE k.requester_id = $1 OR k.follows_id = $1 LIMIT {PIECE} FOR NO KEY UPDATE SKIP LOCKED
-    ), moved AS (
-        UPDATE crm.case AS k SET requester_id = CASE WHEN k.requester_id = $1 THEN $2 ELSE k.requester_id END,
-            follows_id = CASE WHEN k.follows_id = $1 THEN $2 ELSE k.follows_id END
-        FROM locked AS l WHERE k.record_id = l.record_id
-    )
-    SELECT count(*) FROM locked
-"""  # noqa: S608  # constants
-
-_ITEMS: Final = f"""
-    WITH locked AS MATERIALIZED (
-        SELECT q.email_id, q.owner_id FROM crm.queue_item AS q
-        WHERE q.record_id = $1 LIMIT {PIECE} FOR NO KEY UPDATE SKIP LOCKED
-    ), moved AS (
-        UPDATE crm.queue_item AS q SET record_id = $2 FROM locked AS l
-        WHERE (q.email_id, q.owner_id) = (l.email_id, l.owner_id)
-    )
-    SELECT count(*) FROM locked
-"""  # noqa: S608  # constants
-
-_STEPS: Final = (
-    _Step("parties", _PARTIES, "SELECT FROM crm.party AS p WHERE p.record_id = $1"),
-    _Step("emails", _REGARDING, "SELECT FROM crm.email AS e WHERE e.regarding_id = $1"),
-    _Step("emails", _OWNED, "SELECT FROM crm.email AS e WHERE e.owner_id = $1"),
-    _Step(None, _RECEIPTS, "SELECT FROM crm.receipt AS r WHERE r.owner_id = $1"),
-    _Step("parties", _CANDIDATES, f"SELECT {_SUGGESTED}"),
-    _Step(None, _CASES, "SELECT FROM crm.case AS k WHERE k.requester_id = $1 OR k.follows_id = $1"),
-    _Step(None, _ITEMS, "SELECT FROM crm.queue_item AS q WHERE q.record_id = $1"),
-)
-
-# No index tells whose a record is: this is looked for only where the merged one is somebody to whom records belong.
-_OF_RECORDS: Final = _Step(None, _RECORDS, "SELECT FROM crm.record AS r WHERE r.owner_id = $1")
+    refused: int
 
 
 async def look(database: Database, record_id: UUID) -> Named:
@@ -255,7 +116,7 @@ async def is_due(database: Database, from_id: UUID) -> bool:
 async def carry_out(database: Database, from_id: UUID | None = None) -> bool:
     """Move a piece of what is due, of any merge or of this one; and say whether there was something to do now.
 
-    What fails, as by a trigger of the CRM's, is put off with its fault, and lets the others pass.
+    What fails is set aside, or put off with its fault where that is not of single rows, and lets the others pass.
     """
     async with database.connection() as connection:
         due: UUID | None = await connection.fetchval(
@@ -269,92 +130,223 @@ async def carry_out(database: Database, from_id: UUID | None = None) -> bool:
     if due is None:
         return False
     try:
-        async with database.transaction() as connection:
-            await connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
-            # A thread is about the same as before, whoever said it last.
-            await connection.execute("SET LOCAL email_router.knows_ids = 'yes'")
-            await _carry_out(connection, due)
+        fault = await _try_again(database, due) or await _carry_out(database, due)
     except DatabaseError as error:
-        async with database.connection() as connection:
-            await connection.execute(
-                "UPDATE router.merge SET try_at = now() + $2, fault = $3 WHERE from_id = $1", due, _AGAIN, str(error)
-            )
+        fault = error
+    if fault is not None:
+        await _put_off(database, due, fault)
     return True
 
 
-async def _carry_out(connection: Connection, from_id: UUID) -> None:
-    merge = await connection.fetchrow(
+async def _carry_out(database: Database, from_id: UUID) -> DatabaseError | None:
+    """Move a piece; or, where nothing is found, end. Returns why the rest has to wait."""
+    kind: Kind | None = None
+    keys: Sequence[str] = ()
+    try:
+        async with _turn(database, from_id) as (connection, merge):
+            if merge is None:
+                return None  # another process was quicker
+            kinds = await _kinds_of(connection, from_id)
+            for kind in kinds:
+                keys = await connection.fetchval(
+                    f"SELECT array_agg(key) FROM ({kind.find}) AS found",  # noqa: S608  # a constant
+                    from_id,
+                    merge["into_id"],
+                )
+                if keys:
+                    await _move(connection, merge, kind, keys)
+                    return None
+            await _end(connection, merge, kinds)
+    except DatabaseError:
+        if not keys or kind is None:
+            raise
+        return await by_halves_beside(
+            keys, partial(_move_some, database, from_id, kind), partial(_set_aside, database, from_id, kind), _REFUSED
+        )
+    return None
+
+
+@asynccontextmanager
+async def _turn(database: Database, from_id: UUID) -> AsyncIterator[tuple[Connection, Record | None]]:
+    """A transaction that has the merge locked, if it is due and no other has it."""
+    async with database.transaction() as connection:
+        await connection.execute(_LIMITS)
+        # A thread is about the same as before, whoever said it last.
+        await connection.execute("SET LOCAL email_router.knows_ids = 'yes'")
+        yield (
+            connection,
+            await connection.fetchrow(
+                """
+                SELECT m.from_id, m.into_id, m.boundary IS NOT NULL AS is_looked_through,
+                    coalesce(pg_snapshot_xmin(pg_current_snapshot()) >= m.boundary, false) AS is_last
+                FROM router.merge AS m
+                WHERE m.from_id = $1 AND m.done_at IS NULL AND m.try_at <= now() FOR UPDATE SKIP LOCKED
+                """,
+                from_id,
+            ),
+        )
+
+
+async def _kinds_of(connection: Connection, from_id: UUID) -> list[Kind]:
+    """What is to be looked for: records and addresses only where these are tables, and no views of what the CRM has."""
+    row = await connection.fetchrow(
         """
-        SELECT m.from_id, m.into_id, m.boundary IS NOT NULL AS is_looked_through,
-            coalesce(pg_snapshot_xmin(pg_current_snapshot()) >= m.boundary, false) AS is_last,
-            router.is_table('crm.record') AND EXISTS (
-                SELECT FROM crm.record AS r WHERE r.id = m.from_id AND r.kind::text IN ('user', 'queue')
-            ) AS has_records
-        FROM router.merge AS m
-        WHERE m.from_id = $1 AND m.done_at IS NULL AND m.try_at <= now() FOR UPDATE OF m SKIP LOCKED
+        SELECT router.is_table('crm.address') AS has_addresses, router.is_table('crm.record') AND EXISTS (
+            SELECT FROM crm.record AS r WHERE r.id = $1 AND r.kind::text IN ('user', 'queue')
+        ) AS has_records
         """,
         from_id,
     )
-    if merge is None:
-        return  # another process was quicker
-    steps = (*_STEPS, _OF_RECORDS) if merge["has_records"] else _STEPS
-    for step in steps:
-        moved: int = await connection.fetchval(step.move, from_id, merge["into_id"])
-        if moved:
-            await connection.execute(
-                """
-                UPDATE router.merge SET boundary = NULL, fault = NULL, parties = parties + $2, emails = emails + $3
-                WHERE from_id = $1
-                """,
-                from_id,
-                moved if step.counted == "parties" else 0,
-                moved if step.counted == "emails" else 0,
-            )
-            return
-    await _end(connection, merge, [step.left for step in steps])
+    assert row is not None
+    return [*([ADDRESSES] if row["has_addresses"] else []), *KINDS, *([RECORDS] if row["has_records"] else [])]
 
 
-async def _end(connection: Connection, merge: Record, left: list[str]) -> None:
-    """Nothing is found that can be moved: it is done, or somebody has some of it, or may still write some."""
-    is_left: bool = await connection.fetchval(
-        # Of the other record, only the candidates ask.
-        f"SELECT ({' OR '.join(f'EXISTS ({one})' for one in left)}) AND $2::uuid IS NOT NULL",
-        merge["from_id"],
-        merge["into_id"],
-    )
-    if merge["is_last"] and not is_left:
-        await connection.execute(
-            """
-            UPDATE router.merge SET done_at = now(), boundary = NULL, fault = NULL,
-                last_change = (SELECT coalesce(max(c.id), 0) FROM router.regarding_change AS c)
-            WHERE from_id = $1
-            """,
-            merge["from_id"],
-        )
-        return
+async def _move(connection: Connection, merge: Record, kind: Kind, keys: Sequence[str]) -> None:
+    arguments = (merge["from_id"], merge["into_id"], keys)
+    for statement in kind.before:
+        await connection.execute(statement, *arguments)
+    moved = 0
+    for statement in kind.move:
+        moved += await connection.fetchval(statement, *arguments)
     await connection.execute(
         """
-        UPDATE router.merge SET boundary = coalesce(boundary, pg_current_xact_id()), fault = NULL,
-            try_at = CASE WHEN $2 THEN now() + $3 ELSE now() END
+        UPDATE router.merge SET boundary = NULL, fault = NULL, attempts = 0,
+            parties = parties + $2, emails = emails + $3
         WHERE from_id = $1
         """,
         merge["from_id"],
-        is_left or merge["is_looked_through"],
+        moved if kind.counted == "parties" else 0,
+        moved if kind.counted == "emails" else 0,
+    )
+
+
+async def _move_some(database: Database, from_id: UUID, kind: Kind, keys: Sequence[str]) -> None:
+    """Move what some keys have. Raises DatabaseError that may be of one of them also where it takes too long."""
+    try:
+        async with _turn(database, from_id) as (connection, merge):
+            if merge is not None:
+                await _move(connection, merge, kind, keys)
+                await connection.execute(
+                    "DELETE FROM router.merge_refused WHERE from_id = $1 AND kind = $2 AND key = ANY($3::text[])",
+                    from_id,
+                    kind.name,
+                    keys,
+                )
+    except DatabaseError as error:
+        if getattr(error.__cause__, "sqlstate", None) != _TIMED_OUT:
+            raise
+        raise DatabaseError(str(error)) from error
+
+
+async def _set_aside(database: Database, from_id: UUID, kind: Kind, key: str, fault: DatabaseError) -> None:
+    """Note what could not be moved: it is tried again, later each time."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            INSERT INTO router.merge_refused AS f (from_id, kind, key, try_at, fault)
+            SELECT m.from_id, $2, $3, now() + $5::interval, $4 FROM router.merge AS m WHERE m.from_id = $1
+            ON CONFLICT (from_id, kind, key) DO UPDATE SET attempts = f.attempts + 1, fault = excluded.fault,
+                try_at = now() + least($5::interval * power(2, least(f.attempts, 20)), $6::interval)
+            """,
+            from_id,
+            kind.name,
+            key,
+            _words(fault),
+            _AGAIN,
+            _AT_LAST,
+        )
+
+
+async def _try_again(database: Database, from_id: UUID) -> DatabaseError | None:
+    """Move what was set aside and is due, one key after the other."""
+    async with database.connection() as connection:
+        due = await connection.fetch(
+            """
+            SELECT kind, key FROM router.merge_refused WHERE from_id = $1 AND try_at <= now() ORDER BY try_at LIMIT $2
+            """,
+            from_id,
+            _REFUSED,
+        )
+    for kind, key in due:
+        fault = await by_halves_beside(
+            [key],
+            partial(_move_some, database, from_id, _KINDS[kind]),
+            partial(_set_aside, database, from_id, _KINDS[kind]),
+            _REFUSED,
+        )
+        if fault is not None:
+            return fault
+    return None
+
+
+async def _put_off(database: Database, from_id: UUID, fault: DatabaseError) -> None:
+    """Note why a merge does not go on: it is tried again, later each time that nothing was moved."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            UPDATE router.merge SET fault = $2, attempts = attempts + 1,
+                try_at = now() + least($3::interval * power(2, least(attempts, 20)), $4::interval)
+            WHERE from_id = $1 AND done_at IS NULL
+            """,
+            from_id,
+            _words(fault),
+            _AGAIN,
+            _AT_LAST,
+        )
+
+
+def _words(fault: DatabaseError) -> str:
+    return (storable(str(fault)) or "")[:1000]
+
+
+async def _end(connection: Connection, merge: Record, kinds: Sequence[Kind]) -> None:
+    """Nothing is found that can be moved: it is done, or somebody has some of it, or may still write some."""
+    is_left: bool = await connection.fetchval(
+        f"SELECT {' OR '.join(f'EXISTS ({kind.left})' for kind in kinds)}", merge["from_id"], merge["into_id"]
+    )
+    await connection.execute(
+        """
+        WITH next AS MATERIALIZED (
+            SELECT $1::uuid AS from_id, CASE
+                WHEN $2 OR NOT $3 AND $4 THEN now() + $5::interval
+                WHEN NOT $3 THEN now()
+                ELSE (SELECT min(f.try_at) FROM router.merge_refused AS f WHERE f.from_id = $1)
+            END AS try_at
+        )
+        UPDATE router.merge AS m SET fault = NULL, try_at = coalesce(n.try_at, m.try_at),
+            boundary = CASE WHEN n.try_at IS NOT NULL THEN coalesce(m.boundary, pg_current_xact_id()) END,
+            done_at = CASE WHEN n.try_at IS NULL THEN now() END,
+            last_change = CASE WHEN n.try_at IS NULL
+                THEN (SELECT coalesce(max(c.id), 0) FROM router.regarding_change AS c) END
+        FROM next AS n WHERE m.from_id = n.from_id
+        """,
+        merge["from_id"],
+        is_left,
+        merge["is_last"],
+        merge["is_looked_through"],
         _AGAIN,
     )
 
 
-async def take_up(connection: Connection, email_id: UUID) -> None:
-    """Have merges gone on with whose merged records an email names, which was out of the CRM meanwhile."""
-    await connection.execute(
+async def take_up(connection: Connection, email_id: UUID, since: datetime) -> None:
+    """Move what an email names of merged records, which was out of the CRM since then, while they were merged."""
+    merged = await connection.fetch(
+        # Locked also where it is not done: whoever ends it at this moment does not see this email.
         """
-        UPDATE router.merge SET done_at = NULL, boundary = NULL, try_at = now()
-        WHERE done_at IS NOT NULL AND from_id IN (
+        SELECT m.from_id, m.into_id, m.done_at FROM router.merge AS m
+        WHERE m.from_id IN (
             SELECT p.record_id FROM crm.party AS p WHERE p.email_id = $1
             UNION SELECT unnest(p.candidates) FROM crm.party AS p WHERE p.email_id = $1
             UNION SELECT e.regarding_id FROM crm.email AS e WHERE e.id = $1
             UNION SELECT e.owner_id FROM crm.email AS e WHERE e.id = $1
+            UNION SELECT r.owner_id FROM crm.receipt AS r WHERE r.email_id = $1
         )
+        ORDER BY m.from_id FOR UPDATE
         """,
         email_id,
     )
+    for merge in merged:
+        if merge["done_at"] is None or merge["done_at"] >= since:
+            for kind in KINDS:
+                if kind.of_email:
+                    await _move(connection, merge, kind, [str(email_id)])

@@ -26,6 +26,7 @@ from asyncpg import Record
 from router.errors import DatabaseError
 from router.repository.database import Connection, Database
 from router.repository.faults import is_locked, may_be_of_one
+from router.repository.halves import by_halves_beside
 
 Kind = Literal["resolve", "ignore-sender"]
 
@@ -197,7 +198,7 @@ async def carry_out(database: Database, subject: str | None = None) -> bool:
     try:
         await _carry_out_piece(database, due, PIECE)
     except DatabaseError as error:
-        if is_locked(error) or not may_be_of_one(error) or not await _carry_out_singly(database, due):
+        if is_locked(error) or not may_be_of_one(error) or not await _carry_out_beside(database, due):
             async with database.connection() as connection:
                 await connection.execute(
                     "UPDATE router.ruling_work SET try_at = now() + $2 WHERE subject = $1", due, _AGAIN
@@ -211,18 +212,16 @@ async def _carry_out_piece(database: Database, subject: str, size: int, *, passe
         await _carry_out(connection, subject, size, passes_over=passes_over)
 
 
-async def _carry_out_singly(database: Database, subject: str) -> bool:
-    """Carry out a piece email by email, and pass over what is refused; False where too much of it is."""
-    refused = 0
-    for _ in range(PIECE):
-        try:
-            await _carry_out_piece(database, subject, 1)
-        except DatabaseError:
-            refused += 1
-            await _carry_out_piece(database, subject, 1, passes_over=True)
-        if refused == _REFUSED:
-            return False
-    return True
+async def _carry_out_beside(database: Database, subject: str) -> bool:
+    """Carry out a piece in ever smaller ones, and pass over what is refused alone; False where too much of it is."""
+
+    async def carry_out_some(some: Sequence[int]) -> None:
+        await _carry_out_piece(database, subject, len(some))
+
+    async def pass_over(_: int, __: DatabaseError) -> None:
+        await _carry_out_piece(database, subject, 1, passes_over=True)
+
+    return await by_halves_beside(range(PIECE), carry_out_some, pass_over, _REFUSED) is None
 
 
 @dataclass(frozen=True, slots=True)

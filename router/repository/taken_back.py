@@ -144,7 +144,7 @@ async def _restore(connection: Connection, email_id: UUID, owner_id: UUID, by: s
     hashes = await lock_email(connection, email_id)
     email = await _locked(connection, email_id)
     taken = await connection.fetchrow(
-        "SELECT was_owner, receipt IS NULL AS is_late FROM router.taken_back WHERE email_id = $1 AND owner_id = $2",
+        "SELECT at, was_owner, receipt IS NULL AS is_late FROM router.taken_back WHERE email_id = $1 AND owner_id = $2",
         email_id,
         owner_id,
     )
@@ -193,7 +193,7 @@ async def _restore(connection: Connection, email_id: UUID, owner_id: UUID, by: s
         email_id,
         owner_id,
     )
-    await merges.take_up(connection, email_id)
+    await merges.take_up(connection, email_id, taken["at"])
     await _know_again(connection, email_id, hashes)
     await _tell(connection, "restored", email_id, owner_id, by)
     return len(await _owners(connection, email_id))
