@@ -2,67 +2,29 @@
 
 import asyncio
 import json
-import smtplib
+import os
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+import structlog
 
+from router.health import Health
 from router.repository import merges
-from router.repository.database import Database
 from router.repository.merge_kinds import KINDS, PIECE
+from router.repository.retention import Retention
 from router.repository.taken_back import restore, take_back
-from tests.servers.ports import free_port
+from router.upkeep import keep_up
 from tests.support.command import Said, type_command
 from tests.support.crm import Crm
 from tests.support.flood import cost
+from tests.support.forked import email_router
 from tests.support.holds import RULING, holding
-from tests.support.letters import letter
-from tests.support.router_process import NewRouter
+from tests.support.merging import carry_out, merged, named
 from tests.support.senders import STAFF, Senders, flood_of
 
 KARL, BERTA = "karl@kunde.test", "berta@kunde.test"
 PRIVATE = "karl@privat.test"
-LISTENER = """
-[incoming.drop]
-transport = "lmtp"
-listen = "127.0.0.1:{port}"
-owners = ["*@in.test"]
-rule = "all"
-"""
-
-
-async def merged(crm: Crm, database: Database, from_id: UUID, into_id: UUID) -> None:
-    """Merge by SQL, and carry it out as far as it goes."""
-    await crm.sql.execute("SELECT crm.merge_records($1, $2)", from_id, into_id)
-    await carry_out(crm, database)
-
-
-async def carry_out(crm: Crm, database: Database) -> None:
-    for _ in range(3):
-        await crm.admin.execute("UPDATE router.merge SET try_at = now() WHERE done_at IS NULL")
-        await crm.admin.execute("UPDATE router.merge_refused SET try_at = now()")
-        while await merges.carry_out(database):
-            pass
-
-
-async def named(crm: Crm, record_id: UUID) -> list[str]:
-    """Where a record is still named: every column of ids but those that say what was merged, or happened."""
-    columns = await crm.admin.fetch(
-        """
-        SELECT a.attrelid::regclass::text AS relation, a.attname AS name, a.atttypid = 'uuid[]'::regtype AS is_list
-        FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-        WHERE c.relkind IN ('r', 'p') AND c.relnamespace IN ('crm'::regnamespace, 'router'::regnamespace)
-            AND a.atttypid IN ('uuid'::regtype, 'uuid[]'::regtype) AND a.attnum > 0 AND NOT a.attisdropped
-            AND a.attrelid::regclass::text NOT IN ('router.merge', 'router.regarding_change')
-        """
-    )
-    found = []
-    for column in columns:
-        test = f"$1 = ANY({column['name']})" if column["is_list"] else f"{column['name']} = $1"
-        if await crm.admin.fetchval(f"SELECT EXISTS (SELECT FROM {column['relation']} WHERE {test})", record_id):
-            found.append(f"{column['relation']}.{column['name']}")
-    return sorted(found)
 
 
 async def test_all_that_names_the_merged_record_names_the_other_and_new_mail_is_its_own(
@@ -330,41 +292,45 @@ async def test_the_command_says_what_it_moves_asks_and_moves_it(crm: Crm, sender
     karl, double = await crm.record("contact", "Karl"), await crm.record("contact", "Carl", KARL)
     await senders.write(KARL, 3)
 
-    async def run(*arguments: str, answer: str = "") -> Said:
+    async def run(*arguments: str, answer: bytes = b"") -> Said:
         return await type_command(database, "records", "merge", *arguments, answer=answer)
 
-    status, out, err = await run(str(double), str(karl), answer="n\n")
+    (status, out, err), (refused, _, why) = await asyncio.gather(
+        run(str(double), str(karl), answer=b"n\n"), run(str(uuid4()), str(karl), "--yes")
+    )
     assert (status, out.strip()) == (1, "")
     assert f"Carl (contact, {double}) goes, with 3 parties, 0 emails about it, 1 address, 0 rulings" in err
     assert f"and Karl (contact, {karl}) stays: go on?" in err
+    assert (refused, "there is no record" in why) == (1, True)
     assert await crm.sql.fetchval("SELECT count(*) FROM crm.merge") == 0
     status, out, err = await run(str(double), str(karl), "--yes", "--by", "ann", "--json")
     assert (status, json.loads(out)["parties"], json.loads(out)["by"]) == (0, 3, "ann"), err
     assert set(await senders.senders(KARL)) == {karl}
-    status, out, err = await run(str(uuid4()), str(karl), "--yes")
-    assert (status, "there is no record" in err) == (1, True)
 
 
-async def test_who_is_killed_while_it_is_carried_out_is_followed_by_another(crm: Crm, new_router: NewRouter) -> None:
-    owner_id = await crm.owner(STAFF, "all")
+async def test_who_is_killed_while_it_is_carried_out_is_followed_by_a_router(
+    crm: Crm, senders: Senders, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the middle of a piece; what a router does beside its mail goes on, and new mail waits for neither."""
     karl, double = await crm.record("contact", "Karl"), await crm.record("contact", "Carl", KARL)
-    await flood_of(crm, owner_id, KARL, 2 * PIECE)
+    await flood_of(crm, senders.owner_id, KARL, 2 * PIECE)
     await crm.admin.execute("UPDATE crm.party SET record_id = $1 WHERE address = $2", double, KARL)
-    port = free_port()
-    router = await new_router(LISTENER.format(port=port), says=("listening",))
     async with holding(crm, RULING) as hold:
-        await crm.sql.execute("SELECT crm.merge_records($1, $2)", double, karl)
+        environment = os.environ | {"EMAIL_ROUTER_DATABASE_URL": database}
+        process = await email_router("records", "merge", str(double), str(karl), "--yes", env=environment)
         await hold.reached()
-
-        def hand_over() -> None:
-            with smtplib.LMTP("127.0.0.1", port) as lmtp:
-                lmtp.sendmail(KARL, [STAFF], letter(KARL, STAFF, "meanwhile"))
-
-        await asyncio.to_thread(hand_over)
-        await router.kill()
+        process.kill()
+        await process.wait()
+        [email_id] = await senders.write(KARL)
         await hold.undo()
-    assert await crm.sql.fetchval("SELECT is_done FROM crm.merge") is False
-    await router.start("listening")
-    await crm.wait_for(True, "SELECT is_done FROM crm.merge", timeout=40)
-    rows = await crm.rows("SELECT record_id FROM crm.party WHERE address = $1", KARL)
-    assert [row["record_id"] for row in rows] == [karl] * (2 * PIECE + 1)
+    assert await senders.sender_of(email_id) == karl
+    [merge] = await crm.rows("SELECT is_done, parties FROM crm.merge")
+    assert (merge["is_done"], merge["parties"]) == (False, 0)
+    monkeypatch.setattr("router.upkeep.EVERY", 0.05)
+
+    async def note(*_: object) -> None: ...
+
+    job = asyncio.create_task(keep_up(senders.database, Retention(), Health("", note, structlog.get_logger("test"))))
+    await crm.wait_for(True, "SELECT is_done FROM crm.merge")
+    job.cancel()
+    assert await senders.senders(KARL) == [karl] * (2 * PIECE + 1)
