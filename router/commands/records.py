@@ -37,11 +37,11 @@ def merge(from_id: UUID, into_id: UUID, by: str | None, *, yes: bool, as_json: b
     else:
         say(f"record {from_id} is merged into record {into_id}: {_moved(done)}")
     if not done.is_done:
-        why = (
-            f"it does not go on: {done.fault}"
-            if done.fault
-            else "some of it may be left, since a transaction of somebody else's has it locked, or began before"
-        )
+        why = "some of it may be left, since a transaction of somebody else's has it locked, or began before"
+        if done.refused:
+            why = f"the CRM's SQL refuses {count(done.refused, 'row')}: {done.fault}"
+        elif done.fault:
+            why = f"it does not go on: {done.fault}"
         complain(f"{why}: a router does it later, or the same command")
 
 

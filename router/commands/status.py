@@ -180,6 +180,8 @@ def _say_rest(status: Status) -> None:
         say(f"sent copies {count(one.count, 'copy', 'copies')} {what}: {one.fault}")
     if words := _records(status.records):
         say(f"records     {words}")
+    if status.merges.number:
+        say(f"merges      {count(status.merges.number, 'merge')} not done (crm.merge): {status.merges.fault}")
     if status.unresolved.senders:
         say(f"unresolved  {_unresolved(status)}")
 

@@ -66,6 +66,14 @@ class Merge:
     refused: int
 
 
+@dataclass(frozen=True, slots=True)
+class StuckMerges:
+    """How many merges do not go on, or not with all there is; `fault` is that of the oldest."""
+
+    number: int = 0
+    fault: str | None = None
+
+
 async def look(database: Database, record_id: UUID) -> Named:
     """Count what names a record."""
     async with database.connection() as connection:
@@ -101,6 +109,18 @@ async def find(database: Database, from_id: UUID) -> Merge | None:
     async with database.connection() as connection:
         row = await connection.fetchrow("SELECT * FROM crm.merge WHERE from_id = $1", from_id)
     return Merge(**row) if row else None
+
+
+async def stuck_of(connection: Connection) -> StuckMerges:
+    """Count the merges that do not go on, through an index."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*) AS number, (array_agg(m.fault ORDER BY m.at))[1] AS fault
+        FROM crm.merge AS m WHERE NOT m.is_done AND m.fault IS NOT NULL
+        """
+    )
+    assert row is not None
+    return StuckMerges(**row)
 
 
 async def is_due(database: Database, from_id: UUID) -> bool:
@@ -169,7 +189,7 @@ async def _carry_out(database: Database, from_id: UUID) -> DatabaseError | None:
 @asynccontextmanager
 async def _turn(database: Database, from_id: UUID) -> AsyncIterator[tuple[Connection, Record | None]]:
     """A transaction that has the merge locked, if it is due and no other has it."""
-    async with database.transaction() as connection:
+    async with database.transaction(planned_once=True) as connection:
         await connection.execute(_LIMITS)
         # A thread is about the same as before, whoever said it last.
         await connection.execute("SET LOCAL email_router.knows_ids = 'yes'")

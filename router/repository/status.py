@@ -9,6 +9,7 @@ from asyncpg import Record
 from router.model import Disposition
 from router.repository.creation import OpenRecords, open_ones
 from router.repository.database import Connection, Database
+from router.repository.merges import StuckMerges, stuck_of
 from router.repository.processes import Process, processes_of
 from router.repository.queue import MOST, Queue, queue_of
 from router.repository.sending import Sending, sending_of
@@ -127,6 +128,7 @@ class Status:
     sent_copies: tuple[WaitingCopies, ...]
     records: OpenRecords
     unresolved: Unresolved = field(default_factory=Unresolved)
+    merges: StuckMerges = field(default_factory=StuckMerges)
 
 
 async def read_status(database: Database, lease: timedelta) -> Status:
@@ -147,6 +149,7 @@ async def read_status(database: Database, lease: timedelta) -> Status:
             sent_copies=tuple(await waiting_of(connection)),
             records=await open_ones(connection),
             unresolved=await total_of(connection),
+            merges=await stuck_of(connection),
         )
 
 

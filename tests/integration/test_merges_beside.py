@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest
 from router.operations.erase import Asked, erase
 from router.repository import merges, rulings
 from router.repository.merge_kinds import PIECE
+from router.repository.status import read_status
 from router.repository.taken_back import restore, take_back
 from tests.integration.test_records import Records
 from tests.support.crm import Crm
@@ -56,6 +58,8 @@ async def test_what_the_crm_refuses_is_set_aside_and_told_and_all_else_goes_on(c
     [told] = await crm.rows("SELECT * FROM crm.merge")
     assert (told["is_done"], told["refused"], told["parties"]) == (False, 1, PIECE + 4)
     assert told["fault"] == f"crm.party.record_id of {refused}: a mistake (SQLSTATE P0001)"
+    status = await read_status(senders.database, timedelta(seconds=15))
+    assert status.merges == merges.StuckMerges(1, told["fault"])
 
     # Nothing is due at once, and each try is later than the one before, until it is once an hour.
     assert not await merges.carry_out(senders.database)
@@ -75,6 +79,7 @@ async def test_what_the_crm_refuses_is_set_aside_and_told_and_all_else_goes_on(c
     assert await named(crm, a) == ["crm.record.id"]
     [told] = await crm.rows("SELECT * FROM crm.merge")
     assert (told["is_done"], told["refused"], told["fault"]) == (True, 0, None)
+    assert (await read_status(senders.database, timedelta(seconds=15))).merges.number == 0
 
 
 async def test_where_everything_is_refused_few_are_set_aside_and_the_rest_waits_ever_longer(
