@@ -1,7 +1,7 @@
 """Merges beside what else becomes of records and emails: as if one came first, and nobody stops the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,6 +10,7 @@ import pytest
 
 from router.operations.erase import Asked, erase
 from router.repository import merges, rulings
+from router.repository.database import Database
 from router.repository.merge_kinds import PIECE
 from router.repository.status import read_status
 from router.repository.taken_back import restore, take_back
@@ -20,6 +21,7 @@ from tests.support.merging import carry_out, merged, named
 from tests.support.senders import Senders
 
 A, B, C = "a@kunde.test", "b@kunde.test", "c@kunde.test"
+STRANGER = "stranger@kunde.test"
 Sql = asyncpg.Connection
 
 
@@ -380,3 +382,52 @@ async def test_new_mail_of_the_record_waits_for_no_piece(crm: Crm, senders: Send
         async with asyncio.timeout(10):
             [email] = await senders.write(A, in_reply_to=(message.message_id,))
         assert await senders.sender_of(email) == b
+
+
+async def write_some(senders: Senders, times: int) -> None:
+    for one in (A, B, C, STRANGER) * times:
+        await senders.write(one)
+
+
+async def take_back_and_restore(senders: Senders, emails: Sequence[UUID]) -> None:
+    for one in emails:
+        assert (await take_back(senders.database, one, senders.owner_id, "ann")).fault is None
+        assert (await restore(senders.database, one, senders.owner_id, "ann")).fault is None
+
+
+async def test_whatever_comes_at_once_the_end_is_that_of_some_order(crm: Crm, senders: Senders, other: Sql) -> None:
+    """Two carry out merges, and one rulings; meanwhile there are a ruling, merges in a row, and mail comes and goes."""
+    a, b, c = [await crm.record("contact", one, one) for one in (A, B, C)]
+    kept = {one: await senders.write(one, 40) for one in (A, B, C)}
+    strange = await senders.write(STRANGER, 40)
+    working = True
+
+    async def work(carry_out: Callable[[Database], Awaitable[bool]]) -> None:
+        while working:
+            if not await carry_out(senders.database):
+                await asyncio.sleep(0.01)
+
+    async def merge() -> None:
+        await other.execute("SELECT crm.merge_records($1, $2)", a, b)
+        await asyncio.sleep(0)
+        await other.execute("SELECT crm.merge_records($1, $2)", b, c)
+
+    async def rule() -> int | None:
+        made = await rulings.rule(senders.database, "resolve", STRANGER, a, "ann", None)
+        return made.ruling_id
+
+    workers = [asyncio.create_task(work(one)) for one in (merges.carry_out, merges.carry_out, rulings.carry_out)]
+    ruling, *_ = await asyncio.gather(
+        rule(), merge(), write_some(senders, 5), take_back_and_restore(senders, [*kept[A][:3], *kept[B][:3]])
+    )
+    working = False
+    await asyncio.gather(*workers)
+    for _ in range(2):
+        await carry_out(crm, senders.database)
+        await senders.carry_out_all()
+    assert [set(await senders.senders(one)) for one in (A, B, C)] == [{c}] * 3
+    found = await senders.senders(STRANGER)
+    # Where the merge was first, there was no record to rule that it is.
+    assert found == [c if ruling else None] * (len(strange) + 5)
+    assert await named(crm, a) == await named(crm, b) == ["crm.record.id"]
+    assert await crm.sql.fetchval("SELECT bool_and(is_done) FROM crm.merge")
