@@ -7,8 +7,8 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.repository import creation
-from router.repository.creation import OpenRecords
+from router.repository import creation, creation_states
+from router.repository.creation_states import OpenRecords
 from router.repository.database import Database
 
 _log = structlog.get_logger(__name__)
@@ -27,7 +27,7 @@ async def make_records(database: Database, health: Health) -> None:
             now = asyncio.get_running_loop().time()
             if now - told_at >= _TOLD or (carried is not None and carried.is_final):
                 told_at = now
-                found = await creation.read_open(database)
+                found = await creation_states.read_open(database)
                 await (health.fails(_words(found)) if found.failed else health.works())
         except DatabaseError as error:
             told_at = -_TOLD

@@ -12,7 +12,7 @@ from router.health import Part, parts, parts_at_fault
 from router.operations.tokens import faults_by_profile, first_ends
 from router.profile import Profile, Profiles
 from router.profile.tokens import oauth2_of
-from router.repository.creation import read_open
+from router.repository.creation_states import read_open
 from router.repository.database import Database
 from router.repository.kept_tokens import summarize
 from router.repository.queue import read_queue

@@ -16,7 +16,7 @@ from router.operations.tokens import Ending, Noteworthy, TokenState, login_comma
 from router.profile.served import ServedProfiles, read_clear
 from router.repository import status
 from router.repository.audit import LATE
-from router.repository.creation import OpenRecords
+from router.repository.creation_states import OpenRecords
 from router.repository.database import Database
 from router.repository.owners import ListedOwner, list_owners
 from router.repository.processes import FOLDER, Process

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from router.repository.creation import Made, made_of
+from router.repository.creation_states import Made, made_of
 from router.repository.database import Database
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from router.model import Disposition
-from router.repository.creation import OpenRecords, open_ones
+from router.repository.creation_states import OpenRecords, open_ones
 from router.repository.database import Connection, Database
 from router.repository.merges import StuckMerges, stuck_of
 from router.repository.processes import Process, processes_of

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from router.model import CreationRule, Decision
-from router.repository import creation, merges
+from router.repository import creation, creation_states, merges
 from router.repository.creation import Carried
 from router.repository.database import Database
 from router.repository.registry import Source, register
@@ -443,7 +443,7 @@ async def test_t120_what_the_crm_refuses_keeps_no_mail_and_ends(records: Records
         tried.append(await creation.carry_out(records.database))
     assert [one is not None and one.is_final for one in tried] == [False] * (creation.ATTEMPTS - 1) + [True]
     assert await creation.carry_out(records.database) is None
-    found = await creation.read_open(records.database)
+    found = await creation_states.read_open(records.database)
     assert found.failed == 1
     assert "no cases on Sundays" in (found.error or "")
     assert await records.states() == [("failed", None)]
@@ -454,7 +454,7 @@ async def test_t120_what_the_crm_refuses_keeps_no_mail_and_ends(records: Records
     await records.crm.sql.execute("SELECT crm.make_again($1)", creation_id)
     await records.make()
     assert await records.about(email_id) == (await records.case())["record_id"]
-    assert (await creation.read_open(records.database)).failed == 0
+    assert (await creation_states.read_open(records.database)).failed == 0
     with pytest.raises(asyncpg.PostgresError, match="has not failed"):
         await records.crm.sql.execute("SELECT crm.make_again($1)", creation_id)
 

@@ -1,0 +1,51 @@
+"""A CRM that has its records elsewhere: it is asked for one by an event, and answers by `crm.record_made`."""
+
+import json
+
+from asyncpg import Record
+
+from router.repository.creation_ends import Outcome, end, tell
+from router.repository.creation_senders import sender_of
+from router.repository.database import Connection
+
+
+async def is_ours(connection: Connection) -> bool:
+    """Whether records and addresses are tables here, and no views of what the CRM has."""
+    ours: bool = await connection.fetchval(
+        """
+        SELECT bool_and(relkind IN ('r', 'p')) FROM pg_class
+        WHERE oid IN ('crm.record'::regclass, 'crm.address'::regclass)
+        """
+    )
+    return ours
+
+
+async def ask(connection: Connection, wanted: Record) -> Outcome:
+    """Ask the CRM, which has its records elsewhere, to make it or to say which it is."""
+    if wanted["makes"] != "case" and not wanted["sender"]:
+        await end(connection, wanted, None, "not_made")
+        return "not_made"
+    known, is_known = await sender_of(connection, wanted)
+    if is_known and wanted["makes"] != "case":
+        await end(connection, wanted, known, "known")
+        return "known"
+    if known is None and wanted["makes"] == "case" and wanted["unknown_sender"] == "wait":
+        await connection.execute("UPDATE router.creation SET state = 'waiting' WHERE id = $1", wanted["id"])
+        return "waiting"
+    await tell(
+        connection,
+        "record_wanted",
+        wanted,
+        makes=wanted["makes"],
+        sender=wanted["sender"],
+        sender_name=wanted["sender_name"],
+        requester_id=known,
+        unknown_sender=wanted["unknown_sender"],
+        reopen_days=wanted["reopen_days"],
+        priority=wanted["priority"],
+        subject=wanted["subject"],
+        thread_record_id=wanted["regarding_id"],
+        fields=json.loads(wanted["fields"]),
+    )
+    await connection.execute("UPDATE router.creation SET state = 'asked' WHERE id = $1", wanted["id"])
+    return "asked"
