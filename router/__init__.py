@@ -8,7 +8,7 @@ then is the copy settled on the mail server. `incoming.listener` does the same f
 answers 250. Mail of a forward mailbox is read by `unwrap`, and `incoming.forward` finds whose the originals are: each
 is judged as if it lay in its owner's mailbox. An answer that comes before its question is linked by `upkeep`
 (`repository.waiting`), or decided again by `incoming.reader` (`repository.again`). What persons ruled on senders is
-among the facts, and carried out by `upkeep` for the mail that waits (`repository.rulings`), as merges of records
+among the facts, and carried out by `upkeep` for the mail that waits (`repository.ruling_walks`), as merges of records
 are (`repository.merges`). `incoming.audit` compares what each mail server holds with what the database knows of it.
 
 Out. The CRM sets an email to `pending_send`, and a trigger queues it. `outgoing.sender` claims a batch

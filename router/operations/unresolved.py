@@ -15,7 +15,7 @@ from router.errors import DatabaseError, RouterError, UnknownName
 from router.model import normalize
 from router.operations import never_track
 from router.operations.settings import owner_of
-from router.repository import rulings, unresolved
+from router.repository import ruling_walks, rulings, unresolved
 from router.repository.database import Database
 from router.repository.rulings import Kind, Ruling
 from router.repository.unresolved import Candidate, Mail, Waiting, WaitingMail
@@ -241,9 +241,9 @@ async def carry_out(database: Database, ruling: Ruling) -> AsyncIterator[int]:
     Ends where all is done, or where what is left is put off: something has it locked, and a router does it later.
     """
     while True:
-        if await rulings.carry_out(database, ruling.subject):
+        if await ruling_walks.carry_out(database, ruling.subject):
             yield await rulings.touched(database, ruling.id)
-        elif await rulings.is_due(database, ruling.subject):
+        elif await ruling_walks.is_due(database, ruling.subject):
             await asyncio.sleep(_PAUSE)  # another process has it at this moment
         else:
             return
@@ -252,7 +252,7 @@ async def carry_out(database: Database, ruling: Ruling) -> AsyncIterator[int]:
 async def carry_out_some(database: Database, ruling: Ruling, seconds: float) -> None:
     """Carry out what can be done now, for about so long; what is left, a router does."""
     until = asyncio.get_running_loop().time() + seconds
-    while await rulings.carry_out(database, ruling.subject) and asyncio.get_running_loop().time() < until:
+    while await ruling_walks.carry_out(database, ruling.subject) and asyncio.get_running_loop().time() < until:
         pass
 
 

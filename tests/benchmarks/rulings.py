@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from router import log
-from router.repository import rulings, unresolved
+from router.repository import ruling_walks, rulings, unresolved
 from tests.benchmarks.meanwhile import bench, measure
 from tests.support.senders import flood_of
 
@@ -33,7 +33,7 @@ async def main(emails: int = EMAILS, others: int = OTHERS) -> None:
         async def carry_out() -> None:
             while await on.crm.admin.fetchval("SELECT EXISTS (SELECT FROM router.ruling_work)"):
                 # The last walk begins once all that was under way is in.
-                if not await rulings.carry_out(on.another):
+                if not await ruling_walks.carry_out(on.another):
                     await asyncio.sleep(PAUSE)
 
         async def rule() -> None:

@@ -12,10 +12,10 @@ import pytest
 from router.decide import decide_batch
 from router.model import Classification
 from router.operations import settings
-from router.repository import inbox, rulings, unresolved
+from router.repository import inbox, ruling_walks, unresolved
 from router.repository.batch import Batch
 from router.repository.database import _PLANNED_ONCE, Connection, Database
-from router.repository.rulings import PIECE
+from router.repository.ruling_walks import PIECE
 from tests.benchmarks.history import fill
 from tests.support.crm import Crm
 from tests.support.databases import Postgres
@@ -108,13 +108,13 @@ async def test_t114_a_ruling_reads_as_much_however_many_emails_and_addresses_the
     for subject, record_id in ((KARL, karl), (DOMAIN, account)):
         ruling = await grown.rule(subject, record_id, done=False)
         for _ in range(2):  # of what is ruled, and of what waits
-            found = await read(grown.database, rulings.carry_out, planned_once=False)
+            found = await read(grown.database, ruling_walks.carry_out, planned_once=False)
             assert found.end_to_end == 0
             assert found.by_index < 20 * PIECE
-            await rulings.carry_out(grown.database)
+            await ruling_walks.carry_out(grown.database)
         await grown.carry_out_all()
         await grown.undo(ruling, done=False)
-        found = await read(grown.database, rulings.carry_out, planned_once=False)
+        found = await read(grown.database, ruling_walks.carry_out, planned_once=False)
         assert found.end_to_end == 0
         assert found.by_index < 20 * PIECE
         await grown.carry_out_all()

@@ -14,7 +14,7 @@ from router.decide import decide_batch
 from router.model import Copy, Decision, Disposition, Facts
 from router.repository import rulings
 from router.repository.retention import Retention, take_piece
-from router.repository.rulings import PIECE
+from router.repository.ruling_walks import PIECE
 from tests.support.crm import Crm
 from tests.support.paths import ROOT
 from tests.support.senders import STAFF, Senders

@@ -5,7 +5,7 @@ import pytest
 
 from router.operations.erase import Asked, erase
 from router.repository import rulings
-from router.repository.rulings import PIECE
+from router.repository.ruling_walks import PIECE
 from router.repository.taken_back import restore, take_back
 from tests.support.crm import Crm
 from tests.support.senders import STAFF, Senders

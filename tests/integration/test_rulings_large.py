@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from router.repository import rulings, unresolved
+from router.repository import ruling_walks, unresolved
 from router.repository.database import Database
-from router.repository.rulings import PIECE
+from router.repository.ruling_walks import PIECE
 from tests.support.crm import Crm
 from tests.support.flood import Lent, cost
 from tests.support.senders import STAFF, Senders, flood_of
@@ -48,13 +48,13 @@ async def test_t114_a_piece_costs_the_same_however_many_wait(crm: Crm, senders: 
         pages = []
         for subject, record_id in ((KARL, karl), (DOMAIN, account)):
             ruling = await senders.rule(subject, record_id, done=False)
-            await rulings.carry_out(warm)  # of the phase in which nothing is ruled yet
-            pages.append(await visited(warm, rulings.carry_out))
-            while await rulings.carry_out(warm):
+            await ruling_walks.carry_out(warm)  # of the phase in which nothing is ruled yet
+            pages.append(await visited(warm, ruling_walks.carry_out))
+            while await ruling_walks.carry_out(warm):
                 pass
             await crm.admin.execute("ANALYZE router.ruled_party")
             await senders.undo(ruling, done=False)
-            pages.append(await visited(warm, rulings.carry_out))
+            pages.append(await visited(warm, ruling_walks.carry_out))
             await senders.carry_out()
         costs.append(pages)
     for few, many in zip(*costs, strict=True):
@@ -110,9 +110,9 @@ async def test_t114_new_mail_of_the_address_waits_for_no_piece(crm: Crm, senders
     karl = await crm.record("contact", "Karl")
     await flood_of(crm, senders.owner_id, KARL, 2 * PIECE)
     await senders.rule(KARL, karl, done=False)
-    await rulings.carry_out(senders.database)
+    await ruling_walks.carry_out(senders.database)
     async with senders.database.transaction() as connection:
-        await rulings.carry_out(Lent(connection))
+        await ruling_walks.carry_out(Lent(connection))
         locked = await connection.fetchval("SELECT count(*) FROM router.ruled_party")
         assert locked == PIECE
         [email_id] = await senders.write(KARL, in_reply_to=("1@flood.test",))
@@ -124,10 +124,10 @@ async def test_t114_a_large_ruling_lets_the_others_pass(crm: Crm, senders: Sende
     await flood_of(crm, senders.owner_id, KARL, MANY)
     [email_id] = await senders.write(BERTA)
     await senders.rule(KARL, karl, done=False)
-    await rulings.carry_out(senders.database)
+    await ruling_walks.carry_out(senders.database)
     await senders.rule(BERTA, berta, done=False)
     for _ in range(4):  # pieces: two of Berta's phases, and what comes between
-        await rulings.carry_out(senders.database)
+        await ruling_walks.carry_out(senders.database)
     assert await senders.sender_of(email_id) == berta
     assert await unresolved.count_parties(senders.database, KARL) > MANY // 2
     await senders.carry_out_all()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from router.decide import decide_batch
 from router.model import Copy, Decision, Facts
-from router.repository import rulings
+from router.repository import ruling_walks, rulings
 from router.repository.database import Database
 from router.repository.registry import Source, register
 from tests.support.crm import Crm
@@ -83,7 +83,7 @@ class Two:
             case ("finish", _, _):
                 await self.finish()
             case ("piece", process, all_there_are):
-                while await rulings.carry_out(self.databases[process]) and all_there_are:
+                while await ruling_walks.carry_out(self.databases[process]) and all_there_are:
                     pass
 
     async def _begin(self, address: str) -> None:
@@ -111,7 +111,7 @@ class Two:
         await self.finish()
         for _ in range(5):
             await self.admin.execute("UPDATE router.ruling_work SET try_at = now()")
-            while any(await asyncio.gather(*map(rulings.carry_out, self.databases))):
+            while any(await asyncio.gather(*map(ruling_walks.carry_out, self.databases))):
                 pass
         assert await self.admin.fetchval("SELECT count(*) FROM router.ruling_work") == 0
         in_force = await self._in_force()

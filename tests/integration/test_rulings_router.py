@@ -4,7 +4,7 @@ import asyncio
 import smtplib
 from uuid import UUID
 
-from router.repository.rulings import PIECE
+from router.repository.ruling_walks import PIECE
 from tests.servers.ports import free_port
 from tests.support.crm import Crm
 from tests.support.holds import RULING, holding

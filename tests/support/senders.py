@@ -9,7 +9,7 @@ import pytest
 
 from router.decide import decide_batch
 from router.model import Classification, Copy, Decision, Mark, Mention, Message, Rule, uuid7
-from router.repository import inbox, rulings
+from router.repository import inbox, ruling_walks, rulings
 from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.inbox import Decide
@@ -93,7 +93,7 @@ class Senders:
 
     async def carry_out(self) -> None:
         """Carry out all that is due, without waiting for what is put off."""
-        while await rulings.carry_out(self.database):
+        while await ruling_walks.carry_out(self.database):
             pass
 
     async def carry_out_all(self) -> None:

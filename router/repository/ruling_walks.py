@@ -1,0 +1,173 @@
+"""Brings the mail that waits into line with what persons ruled on its senders, a piece at a time.
+
+Nothing is remembered of what is to be changed. A walk goes through the parties that a ruling which is not in force any
+more gave to its record, and then through those that are unresolved, and gives each what is in force by then: the record
+of its address's own ruling, or else of its domain's, or none. So rulings, their undoing, and whoever carries them out
+come in any order, and the end is the same; who is killed is followed by another.
+
+Mail that comes meanwhile may have been decided on before the ruling was known. So a walk is the last only if it began
+after all transactions had ended that had begun by then.
+
+Nobody waits for this: what somebody else has locked is passed over, and a walk that passed something over is followed
+by another. Each piece locks the work, then the parties in their order with a share of their emails, then the rulings.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from asyncpg import Record
+
+from router.errors import DatabaseError
+from router.repository.database import Connection, Database
+from router.repository.faults import is_locked, may_be_of_one
+from router.repository.ruling_pieces import NO_EMAIL, Walk, rule_again, rule_waiting
+
+PIECE: Final = 300
+"""Parties that one transaction changes, but for those of its last email."""
+
+_PATIENCE: Final = "200ms"  # for what the CRM has locked, as by a ruling in a transaction that is still open
+_AGAIN: Final = timedelta(seconds=5)  # until what was passed over, or could not be done, is tried again
+_REFUSED: Final = 3  # emails that the CRM's SQL may refuse, until the rest has to wait
+
+
+async def is_due(database: Database, subject: str) -> bool:
+    """Whether something is to be carried out for a subject now; not where all is done, or the rest is put off."""
+    async with database.connection() as connection:
+        due: bool = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM router.ruling_work WHERE subject = $1 AND try_at <= now())", subject
+        )
+    return due
+
+
+async def carry_out(database: Database, subject: str | None = None) -> bool:
+    """Carry out a piece of what is due, of any subject or of this one; and say whether there was something to do now.
+
+    What fails, as where the CRM has locked the ruling, is put off, and lets the others pass. So is an email alone that
+    a trigger of the CRM's does not let be changed.
+    """
+    async with database.connection() as connection:
+        due: str | None = await connection.fetchval(
+            """
+            SELECT subject FROM router.ruling_work
+            WHERE try_at <= now() AND ($1::text IS NULL OR subject = $1) ORDER BY try_at LIMIT 1
+            FOR UPDATE SKIP LOCKED
+            """,
+            subject,
+        )
+    if due is None:
+        return False
+    try:
+        await _carry_out_piece(database, due, PIECE)
+    except DatabaseError as error:
+        if is_locked(error) or not may_be_of_one(error) or not await _carry_out_singly(database, due):
+            async with database.connection() as connection:
+                await connection.execute(
+                    "UPDATE router.ruling_work SET try_at = now() + $2 WHERE subject = $1", due, _AGAIN
+                )
+    return True
+
+
+async def _carry_out_piece(database: Database, subject: str, size: int, *, passes_over: bool = False) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
+        await _carry_out(connection, subject, size, passes_over=passes_over)
+
+
+async def _carry_out_singly(database: Database, subject: str) -> bool:
+    """Carry out a piece email by email, and pass over what is refused; False where too much of it is."""
+    refused = 0
+    for _ in range(PIECE):
+        try:
+            await _carry_out_piece(database, subject, 1)
+        except DatabaseError:
+            refused += 1
+            await _carry_out_piece(database, subject, 1, passes_over=True)
+        if refused == _REFUSED:
+            return False
+    return True
+
+
+async def _carry_out(connection: Connection, subject: str, size: int, *, passes_over: bool) -> None:
+    row = await connection.fetchrow(
+        """
+        UPDATE router.ruling_work AS w SET boundary = coalesce(w.boundary, pg_current_xact_id())
+        WHERE w.subject = (
+            SELECT subject FROM router.ruling_work WHERE subject = $1 AND try_at <= now() FOR UPDATE SKIP LOCKED
+        )
+        RETURNING w.phase, w.after_address, w.after_email
+        """,
+        subject,
+    )
+    if row is None:
+        return  # another process was quicker
+    walk = Walk(subject, **row, size=size, passes_over=passes_over)
+    if walk.begins and not await _may_begin(connection, subject):
+        return
+    found = await (rule_again(connection, walk) if walk.phase == "ruled" else rule_waiting(connection, walk))
+    await _count(connection, found["touched"])
+    await _advance(connection, walk, found)
+
+
+async def _may_begin(connection: Connection, subject: str) -> bool:
+    """Tell whether a walk is to begin now, and note whether it is the last."""
+    row = await connection.fetchrow(
+        # Another statement than the one that set the boundary, so that it sees who had begun by then.
+        """
+        UPDATE router.ruling_work SET is_last = pg_snapshot_xmin(pg_current_snapshot()) >= boundary
+        WHERE subject = $1 RETURNING is_last, is_walked
+        """,
+        subject,
+    )
+    assert row is not None
+    if row["is_last"] or not row["is_walked"]:
+        return True
+    await connection.execute("UPDATE router.ruling_work SET try_at = now() + $2 WHERE subject = $1", subject, _AGAIN)
+    return False
+
+
+async def _count(connection: Connection, touched: Sequence[tuple[int, int]]) -> None:
+    for ruling_id, number in sorted(touched):
+        await connection.execute("UPDATE router.ruling SET touched = touched + $2 WHERE id = $1", ruling_id, number)
+
+
+async def _advance(connection: Connection, walk: Walk, found: Record) -> None:
+    """Note how far a walk has come; at its end, begin another, or take the work away."""
+    if found["number"] >= walk.size:
+        await connection.execute(
+            """
+            UPDATE router.ruling_work
+            -- The other subjects that are due have their turn now.
+            SET after_address = $2, after_email = $3, passed_over = passed_over OR $4, try_at = now() WHERE subject = $1
+            """,
+            walk.subject,
+            found["address"],
+            found["email_id"],
+            found["missed"],
+        )
+    elif walk.phase == "ruled":
+        await connection.execute(
+            """
+            UPDATE router.ruling_work SET phase = 'waiting', after_address = '', after_email = $2,
+                passed_over = passed_over OR $3, try_at = now()
+            WHERE subject = $1
+            """,
+            walk.subject,
+            NO_EMAIL,
+            found["missed"],
+        )
+    else:
+        await connection.execute(
+            """
+            WITH ended AS (
+                DELETE FROM router.ruling_work WHERE subject = $1 AND is_last AND NOT passed_over AND NOT $4 RETURNING 1
+            )
+            UPDATE router.ruling_work SET phase = 'ruled', after_address = '', after_email = $2,
+                is_walked = NOT (passed_over OR $4), passed_over = false, try_at = now() + $3
+            WHERE subject = $1 AND NOT EXISTS (SELECT FROM ended)
+            """,
+            walk.subject,
+            NO_EMAIL,
+            _AGAIN,
+            found["missed"],
+        )
