@@ -15,7 +15,7 @@ from router.health import Health
 from router.incoming.budget import Budget
 from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
-from router.incoming.records import make_records
+from router.incoming.records import make_records, make_slow_records
 from router.incoming.rounds import Rounds, audit_in_rounds
 from router.operations.ready import Readiness, sample
 from router.original import watch_original
@@ -153,7 +153,8 @@ class Router:
             "sent copies": self._job("sent copies", self._sent_copies.run),
             "answers": self._answers("answers", write_answers),
             "templates": self._answers("templates", try_templates),
-            "records": self._records(),
+            "records": self._records("records", make_records),
+            "slow records": self._records("slow records", make_slow_records),
             "upkeep": self._upkeep(),
             "metrics": self._job("metrics", partial(sample, self._database, lambda: self._store.profiles)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
@@ -187,10 +188,10 @@ class Router:
         health = Health("the upkeep of the database fails, and is tried again", note, _log)
         return Job(partial(keep_up, self._database, self._retention, health), health)
 
-    def _records(self) -> Job:
-        note = partial(processes.note_fault, self._database, self._process_id, "records")
+    def _records(self, name: str, run: Callable[[Database, Health], Awaitable[None]]) -> Job:
+        note = partial(processes.note_fault, self._database, self._process_id, name)
         health = Health("records cannot be made of mail", note, _log)
-        return Job(partial(make_records, self._database, health), health)
+        return Job(partial(run, self._database, health), health)
 
     def _answers(self, name: str, run: Callable[[Database, Limits, Health], Awaitable[None]]) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, name)

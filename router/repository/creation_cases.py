@@ -12,6 +12,7 @@ from router.repository.creation_senders import insert_sender, is_ignored, sender
 from router.repository.database import Connection
 
 _FOR_PARENT: Final = timedelta(seconds=2)  # until the case of the email that this one answers is looked for again
+_TRIES_OF_PARENT: Final = 5  # to make that case, over more than a minute: after them this one has a case of its own
 _THREAD: Final = """
     WITH up AS MATERIALIZED (SELECT id, regarding_id, distance FROM router.thread_above($1) WHERE distance < 100)
 """
@@ -21,7 +22,9 @@ async def make_case(connection: Connection, wanted: Record) -> Outcome:
     """Open the case that an email belongs to, or find the one that it is on, and open that again if it is closed."""
     if await _parent_is_wanted(connection, wanted):
         await connection.execute(
-            "UPDATE router.creation SET due_at = now() + $2 WHERE id = $1", wanted["id"], _FOR_PARENT
+            "UPDATE router.creation SET due_at = now() + $2, attempts = attempts - 1 WHERE id = $1",
+            wanted["id"],
+            _FOR_PARENT,
         )
         return "later"
     found = await _case_of(connection, wanted["email_id"])
@@ -48,17 +51,21 @@ async def make_case(connection: Connection, wanted: Record) -> Outcome:
 
 
 async def _parent_is_wanted(connection: Connection, wanted: Record) -> bool:
-    """Whether the case of an email that this one answers is still to be made: it is this one's, too."""
+    """Whether the case of an email that this one answers is about to be made: it is this one's, too.
+
+    Where that fails again and again, nothing waits for it: it finds the case of its answer, once it can be made.
+    """
     waits: bool = await connection.fetchval(
         f"""
         {_THREAD}
         SELECT EXISTS (
             SELECT FROM up JOIN router.creation AS c ON c.email_id = up.id
-            WHERE c.makes = 'case' AND c.state = 'wanted' AND c.id < $2 AND up.distance > 0
+            WHERE c.makes = 'case' AND c.state = 'wanted' AND c.id < $2 AND up.distance > 0 AND c.attempts < $3
         )
         """,  # noqa: S608  # a constant
         wanted["email_id"],
         wanted["id"],
+        _TRIES_OF_PARENT,
     )
     return waits
 

@@ -11,7 +11,8 @@ from router.repository.queue import MOST
 class OpenRecords:
     """How many are not made yet: `waiting` for a sender to be resolved, `asked` of the CRM, `retried`, `failed`.
 
-    Of each at most MOST are counted. `error` is why the newest that failed was not made.
+    Of each at most MOST are counted. `error` is why the newest that failed was not made, or else that is
+    retried.
     """
 
     waiting: int = 0
@@ -57,7 +58,10 @@ async def open_ones(connection: Connection) -> OpenRecords:
             (SELECT count(*) FROM (
                 SELECT FROM router.creation WHERE state = 'wanted' AND attempts > 0 LIMIT $1) AS c)::int AS retried,
             (SELECT count(*) FROM (SELECT FROM router.creation WHERE state = 'failed' LIMIT $1) AS c)::int AS failed,
-            (SELECT fault FROM router.creation WHERE state = 'failed' ORDER BY id DESC LIMIT 1) AS error
+            coalesce(
+                (SELECT fault FROM router.creation WHERE state = 'failed' ORDER BY id DESC LIMIT 1),
+                (SELECT fault FROM router.creation WHERE state = 'wanted' AND attempts > 0 ORDER BY id DESC LIMIT 1)
+            ) AS error
         """,
         MOST,
     )

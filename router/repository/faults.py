@@ -8,7 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from router.errors import ContentRefused, DatabaseAway, DatabaseError, DatabaseMisused
+from router.errors import ContentRefused, DatabaseAway, DatabaseError, DatabaseMisused, TookTooLong
 
 _OF_THE_SYSTEM: Final = ("08", "25", "40", "53", "55", "57", "58")
 _OF_LOCKS: Final = ("40", "55")
@@ -19,6 +19,8 @@ _OF_THE_CONTENT: Final = ("22", "23")
 _GONE: Final = re.compile(
     r"connection is closed|released back\s+to the pool|pool is clos|another operation is cancelling"
 )
+
+_LOST: Final = re.compile(r"connection is closed|released back\s+to the pool")
 
 # What an admin has to know first; the server's own words follow.
 _CAUSES: Final = {
@@ -65,6 +67,21 @@ def is_locked(error: DatabaseError) -> bool:
     return getattr(error.__cause__, "sqlstate", None) == "55P03"
 
 
+def is_late(error: DatabaseError) -> bool:
+    """Tell whether others waited for it in vain: it took too long, or waited for a lock."""
+    return isinstance(error, TookTooLong) or getattr(error.__cause__, "sqlstate", None) in ("57014", "55P03")
+
+
+def is_lost(error: DatabaseError) -> bool:
+    """Tell whether the server ended, or the connection to it: perhaps by what it was asked to do."""
+    state = getattr(error.__cause__, "sqlstate", None) or ""
+    return (
+        isinstance(error, DatabaseAway)
+        and not isinstance(error, TookTooLong)
+        and (not state or state.startswith(("08", "57P")))
+    )
+
+
 def may_be_of_one(error: DatabaseError) -> bool:
     """Tell whether the fault may be that of one row among several: it is refused, or somebody else has locked it."""
     if isinstance(error, DatabaseAway):
@@ -94,7 +111,7 @@ def words_of(error: Exception) -> str:
         return "no answer"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
-    if isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error):
+    if isinstance(error, asyncpg.InterfaceError) and _LOST.search(str(error)):
         return "the connection was lost"  # asyncpg names its own methods
     return str(error) or type(error).__name__
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -9,12 +10,15 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from router.errors import DatabaseAway, DatabaseError
 from router.model import CreationRule, Decision
-from router.repository import creation, creation_states, merges
+from router.repository import creation, creation_lanes, creation_states, merges
 from router.repository.creation import Carried
+from router.repository.creation_lanes import Begun
 from router.repository.database import Database
 from router.repository.registry import Source, register
 from router.repository.taken_back import restore, take_back
+from tests.support.breaking import Breaking
 from tests.support.command import type_command
 from tests.support.crm import Crm
 from tests.support.senders import STAFF, Senders
@@ -49,10 +53,29 @@ class Records:
         """Make all that is due, and what is put off, too."""
         made = []
         for _ in range(4):
-            while one := await creation.carry_out(self.database):
-                made.append(one)
-            await self.crm.admin.execute("UPDATE router.creation SET due_at = now() WHERE state = 'wanted'")
+            made += await self.make_due()
+            await self.due()
         return made
+
+    async def next(self) -> Carried | None:
+        """Make what is due first, in the quick lane or else in the slow one."""
+        more = True
+        while more:
+            carried, more = await creation.carry_out(self.database)
+            if carried is not None:
+                return carried
+        return await creation.carry_out_apart(self.database)
+
+    async def make_due(self) -> list[Carried]:
+        """Make all that is due, and nothing that is put off."""
+        made = []
+        while one := await self.next():
+            made.append(one)
+        return made
+
+    async def due(self) -> None:
+        """Let all be due that is put off."""
+        await self.crm.admin.execute("UPDATE router.creation SET due_at = now() WHERE state = 'wanted'")
 
     async def cases(self) -> list[asyncpg.Record]:
         return await self.crm.rows("SELECT * FROM crm.case ORDER BY opened_at, record_id")
@@ -280,9 +303,10 @@ async def test_t121_a_case_opens_when_the_crm_resolves_the_sender(records: Recor
 async def test_t121_who_resolves_while_it_is_looked_at_is_not_overlooked(records: Records) -> None:
     email_id = await records.write([replace(CASES, unknown_sender="wait")])
     karl = await records.crm.record("contact", "Karl")
+    begun, _ = await creation_lanes.begin(records.database)
+    assert begun is not None
     async with records.database.transaction() as connection:
-        creation_id = await connection.fetchval("SELECT id FROM router.creation")
-        assert await creation._carry_out(connection, creation_id) == "waiting"
+        assert await creation._make(connection, begun) == "waiting"
         resolving = asyncio.create_task(
             records.crm.sql.execute(
                 "UPDATE crm.party SET record_id = $2 WHERE email_id = $1 AND role = 'from'", email_id, karl
@@ -320,16 +344,13 @@ async def test_t122_mail_and_its_answer_in_one_batch_are_one_case(records: Recor
     await records.crm.admin.execute(
         "UPDATE router.creation SET due_at = now() + interval '1 minute' WHERE email_id = $1", copies[0].id
     )
-    [later] = [one async for one in _all(records.database)]
+    later = await records.next()
+    assert later is not None
     assert later.outcome == "later"
+    assert await records.next() is None
     await records.crm.admin.execute("UPDATE router.creation SET due_at = now()")
     await records.make()
     assert len(await records.cases()) == 1
-
-
-async def _all(database: Database) -> AsyncIterator[Carried]:
-    while one := await creation.carry_out(database):
-        yield one
 
 
 async def test_t122_a_case_that_was_closed_lately_is_reopened(records: Records) -> None:
@@ -424,11 +445,11 @@ async def test_t126_internal_mail_opens_no_case(records: Records) -> None:
 # --- What goes wrong -------------------------------------------------------------------------------------------------
 
 
-async def _refuse(crm: Crm, body: str) -> None:
+async def _refuse(crm: Crm, body: str, kind: str = "case") -> None:
     await crm.admin.execute(
         f"""
         CREATE FUNCTION crm.careless() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
-        CREATE TRIGGER careless BEFORE INSERT ON crm.record FOR EACH ROW WHEN (NEW.kind = 'case')
+        CREATE TRIGGER careless BEFORE INSERT ON crm.record FOR EACH ROW WHEN (NEW.kind = '{kind}')
             EXECUTE FUNCTION crm.careless();
         """
     )
@@ -438,11 +459,11 @@ async def test_t120_what_the_crm_refuses_keeps_no_mail_and_ends(records: Records
     await _refuse(records.crm, "RAISE 'no cases on Sundays'")
     email_id = await records.write()
     tried = []
-    for _ in range(creation.ATTEMPTS):
-        await records.crm.admin.execute("UPDATE router.creation SET due_at = now()")
-        tried.append(await creation.carry_out(records.database))
-    assert [one is not None and one.is_final for one in tried] == [False] * (creation.ATTEMPTS - 1) + [True]
-    assert await creation.carry_out(records.database) is None
+    for _ in range(creation_lanes.ATTEMPTS):
+        await records.due()
+        tried.append(await records.next())
+    assert [one is not None and one.is_final for one in tried] == [False] * (creation_lanes.ATTEMPTS - 1) + [True]
+    assert await records.next() is None
     found = await creation_states.read_open(records.database)
     assert found.failed == 1
     assert "no cases on Sundays" in (found.error or "")
@@ -459,22 +480,80 @@ async def test_t120_what_the_crm_refuses_keeps_no_mail_and_ends(records: Records
         await records.crm.sql.execute("SELECT crm.make_again($1)", creation_id)
 
 
-async def test_t120_an_owner_whose_records_take_too_long_lets_others_pass(
+async def test_t120_a_record_that_the_crm_refuses_keeps_no_other_waiting(records: Records) -> None:
+    refused = await records.write(subject="refused")
+    await _refuse(records.crm, "IF NEW.name = 'refused' THEN RAISE 'no'; END IF")
+    others = [await records.write() for _ in range(3)]
+    answer = await records.write(answers=refused)
+    tried = [await records.next() for _ in range(5)]
+    assert [one.outcome for one in tried if one is not None] == [None, "made", "made", "made", "later"]
+    assert None not in [await records.about(one) for one in others]
+    # Its answer, which belongs on the same case, waits for some of its tries, and no longer.
+    for _ in range(7):
+        await records.due()
+        await records.make_due()
+    assert await records.about(answer) is not None
+    assert await records.about(refused) == await records.about(answer)
+
+
+async def test_t120_what_takes_too_long_waits_apart_with_its_owners_and_each_has_its_turn(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creation, "_LIMITS", "SET LOCAL statement_timeout = '100ms'")
-    await _refuse(records.crm, f"IF NEW.owner_id = '{records.senders.owner_id}' THEN PERFORM pg_sleep(60); END IF")
-    for _ in range(3):
-        await records.write()
-    other = await records.crm.owner("sales@in.test", "all")
-    await records.crm.admin.execute("UPDATE router.creation SET owner_id = $1 WHERE id = 3", other)
-    slow = await creation.carry_out(records.database)
-    passed = await creation.carry_out(records.database)
+    monkeypatch.setattr(creation, "QUICK", 0.2)
+    monkeypatch.setattr(creation, "APART", 0.2)
+    owners = [records.senders.owner_id, *[await records.crm.owner(f"{one}@in.test", "all") for one in "abc"]]
+    await _refuse(records.crm, "IF NEW.name LIKE 'slow%' THEN PERFORM pg_sleep(60); END IF")
+    wanted = [("slow", 0), ("slow", 1), ("quick", 0), ("quick", 0), ("quick", 1), ("quick", 2)]
+    for number, (subject, owner) in enumerate(wanted, 1):
+        await records.write(subject=subject)
+        await records.crm.admin.execute("UPDATE router.creation SET owner_id = $1 WHERE id = $2", owners[owner], number)
+    quick = [await creation.carry_out(records.database) for _ in range(4)]
+    assert [one and (one.id, one.outcome) for one, _ in quick] == [(1, None), (2, None), (6, "made"), None]
+    # Once they are due again, one that was not tried yet comes first, and the owners take turns.
+    await records.due()
+    apart: list[Carried | None] = [None]
+    for _ in range(6):
+        apart.append(await creation.carry_out_apart(records.database, apart[-1]))
+    made = {one.id for one in apart if one is not None and one.outcome == "made"}
+    assert made == {3, 4, 5}
+    ids = [one.id for one in apart if one is not None]
+    assert {owners.index(one.owner_id) for one in apart[1:3] if one is not None} == {0, 1}
+    assert ids.index(3) < ids.index(1)
+    await records.due()
+    failed = await creation.carry_out_apart(records.database, failed_first=True)
+    assert failed is not None
+    assert failed.id in (1, 2)
+
+
+async def test_t120_many_slow_steps_are_bounded_together(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step is quick enough, and all together are not; nor is what a trigger leaves for the end."""
+    monkeypatch.setattr(creation, "QUICK", 0.5)
+    await records.crm.admin.execute(
+        """
+        CREATE FUNCTION crm.slow() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$;
+        CREATE TRIGGER slow BEFORE INSERT ON crm.record FOR EACH ROW EXECUTE FUNCTION crm.slow();
+        CREATE TRIGGER slow BEFORE INSERT ON crm.case FOR EACH ROW EXECUTE FUNCTION crm.slow();
+        """
+    )
+    await records.write()
+    slow, _ = await creation.carry_out(records.database)
     assert slow is not None
-    assert slow.fault is not None
-    assert passed is not None
-    assert passed.outcome == "made"
-    assert await creation.carry_out(records.database) is None  # the second of the slow owner waits, too
+    assert "took longer" in (slow.fault or "")
+    await records.crm.admin.execute(
+        """
+        DROP TRIGGER slow ON crm.record; DROP TRIGGER slow ON crm.case;
+        CREATE FUNCTION crm.later() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;
+        CREATE CONSTRAINT TRIGGER later AFTER INSERT ON crm.case DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION crm.later();
+        UPDATE router.creation SET slow = false, due_at = now();
+        """
+    )
+    later, _ = await creation.carry_out(records.database)
+    assert later is not None
+    assert later.fault is not None
+    assert await records.cases() == []
 
 
 async def test_t120_nothing_of_it_stays_where_its_last_step_fails(records: Records) -> None:
@@ -496,6 +575,98 @@ async def test_t120_nothing_of_it_stays_where_its_last_step_fails(records: Recor
     assert await records.about(email_id) == (await records.case())["record_id"]
 
 
+async def test_t120_what_ends_the_database_is_tried_a_few_times_and_not_for_ever(records: Records) -> None:
+    await _refuse(records.crm, "PERFORM pg_terminate_backend(pg_backend_pid())")
+    await records.write()
+    tried = []
+    for _ in range(creation_lanes.LOST):
+        await records.due()
+        tried.append(await records.next())
+    assert [one and one.is_final for one in tried] == [False] * (creation_lanes.LOST - 1) + [True]
+    assert await records.states() == [("failed", None)]
+    [event] = await records.crm.rows(
+        "SELECT details ->> 'fault' AS fault FROM crm.event WHERE kind = 'record_not_made'"
+    )
+    assert "lost" in event["fault"] or "terminat" in event["fault"]
+
+
+async def _seen(records: Records, kind: str) -> list[int]:
+    """How many events of this kind each email has for which something was wanted."""
+    rows = await records.crm.admin.fetch(
+        """
+        SELECT (SELECT count(*) FROM crm.event AS e WHERE e.email_id = c.email_id AND e.kind = $1) AS number
+        FROM router.creation AS c ORDER BY c.id
+        """,
+        kind,
+    )
+    return [row["number"] for row in rows]
+
+
+@pytest.mark.parametrize("how", ["killed", "lost"])
+@pytest.mark.parametrize("kind", ["case_opened", "record_not_made", "record_wanted"])
+async def test_t120_each_event_is_told_once_wherever_its_maker_ends(
+    records: Records, database: str, kind: str, how: str
+) -> None:
+    """Before each statement the process is killed, or its connection is; whoever comes next brings it to its end."""
+    rules = (replace(CASES, unknown_sender="contact") if kind == "case_opened" else CONTACTS,)
+    if kind == "record_wanted":
+        await elsewhere_of(records)
+    elif kind == "record_not_made":
+        await _refuse(records.crm, "RAISE 'no'", kind="contact")
+    number = 0
+
+    async def write(count: int) -> None:
+        nonlocal number
+        messages = [records.senders.message(f"{number + one}@kunde.test") for one in range(count)]
+        await records.bring(*(replace(records.senders.copy(one), creation_rules=rules) for one in messages))
+        number += count
+        if kind == "record_not_made":
+            attempts = creation_lanes.ATTEMPTS - 1
+            await records.crm.admin.execute("UPDATE router.creation SET attempts = $1 WHERE state = 'wanted'", attempts)
+
+    async with Breaking(database) as broken:
+        await write(1)
+        await creation.carry_out(broken)
+        assert await _seen(records, kind) == [1]
+        statements = sum(broken.ran.values())
+        await write(statements)
+        for ends_before in range(1, statements + 1):
+            left = [ends_before]
+
+            def breaks(_place: str, _arguments: object, left: list[int] = left) -> str | BaseException | None:
+                left[0] -= 1
+                return None if left[0] else asyncio.CancelledError() if how == "killed" else "lost"
+
+            broken.breaks = breaks
+            # Or what was lost would take its owner's others with it, apart.
+            await records.crm.admin.execute("UPDATE router.creation SET slow = false")
+            with suppress(asyncio.CancelledError, DatabaseError):
+                await creation.carry_out(broken)
+            assert left[0] <= 0
+    assert 0 in await _seen(records, kind)
+    await records.make()
+    for one in (kind, "record_made") if kind == "case_opened" else (kind,):
+        assert await _seen(records, one) == [1] * (statements + 1)
+    assert {state for state, _ in await records.states()} <= {"done", "failed", "asked"}
+    assert {row["attempts"] for row in await records.crm.rows("SELECT attempts FROM crm.creation")} <= {1, 2, 12}
+
+
+async def test_t120_what_is_made_while_the_answer_to_its_commit_is_lost_is_made_once(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = creation.make
+
+    async def deaf(database: Database, begun: Begun, within: float) -> str:
+        await make(database, begun, within)
+        raise DatabaseAway("the connection was lost")
+
+    monkeypatch.setattr(creation, "make", deaf)
+    await records.write()
+    await records.make()
+    assert await records.states() == [("done", "made")]
+    assert await records.told("case_opened") == 1
+
+
 async def test_t113_what_is_taken_back_leaves_the_queue_and_comes_back_with_it(records: Records) -> None:
     email_id = await records.write()
     await records.make()
@@ -512,8 +683,8 @@ async def test_t113_what_is_taken_back_leaves_the_queue_and_comes_back_with_it(r
 # --- A CRM that has its records elsewhere ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-async def elsewhere(records: Records) -> Records:
+async def elsewhere_of(records: Records) -> None:
+    """Make `crm.record` a view."""
     await records.crm.admin.execute(
         """
         ALTER TABLE crm.record RENAME TO their_record;
@@ -521,6 +692,11 @@ async def elsewhere(records: Records) -> Records:
         GRANT SELECT ON crm.record TO PUBLIC;
         """
     )
+
+
+@pytest.fixture
+async def elsewhere(records: Records) -> Records:
+    await elsewhere_of(records)
     return records
 
 

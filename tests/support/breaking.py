@@ -20,7 +20,7 @@ _HERE = Path(router.repository.__file__).parent
 _BETWEEN = {"round_trip.py", "database.py"}
 _CALLS = frozenset({"execute", "executemany", "fetch", "fetchrow", "fetchval"})
 
-Breaks = Callable[[str, tuple[object, ...]], str | Exception | None]
+Breaks = Callable[[str, tuple[object, ...]], str | BaseException | None]
 """Of a statement, by its place and arguments: the SQLSTATE or exception that it ends with, "lost", or None."""
 
 
@@ -51,7 +51,7 @@ class Breaking(Database):
         place = _place()
         self.ran[place] = self.ran.get(place, 0) + 1
         how = self.breaks(place, arguments)
-        if isinstance(how, Exception):
+        if isinstance(how, BaseException):
             raise how
         if how == "lost":
             await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
