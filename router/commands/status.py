@@ -174,7 +174,7 @@ def _say_all(report: Report, every: timedelta | None) -> None:
 
 
 def _say_rest(status: Status) -> None:
-    """Say what waits beside the mail itself: copies for Sent folders, records, and senders whom nobody knows."""
+    """Say what waits beside the mail itself: copies for Sent folders, records, and who senders are."""
     for one in status.sent_copies:
         what = "given up" if one.given_up else "not in the Sent folder yet"
         say(f"sent copies {count(one.count, 'copy', 'copies')} {what}: {one.fault}")
@@ -184,6 +184,8 @@ def _say_rest(status: Status) -> None:
         say(f"merges      {count(status.merges.number, 'merge')} not done (crm.merge): {status.merges.fault}")
     if status.unresolved.senders:
         say(f"unresolved  {_unresolved(status)}")
+    if status.rulings.count:
+        say(f"rulings     {_rulings(status)}")
 
 
 def _records(records: OpenRecords) -> str:
@@ -262,6 +264,16 @@ def _unresolved(status: Status) -> str:
     senders = f"{_number(one.senders, more=one.more_senders)} sender{'' if one.senders == 1 else 's'}"
     emails = f"{_number(one.emails, more=one.more_emails)} email{'' if one.emails == 1 else 's'}"
     return f'{senders} whom nobody knows, with {emails}: "email-router unresolved list"'
+
+
+def _rulings(status: Status) -> str:
+    """Say of which senders the mail that waited is not as ruled, since the CRM does not let it be changed."""
+    one = status.rulings
+    assert one.next_try_at is not None
+    left = one.next_try_at - status.now
+    when = f"tried again in {duration(left)}" if left > timedelta() else "being tried again"
+    senders = count(one.count, "sender")
+    return f"of {senders} some mail cannot be changed (crm.ruling, crm.rule_again); {one.subject}, {when}: {one.fault}"
 
 
 def _owners(approved: int, waiting: Sequence[str]) -> str:

@@ -180,6 +180,12 @@ _creations: Final = Gauge(
     ["state"],
     registry=_registry,
 )
+_rulings: Final = Gauge(
+    "email_router_rulings_at_fault",
+    "Senders of whom some mail could not be changed as ruled, by a fault of the CRM's SQL, a lock, or the database; it "
+    "is tried again. Counted up to 10000.",
+    registry=_registry,
+)
 _outbox_due: Final = Gauge(
     "email_router_outbox_due",
     "Emails of approved owners that an outgoing profile carries, that are due and that no process is sending; of each "
@@ -435,6 +441,11 @@ def records_sampled(states: Mapping[str, int]) -> None:
     """Tell how many records are not made yet that rules want of emails, by state."""
     for state, number in states.items():
         _creations.labels(state).set(number)
+
+
+def rulings_sampled(at_fault: int) -> None:
+    """Tell of how many senders some mail could not be changed as ruled."""
+    _rulings.set(at_fault)
 
 
 def sending_sampled(*, on: bool, copied: bool) -> None:

@@ -17,6 +17,7 @@ from router.repository.database import Database
 from router.repository.kept_tokens import summarize
 from router.repository.queue import read_queue
 from router.repository.relays import read_states
+from router.repository.rulings import read_faulty
 from router.repository.sent_copies import read_waiting
 from router.repository.status import read_unknown
 
@@ -115,3 +116,4 @@ async def _sample_queue(database: Database) -> None:
     metrics.records_sampled(
         {"retried": records.retried, "failed": records.failed, "waiting": records.waiting, "asked": records.asked}
     )
+    metrics.rulings_sampled((await read_faulty(database)).count)

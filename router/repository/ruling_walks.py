@@ -9,9 +9,11 @@ Mail that comes meanwhile may have been decided on before the ruling was known. 
 after all transactions had ended that had begun by then.
 
 Nobody waits for this: what somebody else has locked is passed over, and a walk that passed something over is followed
-by another. Each piece locks the work, then the parties in their order with a share of their emails, then the rulings.
+by another; after ever longer pauses, where it was the CRM's SQL that refused it. Each piece locks the work, then the
+parties in their order with a share of their emails, then the rulings.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -19,8 +21,8 @@ from typing import Final
 from asyncpg import Record
 
 from router.errors import DatabaseError
-from router.repository.database import Connection, Database
-from router.repository.faults import is_locked, may_be_of_one
+from router.repository.database import Connection, Database, storable
+from router.repository.faults import is_late, is_locked, may_be_of_one
 from router.repository.ruling_pieces import NO_EMAIL, Walk, rule_again, rule_waiting
 
 PIECE: Final = 300
@@ -28,14 +30,26 @@ PIECE: Final = 300
 
 _PATIENCE: Final = "200ms"  # for what the CRM has locked, as by a ruling in a transaction that is still open
 _AGAIN: Final = timedelta(seconds=5)  # until what was passed over, or could not be done, is tried again
+_LONGEST: Final = timedelta(hours=1)  # the same, where it fails again and again
+_WITHIN: Final = "5s"  # for a statement of one piece, with what triggers of the CRM's do in it
+_SINGLY: Final = 2.0  # seconds for going on email by email, while other work waits
 _REFUSED: Final = 3  # emails that the CRM's SQL may refuse, until the rest has to wait
 
 
 async def is_due(database: Database, subject: str) -> bool:
-    """Whether something is to be carried out for a subject now; not where all is done, or the rest is put off."""
+    """Whether something is to be carried out for a subject now, or is being carried out by another process.
+
+    Not where all is done, or the rest is put off.
+    """
     async with database.connection() as connection:
         due: bool = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM router.ruling_work WHERE subject = $1 AND try_at <= now())", subject
+            """
+            SELECT EXISTS (
+                SELECT FROM router.ruling_work
+                WHERE subject = $1 AND (try_at <= now() OR begun > 0 AND fault IS NULL)
+            )
+            """,
+            subject,
         )
     return due
 
@@ -44,69 +58,130 @@ async def carry_out(database: Database, subject: str | None = None) -> bool:
     """Carry out a piece of what is due, of any subject or of this one; and say whether there was something to do now.
 
     What fails, as where the CRM has locked the ruling, is put off, and lets the others pass. So is an email alone that
-    a trigger of the CRM's does not let be changed.
+    a trigger of the CRM's does not let be changed. It is put off before it begins, ever longer, for what may end the
+    router or PostgreSQL.
     """
     async with database.connection() as connection:
-        due: str | None = await connection.fetchval(
+        due = await connection.fetchrow(
             """
-            SELECT subject FROM router.ruling_work
-            WHERE try_at <= now() AND ($1::text IS NULL OR subject = $1) ORDER BY try_at LIMIT 1
-            FOR UPDATE SKIP LOCKED
+            UPDATE router.ruling_work AS w
+            SET begun = w.begun + 1, try_at = now() + least($2::interval * 2 ^ least(w.begun, 20), $3::interval)
+            WHERE w.subject = (
+                SELECT subject FROM router.ruling_work
+                WHERE try_at <= now() AND ($1::text IS NULL OR subject = $1) ORDER BY try_at LIMIT 1
+                FOR UPDATE SKIP LOCKED
+            )
+            RETURNING w.subject, w.begun
             """,
             subject,
+            _AGAIN,
+            _LONGEST,
         )
     if due is None:
         return False
     try:
-        await _carry_out_piece(database, due, PIECE)
+        await _carry_out_due(database, due["subject"], due["begun"])
     except DatabaseError as error:
-        if is_locked(error) or not may_be_of_one(error) or not await _carry_out_singly(database, due):
-            async with database.connection() as connection:
-                await connection.execute(
-                    "UPDATE router.ruling_work SET try_at = now() + $2 WHERE subject = $1", due, _AGAIN
-                )
+        async with database.connection() as connection:
+            await connection.execute(
+                """
+                UPDATE router.ruling_work SET fault = $3, begun = CASE WHEN $4 THEN 0 ELSE begun END,
+                    try_at = CASE WHEN $4 THEN now() + $5 ELSE greatest(try_at, now() + $5) END
+                WHERE subject = $1 AND begun = $2
+                """,
+                due["subject"],
+                due["begun"],
+                storable(str(error)),
+                is_locked(error),  # until whoever holds it lets it go
+                _AGAIN,
+            )
     return True
 
 
-async def _carry_out_piece(database: Database, subject: str, size: int, *, passes_over: bool = False) -> None:
+async def _carry_out_due(database: Database, subject: str, begun: int) -> None:
+    try:
+        await _carry_out_piece(database, subject, begun, PIECE)
+    except DatabaseError as error:
+        if not _is_refusal(error):
+            raise
+        is_enough = await _carry_out_singly(database, subject, begun)
+        async with database.connection() as connection:
+            await connection.execute(
+                """
+                UPDATE router.ruling_work SET begun = 0, try_at = CASE WHEN $3 THEN now() + $4 ELSE now() END
+                WHERE subject = $1 AND begun = $2
+                """,
+                subject,
+                begun,
+                is_enough,
+                _AGAIN,
+            )
+
+
+def _is_refusal(error: DatabaseError) -> bool:
+    """Whether it may be the fault of one email among several: the CRM refuses it, or takes too long with it."""
+    return not is_locked(error) and (may_be_of_one(error) or is_late(error))
+
+
+async def _carry_out_piece(
+    database: Database, subject: str, begun: int, size: int, *, refused: str | None = None
+) -> bool:
     async with database.transaction() as connection:
-        await connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
-        await _carry_out(connection, subject, size, passes_over=passes_over)
+        await connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'; SET LOCAL statement_timeout = '{_WITHIN}'")
+        is_ours = await _carry_out(connection, subject, begun, size, refused=refused)
+        # What a trigger of the CRM's leaves for the end has no limit there.
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    return is_ours
 
 
-async def _carry_out_singly(database: Database, subject: str) -> bool:
-    """Carry out a piece email by email, and pass over what is refused; False where too much of it is."""
+async def _carry_out_singly(database: Database, subject: str, begun: int) -> bool:
+    """Carry out a piece email by email, as far as there is time, and pass over what is refused.
+
+    Returns whether so much was refused that the others have to have their turn first.
+    """
     refused = 0
+    until = asyncio.get_running_loop().time() + _SINGLY
     for _ in range(PIECE):
         try:
-            await _carry_out_piece(database, subject, 1)
-        except DatabaseError:
+            is_ours = await _carry_out_piece(database, subject, begun, 1)
+        except DatabaseError as error:
+            if not _is_refusal(error):
+                raise
             refused += 1
-            await _carry_out_piece(database, subject, 1, passes_over=True)
+            is_ours = await _carry_out_piece(database, subject, begun, 1, refused=str(error))
         if refused == _REFUSED:
-            return False
-    return True
+            return True
+        if not is_ours or asyncio.get_running_loop().time() > until:
+            break
+    return False
 
 
-async def _carry_out(connection: Connection, subject: str, size: int, *, passes_over: bool) -> None:
+async def _carry_out(connection: Connection, subject: str, begun: int, size: int, *, refused: str | None) -> bool:
+    """Carry out a piece, or pass it over, since it is `refused`; return False where another process has it."""
     row = await connection.fetchrow(
         """
-        UPDATE router.ruling_work AS w SET boundary = coalesce(w.boundary, pg_current_xact_id())
+        UPDATE router.ruling_work AS w SET boundary = coalesce(w.boundary, pg_current_xact_id()),
+            refused = w.refused OR $3::text IS NOT NULL, fault = coalesce($3, w.fault)
         WHERE w.subject = (
-            SELECT subject FROM router.ruling_work WHERE subject = $1 AND try_at <= now() FOR UPDATE SKIP LOCKED
+            SELECT subject FROM router.ruling_work WHERE subject = $1 AND begun = $2 FOR UPDATE SKIP LOCKED
         )
         RETURNING w.phase, w.after_address, w.after_email
         """,
         subject,
+        begun,
+        storable(refused),
     )
     if row is None:
-        return  # another process was quicker
-    walk = Walk(subject, **row, size=size, passes_over=passes_over)
+        return False  # another process has it, or there is another ruling
+    walk = Walk(subject, **row, size=size, passes_over=refused is not None)
     if walk.begins and not await _may_begin(connection, subject):
-        return
+        return True
     found = await (rule_again(connection, walk) if walk.phase == "ruled" else rule_waiting(connection, walk))
     await _count(connection, found["touched"])
     await _advance(connection, walk, found)
+    if size == PIECE:
+        await connection.execute("UPDATE router.ruling_work SET begun = 0 WHERE subject = $1", subject)
+    return True
 
 
 async def _may_begin(connection: Connection, subject: str) -> bool:
@@ -122,7 +197,9 @@ async def _may_begin(connection: Connection, subject: str) -> bool:
     assert row is not None
     if row["is_last"] or not row["is_walked"]:
         return True
-    await connection.execute("UPDATE router.ruling_work SET try_at = now() + $2 WHERE subject = $1", subject, _AGAIN)
+    await connection.execute(
+        "UPDATE router.ruling_work SET try_at = now() + $2, begun = 0 WHERE subject = $1", subject, _AGAIN
+    )
     return False
 
 
@@ -163,11 +240,16 @@ async def _advance(connection: Connection, walk: Walk, found: Record) -> None:
                 DELETE FROM router.ruling_work WHERE subject = $1 AND is_last AND NOT passed_over AND NOT $4 RETURNING 1
             )
             UPDATE router.ruling_work SET phase = 'ruled', after_address = '', after_email = $2,
-                is_walked = NOT (passed_over OR $4), passed_over = false, try_at = now() + $3
+                is_walked = NOT (passed_over OR $4), passed_over = false,
+                -- What the CRM refuses, it most often refuses again.
+                begun = 0, refused = false, failures = CASE WHEN refused THEN failures + 1 ELSE 0 END,
+                fault = CASE WHEN refused THEN fault END,
+                try_at = now() + CASE WHEN refused THEN least($3::interval * 2 ^ least(failures, 20), $5) ELSE $3 END
             WHERE subject = $1 AND NOT EXISTS (SELECT FROM ended)
             """,
             walk.subject,
             NO_EMAIL,
             _AGAIN,
             found["missed"],
+            _LONGEST,
         )

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from router.repository.database import Database
+from router.repository.database import Connection, Database
+from router.repository.queue import MOST
 
 Kind = Literal["resolve", "ignore-sender"]
 
@@ -53,6 +54,16 @@ class Ruling:
     is_done: bool
     touched: int
     parties: int
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """Subjects of rulings of which some mail could not be changed, counted up to MOST; and one of them, and why."""
+
+    count: int = 0
+    subject: str | None = None
+    fault: str | None = None
+    next_try_at: datetime | None = None
 
 
 async def rule(
@@ -143,3 +154,27 @@ async def last_of(database: Database, by: str) -> int | None:
 
 def _ruling(row: Record) -> Ruling:
     return Ruling(**row)
+
+
+async def faulty_of(connection: Connection) -> Faulty:
+    """Tell what the CRM's SQL does not let be changed."""
+    row = await connection.fetchrow(
+        """
+        SELECT
+            (SELECT count(*) FROM (SELECT FROM router.ruling_work WHERE fault IS NOT NULL LIMIT $1) AS w)::int AS count,
+            w.subject, w.fault, w.try_at AS next_try_at
+        FROM (SELECT) AS one
+        LEFT JOIN (
+            SELECT * FROM router.ruling_work WHERE fault IS NOT NULL ORDER BY try_at LIMIT 1
+        ) AS w ON true
+        """,
+        MOST,
+    )
+    assert row is not None
+    return Faulty(**row)
+
+
+async def read_faulty(database: Database) -> Faulty:
+    """Tell the same."""
+    async with database.connection() as connection:
+        return await faulty_of(connection)

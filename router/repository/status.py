@@ -12,6 +12,8 @@ from router.repository.database import Connection, Database
 from router.repository.merges import StuckMerges, stuck_of
 from router.repository.processes import Process, processes_of
 from router.repository.queue import MOST, Queue, queue_of
+from router.repository.rulings import Faulty as FaultyRulings
+from router.repository.rulings import faulty_of
 from router.repository.sending import Sending, sending_of
 from router.repository.sent_copies import Waiting as WaitingCopies
 from router.repository.sent_copies import waiting_of
@@ -129,6 +131,7 @@ class Status:
     records: OpenRecords
     unresolved: Unresolved = field(default_factory=Unresolved)
     merges: StuckMerges = field(default_factory=StuckMerges)
+    rulings: FaultyRulings = field(default_factory=FaultyRulings)
 
 
 async def read_status(database: Database, lease: timedelta) -> Status:
@@ -150,6 +153,7 @@ async def read_status(database: Database, lease: timedelta) -> Status:
             records=await open_ones(connection),
             unresolved=await total_of(connection),
             merges=await stuck_of(connection),
+            rulings=await faulty_of(connection),
         )
 
 

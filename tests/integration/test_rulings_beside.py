@@ -1,11 +1,14 @@
 """Rulings beside what else becomes of an email: it is taken back and restored, erased, or kept by the CRM's own SQL."""
 
+from datetime import timedelta
+
 import asyncpg
 import pytest
 
 from router.operations.erase import Asked, erase
-from router.repository import rulings
+from router.repository import ruling_walks, rulings
 from router.repository.ruling_walks import PIECE
+from router.repository.status import read_status
 from router.repository.taken_back import restore, take_back
 from tests.support.crm import Crm
 from tests.support.senders import STAFF, Senders
@@ -31,9 +34,24 @@ async def test_t114_an_email_that_the_crm_does_not_let_be_changed_holds_up_no_ot
         """
     )
     ruling = await senders.rule(KARL, karl)
-    await senders.carry_out_all()
+    pauses = []
+    for _ in range(5):
+        await crm.admin.execute("UPDATE router.ruling_work SET try_at = now()")
+        await senders.carry_out()
+        pauses.append(
+            await crm.admin.fetchval("SELECT round(extract(epoch FROM try_at - now())) FROM router.ruling_work")
+        )
+    assert pauses == sorted(pauses)
+    assert pauses[-1] >= 4 * pauses[0]
     assert (await senders.senders(KARL)).count(karl) == PIECE + 4
     assert await senders.sender_of(refused) is None
+    status = await read_status(senders.database, timedelta(minutes=1))
+    assert (status.rulings.count, status.rulings.subject) == (1, KARL)
+    assert "a mistake of the CRM's" in (status.rulings.fault or "")
+    [told] = await crm.rows("SELECT is_done, fault, next_at > now() AS is_later FROM crm.ruling WHERE id = $1", ruling)
+    assert tuple(told) == (False, status.rulings.fault, True)
+    await crm.sql.execute("SELECT crm.rule_again($1)", ruling)
+    assert await crm.admin.fetchval("SELECT try_at <= now() AND failures = 0 FROM router.ruling_work")
     assert await senders.waiting() == [KARL]
     await senders.rule("berta@kunde.test", karl)
     assert await crm.admin.fetchval("SELECT count(*) FROM router.ruling_work WHERE subject <> $1", KARL) == 0
@@ -41,6 +59,9 @@ async def test_t114_an_email_that_the_crm_does_not_let_be_changed_holds_up_no_ot
     await crm.admin.execute("DROP TRIGGER refuses ON crm.party")
     await senders.carry_out_all()
     assert set(await senders.senders(KARL)) == {karl}
+    assert (await rulings.read_faulty(senders.database)).count == 0
+    with pytest.raises(asyncpg.PostgresError, match="nothing is left to do"):
+        await crm.sql.execute("SELECT crm.rule_again($1)", ruling)
     await crm.admin.execute(
         "CREATE TRIGGER refuses BEFORE UPDATE ON crm.party FOR EACH ROW EXECUTE FUNCTION crm.refuses()"
     )
@@ -48,6 +69,38 @@ async def test_t114_an_email_that_the_crm_does_not_let_be_changed_holds_up_no_ot
     await senders.carry_out_all()
     assert (await senders.senders(KARL)).count(None) == PIECE + 4
     assert await senders.sender_of(refused) == karl
+
+
+@pytest.mark.parametrize("how", ["pg_terminate_backend(pg_backend_pid())", "pg_sleep(60)"])
+async def test_t114_what_ends_the_database_or_takes_too_long_is_tried_later_and_later(
+    crm: Crm, senders: Senders, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(ruling_walks, "_WITHIN", "100ms")
+    karl = await crm.record("contact", "Karl")
+    [email] = await senders.write(KARL)
+    await crm.admin.execute(
+        f"""
+        CREATE FUNCTION crm.careless() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM {how}; RETURN NEW; END $$;
+        CREATE TRIGGER careless BEFORE UPDATE ON crm.party FOR EACH ROW EXECUTE FUNCTION crm.careless();
+        """
+    )
+    await senders.rule(KARL, karl)
+    pauses = []
+    for _ in range(5):
+        await crm.admin.execute("UPDATE router.ruling_work SET try_at = now()")
+        await senders.carry_out()
+        pauses.append(
+            await crm.admin.fetchval("SELECT round(extract(epoch FROM try_at - now())) FROM router.ruling_work")
+        )
+    assert pauses == sorted(pauses)
+    assert pauses[-1] >= 8 * pauses[0]
+    found = await rulings.read_faulty(senders.database)
+    assert found.subject == KARL
+    assert any(word in (found.fault or "") for word in ("lost", "terminating", "closed", "timeout"))
+    await crm.admin.execute("DROP TRIGGER careless ON crm.party")
+    await senders.carry_out_all()
+    assert await senders.sender_of(email) == karl
+    assert (await rulings.read_faulty(senders.database)).count == 0
 
 
 @pytest.mark.parametrize("subject", [KARL, DOMAIN])

@@ -157,7 +157,7 @@ async def _opened(dsn: str) -> Two:
 def test_t114_whatever_comes_in_whatever_order_ends_as_the_rulings_in_force_say(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rulings, "PIECE", 2)
+    monkeypatch.setattr(ruling_walks, "PIECE", 2)
     with asyncio.Runner() as runner:
         two = runner.run(_opened(database))
 

@@ -51,17 +51,19 @@ $$;
 ALTER TABLE router.ruling_work
     ADD COLUMN fault text,
     ADD COLUMN refused boolean NOT NULL DEFAULT false,
-    ADD COLUMN failures int NOT NULL DEFAULT 0;
+    ADD COLUMN failures int NOT NULL DEFAULT 0,
+    ADD COLUMN begun int NOT NULL DEFAULT 0;
 CREATE INDEX ruling_work_fault ON router.ruling_work (try_at) WHERE fault IS NOT NULL;
 COMMENT ON COLUMN router.ruling_work.fault IS 'Why some of it, or all, could not be done the last time.';
 COMMENT ON COLUMN router.ruling_work.refused IS 'This walk has passed over an email that the CRM does not let be changed.';
+COMMENT ON COLUMN router.ruling_work.begun IS 'How often a piece was begun without an end that is known.';
 COMMENT ON COLUMN router.ruling_work.failures IS 'Walks in a row that passed over such an email.';
 
 CREATE OR REPLACE FUNCTION router.begin_ruling_work(on_subject text) RETURNS void LANGUAGE sql AS $$
     INSERT INTO router.ruling_work AS w (subject) VALUES (on_subject)
     ON CONFLICT (subject) DO UPDATE SET boundary = NULL, is_last = false, phase = 'ruled', after_address = '',
         after_email = '00000000-0000-0000-0000-000000000000', passed_over = false, is_walked = false,
-        refused = false, failures = 0, fault = NULL, try_at = now()
+        refused = false, failures = 0, begun = 0, fault = NULL, try_at = now()
 $$;
 
 CREATE OR REPLACE VIEW crm.ruling AS
@@ -78,7 +80,7 @@ COMMENT ON VIEW crm.ruling IS
 
 CREATE FUNCTION crm.rule_again(ruling_id bigint) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 BEGIN
-    UPDATE router.ruling_work AS w SET try_at = now(), failures = 0
+    UPDATE router.ruling_work AS w SET try_at = now(), failures = 0, begun = 0
     FROM router.ruling AS r WHERE r.id = ruling_id AND w.subject = r.subject;
     IF NOT FOUND THEN
         PERFORM crm.refuse(format('of ruling %s nothing is left to do', ruling_id), 'Look at it: SELECT * FROM crm.ruling');
