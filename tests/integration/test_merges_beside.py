@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from router.operations.erase import Asked, erase
-from router.repository import merges, rulings
+from router.repository import merges, ruling_walks, rulings
 from router.repository.database import Database
 from router.repository.merge_kinds import PIECE
 from router.repository.status import read_status
@@ -245,11 +245,11 @@ async def test_a_ruling_and_its_undoing_beside_a_merge_are_as_if_one_came_first(
     waited = await senders.write(C, 3)
     ruling = await senders.rule(C, a, done=False)
     for _ in range(pieces):
-        await rulings.carry_out(senders.database)
+        await ruling_walks.carry_out(senders.database)
     await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)
     for _ in range(3):
         await merges.carry_out(senders.database)
-        await rulings.carry_out(senders.database)
+        await ruling_walks.carry_out(senders.database)
     await carry_out(crm, senders.database)
     await senders.carry_out_all()
     assert [await senders.sender_of(one) for one in waited] == [b] * 3
@@ -416,7 +416,7 @@ async def test_whatever_comes_at_once_the_end_is_that_of_some_order(crm: Crm, se
         made = await rulings.rule(senders.database, "resolve", STRANGER, a, "ann", None)
         return made.ruling_id
 
-    workers = [asyncio.create_task(work(one)) for one in (merges.carry_out, merges.carry_out, rulings.carry_out)]
+    workers = [asyncio.create_task(work(one)) for one in (merges.carry_out, merges.carry_out, ruling_walks.carry_out)]
     ruling, *_ = await asyncio.gather(
         rule(), merge(), write_some(senders, 5), take_back_and_restore(senders, [*kept[A][:3], *kept[B][:3]])
     )
