@@ -10,7 +10,8 @@ import typer
 from router import app
 from router.commands.explain import show_origin
 from router.commands.terminal import carry_out, say, say_json
-from router.commands.trace import document_of, look, look_further, rows_of
+from router.commands.trace import look, look_further
+from router.commands.traced import document_of, rows_of
 from router.commands.words import moment, weighed
 from router.errors import UnknownName
 from router.model import Candidate, Disposition, Rule, normalize

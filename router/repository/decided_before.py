@@ -1,4 +1,4 @@
-"""What became of a batch's messages before: at their places, elsewhere in a mailbox, and where owners took them back."""
+"""What messages of a batch became before: at their places, elsewhere in a mailbox, and where they were taken back."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from router.cli import app
-from router.commands import trace as commands
+from router.commands import sought as commands
 
 KARL = "karl@kunde.test"
 
