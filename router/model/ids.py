@@ -3,6 +3,7 @@
 import hashlib
 import random
 import re
+import string
 import time
 import unicodedata
 from uuid import UUID
@@ -19,6 +20,14 @@ _HIDDEN = re.compile(
     "|(?<![\u0600-\u1cff])[\u200c\u200d]"
 )
 
+# Letters, digits, + - _ and dots of full width, which are no others (RFC 8265 §3.3, UTS 46).
+_PLAIN_WIDTH = {ord(plain) + 0xFEE0: plain for plain in f"{string.ascii_letters}{string.digits}+-_."}
+_PLAIN_WIDTH_OF_DOMAIN = _PLAIN_WIDTH | {0x3002: ".", 0xFF61: "."}
+
+_WORDS = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^".\\]*)(?:\.(?:"(?:[^"\\]|\\.)*"|[^".\\]*))*', re.DOTALL)
+_QUOTING = re.compile(r'\\(.)|"', re.DOTALL)
+_NEEDS_NO_QUOTES = re.compile("[-!#$%&'*+/0-9=?a-z^_`{|}~.\xa1-\U0010ffff]+")
+
 
 def uuid7() -> UUID:
     """Make an id that grows with time, so that new rows lie together in their index (RFC 9562 §5.7)."""
@@ -30,11 +39,26 @@ def uuid7() -> UUID:
 def normalize(address: str) -> str:
     """Bring an address into the one form in which it is stored and compared; `crm.normalise` does the same in SQL."""
     address = address.strip(" \t\r\n")
-    if address.isascii() and "xn--" not in address.lower():
+    if address.isascii() and '"' not in address and "xn--" not in address.lower():
         return address.lower()
     local, at, domain = address.rpartition("@")
-    labels = [_unicode_label(label) for label in domain.split(".")] if at else [domain]
-    return unicodedata.normalize("NFC", lower_case(local + at + ".".join(labels)))  # lower case can compose anew
+    if not at:
+        return _composed(address)
+    local = _unquoted(_composed(local.translate(_PLAIN_WIDTH)))
+    labels = [_unicode_label(label) for label in domain.translate(_PLAIN_WIDTH_OF_DOMAIN).split(".")]
+    return _composed(f"{local}@{'.'.join(labels)}")
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", lower_case(text))  # lower case can compose anew
+
+
+def _unquoted(local: str) -> str:
+    """Take away quotation marks that a local part does not need (RFC 5322 §3.2.4)."""
+    if '"' not in local or not _WORDS.fullmatch(local):
+        return local
+    bare = _QUOTING.sub(lambda found: found[1] or "", local)
+    return bare if _NEEDS_NO_QUOTES.fullmatch(bare) else local
 
 
 def _unicode_label(label: str) -> str:
@@ -48,7 +72,7 @@ def _unicode_label(label: str) -> str:
     # What is ASCII, in upper case or decomposed is never written in punycode (RFC 5891 §5.4): `xn--client-` is no other
     # name of `client`, nor `xn--bcher-2pa` (`bÜcher`) one of `bücher`, but a stranger's domain. What nobody sees is not
     # decoded: people would take `xn--client-gf0c` for `client`.
-    stored = unicodedata.normalize("NFC", lower_case(decoded))
+    stored = _composed(decoded.translate(_PLAIN_WIDTH_OF_DOMAIN))
     return label if decoded.isascii() or decoded != stored or _HIDDEN.search(decoded) else decoded
 
 

@@ -1,8 +1,12 @@
 """Patterns of addresses whose mail is never tracked: an address, a domain, or `*.` and a domain with all below it."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from router.model.ids import normalize
+
+_REGISTRIES: Final = frozenset({"ac", "co", "com", "edu", "go", "gob", "gov", "ne", "net", "or", "org"})
+"""Below a country's domain these are nobody's, but one for all of a kind: `co.uk`, `com.br`."""
 
 
 def patterns_of(address: str) -> Sequence[str]:
@@ -21,8 +25,17 @@ def parse_pattern(written: str) -> str:
     local, at, domain = written.strip().rpartition("@")
     below = "*." if not at and domain.startswith("*.") else ""
     domain = domain.removeprefix(below)
-    normalized = normalize(f"{local or 'anybody'}@{domain}")
-    _, _, normalized_domain = normalized.rpartition("@")
-    if not normalized_domain.strip(".") or "*" in normalized or any(one.isspace() for one in normalized):
+    normalized_local, _, domain = normalize(f"{local or 'anybody'}@{domain}").rpartition("@")
+    domain = domain.removesuffix(".")
+    whole = f"{normalized_local}@{domain}"
+    if not all(domain.split(".")) or "*" in whole or any(one.isspace() for one in whole):
         raise ValueError(f'{written!r} is none of "ann@example.com", "example.com" and "*.example.com"')
-    return normalized if local else below + normalized_domain
+    return whole if local else below + domain
+
+
+def is_everybody(pattern: str) -> bool:
+    """Whether a pattern names a domain below which anybody can have one, such as `com` or `*.co.uk`."""
+    if "@" in pattern:
+        return False
+    labels = pattern.removeprefix("*.").split(".")
+    return len(labels) == 1 or (len(labels) == 2 and len(labels[1]) == 2 and labels[0] in _REGISTRIES)

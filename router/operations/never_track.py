@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from router.errors import UnknownName
-from router.model.never_track import parse_pattern
+from router.model.never_track import is_everybody, parse_pattern
 from router.operations.settings import owner_of
 from router.repository import never_track as repository
 from router.repository.database import Database
 from router.repository.never_track import NeverTracked
 
-__all__ = ["NeverTracked", "add", "list_all", "parse", "remove"]
+__all__ = ["NeverTracked", "add", "list_all", "parse", "parse_new", "remove"]
 
 
 async def list_all(database: Database, mailbox: str | None) -> Sequence[NeverTracked]:
@@ -20,7 +20,7 @@ async def list_all(database: Database, mailbox: str | None) -> Sequence[NeverTra
 
 async def add(database: Database, written: str, mailbox: str | None, by: str) -> tuple[str, bool]:
     """Add a pattern for the organization or an owner; False: it was there. Raises UnknownName."""
-    pattern = parse(written)
+    pattern = parse_new(written)
     owner = await owner_of(database, mailbox)
     return pattern, await repository.add(database, pattern, owner.owner.id if owner else None, by)
 
@@ -38,3 +38,13 @@ def parse(written: str) -> str:
         return parse_pattern(written)
     except ValueError as error:
         raise UnknownName(str(error)) from None
+
+
+def parse_new(written: str) -> str:
+    """Normalize a pattern that is to be added: none that names everybody. Raises UnknownName."""
+    pattern = parse(written)
+    if is_everybody(pattern):
+        raise UnknownName(
+            f"{pattern} would be whoever has a domain there: name a domain such as example.com, or an address"
+        )
+    return pattern

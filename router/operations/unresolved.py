@@ -183,7 +183,7 @@ def never_tracked_subject(written: str) -> str:
     written = written.strip()
     if written.startswith("*."):
         raise UnknownName(f"a ruling is on one domain: \"email-router never-track add '{written}'\" takes all below it")
-    return subject_of(f"@{never_track.parse(written.removeprefix('@'))}" if _is_domain(written) else written)
+    return subject_of(f"@{never_track.parse_new(written.removeprefix('@'))}" if _is_domain(written) else written)
 
 
 def _is_domain(written: str) -> bool:

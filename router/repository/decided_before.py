@@ -1,4 +1,4 @@
-"""What messages of a batch became before: at their places, elsewhere in a mailbox, and where they were taken back."""
+"""What became of a batch's messages before: at their places, elsewhere in a mailbox, and where owners took back."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -12,6 +12,7 @@ import pytest
 
 from router.decide import decide_batch
 from router.model import Copy, Decision, Disposition, Facts
+from router.parse.addresses import read_addresses
 from router.repository import rulings
 from router.repository.retention import Retention, take_piece
 from router.repository.ruling_walks import PIECE
@@ -178,7 +179,7 @@ async def test_t114_what_the_crm_has_locked_holds_up_nothing_else(crm: Crm, send
     karl = await crm.record("contact", "Karl")
     emails = await senders.write(KARL, 3)
     async with crm.sql.transaction():
-        await crm.sql.execute("UPDATE crm.party SET name = 'Karl' WHERE email_id = $1 AND role = 'from'", emails[1])
+        await crm.sql.execute("UPDATE crm.party SET record_id = NULL WHERE email_id = $1 AND role = 'from'", emails[1])
         await senders.rule(KARL, karl)
         assert [await senders.sender_of(one) for one in emails] == [karl, None, karl]
         assert await senders.sender_of((await senders.write(KARL))[0]) == karl
@@ -250,6 +251,25 @@ async def test_t116_a_sender_who_is_ignored_leaves_the_queue_now_and_later_and_m
     assert sorted(await senders.waiting()) == sorted([BERTA, *[KARL] * (PIECE + 2)])
 
 
+async def test_t116_who_is_ignored_is_so_however_the_address_is_written(crm: Crm, senders: Senders) -> None:
+    def read(written: str) -> str:
+        [[(_, address)], _] = read_addresses(written.encode())
+        return address
+
+    await senders.write(read('"karl"@kunde.test'))
+    for subject in ('"Karl"@\uff4bunde\u3002test', "@kunde.test."):
+        await crm.sql.execute("SELECT crm.ignore_sender($1)", subject)
+        await senders.carry_out()
+        await senders.write(read('"karl"@kunde.test'))
+        await senders.write(read("\uff4barl@kunde\uff0etest"))
+        assert await senders.waiting() == []
+        await crm.sql.execute("SELECT crm.unresolve($1)", subject)
+        await senders.carry_out()
+        assert set(await senders.waiting()) == {KARL}
+    with pytest.raises(asyncpg.CheckViolationError, match="a domain with a dot in it"):
+        await crm.sql.execute("SELECT crm.ignore_sender('@com')")
+
+
 async def test_t117_a_ruling_on_a_domain_is_one_on_its_addresses_whose_own_counts_more(
     crm: Crm, senders: Senders
 ) -> None:
@@ -316,8 +336,23 @@ async def test_t112_what_cannot_be_ruled_is_refused_in_words(crm: Crm, senders: 
         return (await rulings.rule(senders.database, "resolve", subject, record_id, "ann", None)).refused
 
     assert await refused(KARL, karl) == f"there is no active record {karl}"
-    for subject in ("", "@", "karl", "x" * 330 + "@kunde.test"):
-        assert await refused(subject, karl) == "name an address, or @ and a domain"
+    nobody = (
+        "",
+        "@",
+        "karl",
+        "x" * 330 + "@kunde.test",
+        "@com",
+        "@com.",
+        "@.",
+        "@a..test",
+        "@*.test",
+        "*@a.test",
+        "x@",
+    )
+    for subject in (*nobody, "@ｃｏｍ", "@a@b.test", "Karl <karl@kunde.test>"):
+        assert await refused(subject, karl) == (
+            "name an address, or @ and a domain with a dot in it, such as @example.com"
+        )
     ruling = await rulings.rule(senders.database, "resolve", KARL, await crm.record("contact", "K"), "ann", 7)
     assert ruling.refused == f"ruling 7 on {KARL} is not in force any more"
     assert (await rulings.undo(senders.database, 7, "ann")).refused == "there is no ruling 7"

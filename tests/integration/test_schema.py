@@ -100,6 +100,22 @@ async def test_addresses_are_normalized_alike_in_sql_and_in_python(sql: "asyncpg
         "νίκος@βόλος.example",
         "İSTANBUL@İ.example",
         "\u212aelvin@\u2126.example",
+        '"ann"@x.test',
+        '"Ann"."Smith"@x.test',
+        '"a\\n\\n"@x.test',
+        '"a\\\n"@x.test',
+        '"a b"@x.test',
+        '"ann@x.test',
+        '"ann"b@x.test',
+        '""@x.test',
+        'a\\n"n"@x.test',
+        '"ann..b"@x.test',
+        '"ä\u0308"@x"y".test',
+        "\uff41\uff2e\uff4e@\uff38\uff0etest",
+        "ann@x\u3002test",
+        "ann\u3002b@\uff58\uff4e--bcher-kva\uff61test",
+        "ann\uff20x.test",
+        "a@xn--lient-op33a.test",
     ):
         assert await sql.fetchval("SELECT crm.normalise($1)", address) == normalize(address)
 
@@ -119,6 +135,18 @@ async def test_every_letter_has_one_small_letter_in_sql_and_in_python(
     assert [row["a"] for row in found] == [normalize(address) for address in in_words]
 
 
+async def test_every_letter_is_of_one_width_and_quoted_alike_in_sql_and_in_python(
+    sql: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    near = {*range(1, 0x3100), *range(0xFE00, 0x10000)}
+    letters = [chr(point) for point in (*sorted(near), *range(0x3100, sys.maxunicode + 1, 251)) if point >> 11 != 27]
+    addresses = [f'"a{letter}"@{letter}b.example' for letter in letters]
+    found = await sql.fetch(
+        "SELECT crm.normalise(a) AS a FROM unnest($1::text[]) WITH ORDINALITY AS t (a, n) ORDER BY n", addresses
+    )
+    assert [row["a"] for row in found] == [normalize(address) for address in addresses]
+
+
 async def test_the_same_characters_are_taken_for_hidden_ones_in_sql_and_in_python(
     sql: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
@@ -133,12 +161,16 @@ async def test_the_same_characters_are_taken_for_hidden_ones_in_sql_and_in_pytho
 
 
 def test_any_address_is_normalized_alike_and_stays_so(database: str) -> None:
-    label = st.text(alphabet="abcxyzäößñéжщ-ÄÉ09ΣσςİıK", min_size=1, max_size=12)
+    label = st.text(alphabet="abcxyzäößñéжщ-ÄÉ09ΣσςİıK\uff21\uff0e", min_size=1, max_size=12)
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(database))
 
         @settings(max_examples=60, deadline=None)
-        @given(local=label, labels=st.lists(label, min_size=1, max_size=3), encoded=st.booleans())
+        @given(
+            local=label | label.map('"{}"'.format),
+            labels=st.lists(label, min_size=1, max_size=3),
+            encoded=st.booleans(),
+        )
         def check(local: str, labels: list[str], encoded: bool) -> None:
             domain = ".".join("xn--" + one.encode("punycode").decode() if encoded else one for one in labels)
             address = f"{local}@{domain}"

@@ -318,7 +318,7 @@ async def test_t47_of_several_records_none_is_the_sender_and_the_candidates_are_
 TOKEN = "k3m9x2p7"
 
 
-@pytest.mark.parametrize("pattern", ["ann@client.example", "Client.example", "*.example", "*.client.example"])
+@pytest.mark.parametrize("pattern", ["ann@client.example", "Client.example.", "*.client.example"])
 async def test_t100_who_is_never_tracked_is_ignored_also_as_an_answer_and_by_token(
     crm: Crm, way: Promoting, pattern: str
 ) -> None:
@@ -351,11 +351,31 @@ async def test_t100_an_owners_list_is_for_that_owner_and_touches_nothing_of_othe
     assert await crm.dispositions() == {"promoted": 1, "ignored": 1}
 
 
-@pytest.mark.parametrize("pattern", ["ann@client.example", "client.example", "*.example"])
-async def test_t100_a_dot_at_the_end_of_a_domain_changes_nothing(crm: Crm, way: Promoting, pattern: str) -> None:
+@pytest.mark.parametrize("pattern", ["ann@client.example", "client.example", "*.client.example"])
+async def test_t100_nobody_escapes_a_list_by_how_an_address_is_written(crm: Crm, way: Promoting, pattern: str) -> None:
     await offices(crm)
     await never_track.add(way.database, pattern, None, "the test")
-    assert (await way.promote(BEN, mail(**{"from": "ann@client.example."}, to=BEN))).disposition is IGNORED
+    for sender in (
+        "ann@client.example.",
+        '"ann"@client.example',
+        '"a\\nn"@Client.example',
+        "\uff41nn@client.example",
+        "ann@\uff43lient.example",
+        "ann@client\uff0eexample",
+        "ann@client\u3002example",
+    ):
+        assert (await way.promote(BEN, mail(**{"from": sender}, to=BEN))).disposition is IGNORED, sender
+
+
+@pytest.mark.parametrize(
+    "written", ['"Ann"@client.example', "\uff21nn@client\u3002example", "\uff43lient\uff0eexample"]
+)
+async def test_t100_a_list_is_the_same_however_it_is_written(crm: Crm, way: Promoting, written: str) -> None:
+    await offices(crm)
+    pattern, is_new = await never_track.add(way.database, written, None, "the test")
+    assert is_new
+    assert pattern in ("ann@client.example", "client.example")
+    assert (await way.promote(BEN, mail(to=BEN))).disposition is IGNORED
 
 
 async def test_t100_what_a_rule_ignored_before_stays_so_for_whom_the_list_is(crm: Crm, way: Promoting) -> None:
@@ -365,7 +385,7 @@ async def test_t100_what_a_rule_ignored_before_stays_so_for_whom_the_list_is(crm
     raw = mail(to=f"{ANN}, {BEN}, {SALES}")
     for mailbox in (BEN, SALES):
         assert (await way.promote(mailbox, raw)).disposition is IGNORED
-    await never_track.add(way.database, "*.example", BEN, "the test")
+    await never_track.add(way.database, "*.client.example", BEN, "the test")
     assert (await way.promote(ANN, raw)).disposition is PROMOTED
     assert await receipts(crm) == {("in", ANN), ("in", SALES)}
     assert await crm.dispositions() == {"promoted": 1, "duplicate": 1, "ignored": 1}
@@ -381,15 +401,21 @@ async def test_t100_of_what_an_owner_sent_every_recipient_must_be_on_the_list(cr
 
 async def test_t100_a_domain_alone_is_not_what_is_below_it_and_rows_know_who(crm: Crm, way: Promoting) -> None:
     await offices(crm)
-    await never_track.add(way.database, "example", None, "eve")
-    assert (await way.promote(BEN, mail(to=BEN))).disposition is PROMOTED
-    assert await never_track.add(way.database, "EXAMPLE", None, "bob") == ("example", False)
+    await never_track.add(way.database, "client.example", None, "eve")
+    below = mail(**{"from": "ann@sub.client.example"}, to=BEN)
+    assert (await way.promote(BEN, below)).disposition is PROMOTED
+    assert await never_track.add(way.database, "Client.EXAMPLE", None, "bob") == ("client.example", False)
     [listed] = await never_track.list_all(way.database, None)
-    assert (listed.pattern, listed.mailbox, listed.by) == ("example", None, "eve")
-    assert await never_track.remove(way.database, "example", None) == ("example", True)
-    for wrong in ("", "*", "*.", "a*b.example", "@", "x y@z.example", "*@client.example"):
-        with pytest.raises(UnknownName):
+    assert (listed.pattern, listed.mailbox, listed.by) == ("client.example", None, "eve")
+    assert await never_track.remove(way.database, "client.example", None) == ("client.example", True)
+    for wrong in ("", "*", "*.", "a*b.example", "@", "x y@z.example", "*@client.example", "a..b.example", "*..", "@."):
+        with pytest.raises(UnknownName, match="is none of"):
             await never_track.add(way.database, wrong, None, "the test")
+    for wide in ("com", "@com", "*.com", "\uff43\uff4f\uff4d", "co.uk", "*.co.uk", "*.com.br."):
+        with pytest.raises(UnknownName, match="would be whoever has a domain there"):
+            await never_track.add(way.database, wide, None, "the test")
+    assert await never_track.remove(way.database, "*.com", None) == ("*.com", False)  # one of an older list can go
+    await never_track.add(way.database, "root@localhost", None, "the test")
 
 
 # --- Rules -----------------------------------------------------------------------------------------------------------

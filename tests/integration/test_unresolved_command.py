@@ -125,7 +125,7 @@ async def test_t114_what_the_crm_has_locked_is_left_and_that_is_said(crm: Crm, s
     one, other = await senders.write(KARL, 2)
     resolve = ("resolve", KARL, "--record", str(karl), "--yes")
     async with crm.sql.transaction():
-        await crm.sql.execute("UPDATE crm.party SET name = 'Karl' WHERE email_id = $1 AND role = 'from'", one)
+        await crm.sql.execute("SELECT FROM crm.party WHERE email_id = $1 AND role = 'from' FOR UPDATE", one)
         said = await ask(*resolve)
     assert said.status == 0
     assert "some of it may be left" in said.err

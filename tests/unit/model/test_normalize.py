@@ -8,7 +8,8 @@ from router.model import normalize
 from router.model.lower_case import lower_case
 
 HARD = st.text(
-    st.sampled_from("aAzZ09.-@xXnNüÜß\u0130\u0131\u03a3\u03c2\u017f\u212a\u0301\u0331\u030aHJTW \t"), max_size=30
+    st.sampled_from('aAzZ09.-@xXnNüÜß\u0130\u0131\u03a3\u03c2\u017f\u212a\u0301\u0331\u030aHJTW \t"\\\uff21\uff0e'),
+    max_size=30,
 )
 
 
@@ -44,6 +45,14 @@ def test_normalize_is_idempotent(address: str) -> None:
         ("H\u0331@x.example", "\u1e96@x.example"),  # composes only in lower case
         ("a@xn--99999999999.example", "a@xn--99999999999.example"),  # no punycode
         (" ann@client.example\r\n", "ann@client.example"),
+        ('"Ann"@client.example', "ann@client.example"),  # quoted without need
+        ('"a\\n\\n"."smith"@client.example', "ann.smith@client.example"),
+        ('"ann smith"@client.example', '"ann smith"@client.example'),
+        ('"ann@client.example"@x.example', '"ann@client.example"@x.example'),
+        ("\uff21nn@\uff43lient\uff0eexample", "ann@client.example"),  # of full width
+        ("ann@client\u3002example", "ann@client.example"),
+        ("ann@\uff38n--mnchen-3ya.example", "ann@münchen.example"),
+        ("ann@xn--lient-op33a.example", "ann@xn--lient-op33a.example"),  # of full width in punycode: a stranger's
     ],
 )
 def test_t48_t49_t50_addresses_are_compared_in_one_form(written: str, normalized: str) -> None:
