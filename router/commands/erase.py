@@ -50,6 +50,9 @@ def _show(report: Report, *, dry_run: bool) -> None:
     for name, number in sorted(report.crms.items()):
         if number:
             say(f"{name}: {count(number, 'row')}, kept on purpose, still name it")
+    if report.unread:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.unread.items()))
+        say(f"attachments that could not be looked into, and may name it: {kinds}")
     if dry_run:
         return
     if report.is_clean:
@@ -65,6 +68,7 @@ def _document(report: Report, *, dry_run: bool) -> dict[str, Any]:
         "removed": {name: number for name, number in sorted(report.removed.items()) if number},
         "left": {name: number for name, number in sorted(report.left.items()) if number},
         "searched": sorted(report.left),
+        "unread": dict(sorted(report.unread.items())),
         "faults": report.faults,
         "of_the_crm": {name: number for name, number in sorted(report.crms.items()) if number},
     }

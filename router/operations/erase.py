@@ -1,6 +1,6 @@
 """Erasing: what the database holds of a person outside, by their address, is removed, and the search for it is proof.
 
-    refuse ─▶ emails ─▶ sealed, kept bytes, contents ─▶ all other text ─▶ search everything again
+    refuse ─▶ rulings ─▶ emails ─▶ sealed, kept bytes, contents ─▶ all other text ─▶ search everything again
 
 Each piece is committed by itself, beside running routers. Whoever was stopped begins again: what is done is not found
 any more.
@@ -12,16 +12,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from email import message_from_bytes, policy
-from email.header import decode_header, make_header
 from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
 from router.errors import DatabaseAway, DatabaseError, UnknownName
 from router.model import normalize
+from router.parse.headers import decode_words
+from router.parse.hidden import packing_of, readings
 from router.repository import erase as repository
-from router.repository import erased_bytes, mentions
+from router.repository import erased_bytes, erased_headers, mentions
 from router.repository.database import Database
 from router.repository.erase import Became
 from router.repository.erased_bytes import Content
@@ -54,18 +54,20 @@ class Asked:
 class Report:
     """What was removed, by table, and what is left. `crms` are rows of the CRM's own tables that name the address.
 
-    `emails` counts emails by what went of them: whole, part. `faults` says in words what could not be done.
+    `emails` counts emails by what went of them: whole, part. `faults` says in words what could not be done. `unread`
+    counts contents of attachments by what hides their text, such as PDFs: nobody knows whether they name the address.
     """
 
     emails: Counter[str] = field(default_factory=Counter)
     removed: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
     crms: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
     faults: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing outside the CRM's own tables names the address."""
+        """Whether nothing outside the CRM's own tables names the address, as far as it can be read."""
         return not self.left.total()
 
 
@@ -92,12 +94,13 @@ class _Erasing:
         self._database = database
         self._asked = asked
         self._address = address
-        self._named = Named(address)
+        self._named = _InMail(address)
         # The same for one run, and derived from nothing: two erased people on one email stay two.
         self._instead = f"erased-{secrets.token_hex(4)}{repository.NOBODY}"
         self._tell = tell
         self._report = Report()
         self._faults: list[str] = []
+        self._unread: dict[bytes, str] = {}
 
     async def run(self) -> Report:
         """Remove, search, and once more where something came meanwhile or was locked."""
@@ -107,6 +110,7 @@ class _Erasing:
         for last in range(1, _TRIES + 1):
             begun = await repository.now(self._database)
             self._faults.clear()
+            await self._rulings()
             await self._emails()
             await self._whole_rows()
             stuck = await self._retry(stuck) + await self._contents(since)
@@ -123,6 +127,12 @@ class _Erasing:
             await self._done(partial(repository.forget_statistics, self._database, of_ours))
             self._report.faults = tuple(dict.fromkeys(self._faults))
         return self._report
+
+    async def _rulings(self) -> None:
+        """Before the emails: what a ruling still gives to its record is erased after it."""
+        if not self._asked.dry_run:
+            work = partial(repository.erase_rulings, self._database, self._named.part, self._named.pattern)
+            self._report.removed.update(await self._done(work) or {})
 
     async def _emails(self) -> None:
         self._tell("emails")
@@ -150,7 +160,7 @@ class _Erasing:
             report.removed["router.sealed"] += 1
             if removes:
                 await self._done(partial(erased_bytes.delete_sealed, self._database, email_id, forget_hashes=forgets))
-        async for decision_id in erased_bytes.find_kept(self._database, self._named, self._is_in_message):
+        async for decision_id in erased_bytes.find_kept(self._database, self._named):
             report.removed["router.kept_content"] += 1
             if removes:
                 await self._done(partial(erased_bytes.delete_kept, self._database, decision_id))
@@ -164,8 +174,15 @@ class _Erasing:
         return [
             content
             async for content in erased_bytes.list_contents(self._database, since and since - _SLACK)
-            if await erased_bytes.names_it(self._database, content, self._named) and not await self._delete(content)
+            if await self._is_in(content) and not await self._delete(content)
         ]
+
+    async def _is_in(self, content: Content) -> bool:
+        looked = await erased_bytes.look_into(self._database, content, self._named)
+        packing = packing_of(looked.beginning)
+        if packing and not looked.names_it:
+            self._unread[content.sha256] = packing
+        return looked.names_it
 
     async def _retry(self, stuck: list[Content]) -> list[Content]:
         return [content for content in stuck if not await self._delete(content)]
@@ -184,6 +201,13 @@ class _Erasing:
             self._tell(table.name)
             for pages in await mentions.list_pieces(self._database, table):
                 self._report.removed[table.name] += await self._take_out(table, pages)
+                if table.name == erased_headers.TABLE:
+                    await self._headers(pages)
+
+    async def _headers(self, pages: Pages) -> None:
+        async for email_id in erased_headers.find_encoded(self._database, pages, self._named):
+            done = await self._done(partial(erased_headers.take_out_encoded, self._database, email_id, self._named))
+            self._report.removed[erased_headers.TABLE] += done or 0
 
     async def _take_out(self, table: Table, pages: Pages) -> int:
         """Take the address out of a piece; where a row of it is refused, out of all other pages."""
@@ -209,16 +233,21 @@ class _Erasing:
                 for pages in await mentions.list_pieces(self._database, table)
             ]
             (report.crms if table.is_crms else report.left)[table.name] = sum(found)
-        async for _ in erased_bytes.find_kept(self._database, self._named, self._is_in_message):
+            if table.name == erased_headers.TABLE:
+                for pages in await mentions.list_pieces(self._database, table):
+                    async for _ in erased_headers.find_encoded(self._database, pages, self._named):
+                        report.left[table.name] += 1
+        async for _ in erased_bytes.find_kept(self._database, self._named):
             report.left["router.kept_content"] += 1
         async for _ in erased_bytes.find_sealed(self._database, self._named):
             report.left["router.sealed"] += 1
         came = [
             content
             async for content in erased_bytes.list_contents(self._database, begun - _SLACK)
-            if await erased_bytes.names_it(self._database, content, self._named)
+            if await self._is_in(content)
         ]
         report.left["crm.blob"] = len({*stuck, *came})
+        report.unread = Counter(self._unread.values())
 
     async def _done(self, work: Callable[[], Awaitable[_Result]]) -> _Result | None:
         """Do what may wait for a lock, a few times; None where it cannot be done, which stops nothing else."""
@@ -233,21 +262,21 @@ class _Erasing:
             await asyncio.sleep(_PAUSE)
         raise AssertionError("the last try returns")
 
-    def _is_in_message(self, content: bytes) -> bool:
-        """Whether a message names the address, in clear or as its parts and headers are encoded."""
-        if self._named.in_bytes(content):
-            return True
-        for part in message_from_bytes(content, policy=policy.compat32).walk():
-            if any(self._named.in_text(_decoded(str(value))) for value in part.values()):
-                return True
-            decoded = None if part.is_multipart() else part.get_payload(decode=True)
-            if isinstance(decoded, bytes) and self._named.in_bytes(decoded):
-                return True
-        return False
 
+class _InMail(Named):
+    """Named also in encoded words, and in bytes in whatever encoding."""
 
-def _decoded(header: str) -> str:
-    try:
-        return str(make_header(decode_header(header)))
-    except (ValueError, LookupError):
-        return header
+    __slots__ = ()
+
+    def in_text(self, text: str) -> bool:
+        """Whether a text names it, be it in encoded words (RFC 2047)."""
+        return super().in_text(text) or ("=?" in text and super().in_text(decode_words(text)))
+
+    def in_bytes(self, content: bytes) -> bool:
+        """Whether bytes name it, unless they are compressed or encrypted."""
+        return any(map(self.in_text, readings(content)))
+
+    @property
+    def longest(self) -> int:
+        """Bytes that one way to write it may take: in base64, and that in base64 again."""
+        return 4 * super().longest

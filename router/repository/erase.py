@@ -200,6 +200,45 @@ async def forget_hashes_of(connection: Connection, email_id: UUID, hashes: Seque
     await connection.execute("DELETE FROM router.taken_back WHERE email_id = $1", email_id)
 
 
+async def erase_rulings(database: Database, part: str, pattern: str) -> dict[str, int]:
+    """Forget the rulings on an address, and what is to be carried out of them; return how many rows, by table.
+
+    Whoever carries them out holds the work, and whoever rules the subject: this comes before or after them. What they
+    gave the record before is erased with the party; a walk through a domain that has come to the address begins anew.
+    Raises DatabaseAway.
+    """
+    async with database.transaction() as connection:
+        subjects = await connection.fetch(
+            """
+            SELECT DISTINCT subject FROM router.ruling
+            WHERE strpos(lower(subject), $1) > 0 AND subject ~* $2 ORDER BY subject
+            """,
+            part,
+            pattern,
+        )
+        for row in subjects:
+            await connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended('router.ruling ' || $1::text, 0))", row["subject"]
+            )
+        ruled = [row["subject"] for row in subjects]
+        # The work first, then the rulings: as all lock them.
+        work = await connection.fetch(
+            "DELETE FROM router.ruling_work WHERE strpos(lower(subject), $1) > 0 AND subject ~* $2 RETURNING 1",
+            part,
+            pattern,
+        )
+        await connection.execute(
+            """
+            UPDATE router.ruling_work SET after_address = '', passed_over = true
+            WHERE strpos(lower(after_address), $1) > 0 AND after_address ~* $2
+            """,
+            part,
+            pattern,
+        )
+        await connection.execute("DELETE FROM router.ruling WHERE subject = ANY($1::text[])", ruled)
+    return {"router.ruling": len(ruled), "router.ruling_work": len(work)}
+
+
 async def erase_state(database: Database, address: str, *, forget_hashes: bool) -> int:
     """Forget that an address bounced, and with hashes that it was acknowledged; return how many rows that were."""
     async with database.transaction() as connection:

@@ -6,10 +6,10 @@ that was taken back as a whole. What is looked into is read outside of any trans
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from router.errors import ContentRefused
@@ -21,10 +21,8 @@ from router.repository.named import Named
 from router.repository.taken_back import lock_email
 
 _PIECE: Final = 100
+_BEGINNING: Final = 16  # bytes by which a kind of file is known
 _BLOCK: Final = 1 << 20  # bytes, unpacked, that are searched at once
-
-Names = Callable[[bytes], bool]
-"""Whether a message, as it travels, names the address."""
 
 
 async def find_sealed(database: Database, named: Named) -> AsyncIterator[UUID]:
@@ -40,7 +38,10 @@ async def find_sealed(database: Database, named: Named) -> AsyncIterator[UUID]:
                 SELECT p.email_id, EXISTS (
                     SELECT FROM router.sealed_rows AS r
                     WHERE r.email_id = p.email_id AND strpos(lower(r.rows::text), $1) > 0 AND r.rows::text ~* $2
-                ) AS names_it
+                ) AS names_it, ARRAY(
+                    SELECT r.rows::text FROM router.sealed_rows AS r
+                    WHERE r.email_id = p.email_id AND strpos(r.rows::text, '=?') > 0
+                ) AS encoded
                 FROM piece AS p ORDER BY p.email_id
                 """,
                 named.part,
@@ -49,7 +50,8 @@ async def find_sealed(database: Database, named: Named) -> AsyncIterator[UUID]:
                 _PIECE,
             )
         for row in rows:
-            if row["names_it"] or await _sealed_content_names_it(database, row["email_id"], named):
+            named_in = row["names_it"] or any(map(named.in_text, row["encoded"]))
+            if named_in or await _sealed_content_names_it(database, row["email_id"], named):
                 yield row["email_id"]
         if len(rows) < _PIECE:
             return
@@ -101,7 +103,7 @@ async def delete_sealed(database: Database, email_id: UUID, *, forget_hashes: bo
             await forget_hashes_of(connection, email_id, hashes)
 
 
-async def find_kept(database: Database, named: Named, names: Names) -> AsyncIterator[int]:
+async def find_kept(database: Database, named: Named) -> AsyncIterator[int]:
     """Yield the decisions whose kept bytes, or recipients, name the address."""
     after = 0
     while True:
@@ -116,12 +118,12 @@ async def find_kept(database: Database, named: Named, names: Names) -> AsyncIter
         if row is None:
             return
         after = row["decision_id"]
-        if any(map(named.in_text, row["recipients"])) or await asyncio.to_thread(_unpacked, row["content"], names):
+        if any(map(named.in_text, row["recipients"])) or await asyncio.to_thread(_kept_names_it, row["content"], named):
             yield after
 
 
-def _unpacked(content: bytes, names: Names) -> bool:
-    return names(zlib.decompress(content))
+def _kept_names_it(content: bytes, named: Named) -> bool:
+    return named.in_bytes(zlib.decompress(content))
 
 
 async def delete_kept(database: Database, decision_id: int) -> None:
@@ -160,25 +162,33 @@ async def list_contents(database: Database, since: datetime | None = None) -> As
         after = rows[-1]["sha256"]
 
 
-async def names_it(database: Database, content: Content, named: Named) -> bool:
-    """Whether a content names the address, unpacked where it can be, read block by block."""
+class Looked(NamedTuple):
+    """Whether a content names the address, and how it begins, which tells whether that could be seen."""
+
+    names_it: bool
+    beginning: bytes
+
+
+async def look_into(database: Database, content: Content, named: Named) -> Looked:
+    """Look whether a content names the address, unpacked where it can be, read block by block."""
     try:
-        return await _names_it(database, content, named)
+        return await _look_into(database, content, named)
     except ContentRefused:  # it is not what its encoding says, or gone by now
-        return content.encoding != "identity" and await _names_it(
-            database, Content(content.sha256, "identity", content.packed), named
-        )
+        if content.encoding == "identity":
+            return Looked(False, b"")
+        return await _look_into(database, Content(content.sha256, "identity", content.packed), named)
 
 
-async def _names_it(database: Database, content: Content, named: Named) -> bool:
+async def _look_into(database: Database, content: Content, named: Named) -> Looked:
     stored = Stored("", "", content.sha256, content.encoding, -1, content.packed)
-    tail = b""
+    beginning = tail = b""
     async for block in read_content(database, stored):
+        beginning = beginning or block[:_BEGINNING]
         tail += block
         if await asyncio.to_thread(named.in_bytes, tail):
-            return True
+            return Looked(True, beginning)
         tail = tail[-named.longest :]
-    return False
+    return Looked(False, beginning)
 
 
 async def delete_content(database: Database, content: Content) -> bool:
