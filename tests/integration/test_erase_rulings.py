@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from router.operations.erase import Asked, Report, erase
-from router.repository import rulings
+from router.repository import ruling_walks, rulings
 from router.repository.taken_back import take_back
 from tests.support.crm import Crm
 from tests.support.senders import Senders
@@ -49,7 +49,7 @@ async def test_a_ruling_that_is_being_carried_out_brings_nothing_back(
     kept = await senders.write(THIRD, 3, to=("staff@in.test", KARL))
     ruling = await senders.rule(KARL, karl, done=False)
     for _ in range(pieces):
-        await rulings.carry_out(senders.database)
+        await ruling_walks.carry_out(senders.database)
     undoing = rulings.undo(senders.database, ruling, "bob") if pieces == 2 else asyncio.sleep(0)
     report, _, _ = await asyncio.gather(erased(senders), senders.carry_out(), undoing)
     assert report.is_clean or (await erased(senders)).is_clean
@@ -70,7 +70,7 @@ async def test_a_walk_through_a_domain_that_has_come_to_who_is_erased_leaves_nob
         await senders.write(other)
     await senders.rule(DOMAIN, account, done=False)
     for _ in range(5):
-        await rulings.carry_out(senders.database)
+        await ruling_walks.carry_out(senders.database)
         if await crm.admin.fetchval("SELECT after_address FROM router.ruling_work") == first:
             break
     assert await crm.admin.fetchval("SELECT after_address FROM router.ruling_work") == first
