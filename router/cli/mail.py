@@ -100,6 +100,9 @@ def simulate(
         Path | None,
         typer.Option(metavar="FILE", help="Other rules for records from mail, as TOML.", show_default=False),
     ] = None,
+    of_database: Annotated[
+        bool, typer.Option("--database", help="The file's rules stand in for the database's, not the profile's.")
+    ] = False,
     last: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=100_000, help="As many messages at most.")] = 1000,
     details: Annotated[bool, typer.Option("--details", help="List each message that would change.")] = False,
     as_json: Json = False,
@@ -110,13 +113,14 @@ def simulate(
     many would become something else, and why. Nothing is changed anywhere.
 
     With --rules it tells of which messages the rules of the file would make a case, a contact or a lead: its
-    [[create]] tables and on_new, or those of the owner's profile in it.
+    [[create]] tables and on_new, or those of the owner's profile in it. They stand in for the rules of that profile, or
+    with --database for those of the database; all others count as they do.
 
     Exit status 1 if the mail server does not give them all.
     """
     from router.commands import simulate as commands
 
-    commands.simulate(owner, rule, rules, last, details=details, as_json=as_json)
+    commands.simulate(owner, rule, rules, last, of_database=of_database, details=details, as_json=as_json)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import typer
 
 from router.cli.base import Json, group
 
-records = group("records", "Records of the CRM.")
+records = group("records", "Records of the CRM, and the rules by which mail makes some.")
 
 
 @records.command("merge")
@@ -33,3 +33,22 @@ def records_merge(
     from router.commands import records as commands
 
     commands.merge(from_id, into_id, by, yes=yes, as_json=as_json)
+
+
+@records.command("rules")
+def records_rules(
+    owner: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Only what is in force for this owner's mail.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the rules for records from mail, in their order.
+
+    The first that fits decides: those of the database come before those of the profile that brings the mail. Each is
+    told with where it is kept, and those of the database with who changed them last. What is wrong with one is told,
+    too; it is passed over.
+    """
+    from router.commands import creation_rules as commands
+
+    commands.show(owner, as_json=as_json)

@@ -46,8 +46,8 @@ def check(folder: Path | None, *, as_json: bool) -> None:
 
 
 async def _with_owners(checked: Checked, settings: Settings) -> Checked:
-    """Ask the database for the owners, where there is one; the profiles can be checked without."""
-    if not any(isinstance(one, OutgoingProfile) for one in checked.profiles):
+    """Ask the database for owners and rules, where there is one; the profiles can be checked without."""
+    if not checked.profiles:
         return checked
     if settings.database_url is None and not await asyncio.to_thread(settings.data.exists):
         return checked
@@ -55,7 +55,10 @@ async def _with_owners(checked: Checked, settings: Settings) -> Checked:
         async with app.database_of(settings) as database:
             return await operation.with_owners(checked, database)
     except DatabaseError as error:
-        return replace(checked, notes=[*checked.notes, Mistake("", 0, f"the owners are not known: {error}")])
+        return replace(
+            checked,
+            notes=[*checked.notes, Mistake("", 0, f"the owners are not known, nor the rules of the database: {error}")],
+        )
 
 
 def example(kind: str | None) -> None:

@@ -20,9 +20,18 @@ from router.operations.words import count
 from router.settings import Settings
 
 
-def simulate(owner: str, rule: str | None, rules: Path | None, last: int, *, details: bool, as_json: bool) -> None:
+def simulate(
+    owner: str,
+    rule: str | None,
+    rules: Path | None,
+    last: int,
+    *,
+    of_database: bool,
+    details: bool,
+    as_json: bool,
+) -> None:
     """Compare other rules with those that hold. Status 1 if the mail server did not give all messages."""
-    other = _other(rule, rules)
+    other = _other(rule, rules, of_database=of_database)
 
     async def work(settings: Settings) -> Simulated:
         reading = profile.read_folder(settings.profiles)
@@ -61,12 +70,14 @@ def simulate(owner: str, rule: str | None, rules: Path | None, last: int, *, det
         raise typer.Exit(1)
 
 
-def _other(rule: str | None, rules: Path | None) -> Rule | RulesFile:
+def _other(rule: str | None, rules: Path | None, *, of_database: bool) -> Rule | RulesFile:
     if (rule is None) == (rules is None):
         raise typer.BadParameter("name one of the two: another tracking rule, or a file", param_hint="--rule, --rules")
+    if of_database and rules is None:
+        raise typer.BadParameter("it says what the rules of a file stand in for: name one", param_hint="--rules")
     if rules is not None:
         try:
-            return RulesFile(str(rules), rules.read_bytes())
+            return RulesFile(str(rules), rules.read_bytes(), of_database)
         except OSError as error:
             raise typer.BadParameter(f"{rules}: {error.strerror}", param_hint="--rules") from None
     try:

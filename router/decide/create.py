@@ -1,8 +1,9 @@
-"""Whether a record is made of an email, by the rules of the profile that brought it: a case, a contact or a lead.
+"""Whether a record is made of an email: a case, a contact or a lead.
 
-The first rule that fits decides. Nothing is made of what no person wrote to the owner: automatic mail, reports, mail to
-many, loops, and what our own server denies. Nor is it of mail of the past, of what the owner sent, or of a duplicate
-that may be forged. What a person released is believed. What is wanted is only noted here, and carried out later.
+The first rule that fits decides: of the database, and then of the profile that brought the mail. Nothing is made of
+what no person wrote to the owner: automatic mail, reports, mail to many, loops, and what our own server denies. Nor is
+it of mail of the past, of what the owner sent, or of a duplicate that may be forged. What a person released is
+believed. What is wanted is only noted here, and carried out later.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Final
 
 from router.decide.trust import denial
 from router.model import Copy, Creation, CreationRule, Decision, Disposition, Facts, Message
+from router.model.creation import DATABASE, WrongRule
 from router.model.creation_fields import LONGEST, fill
 from router.model.never_track import patterns_of
 from router.parse.headers import read_text
@@ -30,21 +32,24 @@ def create(copy: Copy, facts: Facts, decision: Decision) -> Decision:
     if decision.decided_before or decision.disposition not in (Disposition.PROMOTED, Disposition.DUPLICATE):
         return decision
     is_queue = copy.owner_id in facts.queues
-    rules = [rule for rule in copy.creation_rules if rule.owners or is_queue]
-    if not rules or not copy.judged:
+    found = [rule for rule in (*facts.creation_rules_for(copy), *copy.creation_rules) if rule.owners or is_queue]
+    if not found or not copy.judged:
         return decision
+    rules = [rule for rule in found if isinstance(rule, CreationRule)]
     if refusal := _refusal(copy, decision, facts, rules):
         return _because(decision, f"no record is made of it: {refusal}")
+    wrong = [rule.name for rule in found if isinstance(rule, WrongRule)]
+    decision = _because(decision, *(f"rule '{name}' of {DATABASE} is wrong, and passed over" for name in wrong))
     rule = _first(rules, copy, facts)
     if rule is None or rule.makes == "nothing":
-        words = f"rule '{rule.name}' wants nothing" if rule else "no rule fits"
+        words = f"{rule.title} wants nothing" if rule else "no rule fits"
         return _because(decision, f"no record is made of it: {words}")
-    decision = _because(decision, f"rule '{rule.name}' wants {_ARTICLED[rule.makes]}")
+    decision = _because(decision, f"{rule.title} wants {_ARTICLED[rule.makes]}")
     return replace(decision, creation=_creation(rule, copy.message))
 
 
-def _because(decision: Decision, reason: str) -> Decision:
-    return replace(decision, reasons=(*decision.reasons, reason))
+def _because(decision: Decision, *reasons: str) -> Decision:
+    return replace(decision, reasons=(*decision.reasons, *reasons))
 
 
 def _refusal(copy: Copy, decision: Decision, facts: Facts, rules: Sequence[CreationRule]) -> str | None:

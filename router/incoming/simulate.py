@@ -76,7 +76,8 @@ class Simulated:
 class Simulation:
     """Compares what holds with `other` by the newest `last` messages of one mailbox; `tell` is called now and then.
 
-    `other` is a tracking rule, or the rules for records of a profile.
+    `other` is a tracking rule; or rules for records, which stand in for those of the profile or, with
+    `of_database`, for those of the database.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class Simulation:
         other: Rule | Sequence[CreationRule],
         last: int,
         tell: Callable[[Simulated], None] = lambda _: None,
+        *,
+        of_database: bool = False,
     ) -> None:
         self._database = database
         self._workers = workers
@@ -96,6 +99,7 @@ class Simulation:
         self._other = other
         self._last = last
         self._tell = tell
+        self._of_database = of_database
         now = owner.rule or profile.tracking_rule
         self.simulated = Simulated(owner.mailbox, now, other if isinstance(other, Rule) else now)
 
@@ -134,21 +138,32 @@ class Simulation:
             copies = await read_messages(self._workers, delivered, source.id, self._profile)
             promoted = [copy for copy in copies if judged[copy.place].disposition is Disposition.PROMOTED]
             now = await self._decide(copies, self.simulated.now, promoted)
-            then = await self._decide(self._by_other(copies), self.simulated.then, promoted)
+            then = await self._decide_by_other(copies, promoted)
             self.simulated.compared += (
                 Compared(folder.name, copy.place, copy.received_at, judged[copy.place].email_id, one, other)
                 for copy, one, other in zip(copies, now, then, strict=True)
             )
             self._tell(self.simulated)
 
-    def _by_other(self, copies: Sequence[Copy]) -> Sequence[Copy]:
+    async def _decide_by_other(self, copies: Sequence[Copy], promoted: Sequence[Copy]) -> Sequence[Became]:
+        then = self.simulated.then
         if isinstance(self._other, Rule):
-            return copies
+            return await self._decide(copies, then, promoted)
+        if self._of_database:
+            return await self._decide(copies, then, promoted, self._other)
         rules = rules_of(self._other, self._owner.mailbox)
-        return [replace(copy, creation_rules=rules) for copy in copies]
+        return await self._decide([replace(copy, creation_rules=rules) for copy in copies], then, promoted)
 
-    async def _decide(self, copies: Sequence[Copy], rule: Rule, promoted: Sequence[Copy]) -> Sequence[Became]:
-        decisions = await inbox.rehearse(self._database, copies, decide_batch, {self._owner.id: rule}, promoted)
+    async def _decide(
+        self,
+        copies: Sequence[Copy],
+        rule: Rule,
+        promoted: Sequence[Copy],
+        of_database: Sequence[CreationRule] | None = None,
+    ) -> Sequence[Became]:
+        decisions = await inbox.rehearse(
+            self._database, copies, decide_batch, {self._owner.id: rule}, promoted, of_database
+        )
         return [  # and not their texts, of all messages
             Became(one.disposition, one.reasons, *((made.makes, made.rule) if (made := one.creation) else ()))
             for one in decisions

@@ -1,8 +1,8 @@
-"""Records that are made of mail: the rules of a profile, and what the one that fits wants of an email."""
+"""Records that are made of mail: the rules of profiles and of the database, and what the one that fits wants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, TypeVar
 
 Makes = Literal["case", "contact", "lead", "nothing"]
 """What a rule makes; `nothing` ends the search for a rule that fits."""
@@ -10,6 +10,10 @@ Makes = Literal["case", "contact", "lead", "nothing"]
 UnknownSender = Literal["contact", "lead", "open", "wait"]
 """What becomes of a case whose sender no record has: a contact or a lead is made first, the case opens with an
 unresolved requester, or it waits until a person has resolved the sender."""
+
+
+DATABASE: Final = "the database"
+"""What `CreationRule.kept_in` says of rules in `crm.creation_rule`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class CreationRule:
     lower case with a text that their value contains; all must match. `sender`: whether a record has the sender's
     address. `fields` are the names and templates of what the record is filled with, such as
     `("name", "{sender_name}")`. `internal`: it fits mail of users and queues among themselves, too. One that makes a
-    contact or a lead fits only if no record has the sender's address.
+    contact or a lead fits only if no record has the sender's address. `kept_in`, in words: `profile NAME`, or DATABASE.
     """
 
     name: str
@@ -38,9 +42,26 @@ class CreationRule:
     priority: str = "normal"
     fields: tuple[tuple[str, str], ...] = ()
     internal: bool = False
+    kept_in: str = ""
+
+    @property
+    def title(self) -> str:
+        """What reasons call it."""
+        return f"rule '{self.name}'{f' of {self.kept_in}' if self.kept_in else ''}"
 
 
-def rules_of(rules: Sequence[CreationRule], mailbox: str) -> tuple[CreationRule, ...]:
+@dataclass(frozen=True, slots=True)
+class WrongRule:
+    """A rule of the database that is passed over, since what it says is none; `owners` as those of a rule."""
+
+    name: str
+    owners: tuple[str, ...] = ()
+
+
+AnyRule = TypeVar("AnyRule", CreationRule, CreationRule | WrongRule)
+
+
+def rules_of(rules: Sequence[AnyRule], mailbox: str) -> tuple[AnyRule, ...]:
     """Choose the rules that are for the owner of this mailbox; those without owners are, if that one is a queue."""
     return tuple(rule for rule in rules if not rule.owners or mailbox in rule.owners)
 

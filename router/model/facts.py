@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from router.model.copy import Copy
+from router.model.creation import CreationRule, WrongRule, rules_of
 from router.model.decision import Decision
 from router.model.ids import local_id_hash, message_id_hash
 from router.model.matching import Matching
@@ -155,7 +156,7 @@ class Facts:
     owners' own, None where the profile's default holds. `acknowledging` are the owners in whose name mail is
     acknowledged, `queues` those that are queues. `choices` are the settings, `matching` tells by what answers are
     found, and `never_track` the patterns of addresses that are never tracked, each with the owner whose it is, or None:
-    the organization's.
+    the organization's. `creation_rules` are those of the database for the owners, whose `mailboxes` name them.
     """
 
     emails: KnownEmails = field(default_factory=KnownEmails)
@@ -169,6 +170,8 @@ class Facts:
     decided: DecidedBefore = field(default_factory=DecidedBefore)
     thread_load: ThreadLoad = field(default_factory=ThreadLoad)
     matching: Matching = field(default_factory=Matching)
+    creation_rules: Sequence[CreationRule | WrongRule] = ()
+    mailboxes: Mapping[UUID, str] = field(default_factory=dict)
 
     def rule_of(self, copy: Copy) -> Rule:
         """Name the rule of the copy's owner, or the default of the profile that brought it."""
@@ -196,6 +199,10 @@ class Facts:
     def chosen(self, setting: Setting, copy: Copy) -> Chosen:
         """Tell which value of a setting counts for a copy, and whose it is."""
         return self.choices.of(setting, copy.owner_id, copy.profile_choices)
+
+    def creation_rules_for(self, copy: Copy) -> Sequence[CreationRule | WrongRule]:
+        """Choose the rules of the database that are for the copy's owner, in their order."""
+        return rules_of(self.creation_rules, self.mailboxes.get(copy.owner_id, "")) if copy.owner_id else ()
 
     def keyed(self, copy: Copy) -> Copy:
         """Give the sender's own copy of internal mail a key of its own where it is to be an email by itself.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router.errors import Mistake, ProfileErrors
+from router.operations.creation_rules import mistakes as wrong_rules
 from router.operations.settings import rule_notes
 from router.profile import IncomingProfile, OutgoingProfile, Profile, Profiles, check_senders, read_folder
 from router.repository.choices import read_stored
@@ -17,7 +18,7 @@ class Checked:
     """Either `profiles`, incoming ones first, or `mistakes`; `notes` tell of files that are not read.
 
     `owners` are those of the database whom no outgoing profile carries, `rules` those of profiles that the organization
-    does not allow, as far as somebody asked for them.
+    does not allow, and those for records in the database that are wrong, as far as somebody asked for them.
     """
 
     profiles: Sequence[Profile]
@@ -46,10 +47,10 @@ def check(folder: Path) -> Checked:
 
 
 async def with_owners(checked: Checked, database: Database) -> Checked:
-    """Find owners whose email no outgoing profile would carry, and rules that the organization does not allow."""
+    """Find owners whose email no outgoing profile would carry, rules that are not allowed, and wrong ones stored."""
     incoming = [one for one in checked.profiles if isinstance(one, IncomingProfile)]
     outgoing = [one for one in checked.profiles if isinstance(one, OutgoingProfile)]
-    mistakes = check_senders(Profiles(incoming, outgoing), await list_owners(database))
+    mistakes = check_senders(Profiles(incoming, outgoing), await list_owners(database)) if outgoing else ()
     choices = (await read_stored(database)).choices
     rules = rule_notes(choices, ((one.title, one.tracking_rule) for one in incoming))
-    return replace(checked, owners=mistakes, rules=list(rules))
+    return replace(checked, owners=mistakes, rules=[*rules, *await wrong_rules(database)])

@@ -17,10 +17,14 @@ __all__ = ["Became", "Compared", "RulesFile", "Simulated", "simulate"]
 
 @dataclass(frozen=True, slots=True)
 class RulesFile:
-    """A TOML file with rules for records from mail: `[[create]]` tables, or a profile."""
+    """A TOML file with rules for records from mail: `[[create]]` tables, or a profile.
+
+    They stand in for those of the profile or, with `of_database`, for those of the database.
+    """
 
     name: str
     content: bytes
+    of_database: bool = False
 
 
 async def simulate(
@@ -47,4 +51,5 @@ async def simulate(
     tried: Rule | Sequence[CreationRule] = (
         other if isinstance(other, Rule) else read_rules(other.name, other.content, profile.name)
     )
-    return await Simulation(database, workers, profile, owner, tried, last, tell).run()
+    of_database = isinstance(other, RulesFile) and other.of_database
+    return await Simulation(database, workers, profile, owner, tried, last, tell, of_database=of_database).run()

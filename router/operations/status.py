@@ -11,6 +11,7 @@ from typing import Literal
 from router.errors import Mistake, ProfileErrors, UnknownName
 from router.model import Rule, normalize
 from router.operations import served
+from router.operations.creation_rules import words_of_wrong, wrong_rules
 from router.operations.served import ProfileState
 from router.operations.tokens import Ending, Noteworthy, TokenState, login_command, noteworthy, whose
 from router.profile.served import ServedProfiles, read_clear
@@ -67,10 +68,11 @@ class Fault:
     """Something that keeps mail from coming in or going out until somebody or something changes.
 
     `name` is the profile's, with mailbox and folder for a source, and with the mailbox for a login of its own; the
-    mailbox of an owner; empty for the router as a whole. `cure` is a command that puts it right, where there is one.
+    mailbox of an owner; that of a rule of the database; empty for the router as a whole. `cure` is a command that puts
+    it right, where there is one.
     """
 
-    part: Literal["router", "profile", "owner", "source", "relay", "login"]
+    part: Literal["router", "profile", "owner", "source", "relay", "login", "rule"]
     name: str
     words: str
     since: datetime | None = None
@@ -148,7 +150,11 @@ async def read(database: Database, lease: timedelta, folder: Path, only: Only | 
         approved=sum(one.approved for one in owners),
         not_approved=[one.mailbox for one in owners if not one.approved],
         profiles=states,
-        faults=[*faults, *_login_faults(logins.faults, faults, running=serving.running)],
+        faults=[
+            *faults,
+            *_login_faults(logins.faults, faults, running=serving.running),
+            *(await _rule_faults(database) if only == Only() else ()),
+        ],
         endings=logins.endings,
     )
 
@@ -185,6 +191,14 @@ def _login_faults(states: Sequence[TokenState], told: Sequence[Fault], *, runnin
         )
         for one in states
         if one.fault is not None and not any(one.fault[:_COMPARED] in said for said in words)
+    ]
+
+
+async def _rule_faults(database: Database) -> list[Fault]:
+    """Tell of rules for records in the database that are wrong, so that no mail is judged by them."""
+    return [
+        Fault("rule", f"'{one.name}'", words_of_wrong(one), one.at, cure="email-router records rules")
+        for one in await wrong_rules(database)
     ]
 
 

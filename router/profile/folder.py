@@ -202,7 +202,7 @@ def _incoming(one: Draft) -> IncomingProfile:
         envelope_below=one.keys.envelope_below,
         files=tuple(map(stamp, certificates(one.settings))),
         chosen=tuple((name, value) for name in SETTINGS if name != "rule" and (value := getattr(one.keys, name, None))),
-        creation_rules=rules_from(one.keys.create, one.keys.on_new),
+        creation_rules=rules_from(one.keys.create, one.keys.on_new, f"profile {one.name}"),
     )
 
 

@@ -1,80 +1,15 @@
 """The rules for records from mail, as a profile writes them: `[[incoming.NAME.create]]` tables, and `on_new`."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator
 
+from router.creation_rule import MOST, RuleKeys, at_most, check_rule, make_rule
 from router.model import CreationRule
-from router.model.creation import Makes, UnknownSender
-from router.model.creation_fields import check_template
-from router.model.ids import normalize
-from router.model.never_track import parse_pattern
 from router.profile.lines import KeyPath
-from transports import Settings
 
 OnNew = Literal["case", "contact", "lead"]
-
-_LONGEST_NAME: Final = 60
-_LONGEST_TEXT: Final = 200
-_MOST: Final = 200
-_MOST_FIELDS: Final = 50
-_FIELD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_HEADER: Final = re.compile(r"[!-9;-~]{1,100}")
-_OF_CASES: Final = ("unknown_sender", "reopen_days", "priority")
-
-
-def _label(value: str) -> str:
-    if not value.strip() or len(value) > _LONGEST_NAME or not value.isprintable():
-        raise ValueError(f"must be 1 to {_LONGEST_NAME} characters in one line")
-    return value.strip()
-
-
-def _text(value: str) -> str:
-    if not value.strip() or len(value) > _LONGEST_TEXT or "\0" in value:
-        raise ValueError(f"must be texts of 1 to {_LONGEST_TEXT} characters")
-    return value
-
-
-def _mailbox(value: str) -> str:
-    mailbox = normalize(value)
-    local, _, domain = mailbox.rpartition("@")
-    if not local or not domain or "*" in mailbox or any(one.isspace() for one in mailbox):
-        raise ValueError('must be addresses of mailboxes, such as "support@example.com"')
-    return mailbox
-
-
-def _pattern(value: str) -> str:
-    try:
-        return parse_pattern(value)
-    except ValueError:
-        raise ValueError('must be patterns such as "ann@example.com", "example.com" and "*.example.com"') from None
-
-
-def _headers(value: Mapping[str, str]) -> Mapping[str, str]:
-    for name, text in value.items():
-        if not _HEADER.fullmatch(name):
-            raise ValueError('must be names of headers with texts, such as { "X-Form" = "contact" }')
-        _text(text)
-    return value
-
-
-def _fields(value: Mapping[str, str]) -> Mapping[str, str]:
-    for name, template in value.items():
-        if not _FIELD.fullmatch(name):
-            raise ValueError('must have names of letters, digits and _, such as { source = "mail" }')
-        check_template(_text(template))
-    return value
-
-
-def _at_most(number: int, what: str) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if len(value) > number:
-            raise ValueError(f"must be at most {number} {what}")
-        return value
-
-    return check
 
 
 def _tables(value: Any) -> Any:
@@ -84,67 +19,7 @@ def _tables(value: Any) -> Any:
     return value
 
 
-_Label = Annotated[str, AfterValidator(_label)]
-_Mailboxes = Annotated[
-    tuple[Annotated[str, AfterValidator(_mailbox)], ...], AfterValidator(_at_most(_MOST, "mailboxes"))
-]
-_Patterns = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], AfterValidator(_at_most(_MOST, "patterns"))]
-_Texts = Annotated[tuple[Annotated[str, AfterValidator(_text)], ...], AfterValidator(_at_most(_MOST, "texts"))]
-_Headers = Annotated[dict[str, str], AfterValidator(_headers), AfterValidator(_at_most(_MOST_FIELDS, "headers"))]
-_Fields = Annotated[dict[str, str], AfterValidator(_fields), AfterValidator(_at_most(_MOST_FIELDS, "fields"))]
-
-
-class RuleKeys(Settings):
-    """What one rule says."""
-
-    name: _Label = Field(description="what the rule is called, where decisions and `explain` name it")
-    makes: Makes = Field(
-        description="case | contact | lead | nothing: what is made of the mail that it fits; a contact or lead of its "
-        "sender, if no record has that address"
-    )
-    owners: _Mailboxes = Field(
-        (), min_length=1, description="mailboxes whose mail it is for; every queue's that the profile serves if none is"
-    )
-    to: _Patterns = Field(
-        (),
-        min_length=1,
-        description='fits if one of these is in To, Cc, Bcc or the envelope: `"help@example.com"`, `"example.com"`, '
-        '`"*.example.com"`',
-    )
-    from_: _Patterns = Field((), min_length=1, alias="from", description="fits if one of these is the sender")
-    subject: _Texts = Field(
-        (), min_length=1, description="fits if one of these texts is in the subject, in upper or lower case"
-    )
-    headers: _Headers = Field(
-        {}, min_length=1, description='fits if each of these headers has its text in it: `{ "X-Form" = "contact" }`'
-    )
-    sender: Literal["any", "known", "unknown"] = Field(
-        "any", description="any | known | unknown: whether a record has the sender's address"
-    )
-    internal: bool = Field(
-        False, strict=True, description="true: it fits mail of users and queues among themselves, too"
-    )
-    unknown_sender: UnknownSender = Field(
-        "open",
-        description="open | contact | lead | wait: a case whose sender no record has opens without a requester, after "
-        "a contact or a lead was made, or once a person has said who the sender is",
-    )
-    reopen_days: int = Field(
-        14,
-        ge=0,
-        le=3650,
-        strict=True,
-        description="days for which an answer reopens a closed case; later it opens a new one that names the old",
-    )
-    priority: _Label = Field("normal", description="priority of the case, a word of the CRM's")
-    fields: _Fields = Field(
-        {},
-        description='fields of the record: `{ subject = "Web: {subject}" }`; words in braces are subject, sender_name, '
-        "sender_address and sender_domain",
-    )
-
-
-Create = Annotated[tuple[RuleKeys, ...], BeforeValidator(_tables), AfterValidator(_at_most(_MOST, "rules"))]
+Create = Annotated[tuple[RuleKeys, ...], BeforeValidator(_tables), AfterValidator(at_most(MOST, "rules"))]
 
 
 def check_rules(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -162,36 +37,10 @@ def check_rules(table: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         if isinstance(name, str) and name.strip() in seen:
             yield (*path, "name"), "create.name: another rule of this profile has this name"
         seen.add(str(name).strip())
-        makes = rule.get("makes")
-        if makes in get_args(Makes) and makes != "case":
-            for key in _OF_CASES:
-                if key in rule:
-                    yield (*path, key), f'create.{key} means nothing here: it belongs to a rule that makes = "case"'
-        if makes == "nothing" and "fields" in rule:
-            yield (*path, "fields"), "create.fields means nothing here: the rule makes nothing that has fields"
-        if makes in ("contact", "lead") and rule.get("sender") == "known":
-            words = f'create.sender must be "unknown" or "any": a {makes} is made only of a sender whom no record has'
-            yield (*path, "sender"), words
+        yield from (((*path, key), words) for key, words in check_rule(rule))
 
 
-def rules_from(create: Sequence[RuleKeys], on_new: OnNew | None) -> tuple[CreationRule, ...]:
-    """Make the rules of a profile, in their order; `on_new` is a last one without conditions."""
-    rules = tuple(
-        CreationRule(
-            name=one.name,
-            makes=one.makes,
-            owners=one.owners,
-            to=one.to,
-            from_=one.from_,
-            subject=one.subject,
-            headers=tuple((name.lower(), text) for name, text in one.headers.items()),
-            sender=one.sender,
-            unknown_sender=one.unknown_sender,
-            reopen_days=one.reopen_days,
-            priority=one.priority,
-            fields=tuple(one.fields.items()),
-            internal=one.internal,
-        )
-        for one in create
-    )
-    return (*rules, CreationRule("on_new", on_new)) if on_new else rules
+def rules_from(create: Sequence[RuleKeys], on_new: OnNew | None, kept_in: str) -> tuple[CreationRule, ...]:
+    """Make the rules that are `kept_in` a profile or a file, in their order; `on_new` is a last one, for all mail."""
+    rules = tuple(make_rule(one, kept_in) for one in create)
+    return (*rules, CreationRule("on_new", on_new, kept_in=kept_in)) if on_new else rules

@@ -1,10 +1,11 @@
-"""The rules for records from mail of one file: as it might become a profile's, or as a profile in it has them."""
+"""The rules for records from mail of one file, or of one row of the database, with all that is wrong with them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from router.creation_rule import RuleKeys, check_rule
 from router.errors import Mistake, ProfileErrors
 from router.model import CreationRule
 from router.profile.draft import parse_toml
@@ -45,7 +46,16 @@ def read_rules(file: str, content: bytes, profile: str) -> tuple[CreationRule, .
         found = told + [(path, words) for path, words in found if path not in dict(told)]
     if rules is None or found:
         raise ProfileErrors([Mistake(file, _line(lines, (*prefix, *path)), words) for path, words in found])
-    return rules_from(rules.create, rules.on_new)
+    return rules_from(rules.create, rules.on_new, "the file")
+
+
+def faults_of(rule: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with one rule, given by its keys."""
+    try:
+        RuleKeys.model_validate(rule)
+    except ValidationError as error:
+        return [words for _, words in explain(error, keys(RuleKeys))]
+    return [words.removeprefix("create.") for _, words in check_rule(rule)]
 
 
 def _find(document: Mapping[str, Any], profile: str) -> tuple[KeyPath, Mapping[str, Any] | None]:

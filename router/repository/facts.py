@@ -27,6 +27,7 @@ from router.model import (
 from router.model.never_track import patterns_of
 from router.model.settings import SETTINGS, Choices
 from router.repository.choices import choices_of
+from router.repository.creation_rules import add_creation_rules, creation_rules_of
 from router.repository.database import Connection
 from router.repository.decided_before import add_decided, keys_of, learn_decided
 from router.repository.matching import add_candidates, learn_candidates
@@ -59,6 +60,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     _add_rulings(reads, judged)
     _add_rules(reads, copies)
     add_decided(reads, copies)
+    add_creation_rules(reads, copies)
     found = await reads.run(connection)
     emails.by_attempt = dict(found["attempts"])
     learn_candidates(emails, found)
@@ -82,8 +84,10 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
         },
         rules={owner_id: Rule(rule) if rule else None for owner_id, rule, *_ in found["rules"]},
         acknowledging=frozenset(owner_id for owner_id, _, acknowledges, *_ in found["rules"] if acknowledges),
-        queues=frozenset(owner_id for owner_id, _, _, kind in found["rules"] if kind == "queue"),
+        queues=frozenset(owner_id for owner_id, _, _, kind, _ in found["rules"] if kind == "queue"),
         choices=choices,
+        creation_rules=creation_rules_of(found),
+        mailboxes={owner_id: mailbox for owner_id, *_, mailbox in found["rules"] if mailbox},
         never_track=frozenset(tuple(one) for one in found["never_track"]),
         decided=learn_decided(found),
     )
@@ -256,7 +260,7 @@ def _add_rules(reads: Reads, copies: Sequence[Copy]) -> None:
         "rules",
         """
         SELECT o.record_id, coalesce(crm.locked_rule(), o.tracking_rule), o.acknowledgement IS NOT NULL,
-            (SELECT r.kind::text FROM crm.record AS r WHERE r.id = o.record_id LIMIT 1)
+            (SELECT r.kind::text FROM crm.record AS r WHERE r.id = o.record_id LIMIT 1), o.mailbox
         FROM crm.owner AS o WHERE o.record_id = ANY($1::uuid[]) AND o.approved
         """,
         list({copy.owner_id for copy in copies if copy.owner_id}),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import UUID
 
 from router.errors import OwnerGone
-from router.model import Copy, Decision, Facts, Rule
+from router.model import Copy, CreationRule, Decision, Facts, Rule
 from router.repository.again import Undones, undo, with_reasons
 from router.repository.batch import Batch, Decided
 from router.repository.database import Connection, Database
@@ -61,11 +61,12 @@ async def rehearse(
     decide: Decide,
     rules: Mapping[UUID, Rule],
     promoted: Collection[Copy] | None = None,
+    creation_rules: Sequence[CreationRule] | None = None,
 ) -> list[Decision]:
     """Decide as `promote` does, with these rules in place of the owners' own, by owner; nothing is stored.
 
     Copies on which a person rules are decided again. With `promoted`, those of the copies that are emails of the CRM,
-    all are decided on as if none had ever been seen.
+    all are decided on as if none had ever been seen. `creation_rules` stand in for those of the database.
     """
     async with database.rolled_back() as connection:
         facts = await read_facts(connection, copies)
@@ -73,6 +74,8 @@ async def rehearse(
         if promoted is not None:
             facts.forget([copy.key for copy in promoted if copy.judged])
         facts.rules = {**facts.rules, **rules}
+        if creation_rules is not None:
+            facts.creation_rules = creation_rules
         return await asyncio.to_thread(decide, [facts.keyed(copy) for copy in copies], facts)
 
 

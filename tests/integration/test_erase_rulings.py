@@ -43,7 +43,7 @@ async def test_what_was_taken_back_and_what_was_told_of_it_is_erased(crm: Crm, s
 async def test_a_ruling_that_is_being_carried_out_brings_nothing_back(
     crm: Crm, senders: Senders, monkeypatch: pytest.MonkeyPatch, pieces: int
 ) -> None:
-    monkeypatch.setattr(rulings, "PIECE", 2)
+    monkeypatch.setattr(ruling_walks, "PIECE", 2)
     karl = await crm.record("contact", "Karl")
     await senders.write(KARL, 3)
     kept = await senders.write(THIRD, 3, to=("staff@in.test", KARL))
@@ -62,7 +62,7 @@ async def test_a_ruling_that_is_being_carried_out_brings_nothing_back(
 async def test_a_walk_through_a_domain_that_has_come_to_who_is_erased_leaves_nobody_out(
     crm: Crm, senders: Senders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rulings, "PIECE", 2)
+    monkeypatch.setattr(ruling_walks, "PIECE", 2)
     account = await crm.record("account", "Kunde")
     first, others = "a@kunde.test", ("b@kunde.test", "c@kunde.test", "d@kunde.test")
     await senders.write(first, 2)

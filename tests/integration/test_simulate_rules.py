@@ -56,9 +56,9 @@ async def test_t124_rules_of_a_file_are_simulated_on_past_mail_and_nothing_chang
         "case by 'on_new' 0 2",
         "lead by 'new people' 0 1",
         "nothing 5 2",
-        "case by 'on_new' 2 rule 'on_new' wants a case",
-        "lead by 'new people' 1 rule 'new people' wants a lead",
-        "nothing 1 no record is made of it: rule 'shop' wants nothing",
+        "case by 'on_new' 2 rule 'on_new' of the file wants a case",
+        "lead by 'new people' 1 rule 'new people' of the file wants a lead",
+        "nothing 1 no record is made of it: rule 'shop' of the file wants nothing",
         "nothing 1 no record is made of it: it is automatic",
     ):
         assert line in lines, said.out
@@ -112,7 +112,7 @@ async def test_t124_explain_names_the_rule_and_the_record(
     file = tmp_path / "a.eml"
     file.write_bytes(letter(KARL, mailbox, "It does not work"))
     said = await ask(router, "explain", str(file), "--owner", mailbox)
-    assert "rule 'on_new' wants a case" in said.out
+    assert "rule 'on_new' of profile staff wants a case" in said.out
     assert "record      case by rule 'on_new': subject \"It does not work\", priority normal" in said.out
     [document] = (await ask(router, "explain", str(file), "--owner", mailbox, "--json")).json
     assert document["decision"]["creation"]["fields"] == [["subject", "It does not work"]]

@@ -37,6 +37,7 @@ CHECKS: Sequence[Check] = (
     Check("disk", machine.disk),
     Check("processes", mail.processes),
     Check("profiles", mail.profiles),
+    Check("rules", mail.rules),
     Check("tokens", mail.tokens),
     Check("sending", mail.sending),
     Check("sent mail", mail.sent_copies),

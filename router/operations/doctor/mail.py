@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from router.model import Disposition
+from router.operations.creation_rules import list_stored, words_of_wrong
 from router.operations.doctor.patient import Patient
 from router.operations.status import words_of_code, words_of_silent
 from router.operations.tokens import endings, listed_logins, whose
@@ -72,6 +73,20 @@ async def tokens(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding("", "ok", f"{count(good, 'login')} by access token without fault")
 
 
+async def rules(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether the rules for records that the database keeps are right, and are for somebody."""
+    stored = await list_stored(patient.need_database())
+    for one in stored:
+        if one.faults:
+            cure = "put the row of crm.creation_rule right; email-router records rules lists all"
+            yield Finding("", "failed", f"rule '{one.name}' of the database: {words_of_wrong(one)}", cure)
+        elif one.note:
+            cure = "name another mailbox in crm.creation_rule, or let an owner have it"
+            yield Finding("", "warning", f"rule '{one.name}' of the database: {one.note}", cure)
+    if not any(one.faults or one.note for one in stored):
+        yield Finding("", "ok", f"{count(len(stored), 'rule')} for records from mail in the database, no mistakes")
+
+
 async def sending(patient: Patient) -> AsyncIterator[Finding]:
     """Whether sending is on."""
     sending = (await patient.report()).status.sending
@@ -125,7 +140,7 @@ async def owners(patient: Patient) -> AsyncIterator[Finding]:
 async def faults(patient: Patient) -> AsyncIterator[Finding]:
     """What is at fault now, since when, and when it is tried next."""
     report = await patient.report()
-    found = [one for one in report.faults if one.part not in ("profile", "owner", "login") and one.name]
+    found = [one for one in report.faults if one.part not in ("profile", "owner", "login", "rule") and one.name]
     for one in found:
         since = f" since {one.since:%Y-%m-%d %H:%M:%S} UTC" if one.since else ""
         again = f", next try {one.next_try_at:%H:%M:%S} UTC" if one.next_try_at else ""

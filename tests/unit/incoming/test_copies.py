@@ -64,8 +64,8 @@ makes = "case"
 async def test_t124_a_copy_brings_the_rules_for_records_that_are_for_its_owner(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(PROFILE + RULES)
     (profile,) = load(tmp_path).incoming
-    sales = CreationRule("sales", "lead", owners=("sales@in.test",))
-    every = CreationRule("all", "case")
+    sales = CreationRule("sales", "lead", owners=("sales@in.test",), kept_in="profile staff")
+    every = CreationRule("all", "case", kept_in="profile staff")
     received = Received(PLACE, b"Subject: x\n\n", datetime.now(UTC))
     owners = [Owner(uuid7(), mailbox) for mailbox in ("sales@in.test", "ann@in.test")]
     delivered = [Delivered(owner, received, PLACE) for owner in owners]

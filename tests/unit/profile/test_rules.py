@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.creation_rule import RuleKeys
 from router.errors import ProfileErrors
 from router.model import CreationRule
 from router.profile import load
 from router.profile.draft import read
 from router.profile.keys import keys
-from router.profile.rules import RuleKeys
 from router.profile.rules_file import read_rules
 from router.profile.served import served
 
@@ -77,7 +77,7 @@ def mistakes(folder: Path, text: str) -> list[str]:
 @pytest.mark.parametrize("profile", [IMAP, LISTENER])
 def test_t124_rules_are_read_in_their_order(tmp_path: Path, profile: str) -> None:
     assert rules(tmp_path, profile + 'on_new = "case"\n' + RULES) == (
-        CreationRule("shop", "nothing", from_=("shop.example", "*.shop.example")),
+        CreationRule("shop", "nothing", from_=("shop.example", "*.shop.example"), kept_in="profile staff"),
         CreationRule(
             "web form",
             "case",
@@ -91,15 +91,16 @@ def test_t124_rules_are_read_in_their_order(tmp_path: Path, profile: str) -> Non
             priority="high",
             fields=(("subject", "Web: {subject}"),),
             internal=True,
+            kept_in="profile staff",
         ),
-        CreationRule("on_new", "case"),
+        CreationRule("on_new", "case", kept_in="profile staff"),
     )
 
 
 def test_t120_on_new_is_a_rule_without_conditions_and_makes_another_form_of_the_profile(tmp_path: Path) -> None:
     assert rules(tmp_path, IMAP) == ()
     before = served(load(tmp_path).incoming[0]).form
-    assert rules(tmp_path, IMAP + 'on_new = "lead"\n') == (CreationRule("on_new", "lead"),)
+    assert rules(tmp_path, IMAP + 'on_new = "lead"\n') == (CreationRule("on_new", "lead", kept_in="profile staff"),)
     assert served(load(tmp_path).incoming[0]).form != before
 
 
@@ -221,11 +222,11 @@ def test_t124_whatever_is_written_becomes_rules_or_mistakes(tables: list[dict[st
 
 def test_t124_the_rules_of_a_file_are_read_alone() -> None:
     alone = b'on_new = "case"\n[[create]]\nname = "shop"\nmakes = "nothing"\n'
-    expected = (CreationRule("shop", "nothing"), CreationRule("on_new", "case"))
-    assert read_rules("new.toml", alone, "staff") == expected
+    shop, on_new = (CreationRule(*one, kept_in="the file") for one in (("shop", "nothing"), ("on_new", "case")))
+    assert read_rules("new.toml", alone, "staff") == (shop, on_new)
     profile = '[incoming.staff]\ntransport = "none"\non_new = "case"\n[[incoming.staff.create]]\n'
     profile += 'name = "shop"\nmakes = "nothing"\n[incoming.other]\non_new = 1\n'
-    assert read_rules("new.toml", profile.encode(), "staff") == expected
+    assert read_rules("new.toml", profile.encode(), "staff") == (shop, on_new)
     assert read_rules("new.toml", b"[incoming.staff]\n", "staff") == ()
 
 
