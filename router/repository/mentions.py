@@ -13,7 +13,9 @@ from router.repository.named import Named
 
 _PAGES: Final = 64  # that one piece reads, of 8 kB each
 
-CRMS: Final = frozenset({"crm.record", "crm.address", "crm.owner", "crm.template", "router.never_track"})
+CRMS: Final = frozenset(
+    {"crm.record", "crm.address", "crm.owner", "crm.template", "crm.creation_rule", "router.never_track"}
+)
 """Tables that are the CRM's own, or say on purpose whose mail is not tracked: what they say is only counted."""
 
 _ELSEWHERE: Final = frozenset({"router.sealed_rows", "router.kept_content"})  # what names it there goes as a whole

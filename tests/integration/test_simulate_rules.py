@@ -75,13 +75,22 @@ async def test_t124_rules_of_a_file_are_simulated_on_past_mail_and_nothing_chang
         ("lead", "new people"),
     ]
 
-    # The rules of the owner's profile, in a file as it may become the profile's.
+    # The rules of the owner's profile, in a file as it may become the profile's, in place of those of the database.
     file.write_text('[incoming.staff]\n[[incoming.staff.create]]\nname = "a"\nmakes = "case"\nfrom = ["kunde.test"]\n')
-    said = await ask(router, "simulate", "--owner", mailbox, "--rules", str(file))
+    await crm.sql.execute(
+        "INSERT INTO crm.creation_rule (position, name, makes, \"from\") VALUES (1, 'karl', 'nothing', '{kunde.test}')"
+    )
+    before = await crm.admin.fetchval(EVERYTHING)
+    said = await ask(router, "simulate", "--owner", mailbox, "--rules", str(file), "--database")
     assert "case by 'a' 0 1" in [" ".join(line.split()) for line in said.out.splitlines()]
+    said = await ask(router, "records", "rules", "--owner", mailbox)
+    assert (said.status, said.err) == (0, "")
+    assert [line.split()[:5] for line in said.out.splitlines()[1:]] == [["karl", "the", "database,", "1", "nothing"]]
+    # Where they stay, they come before those of the file.
     file.write_text("[incoming.staff]\n")
     said = await ask(router, "simulate", "--owner", mailbox, "--rules", str(file))
     assert "nothing else would have been made of any of them" in said.out
+    assert "no record is made of it: rule 'karl' of the database wants nothing" in said.out
     assert await crm.admin.fetchval(EVERYTHING) == before
 
 

@@ -83,7 +83,7 @@ async def rules(patient: Patient) -> AsyncIterator[Finding]:
         elif one.note:
             cure = "name another mailbox in crm.creation_rule, or let an owner have it"
             yield Finding("", "warning", f"rule '{one.name}' of the database: {one.note}", cure)
-    if not any(one.faults or one.note for one in stored):
+    if stored and not any(one.faults or one.note for one in stored):
         yield Finding("", "ok", f"{count(len(stored), 'rule')} for records from mail in the database, no mistakes")
 
 
