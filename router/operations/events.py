@@ -8,18 +8,23 @@ from typing import Final
 import structlog
 
 from router.backoff import Backoff
-from router.errors import DatabaseError
+from router.errors import DatabaseError, RouterError
 from router.operations.backing import Backing
 from router.repository.events import BEGINNING, CHANNEL, Event, Place, find_last, list_after
 from router.supervise import end_if_told
 
-__all__ = ["BEGINNING", "Event", "Events", "Place"]
+__all__ = ["BEGINNING", "Crowded", "Event", "Events", "Place"]
 
 _log = structlog.get_logger(__name__)
 
 _GATHERING: Final = 0.2  # seconds in which notifications come together: whoever waits looks once for them
 _LOOK: Final = 2.0  # seconds between two looks: an event can become visible later than its notification came
+_MOST: Final = 50  # clients that wait at once: the console has a few connections more, so that it answers others, too
 _LINGER: Final = 30.0  # seconds that it listens on when nobody waits: most clients come again at once
+
+
+class Crowded(RouterError):
+    """Too many clients wait already."""
 
 
 class Events:
@@ -38,13 +43,15 @@ class Events:
         return await find_last(self._backing.database)
 
     async def after(self, place: Place, limit: int, wait: float) -> Sequence[Event]:
-        """List the events after a place; where there is none, wait for one, so many seconds at most."""
+        """List the events after a place; where there is none, wait for one, so many seconds at most. Raises Crowded."""
         database = self._backing.database
         loop = asyncio.get_running_loop()
         until = loop.time() + wait
         found = await list_after(database, place, limit)
         if found or wait <= 0:
             return found
+        if self._waiting >= _MOST:
+            raise Crowded(f"{_MOST} clients wait for events of this router already: try again later")
         with self._listening():
             while True:
                 news = self._news  # before it is looked for: what comes meanwhile is not missed

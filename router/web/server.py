@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from router.backoff import Backoff
 from router.health import Health
@@ -133,10 +133,17 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self._look_later()
         if len(self.connections) > _MOST:
-            transport.abort()
-        else:
-            self._look_later()
+            # Whoever asks for nothing now makes room, so that probes get in.
+            others = (one for one in self.connections if one is not self and isinstance(one, _Connection))
+            next((one for one in others if one.is_idle), self).transport.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way: none has come yet, or the last was answered."""
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's own type forgets that there is none at first
+        return cycle is None or cycle.response_complete
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waiting is not None:

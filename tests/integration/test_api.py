@@ -76,8 +76,8 @@ async def test_what_is_none_is_said_as_a_problem(api: Api) -> None:
     assert {one["where"] for one in answered.json["errors"]} == {"body.too", "body.cc"}
     json_type = {"Content-Type": "application/json"}
     check_problem(await api.request("POST", "/emails", data=b"{", headers=json_type), 422)
-    deep = b"[" * 100_000
-    assert (await api.request("POST", "/emails", data=deep, headers=json_type)).status in (400, 422)
+    for unread in (b"[" * 60_000, "{}".encode("utf-16")):
+        assert (await api.request("POST", "/emails", data=unread, headers=json_type)).status in (400, 422)
     check_problem(await api.request("POST", "/emails", data=b"{}", headers={"Content-Type": "text/plain"}), 422)
 
 
@@ -96,6 +96,23 @@ async def test_a_body_that_is_too_large_is_not_read(api: Api) -> None:
 
     answered = await api.request("POST", "/emails", data=chunks(), headers={"Content-Type": "application/json"})
     check_problem(answered, 413)
+
+
+async def test_a_body_of_more_values_than_an_email_has_is_not_parsed(api: Api) -> None:
+    """Names and braces cost a hundred times their bytes, and seconds in which nothing else runs."""
+    reader = await api.token_of("reader", "events:read")
+    json_type = {"Content-Type": "application/json"}
+    for many in (
+        b"{" + b",".join(b'"%d": 0' % number for number in range(20_001)) + b"}",
+        b'{"to": [' + b"{}," * 30_000 + b"{}]}",
+        b'{"to": ["\\"", "\\\\"' + b", 0" * 30_000 + b"]}",
+        b"[" * 100_000,
+    ):
+        for token in (api.token, reader):
+            check_problem(await api.request("POST", "/emails", data=many, headers=json_type, token=token), 413)
+    # In a text they are no values.
+    text = {"from": "staff@in.test", "to": ["karl@kunde.test"], "text": '\\",[{' * 20_000}
+    assert (await api.post("/emails", text)).status == 201
 
 
 async def test_where_the_database_is_away_it_says_when_to_come_again(

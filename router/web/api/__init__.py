@@ -23,8 +23,9 @@ from starlette.exceptions import HTTPException
 from router import __version__
 from router.errors import ContentRefused, UnknownName
 from router.operations.backing import Backing, Conflict, Refused
+from router.operations.events import Crowded
 from router.web.api import emails, events, rulings, unresolved
-from router.web.api.frame import on_conflict, on_http_error, on_invalid, on_refused, on_unknown
+from router.web.api.frame import on_conflict, on_crowded, on_http_error, on_invalid, on_refused, on_unknown
 from router.web.api.guard import Guard
 from router.web.api.problem import Problem
 
@@ -48,6 +49,7 @@ def make_api(backing: Backing) -> FastAPI:
             RequestValidationError: on_invalid,
             UnknownName: on_unknown,
             Conflict: on_conflict,
+            Crowded: on_crowded,
             Refused: on_refused,
             ContentRefused: on_refused,
         },

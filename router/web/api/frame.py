@@ -17,12 +17,20 @@ from router.operations.staff_tokens import StaffToken
 from router.web.api.problem import Fault, problem
 
 _SMALL: Final = 64 << 10  # bytes of JSON that are read at once
+MOST_VALUES: Final = 20_000
+"""Values of a large document, at most; the largest email has 12,000."""
 MOST_LISTED: Final = 1000
 """Rows of a page, at most."""
 
 
 def _storable(text: str) -> str:
-    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+    try:
+        text.encode()  # a loop over the characters would take seconds
+    except UnicodeEncodeError:
+        storable = False
+    else:
+        storable = "\0" not in text
+    if not storable:
         raise ValueError("it has a character that cannot be stored: NUL, or half of a pair (surrogate)")
     return text
 
@@ -67,7 +75,27 @@ class ShownRuling(Shown):
 class _Request(Request):
     async def json(self) -> Any:
         body = await self.body()
-        return json.loads(body) if len(body) < _SMALL else await asyncio.to_thread(json.loads, body)
+        return _small(body) if len(body) < _SMALL else await asyncio.to_thread(_large, body)
+
+
+def _small(body: bytes) -> Any:
+    return json.loads(body.decode())
+
+
+def _large(body: bytes) -> Any:
+    # A thread does not help against many values: json lets nobody else run meanwhile, nor does what checks them later.
+    if not _has_few_values(body):
+        raise HTTPException(413, f"a request may have {MOST_VALUES:,} values")
+    return _small(body)
+
+
+def _has_few_values(body: bytes) -> bool:
+    """Whether there are at most so many, told by what stands between the strings; of what is not JSON, anything."""
+    plain = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    if plain.count(b'"') > 4 * MOST_VALUES:  # a name and a value
+        return False
+    between = b"".join(plain.split(b'"')[::2])
+    return sum(map(between.count, (b",", b"[", b"{"))) <= MOST_VALUES
 
 
 class Route(APIRoute):
@@ -114,6 +142,11 @@ async def on_conflict(_: Request, error: Exception) -> Response:
 async def on_refused(_: Request, error: Exception) -> Response:
     """Tell why it is refused, in the schema's words."""
     return problem(422, str(error))
+
+
+async def on_crowded(_: Request, error: Exception) -> Response:
+    """Tell that others are served; the connection ends, for they are what is few."""
+    return problem(503, str(error), headers={"Retry-After": "5", "Connection": "close"})
 
 
 async def on_invalid(_: Request, error: Exception) -> Response:

@@ -311,16 +311,48 @@ async def hung_up(reader: asyncio.StreamReader) -> bool:
 
 async def test_too_many_clients_are_turned_away_and_open_no_more_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_PATIENCE", 600)  # none of them has been here too long
-    port = free_port()
-    async with console(port):
+    port, joined, go_on = free_port(), 0, asyncio.Event()
+
+    async def slow() -> Sequence[str]:
+        await go_on.wait()
+        return []
+
+    class Counted(Group[Any, Any]):
+        async def add(self, item: Any) -> Any:
+            nonlocal joined
+            joined += 1
+            return await super().add(item)
+
+    monkeypatch.setattr("router.web.app.Group", Counted)
+    async with serving(port, slow):
+        await wait_for(port, "/healthz", 200)
         clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(server._MOST)]
+        for _, one in clients:
+            one.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: joined == server._MOST)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(20):
             assert await hung_up(reader)
         writer.close()
+        # They have their answers, and go on holding their connections.
+        go_on.set()
+        for answers, _ in clients:
+            async with asyncio.timeout(20):
+                await answers.readuntil(b"\r\n\r\n")
+        assert (await get(port, "/healthz")).status == 200
         for _, one in clients:
             one.close()
-        await wait_for(port, "/healthz", 200)
+
+
+async def test_clients_who_ask_for_nothing_make_room_for_who_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe of Kubernetes that finds no room has the process killed."""
+    monkeypatch.setattr(server, "_PATIENCE", 600)
+    port = free_port()
+    async with console(port):
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(server._MOST)]
+        assert (await get(port, "/healthz")).status == 200
+        for _, one in clients:
+            one.close()
 
 
 async def test_a_mistake_of_ours_is_one_answer_and_no_more() -> None:
