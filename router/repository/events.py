@@ -25,7 +25,7 @@ BEGINNING: Final = Place(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, as in crm.event."""
+    """Something that happened, as in crm.event; of a private email without who is on it and what it says."""
 
     place: Place
     at: datetime
@@ -39,8 +39,10 @@ async def list_after(database: Database, place: Place, limit: int) -> Sequence[E
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
-            SELECT transaction::text AS transaction, id, at, kind, email_id, details
-            FROM crm.events_after($1::text::xid8, $2, $3)
+            SELECT v.transaction::text AS transaction, v.id, v.at, v.kind, v.email_id, v.details,
+                coalesce(e.private, false) AS private
+            FROM crm.events_after($1::text::xid8, $2, $3) AS v LEFT JOIN crm.email AS e ON e.id = v.email_id
+            ORDER BY v.transaction, v.id
             """,
             str(place.transaction),
             place.id,
@@ -54,7 +56,11 @@ async def list_after(database: Database, place: Place, limit: int) -> Sequence[E
 
 def _details(row: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(row["details"])
-    return found
+    return {name: value for name, value in found.items() if name in _OF_PRIVATE} if row["private"] else found
+
+
+_OF_PRIVATE: Final = ("old", "by", "send_after", "owner_id")
+"""Details that tell nothing of what an email says, or of who else is on it."""
 
 
 async def find_last(database: Database) -> Place:
@@ -62,8 +68,8 @@ async def find_last(database: Database) -> Place:
     async with database.connection() as connection:
         row = await connection.fetchrow(
             """
-            SELECT transaction::text AS transaction, id FROM crm.event
-            WHERE transaction < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY transaction DESC, id DESC LIMIT 1
+            SELECT e.transaction::text AS transaction, e.id FROM crm.event AS e
+            WHERE e.transaction < crm.events_until() ORDER BY e.transaction DESC, e.id DESC LIMIT 1
             """
         )
     return Place(int(row["transaction"]), row["id"]) if row else BEGINNING

@@ -65,6 +65,7 @@ async def set_sending(database: Database, *, on: bool, reason: str | None = None
                 """
             )
         if on and copied:
+            await connection.execute("SELECT router.count_transactions_on()")
             # The other database's routers may have put them into the Sent folders since: they are looked for there.
             await connection.execute(
                 "UPDATE router.sent_copy SET attempts = 1 "

@@ -6,6 +6,7 @@ from typing import Any
 from tests.integration.test_api import check_problem
 from tests.integration.test_api_emails import written
 from tests.support.api import Api
+from tests.support.console import wait_for
 from tests.support.crm import Crm
 from tests.support.databases import Postgres
 
@@ -47,17 +48,46 @@ async def test_events_are_read_page_by_page_each_once(api: Api, crm: Crm) -> Non
     check_problem(await api.get("/events", token=reader), 403)
 
 
+async def test_of_a_private_email_no_event_tells_who_is_on_it(api: Api, crm: Crm) -> None:
+    email_id = (await api.post("/emails", written())).json["id"]
+    await crm.admin.execute(
+        "INSERT INTO crm.delivery (email_id, address, state, code, text) "
+        "VALUES ($1::text::uuid, 'karl@kunde.test', 'refused', '5.1.1', 'karl moved')",
+        email_id,
+    )
+    page = await follow(api, wait="8")
+    while len(page["events"]) < 2:
+        page = await follow(api)
+    assert [one["details"].get("address") for one in page["events"]] == [None, "karl@kunde.test"]
+    await crm.sql.execute("UPDATE crm.email SET private = true WHERE id = $1::text::uuid", email_id)
+    told = (await follow(api))["events"]
+    assert [(one["kind"], one["email_id"]) for one in told] == [("pending_send", email_id), ("refused", email_id)]
+    assert set(told[0]["details"]) <= {"old", "by", "send_after"}
+    assert told[1]["details"] == {}
+
+
 async def test_fifty_clients_who_wait_cost_one_connection_and_all_are_told(api: Api, crm: Crm) -> None:
+    """More than fifty are turned away meanwhile: there is room for who only looks, and for probes."""
     assert await crm.admin.fetchval(LISTENERS) == 0
     after = (await follow(api, after="now"))["cursor"]
+    turned_away = asyncio.Event()
 
     async def until_told() -> Any:
-        while not (page := await follow(api, after=after, wait="4"))["events"]:
-            pass
-        return page["events"][0]
+        while True:
+            answered = await api.get("/events", params={"after": after, "wait": "8"})
+            if answered.status == 503:
+                assert "50 clients wait" in check_problem(answered, 503)
+                turned_away.set()
+                await asyncio.sleep(0.1)
+            elif answered.json["events"]:
+                return answered.json["events"][0]
 
-    waiting = [asyncio.create_task(until_told()) for _ in range(50)]
+    waiting = [asyncio.create_task(until_told()) for _ in range(55)]
     await crm.wait_for(1, LISTENERS)
+    async with asyncio.timeout(20):
+        await turned_away.wait()
+    assert await follow(api, after=after) == {"events": [], "cursor": after}
+    await wait_for(api.port, "/healthz", 200)
     made = (await api.post("/emails", written())).json["id"]
     async with asyncio.timeout(20):
         told = await asyncio.gather(*waiting)

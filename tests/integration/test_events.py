@@ -10,7 +10,9 @@ import pytest
 from router.model.classification import RecipientReport, Report
 from router.repository import splits
 from router.repository.database import Database
+from router.repository.events import BEGINNING, Place, find_last, list_after
 from router.repository.reports import write_reports
+from router.repository.sending import set_sending
 from tests.support.crm import Crm
 from tests.support.paths import ROOT
 
@@ -35,6 +37,38 @@ async def by_router(crm: Crm, statement: str, *arguments: object) -> None:
     async with crm.admin.transaction():
         await crm.admin.execute("SET LOCAL email_router.knows_ids = 'yes'")
         await crm.admin.execute(statement, *arguments)
+
+
+async def test_after_a_restore_who_follows_along_goes_on_and_misses_nothing(crm: Crm, database: str) -> None:
+    """PostgreSQL numbers transactions anew where a dump is restored; those of a ruling that was under way are gone."""
+    tell = "INSERT INTO crm.event (kind) VALUES ('promoted') RETURNING id"
+    old = [await crm.admin.fetchval(tell) for _ in range(3)]
+    # As in a dump of a database that had seen more transactions.
+    ahead = "(4000000000 + transaction::text::bigint)::text::xid8"
+    await crm.admin.execute(f"UPDATE crm.event SET transaction = {ahead}")
+    await crm.admin.execute("UPDATE router.installation SET database_oid = NULL")
+    await crm.admin.execute(
+        "INSERT INTO router.ruling_work (subject, boundary) VALUES ('karl@kunde.test', '4000000000')"
+    )
+    seen = await crm.admin.fetchrow("SELECT transaction::text, id FROM crm.event ORDER BY id DESC LIMIT 1")
+    assert seen is not None
+    before = await crm.admin.fetchval(tell)
+    async with Database(database) as opened:
+        await set_sending(opened, on=True)
+        after = await crm.admin.fetchval(tell)
+        listed = [event.place.id for event in await list_after(opened, BEGINNING, 10)]
+        assert listed == [*old, before, after]
+        place = Place(int(seen["transaction"]), seen["id"])
+        assert [event.place.id for event in await list_after(opened, place, 10)] == [before, after]
+        assert (await find_last(opened)).id == after
+        # The original goes on as it was: starting it is no restore.
+        place = await find_last(opened)
+        await set_sending(opened, on=True)
+        later = await crm.admin.fetchval(tell)
+        [event] = await list_after(opened, place, 10)
+        assert event.place.id == later
+        assert event.place.transaction - place.transaction < 1000
+    assert await crm.admin.fetchval("SELECT boundary FROM router.ruling_work") is None
 
 
 async def test_each_move_is_told_with_who_made_it_and_why(crm: Crm, draft: UUID) -> None:

@@ -482,6 +482,10 @@ async def test_t102_a_private_email_is_seen_by_the_owners_of_its_receipts(crm: C
 
     assert await seen(BEN) == [("Chairs", False), ("Salary", False)]
     assert await seen(ANN) == [("Chairs", False), (None, True)]
+    # Who is no owner is nobody's, not that of mail without one.
+    await crm.admin.execute("UPDATE crm.email SET owner_id = NULL WHERE private")
+    nobody = await crm.rows("SELECT subject, hidden FROM crm.visible_emails(NULL)")
+    assert [tuple(row) for row in nobody] == [("Chairs", False), (None, True)]
     await organization(way, "private_emails", "nothing")
     assert await seen(ANN) == [("Chairs", False)]
 
