@@ -77,7 +77,11 @@ def _place(one: Listed) -> str:
 
 def own_words(listed: Iterable[Listed]) -> str:
     """Say what an owner has chosen, by whom and when."""
-    return "; ".join(f"{one.chosen.setting.name} {_value(one.chosen.value)}, {_place(one)}" for one in listed)
+    return ", ".join(
+        f"{one.chosen.setting.name} {_value(one.chosen.value)}"
+        + (f" (by {one.by}, {moment(one.at)})" if one.at else "")
+        for one in listed
+    )
 
 
 def _document(one: Listed) -> dict[str, Any]:

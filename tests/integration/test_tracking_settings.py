@@ -629,7 +629,7 @@ async def test_settings_and_never_track_as_an_admin_types_them(
     assert "owner (by ops, " in await typed("settings", "list", "--owner", BEN)
     file = tmp_path / "one.eml"
     file.write_bytes(mail(to=BEN))
-    assert f"{BEN} has chosen rule known, owner (by ops, " in await typed("explain", str(file), "--owner", BEN)
+    assert f"{BEN} has chosen rule known (by ops, " in await typed("explain", str(file), "--owner", BEN)
     assert "organization, locked (by " in await typed("settings", "list")
     assert await typed("settings", "reset", "internal_mail") == (
         "the organization has not chosen internal_mail any more\n"
