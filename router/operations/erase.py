@@ -19,7 +19,7 @@ from uuid import UUID
 from router.errors import DatabaseAway, DatabaseError, UnknownName
 from router.model import normalize
 from router.parse.headers import decode_words
-from router.parse.hidden import packing_of, readings
+from router.parse.hidden import has_words, layers, packing_of, texts
 from router.repository import erase as repository
 from router.repository import erased_bytes, erased_headers, mentions
 from router.repository.database import Database
@@ -274,9 +274,17 @@ class _InMail(Named):
 
     def in_bytes(self, content: bytes) -> bool:
         """Whether bytes name it, unless they are compressed or encrypted."""
-        return any(map(self.in_text, readings(content)))
+        return any(self.in_text(text) for layer in layers(content) if self._may_be_in(layer) for text in texts(layer))
+
+    def _may_be_in(self, content: bytes) -> bool:
+        """Look quickly: in most contents there is nothing like it."""
+        if not self.part.isascii() or has_words(content):
+            return True
+        content = content.lower()
+        part = self.part.encode()
+        return part in content or (b"\0" in content and self.part.encode("utf-16-le")[:-1] in content)
 
     @property
     def longest(self) -> int:
         """Bytes that one way to write it may take: in base64, and that in base64 again."""
-        return 4 * super().longest
+        return 16 * super().longest

@@ -6,14 +6,16 @@ itself hides nothing, nor does a piece that was cut out anywhere. What is compre
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 _DEEP: Final = 3  # such as a text in base64, in a message in base64, in quoted-printable
-_SHORTEST: Final = 12  # letters of base64 that can hold an address
+_SHORTEST: Final = 8  # letters of base64 that can hold an address
+_SHORT: Final = 120  # letters: a long word of a text may be taken for base64, so these are looked into together
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{4,}+(?:[ \t]*+\r?\n[ \t]*+[A-Za-z0-9+/]++)*+")
 _QUOTED_PRINTABLE: Final = re.compile(rb"=(?:[0-9A-Fa-f]{2}|[ \t]*+\r?\n)")
+_WORD: Final = re.compile(rb"=\?[^?\s]{1,60}\?[bBqQ]\?")
 _BLANKS: Final = b" \t\r\n"
 
 _PACKED: Final = (
@@ -35,7 +37,42 @@ def packing_of(beginning: bytes) -> str | None:
     return next((name for magic, name in _PACKED if beginning.startswith(magic)), None)
 
 
-def readings(content: bytes, deep: int = _DEEP) -> Iterator[str]:
+def layers(content: bytes, deep: int = _DEEP) -> Iterator[bytes]:
+    """Yield bytes, and what they are once base64 and quoted-printable are decoded, in whatever order they were used.
+
+    What was cut out of base64 has lost its first letters, so what stands at the beginning is tried from its first line
+    break on, too; without one, with all four alignments.
+    """
+    yield content
+    if not deep:
+        return
+    if _QUOTED_PRINTABLE.search(content):
+        yield from layers(binascii.a2b_qp(content), deep - 1)
+    short = []
+    for run in _BASE64.finditer(content):
+        letters = run[0].translate(None, _BLANKS)
+        if run.start() == 0:
+            for start in _beginnings(run[0]):
+                yield from layers(_decoded(run[0][start:].translate(None, _BLANKS)), deep - 1)
+        elif len(letters) > _SHORT:
+            yield from layers(_decoded(letters), deep - 1)
+        elif len(letters) >= _SHORTEST:
+            short.append(_decoded(letters))
+    if short:
+        yield from layers(b"\n\n".join(short), deep - 1)
+
+
+def _beginnings(run: bytes) -> Iterable[int]:
+    line_break = run.find(b"\n")
+    return (0, line_break) if line_break >= 0 else range(4)
+
+
+def has_words(content: bytes) -> bool:
+    """Whether there are encoded words (RFC 2047)."""
+    return _WORD.search(content) is not None
+
+
+def texts(content: bytes) -> Iterator[str]:
     """Yield every text that bytes may be read as."""
     yield content.decode("utf-8", "replace")
     if not content.isascii():
@@ -44,16 +81,6 @@ def readings(content: bytes, deep: int = _DEEP) -> Iterator[str]:
         for start in (0, 1):
             for codec in ("utf-16-le", "utf-16-be"):
                 yield content[start:].decode(codec, "replace")
-    if not deep:
-        return
-    if _QUOTED_PRINTABLE.search(content):
-        yield from readings(binascii.a2b_qp(content), deep - 1)
-    for run in _BASE64.finditer(content):
-        letters = run[0].translate(None, _BLANKS)
-        if len(letters) >= _SHORTEST:
-            # One that was cut has lost its first letters.
-            for start in range(4 if run.start() == 0 else 1):
-                yield from readings(_decoded(letters[start:]), deep - 1)
 
 
 def _decoded(letters: bytes) -> bytes:
