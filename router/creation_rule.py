@@ -174,7 +174,7 @@ def make_rule(keys: RuleKeys, kept_in: str) -> CreationRule:
     )
 
 
-@lru_cache(maxsize=2000)
+@lru_cache(maxsize=1000)
 def parse_rule(stored: str) -> CreationRule | None:
     """Make a rule of the database of its keys, in JSON; None: they say none. The same text is parsed once."""
     keys = json.loads(stored)

@@ -23,6 +23,7 @@ unresolved  unresolved list, show, resolve, ignore, never-track, undo, rulings
 take_back   take-back
 erase       erase
 records     records merge
+creation_rules  records rules
 templates   template list, preview
 oauth       oauth login, list, forget
 staff       staff token, list, end

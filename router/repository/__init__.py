@@ -18,6 +18,7 @@ The way in:
     merges       records that the CRM merges into others
     unresolved   senders who wait for a person to say who they are
     creation     records that rules want made of emails
+    creation_rules  the rules for that, as far as the database keeps them
     settle       what is still to be settled on the mail server
     audit        what is known of the messages that lie on a server, and what the last audits found
     backfill     what is known of the past of a mailbox, and how far it was brought in

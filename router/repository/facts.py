@@ -5,6 +5,7 @@ share a thread or a message wait for each other without a deadlock, and the seco
 wrote. A third one counts the automatic emails of a thread, only where a copy is automatic.
 """
 
+import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from uuid import UUID
 
@@ -86,7 +87,8 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
         acknowledging=frozenset(owner_id for owner_id, _, acknowledges, *_ in found["rules"] if acknowledges),
         queues=frozenset(owner_id for owner_id, _, _, kind, _ in found["rules"] if kind == "queue"),
         choices=choices,
-        creation_rules=creation_rules_of(found),
+        # What was changed is parsed anew, which takes a while where it is much.
+        creation_rules=await asyncio.to_thread(creation_rules_of, found) if found["creation_rules"] else (),
         mailboxes={owner_id: mailbox for owner_id, *_, mailbox in found["rules"] if mailbox},
         never_track=frozenset(tuple(one) for one in found["never_track"]),
         decided=learn_decided(found),

@@ -174,7 +174,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"makes": "nothing", "reopen_days": 3}, "reopen_days means nothing here"),
     ({"makes": "nothing", "fields": {"a": "b"}}, "fields means nothing here: the rule makes nothing that has fields"),
     ({"makes": "contact", "sender": "known"}, "sender must be unknown or any: a contact is made only of a sender"),
-    ({"from": ["x" * 190 + ".test"] * 150}, "the rule must be at most 20,000 characters: make two of it"),
+    ({"from": ["x" * 190 + ".test"] * 150}, "the rule must be at most 10,000 characters: make two of it"),
 ]
 
 

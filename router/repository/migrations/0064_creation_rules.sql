@@ -112,8 +112,8 @@ BEGIN
         RETURN 'fields means nothing here: the rule makes nothing that has fields';
     ELSIF r.makes IN ('contact', 'lead') AND r.sender = 'known' THEN
         RETURN format('sender must be unknown or any: a %s is made only of a sender whom no record has', r.makes);
-    ELSIF length(r::text) > 20000 THEN
-        RETURN 'the rule must be at most 20,000 characters: make two of it';
+    ELSIF length(r::text) > 10000 THEN
+        RETURN 'the rule must be at most 10,000 characters: make two of it';
     END IF;
     RETURN NULL;
 END
