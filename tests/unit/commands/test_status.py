@@ -6,10 +6,11 @@ from uuid import uuid4
 
 import pytest
 
-from router.commands.status import _MOST_ROWS, _say_audits, _say_sources, ending_line
+from router.commands.status import _MOST_ROWS, _say_audits, _say_rest, _say_sources, ending_line
 from router.model import Disposition
 from router.operations.status import Ending, OpenRecords, Queue, Sending, SourceStatus, Status, Unknown
 from router.repository.processes import Process
+from router.repository.rulings import Faulty
 from router.repository.status import LastAudit
 
 AT = datetime(2026, 11, 28, 3, 12, tzinfo=UTC)
@@ -64,6 +65,20 @@ def test_why_an_audit_failed_and_that_one_is_overdue_is_told(capsys: pytest.Capt
     ]
     _say_audits(status, None)
     assert capsys.readouterr().out == "not audited staff cat@in.test INBOX: it was away\n"
+
+
+def test_what_the_crm_refuses_of_records_and_rulings_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    status = Status(
+        AT, Sending(on=True, reason=None, changed_at=AT, copied=False), (), (), (), Queue((), 0, None, AT),
+        Unknown(0, None, ()), (), (), OpenRecords(retried=2, error="no cases on Sundays"),
+        rulings=Faulty(3, "karl@kunde.test", "party is locked for audit", AT + timedelta(seconds=40)),
+    )  # fmt: skip
+    _say_rest(status)
+    assert capsys.readouterr().out == (
+        "records     2 cannot be made yet: no cases on Sundays\n"
+        "rulings     of 3 senders some mail cannot be changed (crm.ruling, crm.rule_again); karl@kunde.test, "
+        "tried again in 40 s: party is locked for audit\n"
+    )
 
 
 def test_of_very_many_only_those_at_fault_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
