@@ -17,6 +17,7 @@ from router.incoming.listener import ListenerIntake
 from router.incoming.mailboxes import MailboxAssignment
 from router.incoming.records import make_records, make_slow_records
 from router.incoming.rounds import Rounds, audit_in_rounds
+from router.incoming.senders import keep_senders
 from router.operations.ready import Readiness, sample
 from router.original import watch_original
 from router.outgoing.answers import try_templates, write_answers
@@ -155,6 +156,7 @@ class Router:
             "templates": self._answers("templates", try_templates),
             "records": self._records("records", make_records),
             "slow records": self._records("slow records", make_slow_records),
+            "senders": self._senders(),
             "upkeep": self._upkeep(),
             "metrics": self._job("metrics", partial(sample, self._database, lambda: self._store.profiles)),
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
@@ -192,6 +194,11 @@ class Router:
         note = partial(processes.note_fault, self._database, self._process_id, name)
         health = Health("records cannot be made of mail", note, _log)
         return Job(partial(run, self._database, health), health)
+
+    def _senders(self) -> Job:
+        note = partial(processes.note_fault, self._database, self._process_id, "senders")
+        health = Health("the queue of unresolved senders is not kept as pages show it", note, _log)
+        return Job(partial(keep_senders, self._database, health), health)
 
     def _answers(self, name: str, run: Callable[[Database, Limits, Health], Awaitable[None]]) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, name)

@@ -95,22 +95,23 @@ _LISTED: Final = """
 
 
 async def list_rulings(
-    database: Database, *, limit: int, undone: bool = False, before: int | None = None
+    database: Database, *, limit: int, undone: bool = False, before: int | None = None, by: str | None = None
 ) -> list[Ruling]:
     """List rulings, the latest first; `undone` ones too, and those that were replaced, only where asked for.
 
-    With `before` those that are older than this one.
+    With `before` those that are older than this one, with `by` those of one person.
     """
     async with database.connection() as connection:
         rows = await connection.fetch(
             f"""
             {_LISTED} WHERE ($2 OR r.undone_at IS NULL AND r.replaced_by IS NULL)
-                AND r.id < coalesce($3, 9223372036854775807)
+                AND r.id < coalesce($3, 9223372036854775807) AND {"r.by = $4" if by is not None else "$4::text IS NULL"}
             ORDER BY r.id DESC LIMIT $1
             """,
             limit,
             undone,
             before,
+            by,
         )
     return [_ruling(row) for row in rows]
 

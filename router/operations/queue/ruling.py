@@ -1,0 +1,234 @@
+"""Who a sender is, as a person says on a page: told beforehand, made, and undone.
+
+Each ruling is one of `operations.unresolved`, `letters`, `split` or `never_track`; here is what a page has to know
+beside: what it touches of the mail that the person sees, whether to ask twice, and who was first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+from uuid import UUID
+
+from router.errors import UnknownName
+from router.operations import split as splits
+from router.operations import unresolved
+from router.operations.queue import Seen
+from router.operations.settings import owner_of
+from router.operations.split import Split
+from router.operations.unresolved import NeverTracked, Refused, Ruling, subject_of
+from router.repository import rulings
+from router.repository.database import Database
+from router.repository.senders import fold, mail, ruled
+from router.repository.senders.mail import Line
+
+__all__ = [
+    "Asked",
+    "NewRecord",
+    "Overtaken",
+    "Refused",
+    "Ruling",
+    "ask",
+    "create",
+    "ignore",
+    "link",
+    "may_rule_on_held",
+    "never_track",
+    "recent",
+    "split",
+    "undo",
+]
+
+MANY: Final = 20
+"""Emails that a ruling may touch before a person has to confirm it."""
+
+_EXAMPLES: Final = 3
+_CARRIED_OUT: Final = 0.5  # seconds in which the page's own request does so; a router does what is left
+_FOLDED: Final = 20  # pieces that are folded at once, so that the page shows what was done
+
+RecordKind = Literal["contact", "lead", "account", "user"]
+"""What is made of a sender. `user`: one of our own people, so that the mail is internal."""
+
+
+class Overtaken(Refused):
+    """Somebody else has ruled meanwhile: `first` is what is in force now; None: what was replaced is undone."""
+
+    def __init__(self, words: str, first: Ruling | None) -> None:
+        super().__init__(words)
+        self.first = first
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a ruling on a subject would touch, as far as the person sees it, and all that is to come.
+
+    `past` emails that wait, `sent` ones whose recipient it is; with `more`, at least so many. `examples` are new.
+    `confirm`: it touches so much that the person is to say so twice. `in_force` is the ruling that it would replace.
+    """
+
+    subject: str
+    past: int
+    sent: int
+    more: bool
+    examples: tuple[Line, ...]
+    in_force: Ruling | None
+
+    @property
+    def is_domain(self) -> bool:
+        """Whether it is about all addresses of a domain."""
+        return self.subject.startswith("@")
+
+    @property
+    def confirm(self) -> bool:
+        """Whether a person has to say so twice."""
+        return self.more or self.is_domain or self.past + self.sent > MANY
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record to be made of a sender; `owner_id` is the user that it belongs to."""
+
+    kind: RecordKind
+    name: str
+    owner_id: UUID | None = None
+
+
+async def ask(database: Database, seen: Seen, subject: str) -> Asked:
+    """Say what a ruling on an address, or on @ and a domain, would touch. Raises UnknownName where nothing waits."""
+    subject = subject_of(subject)
+    touched = await ruled.count_touched(database, seen, subject, _EXAMPLES)
+    if touched is None:
+        raise UnknownName(f"no mail of {subject.removeprefix('@')} waits")
+    shown = [await mail.read_mail(database, seen, one) for one in touched.examples]
+    examples = tuple(
+        Line(
+            one.email_id,
+            one.direction,
+            one.received_at,
+            one.sender.address if one.sender else "",
+            one.sender.name if one.sender else "",
+            one.subject,
+        )
+        for one in shown
+        if one is not None
+    )
+    in_force = await _in_force(database, subject)
+    return Asked(subject, touched.past, touched.sent, touched.more, examples, in_force)
+
+
+async def link(database: Database, seen: Seen, subject: str, record_id: UUID, by: str, expected: int | None) -> Ruling:
+    """Rule that an address is a record, or that @ and a domain belongs to one: for what waits, and what comes.
+
+    `expected` is the ruling in force as the person knows it. Raises Overtaken, Refused, UnknownName.
+    """
+    subject = await _subject(database, seen, subject)
+    return await _rule(database, subject, record_id, by, expected)
+
+
+async def ignore(database: Database, seen: Seen, subject: str, by: str, expected: int | None) -> Ruling:
+    """Rule that nobody has to say who it is. Raises as `link`."""
+    subject = await _subject(database, seen, subject)
+    return await _rule(database, subject, None, by, expected)
+
+
+async def create(database: Database, seen: Seen, address: str, new: NewRecord, by: str, expected: int | None) -> Ruling:
+    """Make a record of a sender, and rule that it is the sender, in one. Its undoing takes the record out of use.
+
+    Raises as `link`.
+    """
+    address = await _subject(database, seen, address)
+    if address.startswith("@") or "@" not in address:
+        raise Refused("a record is made of an address")
+    if not new.name.strip():
+        raise Refused("a record needs a name")
+    made = await ruled.make_record(database, address, new.kind, new.name.strip()[:300], new.owner_id, by, expected)
+    if made.ruling_id is None:
+        await _refuse(database, address, made.refused or "", expected)
+        raise AssertionError
+    return await _done(database, await unresolved.find(database, made.ruling_id))
+
+
+async def never_track(
+    database: Database, seen: Seen, subject: str, mailbox: str | None, by: str, expected: int | None
+) -> NeverTracked:
+    """Ignore a sender's mail from now on, for one mailbox, or with None for all. Raises as `link`.
+
+    For all, or for a mailbox whose mail the person does not see, only who sees all mail may say so.
+    """
+    subject = unresolved.never_tracked_subject(await _subject(database, seen, subject))
+    if seen is not None:
+        owner = await owner_of(database, mailbox) if mailbox else None
+        if owner is None or owner.owner.id not in seen:
+            raise Refused("only who may see all mail says for everybody whose mail is never tracked")
+    try:
+        done = await unresolved.never_track_sender(database, subject, mailbox, by, expected)
+    except Refused as error:
+        await _refuse(database, subject, str(error), expected)
+        raise
+    if done.ruling is not None:
+        await _done(database, done.ruling)
+    return done
+
+
+async def undo(database: Database, ruling_id: int, by: str) -> Ruling:
+    """Undo a ruling: all is as it was before; what somebody changed since stays. Raises Refused, UnknownName."""
+    undone = await unresolved.undo(database, ruling_id, by)
+    await ruled.unmake_record(database, ruling_id)
+    return await _done(database, undone)
+
+
+async def recent(
+    database: Database, by: str | None, *, before: int | None = None, limit: int = 50
+) -> tuple[Ruling, ...]:
+    """List the rulings of a person, None: of all, the latest first; also those that were undone or replaced."""
+    return tuple(await rulings.list_rulings(database, limit=limit, undone=True, before=before, by=by))
+
+
+async def split(database: Database, seen: Seen, email_id: UUID, by: str) -> Split:
+    """Let an email be a thread of its own. Raises UnknownName, DatabaseError. `operations.split.undo` undoes it."""
+    if await mail.read_mail(database, seen, email_id) is None:
+        raise UnknownName(f"there is no email {email_id}")
+    return await splits.split(database, email_id, by)
+
+
+async def may_rule_on_held(database: Database, seen: Seen, ids: Sequence[int]) -> None:
+    """Let `letters.release` and `letters.drop` be called with these ids. Raises UnknownName where one is not seen."""
+    if not await mail.may_rule_on_held(database, seen, ids):
+        raise UnknownName("there is no such held mail")
+
+
+async def _subject(database: Database, seen: Seen, written: str) -> str:
+    """Read a subject. Raises UnknownName where nothing waits of it that may be seen."""
+    subject = subject_of(written)
+    if await ruled.count_touched(database, seen, subject, 0) is None:
+        raise UnknownName(f"no mail of {subject.removeprefix('@')} waits")
+    return subject
+
+
+async def _rule(database: Database, subject: str, record_id: UUID | None, by: str, expected: int | None) -> Ruling:
+    try:
+        made = await unresolved.rule(database, subject, record_id, by, expected)
+    except Refused as error:
+        await _refuse(database, subject, str(error), expected)
+        raise
+    return await _done(database, made)
+
+
+async def _refuse(database: Database, subject: str, words: str, expected: int | None) -> None:
+    """Raise Overtaken where another ruling is in force than expected, or Refused."""
+    first = await _in_force(database, subject)
+    if (first.id if first else None) != expected:
+        raise Overtaken(words, first) from None
+    raise Refused(words) from None
+
+
+async def _in_force(database: Database, subject: str) -> Ruling | None:
+    return next((one for one in await rulings.rulings_in_force(database, subject) if one.subject == subject), None)
+
+
+async def _done(database: Database, ruling: Ruling) -> Ruling:
+    """Carry out what can be done now, and have it on the pages at once; routers do the rest."""
+    await unresolved.carry_out_some(database, ruling, _CARRIED_OUT)
+    for _ in range(_FOLDED):
+        if not await fold.fold(database):
+            break
+    return await unresolved.find(database, ruling.id)

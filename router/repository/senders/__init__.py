@@ -1,0 +1,8 @@
+"""The queue of unresolved senders as people work through it.
+
+fold      brings its tables into line with what mail, rulings and the CRM have changed
+pages     who waits, by domain and by sender, a page at a time
+search    the emails that wait, by their words; records of the CRM, as a name is typed
+mail      one email, and what is around it
+care      who takes care of a sender, who is put off, and who looks at whom
+"""
