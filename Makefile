@@ -16,7 +16,7 @@ PYTEST   := $(BIN)/python -m pytest
 PARALLEL := --numprocesses $(shell expr 2 \* $$(nproc)) --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz chaos kills fmt lock clean
+.PHONY: help run test check bench fuzz chaos kills fmt lock vendor clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -61,6 +61,16 @@ lock: $(DEV) ## renew the locks from pyproject.toml; ARGS=--upgrade takes newer 
 	$(LOCK) $(ARGS) pyproject.toml -o requirements.lock
 	$(LOCK) $(ARGS) --group build -c requirements.lock -o requirements-build.lock
 	$(LOCK) $(ARGS) --group dev pyproject.toml -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+
+# Version and SHA-256 of htmx. It is copied into the repository, so that neither building nor running needs npm.
+HTMX := 2.0.11 d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717
+
+vendor: ## renew htmx in the console from npm
+	@work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
+		npm pack --silent --pack-destination "$$work" htmx.org@$(firstword $(HTMX)) >/dev/null && \
+		tar -xzf "$$work/htmx.org-$(firstword $(HTMX)).tgz" -C "$$work" package/dist/htmx.min.js && \
+		echo "$(lastword $(HTMX))  $$work/package/dist/htmx.min.js" | sha256sum --check --quiet && \
+		install -m 644 "$$work/package/dist/htmx.min.js" router/web/console/static/
 
 clean: ## remove the virtual environment and what the tools keep
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .benchmarks

@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 
 import structlog
+from starlette.types import ASGIApp
 
 from router.errors import DatabaseError
 from router.health import Health
@@ -36,6 +37,8 @@ from router.serve import serve
 from router.settings import Settings
 from router.supervise import Job, Supervisor
 from router.unwrap import unwrap
+from router.web.forwarded import Proxies
+from router.web.late import Late
 from router.web.server import Console, not_noted
 from router.workers.pool import Workers
 
@@ -87,15 +90,33 @@ async def console_of(settings: Settings, readiness: Readiness, backing: Backing)
     """Serve the console meanwhile, and the API at it, unless it is off; whatever happens to it, mail goes on."""
     jobs: Supervisor[str] = Supervisor()
     if settings.console_address is not None:
-        # FastAPI takes half a second to load: no command pays for it, and no router without a console.
-        from router.web.api import make_api  # noqa: PLC0415
-
-        console = Console(settings.console_address, readiness.reasons, make_api(backing))
+        console = Console(
+            settings.console_address,
+            readiness.reasons,
+            Late(partial(_api, backing)),
+            Late(partial(_pages, backing)),
+            Proxies(settings.proxy_networks, settings.remote_user),
+        )
         jobs.start("console", Job(console.run, console.health))
     try:
         yield
     finally:
         await jobs.close()
+
+
+# FastAPI takes half a second to load, and the pages some of it, too: who does not use them pays for neither.
+
+
+def _api(backing: Backing) -> ASGIApp:
+    from router.web.api import make_api  # noqa: PLC0415
+
+    return make_api(backing)
+
+
+def _pages(backing: Backing) -> ASGIApp:
+    from router.web.console import make_console  # noqa: PLC0415
+
+    return make_console(backing)
 
 
 @asynccontextmanager

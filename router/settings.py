@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -208,6 +208,24 @@ class Settings(BaseSettings):
         "`/api/v1`; `[::1]:8025` for IPv6, `0.0.0.0:8025` for other machines too, `off` for nobody. The API asks for a "
         "token, the others for nothing.",
     )
+    console_url: str | None = Field(
+        default=None,
+        description="Where people reach the console, such as `https://crm.example.com/mail`: links that the router "
+        "prints begin so.",
+        json_schema_extra={"shown": "`http://` and `EMAIL_ROUTER_CONSOLE`"},
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks of proxies before the console, separated by commas, such as "
+        "`127.0.0.1, 10.0.0.0/8`. What they say of a request holds: `X-Forwarded-For`, `-Proto`, `-Host` and "
+        "`-Prefix`.",
+        json_schema_extra={"shown": "none"},
+    )
+    remote_user: str | None = Field(
+        default=None,
+        description="Header in which these proxies name the person who is signed in there, such as `Remote-User`; the "
+        "console asks that person for no password. They have to take it out of what comes from elsewhere.",
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info", description="The least that is logged: `debug`, `info`, `warning` or `error`."
     )
@@ -248,6 +266,47 @@ class Settings(BaseSettings):
     def _is_address(cls, value: str) -> str:
         return "off" if value.lower() == "off" else str(ConsoleAddress.parse(value))
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for one in _separated(value):
+            try:
+                ip_network(one, strict=False)
+            except ValueError:
+                raise ValueError(f"{one!r} is no address or network: write 127.0.0.1, 10.0.0.0/8 or fd00::/8") from None
+        return value
+
+    @field_validator("remote_user")
+    @classmethod
+    def _is_header(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9-]+", value):
+            raise ValueError(f"{value!r} is no name of a header: write Remote-User")
+        if value is not None and not info.data.get("trusted_proxies"):
+            raise ValueError("nobody could say who is signed in: EMAIL_ROUTER_TRUSTED_PROXIES names nobody")
+        return value
+
+    @field_validator("console_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+            raise ValueError(f"{value!r} is no URL: write https://crm.example.com/mail")
+        return value and value.rstrip("/")
+
+    @property
+    def proxy_networks(self) -> Sequence[IPv4Network | IPv6Network]:
+        """The networks of proxies that are trusted."""
+        return [ip_network(one, strict=False) for one in _separated(self.trusted_proxies)]
+
+    @property
+    def console_link(self) -> str:
+        """What links to the console begin with, without a slash at the end."""
+        if self.console_url is not None:
+            return self.console_url
+        address = self.console_address or ConsoleAddress("127.0.0.1", 8025)
+        everywhere = {"0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104  # not bound, but named
+        host = everywhere.get(address.host)
+        return f"http://{host}:{address.port}" if host else f"http://{address}"
+
     @property
     def audit_every(self) -> timedelta | None:
         """After which a mailbox is audited again; None: never by itself."""
@@ -271,6 +330,10 @@ class Settings(BaseSettings):
         if mistakes:
             raise SettingsError(mistakes)
         return settings
+
+
+def _separated(value: str) -> Sequence[str]:
+    return [one for part in value.split(",") if (one := part.strip())]
 
 
 def _line(where: tuple[int | str, ...], message: str) -> str:

@@ -42,6 +42,10 @@ class Backing:
         """Those that are served now."""
         return self._profiles()
 
+    def use(self, database: Database) -> None:
+        """Work with this database, which the caller keeps open."""
+        self._database = database
+
     async def keep(self, database: Database, health: Health) -> None:
         """Have a share of this database, until canceled; where none can be had, the API waits, and nothing else."""
         backoff = Backoff(longest=15)

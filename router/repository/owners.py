@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import asyncpg
 
@@ -119,3 +120,32 @@ def _nobody_has(address: str) -> DatabaseError:
 def _listed(row: asyncpg.Record) -> ListedOwner:
     rule = Rule(row["tracking_rule"]) if row["tracking_rule"] else None
     return ListedOwner(Owner(row["record_id"], row["mailbox"], rule), row["name"], row["approved"])
+
+
+async def ids_named(database: Database, name: str, kind: str | None) -> Sequence[UUID]:
+    """Find owners (of a kind: user, queue) by mailbox, in whatever form, or else by the name of their record."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT o.record_id, o.mailbox = $2 AS by_mailbox
+            FROM crm.owner AS o JOIN crm.record AS r ON r.id = o.record_id
+            WHERE ($3::text IS NULL OR r.kind = $3) AND (o.mailbox = $2 OR lower(r.name) = lower($1)) ORDER BY 1
+            """,
+            name,
+            normalize(name),
+            kind,
+        )
+    return [row["record_id"] for row in rows if row["by_mailbox"]] or [row["record_id"] for row in rows]
+
+
+async def names_of(database: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Tell the mailboxes of owners, or their names where they have none."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT o.record_id, coalesce(o.mailbox, r.name) AS name FROM crm.owner AS o
+            LEFT JOIN crm.record AS r ON r.id = o.record_id WHERE o.record_id = ANY ($1::uuid[])
+            """,
+            list(ids),
+        )
+    return {row["record_id"]: row["name"] for row in rows if row["name"] is not None}

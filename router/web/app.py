@@ -4,6 +4,7 @@
     /readyz     200 if it can do its work, else 503 with the reasons
     /metrics    for Prometheus
     /api/v1     the API, where there is one: router/web/api
+    /           the pages, where there are: router/web/console
 
 However many ask at once, each answer is made once for all of them: nobody can keep the database or a thread busy.
 """
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp
 
 from router import __version__, metrics
 from router.group import Group
+from router.web.forwarded import Forwarded, Private, Proxies
 
 Reasons = Callable[[], Awaitable[Sequence[str]]]
 """Why this process cannot do its work, in words; empty if it can. Ends within a few seconds, and raises nothing."""
@@ -29,8 +31,13 @@ Answer = TypeVar("Answer")
 _FRESH: Final = {"Cache-Control": "no-store"}
 
 
-def console_app(reasons: Reasons, api: ASGIApp | None = None) -> Starlette:
-    """Make the application; `reasons` answers for /readyz, `api` all under /api/v1."""
+def console_app(
+    reasons: Reasons, api: ASGIApp | None = None, pages: ASGIApp | None = None, proxies: Proxies | None = None
+) -> ASGIApp:
+    """Make the application; `reasons` answers for /readyz, `api` all under /api/v1, and `pages` everything else.
+
+    The last two serve nobody whom others could listen to.
+    """
     asked: Group[None, Sequence[str]] = Group(_once(reasons))
     scraped: Group[None, bytes] = Group(_once(lambda: asyncio.to_thread(metrics.exposition)))
 
@@ -48,8 +55,10 @@ def console_app(reasons: Reasons, api: ASGIApp | None = None) -> Starlette:
 
     routes: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", numbers)]
     if api is not None:
-        routes.append(Mount("/api/v1", api))
-    return Starlette(routes=routes)
+        routes.append(Mount("/api/v1", Private(api, as_json=True)))
+    if pages is not None:
+        routes.append(Mount("/", Private(pages)))
+    return Forwarded(Starlette(routes=routes), proxies or Proxies())
 
 
 def _once(make: Callable[[], Awaitable[Answer]]) -> Callable[[Sequence[None]], Awaitable[Sequence[Answer]]]:

@@ -21,6 +21,7 @@ from router.health import Health
 from router.settings import ConsoleAddress
 from router.web.app import Reasons, console_app
 from router.web.ask import is_alive
+from router.web.forwarded import Proxies
 
 _log = structlog.get_logger(__name__)
 
@@ -31,12 +32,19 @@ _PATIENCE: Final = 10.0  # seconds for a request to come, and for its answer to 
 class Console:
     """The console at one address; `await Console(address, reasons).run()`. `reasons` answers for /readyz.
 
-    `api` is served under /api/v1.
+    `api` is served under /api/v1, and `pages` at /.
     """
 
-    def __init__(self, address: ConsoleAddress, reasons: Reasons, api: ASGIApp | None = None) -> None:
+    def __init__(
+        self,
+        address: ConsoleAddress,
+        reasons: Reasons,
+        api: ASGIApp | None = None,
+        pages: ASGIApp | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
         self._address = address
-        self._app = console_app(reasons, api)
+        self._app = console_app(reasons, api, pages, proxies)
         self.health = Health("the console cannot be served now", not_noted, _log, kind="console")
 
     async def run(self) -> None:

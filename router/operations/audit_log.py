@@ -1,0 +1,40 @@
+"""The audit log: who did what, when, and about which email."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from router.model.viewer import Viewer
+from router.repository import audit_log
+from router.repository.audit_log import Entry
+from router.repository.database import Database
+
+__all__ = ["COMMAND_LINE", "Entry", "list_before", "note"]
+
+COMMAND_LINE = "command line"
+"""Who did it, where a command did."""
+
+
+async def note(
+    database: Database,
+    viewer: Viewer,
+    action: str,
+    subject: str = "",
+    *,
+    email_id: UUID | None = None,
+    address: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Note that a person did, or looked at, something; before it is shown.
+
+    `action` is in lower case with hyphens, such as raw-viewed; `subject` whom or what it was done to.
+    """
+    async with database.connection() as connection:
+        await audit_log.note(
+            connection, viewer.name, action, subject, email_id=email_id, address=address, details=details
+        )
+
+
+async def list_before(database: Database, before: int | None = None, limit: int = 100) -> Sequence[Entry]:
+    """List entries, the latest first: those before the one with this id."""
+    return await audit_log.list_before(database, before, limit)

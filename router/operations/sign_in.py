@@ -1,0 +1,198 @@
+"""Signing in: by password or by the name that a trusted proxy gives; sessions, and what bars those who guess.
+
+Wrong passwords are counted by account and by network address, and in a browser where the person has signed in before by
+that browser alone. So who guesses bars others who come from nowhere known, for a quarter of an hour at the longest, and
+never a person at the usual desk; and a one-time link always helps.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+from router.errors import RouterError
+from router.model.viewer import Viewer
+from router.operations import passwords
+from router.operations.backing import Refused
+from router.operations.people import digest
+from router.repository import audit_log, people, sessions
+from router.repository.database import Connection, Database
+from router.repository.sessions import Lasting, Session
+
+__all__ = [
+    "DEVICE_DAYS", "Barred", "Client", "Session", "SignedIn", "WrongPassword", "begin", "begin_by_proxy",
+    "change_password", "csrf_token", "end_session", "list_sessions", "recognize", "sign_in", "sign_out",
+]  # fmt: skip
+
+LASTING: Final = Lasting()
+"""For how long a session lasts."""
+
+DEVICE_DAYS: Final = 180
+"""For how many days a browser is known in which a person has signed in."""
+
+_OF_ACCOUNT, _OF_ADDRESS, _OF_DEVICE = 10, 30, 10  # wrong passwords at once, before each bars for a time
+_LONGEST: Final = timedelta(minutes=15)
+
+
+class WrongPassword(Refused):
+    """There is no such account, or its password is another: it is not told which."""
+
+
+class Barred(RouterError):
+    """There were too many wrong passwords; `seconds` until the next attempt."""
+
+    def __init__(self, wait: timedelta) -> None:
+        self.seconds = max(1, round(wait.total_seconds()))
+        told = f"{self.seconds} seconds" if self.seconds < 90 else f"{round(self.seconds / 60)} minutes"
+        super().__init__(
+            f"Too many wrong passwords. Try again in {told}, in a browser that you have used here before, or ask an "
+            "administrator for a link."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks: the network address, what the browser calls itself in a few words, and the secret of its cookie."""
+
+    address: str | None
+    browser: str
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A session: its id, and for whom."""
+
+    session_id: int
+    viewer: Viewer
+    by_proxy: bool
+
+
+async def sign_in(database: Database, name: str, password: str, client: Client) -> tuple[str, str]:
+    """Begin a session by password; returns its secret, and that of the browser.
+
+    Raises WrongPassword, Barred, and passwords.Busy.
+    """
+    name = name.strip().lower()[:64]
+    known = client.device is not None and await sessions.is_device_of(database, digest(client.device), name)
+    device = (client.device if known else None) or secrets.token_urlsafe(32)
+    account, address = _key("account", name), _key("address", _network(client.address))
+    keys = {_key("device", device): _OF_DEVICE} if known else {account: _OF_ACCOUNT, address: _OF_ADDRESS}
+    barred = await sessions.take_attempts(database, keys, _LONGEST)
+    if barred is not None:
+        raise Barred(barred)
+    secret = await people.find_secret(database, name)
+    usable = None if secret is None or secret.is_disabled else secret.password
+    # A name that is none takes as long, and is told in the same words.
+    if not await passwords.is_right(password, usable) or secret is None:
+        async with database.connection() as connection:
+            await audit_log.note(
+                connection, name if secret else "", "sign-in-refused", name if secret else "", address=client.address
+            )
+        raise WrongPassword("This name and this password do not go together.")
+    assert usable is not None
+    if passwords.is_outdated(usable):
+        await people.rehash(database, secret.person_id, usable, await passwords.hashed(password))
+    async with database.transaction() as connection:
+        await sessions.give_back(connection, [*keys], [one for one in keys if one != address])
+        await sessions.know_device(connection, digest(device), secret.person_id)
+        session = await _begun(connection, secret.person_id, name, client, by_proxy=False)
+    return session, device
+
+
+async def begin(database: Database, person_id: int, name: str, client: Client) -> tuple[str, str]:
+    """Begin a session of who has just chosen a password; returns its secret, and that of the browser."""
+    device = secrets.token_urlsafe(32)
+    async with database.transaction() as connection:
+        await sessions.know_device(connection, digest(device), person_id)
+        # What was counted against the account is answered by the new password.
+        await sessions.give_back(connection, [], [_key("account", name)])
+        return await _begun(connection, person_id, name, client, by_proxy=False), device
+
+
+async def begin_by_proxy(database: Database, name: str, client: Client) -> str | None:
+    """Begin a session of the person whom a trusted proxy names; None where there is no such account."""
+    name = name.strip().lower()
+    secret = await people.find_secret(database, name)
+    if secret is None or secret.is_disabled:
+        return None
+    async with database.transaction() as connection:
+        return await _begun(connection, secret.person_id, name, client, by_proxy=True)
+
+
+async def recognize(database: Database, session: str, proxy_name: str | None) -> SignedIn | None:
+    """Find whose session this is; None where it is none, has ended, or the proxy names somebody else by now."""
+    found = await sessions.find(database, digest(session), LASTING)
+    if found is None:
+        return None
+    session_id, by_proxy, viewer = found
+    if by_proxy and (proxy_name or "").strip().lower() != viewer.name:
+        return None
+    return SignedIn(session_id, viewer, by_proxy)
+
+
+async def sign_out(database: Database, who: SignedIn, client: Client) -> None:
+    """End this session."""
+    async with database.transaction() as connection:
+        if await sessions.end(connection, who.viewer.id, who.session_id):
+            await audit_log.note(connection, who.viewer.name, "signed-out", who.viewer.name, address=client.address)
+
+
+async def list_sessions(database: Database, viewer: Viewer) -> Sequence[Session]:
+    """List the sessions of a person, the one that was used last first."""
+    return await sessions.list_of(database, viewer.id, LASTING)
+
+
+async def end_session(database: Database, who: SignedIn, session_id: int, client: Client) -> bool:
+    """End another session of the same person; False where it has ended."""
+    async with database.transaction() as connection:
+        ended = await sessions.end(connection, who.viewer.id, session_id)
+        if ended:
+            await audit_log.note(connection, who.viewer.name, "session-ended", who.viewer.name, address=client.address)
+    return ended
+
+
+async def change_password(database: Database, who: SignedIn, old: str, new: str, client: Client) -> None:
+    """Change a person's own password; all other sessions end. Raises WrongPassword, Barred, Refused, Busy."""
+    key = _key("change", str(who.viewer.id))
+    passwords.check(new, who.viewer.name)
+    barred = await sessions.take_attempts(database, {key: _OF_DEVICE}, _LONGEST)
+    if barred is not None:
+        raise Barred(barred)
+    secret = await people.find_secret(database, who.viewer.name)
+    if secret is None or not await passwords.is_right(old, secret.password):
+        raise WrongPassword("The password that you have now is another.")
+    kept = await passwords.hashed(new)
+    async with database.transaction() as connection:
+        await people.change_password(connection, who.viewer.id, kept)
+        await sessions.end_others(connection, who.viewer.id, who.session_id)
+        await sessions.give_back(connection, [], [key])
+        await audit_log.note(connection, who.viewer.name, "password-chosen", who.viewer.name, address=client.address)
+
+
+def csrf_token(session: str) -> str:
+    """What forms of a session carry; it tells nothing of the session's secret."""
+    return hashlib.sha256(b"form:" + session.encode()).hexdigest()
+
+
+async def _begun(connection: Connection, person_id: int, name: str, client: Client, *, by_proxy: bool) -> str:
+    await sessions.forget(connection, LASTING)
+    secret = secrets.token_urlsafe(32)
+    await sessions.begin(connection, digest(secret), person_id, client.address, client.browser, by_proxy=by_proxy)
+    await audit_log.note(connection, name, "signed-in", name, address=client.address)
+    return secret
+
+
+def _key(kind: str, of: str) -> bytes:
+    return hashlib.sha256(f"{kind}:{of}".encode("utf-8", "replace")).digest()
+
+
+def _network(address: str | None) -> str:
+    """Whom wrong passwords from this address are counted for: of IPv6 a subscriber has a /64."""
+    if address is None:
+        return ""
+    parsed = ip_address(address)
+    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))

@@ -1,0 +1,63 @@
+"""The audit log: who did what, when, and about which email."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from router.repository.database import Connection, Database
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that was done."""
+
+    id: int
+    at: datetime
+    by: str
+    action: str
+    subject: str
+    email_id: UUID | None
+    address: str | None
+    details: dict[str, Any]
+
+
+async def note(
+    connection: Connection,
+    by: str,
+    action: str,
+    subject: str = "",
+    *,
+    email_id: UUID | None = None,
+    address: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Note it; in the transaction of what is done, so that neither is there without the other."""
+    await connection.execute(
+        """
+        INSERT INTO router.audit_log (by, action, subject, email_id, address, details)
+        VALUES ($1, $2, $3, $4, $5::text::inet, $6)
+        """,
+        by,
+        action,
+        subject,
+        email_id,
+        address,
+        json.dumps(dict(details or {})),
+    )
+
+
+async def list_before(database: Database, before: int | None, limit: int) -> Sequence[Entry]:
+    """List entries, the latest first; those before the one with this id."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT id, at, by, action, subject, email_id, host(address) AS address, details FROM router.audit_log
+            WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
+            """,
+            before,
+            limit,
+        )
+    return [Entry(**{**row, "details": json.loads(row["details"])}) for row in rows]

@@ -1,0 +1,46 @@
+"""The pages: what the staff and administrators see in a browser, made on the server, with htmx.
+
+    pages       which there are, in the order of the header: another page is another line there
+    start       where one begins
+    sign_in     signing in and out; light and dark
+    link        one-time links, by which a password is chosen
+    account     a person's own password and sessions
+    people      who may use the console
+    guard       sessions, roles, forms, time, faults and headers, before and around every request
+    frame       what pages are made with: who looks, what was sent, templates
+    assets      style sheet and scripts, under names that change with their content
+    templates/  HTML, a file a page; base.html is what all stand in
+    static/     console.css and console.js are ours, htmx.min.js comes from `make vendor`
+
+Nothing here knows the database: what is asked or done is an operation, handed `backing.database`, and told for whom.
+"""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from router.operations.backing import Backing
+from router.web.console import link, sign_in, start
+from router.web.console.assets import ASSETS
+from router.web.console.frame import on_http_error
+from router.web.console.guard import Guard, Headed, signed
+from router.web.console.pages import PAGES
+
+
+def make_console(backing: Backing) -> ASGIApp:
+    """Make the application that serves the pages."""
+    inner = Starlette(
+        routes=[
+            Route("/static/{name}", ASSETS.serve),
+            *sign_in.routes(backing),
+            *link.routes(backing),
+            *start.routes(PAGES),
+            *(signed(route, page) for page in PAGES for route in page.routes(backing)),
+        ],
+        exception_handlers={HTTPException: on_http_error},
+        middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)],
+    )
+    return Headed(Guard(inner, backing, PAGES))

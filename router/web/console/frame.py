@@ -1,0 +1,177 @@
+"""What pages are made with: who looks, what was sent, where things are, and templates.
+
+A page is a file with a `Page`, its handlers, and a template that extends base.html:
+
+    async def show(request: Request) -> Response:
+        listed = await rulings.list_all(backing.database, viewer_of(request))
+        return render(request, "rulings.html", rulings=listed)
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from router.model.viewer import StaffRole, Viewer
+from router.operations.backing import Backing
+from router.operations.sign_in import Client, SignedIn
+from router.web.console.assets import ASSETS
+
+THEMES: Final = ("system", "light", "dark")
+THEME_COOKIE: Final = "__Host-email-router-theme"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page: its name in the header (empty: it is not there), where it is, and whom it is for.
+
+    `least` is the role that it takes; with `everywhere` a person needs it for all mail, else somebody's is enough.
+    `routes` have full paths; nothing of them is served to anybody else.
+    """
+
+    name: str
+    path: str
+    routes: Callable[[Backing], Sequence[Route]]
+    least: StaffRole = StaffRole.VIEW
+    everywhere: bool = False
+
+    def is_for(self, viewer: Viewer) -> bool:
+        """Whether a person may see it."""
+        return viewer.has(self.least) if self.everywhere else viewer.has_anywhere(self.least)
+
+
+def who(request: Request) -> SignedIn:
+    """The session of a request to a page."""
+    signed_in: SignedIn = request.state.who
+    return signed_in
+
+
+def viewer_of(request: Request) -> Viewer:
+    """Who looks."""
+    return who(request).viewer
+
+
+def form_of(request: Request) -> Mapping[str, str]:
+    """What a form sent; it was checked that it is ours, and the person's."""
+    form: Mapping[str, str] = request.state.form
+    return form
+
+
+def client_of(request: Request) -> Client:
+    """From where a person asks."""
+    client: Client = request.state.client
+    return client
+
+
+def url(request: Request, path: str) -> str:
+    """Where a path of the console is, behind a proxy too."""
+    prefix: str = request.scope.get("root_path", "")
+    return prefix + path
+
+
+def redirect(request: Request, path: str) -> Response:
+    """Answer that it goes on at this path of the console."""
+    return RedirectResponse(url(request, path), 303)
+
+
+def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """Answer with a page; templates know `viewer`, `pages`, `url`, `asset`, `csrf`, `theme` and the filter `ago`."""
+    signed_in = getattr(request.state, "who", None)
+    viewer = signed_in.viewer if signed_in else None
+    content = _TEMPLATES.get_template(template).render(
+        {
+            "viewer": viewer,
+            "pages": [one for one in request.state.pages if one.name and viewer and one.is_for(viewer)],
+            "path": request.url.path.removeprefix(request.scope.get("root_path", "")),
+            "theme": theme_of(request),
+            "themes": THEMES,
+            "csrf": _masked(request.state.csrf),
+            "url": lambda path: url(request, path),
+            "asset": lambda name: url(request, f"/static/{ASSETS.name(name)}"),
+            **values,
+        }
+    )
+    return HTMLResponse(content, status, headers={"Cache-Control": "no-store", "Vary": "HX-Request"})
+
+
+def theme_of(request: Request) -> str:
+    """Light or dark, as the person chose; else the system's."""
+    chosen = request.cookies.get(THEME_COOKIE, "")
+    return chosen if chosen in THEMES else "system"
+
+
+def say(request: Request, status: int, title: str, words: str, **more: Any) -> Response:
+    """Answer with a page of a few words: what happened, what was kept, and what to do."""
+    return render(request, "message.html", status, title=title, words=words, **more)
+
+
+def sentence(error: Exception) -> str:
+    """Put an error's words as a sentence."""
+    words = str(error).rstrip(".")
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Tell that there is no such page, or why it is not shown."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return say(request, 404, "There is no such page", "It was moved, or the address has a mistake.")
+    return say(request, error.status_code, "That cannot be done", error.detail)
+
+
+def is_ours(request: Request, sent: str) -> bool:
+    """Whether a form's token is that of the session."""
+    try:
+        raw = bytes.fromhex(sent)
+    except ValueError:
+        return False
+    expected = hashlib.sha256(request.state.csrf.encode()).digest()
+    if len(raw) != 2 * len(expected):
+        return False
+    mask, masked = raw[:32], raw[32:]
+    return secrets.compare_digest(bytes(a ^ b for a, b in zip(mask, masked, strict=True)), expected)
+
+
+def _masked(csrf: str) -> str:
+    """A form's token, another each time: compressed beside words of a stranger's, it could be guessed else (BREACH)."""
+    mask = secrets.token_bytes(32)
+    digest = hashlib.sha256(csrf.encode()).digest()
+    return (mask + bytes(a ^ b for a, b in zip(mask, digest, strict=True))).hex()
+
+
+def _ago(moment: datetime) -> Markup:
+    """Put a moment as it is said, with the exact one on hover; console.js puts that in the reader's own time zone."""
+    moment = moment.astimezone(UTC)
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(  # escapes what it is given
+        moment.isoformat(timespec="seconds"), f"{moment:%Y-%m-%d %H:%M}", _said(seconds, moment)
+    )
+
+
+def _said(seconds: float, moment: datetime) -> str:
+    if seconds < 0:
+        return f"{moment:%Y-%m-%d %H:%M}"
+    for limit, unit, name in ((60, 1, ""), (3600, 60, "min"), (86400, 3600, "h"), (7 * 86400, 86400, "d")):
+        if seconds < limit:
+            return f"{int(seconds // unit)} {name} ago" if name else "just now"
+    return f"{moment:%Y-%m-%d}"
+
+
+_TEMPLATES: Final = Environment(
+    loader=PackageLoader("router.web.console"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    auto_reload=False,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters["ago"] = _ago

@@ -1,0 +1,54 @@
+"""One-time links, by which the first administrator comes in, and everybody chooses a password."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from router.errors import UnknownName
+from router.operations import passwords, people, sign_in
+from router.operations.backing import Backing, Refused
+from router.web.console.frame import client_of, form_of, redirect, render, say, sentence
+from router.web.console.sign_in import begun
+
+
+def routes(backing: Backing) -> Sequence[Route]:
+    """Serve them."""
+
+    async def shown(request: Request, status: int = 200, name: str = "", fault: str = "") -> Response:
+        link = await people.find_link(backing.database, request.path_params["secret"])
+        if link is None:
+            words = "It was used, or has expired. Ask an administrator for another."
+            return say(request, 404, "This link is not valid any more", words)
+        return render(
+            request,
+            "link.html",
+            status,
+            name=link.name or name,
+            first=link.name is None,
+            fault=fault,
+            shortest=passwords.SHORTEST,
+        )
+
+    async def show(request: Request) -> Response:
+        return await shown(request)
+
+    async def use(request: Request) -> Response:
+        form, client = form_of(request), client_of(request)
+        secret, name, password = request.path_params["secret"], form.get("name", ""), form.get("password", "")
+        if password != form.get("again", ""):
+            return await shown(request, 422, name, "The two passwords are not the same.")
+        try:
+            person_id, name = await people.use_link(backing.database, secret, name, password, client.address)
+        except UnknownName:
+            return await shown(request)
+        except (Refused, passwords.Busy) as error:
+            return await shown(request, 422, name, sentence(error))
+        session, device = await sign_in.begin(backing.database, person_id, name, client)
+        return begun(redirect(request, "/"), session, device)
+
+    return [
+        Route("/link/{secret}", show, methods=["GET"]),
+        Route("/link/{secret}", use, methods=["POST"]),
+    ]

@@ -1,0 +1,13 @@
+"""Which pages there are, in the order of the header. Another page is another line here."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from router.web.console import account, people
+from router.web.console.frame import Page
+
+PAGES: Final[Sequence[Page]] = (
+    people.PAGE,
+    account.PAGE,
+)
+"""A person begins at the first that is for the person. What has no name is not in the header."""

@@ -1,0 +1,94 @@
+"""Signing in and out, and whether the console is light or dark."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from router.operations import passwords, sign_in
+from router.operations.backing import Backing
+from router.operations.sign_in import DEVICE_DAYS, LASTING, Barred, WrongPassword
+from router.web.console.frame import THEME_COOKIE, THEMES, client_of, form_of, redirect, render, say
+from router.web.console.guard import DEVICE_COOKIE, SESSION_COOKIE
+
+
+def routes(backing: Backing) -> Sequence[Route]:
+    """Serve what needs no session."""
+
+    async def show(request: Request) -> Response:
+        to = within(request.query_params.get("to", ""))
+        if request.state.who is not None:
+            return redirect(request, to)
+        named = request.state.proxy_person
+        if named is None:
+            return render(request, "sign_in.html", to=to, name="", fault="")
+        session = await sign_in.begin_by_proxy(backing.database, named, client_of(request))
+        if session is None:
+            words = f"You are signed in as {named} elsewhere, and have no account here: an administrator can add one."
+            return say(request, 403, "You have no account here", words)
+        return begun(redirect(request, to), session)
+
+    async def enter(request: Request) -> Response:
+        form = form_of(request)
+        to, name, password = within(form.get("to", "")), form.get("name", ""), form.get("password", "")
+        try:
+            session, device = await sign_in.sign_in(backing.database, name, password, client_of(request))
+        except (WrongPassword, Barred, passwords.Busy) as error:
+            status = 403 if isinstance(error, WrongPassword) else 429
+            answer = render(request, "sign_in.html", status, to=to, name=name, fault=str(error))
+            if isinstance(error, Barred):
+                answer.headers["Retry-After"] = str(error.seconds)
+            return answer
+        return begun(redirect(request, to), session, device)
+
+    async def leave(request: Request) -> Response:
+        if request.state.who is not None:
+            await sign_in.sign_out(backing.database, request.state.who, client_of(request))
+        answer = redirect(request, "/signed-out" if request.state.proxy_person else "/sign-in")
+        answer.delete_cookie(SESSION_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
+        answer.headers["Clear-Site-Data"] = '"cache"'
+        return answer
+
+    return [
+        Route("/sign-in", show, methods=["GET"]),
+        Route("/sign-in", enter, methods=["POST"]),
+        Route("/sign-out", leave, methods=["POST"]),
+        Route("/signed-out", _left, methods=["GET"]),
+        Route("/theme", _set_theme, methods=["POST"]),
+    ]
+
+
+async def _left(request: Request) -> Response:
+    words = "Your session here has ended. Where you signed in you still are: sign out there, too."
+    return say(request, 200, "You have signed out", words)
+
+
+async def _set_theme(request: Request) -> Response:
+    form = form_of(request)
+    answer = redirect(request, within(form.get("to", "")))
+    theme = form.get("theme", "")
+    if theme in THEMES:
+        answer.set_cookie(
+            THEME_COOKIE, theme, max_age=365 * 86400, path="/", secure=True, httponly=True, samesite="lax"
+        )
+    return answer
+
+
+def begun(answer: Response, session: str, device: str | None = None) -> Response:
+    """Hand a browser the secrets of its session, and of itself.
+
+    With __Host- no other name of the same domain can set them. Browsers take Secure cookies over http from localhost.
+    """
+    lasts = round(LASTING.all.total_seconds())
+    answer.set_cookie(SESSION_COOKIE, session, max_age=lasts, path="/", secure=True, httponly=True, samesite="lax")
+    if device is not None:
+        lasts = DEVICE_DAYS * 86400
+        answer.set_cookie(DEVICE_COOKIE, device, max_age=lasts, path="/", secure=True, httponly=True, samesite="lax")
+    return answer
+
+
+def within(to: str) -> str:
+    """Where it goes on: a path of the console, and nowhere else."""
+    plain = to.isascii() and to.isprintable() and "\\" not in to
+    return to if plain and to.startswith("/") and not to.startswith("//") else "/"

@@ -1,0 +1,33 @@
+// What pages do beyond links and forms: small, and nothing that is needed to work with them.
+"use strict";
+
+// The exact moment, in the reader's own time zone and locale, where the page has it in UTC.
+function localize(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const moment = new Date(time.dateTime);
+    if (!Number.isNaN(moment.valueOf())) {
+      time.title = moment.toLocaleString(undefined, { dateStyle: "full", timeStyle: "short" });
+    }
+  }
+}
+
+// One menu at a time; Escape and a click elsewhere close it.
+function closeMenus(except) {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (menu !== except && !menu.contains(except)) menu.open = false;
+  }
+}
+
+document.addEventListener("click", (event) => closeMenus(event.target));
+document.addEventListener("focusin", (event) => closeMenus(event.target));
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const menu = document.activeElement?.closest("details.menu[open]");
+  closeMenus(null);
+  menu?.querySelector("summary").focus();
+});
+document.addEventListener("focusin", (event) => {
+  if (event.target.matches?.("input.link")) event.target.select();
+});
+document.addEventListener("htmx:load", (event) => localize(event.detail.elt));
+localize(document);

@@ -1,0 +1,196 @@
+"""The console in a browser: Debian's Chromium, and the console's application on a port of its own, in this process.
+
+async def test_…(console: ServedConsole, browse: Browse) -> None:
+    await console.add("ann", "decide")
+    page = await browse(as_="ann")
+    await page.goto("/queue")
+    await check_accessible(page)
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+import axe_playwright_python
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from router.model.viewer import Grant, StaffRole
+from router.operations import people, sign_in
+from router.operations.backing import Backing
+from router.operations.sign_in import Client
+from router.profile import Profiles
+from router.repository.database import Database
+from router.settings import ConsoleAddress
+from router.web.console import make_console
+from router.web.console.guard import SESSION_COOKIE
+from router.web.forwarded import Proxies
+from router.web.server import Console
+from tests.servers.ports import free_port
+from tests.support.console import wait_for
+from tests.support.crm import Crm, opened_crm
+from tests.support.databases import Postgres
+
+CHROMIUM: Final = Path("/usr/bin/chromium")
+PASSWORD: Final = "correct horse battery"
+WIDE: Final = {"width": 1280, "height": 800}
+NARROW: Final = {"width": 320, "height": 640}
+
+_AXE: Final = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+_RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+@dataclass
+class ServedConsole:
+    """A console that is served for a test, on its database."""
+
+    database: Database
+    port: int
+
+    @property
+    def origin(self) -> str:
+        """Where it is, without a slash at the end."""
+        return f"http://localhost:{self.port}"
+
+    async def add(self, name: str, role: str = "administer", owners: Collection[UUID] = ()) -> str:
+        """Add a person, for the mail of these owners or of all; returns the path of the one-time link."""
+        grants = [Grant(StaffRole(role), one) for one in owners] or [Grant(StaffRole(role))]
+        return f"/link/{await people.add(self.database, name, grants, 'tests')}"
+
+    async def session(self, name: str) -> str:
+        """The secret of a new session of a person, as if the person had signed in."""
+        person = next(one.person for one in await people.list_all(self.database) if one.person.name == name)
+        secret, _ = await sign_in.begin(self.database, person.id, name, Client("127.0.0.1", "tests"))
+        return secret
+
+
+class Browse(Protocol):
+    """`await browse(as_="ann")` opens a page in a browser of its own, where ann is signed in; without, nobody is."""
+
+    async def __call__(self, as_: str | None = None, **context: Any) -> Page: ...
+
+
+@asynccontextmanager
+async def serving(database: Database, proxies: Proxies | None = None) -> AsyncIterator[ServedConsole]:
+    """Serve a console on this database, in this loop."""
+
+    async def reasons() -> list[str]:
+        return []
+
+    backing = Backing(lambda: Profiles((), ()))
+    backing.use(database)
+    port = free_port()
+    served = Console(ConsoleAddress("127.0.0.1", port), reasons, None, make_console(backing), proxies)
+    task = asyncio.create_task(_run(served))
+    try:
+        await wait_for(port, "/healthz", 200)
+        yield ServedConsole(database, port)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _run(served: Console) -> None:
+    with served.health:
+        await served.run()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def opened(database: str) -> AsyncIterator[Database]:
+    """The test's database, as a console has it."""
+    async with Database(database, connections=4) as shared:
+        yield shared
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def office(postgres: Postgres, database: str) -> AsyncIterator[Crm]:
+    """The CRM of the test's database."""
+    async with opened_crm(postgres, database) as crm:
+        yield crm
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def console(opened: Database) -> AsyncIterator[ServedConsole]:
+    """A console on the test's database."""
+    async with serving(opened) as served:
+        yield served
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """One browser for this test process."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browse(chromium: Browser, console: ServedConsole) -> AsyncIterator[Browse]:
+    """Open pages of the console; at the end none may have said that something is wrong with it."""
+    async with browsing(chromium, console) as open_page:
+        yield open_page
+
+
+@asynccontextmanager
+async def browsing(chromium: Browser, console: ServedConsole) -> AsyncIterator[Browse]:
+    """Open pages of this console, each in a browser that knows nothing of the others."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    async def open_page(as_: str | None = None, **more: Any) -> Page:
+        # A path of the console is a URL: page.goto("/people") is where the console is, under its prefix.
+        context = await chromium.new_context(**{"base_url": console.origin, "viewport": WIDE, **more})
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        if as_ is not None:
+            # Not "url": for that of http no cookie may be Secure, though the browser sends it there.
+            await context.add_cookies(
+                [
+                    {
+                        "name": SESSION_COOKIE, "value": await console.session(as_), "url": "https://localhost/",
+                        "httpOnly": True, "sameSite": "Lax",
+                    }
+                ]
+            )  # fmt: skip
+        page = await context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: faults.append(said.text) if _is_fault(said.text) else None)
+        return page
+
+    try:
+        yield open_page
+    finally:
+        for context in contexts:
+            await context.close()
+    assert not faults
+
+
+def _is_fault(said: str) -> bool:
+    """Whether it is what a policy refused, or a script that broke; a status is what the test looks at."""
+    return "Content Security Policy" in said or "Error" in said
+
+
+async def check_accessible(page: Page) -> None:
+    """Expect that axe-core finds nothing that is against WCAG 2.2 AA."""
+    # Not by a script of the page's: its policy would refuse that.
+    session = await page.context.new_cdp_session(page)
+    await session.send("Runtime.evaluate", {"expression": _AXE.read_text()})
+    found = await session.send(
+        "Runtime.evaluate",
+        {
+            "expression": f"axe.run({{runOnly: {json.dumps(_RULES)}}}).then(found => JSON.stringify(found.violations"
+            ".map(one => [one.id, one.help, ...one.nodes.map(node => node.html)])))",
+            "awaitPromise": True,
+        },
+    )
+    assert json.loads(found["result"]["value"]) == []
+    width = await page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert width[0] <= width[1], f"it is {width[0]} pixels wide on a screen of {width[1]}"
