@@ -126,10 +126,25 @@ async def backed(settings: Settings, backing: Backing, database: Database) -> As
     if settings.console_address is not None:
         health = Health("the API has no connection to the database now", not_noted, _log)
         jobs.start("api", Job(partial(backing.keep, database, health), health))
+        health = Health("the first administrator cannot be given a link now", not_noted, _log)
+        jobs.start("first administrator", Job(partial(_tell_first, settings, database), health, longest_pause=60))
     try:
         yield
     finally:
         await jobs.close()
+
+
+async def _tell_first(settings: Settings, database: Database) -> None:
+    """Where nobody may use the console yet, log a link for its first administrator; and then there is nothing to do."""
+    from router.operations.people import first_link  # noqa: PLC0415
+
+    secret = await first_link(database)
+    if secret is not None:
+        link = f"{settings.console_link}/link/{secret}"
+        _log.info(
+            "nobody may use the console yet: this link, which works once, makes its first administrator", link=link
+        )
+    await asyncio.Event().wait()
 
 
 async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> None:

@@ -204,9 +204,9 @@ class Settings(BaseSettings):
     )
     console: str = Field(
         default="127.0.0.1:8025",
-        description="Address and port at which it answers HTTP: `/healthz`, `/readyz`, `/metrics`, and the API under "
-        "`/api/v1`; `[::1]:8025` for IPv6, `0.0.0.0:8025` for other machines too, `off` for nobody. The API asks for a "
-        "token, the others for nothing.",
+        description="Address and port at which it answers HTTP: `/healthz`, `/readyz`, `/metrics`, the API under "
+        "`/api/v1`, and the pages of the console; `[::1]:8025` for IPv6, `0.0.0.0:8025` for other machines too, `off` "
+        "for nobody. API and pages ask who it is, and serve other machines by TLS alone, which a proxy has to have.",
     )
     console_url: str | None = Field(
         default=None,

@@ -1,4 +1,4 @@
-"""Who may use the API."""
+"""Who may use the console, and the API."""
 
 from typing import Annotated
 
@@ -6,7 +6,79 @@ import typer
 
 from router.cli.base import Json, group
 
-staff = group("staff", "Who may use the API: tokens of programs.")
+staff = group("staff", "Who may use the console, and the API: people, and tokens of programs.")
+
+Person = Annotated[str, typer.Argument(metavar="NAME", help="The person's name.", show_default=False)]
+Role = Annotated[
+    str,
+    typer.Option(
+        metavar="ROLE",
+        help="What the person may do: view mail, decide on it (which includes the first), or administer everything.",
+    ),
+]
+Queues = Annotated[
+    list[str],
+    typer.Option("--queue", metavar="QUEUE", help="With the mail of this queue, by mailbox or name; may be repeated."),
+]
+OwnersOf = Annotated[
+    list[str],
+    typer.Option("--owner", metavar="ADDRESS", help="With the mail of this user, by mailbox or name; may be repeated."),
+]
+
+
+@staff.command("add")
+def staff_add(name: Person, role: Role = "view", queue: Queues = [], owner: OwnersOf = []) -> None:  # noqa: B006
+    """Add a person, and print a one-time link by which the person chooses a password.
+
+    Without --queue and --owner it is for all mail.
+    """
+    from router.commands import people as commands
+
+    commands.add(name, role, queue, owner)
+
+
+@staff.command("grant")
+def staff_grant(name: Person, role: Role = "view", queue: Queues = [], owner: OwnersOf = []) -> None:  # noqa: B006
+    """Grant a person this, in place of what was granted."""
+    from router.commands import people as commands
+
+    commands.grant(name, role, queue, owner)
+
+
+@staff.command("reset")
+def staff_reset(name: Person) -> None:
+    """Print a one-time link by which a person chooses another password; one who was disabled is enabled.
+
+    The password holds until the link is used; then all sessions end.
+    """
+    from router.commands import people as commands
+
+    commands.reset(name)
+
+
+@staff.command("disable")
+def staff_disable(name: Person) -> None:
+    """Disable a person: sessions end at once, and signing in is refused."""
+    from router.commands import people as commands
+
+    commands.disable(name)
+
+
+@staff.command("sign-out")
+def staff_sign_out(name: Person) -> None:
+    """End all sessions of a person, who may sign in again."""
+    from router.commands import people as commands
+
+    commands.sign_out(name)
+
+
+@staff.command("link")
+def staff_link() -> None:
+    """Print a one-time link for the first administrator of the console, as the log of the first start has it."""
+    from router.commands import people as commands
+
+    commands.first_link()
+
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The token's name.", show_default=False)]
 
@@ -38,7 +110,7 @@ def staff_token(
 
 @staff.command("list")
 def staff_list(as_json: Json = False) -> None:
-    """List tokens: what each allows, until when, and its last use."""
+    """List people, and what each is granted; and tokens: what each allows, until when, and its last use."""
     from router.commands import staff as commands
 
     commands.show_all(as_json=as_json)

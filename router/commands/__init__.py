@@ -27,6 +27,7 @@ creation_rules  records rules
 templates   template list, preview
 oauth       oauth login, list, forget
 staff       staff token, list, end
+people      staff add, grant, reset, disable, sign-out, link
 doctor      doctor
 healthz     healthz
 terminal    how they read the environment, print and fail

@@ -1,4 +1,4 @@
-"""`staff token|list|end`."""
+"""`staff token|list|end`; `people` has what is about people alone."""
 
 import sys
 from collections.abc import Sequence
@@ -8,8 +8,11 @@ from datetime import timedelta
 import typer
 
 from router import app
+from router.commands.people import rows
 from router.commands.terminal import carry_out, say, say_json, say_table
+from router.operations import people
 from router.operations import staff_tokens as operation
+from router.operations.people import Listed
 from router.operations.staff_tokens import SCOPES, StaffToken
 from router.operations.words import moment
 from router.settings import Settings
@@ -30,16 +33,20 @@ def token(name: str, scopes: Sequence[str], days: int) -> None:
 
 
 def show_all(*, as_json: bool) -> None:
-    """List tokens."""
+    """List people and tokens."""
 
-    async def work(settings: Settings) -> Sequence[StaffToken]:
+    async def work(settings: Settings) -> tuple[Sequence[StaffToken], Sequence[Listed]]:
         async with app.database_of(settings) as database:
-            return await operation.list_all(database)
+            return await operation.list_all(database), await people.list_all(database)
 
-    found = carry_out(work)
+    found, listed = carry_out(work)
     if as_json:
-        say_json({"tokens": [asdict(one) for one in found]})
-    elif not found:
+        say_json({"tokens": [asdict(one) for one in found], "people": [_document(one) for one in listed]})
+        return
+    if listed:
+        say_table(["person", "role", "for the mail of", "last seen", "state"], rows(listed))
+        say()
+    if not found:
         say("there is no token")
     else:
         say_table(["name", "scopes", "made", "last used", "state"], map(_row, found))
@@ -54,6 +61,14 @@ def end(name: str) -> None:
 
     carry_out(work)
     say(f"the token {name} is ended")
+
+
+def _document(one: Listed) -> dict[str, object]:
+    grants = [
+        {"role": grant.role, "owner": one.owners[grant.owner_id] if grant.owner_id else None}
+        for grant in one.person.grants
+    ]
+    return {**asdict(one.person), "grants": grants}
 
 
 def _row(one: StaffToken) -> Sequence[object]:

@@ -20,7 +20,7 @@ from router.repository.people import Link, Person
 
 __all__ = [
     "Grant", "Link", "Person", "StaffRole", "add", "digest", "disable", "find_link", "first_link", "grant",
-    "grants_named", "list_all", "owners_named", "reset", "use_link",
+    "grants_named", "list_all", "owners_named", "reset", "sign_out", "use_link",
 ]  # fmt: skip
 
 LASTS: Final = timedelta(days=3)
@@ -53,17 +53,24 @@ async def list_all(database: Database) -> Sequence[Listed]:
 
 
 async def grants_named(
-    database: Database, role: str, names: Collection[str], kind: str | None = None
+    database: Database,
+    role: str,
+    owners: Collection[str] = (),
+    *,
+    queues: Collection[str] = (),
+    users: Collection[str] = (),
 ) -> Sequence[Grant]:
-    """Make grants of a role for the mail of these owners; without any, for all. Raises RouterError."""
+    """Make grants of a role for the mail of these owners, queues, users; without any, for all. Raises RouterError."""
     if role not in set(StaffRole):
         raise Refused(f"there is no role {role!r}; there are {', '.join(StaffRole)}")
-    if not names:
-        return [Grant(StaffRole(role))]
-    if role == StaffRole.ADMINISTER:
+    ids = [
+        *await owners_named(database, owners),
+        *await owners_named(database, queues, "queue"),
+        *await owners_named(database, users, "user"),
+    ]
+    if ids and role == StaffRole.ADMINISTER:
         raise Refused("who administers does so for all: name no queue and no owner")
-    ids = await owners_named(database, names, kind)
-    return [Grant(StaffRole(role), one) for one in dict.fromkeys(ids)]
+    return [Grant(StaffRole(role), one) for one in dict.fromkeys(ids)] or [Grant(StaffRole(role))]
 
 
 async def owners_named(database: Database, names: Collection[str], kind: str | None = None) -> Sequence[UUID]:
@@ -100,7 +107,7 @@ async def grant(database: Database, name: str, grants: Collection[Grant], by: st
         if not any(one.role is StaffRole.ADMINISTER for one in grants):
             await _refuse_last(connection, person_id, name)
         await people.grant(connection, person_id, grants)
-        await audit_log.note(connection, by, "person-granted", name, details=_told(grants))
+        await audit_log.note(connection, by, "person-granted", name.strip().lower(), details=_told(grants))
 
 
 async def reset(database: Database, name: str, by: str = COMMAND_LINE) -> str:
@@ -110,7 +117,7 @@ async def reset(database: Database, name: str, by: str = COMMAND_LINE) -> str:
         person_id = await _found(connection, name)
         await people.set_disabled(connection, person_id, disabled=False)
         await people.add_link(connection, digest(secret), person_id, LASTS)
-        await audit_log.note(connection, by, "person-reset", name)
+        await audit_log.note(connection, by, "person-reset", name.strip().lower())
     return secret
 
 
@@ -120,7 +127,15 @@ async def disable(database: Database, name: str, by: str = COMMAND_LINE) -> None
         person_id = await _found(connection, name)
         await _refuse_last(connection, person_id, name)
         await people.set_disabled(connection, person_id, disabled=True)
-        await audit_log.note(connection, by, "person-disabled", name)
+        await audit_log.note(connection, by, "person-disabled", name.strip().lower())
+
+
+async def sign_out(database: Database, name: str, by: str = COMMAND_LINE) -> int:
+    """End all sessions of a person, who may sign in again; returns how many there were. Raises UnknownName."""
+    async with database.transaction() as connection:
+        ended = await people.end_all(connection, await _found(connection, name))
+        await audit_log.note(connection, by, "sessions-ended", name.strip().lower())
+    return ended
 
 
 async def first_link(database: Database) -> str | None:

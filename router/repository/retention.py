@@ -33,8 +33,8 @@ _PAUSE: Final = timedelta(days=1)  # between two walks through a table
 class Retention:
     """For how long it is kept: what became of mail, hashes of erased email, events, attempts to send, and bounces.
 
-    With `decisions` goes what a ruling resolved, by which its undoing finds it. `taken_back`: for how long an email
-    that was taken back can be restored.
+    With `decisions` go the audit log, and what a ruling resolved, by which its undoing finds it. `taken_back`: for how
+    long an email that was taken back can be restored.
     """
 
     decisions: timedelta = timedelta(days=730)
@@ -220,6 +220,8 @@ _TAKEN_BACK: Final = """
         (SELECT count(*) FROM piece) AS rows, false AS young, (SELECT count(*) FROM gone) AS deleted
 """
 
+_AUDIT_LOG: Final = _EVENTS.replace("crm.event", "router.audit_log")
+
 WALKS: Final[Mapping[str, str]] = {
     "decisions": _DECISIONS,
     "events": _EVENTS,
@@ -230,6 +232,7 @@ WALKS: Final[Mapping[str, str]] = {
     "ids": _HASHES.format(table="router.message_id", key="hash"),
     "contents": _CONTENTS,
     "taken_back": _TAKEN_BACK,
+    "audit_log": _AUDIT_LOG,
 }
 """The walks by name, as in `router.pruning`."""
 
@@ -256,6 +259,7 @@ async def _take(connection: Connection, what: str, after: str, retention: Retent
         "ids": [retention.hashes, retention.decisions],
         "contents": [timedelta(days=1)],
         "taken_back": [retention.hashes],
+        "audit_log": [retention.decisions],
     }
     row = await connection.fetchrow(WALKS[what].replace("{piece}", str(PIECE)), after, *ages[what])
     assert row is not None

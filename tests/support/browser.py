@@ -170,7 +170,7 @@ async def browsing(chromium: Browser, console: ServedConsole) -> AsyncIterator[B
     finally:
         for context in contexts:
             await context.close()
-    assert not faults
+    assert not faults, faults
 
 
 def _is_fault(said: str) -> bool:
@@ -191,6 +191,7 @@ async def check_accessible(page: Page) -> None:
             "awaitPromise": True,
         },
     )
-    assert json.loads(found["result"]["value"]) == []
+    against = json.loads(found["result"]["value"])
+    assert not against, "\n".join(f"{rule}: {words}: {nodes}" for rule, words, *nodes in against)
     width = await page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert width[0] <= width[1], f"it is {width[0]} pixels wide on a screen of {width[1]}"

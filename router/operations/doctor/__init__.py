@@ -35,6 +35,7 @@ CHECKS: Sequence[Check] = (
     Check("database", machine.database),
     Check("clocks", machine.clocks),
     Check("disk", machine.disk),
+    Check("console", machine.console),
     Check("processes", mail.processes),
     Check("profiles", mail.profiles),
     Check("rules", mail.rules),

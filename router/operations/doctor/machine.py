@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from router.operations.doctor.patient import Patient
 from router.postgres.disk import read_disk
+from router.repository import people
 from router.repository.server import read_clock, read_server
 from transports.base import Finding
 
@@ -74,3 +77,43 @@ async def disk(patient: Patient) -> AsyncIterator[Finding]:
     cure = "make room, or move the folder (EMAIL_ROUTER_DATA): without room no mail is taken in"
     state: Final = "failed" if found.full or found.used_percent >= _DISK_FAILED else "warning"
     yield Finding("", state, f"{found.fault} ({words})", cure)
+
+
+async def console(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether people reach the console in a way in which nobody else can listen, and whether there is anybody."""
+    settings = patient.settings
+    address = settings.console_address
+    if address is None:
+        return
+    beyond = not ip_address(address.host).is_loopback
+    if beyond and not settings.trusted_proxies:
+        words = (
+            f"the console at {address} serves nobody beyond this machine: neither pages nor the API go over clear text"
+        )
+        cure = (
+            "put a proxy with TLS before it that sends X-Forwarded-Proto, and name its address in "
+            "EMAIL_ROUTER_TRUSTED_PROXIES; or let it answer at 127.0.0.1"
+        )
+        yield Finding("", "warning", words, cure)
+    elif (
+        settings.console_url is not None
+        and settings.console_url.startswith("http://")
+        and not _is_here(settings.console_url)
+    ):
+        words = f"EMAIL_ROUTER_CONSOLE_URL, {settings.console_url}, is clear text beyond this machine: it is refused"
+        yield Finding("", "failed", words, "write https:// there, and have a proxy with TLS before the console")
+    database = patient.need_database()
+    if not await people.there_are_any(database):
+        yield Finding(
+            "", "ok", 'nobody may use the console yet: "email-router staff link" lets the first administrator in'
+        )
+        return
+    yield Finding("", "ok", f"people reach the console at {settings.console_link}/")
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -121,3 +121,5 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION router.seen_owners(bigint, text) IS
     'The owners whose mail a person may see, or where the person has at least that role. Limits lists, in SQL.';
+
+INSERT INTO router.pruning (what) VALUES ('audit_log');
