@@ -8,16 +8,16 @@ The way in:
     matching     what may be answered beside what Message-IDs and our tokens name
     batch        what is committed together
     inbox        promote: one batch, one transaction
-    write_batch  all that became of a batch, in one statement
+    write_batch  all that became of a batch, in one statement (write_emails, write_decisions, write_receipts)
     attachments  attachments, and each content once
     waiting      answers that came before the email that they answer
     again        copies that are decided once more
     letters      dead and held copies, which wait for a person
     received     where the copies of an email lay, and by what it is known to be the same
-    rulings      who a sender is, as persons ruled
+    rulings      who a sender is, as persons ruled (ruling_walks and ruling_pieces bring the mail that waits into line)
     merges       records that the CRM merges into others
     unresolved   senders who wait for a person to say who they are
-    creation     records that rules want made of emails
+    creation     records that rules want made of emails (creation_lanes says which is next)
     creation_rules  the rules for that, as far as the database keeps them
     settle       what is still to be settled on the mail server
     audit        what is known of the messages that lie on a server, and what the last audits found

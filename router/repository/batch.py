@@ -45,3 +45,8 @@ class Batch:
 
 Decided = tuple[Copy, Decision]
 """A copy, and what is to become of it."""
+
+
+def promoted_of(decided: Sequence[Decided]) -> Sequence[Decided]:
+    """Those whose copy is promoted."""
+    return [(copy, decision) for copy, decision in decided if decision.disposition is Disposition.PROMOTED]
