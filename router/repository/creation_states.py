@@ -60,7 +60,8 @@ async def open_ones(connection: Connection) -> OpenRecords:
             (SELECT count(*) FROM (SELECT FROM router.creation WHERE state = 'failed' LIMIT $1) AS c)::int AS failed,
             coalesce(
                 (SELECT fault FROM router.creation WHERE state = 'failed' ORDER BY id DESC LIMIT 1),
-                (SELECT fault FROM router.creation WHERE state = 'wanted' AND attempts > 0 ORDER BY id DESC LIMIT 1)
+                (SELECT fault FROM router.creation WHERE state = 'wanted' AND attempts > 0 AND fault IS NOT NULL
+                 ORDER BY id DESC LIMIT 1)
             ) AS error
         """,
         MOST,
