@@ -9,25 +9,25 @@ The way in:
     batch        what is committed together
     inbox        promote: one batch, one transaction
     write_batch  all that became of a batch, in one statement
-    write_emails     of its emails: parties, attachments, and what they are known by
+    write_emails  of its emails: parties, attachments, and what they are known by
     write_decisions  of what was decided on its copies, and what is kept of them
-    write_receipts   of who received its emails, and what follows from that
+    write_receipts  of who received its emails, and what follows from that
     attachments  attachments, and each content once
     waiting      answers that came before the email that they answer
     again        copies that are decided once more
     letters      dead and held copies, which wait for a person
     received     where the copies of an email lay, and by what it is known to be the same
     rulings      who a sender is, as persons ruled
-    ruling_walks     brings the mail that waits into line with that, a piece at a time
-    ruling_pieces    one such piece: locked, and given what is in force
+    ruling_walks  brings the mail that waits into line with that, a piece at a time
+    ruling_pieces  one such piece: locked, and given what is in force
     merges       records that the CRM merges into others
     unresolved   senders who wait for a person to say who they are
     creation     records that rules want made of emails
-    creation_lanes   which of them is made next, and when it is tried again
+    creation_lanes  which of them is made next, and when it is tried again
     creation_senders  contacts and leads
-    creation_cases   cases
-    creation_asked   asks a CRM that has its records elsewhere
-    creation_ends    how each ends, and how the CRM is told
+    creation_cases  cases
+    creation_asked  asks a CRM that has its records elsewhere
+    creation_ends  how each ends, and how the CRM is told
     creation_states  which are wanted, failed, or made
     creation_rules  the rules for that, as far as the database keeps them
     settle       what is still to be settled on the mail server
