@@ -20,6 +20,7 @@ The way in:
     rulings      who a sender is, as persons ruled
     ruling_walks  brings the mail that waits into line with that, a piece at a time
     ruling_pieces  one such piece: locked, and given what is in force
+    merge_kinds  what names a record, and is moved when it is merged into another
     merges       records that the CRM merges into others
     unresolved   senders who wait for a person to say who they are
     creation     records that rules want made of emails

@@ -50,6 +50,7 @@ FREE: Final = {
     "router.decision": "validity place reasons outer_place forward",
     "router.installation": "reason changed_by",
     "router.merge": "by fault",
+    "router.merge_refused": "key fault",
     "router.process": "host profiles faults",
     "router.pruning": "after",
     "router.rate": "profile",
@@ -85,6 +86,7 @@ FIXED: Final = {
     "router.creation": "makes unknown_sender state outcome",
     "router.decision": "disposition rule candidates",
     "router.audit_log": "by action subject details",  # of people of the house
+    "router.merge_refused": "kind",
     "router.migration": "name checksum",
     "router.outbox": "profile lane",
     "router.person": "name password",
@@ -218,6 +220,8 @@ async def _fill(crm: Crm) -> Mailbox:
         INSERT INTO router.ruling (kind, subject, by) VALUES ('ignore-sender', 'x@x.test', 'x');
         INSERT INTO router.ruling_work (subject) VALUES ('x@x.test');
         INSERT INTO router.merge (from_id, into_id, by) VALUES (gen_random_uuid(), gen_random_uuid(), 'x');
+        INSERT INTO router.merge_refused (from_id, kind, key, try_at, fault)
+            SELECT from_id, 'crm.address.record_id', 'x', now(), 'x' FROM router.merge;
         INSERT INTO router.split (email_id, correlated_id, split_by) VALUES ('{kept}', '{kept}', 'x');
         INSERT INTO router.rate (profile) VALUES ('');
         INSERT INTO router.relay (profile, fault, fault_since, state) VALUES ('', '', now(), 'paused');
