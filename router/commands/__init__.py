@@ -16,6 +16,8 @@ explain     explain FILE..., explain --email
 explain_message  explain MESSAGE-ID
 simulate    simulate
 trace       trace
+sought      what trace is asked for
+traced      what trace tells
 original    original
 split       split
 letters     dead-letters list, show, replay, drop; held list, show, release, drop

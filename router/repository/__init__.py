@@ -5,6 +5,8 @@ The way in:
     sources      what is read, by which process, up to where
     accounts     in which account a source's cursor means something
     facts        what is known of a batch of messages, in a fixed number of queries
+    decided_before  what messages of the batch became before
+    thread_load  how many automatic emails a thread has of late
     matching     what may be answered beside what Message-IDs and our tokens name
     batch        what is committed together
     inbox        promote: one batch, one transaction
