@@ -458,6 +458,48 @@ async def test_what_was_stored_before_it_was_refused_is_put_right(empty: str, tm
     assert unchecked == []
 
 
+async def test_addresses_that_were_stored_quoted_or_in_full_width_are_put_right(empty: str, tmp_path: Path) -> None:
+    files = sorted(MIGRATIONS.glob("*.sql"))
+    before = next(number for number, file in enumerate(files) if file.stem.endswith("_received_frozen"))
+    for file in files[:before]:
+        shutil.copy(file, tmp_path)
+    await migrate(empty, tmp_path)
+    connection = await asyncpg.connect(empty)
+    try:
+        await connection.execute(
+            """
+            INSERT INTO crm.record (kind, name) VALUES ('user', 'Ann'), ('contact', 'Karl');
+            INSERT INTO crm.owner (record_id, mailbox, approved)
+                SELECT id, '"ann"@in.test', true FROM crm.record WHERE name = 'Ann';
+            INSERT INTO crm.address (address, record_id)
+                SELECT a, id FROM crm.record, (VALUES ('"karl"@k.test'), ('karl@k.test'), ('\uff4barl@\uff4b.test')) AS v (a)
+                WHERE name = 'Karl';
+            INSERT INTO crm.email (subject, direction, status) VALUES ('a', 'in', 'received'), ('b', 'out', 'sent');
+            INSERT INTO crm.party (email_id, role, address) SELECT id, 'from', '"karl"@k\u3002test' FROM crm.email;
+            INSERT INTO crm.party (email_id, role, address) SELECT id, 'to', '"a b"@k.test' FROM crm.email;
+            INSERT INTO crm.delivery (email_id, address, state)
+                SELECT id, '"karl"@k.test', 'accepted' FROM crm.email WHERE subject = 'b';
+            INSERT INTO router.never_track (pattern, by) VALUES ('"karl"@k.test', 'x'), ('karl@k.test', 'x');
+            INSERT INTO router.ruling (kind, subject, by) VALUES ('ignore-sender', '"karl"@k.test', 'x');
+            """
+        )
+        assert await migrate(empty)
+        for table, column in (
+            ("crm.owner", "mailbox"),
+            ("crm.address", "address"),
+            ("crm.party", "address"),
+            ("crm.delivery", "address"),
+            ("router.never_track", "pattern"),
+            ("router.ruling", "subject"),
+            ("router.unresolved_email", "address"),
+        ):
+            rows = await connection.fetch(f"SELECT DISTINCT {column} FROM {table} ORDER BY 1")
+            expected = {"crm.owner": ["ann@in.test"], "crm.party": ['"a b"@k.test', "karl@k.test"]}
+            assert [row[0] for row in rows] == expected.get(table, ["karl@k.test"]), table
+    finally:
+        await connection.close()
+
+
 async def test_senders_who_were_unresolved_before_wait_in_the_queue_and_the_crm_may_have_views(
     empty: str, tmp_path: Path
 ) -> None:

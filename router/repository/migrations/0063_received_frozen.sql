@@ -79,6 +79,13 @@ DECLARE
 BEGIN
     UPDATE crm.party AS p SET address = crm.normalise(p.address)
     WHERE p.address ~ other AND p.address <> crm.normalise(p.address);
+    UPDATE crm.delivery AS d SET address = crm.normalise(d.address)
+    WHERE d.address ~ other AND d.address <> crm.normalise(d.address)
+        AND NOT EXISTS (
+            SELECT FROM crm.delivery AS e WHERE (e.email_id, e.address) = (d.email_id, crm.normalise(d.address)));
+    UPDATE crm.address_state AS s SET address = crm.normalise(s.address)
+    WHERE s.address ~ other AND s.address <> crm.normalise(s.address)
+        AND NOT EXISTS (SELECT FROM crm.address_state AS t WHERE t.address = crm.normalise(s.address));
     UPDATE crm.owner AS o SET mailbox = crm.normalise(o.mailbox)
     WHERE o.mailbox ~ other AND o.mailbox <> crm.normalise(o.mailbox)
         AND NOT EXISTS (SELECT FROM crm.owner AS p WHERE p.mailbox = crm.normalise(o.mailbox));
