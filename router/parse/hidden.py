@@ -13,7 +13,7 @@ _DEEP: Final = 3  # such as a text in base64, in a message in base64, in quoted-
 _SHORTEST: Final = 8  # letters of base64 that can hold an address
 _SHORT: Final = 120  # letters: a long word of a text may be taken for base64, so these are looked into together
 
-_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{4,}+(?:[ \t]*+\r?\n[ \t]*+[A-Za-z0-9+/]++)*+")
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{4,}+(?:[ \t]{0,4}+\r?\n[ \t]{0,4}+[A-Za-z0-9+/]++)*+")
 _QUOTED_PRINTABLE: Final = re.compile(rb"=(?:[0-9A-Fa-f]{2}|[ \t]*+\r?\n)")
 _WORD: Final = re.compile(rb"=\?[^?\s]{1,60}\?[bBqQ]\?")
 _BLANKS: Final = b" \t\r\n"

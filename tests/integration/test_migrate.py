@@ -472,7 +472,8 @@ async def test_addresses_that_were_stored_quoted_or_in_full_width_are_put_right(
             INSERT INTO crm.owner (record_id, mailbox, approved)
                 SELECT id, '"ann"@in.test', true FROM crm.record WHERE name = 'Ann';
             INSERT INTO crm.address (address, record_id)
-                SELECT a, id FROM crm.record, (VALUES ('"karl"@k.test'), ('karl@k.test'), ('\uff4barl@\uff4b.test')) AS v (a)
+                SELECT a, id FROM crm.record,
+                    (VALUES ('"karl"@k.test'), ('karl@k.test'), ('\uff4barl@\uff4b.test')) AS v (a)
                 WHERE name = 'Karl';
             INSERT INTO crm.email (subject, direction, status) VALUES ('a', 'in', 'received'), ('b', 'out', 'sent');
             INSERT INTO crm.party (email_id, role, address) SELECT id, 'from', '"karl"@k\u3002test' FROM crm.email;
