@@ -36,6 +36,7 @@ def check(folder: Path | None, *, as_json: bool) -> None:
                 "mistakes": list(map(asdict, checked.mistakes)),
                 "notes": list(map(asdict, checked.notes)),
                 "owners": list(map(asdict, checked.owners)),
+                "rules": list(map(asdict, checked.rules)),
                 "profiles": list(map(_described, checked.profiles)),
             }
         )

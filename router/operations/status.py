@@ -197,7 +197,7 @@ def _login_faults(states: Sequence[TokenState], told: Sequence[Fault], *, runnin
 async def _rule_faults(database: Database) -> list[Fault]:
     """Tell of rules for records in the database that are wrong, so that no mail is judged by them."""
     return [
-        Fault("rule", f"'{one.name}'", words_of_wrong(one), one.at, cure="email-router records rules")
+        Fault("rule", f"'{one.name}'", words_of_wrong(one), cure="email-router records rules")
         for one in await wrong_rules(database)
     ]
 
