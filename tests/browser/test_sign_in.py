@@ -11,11 +11,10 @@ from tests.support.browser import (
     NARROW,
     PASSWORD,
     Browse,
-    ServedConsole,
     browsing,
     check_accessible,
-    serving,
 )
+from tests.support.pages import ServedConsole, serving
 
 
 async def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:

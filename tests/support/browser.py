@@ -7,34 +7,21 @@ async def test_…(console: ServedConsole, browse: Browse) -> None:
     await check_accessible(page)
 """
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
-from uuid import UUID
 
 import axe_playwright_python
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
-from router.model.viewer import Grant, StaffRole
-from router.operations import people, sign_in
-from router.operations.backing import Backing
-from router.operations.sign_in import Client
-from router.profile import Profiles
 from router.repository.database import Database
-from router.settings import ConsoleAddress
-from router.web.console import make_console
 from router.web.console.guard import SESSION_COOKIE
-from router.web.forwarded import Proxies
-from router.web.server import Console
-from tests.servers.ports import free_port
-from tests.support.console import wait_for
 from tests.support.crm import Crm, opened_crm
 from tests.support.databases import Postgres
+from tests.support.pages import ServedConsole, serving
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
 PASSWORD: Final = "correct horse battery"
@@ -45,59 +32,10 @@ _AXE: Final = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 _RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
-@dataclass
-class ServedConsole:
-    """A console that is served for a test, on its database."""
-
-    database: Database
-    port: int
-
-    @property
-    def origin(self) -> str:
-        """Where it is, without a slash at the end."""
-        return f"http://localhost:{self.port}"
-
-    async def add(self, name: str, role: str = "administer", owners: Collection[UUID] = ()) -> str:
-        """Add a person, for the mail of these owners or of all; returns the path of the one-time link."""
-        grants = [Grant(StaffRole(role), one) for one in owners] or [Grant(StaffRole(role))]
-        return f"/link/{await people.add(self.database, name, grants, 'tests')}"
-
-    async def session(self, name: str) -> str:
-        """The secret of a new session of a person, as if the person had signed in."""
-        person = next(one.person for one in await people.list_all(self.database) if one.person.name == name)
-        secret, _ = await sign_in.begin(self.database, person.id, name, Client("127.0.0.1", "tests"))
-        return secret
-
-
 class Browse(Protocol):
     """`await browse(as_="ann")` opens a page in a browser of its own, where ann is signed in; without, nobody is."""
 
     async def __call__(self, as_: str | None = None, **context: Any) -> Page: ...
-
-
-@asynccontextmanager
-async def serving(database: Database, proxies: Proxies | None = None) -> AsyncIterator[ServedConsole]:
-    """Serve a console on this database, in this loop."""
-
-    async def reasons() -> list[str]:
-        return []
-
-    backing = Backing(lambda: Profiles((), ()))
-    backing.use(database)
-    port = free_port()
-    served = Console(ConsoleAddress("127.0.0.1", port), reasons, None, make_console(backing), proxies)
-    task = asyncio.create_task(_run(served))
-    try:
-        await wait_for(port, "/healthz", 200)
-        yield ServedConsole(database, port)
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-async def _run(served: Console) -> None:
-    with served.health:
-        await served.run()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
