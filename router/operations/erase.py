@@ -27,6 +27,7 @@ from router.repository.erase import Became
 from router.repository.erased_bytes import Content
 from router.repository.mentions import Pages, Table
 from router.repository.named import Named
+from router.repository.senders import fold
 
 __all__ = ["Asked", "Report", "Tell", "erase"]
 
@@ -115,6 +116,7 @@ class _Erasing:
             await self._whole_rows()
             stuck = await self._retry(stuck) + await self._contents(since)
             if not self._asked.dry_run:
+                await self._done(self._fold)
                 await self._texts(tables)
             await self._search(tables, stuck, begun)
             self._report.faults = tuple(dict.fromkeys(self._faults))
@@ -167,6 +169,11 @@ class _Erasing:
         if removes:
             state = partial(repository.erase_state, self._database, self._address, forget_hashes=forgets)
             report.removed["crm.address_state"] += await self._done(state) or 0
+
+    async def _fold(self) -> None:
+        """Have the queue of unresolved senders forget who does not wait in it any more."""
+        while await fold.fold(self._database):
+            pass
 
     async def _contents(self, since: datetime | None) -> list[Content]:
         """Delete the contents that name the address, and return those that could not be."""

@@ -28,9 +28,9 @@ _LONGEST: Final = 120  # characters of a name, or of a line that may hold one
 
 _EASTERN_FORM: Final = re.compile(r"(?:株式会社|有限会社|合同会社|有限公司|股份公司|집단|주식회사|\(주\)|㈜|㈱)")
 
-_SPLIT: Final = re.compile(r"\s+(?:\||·|•|—|\u2013|-|/|@|at|bei|von|chez|from|via)\s+", re.IGNORECASE)
+_SPLIT: Final = re.compile(r" (?:\||·|•|—|\u2013|-|/|@|at|bei|von|chez|from|via) ", re.IGNORECASE)
 _IN_BRACKETS: Final = re.compile(r"^([^()\[\]]*)[(\[]([^()\[\]]*)[)\]]\s*$")
-_PARTS: Final = re.compile(r"\s*[|·•]\s*")
+_PARTS: Final = re.compile(r"[|·•]")
 _IN_LOCAL: Final = re.compile(r"[._\-]+")
 _QUOTES: Final = "'\"\u201c\u201d\u201e\u2018\u2019"
 _JOINTS: Final = ".-'\u2019"
@@ -141,7 +141,7 @@ def _is_person(line: str) -> bool:
 
 def _company_in(line: str) -> str:
     """Find a company's name in a line, known by its legal form or its kind."""
-    for part in _PARTS.split(line.strip()):
+    for part in map(str.strip, _PARTS.split(line)):
         if not part or len(part) > _LONGEST or sum(one.isdigit() for one in part) > 3:
             continue
         words = [_POINTS.sub("", word).casefold() for word in part.split()]

@@ -108,6 +108,13 @@ FIXED: Final = {
     # What follows a party.
     "router.ruled_party": "role address",
     "router.unresolved_email": "address domain",
+    "router.sender_mail": "address",
+    "router.sender_waiting": "address domain part",
+    "router.sender_part": "part",
+    "router.sender_total": "part",
+    "router.sender_change": "address",
+    "router.sender_care": "address assigned_to assigned_by snoozed_by",
+    "router.sender_look": "address by",
     # What is kept on purpose.
     "crm.public_domain": "domain",
     "crm.setting": "name value by",

@@ -106,15 +106,18 @@ async def person(database: Database, seen: Seen, address: str) -> Person:
     if not found:
         raise UnknownName(f"no mail of {address} waits")
     row = found[0]
-    (candidates, fault), reason, in_force, mails, latest, public = await asyncio.gather(
-        _candidates(database, seen, row),
-        unresolved.why_unresolved(database, address),
-        rulings.rulings_in_force(database, address),
-        mail.list_of_sender(database, seen, address, None, _LISTED),
-        mail.read_mail(database, seen, row.latest_id),
-        ruled.is_public(database, address.rpartition("@")[2]),
+    candidates, fault = await _candidates(database, seen, row)
+    latest = await mail.read_mail(database, seen, row.latest_id)
+    is_public = await ruled.is_public(database, address.rpartition("@")[2])
+    return Person(
+        row,
+        await unresolved.why_unresolved(database, address),
+        candidates,
+        _guess(row, latest, is_public=is_public),
+        tuple(await rulings.rulings_in_force(database, address)),
+        tuple(await mail.list_of_sender(database, seen, address, None, _LISTED)),
+        fault,
     )
-    return Person(row, reason, candidates, _guess(row, latest, is_public=public), tuple(in_force), tuple(mails), fault)
 
 
 async def _candidates(database: Database, seen: Seen, sender: Sender) -> tuple[tuple[Candidate, ...], str | None]:

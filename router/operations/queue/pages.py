@@ -1,6 +1,5 @@
 """Who waits, by domain and by sender, as a page lists them; filtered, counted, searched."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -185,9 +184,8 @@ async def find(
 
 async def counts(database: Database, seen: Seen, *, owners: frozenset[UUID] | None = None) -> Counts:
     """Count what waits."""
-    total, by_owner = await asyncio.gather(
-        pages.totals(database, within(seen, owners)), pages.totals_by_owner(database, seen)
-    )
+    total = await pages.totals(database, within(seen, owners))
+    by_owner = await pages.totals_by_owner(database, seen)
     return Counts(total[""], total[pages.MACHINES], total[pages.SNOOZED], tuple(by_owner))
 
 

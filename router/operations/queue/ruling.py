@@ -120,13 +120,13 @@ async def link(database: Database, seen: Seen, subject: str, record_id: UUID, by
 
     `expected` is the ruling in force as the person knows it. Raises Overtaken, Refused, UnknownName.
     """
-    subject = await _subject(database, seen, subject)
+    subject = await _subject(database, seen, subject, expected)
     return await _rule(database, subject, record_id, by, expected)
 
 
 async def ignore(database: Database, seen: Seen, subject: str, by: str, expected: int | None) -> Ruling:
     """Rule that nobody has to say who it is. Raises as `link`."""
-    subject = await _subject(database, seen, subject)
+    subject = await _subject(database, seen, subject, expected)
     return await _rule(database, subject, None, by, expected)
 
 
@@ -135,7 +135,7 @@ async def create(database: Database, seen: Seen, address: str, new: NewRecord, b
 
     Raises as `link`.
     """
-    address = await _subject(database, seen, address)
+    address = await _subject(database, seen, address, expected)
     if address.startswith("@") or "@" not in address:
         raise Refused("a record is made of an address")
     if not new.name.strip():
@@ -154,7 +154,7 @@ async def never_track(
 
     For all, or for a mailbox whose mail the person does not see, only who sees all mail may say so.
     """
-    subject = unresolved.never_tracked_subject(await _subject(database, seen, subject))
+    subject = unresolved.never_tracked_subject(await _subject(database, seen, subject, expected))
     if seen is not None:
         owner = await owner_of(database, mailbox) if mailbox else None
         if owner is None or owner.owner.id not in seen:
@@ -196,10 +196,13 @@ async def may_rule_on_held(database: Database, seen: Seen, ids: Sequence[int]) -
         raise UnknownName("there is no such held mail")
 
 
-async def _subject(database: Database, seen: Seen, written: str) -> str:
-    """Read a subject. Raises UnknownName where nothing waits of it that may be seen."""
+async def _subject(database: Database, seen: Seen, written: str, expected: int | None) -> str:
+    """Read a subject. Raises Overtaken where another ruling has settled it, UnknownName where nothing is seen of it."""
     subject = subject_of(written)
     if await ruled.count_touched(database, seen, subject, 0) is None:
+        first = await _in_force(database, subject)
+        if first is not None and first.id != expected and await ruled.was_seen(database, seen, first.id):
+            raise Overtaken(f"{first.by} has settled {subject} (ruling {first.id})", first)
         raise UnknownName(f"no mail of {subject.removeprefix('@')} waits")
     return subject
 

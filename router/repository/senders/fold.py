@@ -26,6 +26,7 @@ from typing import Final
 from uuid import UUID
 
 from router.repository.database import Connection, Database
+from router.repository.senders.bound import BOUND
 
 EVERYBODY: Final = UUID(int=0)
 """The owner under whom the mail of all owners is kept once more."""
@@ -176,7 +177,7 @@ async def fold(database: Database) -> bool:
     if not due:
         return False
     async with database.transaction() as connection:
-        await connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
+        await connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'; {BOUND}")
         if not await connection.fetchval(
             "SELECT pg_try_advisory_xact_lock(hashtextextended('router.sender_change', 0))"
         ):

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from router.model import Mark
 from router.repository.database import Connection, Database
+from router.repository.senders.bound import bound
 
 _MOST_PARTIES: Final = 100
 _MOST_IN_THREAD: Final = 50
@@ -110,7 +111,7 @@ class Held:
 
 async def read_mail(database: Database, seen: frozenset[UUID] | None, email_id: UUID) -> Mail | None:
     """Read an email; None: there is none that may be seen."""
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         row = await connection.fetchrow(
             f"""
             SELECT e.id AS email_id, e.direction, e.private, coalesce(e.received_at, e.created_at) AS received_at,
@@ -192,7 +193,7 @@ async def _parties(connection: Connection, email_id: UUID) -> list[Party]:
 
 async def read_html(database: Database, seen: frozenset[UUID] | None, email_id: UUID) -> str | None:
     """Read the HTML of an email as it came; None: there is none that may be seen, or it is private."""
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         found: str | None = await connection.fetchval(
             f"SELECT e.html_body FROM crm.email AS e WHERE e.id = $3 AND NOT e.private AND {_SEEN}",  # noqa: S608  # a constant
             *_seen(seen),
@@ -203,7 +204,7 @@ async def read_html(database: Database, seen: frozenset[UUID] | None, email_id: 
 
 async def list_thread(database: Database, seen: frozenset[UUID] | None, email_id: UUID) -> list[Line]:
     """List the thread of an email, the oldest first, as far as it may be seen; the latest 50 of it."""
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         rows = await connection.fetch(
             f"""
             SELECT * FROM (
@@ -225,7 +226,7 @@ async def list_of_sender(
 ) -> list[Line]:
     """List the emails of a sender that wait, the latest first."""
     owners, all_owners = _seen(seen)
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         rows = await connection.fetch(
             """
             SELECT e.id AS email_id, e.direction, m.received_at AS at, m.address, coalesce(p.name, '') AS name,
@@ -276,7 +277,7 @@ async def list_held(
             ORDER BY p.id DESC LIMIT $3
         """  # noqa: S608  # constants
     )
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         rows = await connection.fetch(
             f"""
             SELECT d.id, d.owner_id, o.mailbox AS owner, d.received_at, d.decided_at, d.reasons,
@@ -297,7 +298,7 @@ async def list_held(
 async def may_rule_on_held(database: Database, seen: frozenset[UUID] | None, ids: Sequence[int]) -> bool:
     """Whether all of these are held mail that may be seen."""
     owners, all_owners = _seen(seen)
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         number: int = await connection.fetchval(
             """
             SELECT count(*) FROM router.decision AS d

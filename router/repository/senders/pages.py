@@ -14,6 +14,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from router.repository.database import Connection, Database
+from router.repository.senders.bound import bound
 from router.repository.senders.fold import EVERYBODY
 
 MACHINES: Final = "/machines"
@@ -93,30 +94,38 @@ async def list_parts(
     database: Database, seen: frozenset[UUID] | None, *, after: Place | None, limit: int, older_than: datetime | None
 ) -> list[Part]:
     """List parts, that with the newest email first; with `older_than` those where one waits longer, longest first."""
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         page = _page("sender_part", "part", "NOT r.aside", "oldest" if older_than else "newest")
         rows = await connection.fetch(
             f"""
             WITH page AS ({page})
-            SELECT page.key AS part, coalesce(x.senders, r.senders)::bigint AS senders,
-                coalesce(x.number, r.number)::bigint AS number, r.latest_at, r.oldest_at
+            SELECT page.key AS part, r.senders::bigint, r.number::bigint, r.latest_at, r.oldest_at, r.owners
             FROM page CROSS JOIN LATERAL (
                 SELECT max(p.senders) AS senders, sum(p.number) AS number, max(p.latest_at) AS latest_at,
                     min(p.oldest_at) AS oldest_at, count(*) AS owners
                 FROM router.sender_part AS p WHERE p.owner_id = ANY($1::uuid[]) AND p.part = page.key
-            ) AS r
-            LEFT JOIN LATERAL (
-                SELECT count(DISTINCT s.address) AS senders, count(DISTINCT m.email_id) AS number
-                FROM router.sender_waiting AS s
-                JOIN router.sender_mail AS m ON m.owner_id = s.owner_id AND m.address = s.address
-                WHERE r.owners > 1 AND r.number <= $6 AND s.owner_id = ANY($1::uuid[]) AND s.part = page.key
-            ) AS x ON r.owners > 1 AND r.number <= $6
-            ORDER BY page.position
+            ) AS r ORDER BY page.position
             """,  # noqa: S608  # constants
             *_arguments(seen, after, limit, older_than),
-            _COUNTED,
         )
-    return [Part(**row) for row in rows]
+        exact = await connection.fetch(
+            """
+            SELECT w.part, n.senders, n.mails FROM unnest($2::text[]) AS w (part) CROSS JOIN LATERAL (
+                SELECT array_agg(s.address) AS senders, array_agg(m.email_id) AS mails
+                FROM router.sender_waiting AS s
+                JOIN router.sender_mail AS m ON m.owner_id = s.owner_id AND m.address = s.address
+                WHERE s.owner_id = ANY($1::uuid[]) AND s.part = w.part
+            ) AS n
+            """,
+            owners_seen(seen),
+            [row["part"] for row in rows if row["owners"] > 1 and row["number"] <= _COUNTED],
+        )
+    counted = {row["part"]: (len(set(row["senders"])), len(set(row["mails"]))) for row in exact}
+    found = []
+    for row in rows:
+        senders, number = counted.get(row["part"], (row["senders"], row["number"]))
+        found.append(Part(row["part"], senders, number, row["latest_at"], row["oldest_at"]))
+    return found
 
 
 async def list_senders(
@@ -131,7 +140,7 @@ async def list_senders(
 ) -> list[Sender]:
     """List the senders of a part or of a domain, in the order of `list_parts`."""
     of, value = ("r.part = $6", part) if domain is None else ("r.domain = $6", domain)
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         # Of a domain, those who wait longer are not by themselves in an index: they are told from the newest ones.
         order: Order = "oldest" if older_than and domain is None else "newest"
         page = _page("sender_waiting", "address", of, order)
@@ -145,7 +154,7 @@ async def first_of_parts(
     database: Database, seen: frozenset[UUID] | None, parts: Sequence[str], limit: int
 ) -> dict[str, list[Sender]]:
     """List the newest senders of each of these parts."""
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         rows = await connection.fetch(
             f"""
             WITH page AS (
@@ -176,7 +185,7 @@ async def first_of_parts(
 
 async def find_senders(database: Database, seen: frozenset[UUID] | None, addresses: Sequence[str]) -> list[Sender]:
     """Find these senders, as far as they wait, in this order."""
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         rows = await connection.fetch(
             f"""
             WITH page AS (SELECT w.key, w.position FROM unnest($2::text[]) WITH ORDINALITY AS w (key, position))
@@ -192,7 +201,7 @@ async def list_assigned(
     database: Database, seen: frozenset[UUID] | None, to: str, *, after: str, limit: int
 ) -> list[Sender]:
     """List the senders who are assigned to a person, in the order of their addresses."""
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         rows = await connection.fetch(
             f"""
             WITH page AS (
@@ -216,7 +225,7 @@ async def list_assigned(
 
 async def totals(database: Database, seen: frozenset[UUID] | None) -> dict[str, Total]:
     """Count who waits: by MACHINES, SNOOZED, and the empty name for all others."""
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         rows = await connection.fetch(
             """
             SELECT t.part, sum(t.senders)::bigint AS senders, sum(t.number)::bigint AS number
@@ -230,7 +239,7 @@ async def totals(database: Database, seen: frozenset[UUID] | None) -> dict[str, 
 
 async def totals_by_owner(database: Database, seen: frozenset[UUID] | None) -> list[OwnerTotal]:
     """Count who waits for each owner, those with most emails first; machines, and who is put off, apart."""
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         rows = await connection.fetch(
             """
             SELECT t.owner_id, coalesce(o.mailbox, '') AS mailbox, coalesce(r.kind, 'user') AS kind, t.senders, t.number
@@ -307,11 +316,11 @@ async def _described(connection: Connection, seen: frozenset[UUID] | None, rows:
     owners = owners_seen(seen)
     addresses = [row["address"] for row in rows]
     exact = {
-        row["address"]: row["number"]
+        row["address"]: len(set(row["mails"]))
         for row in await connection.fetch(
             """
-            SELECT w.address, n.number FROM unnest($2::text[]) AS w (address) CROSS JOIN LATERAL (
-                SELECT count(DISTINCT m.email_id) AS number FROM router.sender_mail AS m
+            SELECT w.address, n.mails FROM unnest($2::text[]) AS w (address) CROSS JOIN LATERAL (
+                SELECT array_agg(m.email_id) AS mails FROM router.sender_mail AS m
                 WHERE m.owner_id = ANY($1::uuid[]) AND m.address = w.address
             ) AS n
             """,

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from router.repository.database import Database
 from router.repository.rulings import Made
+from router.repository.senders.bound import bound
 from router.repository.senders.pages import owners_seen
 
 _COUNTED: Final = 2000  # senders of a domain, and parties, that are counted
@@ -39,7 +40,7 @@ async def count_touched(
         if of_domain
         else "substring(p.address FROM '[^@]*$') = router.domain_of($2) AND p.address = $2"
     )
-    async with database.connection() as connection:
+    async with bound(database) as connection:
         row = await connection.fetchrow(
             f"""
             SELECT count(*) AS rows, coalesce(sum(t.number), 0)::bigint AS past,
@@ -58,14 +59,15 @@ async def count_touched(
             return None
         past, more = row["past"], row["rows"] == _COUNTED
         if len(owners) > 1 and not of_domain and past <= _COUNTED:
-            past = await connection.fetchval(
+            found = await connection.fetchval(
                 """
-                SELECT count(DISTINCT m.email_id) FROM router.sender_mail AS m
+                SELECT array_agg(m.email_id) FROM router.sender_mail AS m
                 WHERE m.owner_id = ANY($1::uuid[]) AND m.address = $2
                 """,
                 owners,
                 subject,
             )
+            past = len(set(found or ()))
         sent = await connection.fetchrow(
             f"""
             SELECT count(*) AS parties, count(DISTINCT e.id) FILTER (
@@ -83,6 +85,29 @@ async def count_touched(
         assert sent is not None
     ids: Sequence[UUID] = row["examples"] or ()
     return Touched(past, sent["sent"], more or sent["parties"] == _COUNTED, tuple(dict.fromkeys(ids)))
+
+
+async def was_seen(database: Database, seen: frozenset[UUID] | None, ruling_id: int) -> bool:
+    """Whether some of the latest emails that a ruling has resolved may be seen."""
+    if seen is None:
+        return True
+    async with database.connection() as connection:
+        found: bool = await connection.fetchval(
+            """
+            SELECT EXISTS (
+                SELECT FROM (
+                    SELECT p.email_id FROM router.ruled_party AS p WHERE p.ruling_id = $2 LIMIT $3
+                ) AS p JOIN crm.email AS e ON e.id = p.email_id
+                WHERE e.owner_id = ANY($1::uuid[]) OR EXISTS (
+                    SELECT FROM crm.receipt AS r WHERE r.email_id = e.id AND r.owner_id = ANY($1::uuid[])
+                )
+            )
+            """,
+            sorted(seen),
+            ruling_id,
+            _COUNTED,
+        )
+    return found
 
 
 async def is_public(database: Database, domain: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from router.repository.database import Database
+from router.repository.senders.bound import BOUND, bound
 from router.repository.senders.pages import owners_seen
 
 _FEW: Final = 1000  # emails that are put in order
@@ -103,9 +104,7 @@ async def search_mail(
     if not query:
         return FoundPage((), None)
     owners = owners_seen(seen)
-    async with database.transaction() as connection:
-        # However common PostgreSQL believes the words to be.
-        await connection.execute("SET LOCAL enable_seqscan = off")
+    async with bound(database) as connection:
         few = await connection.fetch(
             """
             SELECT w.email_id FROM router.sender_words AS w
@@ -166,7 +165,7 @@ async def search_records(database: Database, text: str, kinds: Sequence[str] | N
     if not query:
         return []
     async with database.rolled_back() as connection:
-        await connection.execute(f"SET LOCAL statement_timeout = '{_PATIENCE}'; SET LOCAL enable_seqscan = off")
+        await connection.execute(f"SET LOCAL statement_timeout = '{_PATIENCE}'; {BOUND}")
         # So many words begin with one or two letters that an index of words would take long.
         find = _BEGINNING if max(map(len, query)) < 3 else _WORDS
         found = await connection.fetch(
