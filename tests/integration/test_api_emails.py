@@ -75,6 +75,8 @@ async def test_what_cannot_be_sent_is_refused_in_words_and_leaves_nothing(api: A
         ({"to": []}, "has no recipients"),
         ({"from": "nobody@in.test"}, "its from party is no owner's mailbox"),
         ({"to": ["Karl"]}, "has no address that mail can be sent to"),
+        ({"to": ["Karl <karl@kunde.test>, Bob <bob@kunde.test>"]}, "each address is a text of its own"),
+        ({"cc": ['"Karl" <karl@kunde.test>, "Bob" <bob@kunde.test>']}, "each address is a text of its own"),
         ({"reply_to": ["x"]}, "answers to email"),
         ({"subject": "a\0b"}, ""),
         ({"text": "\ud800"}, ""),

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Final, Literal
@@ -176,11 +177,17 @@ def _parties(body: PostedEmail) -> Iterator[NewParty]:
         for written in all_of_it:
             name, bracket, address = written.rpartition("<")
             if bracket and address.rstrip().endswith(">"):
-                yield NewParty(role, address.rstrip()[:-1], _unquoted(name.strip()))
+                yield NewParty(role, address.rstrip()[:-1], _unquoted(name.strip(), f"body.{role}"))
             else:
                 yield NewParty(role, written)
 
 
-def _unquoted(name: str) -> str:
-    quoted = len(name) > 1 and name[0] == name[-1] == '"'
-    return name[1:-1].replace('\\"', '"').replace("\\\\", "\\") if quoted else name
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+def _unquoted(name: str, where: str) -> str:
+    if _QUOTED.fullmatch(name):
+        return re.sub(r"\\(.)", r"\1", name[1:-1], flags=re.DOTALL)
+    if "<" in name or ">" in name:  # the others would get nothing, and nobody would be told
+        raise Refused(f"{where}: each address is a text of its own, or has a name that is quoted")
+    return name
