@@ -14,6 +14,8 @@ from router.supervise import end_if_told
 CONNECTIONS: Final = 4
 """Connections to the database that the API has at most, so that it never takes those that mail needs."""
 
+_STATEMENT: Final = 10.0  # seconds; a little longer than a request may take, so that this is told as such
+
 
 class Refused(RouterError):
     """What a client wants is wrong as it is; the words say why, and what to do instead."""
@@ -51,7 +53,7 @@ class Backing:
         backoff = Backoff(longest=15)
         while True:
             try:
-                async with database.share(CONNECTIONS) as shared:
+                async with database.share(CONNECTIONS, statement=_STATEMENT) as shared:
                     self._database = shared
                     await health.works()
                     await asyncio.Event().wait()

@@ -75,6 +75,7 @@ class Database:
         self._patience = patience
         self._connections = connections
         self._keep_bytes = keep_bytes
+        self._statement: float | None = None
 
     async def connect(self, name: str, *, within: float) -> "asyncpg.Connection[asyncpg.Record]":
         """Open a connection apart from the pool, for what must not wait until others have done; the caller ends it.
@@ -86,10 +87,15 @@ class Database:
             server_settings={"application_name": name, "lock_timeout": f"{_LOCKED_FOR * 1000:.0f}ms", **SESSION},
         )
 
-    def share(self, connections: int) -> "Database":
-        """Another pool on the same database, so that who uses the one never waits for who uses the other."""
+    def share(self, connections: int, *, statement: float | None = None) -> "Database":
+        """Another pool on the same database, so that who uses the one never waits for who uses the other.
+
+        The server ends a statement that takes longer than `statement` seconds. Without that it goes on when nobody
+        waits for it any more, beside the connection that takes its place.
+        """
         shared = Database("", connections, self._patience, self._keep_bytes)
         shared._server = self._server
+        shared._statement = statement
         return shared
 
     async def __aenter__(self) -> Self:
@@ -109,6 +115,7 @@ class Database:
                     "email_router.keep_bytes": f"{self._keep_bytes} days",
                     "lock_timeout": f"{_LOCKED_FOR * 1000:.0f}ms",
                     "idle_in_transaction_session_timeout": f"{self._patience * 1000:.0f}ms",
+                    **({} if self._statement is None else {"statement_timeout": f"{self._statement * 1000:.0f}ms"}),
                     **SESSION,
                 },
             )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from router.errors import DatabaseAway
+from router.errors import DatabaseAway, DatabaseError
 from router.health import Health
 from router.operations.backing import Backing
 from router.profile import Profiles
@@ -178,7 +178,7 @@ async def test_the_api_waits_alone_where_it_gets_no_connections(database: str, m
     backing = Backing(lambda: Profiles((), ()))
     async with Database(database, connections=1) as ours:
         shares = [Database("postgresql://127.0.0.1:1/none", connections=1), ours.share(1)]
-        monkeypatch.setattr(ours, "share", lambda _: shares.pop(0))
+        monkeypatch.setattr(ours, "share", lambda *_, **__: shares.pop(0))
         keeping = asyncio.create_task(backing.keep(ours, health))
         async with asyncio.timeout(20):
             while shares:
@@ -194,6 +194,30 @@ async def test_the_api_waits_alone_where_it_gets_no_connections(database: str, m
         await asyncio.wait([keeping])
         with pytest.raises(DatabaseAway):
             _ = backing.database
+
+
+async def test_what_nobody_waits_for_any_more_ends_in_the_database_too(database: str) -> None:
+    """Else each retry of a client leaves a session behind whose trigger hangs, until the database has no more."""
+
+    async def no_note(*_: object) -> None:
+        pass
+
+    backing = Backing(lambda: Profiles((), ()))
+    async with Database(database, connections=1) as ours:
+        keeping = asyncio.create_task(backing.keep(ours, Health("no share", no_note, structlog.get_logger())))
+        async with asyncio.timeout(20):
+            while not keeping.done():
+                with suppress(DatabaseAway):
+                    async with backing.database.connection() as connection:
+                        assert await connection.fetchval("SHOW statement_timeout") == "10s"
+                        break
+                await asyncio.sleep(0.01)
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        async with ours.share(1, statement=0.05) as shared:
+            with pytest.raises(DatabaseError, match="57014"):
+                async with shared.connection() as connection:
+                    await connection.execute("SELECT pg_sleep(60)")
 
 
 @pytest.mark.parametrize("code", ["import router.app", "import router.workers.worker, router.read, router.unwrap"])
