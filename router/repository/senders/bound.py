@@ -1,7 +1,8 @@
 """A connection whose queries go by indexes and in their order, whatever PostgreSQL believes of the tables.
 
 It knows how many senders a part has on average, and expects that many of each: three, where one has 50,000. Then any
-index will do, and three rows are soon put in order.
+index will do, and three rows are soon put in order. And planned once for all places where a page may begin, a query
+reads all before it.
 """
 
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from typing import Final
 
 from router.repository.database import Connection, Database
 
-BOUND: Final = "; ".join(
+BOUND: Final = "SET LOCAL plan_cache_mode = force_custom_plan; " + "; ".join(
     f"SET LOCAL enable_{what} = off"
     for what in ("seqscan", "sort", "incremental_sort", "hashjoin", "mergejoin", "hashagg")
 )
