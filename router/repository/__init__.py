@@ -83,6 +83,7 @@ The process:
     schema       which migrations there are, and which the database has had
 
 Read for people:
+    senders      the queue of unresolved senders as people work through it
     posted       emails that came by the API
     events       what happened, in its order
     staff_tokens  tokens of the API, by their hashes

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID
 
+import pytest
+
 from router.operations.queue import Seen, pages, ruling
 from router.repository.database import Database
 from router.repository.senders import fold, mail, search
@@ -168,3 +170,30 @@ async def test_a_record_is_found_by_an_index_however_many_there_are(crm: Crm, se
             assert not any(scan.startswith("Seq Scan on") for scan in scans), (typed, scans)
             most = 2000 if len(typed) < 3 else 250
             assert max(scans.values(), default=0) <= most, (typed, kinds, scans)
+
+
+async def test_a_record_of_a_view_is_found_by_the_indexes_that_the_page_names(crm: Crm, senders: Senders) -> None:
+    await crm.admin.execute(
+        """
+        CREATE TABLE public.customers (id uuid PRIMARY KEY, full_name text, email text);
+        INSERT INTO public.customers
+            SELECT lpad(to_hex(n), 32, '0')::uuid, 'Lena Kestrel n' || n, 'u' || n || '@firm.test' FROM generate_series(1, 1500) AS n;
+        CREATE INDEX ON public.customers USING gin (crm.record_words(full_name, 'contact'));
+        CREATE INDEX ON public.customers (crm.plain_words(left(full_name, 50)) COLLATE "C");
+        CREATE INDEX ON public.customers USING gin (crm.address_words(crm.normalise(email)));
+        DROP TABLE crm.address, crm.record;
+        CREATE VIEW crm.record AS SELECT id, 'contact' AS kind, full_name AS name, NULL::uuid AS owner_id,
+            true AS active, '{}'::jsonb AS attributes, now() AS created_at FROM public.customers;
+        CREATE VIEW crm.address AS SELECT crm.normalise(email) AS address, id AS record_id FROM public.customers;
+        ANALYZE public.customers;
+        """
+    )
+    for typed, number in (("le", 10), ("lena n77", 10), ("u77@firm", 10), ("no such", 0)):
+        asked = partial(pages.records, text=typed)
+        assert len(await asked(senders.database)) == number, typed
+        found = await cost_of(senders.database, asked)
+        assert not any(scan.startswith("Seq Scan on") for scan in found.rows), (typed, found.rows)
+    await senders.write(ONE)
+    await fold.fold(senders.database)
+    with pytest.raises(ruling.Refused, match="the CRM keeps its records elsewhere"):
+        await ruling.create(senders.database, None, ONE, ruling.NewRecord("contact", "One"), "ann", None)
