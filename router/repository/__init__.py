@@ -83,7 +83,6 @@ The process:
     schema       which migrations there are, and which the database has had
 
 Read for people:
-    senders      the queue of unresolved senders as people work through it
     posted       emails that came by the API
     events       what happened, in its order
     staff_tokens  tokens of the API, by their hashes
@@ -102,4 +101,6 @@ What the others stand on:
     halves       many things written together, without those that are refused
     round_trip   several reads or writes in one round trip
     jsonb        values as JSON
+
+The queue of unresolved senders, as people work through it, is a package of its own: `router.repository.senders`.
 """

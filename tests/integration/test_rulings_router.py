@@ -5,6 +5,7 @@ import smtplib
 from uuid import UUID
 
 from router.repository.ruling_walks import PIECE
+from router.repository.senders.fold import EVERYBODY
 from tests.servers.ports import free_port
 from tests.support.crm import Crm
 from tests.support.holds import RULING, holding
@@ -61,3 +62,7 @@ async def test_t114_who_is_killed_while_a_ruling_is_carried_out_or_undone_is_fol
     await _killed_in_the_midst(crm, router, port, "SELECT crm.unresolve($1)", KARL)
     assert await senders() == {None}
     assert await crm.sql.fetchval("SELECT count(*) FROM crm.unresolved") == 2 * PIECE + 2
+    # And as pages show it.
+    everybody = f"owner_id = '{EVERYBODY}' AND address = '{KARL}'"
+    await crm.wait_for(2 * PIECE + 2, f"SELECT sum(number)::bigint FROM router.sender_waiting WHERE {everybody}")
+    await crm.wait_for(0, "SELECT count(*) FROM router.sender_words WHERE words IS NULL")

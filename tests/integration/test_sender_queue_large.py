@@ -177,7 +177,8 @@ async def test_a_record_of_a_view_is_found_by_the_indexes_that_the_page_names(cr
         """
         CREATE TABLE public.customers (id uuid PRIMARY KEY, full_name text, email text);
         INSERT INTO public.customers
-            SELECT lpad(to_hex(n), 32, '0')::uuid, 'Lena Kestrel n' || n, 'u' || n || '@firm.test' FROM generate_series(1, 1500) AS n;
+            SELECT lpad(to_hex(n), 32, '0')::uuid, 'Lena Kestrel n' || n, 'u' || n || '@firm.test'
+            FROM generate_series(1, 1500) AS n;
         CREATE INDEX ON public.customers USING gin (crm.record_words(full_name, 'contact'));
         CREATE INDEX ON public.customers (crm.plain_words(left(full_name, 50)) COLLATE "C");
         CREATE INDEX ON public.customers USING gin (crm.address_words(crm.normalise(email)));
