@@ -411,3 +411,28 @@ async def test_what_waited_before_there_were_pages_is_on_them(crm: Crm, senders:
     await senders.write(LENA, 3)
     await crm.admin.execute("DELETE FROM router.sender_change; INSERT INTO router.sender_change DEFAULT VALUES")
     assert await listed(senders) == {"@kestrel.test": [LENA]}
+
+
+async def test_held_mail_is_listed_for_those_who_may_see_its_owner(crm: Crm, senders: Senders, sales: UUID) -> None:
+    ids = [
+        await crm.admin.fetchval(
+            """
+            INSERT INTO router.decision (source_id, validity, place, owner_id, disposition, rule, reasons, received_at)
+            SELECT min(id), '1', $1, $2, 'held', 'all', ARRAY['held for review'], now() FROM router.source RETURNING id
+            """,
+            f"h{n}",
+            owner_id,
+        )
+        for n, owner_id in enumerate((senders.owner_id, sales, sales, None))
+    ]
+    database, of_sales = senders.database, frozenset((sales,))
+    assert [one.id for one in (await pages.held(database, None)).held] == ids[::-1]
+    page = await pages.held(database, of_sales, limit=1)
+    assert [(one.id, one.owner, one.reasons) for one in page.held] == [(ids[2], SALES, ("held for review",))]
+    page = await pages.held(database, of_sales, limit=2, before=page.goes_on)
+    assert ([one.id for one in page.held], page.goes_on) == ([ids[1]], None)
+    assert (await pages.held(database, frozenset())).held == ()
+    assert [one.id for one in (await pages.held(database, None, owners=of_sales)).held] == ids[2:0:-1]
+    await ruling.may_rule_on_held(database, of_sales, ids[1:3])
+    with pytest.raises(UnknownName):
+        await ruling.may_rule_on_held(database, of_sales, ids[:2])
