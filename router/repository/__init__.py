@@ -70,6 +70,11 @@ The way out:
     sending      whether the router may send at all
     queue        what waits in the outbox, by cause
 
+The console:
+    people       who may use it: accounts, grants, one-time links
+    sessions     who is signed in, in which browsers, and who tried with wrong passwords
+    audit_log    who did what, when, and about which email
+
 Logging in:
     tokens       access tokens of OAuth2, and who asks for new ones
     kept_tokens  what is kept of them, as a person looks at it

@@ -18,6 +18,7 @@ Network = IPv4Network | IPv6Network
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_NAMED: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::[0-9]*)?")
 
 CANNOT_BE: Final = (
     "Passwords, tokens and mail do not go over a network in the clear: use https, by a proxy with TLS that sends "
@@ -126,7 +127,8 @@ def is_private(scope: Scope) -> bool:
     if scope["scheme"] == "https":
         return True
     host = Headers(scope=scope).get("host", "")
-    name = re.sub(r":[0-9]*$", "", host).strip("[]").lower()
+    named = _NAMED.fullmatch(host)
+    name = named[1].strip("[]").lower() if named else ""
     parsed = _address(name)
     return name == "localhost" or name.endswith(".localhost") or (parsed is not None and parsed.is_loopback)
 

@@ -85,7 +85,9 @@ async def test_a_body_that_is_too_large_is_not_read(api: Api) -> None:
     large = {"Content-Type": "application/json", "Content-Length": str(1 << 40)}
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     head = "".join(f"{name}: {value}\r\n" for name, value in large.items())
-    writer.write(f"POST /api/v1/emails HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n{head}\r\n".encode())
+    writer.write(
+        f"POST /api/v1/emails HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {api.token}\r\n{head}\r\n".encode()
+    )
     async with asyncio.timeout(20):
         assert (await reader.readuntil(b"\r\n")).split()[1] == b"413"
     writer.close()

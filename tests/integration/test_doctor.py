@@ -87,7 +87,7 @@ async def test_where_nothing_is_wrong_it_says_so(
     found = await doctor(profiles)
     assert wrong(found) == {}
     assert set(found) == {
-        "database", "clocks", "processes", "profiles", "sending", "sent mail", "owners", "faults",
+        "database", "clocks", "console", "processes", "profiles", "sending", "sent mail", "owners", "faults",
         "waiting", "servers",
     }  # fmt: skip
     assert found["servers"][0][1] == "2 connections tried"
