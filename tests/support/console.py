@@ -22,11 +22,11 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
-async def get(port: int, path: str, *, method: str = "GET", host: str = "127.0.0.1") -> Answer:
-    """Ask once. Raises OSError where nobody answers."""
+async def get(port: int, path: str, *, method: str = "GET", host: str = "127.0.0.1", named: str = "") -> Answer:
+    """Ask once, for the host `named` there. Raises OSError where nobody answers."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        writer.write(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"{method} {path} HTTP/1.1\r\nHost: {named or host}\r\nConnection: close\r\n\r\n".encode())
         async with asyncio.timeout(20):
             head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
     finally:
