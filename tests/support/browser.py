@@ -19,6 +19,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from router.repository.database import Database
 from router.web.console.guard import SESSION_COOKIE
+from tests.servers.installed import missing
 from tests.support.crm import Crm, opened_crm
 from tests.support.databases import Postgres
 from tests.support.pages import ServedConsole, serving
@@ -62,6 +63,8 @@ async def console(opened: Database) -> AsyncIterator[ServedConsole]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
     """One browser for this test process."""
+    if not CHROMIUM.exists():
+        missing(f"there is no {CHROMIUM}")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]

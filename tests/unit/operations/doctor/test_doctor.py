@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from router.errors import DatabaseError
 from router.operations import doctor
 from router.operations.doctor import Check, machine
-from router.operations.doctor.patient import Patient
+from router.operations.doctor.patient import NoDatabase, Patient
 from router.repository.database import Database
 from router.settings import Settings
 from transports.base import Finding
@@ -132,3 +132,30 @@ async def test_of_a_database_elsewhere_no_disk_is_told(settings: Settings) -> No
     assert [one async for one in machine.disk(Patient(settings))] == []  # there is no data folder yet
     elsewhere = Settings(data=Path("/"), profiles=settings.profiles, database_url=SecretStr("postgresql://db/crm"))
     assert [one async for one in machine.disk(Patient(elsewhere))] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ({"console": "0.0.0.0:8025"}, "warning"),
+        ({"console": "0.0.0.0:8025", "trusted_proxies": "10.0.0.1"}, None),
+        ({"console_url": "http://crm.example/mail"}, "failed"),
+        ({"console_url": "http://localhost:9000"}, None),
+        ({"console_url": "https://crm.example/mail"}, None),
+        ({"console": "off"}, None),
+        ({}, None),
+    ],
+)
+async def test_a_console_that_serves_nobody_is_told(
+    settings: Settings, more: dict[str, str], state: str | None
+) -> None:
+    patient = Patient(Settings.model_validate(settings.model_dump() | more))
+    found = [one async for one in _each(machine.console(patient))]
+    assert [(one.state, bool(one.advice)) for one in found] == ([(state, True)] if state else [])
+
+
+async def _each(findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
+    """Those before there is no database."""
+    with suppress(NoDatabase):
+        async for one in findings:
+            yield one
