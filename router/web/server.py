@@ -142,6 +142,9 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._look_later()
+        # Head and body are two writes: the second would wait 40 ms for the first to be acknowledged. asyncio sees to it
+        # by itself for some sockets, and not for those of socket.create_server.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > _MOST:
             # Whoever asks for nothing now makes room, so that probes get in.
             others = (one for one in self.connections if one is not self and isinstance(one, _Connection))
