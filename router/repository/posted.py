@@ -1,7 +1,7 @@
 """Emails that come by the API: inserted as a CRM does by SQL (docs/database.md), and read with what became of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -68,6 +68,11 @@ class Email:
     next_try_at: datetime | None
     parties: Sequence[Party] = ()
     deliveries: Sequence[Delivery] = ()
+
+    def without_content(self) -> "Email":
+        """Tell what may be told of a private one."""
+        hidden: dict[str, Any] = dict.fromkeys(_HIDDEN)
+        return replace(self, **hidden, parties=(), deliveries=())
 
 
 async def post(database: Database, new: NewEmail, once: Once | None) -> Posted:
@@ -194,7 +199,14 @@ async def read(database: Database, email_id: UUID) -> Email | None:
     return Email(**found, parties=[Party(**one) for one in parties], deliveries=[Delivery(**one) for one in deliveries])
 
 
-_HIDDEN: Final = ("status_reason", "subject", "message_id", "regarding_id", "correlated_id", "waits_because")
+_HIDDEN: Final = (
+    "status_reason",
+    "subject",
+    "message_id",
+    "regarding_id",
+    "correlated_id",
+    "waits_because",
+)
 
 
 async def forget_old(database: Database) -> int:

@@ -138,6 +138,11 @@ async def test_a_pending_email_is_canceled_and_an_unknown_one_released(api: Api,
     check_problem(await api.post(f"/emails/{nobody}/release", {"as": "sent"}), 404)
     check_problem(await api.post(f"/emails/{made['id']}/release", {"as": "sent"}), 409)
     check_problem(await api.post(f"/emails/{made['id']}/release", {"as": "lost"}), 422)
+    sender = await api.token_of("sender", "emails:send")
+    unread = (await api.post("/emails", written())).json["id"]
+    canceled = await api.post(f"/emails/{unread}/cancel", token=sender)
+    assert (canceled.status, canceled.json["status"]) == (200, "canceled")
+    assert (canceled.json["subject"], canceled.json["parties"]) == (None, [])
 
     for as_, status in (("sent", "sent"), ("failed", "failed"), ("resend", "pending_send")):
         made = (await api.post("/emails", written())).json

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 from router.operations import emails as operation
 from router.operations.backing import Backing, Refused
 from router.operations.emails import NewAttachment, NewEmail, NewParty
+from router.operations.staff_tokens import StaffToken
 from router.web.api.frame import Document, EmailsRead, EmailsSend, Route, Shown, Text
 from router.web.api.problem import answers
 
@@ -138,15 +139,20 @@ def routes(backing: Backing) -> APIRouter:
     @router.post("/{email_id}/cancel", summary="Cancel an email", responses=answers(404, 409))
     async def cancel(email_id: UUID, staff: EmailsSend) -> ShownEmail:
         """Scope `emails:send`. What is pending or failed can be canceled; what a relay has, or may have, cannot."""
-        return ShownEmail.model_validate(await operation.cancel(backing.database, staff.name, email_id))
+        return _shown(await operation.cancel(backing.database, staff.name, email_id), staff)
 
     @router.post("/{email_id}/release", summary="Say what became of an unknown email", responses=answers(400, 404, 409))
     async def release(email_id: UUID, body: Release, staff: EmailsSend) -> ShownEmail:
         """Scope `emails:send`. `sent` and `failed` say so; `resend` sends it again."""
         released = await operation.release(backing, staff.name, email_id, body.as_, force=body.force)
-        return ShownEmail.model_validate(released)
+        return _shown(released, staff)
 
     return router
+
+
+def _shown(email: operation.Email, staff: StaffToken) -> ShownEmail:
+    """Show an email that may be somebody else's: who can act on it need not be allowed to read it."""
+    return ShownEmail.model_validate(email if "emails:read" in staff.scopes else email.without_content())
 
 
 def _read(body: PostedEmail) -> tuple[NewEmail, bytes]:
