@@ -189,11 +189,12 @@ def _parties(body: PostedEmail) -> Iterator[NewParty]:
 
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
 def _unquoted(name: str, where: str) -> str:
     if _QUOTED.fullmatch(name):
-        return re.sub(r"\\(.)", r"\1", name[1:-1], flags=re.DOTALL)
+        return _ESCAPED.sub(r"\1", name[1:-1])
     if "<" in name or ">" in name:  # the others would get nothing, and nobody would be told
         raise Refused(f"{where}: each address is a text of its own, or has a name that is quoted")
     return name
