@@ -663,6 +663,8 @@ def test_status_tells_what_is_not_in_use_as_it_is_written(cli: Cli) -> None:
             assert (done.returncode, words in done.stderr) == (2, True), done.stderr
         (cli.profiles / "b.toml").unlink()
         # A broken form of what runs: the earlier one is still served.
+        while cli.both("status", "--faults").returncode:
+            time.sleep(0.05)
         before = cli.json("status")["profiles"][0]["form"]
         cli.profile(listener(port).replace("copy", "cpoy"), "a.toml")
         while "at fault    " not in (broken := cli.both("status", "--faults").stdout):
