@@ -11,9 +11,7 @@ from router.repository.database import Database
 from router.repository.senders import care, fold
 from router.supervise import end_if_told
 
-_LOOK: Final = (
-    2.0  # seconds between two looks: what another process folds while we are told, and who was put off until now
-)
+_LOOK: Final = 2.0  # seconds between two looks, for whoever was put off until now, and what we were not told of
 _AGAIN: Final = 1.0  # seconds after a fault
 _REST: Final = 0.5  # of the time that a piece took, before the next one: the mail comes first
 _GATHERING: Final = 0.05  # seconds in which notifications come together

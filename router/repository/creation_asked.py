@@ -11,12 +11,7 @@ from router.repository.database import Connection
 
 async def is_ours(connection: Connection) -> bool:
     """Whether records and addresses are tables here, and no views of what the CRM has."""
-    ours: bool = await connection.fetchval(
-        """
-        SELECT bool_and(relkind IN ('r', 'p')) FROM pg_class
-        WHERE oid IN ('crm.record'::regclass, 'crm.address'::regclass)
-        """
-    )
+    ours: bool = await connection.fetchval("SELECT router.is_table('crm.record') AND router.is_table('crm.address')")
     return ours
 
 

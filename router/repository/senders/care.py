@@ -10,11 +10,10 @@ from typing import Final
 from uuid import UUID
 
 from router.repository.database import Connection, Database
-from router.repository.senders.fold import tell
-from router.repository.senders.pages import is_seen, owners_seen
+from router.repository.senders.fold import CHANGED, tell
+from router.repository.senders.pages import LOOKS, is_seen, owners_seen
 
-LOOKS: Final = 45
-"""Seconds that a look lasts: the page says again that it is open, well within them."""
+__all__ = ["LOOKS", "PIECE", "Care", "assign", "care_of", "forget_looks", "look", "lookers", "snooze"]
 
 PIECE: Final = 1000
 """Looks that `forget_looks` deletes at most."""
@@ -88,7 +87,7 @@ async def snooze(
             by,
         )
         await connection.execute("INSERT INTO router.sender_change (address) VALUES ($1)", address)
-        await connection.execute("SELECT pg_notify('router_sender_change', '')")
+        await connection.execute("SELECT pg_notify($1, '')", CHANGED)
         return await _care(connection, address)
 
 

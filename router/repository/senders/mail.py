@@ -14,6 +14,7 @@ from uuid import UUID
 from router.model import Mark
 from router.repository.database import Connection, Database
 from router.repository.senders.bound import bound
+from router.repository.senders.pages import owners_seen
 
 _MOST_PARTIES: Final = 100
 _MOST_IN_THREAD: Final = 50
@@ -225,7 +226,6 @@ async def list_of_sender(
     database: Database, seen: frozenset[UUID] | None, address: str, before: tuple[datetime, UUID] | None, limit: int
 ) -> list[Line]:
     """List the emails of a sender that wait, the latest first."""
-    owners, all_owners = _seen(seen)
     async with bound(database) as connection:
         rows = await connection.fetch(
             """
@@ -246,7 +246,7 @@ async def list_of_sender(
             ) AS p ON true
             ORDER BY m.received_at DESC, m.email_id DESC
             """,
-            [UUID(int=0)] if all_owners else owners,
+            owners_seen(seen),
             address,
             *(before or (None, None)),
             limit,

@@ -18,7 +18,13 @@ from router.repository.senders.bound import bound
 from router.repository.senders.fold import EVERYBODY
 
 MACHINES: Final = "/machines"
+"""The part of the senders that are machines."""
+
 SNOOZED: Final = "/snoozed"
+"""The part of the senders who are put off for a while."""
+
+LOOKS: Final = 45
+"""Seconds that a look lasts: the page says again that it is open, well within them."""
 
 Order = Literal["newest", "oldest"]
 
@@ -342,7 +348,7 @@ async def _described(connection: Connection, seen: frozenset[UUID] | None, rows:
             ) AS owners, c.assigned_to, c.snoozed_until,
             ARRAY(
                 SELECT l.by FROM router.sender_look AS l
-                WHERE l.address = w.address AND l.seen_at > now() - interval '45 seconds' ORDER BY l.by LIMIT 5
+                WHERE l.address = w.address AND l.seen_at > now() - $6 * interval '1 second' ORDER BY l.by LIMIT 5
             ) AS looking
         FROM unnest($2::text[], $3::uuid[]) WITH ORDINALITY AS w (address, latest_id, n)
         LEFT JOIN crm.email AS e ON e.id = w.latest_id
@@ -358,6 +364,7 @@ async def _described(connection: Connection, seen: frozenset[UUID] | None, rows:
         [row["latest_id"] for row in rows],
         seen is None,
         _MOST_OWNERS,
+        LOOKS,
     )
     return [
         Sender(

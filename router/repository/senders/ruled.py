@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from router.repository.creation_asked import is_ours
+from router.repository.creation_ends import lock
 from router.repository.database import Database
 from router.repository.rulings import Made
 from router.repository.senders.bound import bound
@@ -127,16 +129,10 @@ async def make_record(
     Where records or addresses are views, the CRM alone can make one.
     """
     async with database.transaction() as connection:
-        ours: bool = await connection.fetchval(
-            """
-            SELECT bool_and(relkind IN ('r', 'p')) FROM pg_class
-            WHERE oid IN ('crm.record'::regclass, 'crm.address'::regclass)
-            """
-        )
-        if not ours:
+        if not await is_ours(connection):
             return Made(None, "the CRM keeps its records elsewhere: make it there, and link the sender to it here")
         # As rules for records from mail do: two who make a record of one sender come one after the other.
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('router.creation ' || $1, 0))", address)
+        await lock(connection, address)
         record_id: UUID = await connection.fetchval(
             "INSERT INTO crm.record (kind, name, owner_id) VALUES ($1, $2, $3) RETURNING id", kind, name, owner_id
         )
