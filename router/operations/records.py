@@ -34,7 +34,7 @@ class Asked:
 
 async def ask(database: Database, from_id: UUID, into_id: UUID) -> Asked:
     """Say what merging would move."""
-    return Asked(await merges.look(database, from_id), await merges.look(database, into_id))
+    return Asked(await merges.count_named(database, from_id), await merges.count_named(database, into_id))
 
 
 async def merge(database: Database, from_id: UUID, into_id: UUID, by: str) -> Merge:

@@ -27,10 +27,9 @@ from router.repository.halves import by_halves_beside
 from router.repository.merge_kinds import ADDRESSES, KINDS, RECORDS, Kind
 
 _LIMITS: Final = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '3s'"  # for the CRM's locks, triggers
-_AGAIN: Final = timedelta(seconds=5)  # until what was passed over, or could not be done, is tried again
-_AT_LAST: Final = timedelta(hours=1)  # the longest time between two tries
-_REFUSED: Final = 3  # keys of a piece that the CRM's SQL may refuse, until the rest has to wait
-_TIMED_OUT: Final = "57014"
+_FIRST_PAUSE: Final = timedelta(seconds=5)  # until what was passed over, or could not be done, is tried again
+_LONGEST_PAUSE: Final = timedelta(hours=1)  # the same, where it fails again and again
+_MOST_REFUSED: Final = 3  # keys of a piece that the CRM's SQL may refuse, until the rest has to wait
 
 _KINDS: Final = {kind.name: kind for kind in (ADDRESSES, *KINDS, RECORDS)}
 
@@ -74,8 +73,8 @@ class StuckMerges:
     fault: str | None = None
 
 
-async def look(database: Database, record_id: UUID) -> Named:
-    """Count what names a record."""
+async def count_named(database: Database, record_id: UUID) -> Named:
+    """Count what names a record: what merging it into another would move."""
     async with database.connection() as connection:
         row = await connection.fetchrow(
             """
@@ -181,7 +180,10 @@ async def _carry_out(database: Database, from_id: UUID) -> DatabaseError | None:
         if not keys or kind is None:
             raise
         return await by_halves_beside(
-            keys, partial(_move_some, database, from_id, kind), partial(_set_aside, database, from_id, kind), _REFUSED
+            keys,
+            partial(_move_some, database, from_id, kind),
+            partial(_set_aside, database, from_id, kind),
+            _MOST_REFUSED,
         )
     return None
 
@@ -241,21 +243,16 @@ async def _move(connection: Connection, merge: Record, kind: Kind, keys: Sequenc
 
 
 async def _move_some(database: Database, from_id: UUID, kind: Kind, keys: Sequence[str]) -> None:
-    """Move what some keys have. Raises DatabaseError that may be of one of them also where it takes too long."""
-    try:
-        async with _turn(database, from_id) as (connection, merge):
-            if merge is not None:
-                await _move(connection, merge, kind, keys)
-                await connection.execute(
-                    "DELETE FROM router.merge_refused WHERE from_id = $1 AND kind = $2 AND key = ANY($3::text[])",
-                    from_id,
-                    kind.name,
-                    keys,
-                )
-    except DatabaseError as error:
-        if getattr(error.__cause__, "sqlstate", None) != _TIMED_OUT:
-            raise
-        raise DatabaseError(str(error)) from error
+    """Move what some keys have."""
+    async with _turn(database, from_id) as (connection, merge):
+        if merge is not None:
+            await _move(connection, merge, kind, keys)
+            await connection.execute(
+                "DELETE FROM router.merge_refused WHERE from_id = $1 AND kind = $2 AND key = ANY($3::text[])",
+                from_id,
+                kind.name,
+                keys,
+            )
 
 
 async def _set_aside(database: Database, from_id: UUID, kind: Kind, key: str, fault: DatabaseError) -> None:
@@ -272,8 +269,8 @@ async def _set_aside(database: Database, from_id: UUID, kind: Kind, key: str, fa
             kind.name,
             key,
             _words(fault),
-            _AGAIN,
-            _AT_LAST,
+            _FIRST_PAUSE,
+            _LONGEST_PAUSE,
         )
 
 
@@ -285,14 +282,14 @@ async def _try_again(database: Database, from_id: UUID) -> DatabaseError | None:
             SELECT kind, key FROM router.merge_refused WHERE from_id = $1 AND try_at <= now() ORDER BY try_at LIMIT $2
             """,
             from_id,
-            _REFUSED,
+            _MOST_REFUSED,
         )
     for kind, key in due:
         fault = await by_halves_beside(
             [key],
             partial(_move_some, database, from_id, _KINDS[kind]),
             partial(_set_aside, database, from_id, _KINDS[kind]),
-            _REFUSED,
+            _MOST_REFUSED,
         )
         if fault is not None:
             return fault
@@ -310,8 +307,8 @@ async def _put_off(database: Database, from_id: UUID, fault: DatabaseError) -> N
             """,
             from_id,
             _words(fault),
-            _AGAIN,
-            _AT_LAST,
+            _FIRST_PAUSE,
+            _LONGEST_PAUSE,
         )
 
 
@@ -344,7 +341,7 @@ async def _end(connection: Connection, merge: Record, kinds: Sequence[Kind]) -> 
         is_left,
         merge["is_last"],
         merge["is_looked_through"],
-        _AGAIN,
+        _FIRST_PAUSE,
     )
 
 
