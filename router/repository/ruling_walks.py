@@ -28,12 +28,12 @@ from router.repository.ruling_pieces import NO_EMAIL, Walk, rule_again, rule_wai
 PIECE: Final = 300
 """Parties that one transaction changes, but for those of its last email."""
 
-_PATIENCE: Final = "200ms"  # for what the CRM has locked, as by a ruling in a transaction that is still open
-_AGAIN: Final = timedelta(seconds=5)  # until what was passed over, or could not be done, is tried again
-_LONGEST: Final = timedelta(hours=1)  # the same, where it fails again and again
-_WITHIN: Final = "5s"  # for a statement of one piece, with what triggers of the CRM's do in it
+_LOCK_TIMEOUT: Final = "200ms"  # for what the CRM has locked, as by a ruling in a transaction that is still open
+_STATEMENT_TIMEOUT: Final = "5s"  # for a statement of one piece, with what triggers of the CRM's do in it
+_FIRST_PAUSE: Final = timedelta(seconds=5)  # until what was passed over, or could not be done, is tried again
+_LONGEST_PAUSE: Final = timedelta(hours=1)  # the same, where it fails again and again
 _SINGLY: Final = 2.0  # seconds for going on email by email, while other work waits
-_REFUSED: Final = 3  # emails that the CRM's SQL may refuse, until the rest has to wait
+_MOST_REFUSED: Final = 3  # emails of a piece that the CRM's SQL may refuse, until the rest has to wait
 
 
 async def is_due(database: Database, subject: str) -> bool:
@@ -61,8 +61,20 @@ async def carry_out(database: Database, subject: str | None = None) -> bool:
     a trigger of the CRM's does not let be changed. It is put off before it begins, ever longer, for what may end the
     router or PostgreSQL.
     """
+    due = await _claim(database, subject)
+    if due is None:
+        return False
+    try:
+        await _carry_out_due(database, due["subject"], due["begun"])
+    except DatabaseError as error:
+        await _put_off(database, due["subject"], due["begun"], error)
+    return True
+
+
+async def _claim(database: Database, subject: str | None) -> Record | None:
+    """Find a subject that is due, count a try, and put it off; `begun` tells who claimed it last."""
     async with database.connection() as connection:
-        due = await connection.fetchrow(
+        return await connection.fetchrow(
             """
             UPDATE router.ruling_work AS w
             SET begun = w.begun + 1, try_at = now() + least($2::interval * 2 ^ least(w.begun, 20), $3::interval)
@@ -74,31 +86,30 @@ async def carry_out(database: Database, subject: str | None = None) -> bool:
             RETURNING w.subject, w.begun
             """,
             subject,
-            _AGAIN,
-            _LONGEST,
+            _FIRST_PAUSE,
+            _LONGEST_PAUSE,
         )
-    if due is None:
-        return False
-    try:
-        await _carry_out_due(database, due["subject"], due["begun"])
-    except DatabaseError as error:
-        async with database.connection() as connection:
-            await connection.execute(
-                """
-                UPDATE router.ruling_work SET fault = $3, begun = CASE WHEN $4 THEN 0 ELSE begun END,
-                    try_at = CASE WHEN $4 THEN now() + $5 ELSE greatest(try_at, now() + $5) END
-                WHERE subject = $1 AND begun = $2
-                """,
-                due["subject"],
-                due["begun"],
-                storable(str(error)),
-                is_locked(error),  # until whoever holds it lets it go
-                _AGAIN,
-            )
-    return True
+
+
+async def _put_off(database: Database, subject: str, begun: int, fault: DatabaseError) -> None:
+    """Note why the work on a subject does not go on; where it is locked, only until whoever holds it lets it go."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            UPDATE router.ruling_work SET fault = $3, begun = CASE WHEN $4 THEN 0 ELSE begun END,
+                try_at = CASE WHEN $4 THEN now() + $5 ELSE greatest(try_at, now() + $5) END
+            WHERE subject = $1 AND begun = $2
+            """,
+            subject,
+            begun,
+            storable(str(fault)),
+            is_locked(fault),
+            _FIRST_PAUSE,
+        )
 
 
 async def _carry_out_due(database: Database, subject: str, begun: int) -> None:
+    """Carry out one piece; where that is refused, as much of it as can be done email by email."""
     try:
         await _carry_out_piece(database, subject, begun, PIECE)
     except DatabaseError as error:
@@ -114,7 +125,7 @@ async def _carry_out_due(database: Database, subject: str, begun: int) -> None:
                 subject,
                 begun,
                 is_enough,
-                _AGAIN,
+                _FIRST_PAUSE,
             )
 
 
@@ -126,9 +137,15 @@ def _is_refusal(error: DatabaseError) -> bool:
 async def _carry_out_piece(
     database: Database, subject: str, begun: int, size: int, *, refused: str | None = None
 ) -> bool:
+    """Carry out `size` parties in a transaction, or pass them over, since they are `refused`.
+
+    Returns False where another process has the work.
+    """
     async with database.transaction() as connection:
-        await connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'; SET LOCAL statement_timeout = '{_WITHIN}'")
-        is_ours = await _carry_out(connection, subject, begun, size, refused=refused)
+        await connection.execute(
+            f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'; SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'"
+        )
+        is_ours = await _walk_on(connection, subject, begun, size, refused=refused)
         # What a trigger of the CRM's leaves for the end has no limit there.
         await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     return is_ours
@@ -149,15 +166,15 @@ async def _carry_out_singly(database: Database, subject: str, begun: int) -> boo
                 raise
             refused += 1
             is_ours = await _carry_out_piece(database, subject, begun, 1, refused=str(error))
-        if refused == _REFUSED:
+        if refused == _MOST_REFUSED:
             return True
         if not is_ours or asyncio.get_running_loop().time() > until:
             break
     return False
 
 
-async def _carry_out(connection: Connection, subject: str, begun: int, size: int, *, refused: str | None) -> bool:
-    """Carry out a piece, or pass it over, since it is `refused`; return False where another process has it."""
+async def _walk_on(connection: Connection, subject: str, begun: int, size: int, *, refused: str | None) -> bool:
+    """Go on with the walk by a piece, as `_carry_out_piece` says, in the transaction of the caller's."""
     row = await connection.fetchrow(
         """
         UPDATE router.ruling_work AS w SET boundary = coalesce(w.boundary, pg_current_xact_id()),
@@ -198,7 +215,7 @@ async def _may_begin(connection: Connection, subject: str) -> bool:
     if row["is_last"] or not row["is_walked"]:
         return True
     await connection.execute(
-        "UPDATE router.ruling_work SET try_at = now() + $2, begun = 0 WHERE subject = $1", subject, _AGAIN
+        "UPDATE router.ruling_work SET try_at = now() + $2, begun = 0 WHERE subject = $1", subject, _FIRST_PAUSE
     )
     return False
 
@@ -249,7 +266,7 @@ async def _advance(connection: Connection, walk: Walk, found: Record) -> None:
             """,
             walk.subject,
             NO_EMAIL,
-            _AGAIN,
+            _FIRST_PAUSE,
             found["missed"],
-            _LONGEST,
+            _LONGEST_PAUSE,
         )

@@ -75,7 +75,7 @@ async def test_t114_an_email_that_the_crm_does_not_let_be_changed_holds_up_no_ot
 async def test_t114_what_ends_the_database_or_takes_too_long_is_tried_later_and_later(
     crm: Crm, senders: Senders, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(ruling_walks, "_WITHIN", "100ms")
+    monkeypatch.setattr(ruling_walks, "_STATEMENT_TIMEOUT", "100ms")
     karl = await crm.record("contact", "Karl")
     [email] = await senders.write(KARL)
     await crm.admin.execute(
