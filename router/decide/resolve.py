@@ -16,11 +16,12 @@ Inactive records count only if no active record has the address. An address of m
 Where an address would be unresolved, what a person ruled on it counts, for as long as that record is active.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
 from router.decide.state import State
-from router.model import MOST_RECORDS, Facts, Mention, Party, Record
+from router.model import MOST_RECORDS, Copy, Facts, Mention, Party, Record
 from router.model.settings import SEVERAL_MATCHES
 
 _ORDER = {"contact": 0, "lead": 1, "account": 2, "user": 4, "queue": 5}
@@ -35,21 +36,10 @@ def resolve(state: State, facts: Facts) -> State:
     for mention in mentions:
         records = facts.records_of(mention.address)
         if mention.role == "from" and len(records) > 1:
-            chosen = facts.chosen(SEVERAL_MATCHES, state.copy)
-            records = sorted(records, key=lambda record: _preference(record, state.copy.owner_id))
-            if chosen.value == "unresolved":
-                party = Party("from", mention.position, mention.address, mention.name, None)
-                among = facts.ruled.get(mention.address)
-                if among and among.record:
-                    parties.append(replace(party, record_id=among.record.id, ruling_id=among.ruling_id))
-                    continue
-                parties.append(replace(party, candidates=tuple(record.id for record in records)))
-                state = state.noting(f"an address in From belongs to {len(records)} records: {chosen.reason}")
-                continue
-            if chosen.value == "oldest":
-                records = sorted(records, key=lambda record: (record.created_at.timestamp(), record.id))
-                state = state.noting(f"the oldest record of several is the sender: {chosen.reason}")
-            records = records[:1]
+            party, reason = _one_of_several(mention, records, state.copy, facts)
+            parties.append(party)
+            state = state.noting(reason) if reason else state
+            continue
         linked: list[UUID | None] = [record.id for record in records] or [None]
         ruled = facts.ruled_of(mention.address)
         ruling_id = ruled.ruling_id if ruled and ruled.record else None
@@ -58,10 +48,27 @@ def resolve(state: State, facts: Facts) -> State:
             for id_ in linked
         )
     crowded = sum(len(facts.records.get(address, ())) > MOST_RECORDS for address in {m.address for m in mentions})
-    reasons = (
-        [f"{crowded} of the addresses belong to more than {MOST_RECORDS} records: left unresolved"] if crowded else []
-    )
-    return replace(state.noting(*reasons), parties=tuple(parties))
+    if crowded:
+        state = state.noting(f"{crowded} of the addresses belong to more than {MOST_RECORDS} records: left unresolved")
+    return replace(state, parties=tuple(parties))
+
+
+def _one_of_several(mention: Mention, records: Sequence[Record], copy: Copy, facts: Facts) -> tuple[Party, str | None]:
+    """Choose the sender among the records of an address in From, as the setting says; and tell why, if not by kind."""
+    party = Party(mention.role, mention.position, mention.address, mention.name, None)
+    chosen = facts.chosen(SEVERAL_MATCHES, copy)
+    preferred = sorted(records, key=lambda record: _preference(record, copy.owner_id))
+    if chosen.value == "unresolved":
+        ruled = facts.ruled.get(mention.address)
+        if ruled and ruled.record:
+            return replace(party, record_id=ruled.record.id, ruling_id=ruled.ruling_id), None
+        among = tuple(record.id for record in preferred)
+        reason = f"an address in From belongs to {len(records)} records: {chosen.reason}"
+        return replace(party, candidates=among), reason
+    if chosen.value == "oldest":
+        oldest = min(records, key=lambda record: (record.created_at.timestamp(), record.id))
+        return replace(party, record_id=oldest.id), f"the oldest record of several is the sender: {chosen.reason}"
+    return replace(party, record_id=preferred[0].id), None
 
 
 def _preference(record: Record, owner_id: UUID | None) -> tuple[bool, int, float, UUID]:
