@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from router.model import OTHER_COPY, message_id_hash
+from router.model import OTHER_COPY, Copy, Email, message_id_hash
 from router.repository.attachments import missing_contents, write_attachments
 from router.repository.batch import Decided, promoted_of
 from router.repository.database import Connection
@@ -16,6 +16,15 @@ async def write_emails(connection: Connection, writes: Writes, new: Sequence[Dec
     promoted = [(copy, decision.email) for copy, decision in new if decision.email is not None]
     if not promoted:
         return
+    _write_rows(writes, promoted)
+    _write_keys(writes, promoted)
+    _write_parties(writes, new)
+    attached = {email.id: copy.attachments for copy, email in promoted if copy.attachments}
+    if attached:
+        write_attachments(writes, attached, await missing_contents(connection, attached))
+
+
+def _write_rows(writes: Writes, promoted: Sequence[tuple[Copy, Email]]) -> None:
     writes.insert(
         "emails",
         "crm.email",
@@ -38,6 +47,10 @@ async def write_emails(connection: Connection, writes: Writes, new: Sequence[Dec
             for _, email in promoted
         ],
     )  # fmt: skip
+
+
+def _write_keys(writes: Writes, promoted: Sequence[tuple[Copy, Email]]) -> None:
+    """Write what emails are known by: the keys of their messages, and their Message-IDs."""
     writes.add(
         "keys",
         """
@@ -69,6 +82,10 @@ async def write_emails(connection: Connection, writes: Writes, new: Sequence[Dec
         list(ids),
         list(ids.values()),
     )
+
+
+def _write_parties(writes: Writes, new: Sequence[Decided]) -> None:
+    """Write the parties, and by which rulings they are resolved."""
     writes.insert(
         "parties",
         "crm.party",
@@ -101,9 +118,6 @@ async def write_emails(connection: Connection, writes: Writes, new: Sequence[Dec
             },
             ruled,
         )  # fmt: skip
-    attached = {email.id: copy.attachments for copy, email in promoted if copy.attachments}
-    if attached:
-        write_attachments(writes, attached, await missing_contents(connection, attached))
 
 
 def write_flags(writes: Writes, new: Sequence[Decided]) -> None:
