@@ -221,9 +221,9 @@ async def undo(database: Database, ruling_id: int | None, by: str) -> Ruling:
         ruling_id = await rulings.last_of(database, by)
         if ruling_id is None:
             raise UnknownName(f"{by} has made no ruling that is not undone")
-    undone = await rulings.undo(database, ruling_id, by)
-    if not undone.undone:
-        raise Refused(undone.refused or "")
+    refused = await rulings.undo(database, ruling_id, by)
+    if refused is not None:
+        raise Refused(refused)
     return await find(database, ruling_id)
 
 

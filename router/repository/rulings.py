@@ -25,14 +25,6 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
-    """Whether a ruling was undone, or why it was not."""
-
-    undone: bool
-    refused: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Ruling:
     """A ruling; `subject` is an address, or @ and a domain. `record` is the name of its record, as far as it has one.
 
@@ -78,12 +70,11 @@ async def rule(
     return Made(row["ruling_id"], row["refused"])
 
 
-async def undo(database: Database, ruling_id: int, by: str) -> Undone:
-    """Undo a ruling."""
+async def undo(database: Database, ruling_id: int, by: str) -> str | None:
+    """Undo a ruling; return why not, if it is refused."""
     async with database.transaction() as connection:
-        row = await connection.fetchrow("SELECT undone, refused FROM router.undo_ruling($1, $2)", ruling_id, by)
-    assert row is not None
-    return Undone(row["undone"], row["refused"])
+        refused: str | None = await connection.fetchval("SELECT refused FROM router.undo_ruling($1, $2)", ruling_id, by)
+    return refused
 
 
 _LISTED: Final = """
@@ -158,7 +149,7 @@ def _ruling(row: Record) -> Ruling:
 
 
 async def faulty_of(connection: Connection) -> Faulty:
-    """Tell what the CRM's SQL does not let be changed."""
+    """Tell of which subjects the CRM's SQL does not let some mail be changed."""
     row = await connection.fetchrow(
         """
         SELECT
@@ -176,6 +167,6 @@ async def faulty_of(connection: Connection) -> Faulty:
 
 
 async def read_faulty(database: Database) -> Faulty:
-    """Tell the same."""
+    """Tell of which subjects the CRM's SQL does not let some mail be changed, over a connection of its own."""
     async with database.connection() as connection:
         return await faulty_of(connection)

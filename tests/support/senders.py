@@ -86,8 +86,7 @@ class Senders:
 
     async def undo(self, ruling_id: int, by: str = "ann", *, done: bool = True) -> None:
         """Undo a ruling; `done`: that is carried out, too."""
-        undone = await rulings.undo(self.database, ruling_id, by)
-        assert undone.undone, undone.refused
+        assert await rulings.undo(self.database, ruling_id, by) is None
         if done:
             await self.carry_out()
 
