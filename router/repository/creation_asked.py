@@ -4,7 +4,7 @@ import json
 
 from asyncpg import Record
 
-from router.repository.creation_ends import Outcome, end, tell
+from router.repository.creation_ends import Outcome, end, leave, tell
 from router.repository.creation_senders import sender_of
 from router.repository.database import Connection
 
@@ -25,8 +25,7 @@ async def ask(connection: Connection, wanted: Record) -> Outcome:
         await end(connection, wanted, known, "known")
         return "known"
     if known is None and wanted["makes"] == "case" and wanted["unknown_sender"] == "wait":
-        await connection.execute("UPDATE router.creation SET state = 'waiting' WHERE id = $1", wanted["id"])
-        return "waiting"
+        return await leave(connection, wanted, "waiting")
     await tell(
         connection,
         "record_wanted",
@@ -42,5 +41,4 @@ async def ask(connection: Connection, wanted: Record) -> Outcome:
         thread_record_id=wanted["regarding_id"],
         fields=json.loads(wanted["fields"]),
     )
-    await connection.execute("UPDATE router.creation SET state = 'asked' WHERE id = $1", wanted["id"])
-    return "asked"
+    return await leave(connection, wanted, "asked")

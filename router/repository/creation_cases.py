@@ -7,7 +7,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from router.repository.creation_ends import Outcome, end, tell
+from router.repository.creation_ends import Outcome, end, leave, tell
 from router.repository.creation_senders import insert_sender, is_ignored, sender_of
 from router.repository.database import Connection
 
@@ -39,8 +39,7 @@ async def make_case(connection: Connection, wanted: Record) -> Outcome:
             return "reopened"
     requester, is_known = await sender_of(connection, wanted)
     if requester is None and wanted["unknown_sender"] == "wait":
-        await connection.execute("UPDATE router.creation SET state = 'waiting' WHERE id = $1", wanted["id"])
-        return "waiting"
+        return await leave(connection, wanted, "waiting")
     makes_one = wanted["sender"] and not is_known and wanted["unknown_sender"] in ("contact", "lead")
     if makes_one and not await is_ignored(connection, wanted["sender"]):
         requester = await insert_sender(connection, wanted, wanted["unknown_sender"], {})

@@ -35,6 +35,12 @@ async def end(connection: Connection, wanted: Record, record_id: UUID | None, ou
     await connection.execute("SELECT router.end_creation($1, $2, $3, false)", wanted["id"], record_id, outcome)
 
 
+async def leave(connection: Connection, wanted: Record, to: Literal["waiting", "asked"]) -> Outcome:
+    """Leave it to others: to whoever resolves its sender (`waiting`), or to the CRM (`asked`)."""
+    await connection.execute("UPDATE router.creation SET state = $2 WHERE id = $1", wanted["id"], to)
+    return to
+
+
 async def tell(connection: Connection, kind: str, wanted: Record, **details: object) -> None:
     """Tell the CRM of it by an event."""
     told = {"creation_id": wanted["id"], "owner_id": wanted["owner_id"], "rule": wanted["rule"], **details}

@@ -11,7 +11,7 @@ from router.repository.queue import MOST
 class OpenRecords:
     """How many are not made yet: `waiting` for a sender to be resolved, `asked` of the CRM, `retried`, `failed`.
 
-    Of each at most MOST are counted. `error` is why the newest that failed was not made, or else that is
+    Of each at most MOST are counted. `error` is why the newest that failed was not made, or else the newest that is
     retried.
     """
 
@@ -23,7 +23,7 @@ class OpenRecords:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class WantedRecord:
     """What a rule wanted of an email, and what became of it; `name` is that of the record."""
 
     rule: str
@@ -35,7 +35,7 @@ class Made:
     name: str | None
 
 
-async def made_of(connection: Connection, email_id: UUID) -> list[Made]:
+async def made_of(connection: Connection, email_id: UUID) -> list[WantedRecord]:
     """Tell what rules wanted of an email, and what became of it."""
     rows = await connection.fetch(
         """
@@ -45,7 +45,7 @@ async def made_of(connection: Connection, email_id: UUID) -> list[Made]:
         """,
         email_id,
     )
-    return [Made(**row) for row in rows]
+    return [WantedRecord(**row) for row in rows]
 
 
 async def open_ones(connection: Connection) -> OpenRecords:

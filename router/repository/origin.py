@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from router.repository.creation_states import Made, made_of
+from router.repository.creation_states import WantedRecord, made_of
 from router.repository.database import Database
 
 
@@ -39,7 +39,7 @@ class Origin:
     correlated_id: UUID | None
     correlated_subject: str | None
     receipts: tuple[Receipt, ...]
-    records: tuple[Made, ...] = ()
+    records: tuple[WantedRecord, ...] = ()
 
 
 async def origin_of(database: Database, email_id: UUID) -> Origin | None:
