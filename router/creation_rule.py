@@ -1,4 +1,7 @@
-"""What one rule for records from mail says, in a profile or in the database: its keys, and what goes together."""
+"""What one rule for records from mail says: its keys, and which of them go together.
+
+`router.profile.rules` reads rules of profiles by it, and `router.repository.creation_rules` those of the database.
+"""
 
 import json
 import re
@@ -9,10 +12,10 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import AfterValidator, Field, ValidationError
 
 from router.model import CreationRule
+from router.model.address_pattern import parse_pattern
 from router.model.creation import DATABASE, Makes, UnknownSender
 from router.model.creation_fields import check_template
 from router.model.ids import normalize
-from router.model.never_track import parse_pattern
 from transports import Settings
 
 MOST: Final = 200

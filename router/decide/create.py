@@ -13,9 +13,9 @@ from typing import Final
 
 from router.decide.trust import denial
 from router.model import Copy, Creation, CreationRule, Decision, Disposition, Facts, Message
+from router.model.address_pattern import patterns_of
 from router.model.creation import DATABASE, WrongRule
 from router.model.creation_fields import LONGEST, fill
-from router.model.never_track import patterns_of
 from router.parse.headers import read_text
 
 NO_SUBJECT: Final = "(no subject)"

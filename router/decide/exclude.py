@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from router.decide.state import State
 from router.model import Disposition, Facts, Rule
-from router.model.never_track import patterns_of
+from router.model.address_pattern import patterns_of
 
 
 def exclude(state: State, facts: Facts) -> State:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from router.errors import UnknownName
-from router.model.never_track import is_everybody, parse_pattern
+from router.model.address_pattern import is_everybody, parse_pattern
 from router.operations.settings import owner_of
 from router.repository import never_track as repository
 from router.repository.database import Database

@@ -7,6 +7,7 @@ wrote. A third one counts the automatic emails of a thread, only where a copy is
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from router.model import (
@@ -25,7 +26,7 @@ from router.model import (
     local_id_hash,
     message_id_hash,
 )
-from router.model.never_track import patterns_of
+from router.model.address_pattern import patterns_of
 from router.model.settings import SETTINGS, Choices
 from router.repository.choices import choices_of
 from router.repository.creation_rules import add_creation_rules, creation_rules_of
@@ -34,6 +35,16 @@ from router.repository.decided_before import add_decided, keys_of, learn_decided
 from router.repository.matching import add_candidates, learn_candidates
 from router.repository.round_trip import Reads
 from router.repository.thread_load import read_thread_load
+
+
+class _Owner(NamedTuple):
+    """An owner of whom mail is decided on: their own tracking rule, the kind of their record, and their mailbox."""
+
+    id: UUID
+    rule: str | None
+    acknowledges: bool
+    kind: str | None
+    mailbox: str | None
 
 
 def ids_of(copy: Copy) -> list[str]:
@@ -59,7 +70,8 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     _add_attempts(reads, judged)
     _add_records(reads, judged)
     _add_rulings(reads, judged)
-    _add_rules(reads, copies)
+    _add_owners(reads, copies)
+    _add_never_track(reads, copies)
     add_decided(reads, copies)
     add_creation_rules(reads, copies)
     found = await reads.run(connection)
@@ -74,6 +86,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
     records: dict[str, dict[UUID, Record]] = {}
     for address, id_, *rest in found["records"]:
         records.setdefault(address, {})[id_] = Record(id_, *rest)  # a view may name one twice
+    owners = [_Owner(*row) for row in found["owners"]]
     return Facts(
         emails=emails,
         matching=matching,
@@ -83,13 +96,13 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
             address: Ruled(ruling_id, Record(*record) if record[0] else None)
             for address, ruling_id, *record in found["rulings"]
         },
-        rules={owner_id: Rule(rule) if rule else None for owner_id, rule, *_ in found["rules"]},
-        acknowledging=frozenset(owner_id for owner_id, _, acknowledges, *_ in found["rules"] if acknowledges),
-        queues=frozenset(owner_id for owner_id, _, _, kind, _ in found["rules"] if kind == "queue"),
+        rules={owner.id: Rule(owner.rule) if owner.rule else None for owner in owners},
+        acknowledging=frozenset(owner.id for owner in owners if owner.acknowledges),
+        queues=frozenset(owner.id for owner in owners if owner.kind == "queue"),
         choices=choices,
         # What was changed is parsed anew, which takes a while where it is much.
         creation_rules=await asyncio.to_thread(creation_rules_of, found) if found["creation_rules"] else (),
-        mailboxes={owner_id: mailbox for owner_id, *_, mailbox in found["rules"] if mailbox},
+        mailboxes={owner.id: owner.mailbox for owner in owners if owner.mailbox},
         never_track=frozenset(tuple(one) for one in found["never_track"]),
         decided=learn_decided(found),
     )
@@ -257,9 +270,9 @@ def _sane(created_at: str) -> str:
     return f"greatest(least({created_at}::timestamptz, '9999-01-01Z'), '0002-01-01Z')"
 
 
-def _add_rules(reads: Reads, copies: Sequence[Copy]) -> None:
+def _add_owners(reads: Reads, copies: Sequence[Copy]) -> None:
     reads.add(
-        "rules",
+        "owners",
         """
         SELECT o.record_id, coalesce(crm.locked_rule(), o.tracking_rule), o.acknowledgement IS NOT NULL,
             (SELECT r.kind::text FROM crm.record AS r WHERE r.id = o.record_id LIMIT 1), o.mailbox
@@ -267,6 +280,9 @@ def _add_rules(reads: Reads, copies: Sequence[Copy]) -> None:
         """,
         list({copy.owner_id for copy in copies if copy.owner_id}),
     )
+
+
+def _add_never_track(reads: Reads, copies: Sequence[Copy]) -> None:
     reads.add(
         "never_track",
         """

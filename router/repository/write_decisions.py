@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from router.model import GIST_VERSION, Copy, Decision, Disposition, Rule
-from router.model.never_track import patterns_of
+from router.model.address_pattern import patterns_of
 from router.repository.again import Undones
 from router.repository.batch import Batch, Decided, promoted_of
 from router.repository.jsonb import as_candidates, as_envelope

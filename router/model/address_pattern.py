@@ -1,4 +1,7 @@
-"""Patterns of addresses whose mail is never tracked: an address, a domain, or `*.` and a domain with all below it."""
+"""Patterns of addresses: an address, a domain, or `*.` and a domain with all below it.
+
+Never-track lists are made of them, and the conditions `to` and `from` of rules for records from mail.
+"""
 
 from collections.abc import Sequence
 from typing import Final
