@@ -10,7 +10,6 @@ _HELD_TWIN = (
     "somebody else or came another way: one of them may be forged"
 )
 
-
 _TAKEN_BACK = "this email was taken back"
 
 
@@ -19,10 +18,10 @@ def dedupe(state: State, facts: Facts) -> State:
 
     A message that was ignored or held stays so when a person moves it or the mailbox is restored: only new mail is
     judged, or what was ignored and a person has fetched from the past. Another message is new, though it has the same
-    Message-ID and Date: who sends a forgery before the true one must not have that one refused with it. Nor must who
-    sends a copy of the true one that our server denies, or that went in circles: a copy that is not doubted is judged
-    by itself. Copies of an email that their owner took back, or every owner who had it, are ignored: they stay where
-    they are.
+    Message-ID and Date: a forgery that came before the true message must not have that refused. Neither must a copy of
+    the true message that was held, as one that our server denies: a copy against which nothing speaks is judged by
+    itself. Copies of an email that their owner took back, or every owner who had it, are ignored: they stay where they
+    are.
     """
     copy = state.copy
     before = _before(state, facts)

@@ -39,7 +39,7 @@ class Walk:
 
 _IN_FORCE: Final = """
     LEFT JOIN LATERAL router.rulings_on(l.address) AS r ON true
-    -- One that is not active any more resolves nothing.
+    -- A record that is not active any more resolves nothing.
     LEFT JOIN LATERAL (SELECT x.id FROM crm.record AS x WHERE x.id = r.record_id AND x.active LIMIT 1) AS x ON true
 """
 
@@ -122,7 +122,7 @@ async def rule_again(connection: Connection, walk: Walk) -> Record:
                     'old_record_id', f.record_id, 'ruling_id', coalesce(f.new_ruling_id, f.ruling_id), 'by', f.by))
             FROM free AS f WHERE f.is_other AND NOT f.is_taken
         ), counts AS (
-            -- What is given back to an older one, that one has counted.
+            -- A party that goes back to an older ruling was counted there.
             SELECT new_ruling_id AS ruling_id, count(*) AS number FROM free
             WHERE new_record_id IS NOT NULL AND NOT is_taken AND new_ruling_id > ruling_id GROUP BY new_ruling_id
         )

@@ -1,12 +1,12 @@
 """Brings the mail that waits into line with what persons ruled on its senders, a piece at a time.
 
-Nothing is remembered of what is to be changed. A walk goes through the parties that a ruling which is not in force any
-more gave to its record, and then through those that are unresolved, and gives each what is in force by then: the record
-of its address's own ruling, or else of its domain's, or none. So rulings, their undoing, and whoever carries them out
-come in any order, and the end is the same; who is killed is followed by another.
+Nothing is remembered of what is to be changed. A walk has two phases: it goes through the parties that have a record by
+a ruling which is not in force any more, and then through those that are unresolved. It gives each what is in force by
+then: the record of its address's own ruling, or else of its domain's, or none. So rulings, their undoing, and whoever
+carries them out come in any order, and the end is the same; who is killed is followed by another.
 
-Mail that comes meanwhile may have been decided on before the ruling was known. So a walk is the last only if it began
-after all transactions had ended that had begun by then.
+Mail that comes meanwhile may have been decided on before the ruling was known. So a walk is the last only if, when it
+began, all transactions had ended that were open when the first walk since that ruling began.
 
 Nobody waits for this: what somebody else has locked is passed over, and a walk that passed something over is followed
 by another; after ever longer pauses, where it was the CRM's SQL that refused it. Each piece locks the work, then the
