@@ -21,7 +21,6 @@ ENDS_SOON: Final = timedelta(days=30)
 _MOST: Final = 1000  # faults, and logins that end, that are told of at once
 
 What = Literal["login", "client secret", "client certificate"]
-WHATS: Final[Sequence[What]] = ("login", "client secret", "client certificate")
 """What may end, so that a person has to do something."""
 
 
