@@ -28,7 +28,7 @@ ATTEMPTS: Final = 12
 """Times that a record is tried to be made, over two hours and more, before a person has to say `crm.make_again`."""
 
 LOST: Final = 3
-"""Of these, that may end with the router or with PostgreSQL: each may be felt by all who work with the database."""
+"""Times of these that may end with the router or with PostgreSQL: all who work with the database may feel each."""
 
 AT_ONCE: Final = 20
 """Records that `begin` looks at."""
