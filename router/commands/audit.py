@@ -184,7 +184,7 @@ def _title(one: MailboxAudit, folder: str = "") -> str:
 
 
 def _whose(one: MailboxAudit) -> str:
-    return one.mailbox or "(forward mailbox)"
+    return one.mailbox or "(shared mailbox)"
 
 
 def _place(place: Any) -> str:

@@ -49,7 +49,7 @@ def _show(report: Report, *, dry_run: bool) -> None:
         complain(fault)
     for name, number in sorted(report.crms.items()):
         if number:
-            say(f"{name}: {count(number, 'row')}, kept on purpose, still name it")
+            say(f"{name}: {count(number, 'row')} still {'names' if number == 1 else 'name'} it, kept on purpose")
     if report.unread:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.unread.items()))
         say(f"attachments that could not be looked into, and may name it: {kinds}")

@@ -72,7 +72,7 @@ class SourceStatus:
     @property
     def place(self) -> str:
         """The mailbox, or what it is in place of one."""
-        return self.mailbox or ("(forward mailbox)" if self.folder else "(listener)")
+        return self.mailbox or ("(shared mailbox)" if self.folder else "(listener)")
 
 
 @dataclass(frozen=True, slots=True)

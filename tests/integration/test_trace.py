@@ -482,7 +482,7 @@ async def test_what_the_crm_changed_or_erased_is_told_by_the_server_s_copy(
             imap.select(folder)
             imap.copy("1:*", "Done")
     await crm.sql.execute("DELETE FROM crm.email")
-    erased = "it was in the CRM, and was erased there"
+    erased = "it was in the CRM, and was erased or taken back there"
     for subject, where, folder in (
         ("Original", ("--to", mailbox), "INBOX"),
         ("Without an id", ("--to", mailbox), "INBOX"),

@@ -274,5 +274,5 @@ def _became(known: Known) -> str:
         case Disposition.DEAD:
             return f'it is a dead letter{reasons} ("email-router dead-letters show {known.letter}")'
     if known.erased:
-        return "it was in the CRM, and was erased there"
+        return "it was in the CRM, and was erased or taken back there"
     return f"it is in the CRM as email {known.email_id}, which does not say what was sought"

@@ -59,7 +59,10 @@ def _of_id(seen: SeenId) -> Clue:
     if seen.email_id and not seen.erased:
         return Clue("seen", f"the CRM has an email with this Message-ID: {seen.email_id}")
     if seen.erased:
-        return Clue("erased", "the CRM had an email with this Message-ID, and it was erased: it does not come again")
+        return Clue(
+            "erased",
+            "the CRM had an email with this Message-ID, which was erased or taken back: it does not come by itself",
+        )
     words = f"mail with this Message-ID, or mail that refers to it, was seen on {moment(seen.seen_at)}"
     return Clue("seen", f"{words}, and became no email")
 
@@ -144,7 +147,12 @@ def _of_sources(
         title = ways.forwards.title
         for one in (one for one in shared if one.profile == ways.forwards.name):
             yield from _of_source(f"{title} {one.folder}".rstrip(), one, sought)
-        yield Clue("forward", f"what its owner forwards comes in by {title}, and only that")
+        if ways.forwards.role == "catch-all":
+            yield Clue(
+                "forward", f"what its mail server puts for it into the catch-all mailbox of {title} comes in by that"
+            )
+        else:
+            yield Clue("forward", f"what its owner forwards comes in by {title}, and only that")
 
 
 def _of_source(name: str, source: Reader, sought: Sought) -> Iterator[Clue]:
@@ -168,15 +176,19 @@ def _of_source(name: str, source: Reader, sought: Sought) -> Iterator[Clue]:
 def _of_rule(
     owner: ListedOwner, ways: Routes[ServedProfile, ServedProfile], kinds: Sequence[str] | None
 ) -> Iterator[Clue]:
-    for rule in dict.fromkeys(owner.rule or one.tracking_rule for one in ways.incoming):
+    by_rule: dict[Rule, list[str]] = {}
+    for one in ways.incoming:
+        by_rule.setdefault(owner.rule or one.tracking_rule, []).append(one.title)
+    for rule, titles in by_rule.items():
+        its = "its rule" if len(by_rule) == 1 else f"its rule for what comes by {' and '.join(titles)}"
         if rule is Rule.NONE:
-            yield Clue("rule", 'its rule is "none": nothing comes in', blocks=True)
+            yield Clue("rule", f'{its} is "none": nothing comes in', blocks=len(by_rule) == 1)
         elif rule is Rule.REPLIES:
-            yield Clue("rule", 'its rule is "replies": only what answers an email of the CRM comes in')
+            yield Clue("rule", f'{its} is "replies": only what answers an email of the CRM comes in')
         elif rule in (Rule.KNOWN, Rule.EMAIL_ENABLED) and kinds is not None:
             judged = RULES[rule].judge(Evidence(answers=False, kinds=frozenset(kinds), judged_by="sender"))
             wants = "wants this sender's mail" if judged.wanted else "does not want this sender's mail"
-            yield Clue("rule", f'its rule "{rule}" {wants}: {judged.reason}, as the CRM is now')
+            yield Clue("rule", f'{its} "{rule}" {wants}: {judged.reason}, as the CRM is now')
 
 
 def _of_decisions(counts: Iterable[Refused]) -> Iterator[Clue]:
