@@ -35,7 +35,7 @@ class Tree:
         self.root = root
         for name in ("router", "transports", "profiles", "tests", "pyproject.toml"):
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / name, root / name)  # with what is compiled: it counts by the time of its source
             else:
                 shutil.copy(ROOT / name, root)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("EMAIL_ROUTER_")}

@@ -57,7 +57,7 @@ FREE: Final = {
     "router.relay": "profile fault",
     "router.route": "profile domain",
     "router.ruling": "subject by",
-    "router.ruling_work": "subject after_address",
+    "router.ruling_work": "subject after_address fault",
     "router.sent_copy": "profile fault",
     "router.sent_folder": "profile",
     "router.source": "profile mailbox folder cursor fault identity account",
