@@ -162,6 +162,7 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
         await stack.enter_async_context(backed(settings, backing, database))
         store.use_tokens(await stack.enter_async_context(LateTokens(settings, database)))
         parsers = await stack.enter_async_context(parsers_of(settings))
+        backing.use_workers(parsers)
         watch = partial(watch_disk, settings.data, settings.disk_warning) if settings.database_url is None else None
         lease = timedelta(seconds=settings.lease)
         budget, retention = Budget(settings.memory << 20), retention_of(settings)

@@ -1,1 +1,4 @@
-"""HTML: read leniently (`markup`), as plain text (`text`), and made safe for a page (`sanitize`)."""
+"""HTML: read leniently (`markup`), as plain text (`text`), made safe (`sanitize`), and as it stands in a frame (`frame`).
+
+`picture` tells what of mail is a picture that a page may show.
+"""

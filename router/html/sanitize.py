@@ -54,6 +54,8 @@ _VALUE = re.compile(r"""(?:[\w\s#%.,+!"'-]|\b(?:rgb|rgba|hsl|hsla)\([\d\s.,%/]*\
 _DISPLAYS = frozenset({"none", "block", "inline", "inline-block", "table", "table-row", "table-cell"})
 _REMOTE_BACKGROUND = re.compile(r"""url\(\s*["']?https?://[^\s"'()\\<>]+["']?\s*\)""", re.IGNORECASE)
 _NEGATIVE = re.compile(r"-\s*[\d.]")
+# Lengths by the window: that is the frame, whose height follows its content.
+_BY_WINDOW = re.compile(r"\d[sld]?v(?:w|h|i|b|min|max)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +125,4 @@ def _style(text: str, *, remote: bool) -> tuple[str, int]:
 def _harmless(name: str, value: str) -> bool:
     if name == "display":
         return value.lower() in _DISPLAYS
-    return not (name.startswith("margin") and _NEGATIVE.search(value))
+    return not _BY_WINDOW.search(value) and not (name.startswith("margin") and _NEGATIVE.search(value))

@@ -1,4 +1,4 @@
-"""What the API works with."""
+"""What the API and the pages work with."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from router.health import Health
 from router.profile import Profiles
 from router.repository.database import Database
 from router.supervise import end_if_told
+from router.workers.pool import Workers
 
 CONNECTIONS: Final = 4
 """Connections to the database that the API has at most, so that it never takes those that mail needs."""
@@ -31,6 +32,7 @@ class Backing:
     def __init__(self, profiles: Callable[[], Profiles]) -> None:
         self._profiles = profiles
         self._database: Database | None = None
+        self._workers: Workers | None = None
 
     @property
     def database(self) -> Database:
@@ -44,9 +46,20 @@ class Backing:
         """Those that are served now."""
         return self._profiles()
 
+    @property
+    def workers(self) -> Workers:
+        """Those that read mail. Raises DatabaseAway until there are some."""
+        if self._workers is None:
+            raise DatabaseAway("the router is still starting")
+        return self._workers
+
     def use(self, database: Database) -> None:
         """Work with this database, which the caller keeps open."""
         self._database = database
+
+    def use_workers(self, workers: Workers) -> None:
+        """Have mail read by these, which the caller keeps open."""
+        self._workers = workers
 
     async def keep(self, database: Database, health: Health) -> None:
         """Have a share of this database, until canceled; where none can be had, the API waits, and nothing else."""

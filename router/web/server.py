@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, cast
 
 import structlog
 import uvicorn
@@ -26,7 +26,7 @@ from router.web.forwarded import Proxies
 _log = structlog.get_logger(__name__)
 
 _MOST: Final = 64  # connections
-_PATIENCE: Final = 10.0  # seconds for a request to come, and for its answer to be taken
+_PATIENCE: Final = 10.0  # seconds for a request to come, and for some of its answer to be taken
 
 
 class Console:
@@ -131,16 +131,38 @@ class _Server(uvicorn.Server):
             task.cancel()
 
 
+class _Counted:
+    """A transport that counts what is written to it."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._written = 0
+
+    def write(self, content: bytes) -> None:
+        self._written += len(content)
+        self._transport.write(content)
+
+    @property
+    def taken(self) -> int:
+        """Bytes that are under way to the client, or there."""
+        return self._written - self._transport.get_write_buffer_size()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class _Connection(H11Protocol):
-    """A connection that ends when its client takes too long to ask, or to take the answer.
+    """A connection that ends when its client takes too long to ask, or takes nothing more of the answer.
 
     uvicorn waits for both without end, and files that are open are the whole process's.
     """
 
     _waiting: asyncio.TimerHandle | None = None
+    _counted: _Counted
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
+        self._counted = _Counted(transport)
+        super().connection_made(cast("asyncio.Transport", self._counted))
         self._look_later()
         # Head and body are two writes: the second would wait 40 ms for the first to be acknowledged. asyncio sees to it
         # by itself for some sockets, and not for those of socket.create_server.
@@ -162,11 +184,11 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def _look_later(self) -> None:
-        self._waiting = self.loop.call_later(_PATIENCE, self._look, self.cycle)
+        self._waiting = self.loop.call_later(_PATIENCE, self._look, self.cycle, self._counted.taken)
 
-    def _look(self, cycle: object) -> None:
+    def _look(self, cycle: object, taken: int) -> None:
         """Each request makes a cycle: if it is still the same one, nothing was finished in the meantime."""
-        if self.cycle is cycle:
+        if self.cycle is cycle and self._counted.taken == taken:
             self.transport.abort()
         else:
             self._look_later()

@@ -6,6 +6,9 @@
     link        one-time links, by which a password is chosen
     account     a person's own password and sessions
     people      who may use the console
+    mail_html   the HTML of a message, in a frame in which it can do nothing
+    attachments the files and pictures of a message
+    raw         the source of a message, for administrators
     guard       sessions, roles, forms, time, faults and headers, before and around every request
     frame       what pages are made with: who looks, what was sent, templates
     assets      style sheet and scripts, under names that change with their content
@@ -18,12 +21,12 @@ Nothing here knows the database: what is asked or done is an operation, handed `
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from router.operations.backing import Backing
-from router.web.console import link, sign_in, start
+from router.web.console import attachments, link, raw, sign_in, start
 from router.web.console.assets import ASSETS
 from router.web.console.frame import on_http_error
 from router.web.console.guard import Guard, Headed, signed
@@ -32,6 +35,8 @@ from router.web.console.pages import PAGES
 
 def make_console(backing: Backing) -> ASGIApp:
     """Make the application that serves the pages."""
+    # Files go as they are: packing them again would hide how long they are.
+    excluded = (*DEFAULT_EXCLUDED_CONTENT_TYPES, *attachments.TYPES, raw.TYPE)
     inner = Starlette(
         routes=[
             Route("/static/{name}", ASSETS.serve),
@@ -41,6 +46,6 @@ def make_console(backing: Backing) -> ASGIApp:
             *(signed(route, page) for page in PAGES for route in page.routes(backing)),
         ],
         exception_handlers={HTTPException: on_http_error},
-        middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)],
+        middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5, exclude_content_types=excluded)],
     )
     return Headed(Guard(inner, backing, PAGES))

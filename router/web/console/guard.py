@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 SESSION_COOKIE: Final = "__Host-email-router"
 DEVICE_COOKIE: Final = "__Host-email-router-device"
 
-_PATIENCE: Final = 9.0  # seconds; after 10 the console ends the connection without a word
+_PATIENCE: Final = 9.0  # seconds until an answer begins; after 10 the console ends the connection without a word
 _MOST_BYTES: Final = 64 << 10  # of a form
 _MOST_FIELDS: Final = 200
 _SAFE: Final = ("GET", "HEAD")
@@ -88,10 +88,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
         begun = False
+        limit = asyncio.timeout(_PATIENCE)
 
         async def send_on(message: Message) -> None:
             nonlocal begun
-            begun = True
+            if not begun:
+                # What has begun may take its time: the server ends it when its client takes nothing more.
+                begun = True
+                limit.reschedule(None)
             await send(message)
 
         scope["state"] = {
@@ -100,7 +104,7 @@ class Guard:
         request = Request(scope, receive)
         request.state.client = _client(request)
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with limit:
                 refusal = await self._refusal(request)
                 await (refusal or self._app)(scope, receive, send_on)
                 return

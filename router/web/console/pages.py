@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Final
 
-from router.web.console import account, people
+from router.web.console import account, attachments, mail_html, people, raw
 from router.web.console.frame import Page
 
 PAGES: Final[Sequence[Page]] = (
     people.PAGE,
     account.PAGE,
+    mail_html.PAGE,
+    attachments.PAGE,
+    raw.PAGE,
 )
 """A person begins at the first that is for the person. What has no name is not in the header."""
