@@ -60,7 +60,7 @@ async def read_html(database: Database, person_id: int, email_id: UUID, most: in
 
 
 async def find_attachment(database: Database, person_id: int, email_id: UUID, position: int) -> Stored | None:
-    """Find an attachment; None: there is none that may be seen. `size` is -1 where it is not known before it is read."""
+    """Find an attachment; None: there is none that may be seen. `size` is -1 where that is not known."""
     async with database.connection() as connection:
         row = await connection.fetchrow(
             f"""

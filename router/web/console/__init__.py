@@ -9,6 +9,7 @@
     mail_html   the HTML of a message, in a frame in which it can do nothing
     attachments the files and pictures of a message
     raw         the source of a message, for administrators
+    files       how a stranger's file is handed over
     guard       sessions, roles, forms, time, faults and headers, before and around every request
     frame       what pages are made with: who looks, what was sent, templates
     assets      style sheet and scripts, under names that change with their content

@@ -79,14 +79,15 @@ def routes(backing: Backing) -> Sequence[Route]:
 
 
 def _policy(request: Request) -> str:
-    """Say what a message may load: its own pictures, and our style for it; its own styles only where they are inline."""
+    """Say what a message may load: its own pictures, and our style for it; and styles in attributes."""
     host = request.headers.get("host", "")
     # Browsers know no address in brackets (IPv6) in a policy.
     ours = f"{request.url.scheme}://{host}" if _HOST.fullmatch(host) else ""
     pictures = ours + url(request, f"/mail/{request.path_params['email']}/cid/") if ours else "'self'"
     return (
         f"default-src 'none'; img-src {pictures}; style-src-elem 'sha256-{_STYLE_HASH}'; "
-        f"style-src-attr 'unsafe-inline'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'; sandbox {SANDBOX}"
+        f"style-src-attr 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
+        f"frame-ancestors 'self'; sandbox {SANDBOX}"
     )
 
 

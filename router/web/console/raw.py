@@ -16,7 +16,7 @@ from router.model.viewer import StaffRole
 from router.operations import mail_content
 from router.operations.backing import Backing
 from router.operations.mail_content import Original
-from router.web.console.attachments import LOCKED, disposition
+from router.web.console.files import LOCKED, disposition
 from router.web.console.frame import Page, client_of, render, say, sentence, viewer_of
 
 TYPE: Final = "message/rfc822"
@@ -66,9 +66,7 @@ def routes(backing: Backing) -> Sequence[Route]:
 def _text(content: bytes) -> str:
     """Read bytes as text in which nothing hides: what turns or hides other characters is written out."""
     text = content.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
-    return _UNSEEN.sub(
-        lambda found: f"\N{LEFT-POINTING ANGLE BRACKET}{ord(found[0]):02X}\N{RIGHT-POINTING ANGLE BRACKET}", text
-    )
+    return _UNSEEN.sub(lambda found: f"\u2039{ord(found[0]):02X}\u203a", text)
 
 
 PAGE = Page("", "/mail", routes, StaffRole.ADMINISTER, everywhere=True)
