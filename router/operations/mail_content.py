@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from router.errors import RouterError, UnknownName
+from router.errors import ContentRefused, RouterError, UnknownName
 from router.html.frame import Framed, framed
 from router.html.picture import picture_type
 from router.html.sanitize import LONGEST
@@ -87,7 +87,7 @@ async def picture(database: Database, viewer: Viewer, email_id: UUID, position: 
 
 
 async def attachment(database: Database, viewer: Viewer, email_id: UUID, position: int) -> File:
-    """Open an attachment. Raises UnknownName, ContentRefused where what is stored cannot be read."""
+    """Open an attachment. Raises UnknownName, NotShown where what is stored cannot be read."""
     stored = await mail_content.find_attachment(database, viewer.id, email_id, position)
     if stored is None:
         raise UnknownName("there is no such attachment that you may see")
@@ -97,7 +97,10 @@ async def attachment(database: Database, viewer: Viewer, email_id: UUID, positio
 async def _opened(database: Database, stored: Stored) -> File:
     """Read the first block, so that what is wrong is known before any of it is handed over."""
     blocks = read_content(database, stored)
-    first = await anext(blocks, b"")
+    try:
+        first = await anext(blocks, b"")
+    except ContentRefused as error:
+        raise NotShown(str(error)) from error
 
     async def rest() -> AsyncIterator[bytes]:
         yield first

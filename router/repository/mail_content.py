@@ -12,6 +12,8 @@ from router.repository.database import Database
 
 _MOST_INLINE: Final = 500  # pictures of one email
 
+_PICTURES: Final = [f"image/{one}" for one in ("png", "x-png", "jpeg", "jpg", "pjpeg", "gif", "webp")]
+
 _SEEN: Final = """(
     router.may_see($1, NULL) OR e.owner_id IN (SELECT router.seen_owners($1))
     OR EXISTS (
@@ -22,7 +24,7 @@ _SEEN: Final = """(
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """The HTML of an email, at most `most` characters of it, and at which positions its inline parts are."""
+    """The HTML of an email, as much as was asked for, and at which position the picture of which Content-ID is."""
 
     subject: str
     private: bool
@@ -48,11 +50,12 @@ async def read_html(database: Database, person_id: int, email_id: UUID, most: in
         parts = await connection.fetch(
             """
             SELECT a.content_id, a.position FROM crm.attachment AS a
-            WHERE a.email_id = $1 AND a.content_id IS NOT NULL AND a.media_type LIKE 'image/%'
+            WHERE a.email_id = $1 AND a.content_id IS NOT NULL AND a.media_type = ANY($3)
             ORDER BY a.position DESC LIMIT $2
             """,
             email_id,
             _MOST_INLINE,
+            _PICTURES,
         )
     return Html(
         row["subject"] or "", row["private"], row["html"], {part["content_id"]: part["position"] for part in parts}

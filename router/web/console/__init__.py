@@ -19,11 +19,10 @@
 Nothing here knows the database: what is asked or done is an operation, handed `backing.database`, and told for whom.
 """
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from router.operations.backing import Backing
@@ -36,17 +35,21 @@ from router.web.console.pages import PAGES
 
 def make_console(backing: Backing) -> ASGIApp:
     """Make the application that serves the pages."""
-    # Files go as they are: packing them again would hide how long they are.
-    excluded = (*DEFAULT_EXCLUDED_CONTENT_TYPES, *attachments.TYPES, raw.TYPE)
-    inner = Starlette(
-        routes=[
+    router = Router(
+        [
             Route("/static/{name}", ASSETS.serve),
             *sign_in.routes(backing),
             *link.routes(backing),
             *start.routes(PAGES),
             *(signed(route, page) for page in PAGES for route in page.routes(backing)),
-        ],
-        exception_handlers={HTTPException: on_http_error},
-        middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5, exclude_content_types=excluded)],
+        ]
+    )
+    # No Starlette around them: it would answer itself where a page fails, before the guard can say what happened.
+    inner = GZipMiddleware(
+        ExceptionMiddleware(router, {HTTPException: on_http_error}),
+        minimum_size=1024,
+        compresslevel=5,
+        # Files go as they are: packing them again would hide how long they are.
+        exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, *attachments.TYPES, raw.TYPE),
     )
     return Headed(Guard(inner, backing, PAGES))
