@@ -39,7 +39,7 @@ _ATTRIBUTES = {
 _SCHEMES = {"http", "https", "mailto", "tel", "cid", "data"}
 
 _LINK = re.compile(r"(?:https?://|mailto:|tel:)\S", re.IGNORECASE)
-_REMOTE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
+_REMOTE = re.compile(r"\s*(?:https?:)?[/\\]{2}", re.IGNORECASE)  # a "\\" is a "/" to a browser
 _OWN_IMAGE = re.compile(r"cid:\S+|data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*", re.IGNORECASE)
 
 # Only appearance, never position: nothing of a mail may lie over the page that shows it.
@@ -97,7 +97,7 @@ def sanitize(html: str, *, remote: bool = False) -> Shown:
         attributes=_ATTRIBUTES,
         attribute_filter=attribute,
         url_schemes=_SCHEMES,
-        url_relative="deny",
+        url_relative="pass_through",  # to `attribute`, which counts what lies elsewhere, and leaves no other
         link_rel="noopener noreferrer nofollow",
         strip_comments=True,
     )

@@ -1,11 +1,9 @@
 """The content of mail over HTTP: who is handed what, and how."""
 
-import asyncio
 import random
 import struct
 import zlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from uuid import UUID
 
 import aiohttp
@@ -22,7 +20,7 @@ from tests.support.shown import PNG, bring_in, html_mail
 ANNA, SALES = "anna@in.test", "sales@in.test"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 HTML = b"<!doctype html><script>alert(1)</script>"
-BIG = random.Random(1).randbytes(3 << 20)  # noqa: S311  # bytes that do not compress
+BIG = random.Random(1).randbytes(3 << 20)  # bytes that do not compress
 HUGE = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 65535, 65535, 8, 2, 0, 0, 0) + bytes(4)
 
 
@@ -147,7 +145,7 @@ async def test_nobody_is_handed_what_is_not_theirs(client: Client, crm: Crm, ema
 
 
 async def test_the_source_is_for_administrators_and_each_look_is_noted(
-    client: Client, crm: Crm, email_id: UUID, monkeypatch: pytest.MonkeyPatch
+    client: Client, email_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status, _, content = await client.get(f"/mail/{email_id}/source")
     assert (status, b"still starting" in content or b"One moment" in content) == (503, True)
@@ -185,7 +183,8 @@ async def test_what_the_crm_stored_wrong_is_said_and_not_handed_over(client: Cli
             "INSERT INTO crm.blob (sha256, encoding, content) VALUES (sha256($2), $1, $2)", encoding, content
         )
         await crm.admin.execute(
-            "INSERT INTO crm.attachment (email_id, position, filename, size, sha256) VALUES ($1, $2, 'a', 7, sha256($3))",
+            "INSERT INTO crm.attachment (email_id, position, filename, size, sha256) "
+            "VALUES ($1, $2, 'a', 7, sha256($3))",
             email_id, number, content,
         )  # fmt: skip
     status, _, content = await client.get(f"/mail/{email_id}/attachments/0")

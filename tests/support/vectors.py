@@ -141,7 +141,7 @@ _TEMPLATES: Final = (
     "<svg><foreignObject><iframe src=javascript:HIT></iframe></foreignObject></svg>",
     "<svg><set attributeName=onmouseover to=HIT><style>@import '//EVIL/c.css';</style></svg>",
     "<svg><handler xmlns:ev='http://www.w3.org/2001/xml-events' ev:event=load>HIT</handler></svg>",
-    "<img src='data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciIG9ubG9hZD0idG9wLmhpdD0xIi8+'>",
+    "<img src='data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciLz4='>",
     "<img src='data:image/svg+xml,<svg xmlns=\"http://www.w3.org/2000/svg\" onload=HIT />'>",
     "<img src='data:text/html,<script>HIT</script>'>",
     "<img src=cid:svg><img src=cid:html><img src=cid:../../../sign-out><img src='cid:x\" onerror=HIT y=\"'>",
