@@ -1,5 +1,6 @@
 """The content of mail over HTTP: who is handed what, and how."""
 
+import asyncio
 import random
 import struct
 import zlib
@@ -9,9 +10,11 @@ from uuid import UUID
 import aiohttp
 import pytest
 
+from router.model.outgoing import Stored
 from router.operations import audit_log, mail_content
 from router.operations.original import Original
 from router.repository.database import Database
+from router.web.console import guard
 from router.web.console.guard import SESSION_COOKIE
 from tests.support.crm import Crm
 from tests.support.pages import ServedConsole, serving
@@ -93,6 +96,34 @@ async def test_files_are_handed_over_and_never_shown(client: Client, email_id: U
     assert (await file(7))[2] == b"a,b\n" * 500_000
     assert (await client.get(f"/mail/{email_id}/attachments/99999999999999"))[0] == 404
     assert (await client.get("/mail/x/attachments/0"))[0] == 404
+
+
+async def test_a_file_may_take_longer_than_a_page(
+    client: Client, email_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[asyncio.Timeout] = []
+    timeout = asyncio.timeout
+
+    def noted(delay: float | None) -> asyncio.Timeout:
+        limit = timeout(delay)
+        if delay == 123.0:
+            limits.append(limit)
+        return limit
+
+    monkeypatch.setattr(guard, "_PATIENCE", 123.0)
+    monkeypatch.setattr(asyncio, "timeout", noted)
+    blocks: list[float | None] = []
+    read_content = mail_content.read_content
+
+    async def read(database: Database, stored: Stored) -> AsyncIterator[bytes]:
+        async for block in read_content(database, stored):
+            blocks.append(limits[-1].when())
+            yield block
+
+    monkeypatch.setattr(mail_content, "read_content", read)
+    assert (await client.get(f"/mail/{email_id}/attachments/6"))[2] == BIG
+    # The first is read before the answer begins, while a page would still be given up.
+    assert (blocks[0] is None, set(blocks[2:]), len(blocks) > 5) == (False, {None}, True)
 
 
 async def test_only_rasters_of_a_sane_size_are_pictures(client: Client, email_id: UUID) -> None:

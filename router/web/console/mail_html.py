@@ -35,7 +35,7 @@ body { display: flow-root; margin: 0; padding: 12px; color: #1d1f23; overflow-wr
   font: 14px/1.5 system-ui, sans-serif; }
 img { max-width: 100%; }
 img:not([src]):not([alt=""]) { padding: 1px 4px; outline: 1px dashed #767b85; outline-offset: -1px; color: #555a64;
-  font: 12px/1.5 system-ui, sans-serif; }
+  font: 12px/1.5 system-ui, sans-serif; white-space: nowrap; overflow: hidden; }
 a { color: #1a56b8; }
 blockquote { margin: 0 0 0 4px; padding-left: 12px; border-left: 2px solid #c8ccd4; }
 pre { white-space: pre-wrap; }

@@ -293,6 +293,31 @@ async def test_who_takes_too_long_to_ask_or_to_listen_is_hung_up_on(
         assert (await get(port, "/healthz")).status == 200
 
 
+async def test_a_client_that_takes_its_answer_slowly_is_given_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[server._Connection] = []
+    connection_made = server._Connection.connection_made
+
+    def noted(connection: server._Connection, transport: asyncio.Transport) -> None:
+        made.append(connection)
+        connection_made(connection, transport)
+
+    monkeypatch.setattr(server._Connection, "connection_made", noted)
+    monkeypatch.setattr(server, "_PATIENCE", 600)  # the test looks by itself
+    monkeypatch.setattr(metrics, "exposition", lambda: b"x" * 20_000_000)
+    port = free_port()
+    async with console(port):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            client.settimeout(20)
+            first = len(await asyncio.to_thread(client.recv, 1))
+            connection = made[-1]
+            taken = connection._counted.taken
+            while connection._counted.taken == taken:
+                first += len(await asyncio.to_thread(client.recv, 1_000_000))
+            connection._look(connection.cycle, taken)
+            assert first + await asyncio.to_thread(received, client) > 20_000_000
+
+
 def received(client: socket.socket) -> int:
     """How many bytes come until the other side hangs up."""
     count = 0
