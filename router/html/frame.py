@@ -17,10 +17,13 @@ from router.html.markup import VOID, Tag, tokens
 from router.html.sanitize import LONGEST, sanitize
 
 _TINY: Final = frozenset("0123")  # pixels: what counts who reads, and shows nothing
-_URL = re.compile(r"(https?):[/\\]{2,}([^/\\?#]*+)([^?#]*+)(.*+)", re.IGNORECASE | re.DOTALL)
+_SCHEME = re.compile(r"https?:", re.IGNORECASE)
+_END_OF_HOST = re.compile(r"[/\\?#]")
+_END_OF_PATH = re.compile(r"[?#]")
+_ASCII_HOST = re.compile(r"[A-Za-z0-9._-]++")
 _STRIPPED = re.compile(r"[\x00-\x20\x7f]++")
 _MAIL = re.compile(r"mailto:([^?]*+)", re.IGNORECASE)
-_NAMED = re.compile(r"[\w-]++(?:\.[\w-]++)++")
+_APART = re.compile(r"[^\w.-]++")
 _MOST_TEXT: Final = 200  # characters of a link that are looked at
 
 
@@ -107,13 +110,15 @@ class _Writer:
         """Have a link open beside the console, and say on hover where it leads: never what the mail says of it."""
         address = _STRIPPED.sub("", attributes.pop("href", ""))
         attributes.pop("title", None)
-        if url := _URL.fullmatch(address):
+        if found := _SCHEME.match(address):
             # As browsers read it; without a name before an @, which is there to look like a host.
-            host, port = _host(url[2].rpartition("@")[2])
+            authority, rest = _cut(address[found.end() :].lstrip("/\\"), _END_OF_HOST)
+            host, port = _host(authority.rpartition("@")[2])
             if not host:
                 return attributes
-            folders = url[3].replace("\\", "/")
-            address, self._host = f"{url[1].lower()}://{host}{port}{folders}{url[4]}", host
+            path, query = _cut(rest, _END_OF_PATH)
+            path = path.replace("\\", "/")
+            address, self._host = f"{found[0].lower()}//{host}{port}{path}{query}", host
             said = f"Opens {host}"
         elif mail := _MAIL.match(address):
             self._host = _host(mail[1].rpartition("@")[2])[0]
@@ -131,9 +136,15 @@ class _Writer:
         self._linked.clear()
         if host is None:
             return
-        named = [_host(one)[0] for one in _NAMED.findall(text[: 2 * _MOST_TEXT])]
+        words = (one.strip(".-") for one in _APART.split(text[: 2 * _MOST_TEXT]))
+        named = [_host(one)[0] for one in words if "." in one]
         if any(not _is_within(host, one) and not _is_within(one, host) for one in named if one):
             self.written.append(f'<span class="leads-to"> (leads to {escape(host)})</span>')
+
+
+def _cut(text: str, end: re.Pattern[str]) -> tuple[str, str]:
+    found = end.search(text)
+    return (text[: found.start()], text[found.start() :]) if found else (text, "")
 
 
 def _host(written: str) -> tuple[str, str]:
@@ -142,7 +153,7 @@ def _host(written: str) -> tuple[str, str]:
     try:
         host = idna.encode(name, uts46=True).decode() if name else ""
     except idna.IDNAError:
-        host = name.lower() if re.fullmatch(r"[A-Za-z0-9._-]+", name) else ""
+        host = name.lower() if _ASCII_HOST.fullmatch(name) else ""
     return host, f":{port}" if port.isascii() and port.isdigit() else ""
 
 

@@ -13,6 +13,7 @@ import pytest
 from router.model.outgoing import Stored
 from router.operations import audit_log, mail_content
 from router.operations.original import Original
+from router.repository.attachments import read_content
 from router.repository.database import Database
 from router.web.console import guard
 from router.web.console.guard import SESSION_COOKIE
@@ -34,8 +35,8 @@ class Client:
         self.console = console
         self._http = http
 
-    async def get(self, path: str, as_: str | None = "ann") -> tuple[int, dict[str, str], bytes]:
-        headers = {}
+    async def get(self, path: str, as_: str | None = "ann", *, hx: bool = False) -> tuple[int, dict[str, str], bytes]:
+        headers = {"HX-Request": "true"} if hx else {}
         if as_ is not None:
             headers["Cookie"] = f"{SESSION_COOKIE}={await self.console.session(as_)}"
         async with self._http.get(f"{self.console.origin}{path}", headers=headers, allow_redirects=False) as answer:
@@ -113,7 +114,6 @@ async def test_a_file_may_take_longer_than_a_page(
     monkeypatch.setattr(guard, "_PATIENCE", 123.0)
     monkeypatch.setattr(asyncio, "timeout", noted)
     blocks: list[float | None] = []
-    read_content = mail_content.read_content
 
     async def read(database: Database, stored: Stored) -> AsyncIterator[bytes]:
         async for block in read_content(database, stored):
@@ -148,6 +148,11 @@ async def test_the_frame_has_a_policy_of_its_own(client: Client, email_id: UUID)
     assert "; sandbox allow-same-origin allow-popups allow-popups-to-escape-sandbox" in policy
     assert (headers["X-Frame-Options"], headers["Referrer-Policy"]) == ("SAMEORIGIN", "no-referrer")
     assert f'src="/mail/{email_id}/cid/0"'.encode() in content
+    # What stands around it is a part of a page for htmx, and a page for everybody else.
+    whole = (await client.get(f"/mail/{email_id}/body"))[2]
+    part = (await client.get(f"/mail/{email_id}/body", hx=True))[2]
+    assert [b"<html" in one for one in (whole, part)] == [True, False]
+    assert all(f'src="/mail/{email_id}/html"'.encode() in one for one in (whole, part))
 
 
 async def test_nobody_is_handed_what_is_not_theirs(client: Client, crm: Crm, email_id: UUID) -> None:
