@@ -18,7 +18,7 @@ The way in:
     waiting      answers that came before the email that they answer
     again        copies that are decided once more
     letters      dead and held copies, which wait for a person
-    mail_content what a person may see of what an email says: HTML, attachments
+    mail_content  what a person may see of what an email says: HTML, attachments
     received     where the copies of an email lay, and by what it is known to be the same
     rulings      who a sender is, as persons ruled
     ruling_walks  brings the mail that waits into line with that, a piece at a time
