@@ -32,8 +32,10 @@ __all__ = [
     "ignore",
     "link",
     "may_rule_on_held",
+    "may_split",
     "never_track",
     "recent",
+    "settled",
     "split",
     "undo",
 ]
@@ -183,11 +185,24 @@ async def recent(
     return tuple(await rulings.list_rulings(database, limit=limit, undone=True, before=before, by=by))
 
 
+async def settled(database: Database, seen: Seen, subject: str) -> Ruling | None:
+    """Find the ruling by which a sender does not wait any more, for who has seen that mail; None: there is none."""
+    for one in await rulings.rulings_in_force(database, subject_of(subject)):
+        if await ruled.was_seen(database, seen, one.id):
+            return one
+    return None
+
+
 async def split(database: Database, seen: Seen, email_id: UUID, by: str) -> Split:
     """Let an email be a thread of its own. Raises UnknownName, DatabaseError. `operations.split.undo` undoes it."""
+    await may_split(database, seen, email_id)
+    return await splits.split(database, email_id, by)
+
+
+async def may_split(database: Database, seen: Seen, email_id: UUID) -> None:
+    """Let an email be split off, or `operations.split.undo` be called with it. Raises UnknownName."""
     if await mail.read_mail(database, seen, email_id) is None:
         raise UnknownName(f"there is no email {email_id}")
-    return await splits.split(database, email_id, by)
 
 
 async def may_rule_on_held(database: Database, seen: Seen, ids: Sequence[int]) -> None:

@@ -178,7 +178,8 @@ def _of_rule(
 ) -> Iterator[Clue]:
     by_rule: dict[Rule, list[str]] = {}
     for one in ways.incoming:
-        by_rule.setdefault(owner.rule or one.tracking_rule, []).append(one.title)
+        if (rule := owner.rule or one.tracking_rule) is not None:
+            by_rule.setdefault(rule, []).append(one.title)
     for rule, titles in by_rule.items():
         its = "its rule" if len(by_rule) == 1 else f"its rule for what comes by {' and '.join(titles)}"
         if rule is Rule.NONE:

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from router.web.console import account, attachments, mail_html, people, raw
+from router.web.console import account, attachments, held, mail_html, people, queue, raw, rulings
 from router.web.console.frame import Page
 
 PAGES: Final[Sequence[Page]] = (
+    queue.PAGE,
+    held.PAGE,
+    rulings.PAGE,
     people.PAGE,
     account.PAGE,
     mail_html.PAGE,

@@ -1,0 +1,90 @@
+"""The page of the queue, and the parts of its list."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from router.model.viewer import StaffRole
+from router.operations.backing import Backing
+from router.operations.queue import pages
+from router.operations.queue.pages import Place
+from router.web.console.frame import render, viewer_of
+from router.web.console.queue.asked import AGES, VIEWS, Filters, filters_of, place_of, seen_by, time_of, uuid_of
+from router.web.console.queue.rule import done_before
+from router.web.console.queue.sender import opened
+
+_ROWS: Final = 50
+_MOST_ROWS: Final = 100  # that are asked for by name
+
+
+def routes(backing: Backing) -> Sequence[Route]:
+    """Serve them."""
+
+    async def show(request: Request) -> Response:
+        filters = filters_of(request)
+        counts = await pages.counts(backing.database, seen_by(viewer_of(request)), owners=filters.owners)
+        values = await _listed(backing, request, filters)
+        values |= await opened(backing, request)
+        values |= {"counts": counts, "ages": AGES, "views": VIEWS, "done": await done_before(backing, request)}
+        return render(request, "queue.html", **values)
+
+    async def listed(request: Request) -> Response:
+        return render(request, "queue_list.html", **await _listed(backing, request, filters_of(request)))
+
+    async def part(request: Request) -> Response:
+        filters, part_of = filters_of(request), request.query_params.get("part", "")
+        found = await pages.senders(
+            backing.database,
+            seen_by(viewer_of(request)),
+            part_of,
+            owners=filters.owners,
+            older_than=filters.older_than,
+            after=place_of(request),
+            limit=_ROWS,
+        )
+        return render(
+            request, "queue_part.html", filters=filters, part=part_of, senders=found.senders, goes_on=found.goes_on
+        )
+
+    async def rows(request: Request) -> Response:
+        filters, seen = filters_of(request), seen_by(viewer_of(request))
+        named = request.query_params.getlist("address")[:_MOST_ROWS]
+        inner = seen if filters.owners is None else filters.owners if seen is None else seen & filters.owners
+        found = await pages.senders_named(backing.database, inner, named)
+        counts = await pages.counts(backing.database, seen, owners=filters.owners)
+        return render(request, "queue_rows.html", filters=filters, senders=found, counts=counts)
+
+    return [
+        Route("/queue", show),
+        Route("/queue/list", listed),
+        Route("/queue/part", part),
+        Route("/queue/rows", rows),
+    ]
+
+
+async def _listed(backing: Backing, request: Request, filters: Filters) -> dict[str, Any]:
+    """List what the filters ask for: groups, or senders, or emails that were found."""
+    viewer = viewer_of(request)
+    seen, database = seen_by(viewer), backing.database
+    values: dict[str, Any] = {"filters": filters, "groups": (), "senders": (), "mails": (), "goes_on": None}
+    values["may_decide"] = viewer.has_anywhere(StaffRole.DECIDE)
+    if filters.text:
+        at, email_id = time_of(request.query_params.get("at", "")), uuid_of(request.query_params.get("key", ""))
+        before = (at, email_id) if at and email_id else None
+        found = await pages.find(database, seen, filters.text, owners=filters.owners, before=before, limit=_ROWS)
+        goes_on = Place(found.goes_on[0], str(found.goes_on[1])) if found.goes_on else None
+        return values | {"mails": [one for one in found.mails if one[1] is not None], "goes_on": goes_on}
+    if filters.view == "mine":
+        after = request.query_params.get("key", "")
+        mine = await pages.assigned(database, seen, viewer.name, after=after, limit=_ROWS)
+        last = Place(mine[-1].latest_at, mine[-1].address) if len(mine) == _ROWS else None
+        return values | {"senders": mine, "goes_on": last}
+    asked: dict[str, Any] = {"owners": filters.owners, "older_than": filters.older_than, "after": place_of(request)}
+    if filters.view:
+        of_view = await pages.senders(database, seen, filters.view, limit=_ROWS, **asked)
+        return values | {"senders": of_view.senders, "goes_on": of_view.goes_on}
+    groups = await pages.groups(database, seen, limit=_ROWS, **asked)
+    return values | {"groups": groups.groups, "goes_on": groups.goes_on}

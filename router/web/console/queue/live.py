@@ -1,0 +1,73 @@
+"""What changes in the queue as it happens, by server-sent events; and who looks at whom."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from router.errors import UnknownName
+from router.operations.backing import Backing
+from router.operations.queue import care
+from router.operations.queue.live import Live
+from router.web.console.frame import form_of, viewer_of
+from router.web.console.queue.asked import seen_by
+
+_HEARTBEAT: Final = 5.0  # seconds; who takes nothing for ten is hung up on
+_LASTS: Final = 300.0  # seconds; then the browser asks again, and whether it may is looked at again
+_MOST: Final = 200  # streams of this process
+
+
+def routes(backing: Backing, listening: Live) -> Sequence[Route]:
+    """Serve both."""
+    streams = 0
+
+    async def stream(request: Request) -> AsyncIterator[bytes]:
+        nonlocal streams
+        streams += 1
+        try:
+            until = asyncio.get_running_loop().time() + _LASTS
+            with listening.page(seen_by(viewer_of(request))) as page:
+                # A browser that comes back has missed what was meanwhile.
+                yield b"retry: 2000\nid: 1\n\n" + (_MANY if "last-event-id" in request.headers else b"")
+                while asyncio.get_running_loop().time() < until:
+                    changed = await page.next(_HEARTBEAT)
+                    if changed is None:
+                        yield b":\n\n"
+                    elif changed.senders is None:
+                        yield _MANY
+                    else:
+                        yield _event("senders", sorted(changed.senders))
+        finally:
+            streams -= 1
+
+    async def events(request: Request) -> Response:
+        if streams >= _MOST:
+            return Response(status_code=503, headers={"Retry-After": "60"})
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(stream(request), media_type="text/event-stream", headers=headers)
+
+    async def look(request: Request) -> Response:
+        form, viewer = form_of(request), viewer_of(request)
+        with suppress(UnknownName):  # somebody has settled the sender: the page hears so
+            await care.look(
+                backing.database,
+                seen_by(viewer),
+                form.get("address", ""),
+                viewer.name,
+                away=form.get("away") == "1",
+            )
+        return Response(status_code=204)
+
+    return [Route("/queue/events", events), Route("/queue/look", look, methods=["POST"])]
+
+
+def _event(name: str, senders: Sequence[str]) -> bytes:
+    return f"id: 1\nevent: {name}\ndata: {json.dumps(senders)}\n\n".encode()
+
+
+_MANY: Final = _event("many", ())

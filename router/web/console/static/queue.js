@@ -1,0 +1,445 @@
+// The queue by keys, and as it changes. Every key is a button or link that shows it (data-key): a key clicks that,
+// the list of keys and the palette are made of those. Without this file the page works by links and forms.
+"use strict";
+
+const main = document.querySelector("main[data-queue]");
+const rows = document.getElementById("rows");
+const opened = document.getElementById("opened");
+const foot = document.getElementById("foot");
+const news = document.getElementById("news");
+const base = main?.dataset.queue;
+
+const visible = (element) => element.getClientRects().length > 0;
+const senders = () => [...(rows?.querySelectorAll("a.sender") ?? [])].filter(visible);
+const current = () => rows?.querySelector("a.sender[aria-current]");
+const rowOf = (address) => rows?.querySelector(`li[data-address="${CSS.escape(address)}"]`);
+const address = () => opened?.querySelector("[data-sender]")?.dataset.sender ?? "";
+
+// Keys
+
+let lastKey = "";
+let busy = 0;
+
+function keyed(key) {
+  const has = (element) => element.dataset.key.split(" ").includes(key) && visible(element) && !element.disabled;
+  const places = [document.getElementById("confirm"), document.getElementById("panel"), foot, document];
+  for (const place of places) {
+    const found = [...(place?.querySelectorAll("[data-key]") ?? [])].find(has);
+    if (found) return found;
+  }
+  return null;
+}
+
+function move(step) {
+  const all = senders();
+  const at = all.indexOf(current());
+  const next = all[at < 0 ? 0 : Math.min(Math.max(at + step, 0), all.length - 1)];
+  if (next && next !== current()) open(next);
+}
+
+function open(row) {
+  mark(row);
+  row.focus({ preventScroll: true });
+  row.scrollIntoView({ block: "nearest" });
+  row.click();
+}
+
+function mark(row) {
+  current()?.removeAttribute("aria-current");
+  row?.setAttribute("aria-current", "true");
+}
+
+document.addEventListener("keydown", (event) => {
+  if ((event.metaKey || event.ctrlKey) && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    openPalette();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
+  const typing = event.target.matches("input, textarea, select");
+  if (typing && event.key !== "Escape") {
+    if (event.target.matches("input.find") && (event.key === "Enter" || event.key === "ArrowDown")) {
+      // Never what was found before the last letter: one sees what one chooses.
+      event.preventDefault();
+      document.querySelector("#found .choice")?.focus();
+    }
+    return;
+  }
+  if (event.key === "Escape" && typing) event.target.blur();
+  if (event.key === "?") return showKeys(event);
+  if (rows && (event.key === "j" || event.key === "k")) {
+    event.preventDefault();
+    return move(event.key === "j" ? 1 : -1);
+  }
+  // A control that has the focus does what Enter does to it; so does the row of another sender.
+  const focused = event.target.closest?.("button, a, summary");
+  if (event.key === "Enter" && focused && !(focused === current() && !opened.matches(".is-late"))) return;
+  if (event.repeat || busy) return;
+  const again = document.querySelector("[data-confirm]");
+  const twice = document.querySelector(`details[open] [data-again="${CSS.escape(event.key)}"]`);
+  const found = again && event.key === lastKey ? again : twice && visible(twice) ? twice : keyed(event.key);
+  if (!found) return;
+  event.preventDefault();
+  lastKey = event.key;
+  act(found);
+});
+
+function act(element) {
+  if (element.matches("input")) {
+    element.focus();
+    element.select();
+  } else {
+    element.click();
+  }
+}
+
+// What can be done, as the page has it now
+
+function actions() {
+  const seen = new Set();
+  return [...document.querySelectorAll("[data-key]")].filter(visible).flatMap((element) => {
+    const key = element.dataset.key.split(" ")[0];
+    const name = element.dataset.name ?? element.getAttribute("aria-label") ?? element.textContent.trim();
+    return seen.has(key) ? [] : (seen.add(key), [{ key, name, element }]);
+  });
+}
+
+function showKeys(event) {
+  const dialog = document.getElementById("keys");
+  if (!dialog) return;
+  event.preventDefault();
+  const more = rows ? [["j", "Next sender"], ["k", "Sender before"], ["Enter", "Accept the first proposal"], ["Ctrl-K or ⌘K", "Everything by name"]] : [];
+  const all = [...more, ...actions().map((one) => [one.key, one.name])];
+  dialog.querySelector("dl").replaceChildren(...all.map(([key, name]) => {
+    const line = document.createElement("div");
+    const term = line.appendChild(document.createElement("dt"));
+    term.appendChild(document.createElement("kbd")).textContent = key;
+    line.appendChild(document.createElement("dd")).textContent = name;
+    return line;
+  }));
+  dialog.showModal();
+}
+
+const palette = document.getElementById("palette");
+let choices = [];
+let chosen = 0;
+
+function openPalette() {
+  if (!palette || palette.open) return;
+  const pages = [...document.querySelectorAll(".bar nav a")].map((one) => ({ key: "", name: `Go to ${one.textContent}`, element: one }));
+  choices = [...actions(), ...pages];
+  palette.querySelector("input").value = "";
+  palette.showModal();
+  listChoices();
+}
+
+function listChoices() {
+  const input = palette.querySelector("input");
+  const words = input.value.toLowerCase().split(/\s+/);
+  const shown = choices.filter((one) => words.every((word) => one.name.toLowerCase().includes(word)));
+  chosen = Math.min(Math.max(chosen, 0), Math.max(shown.length - 1, 0));
+  const list = palette.querySelector("[role=listbox]");
+  list.replaceChildren(...shown.map((one, n) => {
+    const option = document.createElement("div");
+    option.role = "option";
+    option.id = `choice-${n}`;
+    option.ariaSelected = String(n === chosen);
+    option.textContent = one.name;
+    if (one.key) option.appendChild(document.createElement("kbd")).textContent = one.key;
+    option.addEventListener("click", () => choose(one));
+    return option;
+  }));
+  input.setAttribute("aria-activedescendant", shown.length ? `choice-${chosen}` : "");
+  list.children[chosen]?.scrollIntoView({ block: "nearest" });
+  return shown[chosen];
+}
+
+function choose(one) {
+  palette.close();
+  lastKey = one.key;
+  act(one.element);
+}
+
+palette?.addEventListener("input", () => { chosen = 0; listChoices(); });
+palette?.addEventListener("keydown", (event) => {
+  if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    event.preventDefault();
+    chosen += event.key === "ArrowDown" ? 1 : -1;
+    listChoices();
+  } else if (event.key === "Enter") {
+    event.preventDefault();
+    const one = listChoices();
+    if (one) choose(one);
+  }
+});
+
+// Opening and leaving
+
+document.addEventListener("click", (event) => {
+  const cancel = event.target.closest("[data-cancel]");
+  const back = event.target.closest("[data-back]");
+  const row = event.target.closest("a.sender");
+  if (cancel && opened?.contains(cancel)) {
+    event.preventDefault();
+    cancel.closest("#confirm, #panel").replaceChildren();
+    current()?.focus({ preventScroll: true });
+  } else if (back && rows) {
+    event.preventDefault();
+    main.classList.remove("is-open");
+    current()?.focus();
+  } else if (row && rows?.contains(row)) {
+    mark(row);
+  }
+});
+
+for (const choice of document.querySelectorAll(".filters select")) {
+  choice.addEventListener("change", () => choice.form.requestSubmit());
+}
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.detail.target === opened) {
+    opened.classList.add("is-late");
+  }
+  if (event.detail.requestConfig.verb === "post") {
+    busy += 1;
+    const subject = event.detail.requestConfig.formData?.get?.("subject");
+    if (event.detail.pathInfo.requestPath.includes("/queue/rule")) rowOf(subject ?? "")?.classList.add("leaving");
+  }
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.requestConfig.verb === "post") {
+    busy -= 1;
+    for (const row of rows?.querySelectorAll("li.leaving") ?? []) row.classList.remove("leaving");
+  }
+  if (event.detail.failed && ![409, 422].includes(event.detail.xhr.status)) {
+    foot.textContent = event.detail.xhr.status ? "The console could not do that. Nothing was changed: try it again." : "The console does not answer. Nothing is lost: try it again.";
+  }
+});
+// Why something was refused is shown where it was asked for.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if ([409, 422].includes(event.detail.xhr.status)) {
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
+  }
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target === opened) {
+    opened.classList.remove("is-late");
+    main.classList.add("is-open");
+    look();
+  }
+  const target = event.detail.target;
+  target.querySelector?.("[data-focus], [data-confirm]")?.focus();
+  const refused = target.querySelector?.("[data-refused]");
+  if (refused?.hasAttribute("data-gone")) {
+    const row = rowOf(refused.dataset.refused);
+    if (row) {
+      row.classList.add("settled");
+      row.querySelector(".what").textContent = refused.textContent;
+    }
+  }
+});
+
+function clear() {
+  for (const id of ["confirm", "panel"]) document.getElementById(id)?.replaceChildren();
+}
+
+function rowsOf(subject) {
+  const all = [...(rows?.querySelectorAll("li[data-address]") ?? [])];
+  return all.filter((row) => subject.startsWith("@") ? row.dataset.address.endsWith(subject) : row.dataset.address === subject);
+}
+
+function leave(gone) {
+  for (const row of gone) {
+    const group = row.closest(".group");
+    row.remove();
+    if (group && !group.querySelector("a.sender")) group.remove();
+  }
+}
+
+document.addEventListener("ruled", (event) => {
+  const subject = event.detail.subject;
+  const gone = rowsOf(subject);
+  const all = senders();
+  const last = gone.length ? all.indexOf(gone[gone.length - 1].querySelector("a")) : -1;
+  const next = all.slice(last + 1).find((one) => !gone.includes(one.closest("li"))) ?? all.filter((one) => !gone.includes(one.closest("li"))).at(-1);
+  leave(gone);
+  clear();
+  if (next) open(next);
+  else show("");
+  if (!senders().length) refresh();
+});
+document.addEventListener("undone", (event) => {
+  const subject = event.detail.subject;
+  clear();
+  refresh().then(() => {
+    const row = rowsOf(subject)[0]?.querySelector("a");
+    if (row) open(row);
+  });
+});
+document.addEventListener("cared", (event) => {
+  clear();
+  change([event.detail.subject]);
+  show(event.detail.subject);
+});
+
+function show(sender) {
+  const query = new URLSearchParams(main.dataset.query);
+  query.set("sender", sender);
+  return htmx.ajax("GET", `${base}/sender?${query}`, { target: opened, swap: "innerHTML" });
+}
+
+// What changes while one works. What is listed changes in its place; what comes anew waits for a moment in which
+// nothing moves under the pointer: at the top of the list, and not in it.
+
+const waiting = new Set();
+let refreshing = null;
+
+function mayMove() {
+  return rows.scrollTop < 4 && !rows.matches(":hover") && !document.querySelector("dialog[open]");
+}
+
+async function change(addresses) {
+  if (!rows || !addresses.length) return;
+  const query = new URLSearchParams(main.dataset.query);
+  for (const one of addresses) query.append("address", one);
+  const answer = await fetch(`${base}/rows?${query}`);
+  if (!answer.ok || answer.redirected) return;
+  const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+  document.getElementById("waiting").textContent = found.getElementById("waiting").textContent;
+  const known = new Map([...found.querySelectorAll("li[data-address]")].map((row) => [row.dataset.address, row]));
+  for (const one of addresses) {
+    const now = known.get(one);
+    const here = rowOf(one);
+    if (here && now) {
+      if (current() && here.contains(current())) now.querySelector("a").setAttribute("aria-current", "true");
+      const focused = here.contains(document.activeElement);
+      here.replaceWith(now);
+      htmx.process(now);
+      document.dispatchEvent(new CustomEvent("htmx:load", { detail: { elt: now } }));
+      if (focused) now.querySelector("a").focus({ preventScroll: true });
+    } else if (here && !here.classList.contains("settled")) {
+      if (one === address() && !busy) tellSettled(one);
+      leave([here]);
+    } else if (now && main.dataset.plain === "yes" && !rowOf(one)) {
+      waiting.add(one);
+    }
+    if (now && one === address()) tellLookers(now);
+  }
+  admit();
+}
+
+// Whose mail one reads is settled by somebody else: that is said above it, and what one reads stays.
+async function tellSettled(sender) {
+  const query = new URLSearchParams({ sender });
+  const answer = await fetch(`${base}/sender?${query}`);
+  if (!answer.ok || sender !== address()) return;
+  const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const words = found.querySelector(".empty");
+  if (!words) return;
+  const place = document.getElementById("confirm");
+  const line = document.createElement("p");
+  line.className = "fault";
+  line.role = "alert";
+  line.textContent = [...words.querySelectorAll("h2, p:not(:has(a))")].map((one) => one.textContent.trim()).join(": ");
+  place?.replaceChildren(line);
+}
+
+function tellLookers(row) {
+  const words = row.querySelector(".looks")?.textContent ?? "";
+  const place = document.getElementById("lookers");
+  if (!place) return;
+  place.hidden = !words;
+  const said = words ? `${words} at this, too.` : "";
+  if (place.textContent !== said) place.textContent = said;
+}
+
+function admit() {
+  if (!rows) return;
+  if (waiting.size && mayMove()) {
+    refresh();
+    return;
+  }
+  news.hidden = !waiting.size;
+  news.textContent = `${waiting.size} new`;
+}
+
+function refresh() {
+  refreshing ??= (async () => {
+    try {
+      const here = current()?.closest("li").dataset.address;
+      await htmx.ajax("GET", `${base}/list?${main.dataset.query}`, { target: rows, swap: "innerHTML" });
+      waiting.clear();
+      news.hidden = true;
+      const row = here && rowOf(here)?.querySelector("a");
+      if (row) mark(row);
+    } finally {
+      refreshing = null;
+    }
+  })();
+  return refreshing;
+}
+
+news?.addEventListener("click", () => { rows.scrollTop = 0; refresh(); });
+rows?.addEventListener("mouseleave", () => waiting.size && admit());
+rows?.addEventListener("scroll", () => waiting.size && mayMove() && admit(), { passive: true });
+
+// The rest of a burst is asked for at once.
+const told = new Set();
+let timer = 0;
+function heard(addresses) {
+  for (const one of addresses) told.add(one);
+  timer ||= setTimeout(() => {
+    timer = 0;
+    const all = [...told];
+    told.clear();
+    change(all);
+  }, 150);
+}
+
+function readAgain() {
+  heard([...rows.querySelectorAll("li[data-address]")].map((row) => row.dataset.address).slice(0, 100));
+  if (mayMove() && main.dataset.plain === "yes" && rows.querySelectorAll("li").length < 100) refresh();
+}
+
+let stream = null;
+function listen() {
+  if (!main || stream || document.hidden) return;
+  stream = new EventSource(`${base}/events`);
+  stream.addEventListener("open", () => { main.dataset.live = "yes"; });
+  stream.addEventListener("senders", (event) => heard(JSON.parse(event.data)));
+  stream.addEventListener("many", readAgain);
+  stream.addEventListener("error", () => { main.dataset.live = "no"; });
+}
+
+// Who looks at whom: said again while the page is open and seen.
+let looked = "";
+function look() {
+  const sender = document.hidden ? "" : address();
+  if (looked && looked !== sender) say({ address: looked, away: "1" });
+  looked = sender;
+  if (sender) say({ address: sender });
+}
+
+function say(values) {
+  const headers = JSON.parse(document.body.getAttribute("hx-headers") ?? "{}");
+  fetch(`${base}/look`, { method: "POST", headers, body: new URLSearchParams(values), keepalive: true }).catch(() => {});
+}
+
+document.addEventListener("visibilitychange", () => {
+  look();
+  if (document.hidden) {
+    stream?.close();
+    stream = null;
+  } else {
+    listen();
+    if (rows) readAgain();
+  }
+});
+window.addEventListener("pagehide", () => looked && say({ address: looked, away: "1" }));
+
+if (main) {
+  listen();
+  look();
+  setInterval(look, 20_000);
+}
