@@ -1,17 +1,21 @@
 """The staff's day: who waits is settled by keys, as it comes, beside others, and by who may."""
 
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
+from router.model import Mark
+from router.operations.queue import ruling
 from router.repository.database import Database
 from router.repository.registry import Source, register
 from router.repository.senders import fold
-from tests.support.browser import Browse, ServedConsole, check_accessible
+from tests.support.browser import NARROW, Browse, check_accessible
 from tests.support.crm import Crm
+from tests.support.pages import ServedConsole
 from tests.support.senders import STAFF, Senders
 
-LENA, JO, NEW = "lena@kestrel.test", "jo@kestrel.test", "new@new.test"
+LENA, JO, NEW, BEN = "lena@kestrel.test", "jo@kestrel.test", "new@new.test", "ben@heron.test"
 SIGNED = "Dear Anna,\n\nthe frames are ready.\n\n> When are they?\n> Anna\n\nLena Kestrel\nKestrel Tours Ltd"
+QUOTED, SIGNATURE = SIGNED.index(">"), SIGNED.index("Lena")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -30,29 +34,184 @@ async def folded(writers: Senders) -> None:
         pass
 
 
-async def row(page: Page, address: str) -> None:
-    await expect(page.locator(f"li[data-address='{address}']")).to_be_visible()
+async def signed(writers: Senders, number: int) -> None:
+    """Lena writes so often, with a quote and a signature."""
+    marks = (Mark(QUOTED, SIGNATURE - 1, "quote"), Mark(SIGNATURE, len(SIGNED), "signature"))
+    for _ in range(number):
+        message = writers.message(LENA, name="Lena Kestrel", text=SIGNED)
+        await writers.promote([writers.copy(message, marks=marks)])
+
+
+async def shown(page: Page, address: str) -> None:
+    """Expect that this sender is open, and keys are heard."""
+    await expect(page.locator(f"#opened:not([aria-busy]) article[data-sender='{address}']")).to_be_visible()
+
+
+def row(page: Page, address: str) -> Locator:
+    return page.locator(f"li[data-address='{address}']")
 
 
 async def test_a_day_by_keys(console: ServedConsole, writers: Senders, browse: Browse) -> None:
     await console.add("ann", "decide")
     lena = await writers.crm.record("contact", "Lena Kestrel")
     await writers.write(NEW)
-    await writers.write(LENA, 2, name="Lena Kestrel", text=SIGNED)
     await folded(writers)
     page = await browse(as_="ann")
     await page.goto("/queue")
-    await row(page, LENA)
-    await page.screenshot(path="/tmp/queuepage-1.png")
+    await expect(page.locator("main[data-live=yes]")).to_be_visible()
+    # Mail comes while one looks, and a key opens it and another links it: with its siblings, and undone by a third.
+    await signed(writers, 2)
+    await folded(writers)
+    await expect(row(page, LENA)).to_be_visible()
     await page.keyboard.press("j")
+    await shown(page, LENA)
     await expect(page.get_by_role("button", name="Lena Kestrel contact")).to_be_visible()
-    await page.screenshot(path="/tmp/queuepage-2.png")
+    await expect(page.get_by_text("2 past and all future mails")).to_be_visible()
+    await expect(page.get_by_text("When are they?")).to_be_hidden()
     await check_accessible(page)
     await page.keyboard.press("Enter")
     await expect(page.locator("#foot")).to_contain_text("2 emails, and all to come")
+    await expect(row(page, LENA)).to_have_count(0)
+    await shown(page, NEW)
     assert await writers.senders(LENA) == [lena, lena]
-    await expect(page.locator(f"li[data-address='{LENA}']")).to_have_count(0)
-    await page.screenshot(path="/tmp/queuepage-3.png")
     await page.keyboard.press("z")
-    await row(page, LENA)
+    await expect(page.locator("#foot")).to_contain_text("Undone")
+    await shown(page, "lena@kestrel.test")
     assert await writers.senders(LENA) == [None, None]
+    # A contact is made, as the signature and the name say, and as one puts it.
+    await page.keyboard.press("n")
+    name = page.get_by_label("Name", exact=True)
+    await expect(name).to_have_value("Lena Kestrel")
+    await expect(name).to_be_focused()
+    await check_accessible(page)
+    await page.keyboard.press("End")
+    await page.keyboard.type("-Tours")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#foot")).to_contain_text("a new contact, Lena Kestrel-Tours")
+    [made] = await writers.crm.rows("SELECT id FROM crm.record WHERE name = 'Lena Kestrel-Tours'")
+    assert await writers.senders(LENA) == [made["id"], made["id"]]
+    # Whom nobody can be is looked for by name; who is put off is gone until then; the list of keys names both.
+    await shown(page, "new@new.test")
+    await page.keyboard.press("f")
+    await expect(page.get_by_label("A record by name or address")).to_be_focused()
+    await page.keyboard.type("lena k")
+    await expect(page.locator("#found .choice")).to_have_count(2)
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("?")
+    await expect(page.locator("#keys")).to_contain_text("Put off")
+    await check_accessible(page)
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("Control+k")
+    await page.keyboard.type("put off")
+    await check_accessible(page)
+    await page.keyboard.press("Enter")
+    await page.get_by_role("button", name="2 a day").wait_for()
+    await page.keyboard.press("2")
+    await expect(page.locator("#foot")).to_contain_text("put off for a day")
+    await expect(page.get_by_text("Nobody is waiting.")).to_be_visible()
+    await check_accessible(page)
+    await page.goto("/rulings")
+    await expect(page.get_by_role("row", name="lena@kestrel.test")).to_have_count(2)
+    await check_accessible(page)
+    await page.get_by_role("button", name="Undo the ruling on lena@kestrel.test").click()
+    await expect(page.get_by_role("button", name="Undo")).to_have_count(0)
+    assert await writers.senders(LENA) == [None, None]
+
+
+async def test_two_people_and_one_sender(console: ServedConsole, writers: Senders, browse: Browse) -> None:
+    for name in ("ann", "ben"):
+        await console.add(name, "decide")
+    kestrel = await writers.crm.record("account", "Kestrel Tours", "office@kestrel.test")
+    await writers.write(LENA)
+    await writers.write(JO)
+    await writers.write(BEN)
+    await folded(writers)
+    anns = await browse(as_="ann")
+    bens = await browse(as_="ben", color_scheme="dark", viewport=NARROW)
+    for page in (anns, bens):
+        await page.goto("/queue")
+        await expect(page.locator("main[data-live=yes]")).to_be_visible()
+    await check_accessible(bens)
+    await row(bens, LENA).click()
+    await shown(bens, "lena@kestrel.test")
+    await check_accessible(bens)
+    await expect(row(anns, LENA)).to_contain_text("ben looks")
+    await row(anns, LENA).click()
+    await expect(bens.get_by_text("ann looks at this, too.")).to_be_visible()
+    # The whole domain: one is told what that touches, and the same key again does it.
+    # What Ben does at the same moment is refused below: his page does not hear of Ann's ruling.
+    await bens.route("**/queue/rows*", lambda route: route.abort())
+    await anns.keyboard.press("d")
+    await expect(anns.locator("#found")).to_contain_text("Kestrel Tours")
+    await anns.keyboard.press("ArrowDown")
+    await anns.keyboard.press("Enter")
+    await expect(anns.get_by_text("that touches 2 emails that wait")).to_be_visible()
+    await check_accessible(anns)
+    assert await writers.senders(LENA) == [None]
+    await anns.keyboard.press("Enter")
+    await expect(anns.locator("#foot")).to_contain_text("@kestrel.test is linked to Kestrel Tours: 2 emails")
+    assert await writers.senders(JO) == [kestrel]
+    await expect(row(anns, JO)).to_have_count(0)
+    await shown(anns, "ben@heron.test")
+    await bens.keyboard.press("x")
+    await expect(bens.get_by_role("alert")).to_contain_text("ann was first: @kestrel.test is linked to Kestrel Tours.")
+    assert await writers.senders(LENA) == [kestrel]
+    await check_accessible(bens)
+    # Who only reads is told when somebody settles what is read.
+    await bens.unroute("**/queue/rows*")
+    await bens.get_by_role("link", name="Back to the list").click()
+    await row(bens, BEN).click()
+    await shown(bens, "ben@heron.test")
+    heron = await writers.crm.record("contact", "Ben Heron")
+    await ruling.link(writers.database, None, BEN, heron, "ann", None)
+    await expect(bens.get_by_role("alert")).to_contain_text("ann linked the sender to Ben Heron")
+
+
+async def test_who_may_not_see_or_decide_does_not(console: ServedConsole, writers: Senders, browse: Browse) -> None:
+    sales = await writers.crm.owner("sales@in.test", "all")
+    await console.add("ann", "view", [writers.owner_id])
+    await console.add("ben", "decide", [sales])
+    [secret] = await writers.write(LENA, subject="a secret")
+    await folded(writers)
+    page = await browse(as_="ann")
+    await page.goto(f"/queue?sender={LENA}")
+    await expect(page.get_by_text("You may read this mail, and not decide on it.")).to_be_visible()
+    await page.keyboard.press("x")
+    await check_accessible(page)
+    token = await page.locator("input[name=csrf]").first.input_value()
+    same = {"Sec-Fetch-Site": "same-origin"}
+    refused = await page.request.post(
+        "/queue/rule", form={"csrf": token, "subject": LENA, "do": "ignore"}, headers=same, fail_on_status_code=False
+    )
+    assert refused.status == 409
+    assert await writers.waiting() == [LENA]
+    other = await browse(as_="ben")
+    await other.goto("/queue")
+    await expect(other.get_by_text("Nobody is waiting.")).to_be_visible()
+    for path in (f"sender?sender={LENA}", f"sender?sender={LENA}&email={secret}", "list", f"rows?address={LENA}"):
+        answer = await other.request.get(f"/queue/{path}")
+        text = await answer.text()
+        assert answer.ok, path
+        assert "secret" not in text, path
+        assert "hello" not in text, path
+    await other.goto(f"/queue?sender={LENA}&q=secret")
+    await expect(other.get_by_text("Nothing of lena@kestrel.test waits")).to_be_visible()
+
+
+async def test_without_scripts_and_what_is_held(console: ServedConsole, writers: Senders, browse: Browse) -> None:
+    await console.add("ann", "decide")
+    await writers.crm.record("contact", "Lena Kestrel")
+    await writers.write(LENA, 21, name="Lena Kestrel")
+    await folded(writers)
+    page = await browse(as_="ann", java_script_enabled=False)
+    await page.goto("/queue")
+    await page.get_by_role("link", name="Lena Kestrel").click()
+    await page.get_by_role("button", name="Lena Kestrel contact").click()
+    await expect(page.get_by_text("that touches 21 emails")).to_be_visible()
+    await page.get_by_role("button", name="Yes, all of them").click()
+    await expect(page.get_by_text("lena@kestrel.test is linked to Lena Kestrel")).to_be_visible()
+    await page.get_by_role("button", name="Undo").click()
+    await page.goto("/queue")
+    await expect(row(page, LENA)).to_be_visible()
+    await page.goto("/held")
+    await expect(page.get_by_role("heading", name="Nothing is held")).to_be_visible()

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, quote
 
 import structlog
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -108,6 +108,8 @@ class Guard:
                 refusal = await self._refusal(request)
                 await (refusal or self._app)(scope, receive, send_on)
                 return
+        except ClientDisconnect:
+            return
         except Exception as error:  # noqa: BLE001  # a bug: its words may hold those of private mail
             answer = _fault(request, error)
         if not begun:

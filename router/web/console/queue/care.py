@@ -28,7 +28,7 @@ def routes(backing: Backing) -> Sequence[Route]:
         try:
             await care.snooze(backing.database, decided_by(request), address, until, name)
         except RouterError as error:
-            return refuse(request, error, address)
+            return await refuse(backing, request, error, address)
         if until is None:
             return await answer(backing, request, Done(f"{address} waits again."), "undone", address)
         done = Done(f"{address} is put off for {form['for']}.", "/queue/snooze", {"subject": address})
@@ -40,7 +40,7 @@ def routes(backing: Backing) -> Sequence[Route]:
         try:
             await care.assign(backing.database, decided_by(request), address, to, name, before)
         except RouterError as error:
-            return refuse(request, error, address)
+            return await refuse(backing, request, error, address)
         fields = {"subject": address, "to": before or "", "expected": to or ""}
         words = f"{address} is with {to} now." if to else f"{address} is with nobody now."
         return await answer(backing, request, Done(words, "/queue/assign", fields), "cared", address)
@@ -51,7 +51,7 @@ def routes(backing: Backing) -> Sequence[Route]:
         try:
             email_id = await _split(backing, request, back=back)
         except RouterError as error:
-            return refuse(request, error, address)
+            return await refuse(backing, request, error, address)
         if back:
             return await answer(backing, request, Done("The email is on its thread again."), "cared", address)
         fields = {"subject": address, "email": str(email_id), "back": "1"}

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from router.errors import DatabaseError, RouterError, UnknownName
 from router.model.viewer import StaffRole
 from router.operations.backing import Backing
-from router.operations.queue import Seen, pages
+from router.operations.queue import Seen, pages, ruling
 from router.operations.queue.ruling import Overtaken, Ruling
 from router.web.console.frame import redirect, render, say, sentence, viewer_of
 from router.web.console.queue.asked import seen_by
@@ -51,17 +51,22 @@ async def answer(backing: Backing, request: Request, done: Done, event: str, sub
     return response
 
 
-def refuse(request: Request, error: RouterError, subject: str) -> Response:
+async def refuse(backing: Backing, request: Request, error: RouterError, subject: str) -> Response:
     """Say who was first, or why it cannot be."""
-    first, gone, words = None, isinstance(error, UnknownName), sentence(error)
+    first: Ruling | None = None
+    gone, words = isinstance(error, UnknownName), sentence(error)
     if isinstance(error, Overtaken):
-        gone, first = True, error.first
-        words = f"{first.by} was first: {in_words(first)}." if first else "What it replaces was undone meanwhile."
-    elif isinstance(error, DatabaseError):
+        gone, first, words = True, error.first, "What it replaces was undone meanwhile."
+    elif isinstance(error, UnknownName):
+        # As where a ruling on the domain has settled the address.
+        first = await ruling.settled(backing.database, decided_by(request), subject)
+    if first is not None:
+        words = f"{first.by} was first: {in_words(first)}."
+    elif isinstance(error, DatabaseError) and not isinstance(error, UnknownName):
         words = f"The database does not do it: {words}"
     return part(
         request, "queue_refused.html", "#confirm", 409, words=f"{words} {_NOTHING}", subject=subject,
-        gone=gone, first=first,
+        gone=gone,
     )  # fmt: skip
 
 

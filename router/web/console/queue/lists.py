@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router.model.viewer import StaffRole
 from router.operations.backing import Backing
 from router.operations.queue import pages
 from router.operations.queue.pages import Place
@@ -70,7 +69,7 @@ async def _listed(backing: Backing, request: Request, filters: Filters) -> dict[
     viewer = viewer_of(request)
     seen, database = seen_by(viewer), backing.database
     values: dict[str, Any] = {"filters": filters, "groups": (), "senders": (), "mails": (), "goes_on": None}
-    values["may_decide"] = viewer.has_anywhere(StaffRole.DECIDE)
+    values["first"] = "at" not in request.query_params
     if filters.text:
         at, email_id = time_of(request.query_params.get("at", "")), uuid_of(request.query_params.get("key", ""))
         before = (at, email_id) if at and email_id else None

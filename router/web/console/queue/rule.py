@@ -38,7 +38,7 @@ def routes(backing: Backing) -> Sequence[Route]:
         try:
             done = await _rule(backing, request, what, subject, seen)
         except RouterError as error:
-            return refuse(request, error, subject)
+            return await refuse(backing, request, error, subject)
         if asked is not None:
             done = replace(done, words=f"{done.words}: {_numbers(asked)}, and all to come.")
         return await answer(backing, request, done, "ruled", subject)
@@ -48,7 +48,7 @@ def routes(backing: Backing) -> Sequence[Route]:
         try:
             undone = await _undo(backing, viewer, number_of(form.get("ruling", "")) or 0, form.get("never"))
         except RouterError as error:
-            return refuse(request, error, form.get("subject", ""))
+            return await refuse(backing, request, error, form.get("subject", ""))
         if form.get("to") == "rulings":
             return redirect(request, "/rulings")
         done = Done(f"Undone: {undone.subject} is as it was before.")

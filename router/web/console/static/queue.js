@@ -2,6 +2,9 @@
 // the list of keys and the palette are made of those. Without this file the page works by links and forms.
 "use strict";
 
+// Links work from the moment in which they are shown, not 20 ms later: a key may click them.
+htmx.config.defaultSettleDelay = 0;
+
 const main = document.querySelector("main[data-queue]");
 const rows = document.getElementById("rows");
 const opened = document.getElementById("opened");
@@ -18,7 +21,13 @@ const address = () => opened?.querySelector("[data-sender]")?.dataset.sender ?? 
 // Keys
 
 let lastKey = "";
-let busy = 0;
+let busy = 0; // while above 0, and while the sender that was chosen is not shown yet, keys do nothing
+
+function hold(by) {
+  busy += by;
+  if (busy > 0) opened?.setAttribute("aria-busy", "true");
+  else opened?.removeAttribute("aria-busy");
+}
 
 function keyed(key) {
   const has = (element) => element.dataset.key.split(" ").includes(key) && visible(element) && !element.disabled;
@@ -41,7 +50,12 @@ function open(row) {
   mark(row);
   row.focus({ preventScroll: true });
   row.scrollIntoView({ block: "nearest" });
-  row.click();
+  load(row.getAttribute("hx-get"));
+}
+
+// Of two that are asked for, the later is shown: `rows` says so (hx-sync).
+function load(url) {
+  return htmx.ajax("GET", url, { source: rows, target: opened, swap: "innerHTML" });
 }
 
 function mark(row) {
@@ -73,8 +87,8 @@ document.addEventListener("keydown", (event) => {
   }
   // A control that has the focus does what Enter does to it; so does the row of another sender.
   const focused = event.target.closest?.("button, a, summary");
-  if (event.key === "Enter" && focused && !(focused === current() && !opened.matches(".is-late"))) return;
-  if (event.repeat || busy) return;
+  if (event.key === "Enter" && focused && focused !== current()) return;
+  if (event.repeat || busy > 0) return;
   const again = document.querySelector("[data-confirm]");
   const twice = document.querySelector(`details[open] [data-again="${CSS.escape(event.key)}"]`);
   const found = again && event.key === lastKey ? again : twice && visible(twice) ? twice : keyed(event.key);
@@ -196,20 +210,26 @@ for (const choice of document.querySelectorAll(".filters select")) {
   choice.addEventListener("change", () => choice.form.requestSubmit());
 }
 
+function holdsKeys(event) {
+  const { requestConfig, target, elt } = event.detail;
+  return requestConfig.verb === "post" || target === opened || elt.matches(".acts a");
+}
+
 document.addEventListener("htmx:beforeRequest", (event) => {
-  if (event.detail.target === opened) {
-    opened.classList.add("is-late");
-  }
-  if (event.detail.requestConfig.verb === "post") {
-    busy += 1;
+  // What is shown is still the sender before: nothing is ruled on unseen. And what one types for a panel is no key.
+  if (holdsKeys(event)) {
+    hold(1);
     const subject = event.detail.requestConfig.formData?.get?.("subject");
     if (event.detail.pathInfo.requestPath.includes("/queue/rule")) rowOf(subject ?? "")?.classList.add("leaving");
   }
 });
 document.addEventListener("htmx:afterRequest", (event) => {
-  if (event.detail.requestConfig.verb === "post") {
-    busy -= 1;
+  if (holdsKeys(event)) {
+    hold(-1);
     for (const row of rows?.querySelectorAll("li.leaving") ?? []) row.classList.remove("leaving");
+  }
+  if (event.detail.failed && event.detail.target === opened && event.detail.xhr.status) {
+    opened.replaceChildren();
   }
   if (event.detail.failed && ![409, 422].includes(event.detail.xhr.status)) {
     foot.textContent = event.detail.xhr.status ? "The console could not do that. Nothing was changed: try it again." : "The console does not answer. Nothing is lost: try it again.";
@@ -224,7 +244,6 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target === opened) {
-    opened.classList.remove("is-late");
     main.classList.add("is-open");
     look();
   }
@@ -272,10 +291,11 @@ document.addEventListener("ruled", (event) => {
 document.addEventListener("undone", (event) => {
   const subject = event.detail.subject;
   clear();
+  hold(1);
   refresh().then(() => {
     const row = rowsOf(subject)[0]?.querySelector("a");
     if (row) open(row);
-  });
+  }).finally(() => hold(-1));
 });
 document.addEventListener("cared", (event) => {
   clear();
@@ -286,7 +306,7 @@ document.addEventListener("cared", (event) => {
 function show(sender) {
   const query = new URLSearchParams(main.dataset.query);
   query.set("sender", sender);
-  return htmx.ajax("GET", `${base}/sender?${query}`, { target: opened, swap: "innerHTML" });
+  return load(`${base}/sender?${query}`);
 }
 
 // What changes while one works. What is listed changes in its place; what comes anew waits for a moment in which
@@ -299,13 +319,23 @@ function mayMove() {
   return rows.scrollTop < 4 && !rows.matches(":hover") && !document.querySelector("dialog[open]");
 }
 
+// A part of the page; null where the console does not answer now: what is missed is read again when it does.
+async function fetched(url) {
+  try {
+    const answer = await fetch(url);
+    if (!answer.ok || answer.redirected) return null;
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  } catch {
+    return null;
+  }
+}
+
 async function change(addresses) {
   if (!rows || !addresses.length) return;
   const query = new URLSearchParams(main.dataset.query);
   for (const one of addresses) query.append("address", one);
-  const answer = await fetch(`${base}/rows?${query}`);
-  if (!answer.ok || answer.redirected) return;
-  const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const found = await fetched(`${base}/rows?${query}`);
+  if (!found) return;
   document.getElementById("waiting").textContent = found.getElementById("waiting").textContent;
   const known = new Map([...found.querySelectorAll("li[data-address]")].map((row) => [row.dataset.address, row]));
   for (const one of addresses) {
@@ -319,7 +349,7 @@ async function change(addresses) {
       document.dispatchEvent(new CustomEvent("htmx:load", { detail: { elt: now } }));
       if (focused) now.querySelector("a").focus({ preventScroll: true });
     } else if (here && !here.classList.contains("settled")) {
-      if (one === address() && !busy) tellSettled(one);
+      if (one === address() && busy === 0) tellSettled(one);
       leave([here]);
     } else if (now && main.dataset.plain === "yes" && !rowOf(one)) {
       waiting.add(one);
@@ -332,11 +362,9 @@ async function change(addresses) {
 // Whose mail one reads is settled by somebody else: that is said above it, and what one reads stays.
 async function tellSettled(sender) {
   const query = new URLSearchParams({ sender });
-  const answer = await fetch(`${base}/sender?${query}`);
-  if (!answer.ok || sender !== address()) return;
-  const found = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const words = found.querySelector(".empty");
-  if (!words) return;
+  const found = await fetched(`${base}/sender?${query}`);
+  const words = found?.querySelector(".empty");
+  if (!words || sender !== address()) return;
   const place = document.getElementById("confirm");
   const line = document.createElement("p");
   line.className = "fault";
