@@ -8,6 +8,8 @@ from router.operations.queue import ruling
 from router.repository.database import Database
 from router.repository.registry import Source, register
 from router.repository.senders import fold
+from router.repository.senders.fold import EVERYBODY
+from tests.integration.test_sender_queue_large import fill
 from tests.support.browser import NARROW, Browse, check_accessible
 from tests.support.crm import Crm
 from tests.support.pages import ServedConsole
@@ -213,5 +215,63 @@ async def test_without_scripts_and_what_is_held(console: ServedConsole, writers:
     await page.get_by_role("button", name="Undo").click()
     await page.goto("/queue")
     await expect(row(page, LENA)).to_be_visible()
+    await folded(writers)
+    await page.goto("/queue?q=number")
+    await expect(row(page, LENA).first).to_be_visible()
+
+
+async def test_what_is_held_is_decided_on_twice(console: ServedConsole, writers: Senders, browse: Browse) -> None:
+    await console.add("ann", "decide")
+    page = await browse(as_="ann")
     await page.goto("/held")
     await expect(page.get_by_role("heading", name="Nothing is held")).to_be_visible()
+    for place in ("first", "second"):
+        await writers.crm.admin.execute(
+            """
+            INSERT INTO router.decision (source_id, validity, place, owner_id, disposition, rule, reasons, received_at)
+            SELECT min(id), '1', $1, $2, 'held', 'all', ARRAY['held for review'], now() FROM router.source
+            """,
+            place,
+            writers.owner_id,
+        )
+    await page.reload()
+    await page.keyboard.press("e")
+    await expect(page.get_by_text("Its content is gone then").first).to_be_visible()
+    await check_accessible(page)
+    assert await writers.crm.admin.fetchval("SELECT count(*) FROM router.decision WHERE disposition = 'held'") == 2
+    await page.keyboard.press("e")
+    await expect(page.get_by_role("status").first).to_contain_text("It is dropped")
+    await expect(page.get_by_text("Held because held for review")).to_have_count(1)
+    # What cannot be released now says why, and is held as before.
+    await page.keyboard.press("r")
+    await page.get_by_role("button", name="Release it").wait_for()
+    await page.keyboard.press("r")
+    await expect(page.get_by_role("status").first).to_contain_text("router is still starting")
+    await expect(page.get_by_text("Held because held for review")).to_have_count(1)
+
+
+async def test_a_long_queue_is_read_as_one_scrolls_and_news_wait(
+    console: ServedConsole, writers: Senders, browse: Browse
+) -> None:
+    await console.add("ann", "decide")
+    await fill(writers.crm, [EVERYBODY, writers.owner_id], 280)
+    page = await browse(as_="ann")
+    await page.goto("/queue")
+    await expect(page.locator("main[data-live=yes]")).to_be_visible()
+    rows = page.locator("#rows")
+    groups = page.locator("#rows .group")
+    await expect(groups).to_have_count(50)
+    await expect(page.get_by_role("link", name="67 more of half.test")).to_be_visible()
+    await rows.evaluate("rows => rows.scrollTop = rows.scrollHeight")
+    await expect(groups).to_have_count(72)
+    # What comes now does not move what one looks at.
+    before = await rows.evaluate("rows => rows.scrollTop")
+    await writers.write(NEW)
+    await folded(writers)
+    await expect(page.get_by_role("button", name="1 new")).to_be_visible()
+    await expect(row(page, NEW)).to_have_count(0)
+    assert await rows.evaluate("rows => rows.scrollTop") == before
+    await page.get_by_role("button", name="1 new").click()
+    await expect(row(page, NEW)).to_be_visible()
+    await page.get_by_role("link", name="67 more of half.test").click()
+    await expect(page.locator("li[data-address$='@half.test']")).to_have_count(53)

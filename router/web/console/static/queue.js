@@ -216,25 +216,26 @@ function holdsKeys(event) {
 }
 
 document.addEventListener("htmx:beforeRequest", (event) => {
+  const { requestConfig, xhr, target, pathInfo } = event.detail;
+  const row = requestConfig.verb === "post" && pathInfo.requestPath.endsWith("/queue/rule") ? rowOf(requestConfig.formData.get("subject")) : null;
+  row?.classList.add("leaving");
   // What is shown is still the sender before: nothing is ruled on unseen. And what one types for a panel is no key.
-  if (holdsKeys(event)) {
-    hold(1);
-    const subject = event.detail.requestConfig.formData?.get?.("subject");
-    if (event.detail.pathInfo.requestPath.includes("/queue/rule")) rowOf(subject ?? "")?.classList.add("leaving");
-  }
+  const holds = holdsKeys(event);
+  if (holds) hold(1);
+  // By the request itself: an event of htmx's is lost with a row that is replaced meanwhile.
+  xhr.addEventListener("loadend", () => {
+    if (holds) hold(-1);
+    row?.classList.remove("leaving");
+    if (xhr.status >= 400 && ![409, 422].includes(xhr.status)) failed(target, "The console could not do that. Nothing was changed: try it again.");
+  });
+  xhr.addEventListener("error", () => failed(target, "The console does not answer. Nothing is lost: try it again."));
 });
-document.addEventListener("htmx:afterRequest", (event) => {
-  if (holdsKeys(event)) {
-    hold(-1);
-    for (const row of rows?.querySelectorAll("li.leaving") ?? []) row.classList.remove("leaving");
-  }
-  if (event.detail.failed && event.detail.target === opened && event.detail.xhr.status) {
-    opened.replaceChildren();
-  }
-  if (event.detail.failed && ![409, 422].includes(event.detail.xhr.status)) {
-    foot.textContent = event.detail.xhr.status ? "The console could not do that. Nothing was changed: try it again." : "The console does not answer. Nothing is lost: try it again.";
-  }
-});
+
+function failed(target, words) {
+  if (target === opened) opened.replaceChildren();
+  if (foot) foot.textContent = words;
+}
+
 // Why something was refused is shown where it was asked for.
 document.addEventListener("htmx:beforeSwap", (event) => {
   if ([409, 422].includes(event.detail.xhr.status)) {
