@@ -151,7 +151,7 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
     """Bring mail in and send mail out until told to stop."""
     store.log_mistakes()
     readiness = Readiness()
-    backing = Backing(lambda: store.profiles)
+    backing = Backing(lambda: store.profiles, settings)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(console_of(settings, readiness, backing))
         # A database that recovers, or that another process migrates, may take long: we can be stopped meanwhile.

@@ -14,6 +14,7 @@ from router.repository import (
     merges,
     posted,
     ruling_walks,
+    samples,
     sent_copies,
     taken_back,
     tokens,
@@ -52,6 +53,7 @@ _WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
     (bounced.tell_left, bounced.PIECE),
     (tokens.forget_unused, tokens.PIECE),
     (posted.forget_old, posted.PIECE),
+    (samples.take_sample, True),
 )
 
 _PIECES: Final = 20  # of one walk in a round: a backlog is pruned over hours, and nothing waits for it

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from router.backoff import Backoff
@@ -9,6 +10,7 @@ from router.errors import DatabaseAway, DatabaseError, RouterError
 from router.health import Health
 from router.profile import Profiles
 from router.repository.database import Database
+from router.settings import Settings
 from router.supervise import end_if_told
 from router.workers.pool import Workers
 
@@ -27,9 +29,10 @@ class Conflict(RouterError):
 
 
 class Backing:
-    """The database, once it is open, and the profiles that are served."""
+    """The database and the workers, once they are there, the profiles that are served, and the settings."""
 
-    def __init__(self, profiles: Callable[[], Profiles]) -> None:
+    def __init__(self, profiles: Callable[[], Profiles], settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
         self._profiles = profiles
         self._database: Database | None = None
         self._workers: Workers | None = None
@@ -47,19 +50,24 @@ class Backing:
         return self._profiles()
 
     @property
+    def lease(self) -> timedelta:
+        """For how long a silent process counts as alive."""
+        return timedelta(seconds=self.settings.lease)
+
+    @property
     def workers(self) -> Workers:
-        """Those that read mail. Raises DatabaseAway until there are some."""
+        """Those that read mail: the router's own, as whoever waits for a page has few letters. Raises DatabaseAway."""
         if self._workers is None:
-            raise DatabaseAway("the router is still starting")
+            raise DatabaseAway("the router has not begun its work yet")
         return self._workers
+
+    def use_workers(self, workers: Workers) -> None:
+        """Read mail in these, which the caller keeps."""
+        self._workers = workers
 
     def use(self, database: Database) -> None:
         """Work with this database, which the caller keeps open."""
         self._database = database
-
-    def use_workers(self, workers: Workers) -> None:
-        """Have mail read by these, which the caller keeps open."""
-        self._workers = workers
 
     async def keep(self, database: Database, health: Health) -> None:
         """Have a share of this database, until canceled; where none can be had, the API waits, and nothing else."""

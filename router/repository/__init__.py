@@ -93,6 +93,7 @@ Read for people:
     events       what happened, in its order
     staff_tokens  tokens of the API, by their hashes
     status       what an admin wants to know at a glance
+    samples      how much mail there had been, every quarter of an hour
     history      what became of mail
     origin       who decided that an email is in the CRM
     trace        emails by what a person knows of them, with all that became of each

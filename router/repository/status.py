@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
@@ -157,46 +158,110 @@ async def read_status(database: Database, lease: timedelta) -> Status:
         )
 
 
-async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStatus, ...]:
-    rows = await connection.fetch(
-        """
-        SELECT s.profile, s.mailbox, s.folder, p.id AS process_id, s.begins_at < 'infinity' AS begun,
-            -- One look for each: there are far more records than owners.
-            (SELECT r.name FROM crm.record AS r WHERE r.id = s.owner_id) AS owner,
-            -- A mailbox is read by one profile, and all its folders by one process.
-            s.identity IS NOT NULL AND (s.mailbox = '' OR o.approved IS TRUE)
-                AND (p.id IS NOT NULL) = bool_or(p.id IS NOT NULL) OVER (PARTITION BY s.identity) AS served,
-            s.fault, s.fault_since, s.next_try_at, c.last_at,
-            coalesce(c.promoted, 0) AS promoted, coalesce(c.duplicate, 0) AS duplicate,
-            coalesce(c.ignored, 0) AS ignored, coalesce(c.held, 0) AS held, coalesce(c.dead, 0) AS dead,
-            a.audited_at, a.messages, a.waiting, a.missing, a.missing_since, a.fault AS audit_fault
-        FROM router.source AS s
-        LEFT JOIN router.process AS p ON p.id = s.process_id AND p.seen_at > clock_timestamp() - $1::interval
-        LEFT JOIN crm.owner AS o ON o.mailbox = s.mailbox
-        LEFT JOIN router.source_count AS c ON c.source_id = s.id
-        LEFT JOIN router.audit AS a ON a.source_id = s.id
-        ORDER BY s.profile, s.mailbox, s.folder
-        """,
-        lease,
-    )
-    return tuple(
-        SourceStatus(
-            profile=row["profile"],
-            mailbox=row["mailbox"],
-            folder=row["folder"],
-            owner=row["owner"],
-            process_id=row["process_id"],
-            served=row["served"],
-            begun=row["begun"],
-            fault=row["fault"],
-            fault_since=row["fault_since"],
-            next_try_at=row["next_try_at"],
-            last_at=row["last_at"],
-            seen=sum(row[disposition.value] for disposition in Disposition),
-            dispositions={disposition: row[disposition.value] for disposition in Disposition},
-            audit=_audit(row),
+@dataclass(frozen=True, slots=True)
+class SourceFilter:
+    """Which sources are meant: with `text` in profile, mailbox, folder or owner, and in this state; or all.
+
+    `state`: wrong (at fault, or something is missing), idle (nobody reads it though somebody is to), read, or former
+    (nobody is to read it).
+    """
+
+    text: str = ""
+    state: str = ""
+
+
+async def list_sources(
+    database: Database,
+    lease: timedelta,
+    which: SourceFilter,
+    after: tuple[str, str, str] = ("", "", ""),
+    limit: int = 100,
+) -> list[SourceStatus]:
+    """List sources by profile, mailbox and folder, from those after `after` on. There are thousands at most."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            SELECT s.* FROM ({_SOURCES}) AS s
+            WHERE (s.profile, s.mailbox, s.folder) > ($2, $3, $4) AND {_MEANT}
+            ORDER BY s.profile, s.mailbox, s.folder LIMIT $7
+            """,  # noqa: S608  # constants
+            lease,
+            *after,
+            which.text.lower(),
+            which.state,
+            limit,
         )
-        for row in rows
+    return [_source(row) for row in rows]
+
+
+async def count_sources(database: Database, lease: timedelta, text: str) -> dict[str, int]:
+    """Count sources with this text by state, and all of them as "". A source can be in two states."""
+    states = ("", "wrong", "idle", "read", "former")
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            SELECT w.state, count(*) FILTER (WHERE {_MEANT.replace("$5", "$2").replace("$6", "w.state")}) AS number
+            FROM ({_SOURCES}) AS s CROSS JOIN unnest($3::text[]) AS w (state) GROUP BY w.state
+            """,  # noqa: S608  # constants
+            lease,
+            text.lower(),
+            states,
+        )
+    found = {row["state"]: row["number"] for row in rows}
+    return {one: found.get(one, 0) for one in states}
+
+
+async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStatus, ...]:
+    rows = await connection.fetch(f"{_SOURCES} ORDER BY s.profile, s.mailbox, s.folder", lease)
+    return tuple(_source(row) for row in rows)
+
+
+_SOURCES: Final = """
+    SELECT s.profile, s.mailbox, s.folder, p.id AS process_id, s.begins_at < 'infinity' AS begun,
+        -- One look for each: there are far more records than owners.
+        (SELECT r.name FROM crm.record AS r WHERE r.id = s.owner_id) AS owner,
+        -- A mailbox is read by one profile, and all its folders by one process.
+        s.identity IS NOT NULL AND (s.mailbox = '' OR o.approved IS TRUE)
+            AND (p.id IS NOT NULL) = bool_or(p.id IS NOT NULL) OVER (PARTITION BY s.identity) AS served,
+        s.fault, s.fault_since, s.next_try_at, c.last_at,
+        coalesce(c.promoted, 0) AS promoted, coalesce(c.duplicate, 0) AS duplicate,
+        coalesce(c.ignored, 0) AS ignored, coalesce(c.held, 0) AS held, coalesce(c.dead, 0) AS dead,
+        a.audited_at, a.messages, a.waiting, a.missing, a.missing_since, a.fault AS audit_fault
+    FROM router.source AS s
+    LEFT JOIN router.process AS p ON p.id = s.process_id AND p.seen_at > clock_timestamp() - $1::interval
+    LEFT JOIN crm.owner AS o ON o.mailbox = s.mailbox
+    LEFT JOIN router.source_count AS c ON c.source_id = s.id
+    LEFT JOIN router.audit AS a ON a.source_id = s.id
+"""
+
+_MEANT: Final = """
+    ($5 = '' OR position($5 IN lower(concat_ws(' ', s.profile, s.mailbox, s.folder, s.owner))) > 0)
+    AND CASE $6
+        WHEN '' THEN true
+        WHEN 'wrong' THEN s.served AND (s.fault IS NOT NULL OR s.missing > 0)
+        WHEN 'idle' THEN s.served AND s.process_id IS NULL AND s.folder <> ''
+        WHEN 'read' THEN s.served AND s.process_id IS NOT NULL
+        ELSE NOT s.served
+    END
+"""
+
+
+def _source(row: Record) -> SourceStatus:
+    return SourceStatus(
+        profile=row["profile"],
+        mailbox=row["mailbox"],
+        folder=row["folder"],
+        owner=row["owner"],
+        process_id=row["process_id"],
+        served=row["served"],
+        begun=row["begun"],
+        fault=row["fault"],
+        fault_since=row["fault_since"],
+        next_try_at=row["next_try_at"],
+        last_at=row["last_at"],
+        seen=sum(row[disposition.value] for disposition in Disposition),
+        dispositions={disposition: row[disposition.value] for disposition in Disposition},
+        audit=_audit(row),
     )
 
 

@@ -1,6 +1,5 @@
 """What waits, failed or is unknown is listed, shown, tried again, canceled and released by commands."""
 
-import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -13,9 +12,10 @@ from router.repository.database import Database
 from tests.support.command import Said, type_command
 from tests.support.crm import Crm
 from tests.support.maildirs import make_maildir
+from tests.support.unsent import KARL, ULLA, ended
 
 PROFILE = '[incoming.disk]\ntransport = "maildir"\npath = "{path}/{{mailbox}}"\nowners = ["*@in.test"]\n'
-ULLA, OTTO, KARL = "ulla@in.test", "otto@in.test", "karl@kunde.test"
+OTTO = "otto@in.test"
 
 
 Ask = Callable[..., Awaitable[Said]]
@@ -29,31 +29,6 @@ def ask(database: str, tmp_path: Path) -> Ask:
         return await type_command(database, "outbox", *arguments, answer=answer, profiles=tmp_path)
 
     return ask
-
-
-async def ended(crm: Crm, status: str, *, owner: str = ULLA, state: str = "refused") -> UUID:
-    """Return an email whose only attempt ended so."""
-    email_id = await crm.send(owner, [KARL], "Offer", "Chairs")
-    message_id = f"{email_id}@in.test"
-    await crm.admin.execute(
-        "UPDATE crm.email SET status = 'sending', message_id = $2 WHERE id = $1", email_id, message_id
-    )
-    await crm.admin.execute("DELETE FROM router.outbox WHERE email_id = $1", email_id)
-    await crm.admin.execute(
-        "INSERT INTO router.message_id (hash, email_id) VALUES (router.message_id_hash($1), $2)", message_id, email_id
-    )
-    replies = [{"state": state, "code": "5.1.1", "text": "no such user", "recipients": [KARL]}]
-    columns = "id, email_id, number, process_id, profile, relay, started_at, finished_at, outcome, replies"
-    await crm.admin.execute(
-        f"INSERT INTO router.attempt ({columns}) VALUES ($1, $2, 1, $1, 'relay', 'smtp.test:25', now(), now(), $3, $4)",
-        uuid4(), email_id, status, json.dumps(replies),
-    )  # fmt: skip
-    await crm.admin.execute(
-        "INSERT INTO crm.delivery (email_id, address, state, code, text) VALUES ($1, $2, $3, '5.1.1', 'no such user')",
-        email_id, KARL, state,
-    )  # fmt: skip
-    await crm.admin.execute("UPDATE crm.email SET status = $2 WHERE id = $1", email_id, status)
-    return email_id
 
 
 async def status(crm: Crm, email_id: UUID) -> str:

@@ -8,6 +8,7 @@ async def test_…(console: ServedConsole, browse: Browse) -> None:
 """
 
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from router.repository.database import Database
+from router.settings import Settings
 from router.web.console.guard import SESSION_COOKIE
 from tests.servers.installed import missing
 from tests.support.crm import Crm, opened_crm
@@ -54,9 +56,9 @@ async def office(postgres: Postgres, database: str) -> AsyncIterator[Crm]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def console(opened: Database) -> AsyncIterator[ServedConsole]:
-    """A console on the test's database."""
-    async with serving(opened) as served:
+async def console(opened: Database, tmp_path: Path) -> AsyncIterator[ServedConsole]:
+    """A console on the test's database, whose profile folder is the test's."""
+    async with serving(opened, settings=Settings(profiles=tmp_path)) as served:
         yield served
 
 
@@ -117,6 +119,13 @@ async def browsing(chromium: Browser, console: ServedConsole) -> AsyncIterator[B
 def _is_fault(said: str) -> bool:
     """Whether it is what a policy refused, or a script that broke; a status is what the test looks at."""
     return "Content Security Policy" in said or "Error" in said
+
+
+async def shown(page: Page, name: str) -> None:
+    """Where EMAIL_ROUTER_SCREENSHOTS names a folder, keep a picture of the page there, for people who look at it."""
+    folder = os.environ.get("EMAIL_ROUTER_SCREENSHOTS")
+    if folder:
+        await page.screenshot(path=Path(folder, f"{name}.png"))
 
 
 async def check_accessible(page: Page) -> None:

@@ -12,7 +12,7 @@ from router.operations.backing import Backing
 from router.operations.sign_in import Client
 from router.profile import Profiles
 from router.repository.database import Database
-from router.settings import ConsoleAddress
+from router.settings import ConsoleAddress, Settings
 from router.web.console import make_console
 from router.web.forwarded import Proxies
 from router.web.server import Console
@@ -45,13 +45,15 @@ class ServedConsole:
 
 
 @asynccontextmanager
-async def serving(database: Database, proxies: Proxies | None = None) -> AsyncIterator[ServedConsole]:
+async def serving(
+    database: Database, proxies: Proxies | None = None, settings: Settings | None = None
+) -> AsyncIterator[ServedConsole]:
     """Serve a console on this database, in this loop."""
 
     async def reasons() -> list[str]:
         return []
 
-    backing = Backing(lambda: Profiles((), ()))
+    backing = Backing(lambda: Profiles((), ()), settings)
     backing.use(database)
     port = free_port()
     served = Console(ConsoleAddress("127.0.0.1", port), reasons, None, make_console(backing), proxies)

@@ -15,7 +15,7 @@ from router.operations.probe import OpenDatabase
 from router.settings import Settings
 from transports.base import Finding
 
-__all__ = ["CHECKS", "Check", "Finding", "examine"]
+__all__ = ["CHECKS", "Check", "Finding", "examine", "make"]
 
 _OPENING = 30.0  # seconds that opening the database may take
 
@@ -64,13 +64,14 @@ async def examine(
         except TimeoutError:
             patient.no_database = f"the database did not answer within {_OPENING:g} s"
         try:
-            found = await asyncio.gather(*(_made(check, patient) for check in checks))
+            found = await asyncio.gather(*(make(check, patient) for check in checks))
         finally:
             await patient.leave()
     return sorted((finding for findings in found for finding in findings), key=lambda one: _ORDER[one.state])
 
 
-async def _made(check: Check, patient: Patient) -> list[Finding]:
+async def make(check: Check, patient: Patient) -> list[Finding]:
+    """Make one check; what it stumbles over is a finding, too."""
     findings: list[Finding] = []
     try:
         async with asyncio.timeout(check.limit):

@@ -6,6 +6,9 @@
     link        one-time links, by which a password is chosen
     account     a person's own password and sessions
     people      who may use the console
+    well        where an administrator begins: whether all is well
+    sources     each mailbox: who reads it, what is wrong, and its ledger
+    plots       small plots, drawn as SVG
     mail_html   the HTML of a message, in a frame in which it can do nothing
     attachments the files and pictures of a message
     raw         the source of a message, for administrators

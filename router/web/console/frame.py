@@ -84,7 +84,7 @@ def redirect(request: Request, path: str) -> Response:
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """Answer with a page; templates know `viewer`, `pages`, `url`, `asset`, `csrf`, `theme` and the filter `ago`."""
+    """Answer with a page; templates know `viewer`, `pages`, `url`, `asset`, `csrf`, `theme`, filters `ago`, `soon`."""
     signed_in = getattr(request.state, "who", None)
     viewer = signed_in.viewer if signed_in else None
     content = _TEMPLATES.get_template(template).render(
@@ -157,6 +157,20 @@ def _ago(moment: datetime) -> Markup:
     )
 
 
+def _soon(moment: datetime) -> Markup:
+    """Put a moment that is to come as it is said; one that has passed is at any moment."""
+    moment = moment.astimezone(UTC)
+    minutes = (moment - datetime.now(UTC)).total_seconds() / 60
+    said = f"{moment:%Y-%m-%d %H:%M}"
+    for limit, unit, name in ((1, 1, "at any moment"), (60, 1, "min"), (1440, 60, "h"), (7 * 1440, 1440, "d")):
+        if minutes < limit:
+            said = name if limit == 1 else f"in {minutes // unit:.0f} {name}"
+            break
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        moment.isoformat(timespec="seconds"), f"{moment:%Y-%m-%d %H:%M}", said
+    )
+
+
 def _said(seconds: float, moment: datetime) -> str:
     if seconds < 0:
         return f"{moment:%Y-%m-%d %H:%M}"
@@ -175,3 +189,4 @@ _TEMPLATES: Final = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["ago"] = _ago
+_TEMPLATES.filters["soon"] = _soon

@@ -3,13 +3,26 @@
 from collections.abc import Sequence
 from typing import Final
 
-from router.web.console import account, attachments, held, mail_html, people, queue, raw, rulings
+from router.web.console import (
+    account,
+    attachments,
+    held,
+    mail_html,
+    people,
+    queue,
+    raw,
+    rulings,
+    sources,
+    well,
+)
 from router.web.console.frame import Page
 
 PAGES: Final[Sequence[Page]] = (
+    well.PAGE,
     queue.PAGE,
     held.PAGE,
     rulings.PAGE,
+    sources.PAGE,
     people.PAGE,
     account.PAGE,
     mail_html.PAGE,
