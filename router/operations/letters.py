@@ -23,7 +23,20 @@ from router.repository.database import Database
 from router.repository.letters import Letter, Selection
 from router.workers.pool import Workers
 
-__all__ = ["Became", "Letter", "Selection", "Shown", "count", "drop", "list_all", "release", "replay", "show"]
+__all__ = [
+    "Became",
+    "Letter",
+    "Selection",
+    "Shown",
+    "count",
+    "drop",
+    "find",
+    "list_all",
+    "list_page",
+    "release",
+    "replay",
+    "show",
+]
 
 _PAGE: Final = 1000  # letters that are listed at once
 _PIECE: Final = 20  # letters whose bytes are in memory at once
@@ -61,6 +74,22 @@ async def list_all(
     """List letters, the oldest decisions first, and say how many there are."""
     found = await repository.list_letters(database, waiting, which, limit=limit)
     return found, len(found) if len(found) < limit else await repository.count_letters(database, waiting, which)
+
+
+async def list_page(
+    database: Database, waiting: Disposition, which: Selection, after: int, limit: int
+) -> tuple[Sequence[Letter], int | None]:
+    """List a page of letters, the oldest first, and the id behind which the next one begins; None: that is all."""
+    found = await repository.list_letters(database, waiting, which, after=after, limit=limit + 1)
+    shown = found[:limit]
+    return shown, shown[-1].id if len(found) > limit else None
+
+
+async def find(database: Database, waiting: Disposition, id_: int) -> Shown:
+    """Find a letter with its bytes, if they are kept, unread. Raises UnknownName."""
+    [letter] = await _find(database, waiting, [id_])
+    kept = (await repository.read_kept(database, [id_])).get(id_)
+    return Shown(letter, content=kept.content if kept else b"")
 
 
 async def count(database: Database, waiting: Disposition, which: Selection | Sequence[int]) -> int:

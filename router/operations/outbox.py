@@ -4,7 +4,7 @@ Thousands are done piece by piece, each piece in a transaction of its own. A com
 again: what it has done has another state by now.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
@@ -15,22 +15,34 @@ from router.outgoing.sent_folder import sent_folder_has
 from router.profile import Profiles
 from router.repository import outbox_entries as repository
 from router.repository.database import Database
-from router.repository.outbox_entries import Attempt, Entry, Recipient, Selection, State
+from router.repository.outbox_entries import Attempt, Entry, Place, Recipient, Selection, State
+from router.repository.queue import CAUSES
+from router.repository.status import FaultyRelay, read_relays
 from router.settings import Settings
 
 __all__ = [
+    "CAUSES",
+    "LISTED",
+    "MOST_COUNTED",
     "Attempt",
     "Entry",
+    "Listed",
     "Meant",
+    "Place",
     "Recipient",
+    "RelayState",
     "Rule",
     "Ruled",
     "Selection",
     "Shown",
     "State",
     "cancel",
+    "count_unsent",
     "find",
     "list_all",
+    "list_page",
+    "put_off",
+    "relays",
     "release",
     "retry",
     "show",
@@ -64,6 +76,14 @@ Rule: TypeAlias = Callable[[Database, Settings, Meant | Sequence[Entry]], AsyncI
 
 
 @dataclass(frozen=True, slots=True)
+class RelayState:
+    """An outgoing profile, and what is wrong with its relay; None: nothing."""
+
+    profile: str
+    faulty: FaultyRelay | None
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """All that is known of an email, but what it says."""
 
@@ -84,6 +104,31 @@ async def list_all(
     if len(found) < limit:
         return found, len(found)
     return found, sum([await repository.count_entries(database, one, selection) for one in states])
+
+
+LISTED: Final = ("unknown", "failed", "sending", "pending", "sent")
+"""Which emails a page lists: those of a state, or those that were sent lately."""
+
+MOST_COUNTED: Final = 10_000
+
+Listed = Literal["unknown", "failed", "sending", "pending", "sent"]
+
+
+async def list_page(
+    database: Database, listed: Listed, selection: Selection, after: Place | None, limit: int
+) -> tuple[Sequence[Entry], Place | None]:
+    """List a page of emails, and where the next one begins; None: that is all, or all that is told (sent)."""
+    if listed == "sent":
+        found = await repository.find_entries(database, ids := await repository.list_latest(database, "sent", limit))
+        return [found[one] for one in ids if one in found and found[one].status == "sent"], None
+    entries = await repository.list_entries(database, listed, selection, after=after, limit=limit + 1)
+    shown = entries[:limit]
+    return shown, Place(shown[-1].at, shown[-1].email_id) if len(entries) > limit else None
+
+
+async def count_unsent(database: Database) -> Mapping[str, int]:
+    """Count what is unknown and what failed, each up to MOST_COUNTED."""
+    return {one: await repository.count_unsent(database, one, MOST_COUNTED) for one in ("unknown", "failed")}
 
 
 async def show(database: Database, name: str) -> Shown:
@@ -117,6 +162,22 @@ async def retry(database: Database, meant: Meant | Sequence[Entry]) -> AsyncIter
         failed = [one for one in piece if one.status != "pending_send"]
         for ruled in await _moved(database, failed, ("failed",), "pending_send", None):
             yield ruled
+
+
+async def put_off(database: Database, entries: Sequence[Entry], until: datetime | None) -> AsyncIterator[Ruled]:
+    """Have pending emails not sent before a moment; None: as soon as they may be."""
+    for one in entries:
+        if await repository.put_off(database, one.email_id, until):
+            yield Ruled(one, one.status)
+            continue
+        now = (await repository.find_entries(database, [one.email_id])).get(one.email_id)
+        yield _outcome(one, "pending_send", moved=False, now=now, old=("pending_send",))
+
+
+async def relays(database: Database, profiles: Sequence[str]) -> Sequence[RelayState]:
+    """Tell of each of these outgoing profiles whether its relay can be used."""
+    faulty = {one.profile: one for one in await read_relays(database)}
+    return [RelayState(one, faulty.get(one)) for one in sorted({*profiles, *faulty})]
 
 
 async def cancel(database: Database, by: str, meant: Meant | Sequence[Entry]) -> AsyncIterator[Ruled]:
@@ -177,10 +238,10 @@ async def _moved(
             return [Ruled(entries[0], entries[0].status, str(error))]
         return [ruled for one in entries for ruled in await _moved(database, [one], old, new, reason)]
     left = await repository.find_entries(database, [one.email_id for one in entries if one.email_id not in moved])
-    return [_outcome(one, new, one.email_id in moved, left.get(one.email_id), old) for one in entries]
+    return [_outcome(one, new, moved=one.email_id in moved, now=left.get(one.email_id), old=old) for one in entries]
 
 
-def _outcome(entry: Entry, new: str, moved: bool, now: Entry | None, old: Sequence[str]) -> Ruled:
+def _outcome(entry: Entry, new: str, *, moved: bool, now: Entry | None, old: Sequence[str]) -> Ruled:
     if moved:
         return Ruled(entry, new)
     if now is None:

@@ -53,6 +53,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a list goes on: behind this email."""
+
+    at: datetime
+    email_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Recipient:
     """What is known of one recipient: `code` is the enhanced status code, `text` what the server said.
 
@@ -102,7 +110,7 @@ _START: Final = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
 async def list_entries(
-    database: Database, state: State, which: Selection, *, after: Entry | None = None, limit: int = 1000
+    database: Database, state: State, which: Selection, *, after: Entry | Place | None = None, limit: int = 1000
 ) -> list[Entry]:
     """List emails: those that failed or are unknown from the oldest on, the others in the order of their ids."""
     from_, at, order = _source(state)
@@ -124,6 +132,48 @@ async def count_entries(database: Database, state: State, which: Selection) -> i
             *_arguments(state, which, None),
         )
     return number
+
+
+async def count_unsent(database: Database, status: str, most: int) -> int:
+    """Count emails that failed, or whose outcome is unknown, up to a bound."""
+    async with database.connection() as connection:
+        number: int = await connection.fetchval(
+            "SELECT count(*) FROM (SELECT FROM router.unsent WHERE status = $1 LIMIT $2) AS u", status, most
+        )
+    return number
+
+
+async def list_latest(database: Database, status: str, limit: int, looked_at: int = 5000) -> list[UUID]:
+    """List emails that became so lately, the latest first: of those that the latest events tell."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT email_id FROM (SELECT id, kind, email_id FROM crm.event ORDER BY id DESC LIMIT $3) AS e
+            WHERE kind = $1 AND email_id IS NOT NULL ORDER BY id DESC LIMIT $2
+            """,
+            status,
+            limit,
+            looked_at,
+        )
+    return list(dict.fromkeys(row["email_id"] for row in rows))
+
+
+async def put_off(database: Database, email_id: UUID, until: datetime | None) -> bool:
+    """Have a pending email not sent before a moment, None: as soon as it may be; returns whether it was pending."""
+    async with database.connection() as connection:
+        found = await connection.fetchval(
+            """
+            WITH picked AS MATERIALIZED (
+                SELECT e.id FROM crm.email AS e JOIN router.outbox AS q ON q.email_id = e.id
+                WHERE e.id = $1 AND e.status = 'pending_send' AND q.process_id IS NULL
+                FOR UPDATE OF e, q SKIP LOCKED
+            )
+            UPDATE crm.email AS e SET send_after = $2 FROM picked WHERE e.id = picked.id RETURNING e.id
+            """,
+            email_id,
+            until,
+        )
+    return found is not None
 
 
 async def find_entries(database: Database, ids: dict[UUID, datetime] | Collection[UUID]) -> dict[UUID, Entry]:
@@ -252,7 +302,7 @@ def _source(state: State) -> tuple[str, str, str]:
     return _UNSENT, "u.since", "u.since, u.email_id"
 
 
-def _arguments(state: State, which: Selection, after: Entry | None) -> Sequence[object]:
+def _arguments(state: State, which: Selection, after: Entry | Place | None) -> Sequence[object]:
     at, email_id = (after.at, after.email_id) if after else _START
     status = "failed" if state == "given_up" else state
     return (status, state == "given_up", which.owner, which.profile, which.since, which.before, at, email_id)

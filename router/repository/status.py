@@ -278,6 +278,12 @@ def _audit(row: Record) -> LastAudit | None:
     )
 
 
+async def read_relays(database: Database) -> tuple[FaultyRelay, ...]:
+    """Read only which relays cannot be used."""
+    async with database.connection() as connection:
+        return await _relays(connection, await queue_of(connection))
+
+
 async def _relays(connection: Connection, outbox: Queue) -> tuple[FaultyRelay, ...]:
     rows = await connection.fetch(
         "SELECT profile, fault, fault_since, next_try_at, state FROM router.relay ORDER BY profile"

@@ -1,13 +1,17 @@
 """Pages for administrators: whether all is well, mailboxes, what is sent, and what could not be read."""
 
 from pathlib import Path
+from uuid import UUID
 
 from playwright.async_api import expect
 
+from router.operations import audit_log
 from tests.support.browser import Browse, check_accessible, shown
 from tests.support.crm import Crm
-from tests.support.house import a_day_of_numbers, furnish
+from tests.support.house import a_day_of_numbers, dead, furnish
+from tests.support.letters import letter
 from tests.support.pages import ServedConsole
+from tests.support.unsent import KARL, ULLA, ended
 
 
 async def test_an_administrator_begins_with_whether_all_is_well(
@@ -100,3 +104,119 @@ async def test_sources_are_found_among_hundreds_and_each_ledger_adds_up(
     await page.get_by_role("searchbox").fill("BOX17")
     await page.get_by_role("button", name="Search").click()
     await expect(page.get_by_role("row")).to_have_count(1 + 10)
+
+
+async def test_what_waits_failed_or_is_unknown_is_ruled_on_after_a_question(
+    console: ServedConsole, browse: Browse, office: Crm
+) -> None:
+    await console.add("ann")
+    await office.owner(ULLA)
+    failed, unknown = await ended(office, "failed"), await ended(office, "unknown", state="unknown")
+    waiting = await office.send(ULLA, [KARL, "lena@kestrel.example"], "Frames for the spring season", "Chairs")
+    await office.admin.execute(
+        "INSERT INTO router.relay (profile, state, fault, failures, next_try_at, fault_since) VALUES ('relay', "
+        "'login_refused', '535 5.7.8 authentication failed', 3, now() + interval '10 minutes', now())"
+    )
+    page = await browse(as_="ann")
+
+    async def status(email_id: UUID) -> str:
+        return str((await office.email(email_id))["status"])
+
+    await page.goto("/outbox")
+    await expect(page.get_by_role("link", name="unknown 1")).to_have_attribute("aria-current", "true")
+    await expect(page.get_by_role("list", name="Relays")).to_contain_text("refuses the login")
+    await shown(page, "outbox")
+    await check_accessible(page)
+    # What cannot be undone is asked first.
+    await page.get_by_role("link", name="Offer").click()
+    await expect(page.get_by_text("no such user").first).to_be_visible()
+    await shown(page, "outbox-email")
+    await check_accessible(page)
+    await page.get_by_role("button", name="It arrived").click()
+    await expect(page.get_by_role("heading", name="It arrived?")).to_be_visible()
+    await check_accessible(page)
+    assert await status(unknown) == "unknown"
+    await page.get_by_role("button", name="It arrived").click()
+    await expect(page.get_by_role("status").first).to_contain_text("It counts as sent.")
+    assert await status(unknown) == "sent"
+    # Later, and undone.
+    await page.goto(f"/outbox/{waiting}")
+    await page.get_by_label("When").select_option("in a day")
+    await page.get_by_role("button", name="Send later").click()
+    await expect(page.get_by_text("Not before")).to_be_visible()
+    assert (await office.email(waiting))["send_after"] is not None
+    await page.get_by_role("button", name="Undo").click()
+    await expect(page.get_by_text("Not before")).to_have_count(0)
+    assert (await office.email(waiting))["send_after"] is None
+    # All of a list; a number in the address says nothing but numbers.
+    await page.goto("/outbox?state=failed")
+    await page.get_by_role("button", name="Try now: all").click()
+    await page.get_by_role("button", name="Try now: 1").click()
+    await expect(page.get_by_text("Done: 1.")).to_be_visible()
+    assert await status(failed) == "pending_send"
+    await page.emulate_media(color_scheme="dark")
+    await page.goto("/outbox?state=pending")
+    await expect(page.get_by_role("row")).to_have_count(3)
+    await shown(page, "outbox-pending")
+    await check_accessible(page)
+    await page.set_viewport_size({"width": 320, "height": 640})
+    await shown(page, "outbox-narrow")
+    await check_accessible(page)
+    # Sending as a whole, with why.
+    await page.get_by_role("button", name="Stop").click()
+    await page.get_by_label("Why, for your colleagues").fill("the wrong price list")
+    await page.get_by_role("button", name="Stop sending").click()
+    await expect(page.get_by_text("by ann: the wrong price list")).to_be_visible()
+    noted = [(one.by, one.action, one.email_id) for one in await audit_log.list_before(console.database)][::-1]
+    assert noted[-5:] == [
+        ("ann", "email-sent", unknown), ("ann", "email-later", waiting), ("ann", "email-later", waiting),
+        ("ann", "emails-retry", None), ("ann", "sending-stopped", None),
+    ]  # fmt: skip
+
+
+async def test_dead_letters_are_looked_at_and_replayed(console: ServedConsole, browse: Browse, office: Crm) -> None:
+    await console.add("ann")
+    await office.owner(ULLA, "all")
+    hostile = letter("Mallory <mallory@evil.example>", ULLA, "</pre><script>alert(1)</script>", "Chairs")
+    first, second = await dead(office, ULLA, hostile), await dead(office, ULLA, b"From: <broken", place="2")
+    page = await browse(as_="ann")
+    await page.goto("/dead-letters")
+    await expect(page.get_by_role("row")).to_have_count(3)
+    await shown(page, "dead-letters")
+    await check_accessible(page)
+    await page.get_by_role("link", name=str(first), exact=True).click()
+    source = page.get_by_role("region", name="Source as it came")
+    await expect(source).to_contain_text("</pre><script>alert(1)</script>")
+    await shown(page, "dead-letter")
+    await check_accessible(page)
+    saved = await page.request.get(f"/dead-letters/{first}/source")
+    assert (await saved.body(), saved.headers["content-type"]) == (hostile, "application/octet-stream")
+    assert saved.headers["content-disposition"].startswith("attachment")
+    await page.get_by_role("button", name="Replay").click()
+    await expect(page.get_by_role("heading", name="is one no more")).to_be_visible()
+    [email] = await office.rows("SELECT subject FROM crm.email WHERE direction = 'in'")
+    assert email["subject"] == "</pre><script>alert(1)</script>"
+    # The others are dropped, all at once, after a question.
+    await page.goto("/dead-letters")
+    await page.get_by_role("button", name="Drop all").click()
+    await expect(page.get_by_text("This cannot be undone.")).to_be_visible()
+    await check_accessible(page)
+    await page.get_by_role("button", name="Drop 1").click()
+    await expect(page.get_by_text("Done: 1.")).to_be_visible()
+    await page.emulate_media(color_scheme="dark")
+    await page.set_viewport_size({"width": 320, "height": 640})
+    await check_accessible(page)
+    noted = [(one.action, one.subject) for one in await audit_log.list_before(console.database)][::-1]
+    assert noted[-4:] == [
+        ("raw-viewed", f"dead letter {first}"), ("raw-viewed", f"dead letter {first}"),
+        ("dead-letter-replay", f"dead letter {first}"), ("dead-letters-drop", "dead letters"),
+    ]  # fmt: skip
+    gone = await page.goto(f"/dead-letters/{second}")
+    assert gone is not None
+    assert gone.status == 404, await gone.text()
+    # None of it is for others, and nothing is done by looking.
+    await console.add("ben", "decide")
+    other = await browse(as_="ben")
+    for path in ("/sources", "/outbox", "/dead-letters", f"/dead-letters/{first}/source"):
+        refused = await other.request.get(path)
+        assert refused.status == 403

@@ -18,6 +18,7 @@ import axe_playwright_python
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from router.app import parsers_of
 from router.repository.database import Database
 from router.settings import Settings
 from router.web.console.guard import SESSION_COOKIE
@@ -58,7 +59,8 @@ async def office(postgres: Postgres, database: str) -> AsyncIterator[Crm]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def console(opened: Database, tmp_path: Path) -> AsyncIterator[ServedConsole]:
     """A console on the test's database, whose profile folder is the test's."""
-    async with serving(opened, settings=Settings(profiles=tmp_path)) as served:
+    settings = Settings(profiles=tmp_path)
+    async with parsers_of(settings) as workers, serving(opened, settings=settings, workers=workers) as served:
         yield served
 
 

@@ -3,6 +3,7 @@
 It is written into the tables, as routers that ran for a day would have.
 """
 
+import zlib
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
@@ -74,3 +75,33 @@ async def a_day_of_numbers(crm: Crm) -> None:
         WINDOW w AS (ORDER BY n)
         """
     )
+
+
+async def dead(crm: Crm, mailbox: str, raw: bytes, place: str = "1") -> int:
+    """Make a dead letter of a copy that a listener was handed for an owner; returns its number."""
+    source = await crm.admin.fetchval(
+        "INSERT INTO router.source (profile, mailbox, folder, begins_at, identity, account) "
+        "VALUES ('copies', '', '', '-infinity', 'copies', 'copies') "
+        "ON CONFLICT (identity, folder) DO UPDATE SET profile = excluded.profile RETURNING id"
+    )
+    number: int = await crm.admin.fetchval(
+        "INSERT INTO router.decision (source_id, validity, place, owner_id, disposition, rule, reasons, received_at) "
+        "SELECT $1, '', $2, o.record_id, 'dead', 'all', ARRAY['it could not be stored: a rule of the CRM refuses it'], "
+        "now() - interval '2 hours' FROM crm.owner AS o WHERE o.mailbox = $3 RETURNING id",
+        source,
+        place,
+        mailbox,
+    )
+    await crm.admin.execute(
+        "INSERT INTO router.source_count AS c (source_id, dead) VALUES ($1, 1) "
+        "ON CONFLICT (source_id) DO UPDATE SET dead = c.dead + 1",
+        source,
+    )
+    await crm.admin.execute(
+        "INSERT INTO router.kept_content (decision_id, content, recipients, sent, expires_at) "
+        "VALUES ($1, $2, $3, false, now() + interval '30 days')",
+        number,
+        zlib.compress(raw),
+        [mailbox],
+    )
+    return number

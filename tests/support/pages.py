@@ -16,6 +16,7 @@ from router.settings import ConsoleAddress, Settings
 from router.web.console import make_console
 from router.web.forwarded import Proxies
 from router.web.server import Console
+from router.workers.pool import Workers
 from tests.servers.ports import free_port
 from tests.support.console import wait_for
 
@@ -46,7 +47,7 @@ class ServedConsole:
 
 @asynccontextmanager
 async def serving(
-    database: Database, proxies: Proxies | None = None, settings: Settings | None = None
+    database: Database, proxies: Proxies | None = None, settings: Settings | None = None, workers: Workers | None = None
 ) -> AsyncIterator[ServedConsole]:
     """Serve a console on this database, in this loop."""
 
@@ -55,6 +56,8 @@ async def serving(
 
     backing = Backing(lambda: Profiles((), ()), settings)
     backing.use(database)
+    if workers is not None:
+        backing.use_workers(workers)
     port = free_port()
     served = Console(ConsoleAddress("127.0.0.1", port), reasons, None, make_console(backing), proxies)
     task = asyncio.create_task(_run(served))

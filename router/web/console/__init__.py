@@ -7,6 +7,8 @@
     account     a person's own password and sessions
     people      who may use the console
     well        where an administrator begins: whether all is well
+    outbox      relays, and what waits, failed or is unknown
+    dead_letters  what could not be read or stored
     sources     each mailbox: who reads it, what is wrong, and its ledger
     plots       small plots, drawn as SVG
     mail_html   the HTML of a message, in a frame in which it can do nothing

@@ -9,10 +9,12 @@ A page is a file with a `Page`, its handlers, and a template that extends base.h
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from time import monotonic
+from typing import Any, Final, TypeVar, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -25,6 +27,8 @@ from router.model.viewer import StaffRole, Viewer
 from router.operations.backing import Backing
 from router.operations.sign_in import Client, SignedIn
 from router.web.console.assets import ASSETS
+
+T = TypeVar("T")
 
 THEMES: Final = ("system", "light", "dark")
 THEME_COOKIE: Final = "__Host-email-router-theme"
@@ -118,6 +122,17 @@ def sentence(error: Exception) -> str:
     """Put an error's words as a sentence."""
     words = str(error).rstrip(".")
     return f"{words[:1].upper()}{words[1:]}."
+
+
+async def for_a_while(work: AsyncIterator[T], seconds: float = 5.0) -> AsyncIterator[T | None]:
+    """Go on with work on very many things for as long as one request may; None at the end: some of it is left."""
+    until = monotonic() + seconds
+    async with aclosing(cast("AsyncGenerator[T]", work)):
+        async for one in work:
+            yield one
+            if monotonic() > until:
+                yield None
+                return
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
