@@ -73,6 +73,8 @@ class PatternTable(Generic[T]):
 
     def find(self, address: str) -> T | None:
         """Return what the address belongs to; the first of equally exact patterns, None if none matches it."""
+        if not self._exact and not self._globs:
+            return None  # as most tables of a house are, and all its mailboxes are asked for
         address = normalize(address)
         if address in self._exact:
             return self._exact[address]

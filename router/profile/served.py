@@ -19,6 +19,7 @@ class ServedProfiles:
 
     def __init__(self, profiles: Iterable[ServedProfile]) -> None:
         self.all = tuple(profiles)
+        self._known: dict[str, Routes[ServedProfile, ServedProfile]] = {}
         incoming = [one for one in self.all if one.direction == "incoming"]
         self._table = RouteTable(
             [one for one in incoming if one.runs],
@@ -28,7 +29,9 @@ class ServedProfiles:
 
     def routes_of(self, mailbox: str) -> Routes[ServedProfile, ServedProfile]:
         """Find all the profiles that serve a mailbox."""
-        return self._table.find(mailbox)
+        if mailbox not in self._known:
+            self._known[mailbox] = self._table.find(mailbox)
+        return self._known[mailbox]
 
 
 def served(profile: Profile, fault: str | None = None) -> ServedProfile:
