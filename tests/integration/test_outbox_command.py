@@ -1,6 +1,7 @@
 """What waits, failed or is unknown is listed, shown, tried again, canceled and released by commands."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -189,3 +190,22 @@ async def test_show_tells_of_a_pending_email_which_addresses_bounced(crm: Crm, a
     assert "ann@kunde.test" not in said.out
     await crm.sql.execute("UPDATE crm.email SET send_anyway = true WHERE id = $1", email_id)
     assert KARL not in (await ask("show", str(email_id))).out
+
+
+@pytest.mark.usefixtures("owners")
+async def test_a_page_goes_on_where_the_one_before_ended_and_what_is_put_off_waits(crm: Crm, database: str) -> None:
+    failed = [await ended(crm, "failed") for _ in range(3)]
+    pending = await crm.send(ULLA, [KARL], "Offer", "Chairs")
+    async with Database(database) as router:
+        first, goes_on = await operation.list_page(router, "failed", Selection(), None, 2)
+        rest, end = await operation.list_page(router, "failed", Selection(), goes_on, 2)
+        assert ([one.email_id for one in [*first, *rest]], end) == (failed, None)
+        assert await operation.count_unsent(router) == {"unknown": 0, "failed": 3}
+        until = datetime.now(UTC) + timedelta(days=1)
+        [ruled] = [one async for one in operation.put_off(router, await operation.find(router, [str(pending)]), until)]
+        assert ruled.fault is None
+        [entry] = await operation.find(router, [str(pending)])
+        assert (entry.send_after, entry.waits_for) == (until, "send_after")
+        # What is not pending any more cannot be put off, and is told.
+        [ruled] = [one async for one in operation.put_off(router, await operation.find(router, [str(failed[0])]), None)]
+        assert ruled.fault == "it is failed"
