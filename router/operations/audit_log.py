@@ -35,6 +35,8 @@ async def note(
         )
 
 
-async def list_before(database: Database, before: int | None = None, limit: int = 100) -> Sequence[Entry]:
-    """List entries, the latest first: those before the one with this id."""
-    return await audit_log.list_before(database, before, limit)
+async def list_before(
+    database: Database, before: int | None = None, limit: int = 100, by: str | None = None
+) -> Sequence[Entry]:
+    """List entries, the latest first: those before the one with this id, with `by` those of one person."""
+    return await audit_log.list_before(database, before, limit, by)

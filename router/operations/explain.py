@@ -34,6 +34,7 @@ from router.repository.database import Database
 from router.repository.history import first_reasons
 from router.repository.origin import Origin, origin_of
 from router.repository.owners import approved_owners, list_owners
+from router.repository.trace import EVERYTHING, Within
 from router.unwrap import unwrap
 from router.workers.pool import Workers
 from transports.base import Place, Received
@@ -180,9 +181,9 @@ async def decide(database: Database, messages: Sequence[Explained], mailbox: Mai
     ]
 
 
-async def origin(database: Database, email_id: UUID) -> Origin:
+async def origin(database: Database, email_id: UUID, within: Within = EVERYTHING) -> Origin:
     """Tell who decided that an email is in the CRM. Raises UnknownName where there is no such email."""
-    found = await origin_of(database, email_id)
+    found = await origin_of(database, email_id, within)
     if found is None:
         raise UnknownName(f'the CRM has no email {email_id}; "email-router trace" finds one by what it says')
     return found

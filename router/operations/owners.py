@@ -1,14 +1,15 @@
 """Owners: whose mail is tracked, by which rule, and which profiles serve them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from router.errors import Mistake, RouterError
 from router.model import Rule, ServedProfile, normalize
 from router.model.settings import ALLOWED_RULES, RULE, SETTINGS, Choices
 from router.operations import served
+from router.operations.audit_log import COMMAND_LINE
 from router.operations.settings import faults_of, refuse_rule, rule_notes
 from router.profile import check_owners
 from router.profile.routes import Routes
@@ -21,13 +22,18 @@ from router.repository.owners import ListedOwner, WithoutMailbox
 
 @dataclass(frozen=True, slots=True)
 class ServedOwner:
-    """An owner, approved or not, and the profiles that serve the mailbox."""
+    """An owner, approved or not, and the profiles that serve the mailbox.
+
+    `rule_by` and `rule_at` tell who chose the owner's own rule, and when, where that is known.
+    """
 
     mailbox: str
     name: str
     approved: bool
     rule: Rule | None
     routes: Routes[ServedProfile, ServedProfile]
+    rule_by: str | None = None
+    rule_at: datetime | None = None
 
     @property
     def default_rules(self) -> Sequence[Rule]:
@@ -40,7 +46,8 @@ class ServedOwner:
 class Owners:
     """Owners, and what is wrong: `notes` with how they are served, `mistakes` in the profile folder.
 
-    `locked_rule` is the rule that the organization has locked for all, `allowed_rules` are those that it allows.
+    `locked_rule` is the rule that the organization has locked for all, `allowed_rules` are those that it allows;
+    `locked_by` and `locked_at` tell who locked it. `after` is where the next page begins, None: there is none.
     """
 
     owners: Sequence[ServedOwner]
@@ -49,6 +56,9 @@ class Owners:
     mistakes: Sequence[Mistake] = ()
     locked_rule: str | None = None
     allowed_rules: Sequence[str] = tuple(Rule)
+    locked_by: str | None = None
+    locked_at: datetime | None = None
+    after: str | None = None
 
 
 async def list_all(database: Database, lease: timedelta, folder: Path) -> Owners:
@@ -58,14 +68,42 @@ async def list_all(database: Database, lease: timedelta, folder: Path) -> Owners
     return await _described(database, listed, serving, await owners.list_without_mailbox(database))
 
 
+async def list_page(
+    database: Database,
+    lease: timedelta,
+    folder: Path,
+    *,
+    after: str = "",
+    search: str = "",
+    approved: bool | None = None,
+    limit: int = 100,
+) -> Owners:
+    """List owners by mailbox, a page at a time: those after this mailbox, with this in mailbox or name.
+
+    Those without a mailbox are on the first page, unless something is searched.
+    """
+    serving = await served.read(database, lease, folder)
+    found = await owners.list_page(database, after, search.strip(), limit + 1, approved=approved)
+    shown = found[:limit]
+    first = not (after or search or approved)
+    described = await _described(database, shown, serving, await owners.list_without_mailbox(database) if first else ())
+    return replace(described, after=shown[-1].mailbox if len(found) > limit else None)
+
+
 async def approve(
-    database: Database, mailboxes: Sequence[str], lease: timedelta, folder: Path, *, approved: bool = True
+    database: Database,
+    mailboxes: Sequence[str],
+    lease: timedelta,
+    folder: Path,
+    by: str = COMMAND_LINE,
+    *,
+    approved: bool = True,
 ) -> tuple[Owners, Sequence[str]]:
     """Approve mailboxes, or take that back. Returns those that could be, and why the others could not."""
     faults = []
     for mailbox in mailboxes:
         try:
-            await owners.approve(database, mailbox, approved=approved)
+            await owners.approve(database, mailbox, by, approved=approved)
         except RouterError as error:
             faults.append(f"{mailbox}: {error}")
     found = await owners.find_owners(database, [normalize(mailbox) for mailbox in mailboxes])
@@ -92,11 +130,20 @@ async def _described(
     serving: served.Served,
     without_mailbox: Sequence[WithoutMailbox] = (),
 ) -> Owners:
-    choices = (await read_stored(database, [one.mailbox for one in listed])).choices
+    stored = await read_stored(database, [one.mailbox for one in listed])
+    choices = stored.choices
     locked, allowed = choices.of(RULE), choices.of(ALLOWED_RULES)
+    locked_by, locked_at = stored.by.get(RULE.name, (None, None)) if locked.locked else (None, None)
     return Owners(
         [
-            ServedOwner(one.mailbox, one.name, one.approved, one.rule, serving.profiles.routes_of(one.mailbox))
+            ServedOwner(
+                one.mailbox,
+                one.name,
+                one.approved,
+                one.rule,
+                serving.profiles.routes_of(one.mailbox),
+                *stored.own.get(one.owner.id, {}).get(RULE.name, (None, None)),
+            )
             for one in listed
         ],
         without_mailbox,
@@ -108,6 +155,8 @@ async def _described(
         serving.mistakes,
         str(locked.value) if locked.locked else None,
         allowed.words,
+        locked_by,
+        locked_at,
     )
 
 

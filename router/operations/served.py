@@ -1,5 +1,6 @@
 """Which profiles are served: the running processes say so; where none runs, the profile folder does."""
 
+import asyncio
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,8 +50,8 @@ class Served:
 
 
 async def read(database: Database, lease: timedelta, folder: Path) -> Served:
-    """Ask the alive processes and the folder."""
-    return compare(await list_processes(database, lease), folder)
+    """Ask the alive processes and the folder, which is read beside the loop."""
+    return await asyncio.to_thread(compare, await list_processes(database, lease), folder)
 
 
 def compare(processes: Iterable[Process], folder: Path, here: str | None = None) -> Served:

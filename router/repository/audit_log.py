@@ -49,15 +49,17 @@ async def note(
     )
 
 
-async def list_before(database: Database, before: int | None, limit: int) -> Sequence[Entry]:
-    """List entries, the latest first; those before the one with this id."""
+async def list_before(database: Database, before: int | None, limit: int, by: str | None = None) -> Sequence[Entry]:
+    """List entries, the latest first: those before the one with this id, with `by` those of one person."""
     async with database.connection() as connection:
         rows = await connection.fetch(
-            """
+            f"""
             SELECT id, at, by, action, subject, email_id, host(address) AS address, details FROM router.audit_log
-            WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
-            """,
+            WHERE id < coalesce($1, 9223372036854775807) AND {"by = $3" if by is not None else "$3::text IS NULL"}
+            ORDER BY id DESC LIMIT $2
+            """,  # noqa: S608  # constants
             before,
             limit,
+            by,
         )
     return [Entry(**{**row, "details": json.loads(row["details"])}) for row in rows]

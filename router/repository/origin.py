@@ -6,6 +6,7 @@ from uuid import UUID
 
 from router.repository.creation_states import WantedRecord, made_of
 from router.repository.database import Database
+from router.repository.trace import EVERYTHING, Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +43,44 @@ class Origin:
     records: tuple[WantedRecord, ...] = ()
 
 
-async def origin_of(database: Database, email_id: UUID) -> Origin | None:
-    """Tell where an email comes from; None: there is no such email."""
+async def origin_of(database: Database, email_id: UUID, within: Within = EVERYTHING) -> Origin | None:
+    """Tell where an email comes from; None: there is no such email, or `within` leaves it out.
+
+    Of what is told of it, mailboxes of other owners are left out, and subjects that may not be told are None or empty.
+    """
     async with database.connection() as connection:
         row = await connection.fetchrow(
             """
-            SELECT e.id, e.direction, e.subject, e.private, o.mailbox, coalesce(e.tracking_rule, d.rule) AS rule,
+            SELECT e.id, e.direction, CASE WHEN e.private AND NOT $3 THEN '' ELSE e.subject END AS subject, e.private,
+                o.mailbox, coalesce(e.tracking_rule, d.rule) AS rule,
                 coalesce(d.reasons, '{}') AS reasons, e.correlation_method AS method, e.correlated_id,
                 answered.subject AS correlated_subject
             FROM crm.email AS e
-            LEFT JOIN crm.owner AS o ON o.record_id = e.owner_id
-            LEFT JOIN crm.email AS answered ON answered.id = e.correlated_id
+            LEFT JOIN crm.owner AS o ON o.record_id = e.owner_id AND ($2::uuid[] IS NULL OR e.owner_id = ANY($2))
+            LEFT JOIN crm.email AS answered ON answered.id = e.correlated_id AND ($3 OR NOT answered.private) AND (
+                $2::uuid[] IS NULL OR answered.owner_id = ANY($2) OR EXISTS (
+                    SELECT FROM crm.receipt AS r WHERE r.email_id = answered.id AND r.owner_id = ANY($2)))
             LEFT JOIN LATERAL (
                 SELECT d.rule, d.reasons FROM router.decision AS d
-                WHERE d.email_id = e.id AND d.disposition = 'promoted' ORDER BY d.id LIMIT 1
+                WHERE d.email_id = e.id AND d.disposition = 'promoted'
+                    AND ($2::uuid[] IS NULL OR d.owner_id = ANY($2))
+                ORDER BY d.id LIMIT 1
             ) AS d ON true
-            WHERE e.id = $1
+            WHERE e.id = $1 AND ($2::uuid[] IS NULL OR e.owner_id = ANY($2) OR EXISTS (
+                SELECT FROM crm.receipt AS r WHERE r.email_id = e.id AND r.owner_id = ANY($2)))
             """,
             email_id,
+            within.ids,
+            within.private_subjects,
         )
         receipts = await connection.fetch(
             """
             SELECT coalesce(o.mailbox, r.owner_id::text) AS mailbox, r.profile, r.folder, r.received_at
             FROM crm.receipt AS r LEFT JOIN crm.owner AS o ON o.record_id = r.owner_id
-            WHERE r.email_id = $1 ORDER BY r.received_at, 1
+            WHERE r.email_id = $1 AND ($2::uuid[] IS NULL OR r.owner_id = ANY($2)) ORDER BY r.received_at, 1
             """,
             email_id,
+            within.ids,
         )
         records = tuple(await made_of(connection, email_id))
     if row is None:

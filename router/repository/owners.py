@@ -8,6 +8,7 @@ import asyncpg
 
 from router.errors import DatabaseError
 from router.model import Owner, Rule, normalize
+from router.repository import audit_log
 from router.repository.choices import say_who
 from router.repository.database import Database
 
@@ -52,6 +53,25 @@ async def list_owners(database: Database) -> list[ListedOwner]:
     return [_listed(row) for row in rows]
 
 
+async def list_page(
+    database: Database, after: str, search: str, limit: int, *, approved: bool | None = None
+) -> list[ListedOwner]:
+    """List owners with a mailbox, by mailbox, after this one; `search` is part of mailbox or name, empty for all."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            {_LISTED} WHERE o.mailbox > $1 AND ($2 = '' OR strpos(o.mailbox, lower($2)) > 0
+                OR strpos(lower(r.name), lower($2)) > 0) AND ($3::boolean IS NULL OR o.approved = $3)
+            ORDER BY o.mailbox LIMIT $4
+            """,
+            after,
+            search,
+            approved,
+            limit,
+        )
+    return [_listed(row) for row in rows]
+
+
 async def list_without_mailbox(database: Database) -> list[WithoutMailbox]:
     """List every owner who has no mailbox, with the addresses that it could be."""
     async with database.connection() as connection:
@@ -79,7 +99,7 @@ async def approved_owners(database: Database, addresses: Sequence[str]) -> dict[
     return {mailbox: one.owner for mailbox, one in found.items() if one.approved}
 
 
-async def approve(database: Database, address: str, *, approved: bool = True) -> None:
+async def approve(database: Database, address: str, by: str, *, approved: bool = True) -> None:
     """Approve the mailbox of an owner, or of a user or queue whose only address this is; or take that back.
 
     Raises DatabaseError where there is no such owner.
@@ -96,6 +116,8 @@ async def approve(database: Database, address: str, *, approved: bool = True) ->
             address,
             approved,
         )
+        if done is not None:
+            await audit_log.note(connection, by, "owner-approved" if approved else "owner-disapproved", done)
     if done is None:
         raise _nobody_has(address)
 
@@ -107,6 +129,9 @@ async def set_rule(database: Database, mailbox: str, rule: Rule | None, by: str)
         done = await connection.fetchval(
             "UPDATE crm.owner SET tracking_rule = $2 WHERE mailbox = $1 RETURNING record_id", normalize(mailbox), rule
         )
+        if done is not None:
+            details = {"rule": rule.value if rule else None}
+            await audit_log.note(connection, by, "rule-set", normalize(mailbox), details=details)
     if done is None:
         raise _nobody_has(normalize(mailbox))
 

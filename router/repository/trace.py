@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from router.model import Candidate, Disposition, Rule, message_id_hash
@@ -30,6 +30,21 @@ class Sought:
     email_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+class Within(NamedTuple):
+    """What of the mail may be told: that of these owners, None of all; of private emails, the subject or not."""
+
+    owners: frozenset[UUID] | None = None
+    private_subjects: bool = True
+
+    @property
+    def ids(self) -> list[UUID] | None:
+        """The owners, as queries take them."""
+        return None if self.owners is None else sorted(self.owners)
+
+
+EVERYTHING: Final = Within()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,8 @@ class CopyFound:
 class EmailFound:
     """An email of the CRM; `at` is when it came, or was written. `regarding` is the record's name and kind.
 
-    `next_at` and `attempts` are of one that waits to be sent. `copies` came in, `deliveries` go out.
+    The subject is empty where it may not be told. `next_at` and `attempts` are of one that waits to be sent.
+    `copies` came in, `deliveries` go out.
     """
 
     id: UUID
@@ -77,21 +93,22 @@ class EmailFound:
     attempts: int
     copies: tuple[CopyFound, ...] = ()
     deliveries: tuple[Delivered, ...] = ()
+    private: bool = False
 
 
 async def find_emails(
-    database: Database, sought: Sought, recipients: Sequence[UUID], limit: int
+    database: Database, sought: Sought, recipients: Sequence[UUID], limit: int, within: Within = EVERYTHING
 ) -> tuple[list[EmailFound], bool]:
     """Find emails, the newest first, and say whether there are more than `limit`.
 
     `recipients` are the owners who the recipient may be: what their mailboxes received is found, too, whoever it was
-    addressed to.
+    addressed to. What `within` leaves out is not found, and neither are copies of it.
     """
     async with database.transaction() as connection:
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        ids = await _matching(connection, sought, recipients, limit + 1)
-        rows = await connection.fetch(_DESCRIBED, ids[:limit])
-        copies = await _copies(connection, ids[:limit])
+        ids = await _matching(connection, sought, recipients, limit + 1, within)
+        rows = await connection.fetch(_DESCRIBED, ids[:limit], within.private_subjects)
+        copies = await _copies(connection, ids[:limit], within)
     sent = await sent_emails(database, [row["id"] for row in rows if row["direction"] == "out"])
     deliveries = {one.id: one.deliveries for one in sent}
     emails = [
@@ -108,7 +125,8 @@ async def find_emails(
 _AT: Final = "coalesce(e.received_at, e.created_at)"  # an index is of this expression
 
 _DESCRIBED: Final = f"""
-    SELECT e.id, e.direction, e.status, e.status_reason, {_AT} AS at, e.sent_at, e.message_id, e.subject,
+    SELECT e.id, e.direction, e.status, e.status_reason, {_AT} AS at, e.sent_at, e.message_id, e.private,
+        CASE WHEN e.private AND NOT $2 THEN '' ELSE e.subject END AS subject,
         coalesce((
             SELECT p.address FROM crm.party AS p WHERE p.email_id = e.id AND p.role = 'from' ORDER BY p.position LIMIT 1
         ), '') AS sender,
@@ -125,7 +143,9 @@ _DESCRIBED: Final = f"""
 """  # noqa: S608  # constants
 
 
-async def _matching(connection: Connection, sought: Sought, recipients: Sequence[UUID], limit: int) -> list[UUID]:
+async def _matching(
+    connection: Connection, sought: Sought, recipients: Sequence[UUID], limit: int, within: Within
+) -> list[UUID]:
     arguments: list[object] = []
 
     def argument(value: object) -> str:
@@ -142,6 +162,12 @@ async def _matching(connection: Connection, sought: Sought, recipients: Sequence
         return f"EXISTS (SELECT FROM crm.party AS p WHERE p.email_id = e.id AND p.role IN ({roles}) AND {same})"
 
     said = [f"e.subject ILIKE {argument(_like(word))}" for word in sought.words]
+    if said and not within.private_subjects:
+        said.append("NOT e.private")  # nor may it be guessed word by word
+    if within.owners is not None:
+        seen = argument(within.ids)
+        received = f"SELECT FROM crm.receipt AS r WHERE r.email_id = e.id AND r.owner_id = ANY({seen}::uuid[])"
+        said.append(f"(e.owner_id = ANY({seen}::uuid[]) OR EXISTS ({received}))")
     if sought.email_id:
         said.append(f"e.id = {argument(sought.email_id)}")
     if sought.message_id:
@@ -174,7 +200,7 @@ def _like(word: str) -> str:
     return f"%{escaped}%"
 
 
-async def _copies(connection: Connection, email_ids: Sequence[UUID]) -> dict[UUID, list[CopyFound]]:
+async def _copies(connection: Connection, email_ids: Sequence[UUID], within: Within) -> dict[UUID, list[CopyFound]]:
     """Tell what became of the copies of each email, the first decided first; then what only receipts tell.
 
     In another mailbox a copy of the same message may have been ignored, or be held.
@@ -188,7 +214,7 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID]) -> dict[UUI
         FROM router.decision AS d
         JOIN router.source AS s ON s.id = d.source_id
         LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
-        WHERE d.email_id = ANY($1::uuid[])
+        WHERE d.email_id = ANY($1::uuid[]) AND ($2::uuid[] IS NULL OR d.owner_id = ANY($2))
         UNION ALL
         SELECT m.email_id, coalesce(o.mailbox, ''), s.profile, s.folder,
             concat_ws(':', nullif(d.validity, ''), d.place), d.received_at, d.disposition, d.rule, d.reasons,
@@ -199,17 +225,19 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID]) -> dict[UUI
         LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
         -- Who knows Message-ID and Date can send another message.
         WHERE m.email_id = ANY($1::uuid[]) AND (m.content <> d.content AND m.gist <> d.gist) IS NOT TRUE
+            AND ($2::uuid[] IS NULL OR d.owner_id = ANY($2))
         UNION ALL
         SELECT r.email_id, coalesce(o.mailbox, ''), r.profile, r.folder, r.place, r.received_at, NULL, NULL, NULL, NULL,
             r.forward ->> 'forwarder', NULL, NULL
         FROM crm.receipt AS r
         LEFT JOIN crm.owner AS o ON o.record_id = r.owner_id
-        WHERE r.email_id = ANY($1::uuid[]) AND NOT EXISTS (
+        WHERE r.email_id = ANY($1::uuid[]) AND ($2::uuid[] IS NULL OR r.owner_id = ANY($2)) AND NOT EXISTS (
             SELECT FROM router.decision AS d WHERE d.email_id = r.email_id AND d.owner_id = r.owner_id
         )
         ORDER BY decided_at NULLS LAST, received_at
         """,
         list(email_ids),
+        within.ids,
     )
     copies: dict[UUID, list[CopyFound]] = {}
     for row in rows:

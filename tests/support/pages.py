@@ -47,14 +47,18 @@ class ServedConsole:
 
 @asynccontextmanager
 async def serving(
-    database: Database, proxies: Proxies | None = None, settings: Settings | None = None, workers: Workers | None = None
+    database: Database,
+    proxies: Proxies | None = None,
+    settings: Settings | None = None,
+    workers: Workers | None = None,
+    backing: Backing | None = None,
 ) -> AsyncIterator[ServedConsole]:
-    """Serve a console on this database, in this loop."""
+    """Serve a console on this database, in this loop; `backing` has other profiles, settings and workers than none."""
 
     async def reasons() -> list[str]:
         return []
 
-    backing = Backing(lambda: Profiles((), ()), settings)
+    backing = backing or Backing(lambda: Profiles((), ()), settings)
     backing.use(database)
     if workers is not None:
         backing.use_workers(workers)

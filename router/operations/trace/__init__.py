@@ -21,8 +21,8 @@ from router.operations.trace.pending import waits_for
 from router.operations.words import count
 from router.profile import Profiles
 from router.repository.database import Database
-from router.repository.owners import list_owners
-from router.repository.trace import CopyFound, EmailFound, Sought, find_emails
+from router.repository.owners import ListedOwner, list_owners
+from router.repository.trace import EVERYTHING, CopyFound, EmailFound, Sought, Within, find_emails
 from router.repository.unseen import owners_of
 from router.workers.pool import Workers
 
@@ -35,6 +35,7 @@ __all__ = [
     "Lying",
     "Sought",
     "Traced",
+    "Within",
     "ask",
     "look_into_letters",
     "trace",
@@ -127,31 +128,46 @@ def _found(traced: Traced) -> str:
 
 
 async def trace(
-    database: Database, lease: timedelta, folder: Path, sought: Sought, *, kept_for: timedelta, limit: int, why: bool
+    database: Database,
+    lease: timedelta,
+    folder: Path,
+    sought: Sought,
+    *,
+    kept_for: timedelta,
+    limit: int,
+    why: bool,
+    within: Within = EVERYTHING,
 ) -> Traced:
     """Find mail, and if there is none in the CRM, what may be the reason; with `why`, in any case.
 
     `lease` is the time after which a silent process is dead, `folder` that of the profiles; decisions are kept for
-    `kept_for`.
+    `kept_for`. Nothing is told of what `within` leaves out, nor of how other mailboxes are served.
     """
-    recipients = await owners_of(database, sought.recipient) if sought.recipient else []
-    emails, more = await find_emails(database, sought, [one.owner.id for one in recipients], limit)
+    recipients = _seen(await owners_of(database, sought.recipient), within) if sought.recipient else []
+    emails, more = await find_emails(database, sought, [one.owner.id for one in recipients], limit, within)
     if emails and not why:
         waits = await waits_for(database, lease, folder, emails[0]) if len(emails) == 1 else []
         return Traced(sought, emails, more, waits)
-    senders = await owners_of(database, sought.sender) if sought.sender else []
+    senders = _seen(await owners_of(database, sought.sender), within) if sought.sender else []
     now = datetime.now(UTC)
     general, serving = await general_clues(database, lease, folder, sought, now - kept_for, owned=bool(recipients))
+    if within.owners is not None:
+        # The others name mailboxes of others, or tell that there is mail of theirs.
+        general = [one for one in general if one.kind in ("no process", "pruned")]
     others = 0
     if why and not (recipients or senders or sought.recipient or sought.email_id):
         # In nobody's mailbox in particular.
-        recipients = [one for one in await list_owners(database) if one.approved]
+        recipients = [one for one in _seen(await list_owners(database), within) if one.approved]
         others = max(0, len(recipients) - _MOST_OWNERS)
         recipients = recipients[:_MOST_OWNERS]
     owners = await clues_of(database, lease, serving, sought, recipients, senders)
     owners.sort(key=lambda one: not any(clue.blocks for clue in one.clues))
     others += max(0, len(owners) - _MOST_OWNERS)
     return Traced(sought, emails, more, general, owners[:_MOST_OWNERS], others)
+
+
+def _seen(owners: Sequence[ListedOwner], within: Within) -> list[ListedOwner]:
+    return [one for one in owners if within.owners is None or one.owner.id in within.owners]
 
 
 async def look_into_letters(database: Database, workers: Workers, traced: Traced) -> Traced:

@@ -15,6 +15,11 @@
     attachments the files and pictures of a message
     raw         the source of a message, for administrators
     files       how a stranger's file is handed over
+    why         why a message is in the CRM or is not: every copy, every step
+    owners      whose mail is read and sent, by which rule; simulate tries another one
+    profiles    as they are served, with what is wrong; answer_templates with previews
+    rulings     who senders were said to be, and undoing it; audit_log: who did what
+    wording     what the router's own words mean, for those who work with mail
     guard       sessions, roles, forms, time, faults and headers, before and around every request
     frame       what pages are made with: who looks, what was sent, templates
     assets      style sheet and scripts, under names that change with their content

@@ -76,6 +76,11 @@ def client_of(request: Request) -> Client:
     return client
 
 
+def as_number(written: str) -> int | None:
+    """Read a number that a database can have; None where it is none."""
+    return int(written) if written.isascii() and written.isdigit() and len(written) < 19 else None
+
+
 def url(request: Request, path: str) -> str:
     """Where a path of the console is, behind a proxy too."""
     prefix: str = request.scope.get("root_path", "")
@@ -88,7 +93,10 @@ def redirect(request: Request, path: str) -> Response:
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """Answer with a page; templates know `viewer`, `pages`, `url`, `asset`, `csrf`, `theme`, filters `ago`, `soon`."""
+    """Answer with a page.
+
+    Templates know `viewer`, `pages`, `url`, `asset`, `csrf`, `theme`, and filters `ago`, `soon`, `capitalize_first`.
+    """
     signed_in = getattr(request.state, "who", None)
     viewer = signed_in.viewer if signed_in else None
     content = _TEMPLATES.get_template(template).render(
@@ -205,3 +213,4 @@ _TEMPLATES: Final = Environment(
 )
 _TEMPLATES.filters["ago"] = _ago
 _TEMPLATES.filters["soon"] = _soon
+_TEMPLATES.filters["capitalize_first"] = lambda words: words[:1].upper() + words[1:]

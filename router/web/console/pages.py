@@ -5,17 +5,23 @@ from typing import Final
 
 from router.web.console import (
     account,
+    answer_templates,
     attachments,
+    audit_log,
     dead_letters,
     held,
     mail_html,
     outbox,
+    owners,
     people,
+    profiles,
     queue,
     raw,
     rulings,
+    simulate,
     sources,
     well,
+    why,
 )
 from router.web.console.frame import Page
 
@@ -26,7 +32,13 @@ PAGES: Final[Sequence[Page]] = (
     outbox.PAGE,
     dead_letters.PAGE,
     sources.PAGE,
+    owners.PAGE,
+    simulate.PAGE,
+    profiles.PAGE,
+    answer_templates.PAGE,
     rulings.PAGE,
+    audit_log.PAGE,
+    why.PAGE,
     people.PAGE,
     account.PAGE,
     mail_html.PAGE,

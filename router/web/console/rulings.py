@@ -1,32 +1,50 @@
-"""What was ruled lately, and how it is taken back: a person's own rulings; for administrators, all."""
+"""Rulings, the latest first: who a sender was said to be, by whom, and their undoing. One's own, or everybody's."""
 
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from router.errors import RouterError
 from router.model.viewer import StaffRole
+from router.operations import people, rulings
 from router.operations.backing import Backing
-from router.operations.queue import ruling
-from router.web.console.frame import Page, render, viewer_of
-from router.web.console.queue.asked import number_of
-
-_ROWS = 50
+from router.web.console.frame import Page, as_number, form_of, redirect, render, sentence, viewer_of
 
 
 def routes(backing: Backing) -> Sequence[Route]:
     """Serve them."""
 
-    async def show(request: Request) -> Response:
-        viewer = viewer_of(request)
-        before = number_of(request.query_params.get("before", ""))
-        by = None if viewer.administers else viewer.name
-        found = await ruling.recent(backing.database, by, before=before, limit=_ROWS)
-        goes_on = found[-1].id if len(found) == _ROWS else None
-        return render(request, "rulings.html", rulings=found, goes_on=goes_on, before=before)
+    async def shown(request: Request, status: int = 200, fault: str = "") -> Response:
+        viewer, by = viewer_of(request), request.query_params.get("by", "").strip()[:64]
+        listed, before = await rulings.list_page(
+            backing.database, viewer, by or None, as_number(request.query_params.get("before", ""))
+        )
+        names = [one.person.name for one in await people.list_all(backing.database)] if viewer.administers else []
+        more = "?" + urlencode({"by": by, "before": before}) if before else ""
+        undone = as_number(request.query_params.get("undone", ""))
+        return render(
+            request, "rulings.html", status, rulings=listed, by=by, people=names, more=more, undone=undone,
+            fault=fault, first=not request.query_params.get("before"),
+        )  # fmt: skip
 
-    return [Route("/rulings", show)]
+    async def show(request: Request) -> Response:
+        return await shown(request)
+
+    async def undo(request: Request) -> Response:
+        form = form_of(request)
+        try:
+            done = await rulings.undo(backing.database, viewer_of(request), as_number(form.get("ruling", "")) or 0)
+        except RouterError as error:
+            return await shown(request, 409, f"{sentence(error)} Nothing was changed.")
+        return redirect(request, "/rulings?" + urlencode({"by": form.get("by", ""), "undone": done.id}))
+
+    return [
+        Route("/rulings", show, methods=["GET"]),
+        Route("/rulings/undo", undo, methods=["POST"]),
+    ]
 
 
 PAGE = Page("Rulings", "/rulings", routes, StaffRole.DECIDE)
