@@ -1,13 +1,27 @@
 """Simulating: two rules side by side, by what lies in the mailbox, and nothing is changed."""
 
+import re
 from typing import Any
 
+import aiohttp
+import pytest
+
+from router.operations.backing import Backing
+from router.profile import load
+from router.read import read
+from router.repository.database import Database
+from router.settings import Settings
+from router.unwrap import unwrap
+from router.workers.pool import Workers
 from tests.integration.test_letters import Ask
 from tests.integration.test_letters import ask as ask  # noqa: PLC0414  # a fixture
+from tests.integration.test_pages import HERE
+from tests.integration.test_pages import ask as ask_page
 from tests.servers.dovecot import Dovecot
 from tests.support.crm import Crm
 from tests.support.letters import letter
-from tests.support.profiles import Profile
+from tests.support.pages import serving
+from tests.support.profiles import SECRETS, Profile
 from tests.support.router_process import NewRouter
 
 KARL = "karl@kunde.test"
@@ -20,7 +34,14 @@ EVERYTHING = """
 
 
 async def test_two_rules_are_compared_by_the_mail_that_lies_there_and_nothing_changes(
-    crm: Crm, new_router: NewRouter, incoming: Profile, dovecot: Dovecot, mailbox: str, ask: Ask
+    crm: Crm,
+    new_router: NewRouter,
+    incoming: Profile,
+    dovecot: Dovecot,
+    mailbox: str,
+    ask: Ask,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await crm.owner(mailbox, "replies")
     await crm.record("contact", "Karl", KARL)
@@ -53,6 +74,42 @@ async def test_two_rules_are_compared_by_the_mail_that_lies_there_and_nothing_ch
 
     said = await ask(router, "simulate", "--owner", mailbox, "--rule", "replies", "--details")
     assert "none of them would have become anything else" in said.out
+
+    # The same on the page, beside which nothing waits for it.
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    profiles = load(router.profiles)
+    backing = Backing(lambda: profiles, Settings(profiles=router.profiles))
+    async with (
+        Database(database, connections=4) as opened,
+        Workers(read, unwrap, limit=10, size=1) as workers,
+        serving(opened, backing=backing) as console,
+        aiohttp.ClientSession(console.origin, cookie_jar=aiohttp.DummyCookieJar()) as client,
+    ):
+        backing.use_workers(workers)
+        await console.add("ann")
+        session = await console.session("ann")
+        page = await ask_page(client, "/owners/simulate", session)
+        form = {"csrf": page.csrf, "mailbox": mailbox, "rule": "known", "last": "50"}
+        begun = await ask_page(client, "/owners/simulate", session, headers=HERE, data=form)
+        assert begun.status == 303
+        while "Comparing" in (page := await ask_page(client, begun.headers["Location"], session)).text:
+            part = await ask_page(client, begun.headers["Location"], session, headers={"HX-Request": "true"})
+            assert "<html" not in part.text
+        words = " ".join(re.sub("<[^>]*>", " ", page.text).split())
+        assert f"2 of 4 messages of {mailbox} would have become something else by known" in words
+        assert "promoted 1 3" in words
+        assert "ignored promoted 2 the sender is a contact, lead or account" in words
+        # What cannot be compared is told there.
+        form["mailbox"] = "x@in.test"
+        begun = await ask_page(client, "/owners/simulate", session, headers=HERE, data=form)
+        while "Comparing" in (page := await ask_page(client, begun.headers["Location"], session)).text:
+            pass
+        assert "No owner has the mailbox x@in.test." in page.text
+        gone = await ask_page(client, "/owners/simulate?id=none", session)
+        assert (gone.status, "begin it again" in gone.text) == (404, True), gone.text
+        noted = await crm.admin.fetch("SELECT by, subject FROM router.audit_log WHERE action = 'rule-simulated'")
+        assert [tuple(one) for one in noted] == [("ann", mailbox), ("ann", "x@in.test")]
     assert await crm.admin.fetchval(EVERYTHING) == before
 
 

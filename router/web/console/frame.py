@@ -95,7 +95,7 @@ def redirect(request: Request, path: str) -> Response:
 def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     """Answer with a page.
 
-    Templates know `viewer`, `pages`, `url`, `asset`, `csrf`, `theme`, and filters `ago`, `soon`, `capitalize_first`.
+    Templates know `viewer`, `pages`, `url`, `asset`, `csrf`, `theme`, and the filters `ago`, `soon` and `as_sentence`.
     """
     signed_in = getattr(request.state, "who", None)
     viewer = signed_in.viewer if signed_in else None
@@ -128,8 +128,14 @@ def say(request: Request, status: int, title: str, words: str, **more: Any) -> R
 
 def sentence(error: Exception) -> str:
     """Put an error's words as a sentence."""
-    words = str(error).rstrip(".")
-    return f"{words[:1].upper()}{words[1:]}."
+    return as_sentence(str(error))
+
+
+def as_sentence(words: str) -> str:
+    """Put words as a sentence; one that begins with a name, such as that of a file or an address, keeps it."""
+    first = words.partition(" ")[0].rstrip(".,:;")
+    begun = words if "." in first or "@" in first else words[:1].upper() + words[1:]
+    return begun if begun.endswith((".", "?", "!")) else f"{begun}."
 
 
 async def for_a_while(work: AsyncIterator[T], seconds: float = 5.0) -> AsyncIterator[T | None]:
@@ -213,4 +219,4 @@ _TEMPLATES: Final = Environment(
 )
 _TEMPLATES.filters["ago"] = _ago
 _TEMPLATES.filters["soon"] = _soon
-_TEMPLATES.filters["capitalize_first"] = lambda words: words[:1].upper() + words[1:]
+_TEMPLATES.filters["as_sentence"] = as_sentence

@@ -64,6 +64,9 @@ ACTIONS: Final[Mapping[str, str]] = {
 }
 
 
+_KINDS: Final[Mapping[str, str]] = {"resolve": "who a sender is", "ignore-sender": "nobody has to say who a sender is"}
+
+
 def action(name: str) -> str:
     """Say what was done; an action that has no words here says itself."""
     return ACTIONS.get(name, name.replace("-", " "))
@@ -76,4 +79,6 @@ def details(of: Mapping[str, object]) -> str:
         owners = sum(one.get("owner") is not None for one in grants)
         role = str(grants[0].get("role")) if grants else "no role"
         return f"{role}, for {count(owners, 'mailbox', 'mailboxes')}" if owners else role
+    if of.keys() == {"kind"}:
+        return _KINDS.get(str(of["kind"]), str(of["kind"]))
     return ", ".join(f"{name}: {'the default' if value is None else value}" for name, value in of.items())
