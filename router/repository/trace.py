@@ -200,13 +200,19 @@ def _like(word: str) -> str:
     return f"%{escaped}%"
 
 
+_OF_OWNERS: Final = "AND (d.owner_id = ANY($2::uuid[])) IS TRUE", "AND (r.owner_id = ANY($2::uuid[])) IS TRUE"
+
+
 async def _copies(connection: Connection, email_ids: Sequence[UUID], within: Within) -> dict[UUID, list[CopyFound]]:
     """Tell what became of the copies of each email, the first decided first; then what only receipts tell.
 
     In another mailbox a copy of the same message may have been ignored, or be held.
     """
+    # As a test of what is found: an index of owners would lead to all of their mail.
+    decided, received = ("", "") if within.owners is None else _OF_OWNERS
+    arguments = [] if within.owners is None else [within.ids]
     rows = await connection.fetch(
-        """
+        f"""
         SELECT d.email_id, coalesce(o.mailbox, '') AS mailbox, s.profile, s.folder,
             concat_ws(':', nullif(d.validity, ''), d.place) AS place, d.received_at, d.disposition, d.rule, d.reasons,
             d.decided_at, d.forward ->> 'forwarder' AS forwarder, d.candidates::text AS candidates,
@@ -214,7 +220,7 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID], within: Wit
         FROM router.decision AS d
         JOIN router.source AS s ON s.id = d.source_id
         LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
-        WHERE d.email_id = ANY($1::uuid[]) AND ($2::uuid[] IS NULL OR d.owner_id = ANY($2))
+        WHERE d.email_id = ANY($1::uuid[]) {decided}
         UNION ALL
         SELECT m.email_id, coalesce(o.mailbox, ''), s.profile, s.folder,
             concat_ws(':', nullif(d.validity, ''), d.place), d.received_at, d.disposition, d.rule, d.reasons,
@@ -225,19 +231,19 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID], within: Wit
         LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
         -- Who knows Message-ID and Date can send another message.
         WHERE m.email_id = ANY($1::uuid[]) AND (m.content <> d.content AND m.gist <> d.gist) IS NOT TRUE
-            AND ($2::uuid[] IS NULL OR d.owner_id = ANY($2))
+            {decided}
         UNION ALL
         SELECT r.email_id, coalesce(o.mailbox, ''), r.profile, r.folder, r.place, r.received_at, NULL, NULL, NULL, NULL,
             r.forward ->> 'forwarder', NULL, NULL
         FROM crm.receipt AS r
         LEFT JOIN crm.owner AS o ON o.record_id = r.owner_id
-        WHERE r.email_id = ANY($1::uuid[]) AND ($2::uuid[] IS NULL OR r.owner_id = ANY($2)) AND NOT EXISTS (
+        WHERE r.email_id = ANY($1::uuid[]) {received} AND NOT EXISTS (
             SELECT FROM router.decision AS d WHERE d.email_id = r.email_id AND d.owner_id = r.owner_id
         )
         ORDER BY decided_at NULLS LAST, received_at
-        """,
+        """,  # noqa: S608  # constants
         list(email_ids),
-        within.ids,
+        *arguments,
     )
     copies: dict[UUID, list[CopyFound]] = {}
     for row in rows:
