@@ -17,7 +17,7 @@ from router.health import Health
 from router.incoming.budget import Budget
 from router.incoming.rounds import Rounds
 from router.oauth2.late import LateTokens
-from router.operations.backing import Backing
+from router.operations.backing import Backing, Vault
 from router.operations.ready import Readiness
 from router.patience import once_there, unless_stopped
 from router.postgres.disk import watch_disk
@@ -151,7 +151,7 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
     """Bring mail in and send mail out until told to stop."""
     store.log_mistakes()
     readiness = Readiness()
-    backing = Backing(lambda: store.profiles, settings)
+    backing = Backing(lambda: store.profiles, settings, partial(vault_of, settings))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(console_of(settings, readiness, backing))
         # A database that recovers, or that another process migrates, may take long: we can be stopped meanwhile.
@@ -180,6 +180,7 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
             retention=retention,
             rounds=rounds_of(settings),
             limits=Limits(settings.answers_per_sender, settings.answers_per_domain),
+            vault=partial(vault_of, settings),
         )
 
 
@@ -196,6 +197,13 @@ async def with_tokens(settings: Settings, profiles: Profiles) -> AsyncIterator[t
                 database = await stack.enter_async_context(database_of(settings))
             profiles = profiles.with_tokens(await stack.enter_async_context(LateTokens(settings, database)))
         yield profiles, database
+
+
+def vault_of(settings: Settings) -> Vault:
+    """What seals secrets in the database. It is loaded once somebody needs it."""
+    from router.oauth2 import vault  # noqa: PLC0415
+
+    return vault.vault_of(settings)
 
 
 def rounds_of(settings: Settings) -> Rounds | None:

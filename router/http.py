@@ -7,7 +7,8 @@ are, not compressed. Foreign errors end here.
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 
 from router import __version__
 from router.names import Names
@@ -67,24 +69,67 @@ class Http:
         timeout: float,
     ) -> Answer:
         server = server_of(url)
-        try:
+        with _translated(server, timeout):
             async with asyncio.timeout(timeout):
                 context = await asyncio.to_thread(client_context, ca_file)
                 async with self._turns.setdefault(server, asyncio.Semaphore(_AT_ONCE)):
                     return await _request(method, url, body, headers, context, self._names)
-        except TimeoutError:
-            raise Unreachable(f"{server} did not answer within {timeout:g} s") from None
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise _cannot_connect(server, error.certificate_error) from None
-        except aiohttp.ClientConnectorError as error:
-            raise _cannot_connect(server, error.os_error) from None
-        except aiohttp.ClientConnectionError:
-            raise Unreachable(f"{server} ended the connection without an answer") from None
-        except aiohttp.ClientError as error:
-            # Their words may quote what was sent.
-            raise Temporary(f"what {server} answered is not HTTP ({type(error).__name__})") from None
-        except (OSError, ValueError) as error:
-            raise Permanent(f"{server} cannot be asked ({type(error).__name__})") from None
+
+
+class Line:
+    """One connection to one server, kept from one request to the next; answers are told by their status alone."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:
+        """Post this; raises as `Http.get` does. What is answered beyond 64 KB is not read."""
+        with _translated(server_of(url), timeout):
+            async with (
+                asyncio.timeout(timeout),
+                self._session.post(url, data=body, headers=headers, allow_redirects=False) as response,
+            ):
+                read = 0
+                async for chunk in response.content.iter_chunked(_MOST):
+                    read += len(chunk)
+                    if read > _MOST:
+                        response.close()
+                        break
+                return Answer(
+                    response.status,
+                    b"",
+                    response.content_type,
+                    _seconds(response.headers.get("Retry-After")),
+                    response.headers.get("Location"),
+                    "",
+                )
+
+
+@asynccontextmanager
+async def line(resolver: AbstractResolver) -> AsyncIterator[Line]:
+    """Open a line; `resolver` says where a server may be."""
+    context = await asyncio.to_thread(client_context, None)
+    async with _session(aiohttp.TCPConnector(ssl=context, limit=1, resolver=resolver)) as session:
+        yield Line(session)
+
+
+@contextmanager
+def _translated(server: str, timeout: float) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise Unreachable(f"{server} did not answer within {timeout:g} s") from None
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise _cannot_connect(server, error.certificate_error) from None
+    except aiohttp.ClientConnectorError as error:
+        raise _cannot_connect(server, error.os_error) from None
+    except aiohttp.ClientConnectionError:
+        raise Unreachable(f"{server} ended the connection without an answer") from None
+    except aiohttp.ClientError as error:
+        # Their words may quote what was sent.
+        raise Temporary(f"what {server} answered is not HTTP ({type(error).__name__})") from None
+    except (OSError, ValueError) as error:
+        raise Permanent(f"{server} cannot be asked ({type(error).__name__})") from None
 
 
 def server_of(url: str) -> str:
@@ -115,22 +160,9 @@ async def _request(
 
     trace = aiohttp.TraceConfig()
     trace.on_connection_create_end.append(connected)
+    connector = aiohttp.TCPConnector(ssl=context, limit=1, force_close=True, socket_factory=new_socket, resolver=names)
     async with (
-        aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=context, limit=1, force_close=True, socket_factory=new_socket, resolver=names
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            trust_env=False,
-            auto_decompress=False,
-            trace_configs=[trace],
-            headers={
-                "User-Agent": f"crm-email-router/{__version__}",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
-        ) as session,
+        _session(connector, trace) as session,
         session.request(method, url, data=body, headers=headers, allow_redirects=False) as response,
     ):
         content = bytearray()
@@ -146,6 +178,22 @@ async def _request(
             response.headers.get("Location"),
             peers[-1] if peers else "",
         )
+
+
+def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+        trust_env=False,
+        auto_decompress=False,
+        trace_configs=list(traces),
+        headers={
+            "User-Agent": f"crm-email-router/{__version__}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        },
+    )
 
 
 def _peer_of(one: socket.socket) -> str | None:

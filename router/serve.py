@@ -34,6 +34,7 @@ from router.repository.heartbeat import Heartbeat
 from router.repository.retention import Retention
 from router.supervise import Job, Supervisor
 from router.upkeep import keep_up
+from router.webhooks.run import Vault, tell_webhooks
 from router.workers.pool import Workers
 from transports import ListenerSettings
 
@@ -60,11 +61,12 @@ async def serve(
     retention: Retention | None = None,
     rounds: Rounds | None = None,
     limits: Limits | None = None,
+    vault: Callable[[], Vault] | None = None,
 ) -> None:
     """Do all the work of one router process until told to stop; `lease` is how long it counts as alive unheard.
 
     `watch` looks after the disk of the database, where it is ours. `budget` is for incoming messages in memory. Without
-    `rounds` no mailbox is audited. `limits` are those of acknowledgements.
+    `rounds` no mailbox is audited. `limits` are those of acknowledgements. Without a `vault` no webhook is told.
     """
     router = Router(
         database,
@@ -77,6 +79,7 @@ async def serve(
         retention or Retention(),
         rounds,
         limits or Limits(),
+        vault,
     )
     if await unless_stopped(stop, router.start()) is None:
         return
@@ -101,6 +104,7 @@ class Router:
         retention: Retention,
         rounds: Rounds | None,
         limits: Limits,
+        vault: Callable[[], Vault] | None,
     ) -> None:
         self._database = database
         self._parsers = parsers
@@ -112,6 +116,7 @@ class Router:
         self._retention = retention
         self._rounds = rounds
         self._limits = limits
+        self._vault = vault
         self._process_id = uuid4()
         self._jobs: Supervisor[str] = Supervisor()
         self._heartbeat: Supervisor[str] = Supervisor()
@@ -162,6 +167,7 @@ class Router:
             "profiles": self._job("profiles", partial(self._store.watch, self._update)),
             "presence": self._job("presence", self._presence.tell),
             **({"audit": self._audit(self._rounds)} if self._rounds else {}),
+            **({"webhooks": self._webhooks(self._vault)} if self._vault else {}),
             **({"disk": self._disk(self._watch)} if self._watch else {}),
             **{f"listener {one.name}": self._listener(one) for one in self._store.profiles.incoming if one.listens},
         }
@@ -199,6 +205,11 @@ class Router:
         note = partial(processes.note_fault, self._database, self._process_id, "senders")
         health = Health("the queue of unresolved senders is not kept as pages show it", note, _log)
         return Job(partial(keep_senders, self._database, health), health)
+
+    def _webhooks(self, vault: Callable[[], Vault]) -> Job:
+        note = partial(processes.note_fault, self._database, self._process_id, "webhooks")
+        health = Health("webhooks cannot be told of events now", note, _log)
+        return Job(partial(tell_webhooks, self._database, self._process_id, self._lease, vault, health), health)
 
     def _answers(self, name: str, run: Callable[[Database, Limits, Health], Awaitable[None]]) -> Job:
         note = partial(processes.note_fault, self._database, self._process_id, name)

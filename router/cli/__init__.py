@@ -14,6 +14,7 @@
     templates  templates of answers
     oauth      logins by access token
     staff      who may use the API
+    webhooks   subscribers who are told of events by HTTP
     profile    help to write profiles
 
 What a command needs is imported when it is run (router/commands/), so that help is there at once.
@@ -21,7 +22,7 @@ What a command needs is imported when it is run (router/commands/), so that help
 
 # In the order of the help.
 from router.cli import service, examine, mail, owners, tracking, outbox, letters, unresolved, content, records  # isort: skip
-from router.cli import templates, oauth, staff, profile  # isort: skip
+from router.cli import templates, oauth, staff, webhooks, profile  # isort: skip
 from router.cli.base import app
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "templates",
     "tracking",
     "unresolved",
+    "webhooks",
 ]

@@ -92,8 +92,9 @@ def staff_token(
         list[str],
         typer.Option(
             metavar="SCOPE",
-            help="What it allows; may be repeated: emails:read, emails:send, events:read, unresolved:read, "
-            "unresolved:decide.",
+            help="What it allows; may be repeated: audit:read, emails:read, emails:send, events:read, letters:read, "
+            "letters:decide, owners:read, owners:manage, status:read, unresolved:read, unresolved:decide, "
+            "webhooks:read, webhooks:manage.",
             show_default=False,
         ),
     ],

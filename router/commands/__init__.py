@@ -29,6 +29,7 @@ creation_rules  records rules
 templates   template list, preview
 oauth       oauth login, list, forget
 staff       staff token, list, end
+webhooks    webhooks add, list, pause, resume, replay, remove
 people      staff add, grant, reset, disable, sign-out, link
 doctor      doctor
 healthz     healthz

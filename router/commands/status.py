@@ -129,6 +129,7 @@ def _document(report: Report) -> dict[str, Any]:
         "faults": [asdict(one) for one in report.faults],
         "endings": [{**asdict(one), "profile": one.profile.strip("[]")} for one in report.endings],
         **document,
+        "webhooks": [{**asdict(one), "place": str(one.place), "state": one.state} for one in report.status.webhooks],
         "unknown": unknown["count"],
         "unknown_since": unknown["since"],
         "unknown_emails": unknown["email_ids"],
@@ -186,6 +187,9 @@ def _say_rest(status: Status) -> None:
         say(f"unresolved  {_unresolved(status)}")
     if status.rulings.count:
         say(f"rulings     {_rulings(status)}")
+    if status.webhooks:
+        states = Counter(one.state for one in status.webhooks)
+        say(f"webhooks    {', '.join(f'{number} {state}' for state, number in sorted(states.items()))}")
 
 
 def _records(records: OpenRecords) -> str:

@@ -21,7 +21,7 @@ from router.oauth2.identity import identities_of, identity_of
 from router.oauth2.renewal import ANY, BEYOND, STORING, Renewal, Unstored, refusal
 from router.oauth2.requests import TokenServers, read_material
 from router.oauth2.shelf import Shelf
-from router.oauth2.vault import DEFAULT_NAME, Secrets, Vault
+from router.oauth2.vault import Secrets, Vault, vault_of
 from router.repository.database import Database
 from router.repository.tokens import note_refusal, read_tokens, store_login
 from router.settings import Settings
@@ -275,8 +275,7 @@ class Keeper:
 
 def keeper_of(settings: Settings, database: Database | None) -> Keeper:
     """Make what keeps the tokens in this database, or without one in memory."""
-    keys = settings.token_keys
-    return Keeper(database, Vault(keys or settings.data / DEFAULT_NAME, make=keys is None))
+    return Keeper(database, vault_of(settings))
 
 
 def _away(error: DatabaseError) -> Temporary:

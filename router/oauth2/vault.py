@@ -12,6 +12,7 @@ from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from router.settings import Settings
 from transports.errors import Permanent
 
 DEFAULT_NAME: Final = "token-keys"
@@ -67,16 +68,31 @@ class Vault:
 
     def open(self, sealed: bytes) -> Opened | None:
         """Decrypt; None where no key fits. Raises Permanent where the keys cannot be read."""
+        found = self.decrypt(sealed)
+        try:
+            return found and Opened(Secrets(**json.loads(found[0])), found[1])
+        except (ValueError, TypeError):
+            return None
+
+    def encrypt(self, content: bytes) -> bytes:
+        """Encrypt what is no token. Raises Permanent where the keys cannot be read."""
+        return self._keys()[0].encrypt(content)
+
+    def decrypt(self, sealed: bytes) -> tuple[bytes, bytes | None] | None:
+        """Decrypt it, and encrypt it by the first key, where another had done so; None where no key fits.
+
+        Raises Permanent where the keys cannot be read.
+        """
         keys = self._keys()
         try:
-            opened = Secrets(**json.loads(MultiFernet(keys).decrypt(sealed)))
-        except (InvalidToken, ValueError, TypeError):
+            content = MultiFernet(keys).decrypt(sealed)
+        except InvalidToken:
             return None
         try:
             keys[0].decrypt(sealed)
         except InvalidToken:
-            return Opened(opened, self.seal(opened))
-        return Opened(opened)
+            return content, keys[0].encrypt(content)
+        return content, None
 
     def _keys(self) -> list[Fernet]:
         for _ in range(2):
@@ -134,3 +150,9 @@ class Vault:
         except OSError as error:
             words = f"the keys of the tokens cannot be written to {self.file}: {error.strerror}"
             raise Permanent(f"{words}; EMAIL_ROUTER_TOKEN_KEYS names another file") from None
+
+
+def vault_of(settings: Settings) -> Vault:
+    """Make the vault of the keys that the settings name, or of those in the data folder."""
+    keys = settings.token_keys
+    return Vault(keys or settings.data / DEFAULT_NAME, make=keys is None)

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 from router.backoff import Backoff
 from router.errors import DatabaseAway, DatabaseError, RouterError
@@ -28,12 +29,28 @@ class Conflict(RouterError):
     """What a client wants does not go with what is so by now; the words say what that is."""
 
 
-class Backing:
-    """The database and the workers, once they are there, the profiles that are served, and the settings."""
+class Vault(Protocol):
+    """Seals secrets, and opens them; see `router.oauth2.vault`, which is loaded once somebody needs it."""
 
-    def __init__(self, profiles: Callable[[], Profiles], settings: Settings | None = None) -> None:
+    def encrypt(self, content: bytes) -> bytes:
+        """Seal this. Raises Permanent where the keys cannot be read."""
+
+    def decrypt(self, sealed: bytes) -> tuple[bytes, bytes | None] | None:
+        """Open it, and seal it anew where another key had sealed it; None where no key fits."""
+
+
+class Backing:
+    """The database and the workers, once they are there, the profiles that are served, the settings, and the vault."""
+
+    def __init__(
+        self,
+        profiles: Callable[[], Profiles],
+        settings: Settings | None = None,
+        vault: Callable[[], Vault] | None = None,
+    ) -> None:
         self.settings = settings or Settings()
         self._profiles = profiles
+        self._vault = vault
         self._database: Database | None = None
         self._workers: Workers | None = None
 
@@ -53,6 +70,16 @@ class Backing:
     def lease(self) -> timedelta:
         """For how long a silent process counts as alive."""
         return timedelta(seconds=self.settings.lease)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the profiles."""
+        return self.settings.profiles
+
+    def open_vault(self) -> Vault:
+        """Return what seals secrets; it blocks while it is loaded."""
+        assert self._vault is not None
+        return self._vault()
 
     @property
     def workers(self) -> Workers:

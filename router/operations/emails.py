@@ -1,8 +1,10 @@
 """Emails as a client of the API posts, reads, cancels and releases them: the contract of docs/database.md."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime
+from typing import Final, Literal
 from uuid import UUID
 
 from router.errors import DatabaseError, UnknownName
@@ -12,11 +14,13 @@ from router.operations.backing import Backing, Conflict, Refused
 from router.repository import posted
 from router.repository.database import Database
 from router.repository.faults import refusal_of
-from router.repository.posted import Delivery, Email, Party
+from router.repository.posted import Delivery, Email, Listed, Party
 
 __all__ = [
+    "MOST_IN_THREAD",
     "Delivery",
     "Email",
+    "Listed",
     "NewAttachment",
     "NewEmail",
     "NewParty",
@@ -24,11 +28,18 @@ __all__ = [
     "Party",
     "Sent",
     "cancel",
+    "list_before",
     "once",
     "post",
     "read",
     "release",
+    "retry",
+    "thread",
 ]
+
+
+MOST_IN_THREAD: Final = 1000
+"""Emails of a thread that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +82,32 @@ async def read(database: Database, email_id: UUID) -> Email:
     return found
 
 
+async def list_before(database: Database, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Listed]:
+    """List emails, the newest first, those before a place."""
+    return await posted.list_emails(database, before, limit)
+
+
+async def thread(database: Database, email_id: UUID) -> Sequence[Listed]:
+    """List the latest of an email's thread, the oldest first; of a private one only itself. Raises UnknownName."""
+    email = await read(database, email_id)
+    found = await posted.list_thread(database, email_id, MOST_IN_THREAD)
+    return [one for one in found if one.id == email_id] if email.private else found
+
+
 async def cancel(database: Database, by: str, email_id: UUID) -> Email:
     """Cancel what is pending or failed. Raises UnknownName, Conflict."""
     [ruled] = [one async for one in outbox.cancel(database, by, await outbox.find(database, [str(email_id)]))]
+    if ruled.fault:
+        raise Conflict(ruled.fault)
+    return await read(database, email_id)
+
+
+async def retry(database: Database, email_id: UUID) -> Email:
+    """Try a failed email again, or a pending one now. Raises UnknownName, Conflict."""
+    found = await outbox.find(database, [str(email_id)])
+    if found[0].status not in ("pending_send", "failed"):
+        raise Conflict(f"it is {found[0].status}: what is pending or failed can be tried again")
+    [ruled] = [one async for one in outbox.retry(database, found)]
     if ruled.fault:
         raise Conflict(ruled.fault)
     return await read(database, email_id)

@@ -9,8 +9,9 @@ import structlog
 
 from router.backoff import Backoff
 from router.errors import DatabaseError, RouterError
+from router.model.event import BEGINNING, Place
 from router.operations.backing import Backing
-from router.repository.events import BEGINNING, CHANNEL, Event, Place, find_last, list_after
+from router.repository.events import CHANNEL, Event, find_last, list_after
 from router.supervise import end_if_told
 
 __all__ = ["BEGINNING", "Crowded", "Event", "Events", "Place"]

@@ -15,11 +15,19 @@ from router.repository.staff_tokens import StaffToken
 __all__ = ["MOST_DAYS", "SCOPES", "StaffToken", "end", "list_all", "make", "recognize"]
 
 SCOPES: Final[Mapping[str, str]] = {
+    "audit:read": "see who did what",
     "emails:read": "read emails, and what became of them",
     "emails:send": "send emails, and cancel and release them",
     "events:read": "follow what happens",
+    "letters:read": "see held mail and dead letters, and why they wait",
+    "letters:decide": "release, replay and drop them",
+    "owners:read": "see owners, and the profiles that serve them",
+    "owners:manage": "approve owners, and set their rules",
+    "status:read": "see how sources and relays are",
     "unresolved:read": "see who waits to be named, and what was ruled",
     "unresolved:decide": "rule who a sender is, and undo that",
+    "webhooks:read": "see webhooks, and how far each has come",
+    "webhooks:manage": "add, pause, resume, replay and remove webhooks, which are told all events",
 }
 """What a token can allow."""
 

@@ -14,6 +14,7 @@ from router.operations import served
 from router.operations.creation_rules import words_of_wrong, wrong_rules
 from router.operations.served import ProfileState
 from router.operations.tokens import Ending, Noteworthy, TokenState, login_command, noteworthy, whose
+from router.operations.webhooks import fault_words
 from router.profile.served import ServedProfiles, read_clear
 from router.repository import status
 from router.repository.audit import LATE
@@ -65,14 +66,14 @@ _SUBJECTS = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that keeps mail from coming in or going out until somebody or something changes.
+    """Something that keeps mail, or word of it, from coming in or going out until somebody or something changes.
 
     `name` is the profile's, with mailbox and folder for a source, and with the mailbox for a login of its own; the
-    mailbox of an owner; that of a rule of the database; empty for the router as a whole. `cure` is a command that puts
-    it right, where there is one.
+    mailbox of an owner; that of a rule of the database, or of a webhook; empty for the router as a whole. `cure` is a
+    command that puts it right, where there is one.
     """
 
-    part: Literal["router", "profile", "owner", "source", "relay", "login", "rule"]
+    part: Literal["router", "profile", "owner", "source", "relay", "login", "rule", "webhook"]
     name: str
     words: str
     since: datetime | None = None
@@ -154,6 +155,7 @@ async def read(database: Database, lease: timedelta, folder: Path, only: Only | 
             *faults,
             *_login_faults(logins.faults, faults, running=serving.running),
             *(await _rule_faults(database) if only == Only() else ()),
+            *(_webhook_faults(found) if only == Only() else ()),
         ],
         endings=logins.endings,
     )
@@ -199,6 +201,16 @@ async def _rule_faults(database: Database) -> list[Fault]:
     return [
         Fault("rule", f"'{one.name}'", words_of_wrong(one), cure="email-router records rules")
         for one in await wrong_rules(database)
+    ]
+
+
+def _webhook_faults(found: Status) -> list[Fault]:
+    """Tell of webhooks that are not told of events, or were not told of some."""
+    return [
+        Fault("webhook", one.name, words, one.fault_since or one.missed_at, one.next_try_at, resume)
+        for one in found.webhooks
+        if (words := fault_words(one)) is not None
+        for resume in [f"email-router webhooks resume {one.name}"]
     ]
 
 

@@ -98,6 +98,7 @@ Read for people:
     origin       who decided that an email is in the CRM
     trace        emails by what a person knows of them, with all that became of each
     trial        whether a copy gets in
+    webhooks     who is told of events by HTTP, and how far each has come
     unseen       what is known of mail that is no email
     server       the database server itself
 

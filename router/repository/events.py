@@ -4,23 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
+from router.model.event import BEGINNING, Place
 from router.repository.database import Database
 
 CHANNEL: Final = "crm_event"
 """Where it is told that there are new events."""
-
-
-class Place(NamedTuple):
-    """The place of an event in the order of all."""
-
-    transaction: int
-    id: int
-
-
-BEGINNING: Final = Place(0, 0)
 
 
 @dataclass(frozen=True, slots=True)

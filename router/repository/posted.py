@@ -75,6 +75,22 @@ class Email:
         return replace(self, **hidden, parties=(), deliveries=())
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An email in a list. Of a private one only its id, times and status are there."""
+
+    id: UUID
+    direction: str
+    status: str
+    private: bool
+    created_at: datetime
+    received_at: datetime | None
+    sent_at: datetime | None
+    subject: str | None
+    regarding_id: UUID | None
+    correlated_id: UUID | None
+
+
 async def post(database: Database, new: NewEmail, once: Once | None) -> Posted:
     """Insert an email and set it to pending send. Raises ContentRefused, or DatabaseError, where the schema refuses it.
 
@@ -198,6 +214,43 @@ async def read(database: Database, email_id: UUID) -> Email | None:
         )
     return Email(**found, parties=[Party(**one) for one in parties], deliveries=[Delivery(**one) for one in deliveries])
 
+
+async def list_emails(database: Database, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Listed]:
+    """List emails, the newest first, those before a place; of private ones there is little, or nothing."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            SELECT {_LISTED} FROM crm.visible_emails(
+                NULL, $3, coalesce($1::timestamptz, 'infinity'),
+                coalesce($2::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+            ) AS v JOIN crm.email AS e ON e.id = v.id
+            ORDER BY e.created_at DESC, e.id DESC
+            """,  # noqa: S608  # constants
+            *(before or (None, None)),
+            limit,
+        )
+    return [Listed(**row) for row in rows]
+
+
+async def list_thread(database: Database, email_id: UUID, limit: int) -> Sequence[Listed]:
+    """List the latest emails of a thread, the oldest first."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            SELECT * FROM (
+                SELECT {_LISTED} FROM crm.thread($1) AS e ORDER BY e.created_at DESC, e.id DESC LIMIT $2
+            ) AS t ORDER BY created_at, id
+            """,  # noqa: S608  # constants
+            email_id,
+            limit,
+        )
+    return [Listed(**row) for row in rows]
+
+
+_LISTED: Final = """e.id, e.direction, e.status, e.private, e.created_at, e.received_at, e.sent_at,
+    CASE WHEN NOT e.private THEN e.subject END AS subject,
+    CASE WHEN NOT e.private THEN e.regarding_id END AS regarding_id,
+    CASE WHEN NOT e.private THEN e.correlated_id END AS correlated_id"""
 
 _HIDDEN: Final = (
     "status_reason",

@@ -93,7 +93,16 @@ _EVENTS: Final = """
         SELECT id FROM crm.event
         WHERE id IN (SELECT id FROM piece WHERE at < now() - $2::interval) FOR UPDATE SKIP LOCKED
     ), gone AS (
-        DELETE FROM crm.event WHERE id IN (SELECT id FROM locked) RETURNING id
+        DELETE FROM crm.event WHERE id IN (SELECT id FROM locked) RETURNING id, transaction, kind
+    ), missed AS (
+        SELECT w.id, count(*) AS number FROM router.webhook AS w
+        JOIN gone AS g ON (g.transaction, g.id) > (w.transaction, w.event_id)
+            AND (w.kinds = '{}' OR g.kind = ANY(w.kinds))
+        GROUP BY w.id
+    ), told AS (
+        -- Who follows by a webhook was not told of these.
+        UPDATE router.webhook AS w SET missed = w.missed + m.number, missed_at = now()
+        FROM missed AS m WHERE w.id = m.id
     )
     SELECT (SELECT max(id) FROM piece)::text AS last, (SELECT count(*) FROM piece) AS rows,
         NOT EXISTS (SELECT FROM piece WHERE at < now() - $2::interval) AS young, (SELECT count(*) FROM gone) AS deleted
@@ -220,7 +229,18 @@ _TAKEN_BACK: Final = """
         (SELECT count(*) FROM piece) AS rows, false AS young, (SELECT count(*) FROM gone) AS deleted
 """
 
-_AUDIT_LOG: Final = _EVENTS.replace("crm.event", "router.audit_log")
+_AUDIT_LOG: Final = """
+    WITH piece AS MATERIALIZED (
+        SELECT id, at FROM router.audit_log WHERE id > coalesce(nullif($1, '')::bigint, 0) ORDER BY id LIMIT {piece}
+    ), locked AS MATERIALIZED (
+        SELECT id FROM router.audit_log
+        WHERE id IN (SELECT id FROM piece WHERE at < now() - $2::interval) FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM router.audit_log WHERE id IN (SELECT id FROM locked) RETURNING id
+    )
+    SELECT (SELECT max(id) FROM piece)::text AS last, (SELECT count(*) FROM piece) AS rows,
+        NOT EXISTS (SELECT FROM piece WHERE at < now() - $2::interval) AS young, (SELECT count(*) FROM gone) AS deleted
+"""
 
 WALKS: Final[Mapping[str, str]] = {
     "decisions": _DECISIONS,

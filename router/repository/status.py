@@ -8,6 +8,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from router.model import Disposition
+from router.model.webhook import Webhook
 from router.repository.creation_states import OpenRecords, open_ones
 from router.repository.database import Connection, Database
 from router.repository.merges import StuckMerges, stuck_of
@@ -20,6 +21,7 @@ from router.repository.sent_copies import Waiting as WaitingCopies
 from router.repository.sent_copies import waiting_of
 from router.repository.unresolved import Total as Unresolved
 from router.repository.unresolved import total_of
+from router.repository.webhooks import states_of
 
 _SOME = 20  # ids of emails that are named; all of them are counted
 
@@ -133,6 +135,7 @@ class Status:
     unresolved: Unresolved = field(default_factory=Unresolved)
     merges: StuckMerges = field(default_factory=StuckMerges)
     rulings: FaultyRulings = field(default_factory=FaultyRulings)
+    webhooks: tuple[Webhook, ...] = ()
 
 
 async def read_status(database: Database, lease: timedelta) -> Status:
@@ -155,6 +158,7 @@ async def read_status(database: Database, lease: timedelta) -> Status:
             unresolved=await total_of(connection),
             merges=await stuck_of(connection),
             rulings=await faulty_of(connection),
+            webhooks=tuple(await states_of(connection)),
         )
 
 

@@ -100,6 +100,7 @@ FIXED: Final = {
     "router.sealed_content": "encoding",
     "router.split": "method",
     "router.staff_token": "name scopes",
+    "router.webhook": "name url kinds made_by paused_by fault",
     "router.template": "name",
     "router.thread_index": "position",
     "router.token": "issuer client scope grant_type subject granted_scope fault fault_kind",
@@ -141,6 +142,7 @@ BYTES: Final = {
     "router.posted_email": "key body",
     "router.sign_in_attempt": "key",
     "router.staff_token": "hash",
+    "router.webhook": "secret",
     "router.token": "id sealed",
     "router.waiting_answer": "hash",
     # What is unpacked and searched.

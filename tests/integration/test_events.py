@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 
 from router.model.classification import RecipientReport, Report
+from router.model.event import BEGINNING, Place
 from router.repository import splits
 from router.repository.database import Database
-from router.repository.events import BEGINNING, Place, find_last, list_after
+from router.repository.events import find_last, list_after
 from router.repository.reports import write_reports
 from router.repository.sending import set_sending
 from tests.support.crm import Crm

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+import aiohttp
 import pytest
 
 from router.incoming.promote import Promoter
@@ -26,6 +28,7 @@ from tests.integration.test_forward import Sink
 from tests.integration.test_forward import sink as sink  # noqa: PLC0414  # a fixture
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
+from tests.support.api import Api
 from tests.support.command import Said, type_command
 from tests.support.crm import Crm, Parcel
 from tests.support.forwards import forwarding
@@ -220,13 +223,16 @@ async def test_t110_t111_held_mail_is_released_or_dropped(
 ) -> None:
     await crm.owner(mailbox, "known")
     await crm.record("contact", "Karl", KARL)
-    for subject in ("release", "drop", "wait"):
+    for subject in ("release", "drop", "over HTTP", "wait"):
         dovecot.deliver(mailbox, DENIED + letter(KARL, mailbox, subject))
-    router = await new_router(incoming(start="all", authserv="mail.in.test", after="seen", poll=1))
-    await crm.wait_for_decisions(3)
-    assert await balanced(crm) == {"held": 3}
+    port = free_port()
+    router = await new_router(
+        incoming(start="all", authserv="mail.in.test", after="seen", poll=1), EMAIL_ROUTER_CONSOLE=f"127.0.0.1:{port}"
+    )
+    await crm.wait_for_decisions(4)
+    assert await balanced(crm) == {"held": 4}
     # Each was held before in this mailbox, which must not hold the one that is released.
-    first, second, _ = (one["number"] for one in (await ask(router, "held", "list", "--json")).json["letters"])
+    first, second, third, _ = (one["number"] for one in (await ask(router, "held", "list", "--json")).json["letters"])
     wrong = await ask(router, "dead-letters", "replay", str(first))
     assert wrong.status == 2
     assert "it is held" in wrong.err
@@ -239,12 +245,29 @@ async def test_t110_t111_held_mail_is_released_or_dropped(
     said = await ask(router, "held", "drop", str(second), "--by", "ann")
     assert said.status == 0
     assert "ignored (" in said.out
-    assert await balanced(crm) == {"promoted": 1, "ignored": 1, "held": 1}
+    assert await balanced(crm) == {"promoted": 1, "ignored": 1, "held": 2}
+    async with aiohttp.ClientSession() as session:
+        api = Api(router, port, session, "")
+        api.token = await api.token_of("support", "letters:read", "letters:decide")
+        found = (await api.get("/held", params={"limit": "1"})).json
+        assert [one["number"] for one in found["letters"]] == [third]
+        assert found["letters"][0]["owner"] == mailbox
+        assert len((await api.get("/held", params={"cursor": found["cursor"]})).json["letters"]) == 1
+        assert (await api.post(f"/dead-letters/{third}/replay")).status == 404
+        answered = await api.post(f"/held/{third}/release")
+        assert answered.status == 200, answered
+        [decision] = answered.json["decisions"]
+        assert decision["disposition"] == "promoted"
+        assert decision["reasons"][0] == "released by support"
+        assert await crm.admin.fetchval("SELECT true FROM crm.email WHERE id = $1", UUID(decision["email_id"]))
+        assert (await api.post(f"/held/{third}/release")).status == 404
+        assert (await api.post(f"/held/{third}/drop")).status == 404
+    assert await balanced(crm) == {"promoted": 2, "ignored": 1, "held": 1}
     reasons = await crm.admin.fetchval("SELECT reasons FROM router.decision WHERE disposition = 'ignored'")
     assert reasons[-1] == "dropped by ann"
     await crm.wait_for(0, "SELECT count(*) FROM router.decision WHERE settled_at IS NULL")
     # What was dropped stays where it is, as all that is ignored.
-    assert sorted(map(sorted, dovecot.flags(mailbox).values())) == [[], [], ["\\Seen"]]
+    assert sorted(map(sorted, dovecot.flags(mailbox).values())) == [[], [], ["\\Seen"], ["\\Seen"]]
 
 
 async def test_t110_what_is_released_is_promoted_with_everything(crm: Crm, new_router: NewRouter, ask: Ask) -> None:

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple, Protocol
 import aiohttp
 import pytest
 
+from router.operations.staff_tokens import SCOPES
 from tests.servers.ports import free_port
 from tests.support.console import wait_for
 from tests.support.crm import Crm
 from tests.support.router_process import NewRouter, RouterProcess
 from tests.support.traffic import Capture, outgoing
 
-EVERYTHING = ("emails:read", "emails:send", "events:read", "unresolved:read", "unresolved:decide")
+EVERYTHING = tuple(SCOPES)
 
 
 class Answered(NamedTuple):

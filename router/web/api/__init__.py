@@ -3,7 +3,11 @@
     emails      /emails
     unresolved  /unresolved
     rulings     /rulings
+    letters     /held, /dead-letters
+    owners      /owners
+    system      /sources, /relays, /audit
     events      /events
+    webhooks    /webhooks
     guard       tokens, sizes, time, and faults, before and around every request
     frame       scopes, and what all operations share
     problem     what went wrong, as RFC 9457 has it
@@ -24,7 +28,7 @@ from router import __version__
 from router.errors import ContentRefused, UnknownName
 from router.operations.backing import Backing, Conflict, Refused
 from router.operations.events import Crowded
-from router.web.api import emails, events, rulings, unresolved
+from router.web.api import emails, events, letters, owners, rulings, system, unresolved, webhooks
 from router.web.api.frame import on_conflict, on_crowded, on_http_error, on_invalid, on_refused, on_unknown
 from router.web.api.guard import Guard
 from router.web.api.problem import Problem
@@ -55,7 +59,7 @@ def make_api(backing: Backing) -> FastAPI:
         },
     )
     api.add_middleware(Guard, backing=backing)
-    for one in (emails, unresolved, rulings, events):
+    for one in (emails, unresolved, rulings, letters, owners, system, events, webhooks):
         api.include_router(one.routes(backing))
 
     def document() -> dict[str, Any]:

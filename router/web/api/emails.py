@@ -9,17 +9,19 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import pybase64
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from router.operations import emails as operation
 from router.operations.backing import Backing, Refused
 from router.operations.emails import NewAttachment, NewEmail, NewParty
 from router.operations.staff_tokens import StaffToken
-from router.web.api.frame import Document, EmailsRead, EmailsSend, Route, Shown, Text
+from router.web.api import cursor as cursors
+from router.web.api.frame import Document, EmailsRead, EmailsSend, Limit, Route, Shown, Text
 from router.web.api.problem import answers
 
 Written = Annotated[Text, Field(max_length=1000, description="`ann@example.com`, or `Ann Example <ann@example.com>`.")]
+Cursor = Annotated[str | None, Query(max_length=400, description="`cursor` of the page before.")]
 Key = Annotated[
     str | None,
     Header(
@@ -104,6 +106,34 @@ class ShownEmail(Shown):
     deliveries: list[ShownDelivery]
 
 
+class ListedEmail(Shown):
+    """An email in a list. Of a private one there are only id, status and times."""
+
+    id: UUID
+    direction: Literal["in", "out"]
+    status: str
+    private: bool
+    created_at: datetime
+    received_at: datetime | None
+    sent_at: datetime | None
+    subject: str | None
+    regarding_id: UUID | None
+    correlated_id: UUID | None
+
+
+class EmailPage(Shown):
+    """Emails, the newest first."""
+
+    emails: list[ListedEmail]
+    cursor: str | None = Field(description="Where the next page begins; null: there is none.")
+
+
+class Thread(Shown):
+    """The latest emails of a thread, the oldest first."""
+
+    emails: list[ListedEmail]
+
+
 class Release(Document):
     """What became of an email whose relay never answered."""
 
@@ -131,6 +161,19 @@ def routes(backing: Backing) -> APIRouter:
         response.status_code = 201 if sent.is_new else 200
         return ShownEmail.model_validate(sent.email)
 
+    @router.get("", summary="List emails", responses=answers())
+    async def list_emails(_: EmailsRead, cursor: Cursor = None, limit: Limit = 100) -> EmailPage:
+        """Scope `emails:read`. Those that came and those that go, as they became the CRM's, the newest first."""
+        found = await operation.list_before(backing.database, _place(cursor) if cursor else None, limit)
+        goes_on = cursors.write(found[-1].created_at.isoformat(), found[-1].id) if len(found) == limit else None
+        return EmailPage(emails=[ListedEmail.model_validate(one) for one in found], cursor=goes_on)
+
+    @router.get("/{email_id}/thread", summary="List the thread of an email", responses=answers(404))
+    async def thread(email_id: UUID, _: EmailsRead) -> Thread:
+        """Scope `emails:read`. The latest thousand; of the thread of a private email nothing is told."""
+        found = await operation.thread(backing.database, email_id)
+        return Thread(emails=[ListedEmail.model_validate(one) for one in found])
+
     @router.get("/{email_id}", summary="Read an email, and what became of it", responses=answers(404))
     async def read(email_id: UUID, _: EmailsRead) -> ShownEmail:
         """Scope `emails:read`."""
@@ -140,6 +183,11 @@ def routes(backing: Backing) -> APIRouter:
     async def cancel(email_id: UUID, staff: EmailsSend) -> ShownEmail:
         """Scope `emails:send`. What is pending or failed can be canceled; what a relay has, or may have, cannot."""
         return _shown(await operation.cancel(backing.database, staff.name, email_id), staff)
+
+    @router.post("/{email_id}/retry", summary="Try an email again", responses=answers(404, 409))
+    async def retry(email_id: UUID, staff: EmailsSend) -> ShownEmail:
+        """Scope `emails:send`. What failed is pending again; what is pending does not wait for its next try."""
+        return _shown(await operation.retry(backing.database, email_id), staff)
 
     @router.post("/{email_id}/release", summary="Say what became of an unknown email", responses=answers(400, 404, 409))
     async def release(email_id: UUID, body: Release, staff: EmailsSend) -> ShownEmail:
@@ -153,6 +201,14 @@ def routes(backing: Backing) -> APIRouter:
 def _shown(email: operation.Email, staff: StaffToken) -> ShownEmail:
     """Show an email that may be somebody else's: who can act on it need not be allowed to read it."""
     return ShownEmail.model_validate(email if "emails:read" in staff.scopes else email.without_content())
+
+
+def _place(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        at, email_id = cursors.read(cursor, 2)
+        return datetime.fromisoformat(at), UUID(email_id)
+    except ValueError:
+        raise Refused("query.cursor: it is no cursor of this page: hand it back as it came") from None
 
 
 def _read(body: PostedEmail) -> tuple[NewEmail, bytes]:

@@ -161,8 +161,16 @@ async def on_invalid(_: Request, error: Exception) -> Response:
 
 _MOST_FAULTS: Final = 20
 
+AuditRead = Annotated[StaffToken, Depends(allowed("audit:read"))]
 EmailsRead = Annotated[StaffToken, Depends(allowed("emails:read"))]
 EmailsSend = Annotated[StaffToken, Depends(allowed("emails:send"))]
 EventsRead = Annotated[StaffToken, Depends(allowed("events:read"))]
+LettersRead = Annotated[StaffToken, Depends(allowed("letters:read"))]
+LettersDecide = Annotated[StaffToken, Depends(allowed("letters:decide"))]
+OwnersRead = Annotated[StaffToken, Depends(allowed("owners:read"))]
+OwnersManage = Annotated[StaffToken, Depends(allowed("owners:manage"))]
+StatusRead = Annotated[StaffToken, Depends(allowed("status:read"))]
 UnresolvedRead = Annotated[StaffToken, Depends(allowed("unresolved:read"))]
 UnresolvedDecide = Annotated[StaffToken, Depends(allowed("unresolved:decide"))]
+WebhooksRead = Annotated[StaffToken, Depends(allowed("webhooks:read"))]
+WebhooksManage = Annotated[StaffToken, Depends(allowed("webhooks:manage"))]

@@ -1,0 +1,107 @@
+"""`/owners`: whose mail is tracked, by which rule, and which profiles serve them."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from router.errors import DatabaseAway, DatabaseError, UnknownName
+from router.model import Rule, normalize
+from router.operations import owners as operation
+from router.operations.backing import Backing, Refused
+from router.operations.owners import ServedOwner
+from router.web.api.frame import Document, OwnersManage, OwnersRead, Route, Shown, Text
+from router.web.api.problem import answers
+
+Mailbox = Annotated[Text, Field(max_length=320)]
+RuleName = Literal["all", "replies", "known", "email-enabled", "none"]
+
+
+class PutRule(Document):
+    """An owner's tracking rule."""
+
+    rule: RuleName | None = Field(description="null: that of the profile.")
+
+
+class ShownOwner(Shown):
+    """A user or queue with a mailbox."""
+
+    mailbox: str
+    name: str
+    approved: bool
+    rule: RuleName | None = Field(description="null: that of the profile.")
+    default_rules: list[RuleName] = Field(description="Rules of the profiles that bring the mail in.")
+    profiles: list[str] = Field(description="Profiles that bring the mail in, or send it.")
+
+
+class Owners(Shown):
+    """All owners, by mailbox."""
+
+    owners: list[ShownOwner]
+    locked_rule: str | None = Field(description="The rule that the organization has locked for all.")
+    allowed_rules: list[str]
+
+
+def routes(backing: Backing) -> APIRouter:
+    """Make the routes."""
+    router = APIRouter(prefix="/owners", tags=["owners"], route_class=Route)
+
+    @router.get("", summary="List owners", responses=answers())
+    async def list_owners(_: OwnersRead) -> Owners:
+        """Scope `owners:read`. Approved or not, with the profiles that serve them."""
+        found = await operation.list_all(backing.database, backing.lease, backing.folder)
+        return Owners(
+            owners=list(map(_shown, found.owners)),
+            locked_rule=found.locked_rule,
+            allowed_rules=list(map(str, found.allowed_rules)),
+        )
+
+    async def decide(mailbox: str, *, approved: bool) -> ShownOwner:
+        found, faults = await operation.approve(
+            backing.database, [mailbox], backing.lease, backing.folder, approved=approved
+        )
+        if faults:
+            raise UnknownName("; ".join(faults))
+        return _one(found.owners, mailbox)
+
+    @router.post("/{mailbox}/approve", summary="Approve an owner", responses=answers(404))
+    async def approve(mailbox: Mailbox, _: OwnersManage) -> ShownOwner:
+        """Scope `owners:manage`. From now on the mail is read, and sent."""
+        return await decide(mailbox, approved=True)
+
+    @router.post("/{mailbox}/withdraw", summary="Take an approval back", responses=answers(404))
+    async def withdraw(mailbox: Mailbox, _: OwnersManage) -> ShownOwner:
+        """Scope `owners:manage`. Nothing of the mail is read or sent any more."""
+        return await decide(mailbox, approved=False)
+
+    @router.put("/{mailbox}/rule", summary="Set an owner's tracking rule", responses=answers(400, 404, 413))
+    async def set_rule(mailbox: Mailbox, body: PutRule, staff: OwnersManage) -> ShownOwner:
+        """Scope `owners:manage`. It holds for the very next mail; in the name of the token."""
+        rule = None if body.rule is None else Rule(body.rule)
+        try:
+            found = await operation.set_rule(backing.database, mailbox, rule, staff.name, backing.lease, backing.folder)
+        except DatabaseAway:
+            raise
+        except DatabaseError as error:
+            raise Refused(str(error)) from None
+        return _one(found.owners, mailbox)
+
+    return router
+
+
+def _one(found: Sequence[ServedOwner], mailbox: str) -> ShownOwner:
+    if not found:
+        raise UnknownName(f"no owner has the mailbox {normalize(mailbox)}")
+    return _shown(found[0])
+
+
+def _shown(one: ServedOwner) -> ShownOwner:
+    return ShownOwner(
+        mailbox=one.mailbox,
+        name=one.name,
+        approved=one.approved,
+        rule=None if one.rule is None else one.rule.value,
+        default_rules=[rule.value for rule in one.default_rules],
+        profiles=[profile.name for profile in one.routes.all],
+    )

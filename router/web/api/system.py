@@ -1,0 +1,142 @@
+"""`/sources`, `/relays` and `/audit`: how the router is, and who did what."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from router.operations import audit_log
+from router.operations import status as operation
+from router.operations.backing import Backing, Refused
+from router.web.api import cursor as cursors
+from router.web.api.frame import AuditRead, Limit, Route, Shown, StatusRead
+from router.web.api.problem import answers
+
+Cursor = Annotated[str | None, Query(max_length=400, description="`cursor` of the page before.")]
+
+
+class ShownSource(Shown):
+    """One folder of a mailbox, or a listener; what it has seen is the sum of its `dispositions`."""
+
+    profile: str
+    mailbox: str
+    folder: str
+    owner: str | None
+    served: bool
+    fault: str | None
+    fault_since: datetime | None
+    next_try_at: datetime | None
+    last_at: datetime | None = Field(description="When its last copy was decided on.")
+    seen: int
+    dispositions: dict[str, int]
+    audited_at: datetime | None = Field(description="When it was last compared with what lies on its server.")
+    missing: int | None = Field(description="Messages of which nothing accounts, as that found.")
+
+
+class Sources(Shown):
+    """All sources, by profile, mailbox and folder."""
+
+    sources: list[ShownSource]
+
+
+class ShownRelay(Shown):
+    """An outgoing profile, and how its relay is."""
+
+    profile: str
+    state: Literal["working", "paused", "login_refused"]
+    fault: str | None
+    fault_since: datetime | None
+    next_try_at: datetime | None
+    waiting: int = Field(description="Emails that are due and wait for a relay at fault; up to 10,000 are counted.")
+
+
+class Relays(Shown):
+    """All relays, by profile."""
+
+    relays: list[ShownRelay]
+
+
+class ShownEntry(Shown):
+    """Something that a person, or a program in its name, did or looked at."""
+
+    id: int
+    at: datetime
+    by: str
+    action: str
+    subject: str
+    email_id: UUID | None
+    address: str | None
+    details: dict[str, Any]
+
+
+class AuditPage(Shown):
+    """What was done, the latest first."""
+
+    entries: list[ShownEntry]
+    cursor: str | None = Field(description="Where the next page begins; null: there is none.")
+
+
+def routes(backing: Backing) -> APIRouter:
+    """Make the routes."""
+    router = APIRouter(route_class=Route)
+
+    @router.get("/sources", tags=["sources"], name="list", summary="List sources", responses=answers())
+    async def list_sources(_: StatusRead) -> Sources:
+        """Scope `status:read`. How each is, and what became of all that it has seen."""
+        report = await operation.read(backing.database, backing.lease, backing.folder)
+        return Sources(sources=list(map(_source, report.status.sources)))
+
+    @router.get("/relays", tags=["relays"], name="list", summary="List relays", responses=answers())
+    async def list_relays(_: StatusRead) -> Relays:
+        """Scope `status:read`. Whether each can be used."""
+        report = await operation.read(backing.database, backing.lease, backing.folder)
+        faulty = {one.profile: one for one in report.status.relays}
+        names = {one.profile.name for one in report.profiles if one.profile.direction == "outgoing"} | set(faulty)
+        return Relays(relays=[_relay(name, faulty.get(name)) for name in sorted(names)])
+
+    @router.get("/audit", tags=["audit"], name="list", summary="List what was done", responses=answers())
+    async def list_audit(_: AuditRead, cursor: Cursor = None, limit: Limit = 100) -> AuditPage:
+        """Scope `audit:read`. Who did what, when, and to which email; the latest first."""
+        before = _place(cursor) if cursor else None
+        found = await audit_log.list_before(backing.database, before, limit)
+        goes_on = cursors.write(found[-1].id) if len(found) == limit else None
+        return AuditPage(entries=[ShownEntry.model_validate(one) for one in found], cursor=goes_on)
+
+    return router
+
+
+def _source(one: operation.SourceStatus) -> ShownSource:
+    columns = {
+        name: getattr(one, name)
+        for name in ShownSource.model_fields
+        if name not in ("dispositions", "audited_at", "missing")
+    }
+    return ShownSource(
+        **columns,
+        dispositions={disposition.value: number for disposition, number in one.dispositions.items()},
+        audited_at=one.audit.at if one.audit else None,
+        missing=one.audit.missing if one.audit and one.audit.at else None,
+    )
+
+
+def _relay(name: str, faulty: operation.FaultyRelay | None) -> ShownRelay:
+    return ShownRelay(
+        profile=name,
+        state="working" if faulty is None else "paused" if faulty.state == "paused" else "login_refused",
+        fault=faulty.fault if faulty else None,
+        fault_since=faulty.fault_since if faulty else None,
+        next_try_at=faulty.next_try_at if faulty else None,
+        waiting=faulty.waiting if faulty else 0,
+    )
+
+
+def _place(cursor: str) -> int:
+    try:
+        [number] = map(int, cursors.read(cursor, 1))
+    except ValueError:
+        number = -1
+    if not 0 < number < 1 << 63:
+        raise Refused("query.cursor: it is no cursor of this page: hand it back as it came")
+    return number

@@ -1,0 +1,78 @@
+"""What administers a router, by the API: owners, how sources and relays are, and what was done."""
+
+from tests.integration.test_api import check_problem
+from tests.integration.test_api_emails import written
+from tests.support.api import Api
+from tests.support.crm import Crm
+
+
+async def test_owners_sources_relays_and_what_was_done(api: Api, crm: Crm) -> None:
+    await crm.owner("new@in.test", approved=False)
+    found = (await api.get("/owners")).json["owners"]
+    assert [(one["mailbox"], one["approved"], one["rule"]) for one in found] == [
+        ("new@in.test", False, None),
+        ("staff@in.test", True, "all"),
+    ]
+    assert found[1]["profiles"]
+    approved = await api.post("/owners/New@In.test/approve")
+    assert approved.json["approved"] is True
+    assert (await api.request("PUT", "/owners/new@in.test/rule", json={"rule": "known"})).json["rule"] == "known"
+    set_now = "SELECT tracking_rule FROM crm.owner WHERE mailbox = 'new@in.test' AND approved"
+    assert await crm.admin.fetchval(set_now) == "known"
+    assert (await api.request("PUT", "/owners/new@in.test/rule", json={"rule": None})).json["rule"] is None
+    check_problem(await api.request("PUT", "/owners/new@in.test/rule", json={"rule": "some"}), 422)
+    check_problem(await api.request("PUT", "/owners/nobody@in.test/rule", json={"rule": "all"}), 422)
+    check_problem(await api.post("/owners/nobody@in.test/approve"), 404)
+    assert (await api.post("/owners/new@in.test/withdraw")).json["approved"] is False
+    reader = await api.token_of("reader", "owners:read", "status:read")
+    check_problem(await api.post("/owners/new@in.test/approve", token=reader), 403)
+    check_problem(await api.get("/audit", token=reader), 403)
+
+    await crm.admin.execute(
+        "INSERT INTO router.source (profile, mailbox, folder, account, begins_at, fault) "
+        "VALUES ('mail', 'staff@in.test', 'INBOX', 'x', now(), 'it is away')"
+    )
+    [source] = (await api.get("/sources", token=reader)).json["sources"]
+    assert (source["mailbox"], source["fault"], source["seen"]) == ("staff@in.test", "it is away", 0)
+    assert sum(source["dispositions"].values()) == 0
+    relays = (await api.get("/relays", token=reader)).json["relays"]
+    assert [one["state"] for one in relays] == ["working"]
+
+    await crm.admin.execute("DELETE FROM router.audit_log")
+    for number in ("a", "b", "c"):
+        await crm.admin.execute("INSERT INTO router.audit_log (by, action) VALUES ('ann', $1)", f"done-{number}")
+    page = (await api.get("/audit", params={"limit": "2"})).json
+    assert [one["action"] for one in page["entries"]] == ["done-c", "done-b"]
+    page = (await api.get("/audit", params={"limit": "2", "cursor": page["cursor"]})).json
+    assert [one["action"] for one in page["entries"]] == ["done-a"]
+    check_problem(await api.get("/audit", params={"cursor": "x"}), 422)
+
+
+async def test_an_email_is_tried_again(api: Api) -> None:
+    posted = (await api.post("/emails", written())).json["id"]
+    assert "later" in check_problem(await api.post(f"/emails/{posted}/retry"), 409)
+    await api.post(f"/emails/{posted}/cancel")
+    assert "canceled" in check_problem(await api.post(f"/emails/{posted}/retry"), 409)
+    check_problem(await api.post("/emails/00000000-0000-0000-0000-000000000000/retry"), 404)
+
+
+async def test_emails_are_listed_by_pages_and_by_thread(api: Api, crm: Crm) -> None:
+    made = [(await api.post("/emails", written(subject=name))).json["id"] for name in ("a", "b", "c")]
+    await crm.admin.execute("UPDATE crm.email SET correlated_id = $2 WHERE id = $1", made[1], made[0])
+    await crm.admin.execute("UPDATE crm.email SET private = true WHERE id = $1", made[2])
+    page = (await api.get("/emails", params={"limit": "2"})).json
+    assert [(one["id"], one["subject"]) for one in page["emails"]] == [(made[2], None), (made[1], "b")]
+    page = (await api.get("/emails", params={"limit": "2", "cursor": page["cursor"]})).json
+    assert [one["id"] for one in page["emails"]] == [made[0]]
+    assert page["cursor"] is None
+    for one in made[:2]:
+        found = (await api.get(f"/emails/{one}/thread")).json["emails"]
+        assert [one["id"] for one in found] == made[:2]
+    assert [one["id"] for one in (await api.get(f"/emails/{made[2]}/thread")).json["emails"]] == [made[2]]
+    check_problem(await api.get("/emails", params={"cursor": "x"}), 422)
+    check_problem(await api.get("/emails/00000000-0000-0000-0000-000000000000/thread"), 404)
+
+
+async def test_a_path_with_a_line_feed_is_refused_as_a_problem(api: Api) -> None:
+    check_problem(await api.get("/webhooks/a%0Ab"), 422)
+    check_problem(await api.get("/x%0Ay"), 404)
