@@ -1,5 +1,8 @@
 """The staff's day: who waits is settled by keys, as it comes, beside others, and by who may."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
@@ -266,7 +269,8 @@ async def test_a_long_queue_is_read_as_one_scrolls_and_news_wait(
     await expect(groups).to_have_count(72)
     # What comes now does not move what one looks at.
     before = await rows.evaluate("rows => rows.scrollTop")
-    await writers.write(NEW)
+    came = writers.copy(writers.message(NEW))
+    await writers.promote([replace(came, received_at=datetime.now(UTC))])
     await folded(writers)
     await expect(page.get_by_role("button", name="1 new")).to_be_visible()
     await expect(row(page, NEW)).to_have_count(0)

@@ -32,8 +32,8 @@ def routes(backing: Backing, listening: Live) -> Sequence[Route]:
         try:
             until = asyncio.get_running_loop().time() + _LASTS
             with listening.page(seen_by(viewer_of(request))) as page:
-                # A browser that comes back has missed what was meanwhile.
-                yield b"retry: 2000\nid: 1\n\n" + (_MANY if "last-event-id" in request.headers else b"")
+                # What changed between the page and this, or while the browser was away, nobody has told it.
+                yield b"retry: 2000\n" + _MANY
                 while asyncio.get_running_loop().time() < until:
                     changed = await page.next(_HEARTBEAT)
                     if changed is None:
@@ -67,7 +67,7 @@ def routes(backing: Backing, listening: Live) -> Sequence[Route]:
 
 
 def _event(name: str, senders: Sequence[str]) -> bytes:
-    return f"id: 1\nevent: {name}\ndata: {json.dumps(senders)}\n\n".encode()
+    return f"event: {name}\ndata: {json.dumps(senders)}\n\n".encode()
 
 
 _MANY: Final = _event("many", ())

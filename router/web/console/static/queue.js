@@ -397,11 +397,13 @@ function refresh() {
   refreshing ??= (async () => {
     try {
       const here = current()?.closest("li").dataset.address;
+      const focused = rows.contains(document.activeElement);
       await htmx.ajax("GET", `${base}/list?${main.dataset.query}`, { target: rows, swap: "innerHTML" });
       waiting.clear();
       news.hidden = true;
       const row = here && rowOf(here)?.querySelector("a");
       if (row) mark(row);
+      if (row && focused) row.focus({ preventScroll: true });
     } finally {
       refreshing = null;
     }
@@ -427,8 +429,9 @@ function heard(addresses) {
 }
 
 function readAgain() {
-  heard([...rows.querySelectorAll("li[data-address]")].map((row) => row.dataset.address).slice(0, 100));
-  if (mayMove() && main.dataset.plain === "yes" && rows.querySelectorAll("li").length < 100) refresh();
+  const listed = [...rows.querySelectorAll("li[data-address]")].map((row) => row.dataset.address);
+  if (mayMove() && listed.length < 200) refresh();
+  else heard(listed.slice(0, 100));
 }
 
 let stream = null;
