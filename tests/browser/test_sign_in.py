@@ -54,7 +54,7 @@ async def test_the_first_administrator_comes_by_a_link_and_adds_another(console:
     await other.goto(link)
     await check_accessible(other)
     await choose_password(other, "Set password")
-    await expect(other.get_by_role("link", name="Why?")).to_be_visible()
+    await expect(other.get_by_role("heading", name="Unresolved")).to_be_visible()
     # What the role may not do is not shown, and not served either.
     await expect(other.get_by_role("link", name="People")).to_have_count(0)
     await other.goto("/people")

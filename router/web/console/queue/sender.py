@@ -53,7 +53,7 @@ async def opened(backing: Backing, request: Request) -> dict[str, Any]:
     seen, address = seen_by(viewer), request.query_params.get("sender", "").strip()
     values: dict[str, Any] = {
         "filters": filters_of(request), "address": address, "person": None, "mail": None, "asked": None,
-        "settled": None, "latest": None, "may_decide": False, "panel": "", "shown": _SHOWN,
+        "settled": None, "latest": None, "may_decide": False, "decides_all": False, "panel": "", "shown": _SHOWN,
     }  # fmt: skip
     if not address:
         return values | {"latest": next(iter(await ruling.recent(database, None, limit=1)), None)}
@@ -66,7 +66,13 @@ async def opened(backing: Backing, request: Request) -> dict[str, Any]:
         return values | {"settled": await ruling.settled(database, seen, address)}
     decides = seen_by(viewer, StaffRole.DECIDE)
     may_decide = decides is None or bool(await pages.senders_named(database, decides, [person.sender.address]))
-    values |= {"person": person, "mail": message, "asked": asked, "may_decide": may_decide}
+    values |= {
+        "person": person,
+        "mail": message,
+        "asked": asked,
+        "may_decide": may_decide,
+        "decides_all": decides is None,
+    }
     if may_decide and request.query_params.get("panel") in _PANELS:
         values |= await _panel(backing, request, person)
     return values
