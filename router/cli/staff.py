@@ -28,7 +28,7 @@ OwnersOf = Annotated[
 
 @staff.command("add")
 def staff_add(name: Person, role: Role = "view", queue: Queues = [], owner: OwnersOf = []) -> None:  # noqa: B006
-    """Add a person, and print a one-time link by which the person chooses a password.
+    """Add a person, and print a one-time link to choose a password by.
 
     Without --queue and --owner it is for all mail.
     """
@@ -47,9 +47,9 @@ def staff_grant(name: Person, role: Role = "view", queue: Queues = [], owner: Ow
 
 @staff.command("reset")
 def staff_reset(name: Person) -> None:
-    """Print a one-time link by which a person chooses another password; one who was disabled is enabled.
+    """Print a one-time link to choose another password by.
 
-    The password holds until the link is used; then all sessions end.
+    A person who was disabled is enabled. The password holds until the link is used; then all sessions end.
     """
     from router.commands import people as commands
 
@@ -74,7 +74,10 @@ def staff_sign_out(name: Person) -> None:
 
 @staff.command("link")
 def staff_link() -> None:
-    """Print a one-time link for the first administrator of the console, as the log of the first start has it."""
+    """Print a one-time link for the first administrator of the console.
+
+    It is as the log of the first start has it.
+    """
     from router.commands import people as commands
 
     commands.first_link()
@@ -111,7 +114,10 @@ def staff_token(
 
 @staff.command("list")
 def staff_list(as_json: Json = False) -> None:
-    """List people, and what each is granted; and tokens: what each allows, until when, and its last use."""
+    """List people and tokens.
+
+    What each person is granted; what each token allows, until when, and its last use.
+    """
     from router.commands import staff as commands
 
     commands.show_all(as_json=as_json)

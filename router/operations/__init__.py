@@ -6,10 +6,14 @@ Whose mail is tracked, and how:
     never_track  whose mail is never tracked
     creation_rules  rules for records from mail, of the database and of profiles
     simulate     what other rules would have made of an owner's mail
+    simulations  such trials that a page begins, and looks at until they are done
     explain      what is read of messages, and what would become of them
 
 Mail that came:
     unresolved   senders who wait for a person to say who they are, and rulings on them
+    rulings      those that were made, listed and undone later
+    mail_content  HTML, pictures, attachments and source of an email, as pages show them
+    why          why mail is in the CRM or is not, for a page
     letters      dead and held copies, which a person looks at, has decided on again, or drops
     take_back    mail that an owner takes back, and restores
     split        emails that are split off their threads
@@ -34,6 +38,8 @@ Profiles and their logins:
     tokens       the access tokens of all profiles: which work, and what ends when
 
 How the router does:
+    overview     whether all is well, in one sentence, and the last day in numbers
+    sources      mailboxes and other sources, page by page
     status       what runs, what waits, what became of the mail, and what is wrong
     ready        whether this process can do its work now, and numbers for metrics
     schema       the schema of the database, brought to the version of this program
@@ -41,6 +47,7 @@ How the router does:
 Programs that use the API:
     emails       emails as a client posts, reads, cancels and releases them
     events       following what happens
+    webhooks     subscribers who are told of events
     staff_tokens  tokens of the API: made, listed, ended, recognized
 
 People who use the console:

@@ -249,7 +249,7 @@ async def test_what_is_held_is_decided_on_twice(console: ServedConsole, writers:
     await page.keyboard.press("r")
     await page.get_by_role("button", name="Release it").wait_for()
     await page.keyboard.press("r")
-    await expect(page.get_by_role("status").first).to_contain_text("router is still starting")
+    await expect(page.get_by_role("status").first).to_contain_text("It is held as before")
     await expect(page.get_by_text("Held because held for review")).to_have_count(1)
 
 

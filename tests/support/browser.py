@@ -92,7 +92,9 @@ async def browsing(chromium: Browser, console: ServedConsole) -> AsyncIterator[B
 
     async def open_page(as_: str | None = None, **more: Any) -> Page:
         # A path of the console is a URL: page.goto("/people") is where the console is, under its prefix.
-        context = await chromium.new_context(**{"base_url": console.origin, "viewport": WIDE, **more})
+        # Without motion, so that no color is looked at halfway to another.
+        still = {"base_url": console.origin, "viewport": WIDE, "reduced_motion": "reduce"}
+        context = await chromium.new_context(**{**still, **more})
         context.set_default_timeout(10_000)
         contexts.append(context)
         if as_ is not None:
