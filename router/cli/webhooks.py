@@ -31,7 +31,7 @@ def webhooks_add(
         str | None, typer.Option(metavar="NAME", help="Its name; by default the host of the URL.", show_default=False)
     ] = None,
 ) -> None:
-    """Add a webhook for what happens from now on, and print its secret alone.
+    """Add a webhook for what happens from now on, and print its secret.
 
     The secret is shown this once; requests are signed with it (Standard Webhooks).
     """
