@@ -42,7 +42,7 @@ def webhooks_add(
 
 @webhooks.command("list")
 def webhooks_list(as_json: Json = False) -> None:
-    """List webhooks: what each is told, how far it has come, and what is wrong with it."""
+    """List webhooks: what each is told, how far it is, and what is wrong."""
     from router.commands import webhooks as commands
 
     commands.show(as_json=as_json)
@@ -50,7 +50,7 @@ def webhooks_list(as_json: Json = False) -> None:
 
 @webhooks.command("pause")
 def webhooks_pause(name: Name) -> None:
-    """Pause a webhook: what happens waits for it, as long as events are kept."""
+    """Pause a webhook: what happens waits while events are kept."""
     from router.commands import webhooks as commands
 
     commands.pause(name)
@@ -58,7 +58,7 @@ def webhooks_pause(name: Name) -> None:
 
 @webhooks.command("resume")
 def webhooks_resume(name: Name) -> None:
-    """Go on telling a webhook from where it stands, at once, also one that the router paused."""
+    """Go on with a webhook, also one that the router paused."""
     from router.commands import webhooks as commands
 
     commands.resume(name)
@@ -78,7 +78,7 @@ def webhooks_replay(
         ),
     ],
 ) -> None:
-    """Tell a webhook again what came after an event; or pass over what it cannot take."""
+    """Tell a webhook again what came after an event, or pass it over."""
     from router.commands import webhooks as commands
 
     commands.replay(name, from_)
