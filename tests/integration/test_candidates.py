@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from router.errors import DatabaseAway
@@ -46,16 +47,25 @@ async def test_who_is_in_the_signature_is_a_candidate(crm: Crm, senders: Senders
     }
 
 
-async def test_who_is_on_the_thread_is_a_candidate_and_what_it_is_about(crm: Crm, senders: Senders) -> None:
-    case, berta = await crm.record("case", "Chairs"), await crm.record("contact", "Berta", "berta@work.test")
+@pytest.mark.parametrize("kind", ["account", "case"])
+async def test_who_is_on_the_thread_is_a_candidate_and_whom_it_is_about(crm: Crm, senders: Senders, kind: str) -> None:
+    about, berta = await crm.record(kind, "Chairs"), await crm.record("contact", "Berta", "berta@work.test")
     [first] = await senders.write("berta@work.test")
-    await crm.sql.execute("UPDATE crm.email SET regarding_id = $2 WHERE id = $1", first, case)
+    await crm.sql.execute("UPDATE crm.email SET regarding_id = $2 WHERE id = $1", first, about)
     message_id = await crm.sql.fetchval("SELECT message_id FROM crm.email WHERE id = $1", first)
     await senders.write(KARL, in_reply_to=(message_id,))
-    assert await why(senders) == {
-        case: ("is what mail of the sender is about",),
-        berta: ("is on an email that the sender answered",),
-    }
+    found = await why(senders)
+    assert found.pop(berta) == ("is on an email that the sender answered",)
+    # Mail is about a case; nobody is one.
+    assert found == ({about: ("is what mail of the sender is about",)} if kind == "account" else {})
+
+
+async def test_t114_nobody_is_a_case(crm: Crm, senders: Senders) -> None:
+    case = await crm.record("case", "Chairs")
+    await senders.write(KARL)
+    with pytest.raises(asyncpg.PostgresError, match="is a matter that mail can be about, and no sender"):
+        await crm.sql.execute("SELECT crm.resolve($1, $2)", KARL, case)
+    assert await senders.senders(KARL) == [None]
 
 
 async def test_the_likeliest_comes_first_with_all_that_speaks_for_it(crm: Crm, senders: Senders) -> None:

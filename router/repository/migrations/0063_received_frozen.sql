@@ -122,6 +122,11 @@ $$;
 COMMENT ON FUNCTION router.subject_of IS
     'An address, or @ and a domain, in the form in which rulings name it; empty where it is none, or a domain without a dot: @com is nobody''s.';
 
+CREATE FUNCTION router.is_matter(kind text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT kind IN ('case', 'opportunity')
+$$;
+COMMENT ON FUNCTION router.is_matter IS 'Whether mail can be about a record of this kind, and nobody is one.';
+
 CREATE OR REPLACE FUNCTION router.rule(
     of_kind text, on_subject text, to_record uuid, by_whom text, expected bigint, OUT ruling_id bigint, OUT refused text
 ) LANGUAGE plpgsql AS $$
@@ -136,6 +141,10 @@ BEGIN
     IF of_kind = 'resolve' THEN
         IF NOT EXISTS (SELECT FROM crm.record AS r WHERE r.id = to_record AND r.active) THEN
             refused := format('there is no active record %s', to_record);
+            RETURN;
+        END IF;
+        IF EXISTS (SELECT FROM crm.record AS r WHERE r.id = to_record AND router.is_matter(r.kind::text)) THEN
+            refused := format('%s is a matter that mail can be about, and no sender: name a contact, a lead, an account or a user', to_record);
             RETURN;
         END IF;
         IF EXISTS (SELECT FROM crm.public_domain AS d WHERE '@' || d.domain = on_subject) THEN
