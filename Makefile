@@ -30,7 +30,7 @@ UNIT := $(and $(filter tests/unit%,$(ARGS)),$(if $(filter-out tests/unit%,$(filt
 
 test: $(DEV) ## run all tests; installs Dovecot, Cyrus and Postfix from Debian's packages where they are missing
 	@$(if $(UNIT),,tests/install-servers)
-	$(if $(UNIT),TESTS_WITHOUT_SERVERS=1) $(PYTEST) $(PARALLEL) $(ARGS)
+	$(if $(UNIT),TESTS_WITHOUT_SERVERS=1) $(PYTEST) $(PARALLEL) --durations 30 $(ARGS)
 
 check: $(DEV) ## look at format, rules, types, imports, locks, and what the wheel carries
 	$(BIN)/ruff format --check .

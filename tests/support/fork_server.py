@@ -7,6 +7,7 @@ It has loaded all of the router, has one thread, and has no connection but that 
 that was started anew.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -18,8 +19,9 @@ import socket
 import struct
 import sys
 import time
+import traceback
 from contextlib import suppress
-from typing import Final, TypedDict
+from typing import Final, NoReturn, TypedDict
 
 import router
 import router.__main__
@@ -103,7 +105,26 @@ def main() -> None:
     if arguments is not None:
         sys.argv = arguments
         sys.modules["__main__"] = router.__main__
+        _run()
+
+
+def _run() -> NoReturn:
+    """Run the router to its end, but leave out what Python does at the end: to free all that is loaded takes long."""
+    status: int | str | None = 1
+    try:
         router.__main__.main()
+        status = 0
+    except SystemExit as end:
+        status = end.code
+        if isinstance(status, str):
+            sys.stderr.write(f"{status}\n")
+    except BaseException:  # noqa: BLE001  # it is shown, as Python shows it
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else 1 if status else 0)
 
 
 if __name__ == "__main__":
