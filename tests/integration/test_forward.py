@@ -198,7 +198,7 @@ async def test_t88_who_is_not_believed_is_held_and_the_mail_stays(
     assert sink.left() == len(mails)
     shown = await type_command(database, "status", profiles="/nowhere")
     assert f"0 ignored, {len(mails)} held" in shown.out
-    assert "forward mailbox" in shown.out
+    assert "shared mailbox" in shown.out
     rows = await crm.admin.fetch("SELECT content FROM router.kept_content")
     kept = [zlib.decompress(row["content"]) for row in rows]
     assert [sum(mail in content for content in kept) for mail in mails.values()] == [1] * len(mails)
