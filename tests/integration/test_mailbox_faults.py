@@ -99,6 +99,15 @@ def untold() -> Iterator[None]:
         yield
 
 
+_AT_WORK = """
+    SELECT EXISTS (
+        SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+            AND backend_type = 'client backend'
+    )
+"""
+
+
 @pytest.fixture
 def following(
     crm: Crm, sound: Database, broken: Breaking, workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -135,6 +144,9 @@ def following(
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            # What was canceled may go on at the server for a moment, and would stand in the way of emptying tables.
+            while await crm.admin.fetchval(_AT_WORK):
+                await asyncio.sleep(0.01)
             # Each is followed by the whole process, and not by its share of two.
             await crm.admin.execute(
                 "DELETE FROM crm.owner; DELETE FROM router.process; TRUNCATE router.source, crm.email CASCADE"
