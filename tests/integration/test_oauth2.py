@@ -98,7 +98,7 @@ async def test_mail_waits_for_a_token_server_in_trouble(
     await crm.wait_for_sources(1)
     {
         "away": server.stop,
-        "throttled": lambda: server.throttle(3),
+        "throttled": lambda: server.throttle(12),  # longer than it takes to be told, on a machine that is busy
         "broken": lambda: server.break_with(502, "<h1>Bad gateway</h1>"),
         "hanging": server.hang,
     }[trouble]()
