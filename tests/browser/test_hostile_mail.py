@@ -91,8 +91,11 @@ async def test_a_gallery_of_hostile_html_does_nothing(
     assert facts["frames"] == [f"/mail/{one}/html" for one in ids]
     assert (watched.elsewhere, watched.did) == ([], [])
     # Nor is the console asked for anything but the messages, and what they have for a picture.
-    asked = {path.split("/", 3)[3] for one in watched.requests if (path := urlsplit(one).path).startswith("/mail/")}
-    assert (asked, len(watched.requests)) == ({"html", "cid/2"}, len(ids) + 1)
+    # A picture that cannot be read is at times asked for twice: as the browser looks ahead, and as it comes to it.
+    asked = {urlsplit(one).path for one in watched.requests}
+    (picture,) = asked - {f"/mail/{one}/html" for one in ids}
+    assert picture in {f"/mail/{one}/cid/2" for one in ids}
+    assert len(asked) == len(ids) + 1
 
     # Policy and sandbox are enough by themselves, where nothing is left out of the HTML; a third of it will do.
     ids = ids[::3]

@@ -20,7 +20,7 @@ async def test_people_by_commands_and_the_first_by_the_log(
     port = free_port()
     router = await new_router(outgoing(capture.port), EMAIL_ROUTER_CONSOLE=f"127.0.0.1:{port}")
     await wait_for(port, "/healthz", 200)
-    await crm.wait_for(1, "SELECT count(*) FROM router.person_link")
+    await router.wait_for_log("/link/")
     (link,) = re.findall(rf"http://127\.0\.0\.1:{port}(/link/[A-Za-z0-9_-]+)", router.log())
     assert "The first administrator" in (await get(port, link)).body
     # Whoever could be listened to gets neither pages nor the API; health and numbers are for all.
