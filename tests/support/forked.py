@@ -1,8 +1,9 @@
 """`email-router` in a process of its own, forked from one that has loaded it.
 
 To load the router takes 0.7 s of the processor, and the tests start it a thousand times. What is forked is a process
-like any other: it has its own process id, environment and files, and ends as it would. `test_cli.py`, `test_demo.py`
-and `test_contributing.py` start it as an admin does.
+like any other: it has its own process id, environment and files, and its exit status; only what Python frees at its end
+is left to the kernel. `test_demo.py`, `test_contributing.py`, and `test_cli.py` where a command goes on, start it as an
+admin does.
 """
 
 import asyncio
