@@ -145,7 +145,6 @@ async def test_nobody_sees_what_other_owners_have(crm: Crm, senders: Senders, sa
     assert await care.lookers(database, of_sales, [NEW]) == {}
     for unseen in (
         mail.open_mail(database, of_sales, own),
-        mail.html(database, of_sales, shared),
         mail.person(database, of_sales, NEW),
         mail.person(database, nobody, LENA),
         ruling.ask(database, of_sales, NEW),
@@ -197,7 +196,6 @@ async def test_one_message_is_shown_with_what_is_around_it(crm: Crm, senders: Se
     assert (opened.mail.waits, opened.mail.mailboxes, opened.verdict) == (True, (STAFF,), None)
     assert opened.mail.reasons
     assert [one.email_id for one in opened.thread] == [decision.email_id, answered.email_id]
-    assert "script" not in (await mail.html(database, None, decision.email_id)).html
     person = await mail.person(database, None, LENA)
     assert [one.record_id for one in person.candidates] == [kestrel]
     assert (person.guess.name, person.reason) == ("Lena", "no record has the address")

@@ -1,6 +1,5 @@
 """A sender and one message, with all that a page shows of them; nothing of mail that the person may not see."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,7 +7,6 @@ from typing import Final
 from uuid import UUID
 
 from router.errors import DatabaseError, UnknownName
-from router.html.sanitize import Shown, sanitize
 from router.operations.queue import Seen
 from router.operations.unresolved import Candidate, Ruling, subject_of
 from router.parse.guess import Guess, guess
@@ -28,7 +26,6 @@ __all__ = [
     "Party",
     "Person",
     "Piece",
-    "html",
     "more_of_sender",
     "open_mail",
     "person",
@@ -180,14 +177,6 @@ async def open_mail(database: Database, seen: Seen, email_id: UUID) -> Opened:
         tuple(_FLAGS[one] for one in found.flags if one in _FLAGS),
         tuple(thread),
     )
-
-
-async def html(database: Database, seen: Seen, email_id: UUID) -> Shown:
-    """Make the HTML of a message safe for a page. Raises UnknownName where there is none that may be seen."""
-    found = await mail.read_html(database, seen, email_id)
-    if found is None:
-        raise UnknownName(f"email {email_id} has no HTML")
-    return await asyncio.to_thread(sanitize, found)
 
 
 def pieces(mail: Mail) -> Iterator[Piece]:

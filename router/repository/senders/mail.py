@@ -192,17 +192,6 @@ async def _parties(connection: Connection, email_id: UUID) -> list[Party]:
     return [Party(**row) for row in rows]
 
 
-async def read_html(database: Database, seen: frozenset[UUID] | None, email_id: UUID) -> str | None:
-    """Read the HTML of an email as it came; None: there is none that may be seen, or it is private."""
-    async with bound(database) as connection:
-        found: str | None = await connection.fetchval(
-            f"SELECT e.html_body FROM crm.email AS e WHERE e.id = $3 AND NOT e.private AND {_SEEN}",  # noqa: S608  # a constant
-            *_seen(seen),
-            email_id,
-        )
-    return found
-
-
 async def list_thread(database: Database, seen: frozenset[UUID] | None, email_id: UUID) -> list[Line]:
     """List the thread of an email, the oldest first, as far as it may be seen; the latest 50 of it."""
     async with bound(database) as connection:
