@@ -52,6 +52,7 @@ async def serving(
     settings: Settings | None = None,
     workers: Workers | None = None,
     backing: Backing | None = None,
+    port: int | None = None,
 ) -> AsyncIterator[ServedConsole]:
     """Serve a console on this database, in this loop; `backing` has other profiles, settings and workers than none."""
 
@@ -62,7 +63,7 @@ async def serving(
     backing.use(database)
     if workers is not None:
         backing.use_workers(workers)
-    port = free_port()
+    port = port or free_port()
     served = Console(ConsoleAddress("127.0.0.1", port), reasons, None, make_console(backing), proxies)
     task = asyncio.create_task(_run(served))
     try:
