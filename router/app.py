@@ -27,7 +27,7 @@ from router.profile import Profiles
 from router.profile.store import ProfileStore
 from router.profile.tokens import uses_tokens
 from router.read import read
-from router.repository.answers import Limits
+from router.repository.answers.answers import Limits
 from router.repository.connect import accepts_sessions
 from router.repository.database import Database
 from router.repository.migrate import migrate

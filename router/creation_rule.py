@@ -1,6 +1,7 @@
 """What one rule for records from mail says: its keys, and which of them go together.
 
-`router.profile.rules` reads rules of profiles by it, and `router.repository.creation_rules` those of the database.
+`router.profile.rules` reads rules of profiles by it, and `router.repository.records.creation_rules` those of the
+database.
 """
 
 import json

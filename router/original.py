@@ -13,7 +13,7 @@ from router import metrics
 from router.errors import DatabaseCopied, DatabaseError
 from router.health import Health
 from router.repository.database import Database
-from router.repository.sending import Sending, read_sending
+from router.repository.outgoing.sending import Sending, read_sending
 
 _log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from router.profile.store import ProfileStore
 from router.repository import processes
 from router.repository.database import Database
 from router.repository.heartbeat import Heartbeat
-from router.repository.owners import list_owners
+from router.repository.owners.owners import list_owners
 
 _log = structlog.get_logger(__name__)
 

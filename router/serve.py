@@ -28,7 +28,7 @@ from router.presence import Presence
 from router.profile import IncomingProfile
 from router.profile.store import Change, ProfileStore
 from router.repository import processes
-from router.repository.answers import Limits
+from router.repository.answers.answers import Limits
 from router.repository.database import Database
 from router.repository.heartbeat import Heartbeat
 from router.repository.retention import Retention

@@ -8,21 +8,19 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.repository import (
-    answers,
-    bounced,
-    merges,
-    posted,
-    ruling_walks,
-    samples,
-    sent_copies,
-    taken_back,
-    tokens,
-    upkeep,
-    waiting,
-)
+from router.repository import upkeep
+from router.repository.answers import answers
+from router.repository.api import posted
+from router.repository.bounces import bounced
 from router.repository.database import Database
+from router.repository.erasure import taken_back
+from router.repository.incoming import waiting
+from router.repository.oauth2 import tokens
+from router.repository.outgoing import sent_copies
+from router.repository.overview import samples
+from router.repository.records import merges
 from router.repository.retention import WALKS, Piece, Retention, forget_bytes, take_piece
+from router.repository.rulings import ruling_walks
 
 _log = structlog.get_logger(__name__)
 

@@ -48,7 +48,7 @@ _CAUSES: Final[Mapping[Cause, str]] = {
     "retry": "for a retry",
     "send_after": "to be sent later",
 }
-"""What emails wait for, as `router.repository.queue.Cause`."""
+"""What emails wait for, as `router.repository.outgoing.queue.Cause`."""
 
 
 def show(profile: str | None, mailbox: str | None, *, only_faults: bool, as_json: bool) -> None:

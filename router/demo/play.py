@@ -14,9 +14,9 @@ from router.demo.scripts import run_script
 from router.demo.show import Out
 from router.errors import RouterError
 from router.model.token import subject_with_token
-from router.repository import history as account
 from router.repository.database import Database
-from router.repository.history import CopyAccount, Position, SentAccount
+from router.repository.trace import history as account
+from router.repository.trace.history import CopyAccount, Position, SentAccount
 
 _SENT: Mapping[str, UUID] = {
     "offer": UUID("de300000-0000-4000-8000-0000000000a1"),

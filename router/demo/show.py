@@ -14,7 +14,7 @@ from rich.text import Text
 
 from router.demo.sample import Sample
 from router.errors import RouterError
-from router.repository.history import CopyAccount, NamedRecord, SentAccount
+from router.repository.trace.history import CopyAccount, NamedRecord, SentAccount
 
 WIDTH = 100
 _EARLIER = "already there from an earlier start"

@@ -18,9 +18,9 @@ from router.incoming.start import Start
 from router.model import Copy, Disposition, Owner, Rule
 from router.model.tally import Tally
 from router.profile import IncomingProfile
-from router.repository import audit as repository
-from router.repository.batch import Batch
 from router.repository.database import Database
+from router.repository.incoming import audit as repository
+from router.repository.incoming.batch import Batch
 from router.workers.pool import Workers
 from transports.base import Folder, Mailbox, Part, Place, Present, Received
 

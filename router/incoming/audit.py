@@ -28,9 +28,9 @@ from router.incoming.start import Start
 from router.incoming.turns import Pauses, Slots
 from router.model import Owner
 from router.profile import IncomingProfile
-from router.repository import audit as repository
-from router.repository.audit import AuditedSource, UnderWay
 from router.repository.database import Database
+from router.repository.incoming import audit as repository
+from router.repository.incoming.audit import AuditedSource, UnderWay
 from router.workers.pool import Workers
 from transports.base import Account, Folder, Present
 from transports.errors import CursorLost, Permanent, Temporary, Unauthorized, Unreachable

@@ -30,10 +30,10 @@ from router.incoming.reader import destroys, settles_of
 from router.incoming.turns import Pauses
 from router.model import Copy, Decision, Disposition, Owner, Ruling
 from router.profile import IncomingProfile
-from router.repository import audit, backfill, inbox
-from router.repository.audit import AuditedSource
-from router.repository.batch import Batch
 from router.repository.database import Database
+from router.repository.incoming import audit, backfill, inbox
+from router.repository.incoming.audit import AuditedSource
+from router.repository.incoming.batch import Batch
 from router.workers.pool import Workers
 from transports.base import Account, Folder, Mailbox, Place, Present, Received
 from transports.errors import CursorLost, Permanent, Temporary

@@ -20,10 +20,10 @@ from router.incoming.reader import Reader
 from router.incoming.turns import Pauses, Slots
 from router.model import Owner
 from router.profile import IncomingProfile
-from router.repository import settle, sources
 from router.repository.database import Database
-from router.repository.registry import Source
-from router.repository.sources import Lease
+from router.repository.incoming import settle, sources
+from router.repository.incoming.registry import Source
+from router.repository.incoming.sources import Lease
 from router.supervise import end_if_told
 from router.workers.pool import Workers
 from transports import MailboxSettings

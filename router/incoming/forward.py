@@ -9,7 +9,7 @@ from router.model import Copy, Disposition, Forward, Owner, Predecided, Unreadab
 from router.model.return_path import find_mailbox, without_detail
 from router.profile import IncomingProfile
 from router.repository.database import Database
-from router.repository.owners import approved_owners
+from router.repository.owners.owners import approved_owners
 from router.unwrap import Trust, unwrap
 from router.workers.pool import Workers
 from transports.base import Place, Received

@@ -18,8 +18,8 @@ from router.errors import DatabaseError, MessageWaits
 from router.group import Group
 from router.incoming.promote import Promoter, attempt_and_tell
 from router.model import Copy, Decision
-from router.repository.batch import Batch
 from router.repository.faults import is_locked
+from router.repository.incoming.batch import Batch
 
 _MESSAGES: Final = 50  # the most of one transaction, each with all its recipients
 _MOMENT: Final = 0.1  # seconds that others wait for what one of their messages needs

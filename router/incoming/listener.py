@@ -22,10 +22,10 @@ from router.incoming.promote import Promoter
 from router.model import Decision, normalize
 from router.model.return_path import find_mailbox, mailbox_of, without_detail
 from router.profile import IncomingProfile, Profiles
-from router.repository import sources
 from router.repository.database import Database
-from router.repository.owners import ListedOwner, find_owners
-from router.repository.registry import Source, note_profiles, register
+from router.repository.incoming import sources
+from router.repository.incoming.registry import Source, note_profiles, register
+from router.repository.owners.owners import ListedOwner, find_owners
 from router.supervise import end_if_told
 from router.workers.pool import Workers
 from transports import ListenerSettings

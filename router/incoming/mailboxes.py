@@ -22,11 +22,12 @@ from router.incoming.follow import FAULT, Follower, primary_source
 from router.incoming.turns import Slots
 from router.model import Owner
 from router.profile import IncomingProfile, Key, Profiles
-from router.repository import processes, sources
+from router.repository import processes
 from router.repository.database import Database
-from router.repository.owners import list_owners
-from router.repository.registry import Source, note_profiles, profiles_of, register
-from router.repository.sources import Lease
+from router.repository.incoming import sources
+from router.repository.incoming.registry import Source, note_profiles, profiles_of, register
+from router.repository.incoming.sources import Lease
+from router.repository.owners.owners import list_owners
 from router.supervise import Job, Supervisor
 from router.workers.pool import Workers
 from transports import MailboxSettings

@@ -16,8 +16,8 @@ from router.model import Likeness, Reading, Rule, Unwrapped
 from router.profile import IncomingProfile, Profiles
 from router.read import read
 from router.repository.database import Database
-from router.repository.owners import approved_owners
-from router.repository.received import CopyOf, ReceivedEmail
+from router.repository.owners.owners import approved_owners
+from router.repository.trace.received import CopyOf, ReceivedEmail
 from router.unwrap import unwrap
 from router.workers.pool import Workers
 from transports.base import Account, Mailbox, Place, Received, Wanted

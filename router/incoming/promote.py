@@ -32,11 +32,11 @@ from router.errors import (
 )
 from router.incoming import trial
 from router.model import Copy, Decision, Disposition, Facts, Rule, Unreadable
-from router.repository import inbox
-from router.repository.batch import Batch
 from router.repository.database import Database
 from router.repository.faults import is_locked
-from router.repository.trial import Trial, try_out
+from router.repository.incoming import inbox
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.trial import Trial, try_out
 from transports.base import Place
 
 PATIENCE: Final = 120.0

@@ -16,10 +16,10 @@ from router.incoming.forward import read_forwards
 from router.incoming.promote import Promoter, promote_and_tell
 from router.model import Copy, Disposition, Owner, Rule
 from router.profile import IncomingProfile
-from router.repository import accounts, again, audit, settle, sources
-from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.sources import Lease
+from router.repository.incoming import accounts, again, audit, settle, sources
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.sources import Lease
 from router.workers.pool import Workers
 from transports import batches
 from transports.base import Cursor, Folder, Listed, Mailbox, Part, Place, Received, Settlement

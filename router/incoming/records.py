@@ -11,10 +11,10 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.repository import creation, creation_states
-from router.repository.creation import Carried
-from router.repository.creation_states import OpenRecords
 from router.repository.database import Database
+from router.repository.records import creation, creation_states
+from router.repository.records.creation import Carried
+from router.repository.records.creation_states import OpenRecords
 
 _log = structlog.get_logger(__name__)
 

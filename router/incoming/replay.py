@@ -17,10 +17,10 @@ from router.incoming.reader import destroys, settles_of
 from router.model import Copy, Disposition, Forward, Owner, Rule, Ruling, Unwrapped
 from router.profile import IncomingProfile, Profiles
 from router.read import read
-from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.letters import Kept, Letter, LetterSource, read_kept
-from router.repository.owners import approved_owners
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.letters import Kept, Letter, LetterSource, read_kept
+from router.repository.owners.owners import approved_owners
 from router.unwrap import Trust, unwrap
 from router.workers.pool import Workers
 from transports.base import Part, Place, Received

@@ -15,8 +15,8 @@ from router.health import Health
 from router.incoming.audit import Auditor
 from router.incoming.audited import MailboxAudit
 from router.incoming.mailboxes import Holding
-from router.repository import audit as repository
 from router.repository.database import Database
+from router.repository.incoming import audit as repository
 from router.workers.pool import Workers
 
 AGAIN: Final = timedelta(hours=1)

@@ -21,10 +21,10 @@ from router.incoming.fetch import fetch_groups
 from router.model import Copy, CreationRule, Disposition, Owner, Rule
 from router.model.creation import rules_of
 from router.profile import IncomingProfile
-from router.repository import audit, backfill, inbox
-from router.repository.audit import AuditedSource
-from router.repository.backfill import Judged
 from router.repository.database import Database
+from router.repository.incoming import audit, backfill, inbox
+from router.repository.incoming.audit import AuditedSource
+from router.repository.incoming.backfill import Judged
 from router.workers.pool import Workers
 from transports.base import Account, Folder, Place
 from transports.errors import TransportError

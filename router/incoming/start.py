@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from router.profile import IncomingProfile
-from router.repository.audit import AuditedSource
+from router.repository.incoming.audit import AuditedSource
 from transports.base import Present
 
 # How far beyond the beginning a date may lie and still not prove that the message came after it:

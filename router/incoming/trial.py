@@ -19,7 +19,7 @@ from router.model import (
     Report,
     uuid7,
 )
-from router.repository.trial import Trial
+from router.repository.incoming.trial import Trial
 from transports.base import Place
 
 _TEXT = "It is rolled back."

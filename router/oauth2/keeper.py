@@ -23,7 +23,7 @@ from router.oauth2.requests import TokenServers, read_material
 from router.oauth2.shelf import Shelf
 from router.oauth2.vault import Secrets, Vault, vault_of
 from router.repository.database import Database
-from router.repository.tokens import note_refusal, read_tokens, store_login
+from router.repository.oauth2.tokens import note_refusal, read_tokens, store_login
 from router.settings import Settings
 from transports import NoToken, OAuth2
 from transports.base import Finding

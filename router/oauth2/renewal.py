@@ -22,8 +22,8 @@ from router.oauth2.held import Held, held_of
 from router.oauth2.requests import Material, TokenServers
 from router.oauth2.shelf import Shelf
 from router.oauth2.vault import Sealer, Secrets
-from router.repository.sending import read_sending
-from router.repository.tokens import TokenRow, store_fault, store_token, take_lease
+from router.repository.oauth2.tokens import TokenRow, store_fault, store_token, take_lease
+from router.repository.outgoing.sending import read_sending
 from transports import OAuth2
 from transports.base import storable
 from transports.errors import Permanent, Temporary, TransportError, Unauthorized

@@ -5,7 +5,7 @@ import asyncio
 from router.model.identity import Identity
 from router.oauth2.vault import Sealer, Secrets, Vault
 from router.repository.database import Database
-from router.repository.tokens import TokenRow, read_tokens, reseal
+from router.repository.oauth2.tokens import TokenRow, read_tokens, reseal
 
 
 class Shelf:

@@ -15,7 +15,7 @@ from router.model import Disposition, Owner, Rule, normalize
 from router.model.tally import Tally
 from router.profile import IncomingProfile, Profiles, Reading
 from router.repository.database import Database
-from router.repository.owners import ListedOwner, list_owners
+from router.repository.owners.owners import ListedOwner, list_owners
 from router.repository.processes import list_processes
 from router.workers.pool import Workers
 

@@ -5,9 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from router.model.viewer import Viewer
-from router.repository import audit_log
-from router.repository.audit_log import Entry
 from router.repository.database import Database
+from router.repository.people import audit_log
+from router.repository.people.audit_log import Entry
 
 __all__ = ["COMMAND_LINE", "Entry", "list_before", "note"]
 

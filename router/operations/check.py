@@ -8,9 +8,9 @@ from router.errors import Mistake, ProfileErrors
 from router.operations.creation_rules import mistakes as wrong_rules
 from router.operations.settings import rule_notes
 from router.profile import IncomingProfile, OutgoingProfile, Profile, Profiles, check_senders, read_folder
-from router.repository.choices import read_stored
 from router.repository.database import Database
-from router.repository.owners import list_owners
+from router.repository.owners.choices import read_stored
+from router.repository.owners.owners import list_owners
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from router.operations.settings import owner_of
 from router.profile import IncomingProfile
 from router.profile.rules_file import faults_of
 from router.profile.served import ServedProfiles, read_clear, read_written, served
-from router.repository import creation_rules as repository
-from router.repository.creation_rules import StoredRule
 from router.repository.database import Database
+from router.repository.records import creation_rules as repository
+from router.repository.records.creation_rules import StoredRule
 
 
 @dataclass(frozen=True, slots=True)

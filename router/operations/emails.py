@@ -11,10 +11,10 @@ from router.errors import DatabaseError, UnknownName
 from router.model.new_email import NewAttachment, NewEmail, NewParty, Once
 from router.operations import outbox
 from router.operations.backing import Backing, Conflict, Refused
-from router.repository import posted
+from router.repository.api import posted
+from router.repository.api.posted import Delivery, Email, Listed, Party
 from router.repository.database import Database
 from router.repository.faults import refusal_of
-from router.repository.posted import Delivery, Email, Listed, Party
 
 __all__ = [
     "MOST_IN_THREAD",

@@ -20,13 +20,13 @@ from router.errors import DatabaseAway, DatabaseError, UnknownName
 from router.model import normalize
 from router.parse.headers import decode_words
 from router.parse.hidden import has_words, layers, packing_of, texts
-from router.repository import erase as repository
-from router.repository import erased_bytes, erased_headers, mentions
 from router.repository.database import Database
-from router.repository.erase import Became
-from router.repository.erased_bytes import Content
-from router.repository.mentions import Pages, Table
-from router.repository.named import Named
+from router.repository.erasure import erase as repository
+from router.repository.erasure import erased_bytes, erased_headers, mentions
+from router.repository.erasure.erase import Became
+from router.repository.erasure.erased_bytes import Content
+from router.repository.erasure.mentions import Pages, Table
+from router.repository.erasure.named import Named
 from router.repository.senders import fold
 
 __all__ = ["Asked", "Report", "Tell", "erase"]

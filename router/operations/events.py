@@ -11,7 +11,7 @@ from router.backoff import Backoff
 from router.errors import DatabaseError, RouterError
 from router.model.event import BEGINNING, Place
 from router.operations.backing import Backing
-from router.repository.events import CHANNEL, Event, find_last, list_after
+from router.repository.api.events import CHANNEL, Event, find_last, list_after
 from router.supervise import end_if_told
 
 __all__ = ["BEGINNING", "Crowded", "Event", "Events", "Place"]

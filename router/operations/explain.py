@@ -29,12 +29,12 @@ from router.model import (
 from router.parse.headers import raw_text
 from router.profile import IncomingProfile, Profiles
 from router.read import read
-from router.repository import inbox
 from router.repository.database import Database
-from router.repository.history import first_reasons
-from router.repository.origin import Origin, origin_of
-from router.repository.owners import approved_owners, list_owners
-from router.repository.trace import EVERYTHING, Within
+from router.repository.incoming import inbox
+from router.repository.owners.owners import approved_owners, list_owners
+from router.repository.trace.history import first_reasons
+from router.repository.trace.origin import Origin, origin_of
+from router.repository.trace.trace import EVERYTHING, Within
 from router.unwrap import unwrap
 from router.workers.pool import Workers
 from transports.base import Place, Received

@@ -18,9 +18,9 @@ from router.model import Decision, Disposition, Ruling
 from router.operations import explain
 from router.operations.explain import Explained
 from router.profile import Profiles
-from router.repository import letters as repository
 from router.repository.database import Database
-from router.repository.letters import Letter, Selection
+from router.repository.incoming import letters as repository
+from router.repository.incoming.letters import Letter, Selection
 from router.workers.pool import Workers
 
 __all__ = [

@@ -19,9 +19,9 @@ from router.operations.tokens import whose
 from router.profile import IncomingProfile, Profile, Profiles
 from router.profile.tokens import oauth2_of
 from router.repository.database import Database
-from router.repository.kept_tokens import forget_login, list_tokens
-from router.repository.owners import find_owners
-from router.repository.sending import read_sending
+from router.repository.oauth2.kept_tokens import forget_login, list_tokens
+from router.repository.outgoing.sending import read_sending
+from router.repository.owners.owners import find_owners
 from transports import OAuth2
 from transports.errors import TransportError
 

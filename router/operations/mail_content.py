@@ -19,9 +19,9 @@ from router.operations import audit_log
 from router.operations.backing import Backing
 from router.operations.original import NotHad, Original, original
 from router.parse.text import safe_filename
-from router.repository import mail_content
-from router.repository.attachments import read_content
 from router.repository.database import Database
+from router.repository.incoming.attachments import read_content
+from router.repository.people import mail_content
 
 __all__ = ["Body", "File", "Framed", "NotHad", "NotShown", "Original", "attachment", "body", "picture", "source"]
 

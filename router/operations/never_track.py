@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from router.errors import UnknownName
 from router.model.address_pattern import is_everybody, parse_pattern
 from router.operations.settings import owner_of
-from router.repository import never_track as repository
 from router.repository.database import Database
-from router.repository.never_track import NeverTracked
+from router.repository.owners import never_track as repository
+from router.repository.owners.never_track import NeverTracked
 
 __all__ = ["NeverTracked", "add", "list_all", "parse", "parse_new", "remove"]
 

@@ -8,7 +8,7 @@ from router.incoming.original import Finder
 from router.operations import take_back
 from router.profile import Profiles
 from router.repository.database import Database
-from router.repository.received import find_received
+from router.repository.trace.received import find_received
 from router.workers.pool import Workers
 
 __all__ = ["NotHad", "Original", "original"]

@@ -13,11 +13,11 @@ from uuid import UUID
 from router.errors import DatabaseAway, DatabaseError, UnknownName
 from router.outgoing.sent_folder import sent_folder_has
 from router.profile import Profiles
-from router.repository import outbox_entries as repository
 from router.repository.database import Database
-from router.repository.outbox_entries import Attempt, Entry, Place, Recipient, Selection, State
-from router.repository.queue import CAUSES
-from router.repository.status import FaultyRelay, read_relays
+from router.repository.outgoing import outbox_entries as repository
+from router.repository.outgoing.outbox_entries import Attempt, Entry, Place, Recipient, Selection, State
+from router.repository.outgoing.queue import CAUSES
+from router.repository.overview.status import FaultyRelay, read_relays
 from router.settings import Settings
 
 __all__ = [

@@ -16,7 +16,7 @@ from router.operations.doctor import Check, mail, make
 from router.operations.doctor.patient import Patient
 from router.operations.status import Report
 from router.repository.database import Database
-from router.repository.samples import EVERY, Sample, read_samples
+from router.repository.overview.samples import EVERY, Sample, read_samples
 from transports.base import Finding
 
 __all__ = ["Finding", "Overview", "Quarter", "day_of", "overview_of", "read", "read_day"]
@@ -60,7 +60,7 @@ class Overview:
 class Quarter:
     """What came in and went out in a quarter of an hour, which ended `at`, and how it was then; None: nobody noted it.
 
-    `lag` is in seconds, `to_send` and `unresolved` are emails: all as of `router.repository.samples`.
+    `lag` is in seconds, `to_send` and `unresolved` are emails: all as of `router.repository.overview.samples`.
     """
 
     at: datetime

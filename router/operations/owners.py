@@ -14,10 +14,10 @@ from router.operations.settings import faults_of, refuse_rule, rule_notes
 from router.profile import check_owners
 from router.profile.routes import Routes
 from router.profile.served import ServedProfiles
-from router.repository import owners
-from router.repository.choices import read_stored
 from router.repository.database import Database
-from router.repository.owners import ListedOwner, WithoutMailbox
+from router.repository.owners import owners
+from router.repository.owners.choices import read_stored
+from router.repository.owners.owners import ListedOwner, WithoutMailbox
 
 
 @dataclass(frozen=True, slots=True)

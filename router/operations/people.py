@@ -14,9 +14,10 @@ from router.model.viewer import Grant, StaffRole
 from router.operations import passwords
 from router.operations.audit_log import COMMAND_LINE
 from router.operations.backing import Conflict, Refused
-from router.repository import audit_log, owners, people
 from router.repository.database import Connection, Database
-from router.repository.people import Link, Person
+from router.repository.owners import owners
+from router.repository.people import audit_log, people
+from router.repository.people.people import Link, Person
 
 __all__ = [
     "Grant", "Link", "Person", "StaffRole", "add", "digest", "disable", "find_link", "first_link", "grant",

@@ -18,7 +18,7 @@ from router.model import Rule
 from router.model.mail_address import smtp_address
 from router.profile import IncomingProfile, OutgoingProfile, Profiles, check_owners, check_senders
 from router.repository.database import Database
-from router.repository.owners import list_owners
+from router.repository.owners.owners import list_owners
 from transports import MailboxSettings
 from transports.base import Envelope, Finding
 from transports.errors import TransportError

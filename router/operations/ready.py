@@ -12,14 +12,14 @@ from router.health import Part, parts, parts_at_fault
 from router.operations.tokens import faults_by_profile, first_ends
 from router.profile import Profile, Profiles
 from router.profile.tokens import oauth2_of
-from router.repository.creation_states import read_open
 from router.repository.database import Database
-from router.repository.kept_tokens import summarize
-from router.repository.queue import read_queue
-from router.repository.relays import read_states
-from router.repository.rulings import read_faulty
-from router.repository.sent_copies import read_waiting
-from router.repository.status import read_unknown
+from router.repository.oauth2.kept_tokens import summarize
+from router.repository.outgoing.queue import read_queue
+from router.repository.outgoing.relays import read_states
+from router.repository.outgoing.sent_copies import read_waiting
+from router.repository.overview.status import read_unknown
+from router.repository.records.creation_states import read_open
+from router.repository.rulings.rulings import read_faulty
 
 _log = structlog.get_logger(__name__)
 

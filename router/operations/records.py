@@ -11,9 +11,9 @@ from typing import Final
 from uuid import UUID
 
 from router.errors import RouterError, UnknownName
-from router.repository import merges
 from router.repository.database import Database
-from router.repository.merges import Merge, Named
+from router.repository.records import merges
+from router.repository.records.merges import Merge, Named
 
 __all__ = ["Asked", "Merge", "Named", "Refused", "ask", "carry_out", "find", "merge"]
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from router.repository import sending
 from router.repository.database import Database
-from router.repository.queue import Queue, read_queue
-from router.repository.sending import Sending
+from router.repository.outgoing import sending
+from router.repository.outgoing.queue import Queue, read_queue
+from router.repository.outgoing.sending import Sending
 
 __all__ = ["Queue", "Sending", "State", "Switched", "read", "switch"]
 

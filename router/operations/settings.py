@@ -9,10 +9,10 @@ from router.errors import DatabaseError, Mistake, UnknownName
 from router.model import Rule, normalize
 from router.model.settings import ALLOWED_RULES, RULE, SETTINGS, Choices, Chosen, Setting, Value
 from router.operations import served
-from router.repository import choices as repository
-from router.repository import owners
 from router.repository.database import Database
-from router.repository.owners import ListedOwner
+from router.repository.owners import choices as repository
+from router.repository.owners import owners
+from router.repository.owners.owners import ListedOwner
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from router.model.viewer import Viewer
 from router.operations import passwords
 from router.operations.backing import Refused
 from router.operations.people import digest
-from router.repository import audit_log, people, sessions
 from router.repository.database import Connection, Database
-from router.repository.sessions import Lasting, Session
+from router.repository.people import audit_log, people, sessions
+from router.repository.people.sessions import Lasting, Session
 
 __all__ = [
     "DEVICE_DAYS", "Barred", "Client", "Session", "SignedIn", "WrongPassword", "begin", "begin_by_proxy",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from router.operations.backing import Backing
-from router.repository import status
-from router.repository.status import LastAudit, SourceFilter, SourceStatus
+from router.repository.overview import status
+from router.repository.overview.status import LastAudit, SourceFilter, SourceStatus
 
 __all__ = ["PAGE", "STATES", "LastAudit", "Place", "SourceStatus", "Sources", "list_page"]
 

@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from router.repository import splits
 from router.repository.database import Database
-from router.repository.splits import Split
+from router.repository.rulings import splits
+from router.repository.rulings.splits import Split
 
 __all__ = ["Split", "split", "undo"]
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Final
 
 from router.errors import RouterError, UnknownName
-from router.repository import staff_tokens
+from router.repository.api import staff_tokens
+from router.repository.api.staff_tokens import StaffToken
 from router.repository.database import Database
-from router.repository.staff_tokens import StaffToken
 
 __all__ = ["MOST_DAYS", "SCOPES", "StaffToken", "end", "list_all", "make", "recognize"]
 

@@ -16,15 +16,15 @@ from router.operations.served import ProfileState
 from router.operations.tokens import Ending, Noteworthy, TokenState, login_command, noteworthy, whose
 from router.operations.webhooks import fault_words
 from router.profile.served import ServedProfiles, read_clear
-from router.repository import status
-from router.repository.audit import LATE
-from router.repository.creation_states import OpenRecords
 from router.repository.database import Database
-from router.repository.owners import ListedOwner, list_owners
+from router.repository.incoming.audit import LATE
+from router.repository.outgoing.queue import Cause, Queue
+from router.repository.outgoing.sending import Sending
+from router.repository.overview import status
+from router.repository.overview.status import Failed, FaultyRelay, LastAudit, SourceStatus, Status, Unknown
+from router.repository.owners.owners import ListedOwner, list_owners
 from router.repository.processes import FOLDER, Process
-from router.repository.queue import Cause, Queue
-from router.repository.sending import Sending
-from router.repository.status import Failed, FaultyRelay, LastAudit, SourceStatus, Status, Unknown
+from router.repository.records.creation_states import OpenRecords
 
 __all__ = [
     "Cause",

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from router.errors import DatabaseAway, DatabaseError, UnknownName
 from router.model import normalize
-from router.repository import taken_back as repository
 from router.repository.database import Database
-from router.repository.taken_back import Outcome
+from router.repository.erasure import taken_back as repository
+from router.repository.erasure.taken_back import Outcome
 
 __all__ = ["Outcome", "Ruled", "find", "find_owner", "rule"]
 

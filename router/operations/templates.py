@@ -8,9 +8,9 @@ from router.errors import UnknownName
 from router.model.answer import Rendered, Values
 from router.outgoing.answers import render_one, renderers
 from router.render import Wrong
-from router.repository import templates
+from router.repository.answers import templates
+from router.repository.answers.templates import Template
 from router.repository.database import Database
-from router.repository.templates import Template
 
 __all__ = ["SAMPLE", "Preview", "Template", "list_all", "preview"]
 

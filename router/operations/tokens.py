@@ -11,8 +11,8 @@ from router.oauth2.identity import identity_of
 from router.profile import Profile
 from router.profile.tokens import oauth2_of
 from router.repository.database import Database
-from router.repository.kept_tokens import KeptToken, Summary, list_noteworthy, list_tokens
-from router.repository.owners import list_owners
+from router.repository.oauth2.kept_tokens import KeptToken, Summary, list_noteworthy, list_tokens
+from router.repository.owners.owners import list_owners
 from transports import OAuth2, valid_until
 
 ENDS_SOON: Final = timedelta(days=30)

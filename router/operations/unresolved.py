@@ -15,10 +15,10 @@ from router.errors import DatabaseError, RouterError, UnknownName
 from router.model import normalize
 from router.operations import never_track
 from router.operations.settings import owner_of
-from router.repository import ruling_walks, rulings, unresolved
 from router.repository.database import Database
-from router.repository.rulings import Kind, Ruling
-from router.repository.unresolved import Candidate, Mail, Waiting, WaitingMail
+from router.repository.rulings import ruling_walks, rulings, unresolved
+from router.repository.rulings.rulings import Kind, Ruling
+from router.repository.rulings.unresolved import Candidate, Mail, Waiting, WaitingMail
 
 __all__ = [
     "Asked",

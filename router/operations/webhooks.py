@@ -9,7 +9,7 @@ from router.model.event import BEGINNING, KINDS, Place
 from router.model.webhook import ROUTER, Webhook
 from router.operations.backing import Conflict, Refused, Vault
 from router.operations.words import count
-from router.repository import webhooks
+from router.repository.api import webhooks
 from router.repository.database import Database
 from router.webhooks import target
 from router.webhooks.sign import new_secret

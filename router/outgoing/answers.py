@@ -20,9 +20,9 @@ from router.errors import DatabaseError
 from router.health import Health
 from router.model.answer import Rendered, TemplateText, Values
 from router.render import Wrong, render_apart
-from router.repository import answer_lanes, answers, template_proofs
-from router.repository.answer_lanes import Begun
-from router.repository.answers import Limits
+from router.repository.answers import answer_lanes, answers, template_proofs
+from router.repository.answers.answer_lanes import Begun
+from router.repository.answers.answers import Limits
 from router.repository.database import Database
 from router.workers.pool import Fault, Workers
 

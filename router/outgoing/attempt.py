@@ -27,12 +27,12 @@ from router.outgoing.outcome import for_the_log, judge, lost_words, may_resend
 from router.outgoing.recipients import Recipients
 from router.outgoing.relays import RelayPool
 from router.profile import OutgoingProfile
-from router.repository import outbox, outgoing, unrecorded
-from router.repository.claim import Claim
 from router.repository.database import Database
 from router.repository.faults import may_be_of_one
 from router.repository.halves import by_halves
-from router.repository.outbox import Start
+from router.repository.outgoing import outbox, outgoing, unrecorded
+from router.repository.outgoing.claim import Claim
+from router.repository.outgoing.outbox import Start
 from transports.base import Envelope, Interrupted, Outcome
 from transports.errors import Temporary, TransportError
 

@@ -22,10 +22,11 @@ from router.model.token import new_token
 from router.outgoing.attempt import Attempts
 from router.outgoing.outcome import most_resent
 from router.outgoing.relays import RelayPool
-from router.repository import claim, processes
-from router.repository.claim import Ask, Claim, Offer, Turn
+from router.repository import processes
 from router.repository.database import Database
 from router.repository.faults import may_be_of_one
+from router.repository.outgoing import claim
+from router.repository.outgoing.claim import Ask, Claim, Offer, Turn
 
 _log = structlog.get_logger(__name__)
 

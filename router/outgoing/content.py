@@ -15,8 +15,8 @@ from router.model.outgoing import Stored
 from router.outgoing.compose import Hole, Piece, boundary_of, compose_around
 from router.outgoing.compose.body import LINE_BYTES, base64_lines, base64_size, is_only_html
 from router.outgoing.compose.seven_bit import SevenBit
-from router.repository.attachments import MOST_BYTES, read_attachments, read_content, too_much
 from router.repository.database import Database
+from router.repository.incoming.attachments import MOST_BYTES, read_attachments, read_content, too_much
 
 _CHUNK: Final = 65_536
 _GROUP: Final = 840 * LINE_BYTES  # with its line breaks, base64 makes less than a chunk of it

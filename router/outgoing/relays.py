@@ -18,9 +18,9 @@ from router import metrics
 from router.errors import DatabaseError
 from router.health import Health
 from router.profile import Key, OutgoingProfile, Profiles
-from router.repository import relays
-from router.repository.claim import RelayFault
 from router.repository.database import Database
+from router.repository.outgoing import relays
+from router.repository.outgoing.claim import RelayFault
 from router.supervise import end_if_told
 from transports.base import Begin, Envelope, Outcome, Relay
 from transports.errors import Temporary, TransportError, Unauthorized
@@ -37,8 +37,8 @@ async def _nowhere(*_: object) -> None:
 class RelayPool:
     """The relay of one outgoing profile: what is under way there, and whether it can be used.
 
-    The state is shared by all processes (router.repository.relays). This process knows whether a connection has
-    `proven` the relay since it last failed: until then one email at a time is risked.
+    The state is shared by all processes (router.repository.outgoing.relays). This process knows whether a connection
+    has `proven` the relay since it last failed: until then one email at a time is risked.
     """
 
     def __init__(self, profile: OutgoingProfile, database: Database, process_id: UUID, lease: timedelta) -> None:

@@ -13,9 +13,9 @@ from router.backoff import Backoff
 from router.errors import DatabaseError
 from router.model.mail_address import message_id_domain
 from router.profile import Profiles
-from router.repository import routes
 from router.repository.database import Database
-from router.repository.routes import Route, Sender
+from router.repository.outgoing import routes
+from router.repository.outgoing.routes import Route, Sender
 
 _log = structlog.get_logger(__name__)
 

@@ -21,8 +21,9 @@ from router.outgoing.relays import Relays
 from router.outgoing.routes import Routes
 from router.outgoing.unrecorded import Unrecorded
 from router.profile import Key, Profiles
-from router.repository import claim, processes, recovery, relays, routes
+from router.repository import processes
 from router.repository.database import Database
+from router.repository.outgoing import claim, recovery, relays, routes
 
 _log = structlog.get_logger(__name__)
 

@@ -22,10 +22,10 @@ from router.model.mail_address import smtp_address
 from router.outgoing.content import write_content
 from router.outgoing.sent_folder import lies_in, open_sent
 from router.profile import IncomingProfile, Profiles
-from router.repository import sent_copies
 from router.repository.database import Database
-from router.repository.owners import list_owners
-from router.repository.sent_copies import Begun, Due
+from router.repository.outgoing import sent_copies
+from router.repository.outgoing.sent_copies import Begun, Due
+from router.repository.owners.owners import list_owners
 from transports._content import Content, as_content
 from transports.base import WritableMailbox
 from transports.errors import Temporary, TransportError, Unreachable

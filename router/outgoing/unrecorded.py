@@ -10,8 +10,9 @@ import structlog
 from router.errors import DatabaseAway, DatabaseError
 from router.health import Health
 from router.model import Result
-from router.repository import outbox, processes, unrecorded
+from router.repository import processes
 from router.repository.database import Database
+from router.repository.outgoing import outbox, unrecorded
 
 _log = structlog.get_logger(__name__)
 

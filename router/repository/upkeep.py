@@ -1,7 +1,7 @@
 """What the database needs from time to time, in pieces that are small enough that nobody waits for them."""
 
 from router.repository.database import Database
-from router.repository.waiting import find_answers
+from router.repository.incoming.waiting import find_answers
 
 PIECE = 1000
 """Rows that one piece concerns at most."""

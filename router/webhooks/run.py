@@ -12,10 +12,10 @@ import structlog
 from router.errors import DatabaseError, whereabouts
 from router.health import Health
 from router.names import Names
-from router.repository import webhooks
+from router.repository.api import webhooks
+from router.repository.api.events import CHANNEL
+from router.repository.api.webhooks import Taken
 from router.repository.database import Database
-from router.repository.events import CHANNEL
-from router.repository.webhooks import Taken
 from router.supervise import end_if_told
 from transports.errors import TransportError
 

@@ -12,10 +12,10 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from router.http import Answer, Line, line, server_of
 from router.names import Names
-from router.repository import webhooks
+from router.repository.api import webhooks
+from router.repository.api.events import Event, list_after
+from router.repository.api.webhooks import Taken
 from router.repository.database import Database
-from router.repository.events import Event, list_after
-from router.repository.webhooks import Taken
 from router.webhooks import target
 from router.webhooks.sign import signed
 from transports.errors import Permanent, Temporary, TransportError

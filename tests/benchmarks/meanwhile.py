@@ -22,8 +22,8 @@ import asyncpg
 from router.postgres.embedded import EmbeddedServer
 from router.repository.connect import accepts_sessions
 from router.repository.database import Database
+from router.repository.incoming.registry import Source, register
 from router.repository.migrate import migrate
-from router.repository.registry import Source, register
 from tests.benchmarks.history import fill
 from tests.support.crm import Crm
 from tests.support.senders import STAFF, Senders

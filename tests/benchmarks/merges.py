@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from router import log
-from router.repository import merges
+from router.repository.records import merges
 from tests.benchmarks.meanwhile import bench, measure
 from tests.support.senders import flood_of
 

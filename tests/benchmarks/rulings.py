@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from router import log
-from router.repository import ruling_walks, rulings, unresolved
+from router.repository.rulings import ruling_walks, rulings, unresolved
 from tests.benchmarks.meanwhile import bench, measure
 from tests.support.senders import flood_of
 

@@ -9,7 +9,7 @@ from playwright.async_api import Locator, Page, expect
 from router.model import Mark
 from router.operations.queue import ruling
 from router.repository.database import Database
-from router.repository.registry import Source, register
+from router.repository.incoming.registry import Source, register
 from router.repository.senders import fold
 from router.repository.senders.fold import EVERYBODY
 from tests.integration.test_sender_queue_large import fill

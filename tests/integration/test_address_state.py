@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from router.model import RecipientReport, Report, Result
-from router.repository import outbox
+from router.repository.bounces.reports import write_reports
 from router.repository.database import Database
-from router.repository.reports import write_reports
+from router.repository.outgoing import outbox
 from router.repository.retention import Retention, take_piece
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import ScriptedSmtp

@@ -9,9 +9,9 @@ import structlog
 
 from router.health import Health
 from router.outgoing import answers
-from router.repository import answer_lanes, template_proofs
-from router.repository.answer_lanes import Begun
-from router.repository.answers import Limits
+from router.repository.answers import answer_lanes, template_proofs
+from router.repository.answers.answer_lanes import Begun
+from router.repository.answers.answers import Limits
 from router.repository.database import Database
 from tests.support.acknowledged import ENDLESS, mail_for, queue_of
 from tests.support.crm import Crm

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from router.repository import posted
+from router.repository.api import posted
 from router.repository.database import Database
 from tests.integration.test_api import check_problem
 from tests.support.api import Api

@@ -26,9 +26,9 @@ from router.operations import audit as operation
 from router.operations.audit import MailboxAudit
 from router.profile import read_folder
 from router.read import read
-from router.repository import audit as repository
 from router.repository import processes
 from router.repository.database import Database
+from router.repository.incoming import audit as repository
 from router.unwrap import unwrap
 from router.workers.pool import Workers
 from tests.integration.test_forward import Sink

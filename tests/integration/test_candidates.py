@@ -7,7 +7,7 @@ import pytest
 
 from router.errors import DatabaseAway
 from router.model import Mark
-from router.repository.unresolved import find_candidates
+from router.repository.rulings.unresolved import find_candidates
 from tests.support.crm import Crm
 from tests.support.senders import Senders
 

@@ -16,9 +16,9 @@ from router.errors import DatabaseError, MessageWaits, OwnerGone
 from router.incoming.promote import Promoter
 from router.model import Attachment, Decision, Mention, Message, Rule
 from router.repository import upkeep
-from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.sources import Lease
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.sources import Lease
 from tests.integration.test_promote import Crm, copies, message
 from tests.servers.dovecot import MASTER_PASSWORD, Dovecot
 from tests.servers.ports import free_port

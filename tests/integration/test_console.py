@@ -15,7 +15,7 @@ from router.operations import status
 from router.operations.ready import Readiness
 from router.profile import Profiles
 from router.repository.database import Connection, Database
-from router.repository.queue import Queue, read_queue
+from router.repository.outgoing.queue import Queue, read_queue
 from tests.servers.dovecot import MASTER_PASSWORD, Dovecot
 from tests.servers.ports import free_port
 from tests.support.claims import carry

@@ -10,8 +10,8 @@ import pytest
 
 from router.repository.database import Database
 from router.repository.migrate import migrate
+from router.repository.outgoing.sending import read_sending, set_sending
 from router.repository.schema import MIGRATIONS
-from router.repository.sending import read_sending, set_sending
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix

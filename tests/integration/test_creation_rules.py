@@ -18,10 +18,10 @@ from router.operations.creation_rules import ListedRule, list_rules
 from router.operations.doctor import mail as checks
 from router.operations.doctor.patient import Patient
 from router.profile.rules_file import read_rules
-from router.repository import inbox
-from router.repository.batch import Batch
-from router.repository.creation_rules import add_creation_rules
 from router.repository.database import Database
+from router.repository.incoming import inbox
+from router.repository.incoming.batch import Batch
+from router.repository.records.creation_rules import add_creation_rules
 from router.repository.round_trip import Reads
 from router.settings import Settings
 from tests.integration.test_records import KARL, Records

@@ -16,10 +16,10 @@ import pytest
 from router.errors import UnknownName
 from router.model import Attachment, Mention
 from router.operations.erase import Asked, Report, erase
-from router.repository import mentions
 from router.repository.database import Database
-from router.repository.named import Named
-from router.repository.taken_back import restore, take_back
+from router.repository.erasure import mentions
+from router.repository.erasure.named import Named
+from router.repository.erasure.taken_back import restore, take_back
 from tests.integration.test_private import dump, found
 from tests.integration.test_promote import Crm
 from tests.integration.test_taken_back import Mailbox, mailbox, promoted

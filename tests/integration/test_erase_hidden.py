@@ -9,7 +9,7 @@ from email.header import Header
 
 from router.model import Attachment
 from router.operations.erase import Asked, erase
-from router.repository.taken_back import take_back
+from router.repository.erasure.taken_back import take_back
 from tests.support.crm import Crm
 from tests.support.senders import Senders
 

@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 
 from router.operations.erase import Asked, Report, erase
-from router.repository import ruling_walks, rulings
-from router.repository.taken_back import take_back
+from router.repository.erasure.taken_back import take_back
+from router.repository.rulings import ruling_walks, rulings
 from tests.support.crm import Crm
 from tests.support.senders import Senders
 

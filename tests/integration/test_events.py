@@ -9,11 +9,11 @@ import pytest
 
 from router.model.classification import RecipientReport, Report
 from router.model.event import BEGINNING, Place
-from router.repository import splits
+from router.repository.api.events import find_last, list_after
+from router.repository.bounces.reports import write_reports
 from router.repository.database import Database
-from router.repository.events import find_last, list_after
-from router.repository.reports import write_reports
-from router.repository.sending import set_sending
+from router.repository.outgoing.sending import set_sending
+from router.repository.rulings import splits
 from tests.support.crm import Crm
 from tests.support.paths import ROOT
 

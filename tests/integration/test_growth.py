@@ -12,10 +12,11 @@ import pytest
 from router.decide import decide_batch
 from router.model import Classification
 from router.operations import settings
-from router.repository import inbox, ruling_walks, unresolved
-from router.repository.batch import Batch
 from router.repository.database import _PLANNED_ONCE, Connection, Database
-from router.repository.ruling_walks import PIECE
+from router.repository.incoming import inbox
+from router.repository.incoming.batch import Batch
+from router.repository.rulings import ruling_walks, unresolved
+from router.repository.rulings.ruling_walks import PIECE
 from tests.benchmarks.history import fill
 from tests.support.crm import Crm
 from tests.support.databases import Postgres

@@ -16,11 +16,12 @@ from router.decide import decide_batch
 from router.model import Copy, Decision, Facts
 from router.presence import Presence
 from router.profile.store import ProfileStore
-from router.repository import connect, inbox
+from router.repository import connect
 from router.repository.database import Database
 from router.repository.heartbeat import Heartbeat
-from router.repository.inbox import Decide
-from router.repository.trial import Trial, try_out
+from router.repository.incoming import inbox
+from router.repository.incoming.inbox import Decide
+from router.repository.incoming.trial import Trial, try_out
 from tests.servers.proxy import HOST, Proxy
 from tests.support import build
 from tests.support.crm import Crm

@@ -12,10 +12,10 @@ from router.errors import DatabaseError, MessageWaits
 from router.incoming import promote
 from router.incoming.promote import Promoter
 from router.model import Attachment, CalendarEvent, Classification, Forward, Mention, RecipientReport, Report
-from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.sources import Lease
-from router.repository.trial import Trial, try_out
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.sources import Lease
+from router.repository.incoming.trial import Trial, try_out
 from tests.integration.test_promote import SETTLED, Crm, copies, message
 from tests.support.build import reading
 from transports.base import Cursor, Place

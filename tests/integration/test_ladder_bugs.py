@@ -20,7 +20,7 @@ from router.incoming.promote import Promoter
 from router.model import Owner, Unreadable, uuid7
 from router.profile import Profiles, load
 from router.read import read
-from router.repository.registry import Source, register
+from router.repository.incoming.registry import Source, register
 from router.workers.pool import Workers
 from tests.support.breaking import Breaking, Breaks, names, once, unbroken
 from tests.support.crm import Crm

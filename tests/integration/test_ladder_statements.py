@@ -17,9 +17,9 @@ from router.model import (
     Report,
     message_id_hash,
 )
-from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.sources import Lease
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.sources import Lease
 from tests.integration.test_promote import SETTLED, Crm, copies, message
 from tests.support.breaking import Breaking, Breaks, names, once, unbroken
 from tests.support.build import reading

@@ -21,7 +21,7 @@ from router.operations.letters import Selection
 from router.profile import Profiles, load
 from router.read import read
 from router.repository.database import Database
-from router.repository.letters import drop, list_letters
+from router.repository.incoming.letters import drop, list_letters
 from router.unwrap import unwrap
 from router.workers.pool import Workers
 from tests.integration.test_forward import Sink

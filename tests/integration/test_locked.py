@@ -18,9 +18,10 @@ from router.incoming.reader import Reader
 from router.model import Owner
 from router.profile import IncomingProfile, load
 from router.read import read
-from router.repository import processes, sources, upkeep, waiting
+from router.repository import processes, upkeep
 from router.repository.database import Database
-from router.repository.registry import Source, register
+from router.repository.incoming import sources, waiting
+from router.repository.incoming.registry import Source, register
 from router.workers.pool import Workers
 from tests.integration.test_careless_crm import STORED
 from tests.integration.test_open_transactions import INSERTED

@@ -10,12 +10,14 @@ import pytest
 
 from router.errors import DatabaseAway
 from router.model import Outgoing, Result
-from router.repository import claim, outbox, processes, recovery, sources
-from router.repository.claim import Turn
+from router.repository import processes
 from router.repository.database import Database
-from router.repository.outbox import Start
-from router.repository.registry import Source, register
-from router.repository.sources import Lease
+from router.repository.incoming import sources
+from router.repository.incoming.registry import Source, register
+from router.repository.incoming.sources import Lease
+from router.repository.outgoing import claim, outbox, recovery
+from router.repository.outgoing.claim import Turn
+from router.repository.outgoing.outbox import Start
 from tests.servers.proxy import Proxy
 from tests.support.claims import claim_some
 from tests.support.crm import Crm

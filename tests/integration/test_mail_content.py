@@ -13,8 +13,8 @@ import pytest
 from router.model.outgoing import Stored
 from router.operations import audit_log, mail_content
 from router.operations.original import Original
-from router.repository.attachments import read_content
 from router.repository.database import Database
+from router.repository.incoming.attachments import read_content
 from router.web.console import guard
 from router.web.console.guard import SESSION_COOKIE
 from tests.support.crm import Crm

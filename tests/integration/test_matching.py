@@ -15,9 +15,10 @@ from router.model import Disposition, Matching, Outgoing, Rule
 from router.model.settings import Choices
 from router.operations.letters import Selection, list_all
 from router.parse.subject import is_answer, is_forward, may_forward
-from router.repository import processes, sent_copies
+from router.repository import processes
 from router.repository.database import Database
-from router.repository.trace import Sought, find_emails
+from router.repository.outgoing import sent_copies
+from router.repository.trace.trace import Sought, find_emails
 from tests.integration.test_promote import Recording
 from tests.support.build import mail
 from tests.support.claims import claim_some

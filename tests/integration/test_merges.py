@@ -10,10 +10,10 @@ import pytest
 import structlog
 
 from router.health import Health
-from router.repository import merges
-from router.repository.merge_kinds import ADDRESSES, KINDS, PIECE
+from router.repository.erasure.taken_back import restore, take_back
+from router.repository.records import merges
+from router.repository.records.merge_kinds import ADDRESSES, KINDS, PIECE
 from router.repository.retention import Retention
-from router.repository.taken_back import restore, take_back
 from router.upkeep import keep_up
 from tests.support.command import Said, type_command
 from tests.support.crm import Crm

@@ -9,11 +9,12 @@ import asyncpg
 import pytest
 
 from router.operations.erase import Asked, erase
-from router.repository import merges, ruling_walks, rulings
 from router.repository.database import Database
-from router.repository.merge_kinds import PIECE
-from router.repository.status import read_status
-from router.repository.taken_back import restore, take_back
+from router.repository.erasure.taken_back import restore, take_back
+from router.repository.overview.status import read_status
+from router.repository.records import merges
+from router.repository.records.merge_kinds import PIECE
+from router.repository.rulings import ruling_walks, rulings
 from tests.integration.test_records import Records
 from tests.support.crm import Crm
 from tests.support.flood import Lent

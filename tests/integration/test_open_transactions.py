@@ -9,9 +9,10 @@ import pytest
 
 from router.decide import decide_batch
 from router.errors import DatabaseAway
-from router.repository import inbox, upkeep
-from router.repository.batch import Batch
+from router.repository import upkeep
 from router.repository.database import Database
+from router.repository.incoming import inbox
+from router.repository.incoming.batch import Batch
 from tests.integration.test_promote import Crm, copies, message
 
 INSERTED = """

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from router.repository.database import Database
-from router.repository.sending import set_sending
+from router.repository.outgoing.sending import set_sending
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import DEFERRED, REFUSED, Delivered, Postfix
 from tests.servers.tls import Tls

@@ -11,9 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from router.model import Message, Outgoing, Result, message_id_hash
-from router.repository import claim, outbox, outgoing, processes, routes
-from router.repository.claim import NOBODY, Claim
+from router.repository import processes
 from router.repository.database import Database
+from router.repository.outgoing import claim, outbox, outgoing, routes
+from router.repository.outgoing.claim import NOBODY, Claim
 from tests.support.claims import ask, carry
 from tests.support.crm import Crm
 from tests.support.flood import cost, crowd, flood, visited

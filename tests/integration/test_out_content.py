@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from router.model import Mention, Outgoing
 from router.outgoing.content import StreamedContent, write_content
 from router.repository.database import Database
-from router.repository.sent_copies import read
+from router.repository.outgoing.sent_copies import read
 from tests.support.crm import Crm, Parcel
 from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import relay, sending

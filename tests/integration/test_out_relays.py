@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from router.repository import processes
 from router.repository.database import Database
-from router.repository.status import read_status
+from router.repository.overview.status import read_status
 from tests.support.claims import carry
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import ScriptedSmtp

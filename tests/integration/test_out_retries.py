@@ -8,9 +8,11 @@ import asyncpg
 import pytest
 
 from router.model import RecipientReport, Report
-from router.repository import outbox, processes, recovery, reports
+from router.repository import processes
+from router.repository.bounces import reports
 from router.repository.database import Database
-from router.repository.outbox import Start
+from router.repository.outgoing import outbox, recovery
+from router.repository.outgoing.outbox import Start
 from tests.support.claims import claim_some
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import CLOSE, SILENCE, ScriptedSmtp

@@ -40,12 +40,14 @@ from router.model import (
 )
 from router.model.creation import Creation
 from router.outgoing.outcome import judge
-from router.repository import inbox, outbox, processes, settle, sources
-from router.repository.batch import Batch
+from router.repository import processes
 from router.repository.database import Connection, Database
-from router.repository.facts import read_facts
-from router.repository.registry import Source, register
-from router.repository.sources import Lease
+from router.repository.incoming import inbox, settle, sources
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.facts import read_facts
+from router.repository.incoming.registry import Source, register
+from router.repository.incoming.sources import Lease
+from router.repository.outgoing import outbox
 from tests.support.build import reading
 from tests.support.claims import claim_some
 from transports.base import Cursor, Outcome, Place

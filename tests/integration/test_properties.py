@@ -15,10 +15,10 @@ from router.decide import decide_batch
 from router.incoming.copies import Delivered, make_copy
 from router.model import Copy, Decision, Owner, Rule, Unreadable, normalize
 from router.read import read
-from router.repository import inbox
-from router.repository.batch import Batch
 from router.repository.database import Connection, Database
-from router.repository.registry import Source
+from router.repository.incoming import inbox
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.registry import Source
 from tests.support.build import mail
 from transports.base import Place, Received
 

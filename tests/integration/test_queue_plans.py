@@ -6,11 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from router.repository import claim, processes, recovery
+from router.repository import processes
 from router.repository.database import Database
-from router.repository.outbox_entries import Selection, State, list_entries
-from router.repository.queue import MOST, queue_of, read_queue
-from router.repository.status import read_status
+from router.repository.outgoing import claim, recovery
+from router.repository.outgoing.outbox_entries import Selection, State, list_entries
+from router.repository.outgoing.queue import MOST, queue_of, read_queue
+from router.repository.overview.status import read_status
 from tests.support.claims import ask, carry
 from tests.support.crm import Crm
 from tests.support.flood import cost_of, crowd, flood, visited

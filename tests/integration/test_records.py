@@ -12,12 +12,12 @@ import pytest
 
 from router.errors import DatabaseAway, DatabaseError
 from router.model import CreationRule, Decision
-from router.repository import creation, creation_lanes, creation_states, merges
-from router.repository.creation import Carried
-from router.repository.creation_lanes import Begun
 from router.repository.database import Database
-from router.repository.registry import Source, register
-from router.repository.taken_back import restore, take_back
+from router.repository.erasure.taken_back import restore, take_back
+from router.repository.incoming.registry import Source, register
+from router.repository.records import creation, creation_lanes, creation_states, merges
+from router.repository.records.creation import Carried
+from router.repository.records.creation_lanes import Begun
 from tests.support.breaking import Breaking
 from tests.support.command import type_command
 from tests.support.crm import Crm

@@ -12,9 +12,10 @@ import pytest
 from router.errors import DatabaseError
 from router.model import Result
 from router.repository import database as database_module
-from router.repository import outbox, processes, recovery
+from router.repository import processes
 from router.repository.database import Database
 from router.repository.halves import by_halves
+from router.repository.outgoing import outbox, recovery
 from tests.support.claims import claim_some
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import ScriptedSmtp

@@ -11,9 +11,10 @@ import pytest
 
 from router.decide import decide_batch
 from router.errors import DatabaseError, UnknownName
-from router.repository import inbox, splits
-from router.repository.batch import Batch
 from router.repository.database import Database
+from router.repository.incoming import inbox
+from router.repository.incoming.batch import Batch
+from router.repository.rulings import splits
 from tests.integration.test_promote import Crm as Ours
 from tests.integration.test_promote import copies, message
 from tests.support.command import Said, type_command

@@ -8,10 +8,11 @@ from uuid import uuid4
 import pytest
 
 from router.errors import LeaseLost
-from router.repository import processes, sources
-from router.repository.accounts import begin_anew, note_account
+from router.repository import processes
 from router.repository.database import Database
-from router.repository.registry import Source, note_profiles, register
+from router.repository.incoming import sources
+from router.repository.incoming.accounts import begin_anew, note_account
+from router.repository.incoming.registry import Source, note_profiles, register
 from tests.support.crm import Crm
 from transports.base import Cursor
 

@@ -16,13 +16,14 @@ from router.decide import decide_batch
 from router.health import Health
 from router.incoming.promote import Promoter
 from router.model import Attachment, Disposition, Unreadable
-from router.repository import inbox, retention
-from router.repository.attachments import missing_contents
-from router.repository.batch import Batch
+from router.repository import retention
 from router.repository.database import Database
-from router.repository.letters import Selection, count_letters, list_letters
+from router.repository.incoming import inbox
+from router.repository.incoming.attachments import missing_contents
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.letters import Selection, count_letters, list_letters
+from router.repository.incoming.sources import Lease
 from router.repository.retention import WALKS, Piece, Retention, forget_bytes, take_piece
-from router.repository.sources import Lease
 from router.upkeep import BYTES, keep_up, prune
 from tests.integration.test_promote import Crm, Lent, Recording, copies, message
 from transports.base import Cursor

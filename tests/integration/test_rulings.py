@@ -13,9 +13,9 @@ import pytest
 from router.decide import decide_batch
 from router.model import Copy, Decision, Disposition, Facts
 from router.parse.addresses import read_addresses
-from router.repository import rulings
 from router.repository.retention import Retention, take_piece
-from router.repository.ruling_walks import PIECE
+from router.repository.rulings import rulings
+from router.repository.rulings.ruling_walks import PIECE
 from tests.support.crm import Crm
 from tests.support.paths import ROOT
 from tests.support.senders import STAFF, Senders

@@ -6,10 +6,10 @@ import asyncpg
 import pytest
 
 from router.operations.erase import Asked, erase
-from router.repository import ruling_walks, rulings
-from router.repository.ruling_walks import PIECE
-from router.repository.status import read_status
-from router.repository.taken_back import restore, take_back
+from router.repository.erasure.taken_back import restore, take_back
+from router.repository.overview.status import read_status
+from router.repository.rulings import ruling_walks, rulings
+from router.repository.rulings.ruling_walks import PIECE
 from tests.support.crm import Crm
 from tests.support.senders import STAFF, Senders
 

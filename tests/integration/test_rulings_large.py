@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from router.repository import ruling_walks, unresolved
 from router.repository.database import Database
-from router.repository.ruling_walks import PIECE
+from router.repository.rulings import ruling_walks, unresolved
+from router.repository.rulings.ruling_walks import PIECE
 from tests.support.crm import Crm
 from tests.support.flood import Lent, cost
 from tests.support.senders import STAFF, Senders, flood_of

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from router.decide import decide_batch
 from router.model import Copy, Decision, Facts
-from router.repository import ruling_walks, rulings
 from router.repository.database import Database
-from router.repository.registry import Source, register
+from router.repository.incoming.registry import Source, register
+from router.repository.rulings import ruling_walks, rulings
 from tests.support.crm import Crm
 from tests.support.senders import STAFF, Senders
 

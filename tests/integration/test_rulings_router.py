@@ -4,7 +4,7 @@ import asyncio
 import smtplib
 from uuid import UUID
 
-from router.repository.ruling_walks import PIECE
+from router.repository.rulings.ruling_walks import PIECE
 from router.repository.senders.fold import EVERYBODY
 from tests.servers.ports import free_port
 from tests.support.crm import Crm

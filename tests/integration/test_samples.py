@@ -5,7 +5,7 @@ from datetime import timedelta
 from router.model import Disposition
 from router.operations import overview
 from router.repository.database import Database
-from router.repository.samples import read_samples, take_sample
+from router.repository.overview.samples import read_samples, take_sample
 from tests.support.build import mail
 from tests.support.crm import Crm
 from tests.support.promoting import promoting

@@ -13,7 +13,7 @@ import pytest
 from router.outgoing.sent_folder import sent_folder_has
 from router.profile import read_folder
 from router.repository.database import Database
-from router.repository.sending import set_sending
+from router.repository.outgoing.sending import set_sending
 from tests.servers.dovecot import PASSWORD, Dovecot
 from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix

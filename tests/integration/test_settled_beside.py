@@ -17,8 +17,9 @@ from router.model import Owner
 from router.profile import load
 from router.read import read
 from router.repository import database as pool
-from router.repository import upkeep, waiting
+from router.repository import upkeep
 from router.repository.database import Database
+from router.repository.incoming import waiting
 from router.workers.pool import Workers
 from tests.integration.test_promote import Crm
 from tests.support.crm import Parcel

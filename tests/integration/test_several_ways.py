@@ -25,9 +25,9 @@ from router.incoming.promote import Promoter
 from router.model import Copy, Owner
 from router.profile import IncomingProfile, Profiles, load
 from router.read import read
-from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.registry import Source, register
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.registry import Source, register
 from router.workers.pool import Workers
 from tests.support.crm import Crm
 from tests.support.forwards import forwarding

@@ -20,14 +20,16 @@ from router.model import Copy, Disposition, Mention, Message, Outgoing, Result, 
 from router.operations import ready
 from router.operations import status as operation
 from router.operations.status import Only
-from router.repository import outbox, processes, recovery, relays, routes, sources
-from router.repository.batch import Batch
+from router.repository import processes
 from router.repository.database import Connection, Database
-from router.repository.queue import read_queue
-from router.repository.registry import Source, register
-from router.repository.routes import Route
-from router.repository.sending import set_sending
-from router.repository.status import read_status
+from router.repository.incoming import sources
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.registry import Source, register
+from router.repository.outgoing import outbox, recovery, relays, routes
+from router.repository.outgoing.queue import read_queue
+from router.repository.outgoing.routes import Route
+from router.repository.outgoing.sending import set_sending
+from router.repository.overview.status import read_status
 from tests.support.build import reading
 from tests.support.claims import carry, claim_some
 from tests.support.console import parse, value

@@ -15,8 +15,8 @@ from router.operations.status import Only, Report
 from router.profile.served import read_clear
 from router.profile.tokens import oauth2_of
 from router.repository.database import Database
-from router.repository.kept_tokens import summarize
-from router.repository.registry import Source, register
+from router.repository.incoming.registry import Source, register
+from router.repository.oauth2.kept_tokens import summarize
 from tests.support.console import parse, value
 from tests.support.crm import Crm
 

@@ -20,13 +20,15 @@ from router.errors import DatabaseAway
 from router.incoming.promote import Promoter
 from router.model import Attachment, Copy, Disposition
 from router.operations import take_back as operation
-from router.repository import inbox, retention, taken_back, upkeep, waiting
-from router.repository.again import due
-from router.repository.batch import Batch
+from router.repository import retention, upkeep
 from router.repository.database import Database
+from router.repository.erasure import taken_back
+from router.repository.erasure.taken_back import restore, take_back
+from router.repository.incoming import inbox, waiting
+from router.repository.incoming.again import due
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.sources import Lease
 from router.repository.retention import Retention
-from router.repository.sources import Lease
-from router.repository.taken_back import restore, take_back
 from tests.integration.test_promote import SETTLED, Crm, copies, message
 from tests.support.databases import Postgres
 from tests.support.forked import email_router

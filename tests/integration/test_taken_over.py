@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from router.model import Outgoing
-from router.repository import outbox, processes, recovery
+from router.repository import processes
 from router.repository.database import Database
-from router.repository.outbox import Start
+from router.repository.outgoing import outbox, recovery
+from router.repository.outgoing.outbox import Start
 from tests.support.claims import claim_some
 from tests.support.crm import Crm
 from tests.support.holds import STARTING, TAKING_OVER, holding

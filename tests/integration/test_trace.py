@@ -16,8 +16,16 @@ import pytest
 from router.model import Likeness
 from router.operations.trace import Sought
 from router.repository.database import Database
-from router.repository.trace import find_emails
-from router.repository.unseen import kinds_of, known_messages, known_places, owners_of, readers_of, refused, seen_id
+from router.repository.trace.trace import find_emails
+from router.repository.trace.unseen import (
+    kinds_of,
+    known_messages,
+    known_places,
+    owners_of,
+    readers_of,
+    refused,
+    seen_id,
+)
 from tests.integration.test_audit import KINDS, lose, profile_of, read_all
 from tests.integration.test_forward import Sink
 from tests.integration.test_forward import sink as sink  # noqa: PLC0414  # a fixture

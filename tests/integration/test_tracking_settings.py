@@ -17,8 +17,8 @@ from router.errors import DatabaseError, UnknownName
 from router.model import Disposition, Rule
 from router.model.settings import SETTINGS, Number, Switch, Texts, Words
 from router.operations import check, never_track, owners, settings
-from router.repository import audit
-from router.repository.choices import read_stored
+from router.repository.incoming import audit
+from router.repository.owners.choices import read_stored
 from tests.support.build import copy, mail
 from tests.support.crm import Crm
 from tests.support.flood import cost

@@ -17,11 +17,13 @@ from router.decide import decide_batch
 from router.incoming.promote import Promoter
 from router.model import Classification, Copy, Decision, Facts, Forward, Report, message_id_hash
 from router.outgoing.outcome import judge
-from router.repository import again, inbox, outbox, settle, upkeep, waiting
-from router.repository.batch import Batch
+from router.repository import upkeep
 from router.repository.database import Database
-from router.repository.registry import Source, register
-from router.repository.sources import Lease
+from router.repository.incoming import again, inbox, settle, waiting
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.registry import Source, register
+from router.repository.incoming.sources import Lease
+from router.repository.outgoing import outbox
 from tests.integration.test_open_transactions import INSERTED
 from tests.integration.test_promote import Crm, Lent, _outgoing, copies, message
 from tests.support.build import reading

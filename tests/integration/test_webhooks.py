@@ -21,7 +21,7 @@ from router.operations import webhooks as operation
 from router.operations.backing import Conflict, Refused
 from router.operations.status import read
 from router.repository import processes
-from router.repository import webhooks as repository
+from router.repository.api import webhooks as repository
 from router.repository.database import Database
 from router.repository.retention import Retention, take_piece
 from router.webhooks.run import tell_webhooks
@@ -397,7 +397,7 @@ async def test_an_event_that_is_too_large_comes_without_its_details(hooks: Hooks
         "INSERT INTO crm.event (kind, details) VALUES ('sent', jsonb_build_object('reason', repeat('x', $1)))",
         MOST_BYTES,
     )
-    from router.repository.events import list_after  # noqa: PLC0415
+    from router.repository.api.events import list_after  # noqa: PLC0415
 
     [event] = await list_after(hooks.database, BEGINNING, 1)
     data = json.loads(body_of(event))["data"]

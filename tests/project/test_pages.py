@@ -50,7 +50,13 @@ def test_the_steps_are_drawn_in_their_order() -> None:
     )
 
 
-@pytest.mark.parametrize("package", ["commands", "demo", "incoming", "operations", "profile", "repository"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        "commands", "demo", "incoming", "operations", "profile", "repository",
+        *(f"repository/{file.parent.name}" for file in (ROOT / "router" / "repository").glob("*/__init__.py")),
+    ],
+)  # fmt: skip
 def test_the_docstring_of_a_package_lists_its_files(package: str) -> None:
     folder = ROOT / "router" / package
     docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""

@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 
 from router.model import Outgoing
 from router.model.token import new_token
-from router.repository import claim, outgoing, routes
-from router.repository.claim import Ask, Claim, Offer
 from router.repository.database import Database
-from router.repository.routes import Route
+from router.repository.outgoing import claim, outgoing, routes
+from router.repository.outgoing.claim import Ask, Claim, Offer
+from router.repository.outgoing.routes import Route
 
 PROFILE = "relay"
 

@@ -10,10 +10,10 @@ import pytest
 
 from router.decide import decide_batch
 from router.model import Decision, Email, Rule
-from router.repository import inbox
-from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.registry import Source, register
+from router.repository.incoming import inbox
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.registry import Source, register
 from tests.support.build import copy
 from tests.support.crm import Crm
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from router.repository import claim
-from router.repository.claim import Ask
 from router.repository.database import Connection, Database
+from router.repository.outgoing import claim
+from router.repository.outgoing.claim import Ask
 from tests.support.crm import Crm
 
 

@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from router.repository import merges
 from router.repository.database import Database
+from router.repository.records import merges
 from tests.support.crm import Crm
 
 

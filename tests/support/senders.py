@@ -9,12 +9,13 @@ import pytest
 
 from router.decide import decide_batch
 from router.model import Classification, Copy, Decision, Mark, Mention, Message, Rule, uuid7
-from router.repository import inbox, ruling_walks, rulings
-from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.inbox import Decide
-from router.repository.registry import Source, register
-from router.repository.rulings import Kind
+from router.repository.incoming import inbox
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.inbox import Decide
+from router.repository.incoming.registry import Source, register
+from router.repository.rulings import ruling_walks, rulings
+from router.repository.rulings.rulings import Kind
 from tests.support.build import reading
 from tests.support.crm import Crm
 from transports.base import Place

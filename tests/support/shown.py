@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 from router.decide import decide_batch
 from router.model import Rule
-from router.repository import inbox
-from router.repository.batch import Batch
 from router.repository.database import Database
-from router.repository.registry import Source, register
+from router.repository.incoming import inbox
+from router.repository.incoming.batch import Batch
+from router.repository.incoming.registry import Source, register
 from tests.support.build import copy
 
 PNG = bytes.fromhex(

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from router.operations.doctor.patient import Patient
 from router.postgres.disk import read_disk
-from router.repository import people
-from router.repository.server import read_clock, read_server
+from router.repository.overview.server import read_clock, read_server
+from router.repository.people import people
 from transports.base import Finding
 
 _CLOCK_WARNING = 5.0  # seconds of difference

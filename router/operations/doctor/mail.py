@@ -10,8 +10,8 @@ from router.operations.status import words_of_code, words_of_silent
 from router.operations.tokens import endings, listed_logins, whose
 from router.operations.words import count
 from router.profile import check_owners
-from router.repository.sent_copies import read_waiting
-from router.repository.server import list_unsettled
+from router.repository.outgoing.sent_copies import read_waiting
+from router.repository.overview.server import list_unsettled
 from transports.base import Finding
 
 _SOME = 5

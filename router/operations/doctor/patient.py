@@ -14,7 +14,7 @@ from router.operations.served import Served
 from router.operations.status import Report
 from router.profile import Reading, read_folder
 from router.repository.database import Database
-from router.repository.owners import ListedOwner, list_owners
+from router.repository.owners.owners import ListedOwner, list_owners
 from router.repository.processes import list_processes
 from router.settings import Settings
 

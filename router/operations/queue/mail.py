@@ -10,8 +10,8 @@ from router.errors import DatabaseError, UnknownName
 from router.operations.queue import Seen
 from router.operations.unresolved import Candidate, Ruling, subject_of
 from router.parse.guess import Guess, guess
-from router.repository import rulings, unresolved
 from router.repository.database import Database
+from router.repository.rulings import rulings, unresolved
 from router.repository.senders import mail, pages, ruled, search
 from router.repository.senders.mail import Attached, Line, Mail, Party
 from router.repository.senders.pages import Sender

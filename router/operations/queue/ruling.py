@@ -16,8 +16,8 @@ from router.operations.queue import Seen
 from router.operations.settings import owner_of
 from router.operations.split import Split
 from router.operations.unresolved import NeverTracked, Refused, Ruling, subject_of
-from router.repository import rulings
 from router.repository.database import Database
+from router.repository.rulings import rulings
 from router.repository.senders import fold, mail, ruled
 from router.repository.senders.mail import Line
 

@@ -21,9 +21,9 @@ from router.operations.trace.pending import waits_for
 from router.operations.words import count
 from router.profile import Profiles
 from router.repository.database import Database
-from router.repository.owners import ListedOwner, list_owners
-from router.repository.trace import EVERYTHING, CopyFound, EmailFound, Sought, Within, find_emails
-from router.repository.unseen import owners_of
+from router.repository.owners.owners import ListedOwner, list_owners
+from router.repository.trace.trace import EVERYTHING, CopyFound, EmailFound, Sought, Within, find_emails
+from router.repository.trace.unseen import owners_of
 from router.workers.pool import Workers
 
 __all__ = [

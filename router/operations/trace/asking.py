@@ -18,11 +18,11 @@ from router.operations import explain
 from router.operations.trace.found import Asked, Concerned, Lying, Role
 from router.operations.words import moment
 from router.profile import IncomingProfile, Profiles
-from router.repository.audit import AuditedSource, read_sources
 from router.repository.database import Database
-from router.repository.sources import began_at
-from router.repository.trace import Sought
-from router.repository.unseen import Known, Reader, known_messages, known_places
+from router.repository.incoming.audit import AuditedSource, read_sources
+from router.repository.incoming.sources import began_at
+from router.repository.trace.trace import Sought
+from router.repository.trace.unseen import Known, Reader, known_messages, known_places
 from router.workers.pool import Workers
 from transports.base import Account, Candidates, Folder, Mailbox, Place, Present, Wanted
 from transports.errors import CursorLost, Temporary, TransportError

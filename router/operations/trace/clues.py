@@ -16,11 +16,11 @@ from router.operations.trace.found import Clue, Concerned
 from router.operations.words import count, moment
 from router.profile.routes import Routes
 from router.repository.database import Database
-from router.repository.owners import ListedOwner
+from router.repository.incoming.sources import began_at
+from router.repository.owners.owners import ListedOwner
 from router.repository.processes import list_processes
-from router.repository.sources import began_at
-from router.repository.trace import Sought
-from router.repository.unseen import Reader, Refused, SeenId, kinds_of, readers_of, refused, seen_id
+from router.repository.trace.trace import Sought
+from router.repository.trace.unseen import Reader, Refused, SeenId, kinds_of, readers_of, refused, seen_id
 
 _SOME: Final = 5
 

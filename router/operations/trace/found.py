@@ -6,7 +6,7 @@ from typing import Literal
 from uuid import UUID
 
 from router.model import Rule
-from router.repository.unseen import Known, Reader
+from router.repository.trace.unseen import Known, Reader
 
 ClueKind = Literal[
     # of the router as a whole

@@ -8,8 +8,8 @@ from router.operations import explain
 from router.operations.trace.asking import matches, tells_apart, wanted_of
 from router.operations.trace.found import Clue, Concerned
 from router.repository.database import Database
-from router.repository.letters import Letter, find_letters, read_kept
-from router.repository.trace import Sought
+from router.repository.incoming.letters import Letter, find_letters, read_kept
+from router.repository.trace.trace import Sought
 from router.workers.pool import Workers
 
 _LETTERS: Final = 200  # of one owner, the newest

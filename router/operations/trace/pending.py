@@ -8,9 +8,9 @@ from router.operations import served, status
 from router.operations.trace.found import Clue
 from router.operations.words import moment
 from router.repository.database import Database
-from router.repository.owners import find_owners
-from router.repository.status import Status
-from router.repository.trace import EmailFound
+from router.repository.overview.status import Status
+from router.repository.owners.owners import find_owners
+from router.repository.trace.trace import EmailFound
 
 
 async def waits_for(database: Database, lease: timedelta, folder: Path, email: EmailFound) -> list[Clue]:

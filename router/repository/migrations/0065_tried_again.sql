@@ -2,7 +2,7 @@
 
 -- --- Records from mail ----------------------------------------------------------------------------------------------
 -- Each is begun before it is made, so that what ends the router or PostgreSQL is tried a few times, and not for ever;
--- and what takes too long waits apart, and holds up no other. See router/repository/creation_lanes.py.
+-- and what takes too long waits apart, and holds up no other. See router/repository/records/creation_lanes.py.
 
 ALTER TABLE router.creation
     ADD COLUMN begun_at timestamptz,

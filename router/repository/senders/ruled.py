@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from router.repository.creation_asked import is_ours
-from router.repository.creation_ends import lock
 from router.repository.database import Database
-from router.repository.rulings import Made
+from router.repository.records.creation_asked import is_ours
+from router.repository.records.creation_ends import lock
+from router.repository.rulings.rulings import Made
 from router.repository.senders.bound import bound
 from router.repository.senders.pages import owners_seen
 

@@ -9,9 +9,9 @@ import pytest
 from router.commands.status import _MOST_ROWS, _say_audits, _say_rest, _say_sources, ending_line
 from router.model import Disposition
 from router.operations.status import Ending, OpenRecords, Queue, Sending, SourceStatus, Status, Unknown
+from router.repository.overview.status import LastAudit
 from router.repository.processes import Process
-from router.repository.rulings import Faulty
-from router.repository.status import LastAudit
+from router.repository.rulings.rulings import Faulty
 
 AT = datetime(2026, 11, 28, 3, 12, tzinfo=UTC)
 NONE = dict.fromkeys(Disposition, 0)

@@ -15,7 +15,7 @@ from router.incoming.reader import Reader
 from router.model import Owner
 from router.profile import load
 from router.repository.database import Database
-from router.repository.sources import Lease
+from router.repository.incoming.sources import Lease
 from router.workers.pool import Workers
 from transports.base import Cursor, Folder, Listed, Listing, Mailbox, Part, Place, Received
 from transports.errors import Temporary

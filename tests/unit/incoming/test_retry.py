@@ -14,7 +14,7 @@ from router.incoming.follow import Follower
 from router.incoming.turns import Slots
 from router.profile import IncomingProfile
 from router.repository.database import Database
-from router.repository.sources import Lease
+from router.repository.incoming.sources import Lease
 from router.workers.pool import Workers
 from transports import MailboxSettings
 from transports.base import Account

@@ -20,7 +20,7 @@ from router.model import Owner
 from router.profile import IncomingProfile, load
 from router.read import read
 from router.repository.database import Database
-from router.repository.sources import Lease
+from router.repository.incoming.sources import Lease
 from router.workers.pool import Workers
 from transports import ListenerSettings, MailboxSettings
 from transports.errors import Unreachable

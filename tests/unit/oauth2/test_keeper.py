@@ -17,8 +17,8 @@ from router.oauth2.exchange import Granted
 from router.oauth2.identity import identity_of
 from router.oauth2.keeper import Keeper
 from router.oauth2.vault import Secrets, Vault
-from router.repository import tokens as rows
-from router.repository.kept_tokens import forget_login, list_tokens
+from router.repository.oauth2 import tokens as rows
+from router.repository.oauth2.kept_tokens import forget_login, list_tokens
 from tests.support.console import parse, value
 from tests.support.token_server import error, raw
 from tests.unit.oauth2.conftest import REFRESH, SECRET, Office

@@ -13,9 +13,9 @@ from router.errors import ContentRefused, DatabaseAway
 from router.outgoing import attempt
 from router.outgoing.attempt import Attempts
 from router.outgoing.relays import RelayPool
-from router.repository import claim as claims
-from router.repository import outbox, recovery
 from router.repository.database import Database
+from router.repository.outgoing import claim as claims
+from router.repository.outgoing import outbox, recovery
 from tests.support.claims import claim_only
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import CLOSE, ScriptedSmtp, late

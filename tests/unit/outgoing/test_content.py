@@ -13,8 +13,8 @@ from router.errors import ContentRefused, DatabaseError
 from router.model import Attachment, Outgoing
 from router.outgoing.compose import compose
 from router.outgoing.content import StreamedContent, refuse_size, write_content
-from router.repository.attachments import BLOCK, READ_AT_ONCE
 from router.repository.database import Database
+from router.repository.incoming.attachments import BLOCK, READ_AT_ONCE
 from tests.support.crm import Crm
 from tests.support.other_parsers import check
 from tests.unit.outgoing.test_compose import BASE

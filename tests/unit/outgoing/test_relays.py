@@ -11,9 +11,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from router.outgoing.relays import RelayPool, Relays
-from router.repository import relays as repository
-from router.repository.claim import RelayFault
 from router.repository.database import Database
+from router.repository.outgoing import relays as repository
+from router.repository.outgoing.claim import RelayFault
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import ScriptedSmtp
 from tests.support.sending import profiles, relay

@@ -11,9 +11,9 @@ import pytest
 
 from router.errors import DatabaseAway
 from router.outgoing.sender import Sender
-from router.repository import claim, recovery, routes
-from router.repository.claim import Ask, Turn
 from router.repository.database import Database
+from router.repository.outgoing import claim, recovery, routes
+from router.repository.outgoing.claim import Ask, Turn
 from tests.servers.proxy import Proxy
 from tests.support.crm import Crm
 from tests.support.scripted_smtp import SILENCE, ScriptedSmtp

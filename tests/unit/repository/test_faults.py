@@ -10,9 +10,9 @@ import pytest
 from router.errors import ContentRefused, DatabaseAway, DatabaseError, DatabaseMisused
 from router.model import Result
 from router.outgoing.attempt import Attempts
-from router.repository import outbox
 from router.repository.database import Connection, Database
 from router.repository.faults import translated
+from router.repository.outgoing import outbox
 
 
 @pytest.mark.parametrize(
