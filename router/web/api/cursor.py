@@ -3,7 +3,20 @@
 import base64
 import binascii
 import json
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Query
+from pydantic import Field
+
+from router.operations.backing import Refused
+
+Cursor = Annotated[str | None, Query(max_length=400, description="`cursor` of the page before.")]
+"""Where a client wants to go on."""
+
+Next = Annotated[str | None, Field(description="Where the next page begins; null: there is none.")]
+"""The `cursor` of a page."""
 
 
 def write(*place: object) -> str:
@@ -11,12 +24,39 @@ def write(*place: object) -> str:
     return base64.urlsafe_b64encode(json.dumps([str(one) for one in place]).encode()).decode().rstrip("=")
 
 
-def read(cursor: str, parts: int) -> list[str]:
-    """Read a place of so many parts. Raises ValueError for what `write` has not written."""
+def number(cursor: str | None) -> int | None:
+    """Read the place of a row with a number; None: the beginning. Raises Refused for what `write` has not written."""
+    if cursor is None:
+        return None
+    try:
+        [found] = map(int, _read(cursor))
+    except ValueError:
+        found = -1
+    if not 0 < found < 1 << 63:
+        raise _refused()
+    return found
+
+
+def moment(cursor: str | None) -> tuple[datetime, UUID] | None:
+    """Read the place of a row that is ordered by a moment, and an id; None: the beginning. Raises Refused."""
+    if cursor is None:
+        return None
+    try:
+        at, row_id = _read(cursor)
+        return datetime.fromisoformat(at), UUID(row_id)
+    except ValueError:
+        raise _refused() from None
+
+
+def _read(cursor: str) -> list[str]:
     try:
         found: Any = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
     except (ValueError, binascii.Error, RecursionError):
-        found = None
-    if not isinstance(found, list) or len(found) != parts or not all(isinstance(one, str) for one in found):
-        raise ValueError("it is no cursor of such a page: take it from the page before, as it is")
+        raise _refused() from None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise _refused()
     return found
+
+
+def _refused() -> Refused:
+    return Refused("query.cursor: it is no cursor of this page: hand it back as it came")

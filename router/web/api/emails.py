@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import pybase64
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Response
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from router.operations import emails as operation
@@ -17,11 +17,11 @@ from router.operations.backing import Backing, Refused
 from router.operations.emails import NewAttachment, NewEmail, NewParty
 from router.operations.staff_tokens import StaffToken
 from router.web.api import cursor as cursors
+from router.web.api.cursor import Cursor, Next
 from router.web.api.frame import Document, EmailsRead, EmailsSend, Limit, Route, Shown, Text
 from router.web.api.problem import answers
 
 Written = Annotated[Text, Field(max_length=1000, description="`ann@example.com`, or `Ann Example <ann@example.com>`.")]
-Cursor = Annotated[str | None, Query(max_length=400, description="`cursor` of the page before.")]
 Key = Annotated[
     str | None,
     Header(
@@ -125,7 +125,7 @@ class EmailPage(Shown):
     """Emails, the newest first."""
 
     emails: list[ListedEmail]
-    cursor: str | None = Field(description="Where the next page begins; null: there is none.")
+    cursor: Next
 
 
 class Thread(Shown):
@@ -164,7 +164,7 @@ def routes(backing: Backing) -> APIRouter:
     @router.get("", summary="List emails", responses=answers())
     async def list_emails(_: EmailsRead, cursor: Cursor = None, limit: Limit = 100) -> EmailPage:
         """Scope `emails:read`. Those that came and those that go, as they became the CRM's, the newest first."""
-        found = await operation.list_before(backing.database, _place(cursor) if cursor else None, limit)
+        found = await operation.list_before(backing.database, cursors.moment(cursor), limit)
         goes_on = cursors.write(found[-1].created_at.isoformat(), found[-1].id) if len(found) == limit else None
         return EmailPage(emails=[ListedEmail.model_validate(one) for one in found], cursor=goes_on)
 
@@ -201,14 +201,6 @@ def routes(backing: Backing) -> APIRouter:
 def _shown(email: operation.Email, staff: StaffToken) -> ShownEmail:
     """Show an email that may be somebody else's: who can act on it need not be allowed to read it."""
     return ShownEmail.model_validate(email if "emails:read" in staff.scopes else email.without_content())
-
-
-def _place(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        at, email_id = cursors.read(cursor, 2)
-        return datetime.fromisoformat(at), UUID(email_id)
-    except ValueError:
-        raise Refused("query.cursor: it is no cursor of this page: hand it back as it came") from None
 
 
 def _read(body: PostedEmail) -> tuple[NewEmail, bytes]:

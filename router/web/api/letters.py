@@ -10,16 +10,16 @@ from pydantic import Field
 
 from router.model import Disposition
 from router.operations import letters as operation
-from router.operations.backing import Backing, Conflict, Refused
+from router.operations.backing import Backing, Conflict
 from router.operations.letters import Became, Letter, Selection
 from router.web.api import cursor as cursors
+from router.web.api.cursor import Cursor, Next
 from router.web.api.frame import LettersDecide, LettersRead, Limit, Route, Shown, Text
 from router.web.api.problem import answers
 
 Number = Annotated[int, Path(ge=1, le=(1 << 63) - 1)]
 Profile = Annotated[Text | None, Query(max_length=320, description="Only what this profile brought.")]
 Owner = Annotated[Text | None, Query(max_length=320, description="Only this owner's mail: a mailbox.")]
-Cursor = Annotated[str | None, Query(max_length=400, description="`cursor` of the page before.")]
 
 
 class ShownLetter(Shown):
@@ -41,7 +41,7 @@ class LetterPage(Shown):
     """Copies that wait, the oldest first."""
 
     letters: list[ShownLetter]
-    cursor: str | None = Field(description="Where the next page begins; null: there is none.")
+    cursor: Next
 
 
 class ShownDecision(Shown):
@@ -69,7 +69,7 @@ def routes(backing: Backing) -> APIRouter:
     async def page(
         waiting: Disposition, profile: str | None, owner: str | None, cursor: str | None, limit: int
     ) -> LetterPage:
-        after = _place(cursor) if cursor else 0
+        after = cursors.number(cursor) or 0
         found, goes_on = await operation.list_page(backing.database, waiting, Selection(profile, owner), after, limit)
         return LetterPage(letters=list(map(_shown, found)), cursor=cursors.write(goes_on) if goes_on else None)
 
@@ -136,13 +136,3 @@ def _shown(one: Letter) -> ShownLetter:
         decided_at=one.decided_at,
         kept_until=one.kept_until,
     )
-
-
-def _place(cursor: str) -> int:
-    try:
-        [number] = map(int, cursors.read(cursor, 1))
-    except ValueError:
-        number = -1
-    if not 0 < number < 1 << 63:
-        raise Refused("query.cursor: it is no cursor of this page: hand it back as it came")
-    return number

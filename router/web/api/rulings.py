@@ -9,13 +9,13 @@ from pydantic import Field, model_validator
 from router.operations import unresolved as operation
 from router.operations.backing import Backing, Conflict, Refused
 from router.web.api import cursor as cursors
+from router.web.api.cursor import Cursor, Next
 from router.web.api.frame import Document, Limit, Route, Shown, ShownRuling, Text, UnresolvedDecide, UnresolvedRead
 from router.web.api.problem import answers
 
 _CARRIED_OUT = 1.0  # seconds; what is left then, a router does within seconds
 
 RulingId = Annotated[int, Path(ge=1, le=(1 << 63) - 1)]
-Cursor = Annotated[str | None, Query(max_length=400, description="`cursor` of the page before.")]
 Undone = Annotated[bool, Query(description="Also those that were undone or replaced.")]
 
 
@@ -52,7 +52,7 @@ class RulingPage(Shown):
     """Rulings, the latest first."""
 
     rulings: list[ShownRuling]
-    cursor: str | None = Field(description="Where the next page begins; null: there is none.")
+    cursor: Next
 
 
 def routes(backing: Backing) -> APIRouter:
@@ -90,7 +90,7 @@ def routes(backing: Backing) -> APIRouter:
         _: UnresolvedRead, undone: Undone = False, cursor: Cursor = None, limit: Limit = 100
     ) -> RulingPage:
         """Scope `unresolved:read`. Those in force, the latest first."""
-        before = _place(cursor) if cursor else None
+        before = cursors.number(cursor)
         found = await operation.list_rulings(backing.database, limit, undone=undone, before=before)
         goes_on = cursors.write(found[-1].id) if len(found) == limit else None
         return RulingPage(rulings=[ShownRuling.model_validate(one) for one in found], cursor=goes_on)
@@ -108,11 +108,3 @@ def routes(backing: Backing) -> APIRouter:
         return ShownRuling.model_validate(await operation.find(database, ruling_id))
 
     return router
-
-
-def _place(cursor: str) -> int:
-    try:
-        [ruling_id] = cursors.read(cursor, 1)
-        return int(ruling_id)
-    except ValueError:
-        raise Refused("query.cursor: it is no cursor of this page: hand it back as it came") from None

@@ -1,20 +1,19 @@
 """`/sources`, `/relays` and `/audit`: how the router is, and who did what."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import Field
 
 from router.operations import audit_log
 from router.operations import status as operation
-from router.operations.backing import Backing, Refused
+from router.operations.backing import Backing
 from router.web.api import cursor as cursors
+from router.web.api.cursor import Cursor, Next
 from router.web.api.frame import AuditRead, Limit, Route, Shown, StatusRead
 from router.web.api.problem import answers
-
-Cursor = Annotated[str | None, Query(max_length=400, description="`cursor` of the page before.")]
 
 
 class ShownSource(Shown):
@@ -75,7 +74,7 @@ class AuditPage(Shown):
     """What was done, the latest first."""
 
     entries: list[ShownEntry]
-    cursor: str | None = Field(description="Where the next page begins; null: there is none.")
+    cursor: Next
 
 
 def routes(backing: Backing) -> APIRouter:
@@ -99,7 +98,7 @@ def routes(backing: Backing) -> APIRouter:
     @router.get("/audit", tags=["audit"], name="list", summary="List what was done", responses=answers())
     async def list_audit(_: AuditRead, cursor: Cursor = None, limit: Limit = 100) -> AuditPage:
         """Scope `audit:read`. Who did what, when, and to which email; the latest first."""
-        before = _place(cursor) if cursor else None
+        before = cursors.number(cursor)
         found = await audit_log.list_before(backing.database, before, limit)
         goes_on = cursors.write(found[-1].id) if len(found) == limit else None
         return AuditPage(entries=[ShownEntry.model_validate(one) for one in found], cursor=goes_on)
@@ -130,13 +129,3 @@ def _relay(name: str, faulty: operation.FaultyRelay | None) -> ShownRelay:
         next_try_at=faulty.next_try_at if faulty else None,
         waiting=faulty.waiting if faulty else 0,
     )
-
-
-def _place(cursor: str) -> int:
-    try:
-        [number] = map(int, cursors.read(cursor, 1))
-    except ValueError:
-        number = -1
-    if not 0 < number < 1 << 63:
-        raise Refused("query.cursor: it is no cursor of this page: hand it back as it came")
-    return number

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from router.operations import unresolved as operation
-from router.operations.backing import Backing, Refused
+from router.operations.backing import Backing
 from router.web.api import cursor as cursors
+from router.web.api.cursor import Cursor, Next
 from router.web.api.frame import Limit, Route, Shown, ShownRuling, Text, UnresolvedRead
 from router.web.api.problem import answers
 
@@ -29,7 +30,7 @@ class WaitingPage(Shown):
     """Emails that wait, the latest first."""
 
     emails: list[WaitingEmail]
-    cursor: str | None = Field(description="Where the next page begins; null: there is none.")
+    cursor: Next
 
 
 class ShownCandidate(Shown):
@@ -56,7 +57,6 @@ class ShownSender(Shown):
 Owner = Annotated[Text | None, Query(max_length=320, description="Only this owner's mail: a mailbox.")]
 Domain = Annotated[Text | None, Query(max_length=320, description="Only senders of this domain.")]
 Address = Annotated[Text | None, Query(max_length=320, description="Only this sender.")]
-Cursor = Annotated[str | None, Query(max_length=400, description="`cursor` of the page before.")]
 
 
 def routes(backing: Backing) -> APIRouter:
@@ -78,7 +78,7 @@ def routes(backing: Backing) -> APIRouter:
             owner=owner,
             domain=domain,
             address=address,
-            before=_place(cursor) if cursor else None,
+            before=cursors.moment(cursor),
             limit=limit,
         )
         goes_on = cursors.write(found[-1].received_at.isoformat(), found[-1].email_id) if len(found) == limit else None
@@ -90,11 +90,3 @@ def routes(backing: Backing) -> APIRouter:
         return ShownSender.model_validate(await operation.show(backing.database, address))
 
     return router
-
-
-def _place(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        at, email_id = cursors.read(cursor, 2)
-        return datetime.fromisoformat(at), UUID(email_id)
-    except ValueError:
-        raise Refused("query.cursor: it is no cursor of this page: hand it back as it came") from None
