@@ -126,6 +126,17 @@ async def backed(settings: Settings, backing: Backing, database: Database) -> As
     if settings.console_address is not None:
         health = Health("the API has no connection to the database now", not_noted, _log)
         jobs.start("api", Job(partial(backing.keep, database, health), health))
+    try:
+        yield
+    finally:
+        await jobs.close()
+
+
+@asynccontextmanager
+async def welcoming(settings: Settings, database: Database) -> AsyncIterator[None]:
+    """Log a link for the first administrator meanwhile, where nobody may use the console yet."""
+    jobs: Supervisor[str] = Supervisor()
+    if settings.console_address is not None:
         health = Health("the first administrator cannot be given a link now", not_noted, _log)
         jobs.start("first administrator", Job(partial(_tell_first, settings, database), health, longest_pause=60))
     try:
@@ -134,17 +145,21 @@ async def backed(settings: Settings, backing: Backing, database: Database) -> As
         await jobs.close()
 
 
-async def _tell_first(settings: Settings, database: Database) -> None:
-    """Where nobody may use the console yet, log a link for its first administrator; and then there is nothing to do."""
-    from router.operations.people import first_link  # noqa: PLC0415
+async def first_link(settings: Settings, database: Database) -> str | None:
+    """Make a link, which works once, for the first administrator of the console; None where somebody may use it."""
+    from router.operations import people  # noqa: PLC0415
 
-    secret = await first_link(database)
-    if secret is not None:
-        link = f"{settings.console_link}/link/{secret}"
+    secret = await people.first_link(database)
+    return None if secret is None else f"{settings.console_link}/link/{secret}"
+
+
+async def _tell_first(settings: Settings, database: Database) -> None:
+    link = await first_link(settings, database)
+    if link is not None:
         _log.info(
             "nobody may use the console yet: this link, which works once, makes its first administrator", link=link
         )
-    await asyncio.Event().wait()
+    await asyncio.Event().wait()  # there is nothing more to do
 
 
 async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> None:
@@ -160,6 +175,7 @@ async def run(settings: Settings, store: ProfileStore, stop: asyncio.Event) -> N
             return
         readiness.database = database
         await stack.enter_async_context(backed(settings, backing, database))
+        await stack.enter_async_context(welcoming(settings, database))
         store.use_tokens(await stack.enter_async_context(LateTokens(settings, database)))
         parsers = await stack.enter_async_context(parsers_of(settings))
         backing.use_workers(parsers)

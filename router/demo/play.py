@@ -37,8 +37,8 @@ class Play:
 
     async def run(self, farewell: str) -> None:
         """Play everything, print the account and then `farewell`; then tell of what comes later, until canceled."""
-        samples = sample.load()
-        earlier = await self._copies(samples)
+        samples, unresolved = sample.load(), sample.load("unresolved")
+        earlier = await self._copies([*samples, *unresolved])
         sent_earlier = {email.id for email in await account.sent_emails(self._database, list(_SENT.values()))}
         await self._until_it_listens()
         await self._hand_in([one for one in samples if not one.blanks], earlier)
@@ -47,6 +47,7 @@ class Play:
         position = await Position.now(self._database)
         answers = _answers(samples, sent)
         await self._hand_in(answers, earlier)
+        await self._hand_in(unresolved, earlier)
         decision = await account.last_decision(self._database)
         copies = await self._copies(samples)
         self._out.print(

@@ -13,6 +13,7 @@ from router.model.mail_address import smtp_address
 from router.parse.message import parse
 
 _OURS = "@velo.example"
+_MESSAGES = Path(__file__).with_name("messages")
 _PLACEHOLDER = re.compile(rb"\{\{([a-z_.]+)\}\}")
 
 
@@ -53,7 +54,6 @@ class Sample:
             )
 
 
-def load() -> list[Sample]:
-    """Read every sample, in the order of their numbers."""
-    folder = Path(__file__).with_name("messages")
-    return [Sample.of(path.stem, path.read_bytes()) for path in sorted(folder.glob("*.eml"))]
+def load(folder: str = ".") -> list[Sample]:
+    """Read the samples of a folder of messages/, in the order of their numbers."""
+    return [Sample.of(path.stem, path.read_bytes()) for path in sorted((_MESSAGES / folder).glob("*.eml"))]

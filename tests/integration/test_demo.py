@@ -27,8 +27,10 @@ import pytest
 from router.demo.stage import choose_port
 from router.parse.message import parse
 from router.postgres.cluster import Cluster
+from tests.support.console import get
 
 ROOT = Path(__file__).parents[2]
+MESSAGES = ROOT / "router/demo/messages"
 PATIENCE = 90.0  # seconds, on a machine that is busy; a hang is what this is to find
 
 
@@ -200,13 +202,14 @@ COUNTS = """
 
 async def copies(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """What became of each sample: by the number of its file, and the owner."""
-    files = {parse(path.read_bytes()).key: path.name[:2] for path in (ROOT / "router/demo/messages").glob("*.eml")}
+    files = {parse(path.read_bytes()).key: path.name[:2] for path in MESSAGES.glob("*.eml")}
     owner = re.compile("(.*)@velo")
     found = {}
     for row in await query(folder, COPIES):
         name = owner.match(row["mailbox"])
         assert name is not None
-        found[files.get(row["key"], "own"), name[1]] = row
+        if row["key"] in files:
+            found[files[row["key"]], name[1]] = row
     return found
 
 
@@ -295,6 +298,20 @@ async def test_what_it_tells_to_try_works_and_a_second_start_changes_nothing(fol
         again.stop(signal.SIGTERM)
 
 
+async def test_people_wait_in_the_console_and_the_link_leads_there(folder: Path) -> None:
+    with demo(folder) as running:
+        running.wait_for("what was sent")
+        link = running.wait_for(r"http://127\.0\.0\.1:(\d+)(/link/\S+)\n")
+        page = await get(int(link[1]), link[2])
+        assert (page.status, "The first administrator" in page.body) == (200, True)
+        waiting = await query(
+            folder, "SELECT DISTINCT address FROM crm.party WHERE role = 'from' AND record_id IS NULL"
+        )
+        unresolved = [parse(path.read_bytes()).sender for path in (MESSAGES / "unresolved").glob("*.eml")]
+        assert {row["address"] for row in waiting} > set(unresolved)
+        running.stop(signal.SIGTERM)
+
+
 async def test_its_data_can_be_looked_at(folder: Path) -> None:
     with demo(folder) as running:
         running.wait_for("what was sent")
@@ -372,7 +389,7 @@ async def test_two_at_once_share_the_data_and_take_each_a_port(folder: Path) -> 
 
 def test_two_that_start_at_once_choose_different_ports() -> None:
     with ExitStack() as one, ExitStack() as other:
-        assert choose_port(one) != choose_port(other)
+        assert choose_port(one, 2525) != choose_port(other, 2525)
 
 
 def test_one_whose_reader_is_gone_ends_in_order(folder: Path) -> None:
@@ -403,7 +420,9 @@ async def test_a_database_that_is_named_serves_if_it_is_empty(folder: Path, data
             assert running.command("queue an email").endswith(f"sql < {folder}/demo/queue-email.sql")
             assert database not in running.said
             assert running.said.isascii()  # what the terminal's encoding lacks is replaced
-            assert await connection.fetchval("SELECT count(*) FROM crm.email WHERE direction = 'in'") == 9
+            assert await connection.fetchval("SELECT count(*) FROM crm.email WHERE direction = 'in'") == 9 + len(
+                list((MESSAGES / "unresolved").glob("*.eml"))
+            )
             running.stop(signal.SIGTERM)
         assert not (folder / "demo/postgres").exists()
     finally:
