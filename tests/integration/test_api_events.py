@@ -64,6 +64,9 @@ async def test_of_a_private_email_no_event_tells_who_is_on_it(api: Api, crm: Crm
     assert [(one["kind"], one["email_id"]) for one in told] == [("pending_send", email_id), ("refused", email_id)]
     assert set(told[0]["details"]) <= {"old", "by", "send_after"}
     assert told[1]["details"] == {}
+    # When it is gone, nobody knows any more that it was private.
+    await crm.admin.execute("DELETE FROM crm.email WHERE id = $1::text::uuid", email_id)
+    assert (await follow(api))["events"][:2] == told
 
 
 async def test_fifty_clients_who_wait_cost_one_connection_and_all_are_told(api: Api, crm: Crm) -> None:

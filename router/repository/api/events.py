@@ -16,7 +16,7 @@ CHANNEL: Final = "crm_event"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, as in crm.event; of a private email without who is on it and what it says."""
+    """Something that happened, as in crm.event; of a private or deleted email neither its words nor its parties."""
 
     place: Place
     at: datetime
@@ -31,7 +31,8 @@ async def list_after(database: Database, place: Place, limit: int) -> Sequence[E
         rows = await connection.fetch(
             """
             SELECT v.transaction::text AS transaction, v.id, v.at, v.kind, v.email_id, v.details,
-                coalesce(e.private, false) AS private
+                -- Of an email that is gone nobody knows any more whether it was private.
+                coalesce(e.private, v.email_id IS NOT NULL) AS private
             FROM crm.events_after($1::text::xid8, $2, $3) AS v LEFT JOIN crm.email AS e ON e.id = v.email_id
             ORDER BY v.transaction, v.id
             """,
@@ -50,7 +51,7 @@ def _details(row: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name in _OF_PRIVATE} if row["private"] else found
 
 
-_OF_PRIVATE: Final = ("old", "by", "send_after", "owner_id")
+_OF_PRIVATE: Final = ("old", "by", "send_after", "owner_id", "whole")
 """Details that tell nothing of what an email says, or of who else is on it."""
 
 
