@@ -1,7 +1,7 @@
 """Following what happens: a client waits for the next event, and however many wait, one connection listens for all."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -45,27 +45,41 @@ class Events:
 
     async def after(self, place: Place, limit: int, wait: float) -> Sequence[Event]:
         """List the events after a place; where there is none, wait for one, so many seconds at most. Raises Crowded."""
-        database = self._backing.database
-        loop = asyncio.get_running_loop()
-        until = loop.time() + wait
-        found = await list_after(database, place, limit)
+        found = await list_after(self._backing.database, place, limit)
         if found or wait <= 0:
             return found
-        if self._waiting >= _MOST:
-            raise Crowded(f"{_MOST} clients wait for events of this router already: try again later")
-        with self._listening():
+        with self._following():
+            return await self._next(place, limit, wait)
+
+    async def follow(self, place: Place, limit: int, wait: float) -> AsyncIterator[Sequence[Event]]:
+        """Yield the events after a place as they come, so many at a time; after so many seconds without one, none.
+
+        The first are none, too: by then there is room for one more who waits. Raises Crowded, DatabaseError.
+        """
+        with self._following():
+            found: Sequence[Event] = ()
             while True:
-                news = self._news  # before it is looked for: what comes meanwhile is not missed
-                found = await list_after(database, place, limit)
-                left = until - loop.time()
-                if found or left <= 0:
-                    return found
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, _LOOK)):
-                        await news.wait()
+                yield found
+                found = await self._next(place, limit, wait)
+                place = found[-1].place if found else place
+
+    async def _next(self, place: Place, limit: int, wait: float) -> Sequence[Event]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait
+        while True:
+            news = self._news  # before it is looked for: what comes meanwhile is not missed
+            found = await list_after(self._backing.database, place, limit)
+            left = until - loop.time()
+            if found or left <= 0:
+                return found
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, _LOOK)):
+                    await news.wait()
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
+    def _following(self) -> Iterator[None]:
+        if self._waiting >= _MOST:
+            raise Crowded(f"{_MOST} clients wait for events of this router already: try again later")
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None

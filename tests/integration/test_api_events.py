@@ -1,7 +1,11 @@
 """What happens, by the API: in one order, without a gap, and as soon as it happens."""
 
 import asyncio
+import json
+from contextlib import AsyncExitStack
 from typing import Any
+
+import aiohttp
 
 from tests.integration.test_api import check_problem
 from tests.integration.test_api_emails import written
@@ -128,3 +132,70 @@ async def test_clients_who_wait_do_not_delay_the_end_of_the_router(api: Api, crm
     await crm.wait_for(1, LISTENERS)
     await api.router.stop()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def read_events(response: aiohttp.ClientResponse, number: int) -> list[dict[str, str]]:
+    """Read so many events of a stream."""
+    found: list[dict[str, str]] = []
+    event: dict[str, str] = {}
+    async with asyncio.timeout(20):
+        while len(found) < number:
+            line = (await response.content.readline()).decode().rstrip("\n")
+            assert line or not response.content.at_eof(), f"the stream ended after {found}"
+            name, _, value = line.partition(": ")
+            if line and name:
+                event[name] = value
+                continue
+            if "data" in event:
+                found.append(event)
+            event = {}
+    return found
+
+
+async def test_a_stream_tells_what_happens_as_it_happens_and_goes_on_where_it_was(api: Api, crm: Crm) -> None:
+    first = (await api.post("/emails", written())).json["id"]
+    async with api.stream("/events/stream") as response:
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        [told] = await read_events(response, 1)
+        assert (told["event"], json.loads(told["data"])["email_id"]) == ("pending_send", first)
+        more = [(await api.post("/emails", written())).json["id"] for _ in range(2)]
+        told_more = await read_events(response, 2)
+        assert [json.loads(one["data"])["email_id"] for one in told_more] == more
+        assert await crm.admin.fetchval(LISTENERS) == 1
+    async with api.stream("/events/stream?after=now", headers={"Last-Event-ID": told["id"]}) as response:
+        assert await read_events(response, 2) == told_more
+    assert [one["cursor"] for one in (await follow(api))["events"]] == [one["id"] for one in [told, *told_more]]
+    assert (await api.get("/events/stream", params={"after": "nonsense"})).status == 422
+
+
+async def test_a_stream_ends_with_its_token(api: Api) -> None:
+    token = await api.token_of("follower", "events:read")
+    async with api.stream("/events/stream", token=token) as response:
+        assert response.status == 200
+        assert (await api.router.ask("staff", "end", "follower"))[0] == 0
+        async with asyncio.timeout(20):
+            await response.content.read()
+    assert (await api.get("/events/stream", token=token)).status == 401
+
+
+async def test_a_stream_outlasts_a_request_and_holds_one_of_the_places(
+    api: Api, postgres: Postgres, database: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(api.stream("/events/stream?after=now")) for _ in range(50)]
+        assert "50 clients wait" in check_problem(await api.get("/events/stream"), 503)
+        await wait_for(api.port, "/healthz", 200)
+        # Two beats come after any other request would have been ended.
+        beats = 0
+        async with asyncio.timeout(30):
+            while beats < 2:
+                beats += (await streams[0].content.readline()) == b":\n"
+        made = (await api.post("/emails", written())).json["id"]
+        for one in streams:
+            [told] = await read_events(one, 1)
+            assert json.loads(told["data"])["email_id"] == made
+    # All places are free again, and a stream ends where the database goes away.
+    async with api.stream("/events/stream?after=now") as response:
+        assert response.status == 200
+        async with postgres.away(database), asyncio.timeout(30):
+            await response.content.read()

@@ -27,8 +27,9 @@ async def test_nothing_is_a_fault_of_the_server_nor_undocumented(
         "--header", f"Authorization: Bearer {api.token}",
         "--checks", ",".join(CHECKS),
         "--phases", "examples,coverage,fuzzing",
+        "--exclude-path", "/events/stream",  # which does not end: test_api_events has it
         "--max-examples", "5",
-        "--workers", "2",
+        "--workers", "1",  # threads meet in what Python 3.11 counts while it compiles: "recursion depth mismatch"
         "--seed", "1",
         "--no-color",
         cwd=tmp_path,

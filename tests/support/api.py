@@ -59,6 +59,11 @@ class Api:
                 document = await response.json(content_type=None)
             return Answered(response.status, dict(response.headers), document)
 
+    def stream(self, path: str, *, token: str = "", headers: Mapping[str, str] | None = None) -> Any:
+        """Ask for what goes on: the context is aiohttp's response."""
+        sent = {**(headers or {}), "Authorization": f"Bearer {token or self.token}"}
+        return self._session.get(self.url + path, headers=sent, timeout=aiohttp.ClientTimeout(sock_read=30))
+
     async def token_of(self, name: str, *scopes: str) -> str:
         """Make another token."""
         status, printed = await self.router.ask(

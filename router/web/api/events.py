@@ -1,20 +1,30 @@
-"""`/events`: what happened, and, by waiting for it, what happens."""
+"""`/events`: what happened, and what happens: by waiting for the next, or as a stream."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import Field
+from starlette.responses import StreamingResponse
 
+from router.errors import DatabaseError
 from router.operations.backing import Backing, Refused
 from router.operations.events import BEGINNING, Event, Events, Place
 from router.web.api.frame import EventsRead, Limit, Route, Shown
+from router.web.api.guard import STREAM, recognize
 from router.web.api.problem import answers
 
 LONGEST_WAIT: Final = 8
 """Seconds that a client may wait for an event; the guard ends what takes nine."""
+
+_LASTS: Final = 600.0  # seconds; then the client connects again: to another router, where this one is to be replaced
+_HEARTBEAT: Final = 5.0  # seconds; who takes nothing for ten is hung up on. The token is looked at again each time.
+_AT_ONCE: Final = 100  # events that are read at once: what a client that is slow takes of our memory
 
 _CURSOR: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,18})")  # what xid8 and bigint can hold in any case
 
@@ -25,6 +35,17 @@ After = Annotated[
 Wait = Annotated[
     float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for an event, where there is none yet.")
 ]
+
+
+LastEventId = Annotated[
+    str | None, Header(max_length=64, description="The last `id` that came, as clients send it by themselves.")
+]
+
+
+class Stream(StreamingResponse):
+    """What goes on."""
+
+    media_type = STREAM
 
 
 class ShownEvent(Shown):
@@ -49,14 +70,50 @@ def routes(backing: Backing) -> APIRouter:
     router = APIRouter(prefix="/events", tags=["events"], route_class=Route)
     events = Events(backing)
 
+    async def begin(after: str | None) -> Place:
+        return await events.last() if after == "now" else _place(after) if after else BEGINNING
+
     @router.get("", summary="Follow what happens", responses=answers())
     async def follow(_: EventsRead, after: After = None, wait: Wait = 0, limit: Limit = 100) -> EventPage:
         """Scope `events:read`. With `wait` it is a long poll: the answer comes with the next event."""
-        place = await events.last() if after == "now" else _place(after) if after else BEGINNING
+        place = await begin(after)
         found = await events.after(place, limit, wait)
         return EventPage(events=list(map(_shown, found)), cursor=_cursor(found[-1].place if found else place))
 
+    @router.get("/stream", summary="Follow what happens, as a stream", response_class=Stream, responses=answers())
+    async def stream(request: Request, _: EventsRead, after: After = None, last_event_id: LastEventId = None) -> Stream:
+        """Scope `events:read`. Server-sent events (HTML, "Server-sent events"), each with its cursor as `id`.
+
+        It ends after ten minutes, or when the token does. A client goes on from the last `id` that it took.
+        """
+        place = await begin(last_event_id or after)
+        following = events.follow(place, _AT_ONCE, _HEARTBEAT)
+        await anext(following)  # there is room; or it is told before the stream begins
+
+        async def valid() -> bool:
+            return await recognize(backing, request.headers) is not None
+
+        return Stream(_written(following, valid), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
     return router
+
+
+async def _written(
+    following: AsyncIterator[Sequence[Event]], valid: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[str]:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _LASTS
+    yield "retry: 2000\n\n"
+    # A client whose stream ends goes on where it was: so the end is how it is told that the database is away.
+    with suppress(DatabaseError):
+        async for found in following:
+            for event in found:
+                shown = _shown(event)
+                yield f"id: {shown.cursor}\nevent: {event.kind}\ndata: {shown.model_dump_json()}\n\n"
+            if not found:
+                yield ":\n\n"
+            if loop.time() > until or not await valid():
+                return
 
 
 def _shown(event: Event) -> ShownEvent:

@@ -1,6 +1,7 @@
 """What stands before every request: whose token it has, how large it is, how long it may take, and what it may break.
 
-It comes before anything of the body is read, so who has no token cannot have much of us.
+It comes before anything of the body is read, so who has no token cannot have much of us. Only a stream of events may
+take longer, once it has begun: it ends by itself.
 """
 
 import asyncio
@@ -14,9 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from router.errors import DatabaseAway, DatabaseError, whereabouts
 from router.operations import staff_tokens
 from router.operations.backing import Backing
+from router.operations.staff_tokens import StaffToken
 from router.web.api.problem import problem
 
 _log = structlog.get_logger(__name__)
+
+STREAM: Final = "text/event-stream"
+"""The kind of what goes on."""
 
 MOST_BYTES: Final = 32 << 20
 """Bytes of a request's body, at most."""
@@ -46,10 +51,14 @@ class Guard:
         async def send_on(message: Message) -> None:
             nonlocal begun
             begun = True
+            if message["type"] == "http.response.start" and Headers(raw=message["headers"]).get(
+                "content-type", ""
+            ).startswith(STREAM):
+                patience.reschedule(None)
             await send(message)
 
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_PATIENCE) as patience:
                 await self._serve(scope, receive, send_on)
                 return
         except (DatabaseAway, TimeoutError) as error:
@@ -67,10 +76,7 @@ class Guard:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         if _path(scope) != _PUBLIC:
-            scheme, _, token = headers.get("authorization", "").partition(" ")
-            staff = None
-            if scheme.lower() == "bearer":
-                staff = await staff_tokens.recognize(self._backing.database, token.strip())
+            staff = await recognize(self._backing, headers)
             if staff is None:
                 words = "a valid token is needed: Authorization: Bearer …, as email-router staff token prints it"
                 await problem(401, words)(scope, receive, send)
@@ -86,6 +92,12 @@ class Guard:
         else:
             # Without a length it comes in chunks: there is no turn to wait for, so less of it is taken.
             await self._app(scope, _bounded(receive, _SMALL), send)
+
+
+async def recognize(backing: Backing, headers: Headers) -> StaffToken | None:
+    """Find whose token a request has; None where it has none that is valid."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return await staff_tokens.recognize(backing.database, token.strip()) if scheme.lower() == "bearer" else None
 
 
 def _path(scope: Scope) -> str:
