@@ -54,7 +54,7 @@ def approve(mailboxes: Sequence[str], *, revoke: bool) -> None:
     async def work(settings: Settings) -> tuple[Owners, Sequence[str]]:
         async with app.database_of(settings) as database:
             return await operation.approve(
-                database, mailboxes, _lease(settings), settings.profiles, approved=not revoke
+                database, mailboxes, _lease(settings), settings.profiles, who(), approved=not revoke
             )
 
     found, faults = carry_out(work)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from router.model.viewer import Viewer
 from router.repository.database import Database
 from router.repository.people import audit_log
 from router.repository.people.audit_log import Entry
@@ -17,7 +16,7 @@ COMMAND_LINE = "command line"
 
 async def note(
     database: Database,
-    viewer: Viewer,
+    by: str,
     action: str,
     subject: str = "",
     *,
@@ -25,14 +24,12 @@ async def note(
     address: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Note that a person did, or looked at, something; before it is shown.
+    """Note that a person, or a program by its token, did or looked at something; before it is shown.
 
     `action` is in lower case with hyphens, such as raw-viewed; `subject` whom or what it was done to.
     """
     async with database.connection() as connection:
-        await audit_log.note(
-            connection, viewer.name, action, subject, email_id=email_id, address=address, details=details
-        )
+        await audit_log.note(connection, by, action, subject, email_id=email_id, address=address, details=details)
 
 
 async def list_before(

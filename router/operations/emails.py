@@ -9,7 +9,7 @@ from uuid import UUID
 
 from router.errors import DatabaseError, UnknownName
 from router.model.new_email import NewAttachment, NewEmail, NewParty, Once
-from router.operations import outbox
+from router.operations import mail_content, outbox
 from router.operations.backing import Backing, Conflict, Refused
 from router.repository.api import posted
 from router.repository.api.posted import Delivery, Email, Listed, Party
@@ -31,6 +31,7 @@ __all__ = [
     "list_before",
     "once",
     "post",
+    "raw",
     "read",
     "release",
     "retry",
@@ -80,6 +81,22 @@ async def read(database: Database, email_id: UUID) -> Email:
     if found is None:
         raise UnknownName(f"there is no email {email_id}")
     return found
+
+
+async def raw(backing: Backing, email_id: UUID, by: str) -> bytes:
+    """Fetch a received email as it came; and note by whom, before it is handed over.
+
+    Raises UnknownName where the CRM does not have it, or its bytes cannot be had; Conflict where it is private, or the
+    mail server is too busy for now.
+    """
+    if (await read(backing.database, email_id)).private:
+        raise Conflict(str(mail_content.private_source()))
+    try:
+        return (await mail_content.fetch_source(backing, by, email_id)).content
+    except mail_content.NotHad as error:
+        raise UnknownName(str(error)) from None
+    except mail_content.NotShown as error:
+        raise Conflict(str(error)) from None
 
 
 async def list_before(database: Database, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Listed]:

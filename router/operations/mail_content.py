@@ -23,7 +23,20 @@ from router.repository.database import Database
 from router.repository.incoming.attachments import read_content
 from router.repository.people import mail_content
 
-__all__ = ["Body", "File", "Framed", "NotHad", "NotShown", "Original", "attachment", "body", "picture", "source"]
+__all__ = [
+    "Body",
+    "File",
+    "Framed",
+    "NotHad",
+    "NotShown",
+    "Original",
+    "attachment",
+    "body",
+    "fetch_source",
+    "picture",
+    "private_source",
+    "source",
+]
 
 _MOST_OF_PICTURE: Final = 20 << 20  # bytes
 _SLOW: Final = 7.0  # seconds for a mail server to give a message: a page is given up after 9
@@ -64,7 +77,7 @@ async def body(database: Database, viewer: Viewer, email_id: UUID, picture_at: C
     if found is None:
         raise UnknownName("there is no such email that you may see")
     if found.private:
-        raise _private()
+        raise private_source()
     if not found.html:
         return Body(found.subject, None)
 
@@ -125,7 +138,14 @@ async def source(backing: Backing, viewer: Viewer, email_id: UUID, action: str, 
     if private is None or not viewer.administers:
         raise UnknownName("there is no such email that you may see")
     if private:
-        raise _private()
+        raise private_source()
+    return await fetch_source(backing, viewer.name, email_id, action, address)
+
+
+async def fetch_source(
+    backing: Backing, by: str, email_id: UUID, action: str = "source-saved", address: str | None = None
+) -> Original:
+    """Find them for who may see them, as the caller knows. Raises as `source` does."""
     if _AT_ONCE.locked():
         raise NotShown("others look for the sources of mail just now: try again in a few seconds")
     try:
@@ -133,9 +153,10 @@ async def source(backing: Backing, viewer: Viewer, email_id: UUID, action: str, 
             found = await original(backing.database, backing.workers, backing.profiles, str(email_id))
     except TimeoutError:
         raise NotShown(f"the mail server did not hand it over within {_SLOW:g} seconds: try again later") from None
-    await audit_log.note(backing.database, viewer, action, email_id=email_id, address=address)
+    await audit_log.note(backing.database, by, action, email_id=email_id, address=address)
     return found
 
 
-def _private() -> NotShown:
+def private_source() -> NotShown:
+    """Say why what a private email says is not shown."""
     return NotShown("this email is private: what it says is shown only in the CRM, to those whose mail it is")

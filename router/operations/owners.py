@@ -9,7 +9,6 @@ from router.errors import Mistake, RouterError
 from router.model import Rule, ServedProfile, normalize
 from router.model.settings import ALLOWED_RULES, RULE, SETTINGS, Choices
 from router.operations import served
-from router.operations.audit_log import COMMAND_LINE
 from router.operations.settings import faults_of, refuse_rule, rule_notes
 from router.profile import check_owners
 from router.profile.routes import Routes
@@ -95,7 +94,7 @@ async def approve(
     mailboxes: Sequence[str],
     lease: timedelta,
     folder: Path,
-    by: str = COMMAND_LINE,
+    by: str,
     *,
     approved: bool = True,
 ) -> tuple[Owners, Sequence[str]]:

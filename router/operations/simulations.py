@@ -94,7 +94,7 @@ class Simulations:
         try:
             last = max(1, min(last, MOST))
             told = {"rule": rule.value, "last": last}
-            await audit_log.note(self._backing.database, viewer, "rule-simulated", one.mailbox, details=told)
+            await audit_log.note(self._backing.database, viewer.name, "rule-simulated", one.mailbox, details=told)
         except BaseException:
             del self._all[one.id]
             raise

@@ -17,6 +17,7 @@ __all__ = ["MOST_DAYS", "SCOPES", "StaffToken", "end", "list_all", "make", "reco
 SCOPES: Final[Mapping[str, str]] = {
     "audit:read": "see who did what",
     "emails:read": "read emails, and what became of them",
+    "emails:raw": "fetch received emails as they came, headers and all; each is in the audit log",
     "emails:send": "send emails, and cancel and release them",
     "events:read": "follow what happens",
     "letters:read": "see held mail and dead letters, and why they wait",

@@ -24,6 +24,9 @@ async def test_owners_sources_relays_and_what_was_done(api: Api, crm: Crm) -> No
     check_problem(await api.request("PUT", "/owners/nobody@in.test/rule", json={"rule": "all"}), 422)
     check_problem(await api.post("/owners/nobody@in.test/approve"), 404)
     assert (await api.post("/owners/new@in.test/withdraw")).json["approved"] is False
+    noted = await crm.admin.fetch("SELECT by, action FROM router.audit_log WHERE subject = 'new@in.test' ORDER BY id")
+    assert {row["by"] for row in noted} == {"tests"}
+    assert [row["action"] for row in noted] == ["owner-approved", "rule-set", "rule-set", "owner-disapproved"]
     reader = await api.token_of("reader", "owners:read", "status:read")
     check_problem(await api.post("/owners/new@in.test/approve", token=reader), 403)
     check_problem(await api.get("/audit", token=reader), 403)

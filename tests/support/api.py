@@ -17,11 +17,12 @@ EVERYTHING = tuple(SCOPES)
 
 
 class Answered(NamedTuple):
-    """What was answered; `json` is the document."""
+    """What was answered; `json` is the document, and `content` what is none."""
 
     status: int
     headers: Mapping[str, str]
     json: Any
+    content: bytes = b""
 
 
 class Api:
@@ -57,7 +58,7 @@ class Api:
             document = None
             if "json" in response.content_type:
                 document = await response.json(content_type=None)
-            return Answered(response.status, dict(response.headers), document)
+            return Answered(response.status, dict(response.headers), document, await response.read())
 
     def stream(self, path: str, *, token: str = "", headers: Mapping[str, str] | None = None) -> Any:
         """Ask for what goes on: the context is aiohttp's response."""
@@ -74,9 +75,9 @@ class Api:
 
 
 class NewApi(Protocol):
-    """`new_api()` starts a router with a console, and makes a token that allows everything."""
+    """`new_api()` starts a router with a console and, beside its relay, these profiles; the token allows everything."""
 
-    async def __call__(self) -> Api: ...
+    async def __call__(self, profiles: str = "") -> Api: ...
 
 
 @pytest.fixture
@@ -86,9 +87,9 @@ async def new_api(crm: Crm, new_router: NewRouter, capture: Capture) -> AsyncIte
         await crm.owner("staff@in.test", "all")
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
 
-        async def start() -> Api:
+        async def start(profiles: str = "") -> Api:
             port = free_port()
-            router = await new_router(outgoing(capture.port), EMAIL_ROUTER_CONSOLE=f"127.0.0.1:{port}")
+            router = await new_router(outgoing(capture.port) + profiles, EMAIL_ROUTER_CONSOLE=f"127.0.0.1:{port}")
             await wait_for(port, "/healthz", 200)
             api = Api(router, port, session, "")
             api.token = await api.token_of("tests", *EVERYTHING)

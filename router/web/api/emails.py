@@ -18,7 +18,7 @@ from router.operations.emails import NewAttachment, NewEmail, NewParty
 from router.operations.staff_tokens import StaffToken
 from router.web.api import cursor as cursors
 from router.web.api.cursor import Cursor, Next
-from router.web.api.frame import Document, EmailsRead, EmailsSend, Limit, Route, Shown, Text
+from router.web.api.frame import Document, EmailsRaw, EmailsRead, EmailsSend, Limit, Route, Shown, Text
 from router.web.api.problem import answers
 
 Written = Annotated[Text, Field(max_length=1000, description="`ann@example.com`, or `Ann Example <ann@example.com>`.")]
@@ -106,6 +106,20 @@ class ShownEmail(Shown):
     deliveries: list[ShownDelivery]
 
 
+class Raw(Response):
+    """An email as it came."""
+
+    media_type = "message/rfc822"
+
+
+_LOCKED: Final = {
+    "Cache-Control": "no-store",
+    "Content-Disposition": 'attachment; filename="message.eml"',
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
 class ListedEmail(Shown):
     """An email in a list. Of a private one there are only id, status and times."""
 
@@ -178,6 +192,13 @@ def routes(backing: Backing) -> APIRouter:
     async def read(email_id: UUID, _: EmailsRead) -> ShownEmail:
         """Scope `emails:read`."""
         return ShownEmail.model_validate(await operation.read(backing.database, email_id))
+
+    @router.get(
+        "/{email_id}/raw", summary="Fetch a received email as it came", response_class=Raw, responses=answers(404, 409)
+    )
+    async def raw(email_id: UUID, staff: EmailsRaw) -> Raw:
+        """Scope `emails:raw`. From the mailbox, for the CRM does not keep it; who fetched it is in the audit log."""
+        return Raw(await operation.raw(backing, email_id, staff.name), headers=_LOCKED)
 
     @router.post("/{email_id}/cancel", summary="Cancel an email", responses=answers(404, 409))
     async def cancel(email_id: UUID, staff: EmailsSend) -> ShownEmail:

@@ -163,6 +163,7 @@ _MOST_FAULTS: Final = 20
 
 AuditRead = Annotated[StaffToken, Depends(allowed("audit:read"))]
 EmailsRead = Annotated[StaffToken, Depends(allowed("emails:read"))]
+EmailsRaw = Annotated[StaffToken, Depends(allowed("emails:raw"))]
 EmailsSend = Annotated[StaffToken, Depends(allowed("emails:send"))]
 EventsRead = Annotated[StaffToken, Depends(allowed("events:read"))]
 LettersRead = Annotated[StaffToken, Depends(allowed("letters:read"))]

@@ -57,23 +57,23 @@ def routes(backing: Backing) -> APIRouter:
             allowed_rules=list(map(str, found.allowed_rules)),
         )
 
-    async def decide(mailbox: str, *, approved: bool) -> ShownOwner:
+    async def decide(mailbox: str, by: str, *, approved: bool) -> ShownOwner:
         found, faults = await operation.approve(
-            backing.database, [mailbox], backing.lease, backing.folder, approved=approved
+            backing.database, [mailbox], backing.lease, backing.folder, by, approved=approved
         )
         if faults:
             raise UnknownName("; ".join(faults))
         return _one(found.owners, mailbox)
 
     @router.post("/{mailbox}/approve", summary="Approve an owner", responses=answers(404))
-    async def approve(mailbox: Mailbox, _: OwnersManage) -> ShownOwner:
+    async def approve(mailbox: Mailbox, staff: OwnersManage) -> ShownOwner:
         """Scope `owners:manage`. From now on the mail is read, and sent."""
-        return await decide(mailbox, approved=True)
+        return await decide(mailbox, staff.name, approved=True)
 
     @router.post("/{mailbox}/withdraw", summary="Take an approval back", responses=answers(404))
-    async def withdraw(mailbox: Mailbox, _: OwnersManage) -> ShownOwner:
+    async def withdraw(mailbox: Mailbox, staff: OwnersManage) -> ShownOwner:
         """Scope `owners:manage`. Nothing of the mail is read or sent any more."""
-        return await decide(mailbox, approved=False)
+        return await decide(mailbox, staff.name, approved=False)
 
     @router.put("/{mailbox}/rule", summary="Set an owner's tracking rule", responses=answers(400, 404, 413))
     async def set_rule(mailbox: Mailbox, body: PutRule, staff: OwnersManage) -> ShownOwner:

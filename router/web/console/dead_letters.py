@@ -137,7 +137,7 @@ class _DeadLetters:
         subject = f"dead letter {number}" if number else "dead letters"
         await audit_log.note(
             self._backing.database,
-            viewer_of(request),
+            viewer_of(request).name,
             action,
             subject,
             address=client_of(request).address,

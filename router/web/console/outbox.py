@@ -138,7 +138,7 @@ class _Outbox:
             )  # fmt: skip
         until = _until(form) if name == "later" else None
         await audit_log.note(
-            self._backing.database, viewer_of(request), f"email-{name}", entry.message_id or "", email_id=email_id,
+            self._backing.database, viewer_of(request).name, f"email-{name}", entry.message_id or "", email_id=email_id,
             address=client_of(request).address, details={"old": entry.status},
         )  # fmt: skip
         [ruled] = [one async for one in self._rule(request, name, [entry], until)]
@@ -170,8 +170,8 @@ class _Outbox:
                 button=f"{action.button}: {number:,}",
             )  # fmt: skip
         await audit_log.note(
-            self._backing.database, viewer_of(request), f"emails-{name}", listed, address=client_of(request).address,
-            details={"owner": owner, "profile": profile},
+            self._backing.database, viewer_of(request).name, f"emails-{name}", listed,
+            address=client_of(request).address, details={"owner": owner, "profile": profile},
         )  # fmt: skip
         counts, all_done = await _counted(self._rule(request, name, meant, None))
         numbers = {"did": counts.total() - counts[_NOT_DONE], "not": counts[_NOT_DONE], "left": int(not all_done)}
@@ -194,7 +194,7 @@ class _Outbox:
             )  # fmt: skip
         person = viewer_of(request)
         await audit_log.note(
-            self._backing.database, person, "sending-started" if on else "sending-stopped",
+            self._backing.database, person.name, "sending-started" if on else "sending-stopped",
             address=client_of(request).address, details={"reason": reason},
         )  # fmt: skip
         await sending.switch(self._backing.database, on=on, reason=reason or None, by=person.name)
