@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
-from router.errors import Mistake, RouterError
+from router.errors import Mistake, RouterError, UnknownName
 from router.model import Rule, ServedProfile, normalize
 from router.model.settings import ALLOWED_RULES, RULE, SETTINGS, Choices
 from router.operations import served
@@ -87,6 +88,14 @@ async def list_page(
     first = not (after or search or approved)
     described = await _described(database, shown, serving, await owners.list_without_mailbox(database) if first else ())
     return replace(described, after=shown[-1].mailbox if len(found) > limit else None)
+
+
+async def find_id(database: Database, mailbox: str) -> UUID:
+    """Find the owner of a mailbox. Raises UnknownName."""
+    found = await owners.find_owners(database, [normalize(mailbox)])
+    if not found:
+        raise UnknownName(f"no owner has the mailbox {normalize(mailbox)}")
+    return next(iter(found.values())).owner.id
 
 
 async def approve(

@@ -38,6 +38,37 @@ async def test_the_emails_that_wait_are_listed_in_pages_the_latest_first(senders
         check_problem(await api.get("/unresolved", params=params), 422)
 
 
+async def test_senders_who_wait_are_listed_by_domain_as_the_console_has_them(
+    senders: Senders, api: Api, crm: Crm
+) -> None:
+    await senders.write(KARL, 2, name="Karl")
+    await senders.write(BERTA)
+    [latest] = await senders.write("else@other.test")
+    await crm.sql.execute("UPDATE crm.email SET private = true WHERE id = $1", latest)
+    async with asyncio.timeout(20):  # the router is a moment behind the mail
+        while (counted := (await api.get("/unresolved/counts")).json)["waiting"]["emails"] < 4:
+            pass
+    assert counted["waiting"] == {"senders": 3, "emails": 4}
+    assert counted["machines"] == counted["snoozed"] == {"senders": 0, "emails": 0}
+    first = (await api.get("/unresolved/groups", params={"limit": "1"})).json
+    rest = (await api.get("/unresolved/groups", params={"cursor": first["cursor"]})).json
+    assert [(one["group"], one["senders"], one["emails"]) for one in [*first["groups"], *rest["groups"]]] == [
+        ("@other.test", 1, 1),
+        ("@kunde.test", 2, 3),
+    ]
+    assert rest["cursor"] is None
+    group = {"group": "@kunde.test", "owner": "staff@in.test"}
+    first = (await api.get("/unresolved/senders", params=group | {"limit": "1"})).json
+    rest = (await api.get("/unresolved/senders", params=group | {"cursor": first["cursor"]})).json
+    assert [(one["address"], one["emails"]) for one in [*first["senders"], *rest["senders"]]] == [(BERTA, 1), (KARL, 2)]
+    assert rest["senders"][0]["name"] == "Karl"
+    assert rest["senders"][0]["owners"] == ["staff@in.test"]
+    [private] = (await api.get("/unresolved/senders", params={"group": "@other.test"})).json["senders"]
+    assert (private["subject"], private["latest_id"]) == (None, str(latest))
+    check_problem(await api.get("/unresolved/counts", params={"owner": "nobody@in.test"}), 404)
+    check_problem(await api.get("/unresolved/groups", params={"cursor": "x"}), 422)
+
+
 async def test_who_a_sender_may_be_is_shown_with_why(senders: Senders, api: Api, crm: Crm) -> None:
     karl = await crm.record("contact", "Karl Kunde", "karl.kunde@kunde.test")
     await senders.write(KARL, 2, name="Karl Kunde")

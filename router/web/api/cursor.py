@@ -39,11 +39,20 @@ def number(cursor: str | None) -> int | None:
 
 def moment(cursor: str | None) -> tuple[datetime, UUID] | None:
     """Read the place of a row that is ordered by a moment, and an id; None: the beginning. Raises Refused."""
+    found = moment_and_text(cursor)
+    try:
+        return None if found is None else (found[0], UUID(found[1]))
+    except ValueError:
+        raise _refused() from None
+
+
+def moment_and_text(cursor: str | None) -> tuple[datetime, str] | None:
+    """Read the place of a row that is ordered by a moment, and a text; None: the beginning. Raises Refused."""
     if cursor is None:
         return None
     try:
-        at, row_id = _read(cursor)
-        return datetime.fromisoformat(at), UUID(row_id)
+        at, text = _read(cursor)
+        return datetime.fromisoformat(at), text
     except ValueError:
         raise _refused() from None
 
