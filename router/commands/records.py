@@ -42,7 +42,10 @@ def merge(from_id: UUID, into_id: UUID, by: str | None, *, yes: bool, as_json: b
             why = f"the CRM's SQL refuses {count(done.refused, 'row')}: {done.fault}"
         elif done.fault:
             why = f"it does not go on: {done.fault}"
-        complain(f"{why}: a router does it later, or the same command")
+        later = "a router does it later, or the same command"
+        if done.has_failed:
+            later = "it failed too often to be tried again by itself; mend it, and give the same command"
+        complain(f"{why}: {later}")
 
 
 def _touched(asked: Asked, from_id: UUID, into_id: UUID) -> str:

@@ -27,6 +27,7 @@ from router.operations.status import (
     Sending,
     SourceStatus,
     Status,
+    StuckMerges,
     overdue_since,
     words_of_code,
     words_of_silent,
@@ -182,7 +183,7 @@ def _say_rest(status: Status) -> None:
     if words := _records(status.records):
         say(f"records     {words}")
     if status.merges.number:
-        say(f"merges      {count(status.merges.number, 'merge')} not done (crm.merge): {status.merges.fault}")
+        say(f"merges      {_merges(status.merges)}")
     if status.unresolved.senders:
         say(f"unresolved  {_unresolved(status)}")
     if status.rulings.count:
@@ -190,6 +191,13 @@ def _say_rest(status: Status) -> None:
     if status.webhooks:
         states = Counter(one.state for one in status.webhooks)
         say(f"webhooks    {', '.join(f'{number} {state}' for state, number in sorted(states.items()))}")
+
+
+def _merges(merges: StuckMerges) -> str:
+    words = f"{count(merges.number, 'merge')} not done (crm.merge): {merges.fault}"
+    if merges.failed:
+        words += f"; {merges.failed} failed too often to be tried again: mend it, and merge again"
+    return words
 
 
 def _records(records: OpenRecords) -> str:

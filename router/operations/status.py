@@ -25,6 +25,7 @@ from router.repository.overview.status import Failed, FaultyRelay, LastAudit, So
 from router.repository.owners.owners import ListedOwner, list_owners
 from router.repository.processes import FOLDER, Process
 from router.repository.records.creation_states import OpenRecords
+from router.repository.records.merges import StuckMerges
 
 __all__ = [
     "Cause",
@@ -42,6 +43,7 @@ __all__ = [
     "Sending",
     "SourceStatus",
     "Status",
+    "StuckMerges",
     "Unknown",
     "overdue_since",
     "read",

@@ -12,7 +12,7 @@ import structlog
 from router.health import Health
 from router.repository.erasure.taken_back import restore, take_back
 from router.repository.records import merges
-from router.repository.records.merge_kinds import ADDRESSES, KINDS, PIECE
+from router.repository.records.merge_kinds import ADDRESSES, KINDS, PIECE, RECORDS
 from router.repository.retention import Retention
 from router.upkeep import keep_up
 from tests.support.command import Said, type_command
@@ -273,10 +273,13 @@ async def test_a_piece_is_found_and_moved_by_indexes_however_much_there_is(crm: 
     await crm.admin.execute(
         "INSERT INTO crm.address SELECT 'carl' || n || '@kunde.test', $1 FROM generate_series(1, 3000) AS n", double
     )
+    await crm.admin.execute(
+        "INSERT INTO crm.record (kind, owner_id) SELECT 'lead', $1 FROM generate_series(1, 3000)", double
+    )
     await crm.admin.execute("INSERT INTO router.merge (from_id, into_id, by) VALUES ($1, $2, 'ann')", double, karl)
-    await crm.admin.execute("VACUUM ANALYZE crm.party, crm.email, crm.receipt, crm.address")
+    await crm.admin.execute("VACUUM ANALYZE crm.party, crm.email, crm.receipt, crm.address, crm.record")
     async with senders.database.transaction(planned_once=True) as connection:
-        for kind in (ADDRESSES, *KINDS):
+        for kind in (ADDRESSES, *KINDS, RECORDS):
             keys = [row["key"] for row in await connection.fetch(kind.find, double, karl)]
             assert len(keys) in (0, PIECE), kind.name
             queries = [(one, (keys[:1],), 20) for one in (*kind.before, *kind.move)]

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from router.errors import DatabaseAway
 from router.operations.erase import Asked, erase
 from router.repository.database import Database
 from router.repository.erasure.taken_back import restore, take_back
@@ -46,6 +47,12 @@ async def refuse(crm: Crm, table: str, key: str, *keys: UUID, how: str = "RAISE 
     )
 
 
+async def refuse_by_lock(crm: Crm) -> None:
+    """Have a trigger of the CRM's wait for a table that others may lock."""
+    await crm.admin.execute("CREATE TABLE crm.locked (n int)")
+    await refuse(crm, "crm.party", "email_id", how="PERFORM FROM crm.locked")
+
+
 # --- What the CRM refuses --------------------------------------------------------------------------------------------
 
 
@@ -64,10 +71,10 @@ async def test_what_the_crm_refuses_is_set_aside_and_told_and_all_else_goes_on(c
     status = await read_status(senders.database, timedelta(seconds=15))
     assert status.merges == merges.StuckMerges(1, told["fault"])
 
-    # Nothing is due at once, and each try is later than the one before, until it is once an hour.
+    # Nothing is due at once, and each try is later than the one before, until it is once an hour, and then never.
     assert not await merges.carry_out(senders.database)
     waits = []
-    for attempts in (1, 2, 3, 30):
+    for attempts in (1, 2, 3, 10):
         await crm.admin.execute("UPDATE router.merge_refused SET try_at = now(), attempts = $1", attempts)
         await crm.admin.execute("UPDATE router.merge SET try_at = now()")
         while await merges.carry_out(senders.database):
@@ -75,6 +82,14 @@ async def test_what_the_crm_refuses_is_set_aside_and_told_and_all_else_goes_on(c
         wait = await crm.admin.fetchval("SELECT extract(epoch FROM try_at - now()) FROM router.merge_refused")
         waits.append(round(wait, -1))
     assert waits == [10, 20, 40, 3600]
+    assert not await crm.sql.fetchval("SELECT has_failed FROM crm.merge")
+    await crm.admin.execute("UPDATE router.merge_refused SET try_at = now(), attempts = 11")
+    await crm.admin.execute("UPDATE router.merge SET try_at = now()")
+    for _ in range(4):
+        await merges.carry_out(senders.database)
+    assert await crm.admin.fetchval("SELECT try_at = 'infinity' FROM router.merge")
+    assert await crm.sql.fetchval("SELECT has_failed FROM crm.merge")
+    assert (await read_status(senders.database, timedelta(seconds=15))).merges.failed == 1
     await crm.admin.execute("DROP TRIGGER refuses ON crm.party")
     await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)  # whoever does not want to wait
     while await merges.carry_out(senders.database):
@@ -114,6 +129,93 @@ async def test_what_takes_too_long_in_the_crms_sql_is_set_aside(
     await merged(crm, senders.database, a, b)
     assert [await senders.sender_of(one) for one in emails] == [a, b]
     assert await crm.sql.fetchval("SELECT refused FROM crm.merge") == 1
+
+
+ENDS = "PERFORM pg_terminate_backend(pg_backend_pid())"
+
+
+async def test_a_trigger_that_ends_the_backend_is_tried_a_few_times_and_then_by_a_person(
+    crm: Crm, senders: Senders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever carries it out may not even come to say why; each try is counted before it begins."""
+    a, b = await crm.record("contact", "A", A), await crm.record("contact", "B")
+    c, d = await crm.record("contact", "C", C), await crm.record("contact", "D")
+    emails = await senders.write(A, 3)
+    others = await senders.write(C, 3)
+    await refuse(crm, "crm.party", "email_id", emails[1], how=ENDS)
+    put_off = merges._put_off
+
+    async def lost(*_: object) -> None:
+        raise DatabaseAway("the database system is in recovery mode")
+
+    monkeypatch.setattr(merges, "_put_off", lost)
+    await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)
+    await crm.sql.execute("SELECT crm.merge_records($1, $2)", c, d)
+    for tried in range(1, merges._LOST + 1):
+        await crm.admin.execute("UPDATE router.merge SET try_at = now() WHERE from_id = $1", a)
+        with pytest.raises(DatabaseAway):
+            await merges.carry_out(senders.database, a)
+        # It is not due again at once, and others do not wait for it; a person who asks does, for a while.
+        while await merges.carry_out(senders.database):
+            assert tried == 1
+        assert await senders.senders(C) == [d] * len(others)
+        assert await merges.is_due(senders.database, a)
+    await crm.admin.execute("UPDATE router.merge SET try_at = now() WHERE from_id = $1", a)
+    assert await merges.carry_out(senders.database)
+    assert not await merges.is_due(senders.database, a)
+    assert await crm.admin.fetchval("SELECT try_at = 'infinity' FROM router.merge WHERE from_id = $1", a)
+    [told] = await crm.rows("SELECT * FROM crm.merge WHERE from_id = $1", a)
+    assert (told["is_done"], told["has_failed"]) == (False, True)
+    assert "ended while it was carried out, again and again" in told["fault"]
+
+    # Where it comes to say why, it ends as soon.
+    monkeypatch.setattr(merges, "_put_off", put_off)
+    await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)
+    for _ in range(merges._LOST):
+        await crm.admin.execute("UPDATE router.merge SET try_at = now() WHERE try_at < 'infinity'")
+        assert await merges.carry_out(senders.database, a)
+        assert not await merges.carry_out(senders.database, a)
+    assert await crm.admin.fetchval("SELECT try_at = 'infinity' FROM router.merge WHERE from_id = $1", a)
+    assert "lost" in await crm.sql.fetchval("SELECT fault FROM crm.merge WHERE from_id = $1", a)
+    assert await senders.senders(A) == [a] * 3
+
+    # Somebody has mended it, and says so.
+    await crm.admin.execute("DROP TRIGGER refuses ON crm.party")
+    await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)
+    while await merges.carry_out(senders.database):
+        pass
+    assert await senders.senders(A) == [b] * len(emails)
+    assert await senders.senders(C) == [d] * len(others)
+    assert await crm.sql.fetchval("SELECT bool_and(is_done AND NOT has_failed) FROM crm.merge")
+
+
+async def test_what_fails_again_and_again_ends_and_what_others_have_locked_does_not(
+    crm: Crm, senders: Senders, other: Sql
+) -> None:
+    a, b = await crm.record("contact", "A", A), await crm.record("contact", "B")
+    await senders.write(A, 60)
+    await refuse(crm, "crm.party", "email_id")
+    await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)
+    for attempt in range(1, merges._ATTEMPTS + 1):
+        assert not await crm.sql.fetchval("SELECT has_failed FROM crm.merge"), attempt
+        await crm.admin.execute("UPDATE router.merge SET try_at = now()")
+        assert await merges.carry_out(senders.database)
+    assert await crm.sql.fetchval("SELECT has_failed FROM crm.merge")
+    assert not await merges.carry_out(senders.database)
+    assert await crm.sql.fetchval("SELECT refused FROM crm.merge") == 3 * merges._ATTEMPTS
+
+    await crm.admin.execute("DROP TRIGGER refuses ON crm.party")
+    await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)
+    await refuse_by_lock(crm)
+    async with other.transaction():
+        await other.execute("LOCK TABLE crm.locked")
+        for _ in range(merges._ATTEMPTS + 2):
+            await crm.admin.execute("UPDATE router.merge SET try_at = now()")
+            await crm.admin.execute("UPDATE router.merge_refused SET try_at = now()")
+            assert await merges.carry_out(senders.database)
+        assert not await crm.sql.fetchval("SELECT has_failed FROM crm.merge")
+    await carry_out(crm, senders.database)
+    assert await crm.sql.fetchval("SELECT is_done FROM crm.merge")
 
 
 # --- Merges that cross -----------------------------------------------------------------------------------------------

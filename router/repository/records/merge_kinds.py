@@ -138,7 +138,7 @@ ADDRESSES: Final = _kind("crm.address", "record_id", "address", "text", only_one
 """Where they are a table: what was written while the merge began; the others it has moved."""
 
 RECORDS: Final = _kind("crm.record", "owner_id", "id")
-"""No index tells whose a record is: to be looked for only where the merged one is somebody to whom records belong."""
+"""Where they are a table, and the merged one is somebody to whom records belong."""
 
 KINDS: Final = (
     # What was ruled while the merge began.

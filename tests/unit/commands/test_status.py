@@ -11,6 +11,7 @@ from router.model import Disposition
 from router.operations.status import Ending, OpenRecords, Queue, Sending, SourceStatus, Status, Unknown
 from router.repository.overview.status import LastAudit
 from router.repository.processes import Process
+from router.repository.records.merges import StuckMerges
 from router.repository.rulings.rulings import Faulty
 
 AT = datetime(2026, 11, 28, 3, 12, tzinfo=UTC)
@@ -72,10 +73,12 @@ def test_what_the_crm_refuses_of_records_and_rulings_is_told(capsys: pytest.Capt
         AT, Sending(on=True, reason=None, changed_at=AT, copied=False), (), (), (), Queue((), 0, None, AT),
         Unknown(0, None, ()), (), (), OpenRecords(retried=2, error="no cases on Sundays"),
         rulings=Faulty(3, "karl@kunde.test", "party is locked for audit", AT + timedelta(seconds=40)),
+        merges=StuckMerges(2, "no", failed=1),
     )  # fmt: skip
     _say_rest(status)
     assert capsys.readouterr().out == (
         "records     2 cannot be made yet: no cases on Sundays\n"
+        "merges      2 merges not done (crm.merge): no; 1 failed too often to be tried again: mend it, and merge again\n"
         "rulings     of 3 senders some mail cannot be changed (crm.ruling, crm.rule_again); karl@kunde.test, "
         "tried again in 40 s: party is locked for audit\n"
     )
