@@ -78,7 +78,8 @@ def test_what_the_crm_refuses_of_records_and_rulings_is_told(capsys: pytest.Capt
     _say_rest(status)
     assert capsys.readouterr().out == (
         "records     2 cannot be made yet: no cases on Sundays\n"
-        "merges      2 merges not done (crm.merge): no; 1 failed too often to be tried again: mend it, and merge again\n"
+        "merges      2 merges not done (crm.merge): no; 1 failed too often to be tried again: mend it, and "
+        "merge again\n"
         "rulings     of 3 senders some mail cannot be changed (crm.ruling, crm.rule_again); karl@kunde.test, "
         "tried again in 40 s: party is locked for audit\n"
     )
