@@ -357,6 +357,51 @@ async def test_t37_what_others_of_the_mailbox_are_called_too_links_nothing(corre
     assert (one.email_id, one.score, one.why_not) == (offer, 60, "its score is below the threshold")
 
 
+@pytest.mark.parametrize("of_owner", [False, True], ids=["the organization", "an owner"])
+@pytest.mark.parametrize("first", ["Delivery dates", "Re: Delivery dates"])
+async def test_two_processes_bring_mail_with_one_subject_in_at_once(
+    correlating: Correlating, crm: Crm, first: str, *, of_owner: bool
+) -> None:
+    """Where smart matching is on, whoever comes second waits for the other, and sees its email: they are one thread."""
+    if of_owner:
+        await crm.admin.execute('UPDATE crm.owner SET settings = \'{"smart_matching": "link"}\'')
+    else:
+        await correlating.set("smart_matching", "link")
+    async with holding(crm, DECIDING) as hold, asyncio.TaskGroup() as tasks:
+        try:
+            one = tasks.create_task(correlating.bring(mail(subject=first), mail(subject="Chairs and tables")))
+            await hold.reached()
+            # In the other order: they would wait for each other if each batch locked in its own.
+            other = tasks.create_task(
+                correlating.bring(mail(subject="Re: Chairs and tables"), mail(subject="AW: delivery  dates!"))
+            )
+            await crm.wait_for(
+                2,
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+        finally:
+            await hold.release()
+    assert [two.email.correlated_id if two.email else None for two in other.result()] == [
+        one.result()[1].email_id,
+        one.result()[0].email_id,
+    ]
+
+
+async def test_without_smart_matching_nobody_waits_for_mail_with_the_same_subject(
+    correlating: Correlating, crm: Crm
+) -> None:
+    await correlating.set("smart_matching", "off")
+    async with holding(crm, DECIDING) as hold, asyncio.TaskGroup() as tasks:
+        try:
+            for subject in ("Delivery dates", "Re: Delivery dates"):
+                tasks.create_task(correlating.bring(mail(subject=subject)))
+            await crm.wait_for(
+                2, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid < 10"
+            )
+        finally:
+            await hold.release()
+
+
 async def test_smart_matching_links_only_what_begins_as_an_answer(correlating: Correlating) -> None:
     """The report of every week is no answer to the last one."""
     await correlating.set("smart_matching", "link")

@@ -1,8 +1,9 @@
 """What is known of a batch of messages: read in two or three round trips, by queries that are each bound to an index.
 
-The first locks the Message-IDs, Exchange's conversations and the keys of the batch in sorted order. So two batches that
-share a thread or a message wait for each other without a deadlock, and the second round trip reads what the first batch
-wrote. A third one counts the automatic emails of a thread, only where a copy is automatic.
+The first locks the Message-IDs, Exchange's conversations, subjects (where smart matching is on), and the keys of the
+batch in sorted order. So two batches that share a thread or a message wait for each other without a deadlock, and the
+second round trip reads what the first batch wrote. A third one counts the automatic emails of a thread, only where a
+copy is automatic.
 """
 
 import asyncio
@@ -111,7 +112,7 @@ async def read_facts(connection: Connection, copies: Sequence[Copy]) -> Facts:
 async def _lock(
     connection: Connection, copies: Sequence[Copy]
 ) -> tuple[list[tuple[bytes, UUID]], KnownEmails, Choices]:
-    """Lock the Message-IDs and conversations, and then the keys, of these copies.
+    """Lock the Message-IDs, conversations and subjects, and then the keys, of these copies.
 
     Returns which emails had an id at any time, by its hash, the one that has it last; the emails of the keys; and what
     the organization and the owners have chosen, by which it is known what else to ask for.
@@ -119,12 +120,26 @@ async def _lock(
     if not copies:
         return [], KnownEmails(), Choices()
     ids = {message_id for copy in copies for message_id in ids_of(copy)}
-    # Among the Message-IDs' hashes, so that one sorted order holds for both; a conversation's is never an email's.
+    # Among the Message-IDs' hashes, so that one sorted order holds for all; a conversation's is never an email's.
     conversations = {copy.message.conversation for copy in copies if copy.message.conversation}
     (row,) = await connection.fetch(
         """
-        WITH ids AS (
-            INSERT INTO router.message_id (hash) SELECT * FROM unnest($1::bytea[])
+        WITH subjects AS MATERIALIZED (
+            -- All of the batch, where one owner has smart matching: it finds whoever's mail has the subject.
+            SELECT DISTINCT w.subject FROM unnest($7::text[]) AS w (subject)
+            WHERE EXISTS (SELECT FROM crm.setting AS s WHERE s.name = 'smart_matching' AND s.value <> '"off"')
+                OR EXISTS (
+                    SELECT FROM crm.owner AS o
+                    WHERE o.record_id = ANY($6::uuid[]) AND o.settings ->> 'smart_matching' <> 'off'
+                )
+        ), hashes AS (
+            SELECT unnest($1::bytea[]) AS hash
+            UNION
+            -- As no Message-ID hashes: NUL is in none.
+            SELECT substring(sha256('\\000subject:'::bytea || crm.subject_key(s.subject)) FROM 1 FOR 16)
+            FROM subjects AS s
+        ), ids AS (
+            INSERT INTO router.message_id (hash) SELECT hash FROM hashes ORDER BY hash
             ON CONFLICT (hash) DO UPDATE SET seen_at = now()
             RETURNING hash, email_id
         ), keys AS (
@@ -167,6 +182,7 @@ async def _lock(
         KEY_VERSION,
         list(SETTINGS),
         list({copy.owner_id for copy in copies if copy.owner_id}),
+        list({copy.message.subject for copy in copies if copy.message.subject}),
     )
     known = KnownEmails()
     for key, email_id, content, gist, ours, sender in row["by_key"]:
