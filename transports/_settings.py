@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -93,6 +93,11 @@ def refuse_clear(settings: ServerSettings, host: str) -> None:
             f'security = "none" would send passwords and mail to {host} in clear text: '
             'use "tls" or "starttls", or say allow_clear = true'
         )
+
+
+def folders_in_words(folders: Sequence[str], *, sent: bool) -> str:
+    """Say which folders are read: "INBOX, Sales and the Sent folder"."""
+    return f"{', '.join(folders)}{' and the Sent folder' if sent and '*' not in folders else ''}"
 
 
 class MailboxSettings(Settings, ABC):

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from router import app, profile
-from router.commands.terminal import Doing, carry_out, complain, say, say_json, who
+from router.commands.terminal import Doing, carry_out, complain, confirm, say, say_json, who
 from router.commands.words import duration, moment
 from router.errors import UnknownName
 from router.oauth2.late import LateTokens
@@ -41,7 +41,7 @@ def backfill(
             except UnknownName as error:
                 raise typer.BadParameter(str(error)) from None
             if not (rehearsed or yes):
-                typer.confirm(_question(found, since), abort=True, err=True)
+                confirm(_question(found, since))
             with Doing("bringing in" if not rehearsed else "trying out") as doing:
                 estimate = _Estimate()
                 async for one in operation.backfill(

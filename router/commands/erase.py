@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from router import app
-from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table, who
+from router.commands.terminal import Doing, carry_out, complain, confirm, say, say_json, say_table, who
 from router.errors import UnknownName
 from router.operations import erase as operation
 from router.operations.erase import Asked, Report
@@ -16,7 +16,7 @@ from router.settings import Settings
 def erase(address: str, by: str | None, *, forget_hashes: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Erase a person by their address, and prove it. Status 1 if something is left."""
     if not dry_run and not yes:
-        typer.confirm(f"erasing all that names {address}, which nothing brings back: go on?", abort=True, err=True)
+        confirm(f"erasing all that names {address}, which nothing brings back: go on?")
     asked = Asked(address, by or who(), forget_hashes, dry_run)
 
     async def work(settings: Settings) -> Report:

@@ -1,7 +1,6 @@
 """`oauth login`, `oauth list` and `oauth forget`."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Any
 import typer
 
 from router import app, profile
-from router.commands.terminal import carry_out, read_line, say, say_json, say_table
+from router.commands.terminal import carry_out, confirm, read_line, say, say_json, say_table
 from router.commands.words import moment, since
 from router.errors import UnknownName
 from router.model import normalize
@@ -107,12 +106,8 @@ def forget(name: str, owner: str | None, *, yes: bool) -> None:
     kept = carry_out(look)
     whose = f"the login of {' and '.join(kept.users)} for {kept.owner or 'all mailboxes'}"
     if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter(
-                "there is no terminal to ask at whether it is meant: say --yes", param_hint="--yes"
-            )
         typer.echo(f"{whose}: {_stops(kept)}", err=True)
-        typer.confirm("forget it?", abort=True, err=True)
+        confirm("forget it?")
     carry_out(work)
     say(f"forgotten: {whose}; {_stops(kept)}")
 

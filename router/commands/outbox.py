@@ -10,7 +10,7 @@ from typing import Any, Literal
 import typer
 
 from router import app, profile
-from router.commands.terminal import Progress, carry_out, say, say_json, say_table, who
+from router.commands.terminal import Progress, carry_out, confirm, say, say_json, say_table, who
 from router.commands.words import moment
 from router.errors import UnknownName
 from router.model import normalize
@@ -197,7 +197,7 @@ def _check(asked: Asked) -> None:
 def _confirm(doing: str, entries: Sequence[Entry], number: int) -> None:
     for one in entries[:_SOME]:
         typer.echo(_known(one), err=True)
-    typer.confirm(f"{doing} {count(number, 'email')}: go on?", abort=True, err=True)
+    confirm(f"{doing} {count(number, 'email')}: go on?")
 
 
 def _allow(state: State | None, *states: State) -> None:

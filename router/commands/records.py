@@ -3,10 +3,8 @@
 from dataclasses import asdict
 from uuid import UUID
 
-import typer
-
 from router import app
-from router.commands.terminal import Doing, carry_out, complain, say, say_json, who
+from router.commands.terminal import Doing, carry_out, complain, confirm, say, say_json, who
 from router.operations import records as operation
 from router.operations.records import Asked, Merge, Named
 from router.operations.words import count
@@ -21,7 +19,7 @@ def merge(from_id: UUID, into_id: UUID, by: str | None, *, yes: bool, as_json: b
             return await operation.ask(database, from_id, into_id)
 
     if not yes:
-        typer.confirm(f"{_touched(carry_out(look), from_id, into_id)}: go on?", abort=True, err=True)
+        confirm(f"{_touched(carry_out(look), from_id, into_id)}: go on?")
 
     async def work(settings: Settings) -> Merge:
         async with app.database_of(settings) as database:

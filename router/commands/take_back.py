@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from router import app
-from router.commands.terminal import Progress, carry_out, say, say_json, who
+from router.commands.terminal import Progress, carry_out, confirm, say, say_json, who
 from router.errors import UnknownName
 from router.operations import take_back as operation
 from router.operations.take_back import Ruled
@@ -24,7 +24,7 @@ def take_back(names: Sequence[str], owner: str, by: str | None, *, undo: bool, y
 
     emails, owner_id = carry_out(look)
     if not undo and not yes:
-        typer.confirm(f"taking back {count(len(emails), 'email')} of {owner}: go on?", abort=True, err=True)
+        confirm(f"taking back {count(len(emails), 'email')} of {owner}: go on?")
     documents: list[dict[str, Any]] = []
 
     async def work(settings: Settings) -> bool:

@@ -130,6 +130,25 @@ async def read_line(prompt: str) -> str | None:
         raise
 
 
+def confirm(question: str) -> None:
+    """Ask on stderr whether to go on; who says no ends the command with status 1. An answer may come through a pipe.
+
+    Raises typer.BadParameter where nobody answers.
+    """
+    try:
+        if typer.confirm(question, err=True):
+            return
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise  # by Ctrl-C
+        sys.stderr.write("\n")
+        raise typer.BadParameter(
+            "nobody is there to answer: say --yes, and nothing is asked", param_hint="--yes"
+        ) from None
+    complain("nothing was done")
+    raise typer.Exit(1)
+
+
 class Progress:
     """How many of `total` are done, on stderr where it is a terminal, while it is entered."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from router import app
-from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table, who
+from router.commands.terminal import Doing, carry_out, complain, confirm, say, say_json, say_table, who
 from router.commands.words import moment
 from router.errors import UnknownName
 from router.operations import unresolved as operation
@@ -106,7 +106,7 @@ def never_track(
         if asked.in_force:
             typer.echo(_told(asked.in_force), err=True)
             expected = replaces or asked.in_force.id  # who goes on knows it
-        typer.confirm(f"{_affected(asked, owner)}: go on?", abort=True, err=True)
+        confirm(f"{_affected(asked, owner)}: go on?")
 
     async def work(settings: Settings) -> NeverTracked:
         async with app.database_of(settings) as database:
@@ -186,7 +186,7 @@ def _rule(
         if asked.in_force:
             typer.echo(_told(asked.in_force), err=True)
             expected = replaces or asked.in_force.id  # who goes on knows it
-        typer.confirm(f"{_touched(asked, record_id)}: go on?", abort=True, err=True)
+        confirm(f"{_touched(asked, record_id)}: go on?")
 
     async def work(settings: Settings) -> Ruling:
         async with app.database_of(settings) as database:

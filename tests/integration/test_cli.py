@@ -330,6 +330,8 @@ after = "delete"
         ('security = "starttls"', "INBOX at mail.example.com:143 with starttls"),
         ('security = "none"\nallow_clear = true', "INBOX at mail.example.com:143 in clear text"),
         ('port = 9993\nfolders = ["INBOX", "Sales"]', "INBOX, Sales at mail.example.com:9993 with tls"),
+        ("sent = true", "INBOX and the Sent folder at mail.example.com:993 with tls"),
+        ('sent = true\nfolders = ["*"]', "* at mail.example.com:993 with tls"),
     ],
 )
 def test_check_tells_server_port_security_and_folders(tmp_path: Path, keys: str, where: str) -> None:

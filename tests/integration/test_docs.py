@@ -47,11 +47,12 @@ async def test_the_examples_for_developers_run(crm: "asyncpg.Connection[asyncpg.
             read.append([tuple(row) for row in await crm.fetch(example.rstrip(";\n"))])
         else:
             await crm.execute(example)
-    moves, progress, batch, bounced, of_record, thread, attachments, receipts, unresolved, candidates = read
+    moves, progress, batch, bounced, parties, of_record, thread, attachments, receipts, unresolved, candidates = read
     assert ("draft", "pending_send", True) in moves
     assert progress == [("pending_send", 2, 0, 0, 0, 0, 0, 0, "turn", "its turn comes", None)]
     assert batch == [(1, 1, 0, 0, 0, 0, 0, 0, False, 0, 0)]
     assert bounced == []
+    assert [role for role, *_ in parties] == ["cc", "from", "to"]
     assert [subject for *_, subject in of_record] == ["The prices"]
     assert [(subject, text) for _, _, subject, text in thread] == [
         ("The prices", "Dear Berta, here they are."),

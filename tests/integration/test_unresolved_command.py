@@ -47,7 +47,10 @@ async def test_t114_a_sender_is_resolved_after_a_yes_and_that_is_undone(crm: Crm
     karl = await crm.record("contact", "Karl")
     await senders.write(KARL, 3)
     no = await ask("resolve", KARL, "--record", str(karl), answer="n\n")
-    assert no.status == 1
+    assert (no.status, "nothing was done" in no.err) == (1, True)
+    nobody = await ask("resolve", KARL, "--record", str(karl))
+    assert (nobody.status, "say --yes" in " ".join(nobody.err.replace("│", " ").split())) == (2, True)
+    assert await senders.senders(KARL) == [None] * 3
     assert f"3 emails of {KARL} wait for a person; 3 unresolved parties will be record {karl}: go on?" in no.err
     assert await senders.senders(KARL) == [None] * 3
     yes = await ask("resolve", " Karl@KUNDE.test", "--record", str(karl), answer="y\n")
@@ -141,7 +144,9 @@ async def test_t116_never_track_says_what_it_affects_and_future_mail_is_ignored(
 ) -> None:
     await senders.write(KARL, 3)
     no = await ask("never-track", KARL, answer="n\n")
-    assert no.status == 1
+    assert (no.status, "nothing was done" in no.err) == (1, True)
+    nobody = await ask("never-track", KARL)
+    assert (nobody.status, "say --yes" in " ".join(nobody.err.replace("│", " ").split())) == (2, True)
     assert f"3 emails of {KARL} wait for a person, will not any more, and stay in the CRM" in no.err
     assert await crm.admin.fetchval("SELECT count(*) FROM router.never_track") == 0
     yes = await ask("never-track", " Karl@KUNDE.test", "--by", "ann", answer="y\n")

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from transports._net.auth import Auth
 from transports._net.secret import OfMailbox, fill
-from transports._settings import MailboxServerSettings, Security
+from transports._settings import MailboxServerSettings, Security, folders_in_words
 
 
 class ImapAuth(Auth):
@@ -54,4 +54,4 @@ class ImapSettings(MailboxServerSettings):
     @property
     def where(self) -> str:
         """Folders and server."""
-        return f"{', '.join(self.folders)} at {self.server}"
+        return f"{folders_in_words(self.folders, sent=self.sent)} at {self.server}"

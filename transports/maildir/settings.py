@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from transports._net.secret import OfMailbox, fill_path
-from transports._settings import MailboxSettings
+from transports._settings import MailboxSettings, folders_in_words
 
 _AT_ONCE = 500
 
@@ -42,7 +42,7 @@ class MaildirSettings(MailboxSettings):
     @property
     def where(self) -> str:
         """Folders and path."""
-        return f"{', '.join(self.folders)} in {self.path}"
+        return f"{folders_in_words(self.folders, sent=self.sent)} in {self.path}"
 
     def path_of(self, mailbox: str) -> Path:
         """Where this mailbox lies."""
