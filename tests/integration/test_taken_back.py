@@ -29,6 +29,8 @@ from router.repository.incoming.again import due
 from router.repository.incoming.batch import Batch
 from router.repository.incoming.sources import Lease
 from router.repository.retention import Retention
+from router.repository.trace.origin import origin_of
+from router.repository.trace.trace import Within
 from tests.integration.test_promote import SETTLED, Crm, copies, message
 from tests.support.databases import Postgres
 from tests.support.forked import email_router
@@ -447,7 +449,7 @@ async def test_t113_by_command(crm: Crm, database: str, tmp_path: Path) -> None:
         return process.returncode, out.decode()
 
     of_ulla = ("--owner", "Ulla@Example.com", "--by", "ann")
-    assert (await ask("<1@kunde.test>", *of_ulla))[0] == 1  # nobody said yes
+    assert (await ask("<1@kunde.test>", *of_ulla))[0] == 2  # nobody said yes
     assert await crm.value("SELECT count(*) FROM crm.email") == 1
     said = f"{email_id}: taken back; the CRM does not have it any more, and --undo restores it for 30 days\n"
     assert await ask("<1@kunde.test>", *of_ulla, "--yes") == (0, said)
@@ -458,3 +460,55 @@ async def test_t113_by_command(crm: Crm, database: str, tmp_path: Path) -> None:
     status, out = await ask(str(email_id), "--owner", "nobody@example.com", "--yes")
     assert status == 2
     assert "no owner has the mailbox nobody@example.com" in out
+
+
+async def test_events_of_an_email_that_is_gone_name_nobody_any_more(crm: Crm) -> None:
+    ulla, otto = await mailbox(crm, "ulla"), await mailbox(crm, "otto")
+    for one in (ulla, otto):
+        await one.receive(1)
+    await ulla.receive(2)
+    email_id, other = await promoted(crm), await promoted(crm, 2)
+    for which in (email_id, other):
+        await crm.execute(
+            """
+            INSERT INTO crm.event (kind, email_id, details) VALUES
+                ('resolved', $1, '{"address": "karl@kunde.test", "record_id": null, "by": "ann"}'),
+                ('record_wanted', $1,
+                 '{"sender": "karl@kunde.test", "sender_name": "Karl", "subject": "Gout", "fields": {"note": "Gout"}}'),
+                ('refused', $1, '{"address": "karl@kunde.test", "code": "5.1.1", "reason": "no karl@kunde.test"}')
+            """,
+            which,
+        )
+    named = "SELECT count(*) FROM crm.event WHERE email_id = $1 AND details::text ~* 'karl|gout'"
+    assert not (await take_back(crm.database, email_id, otto.owner_id, "ann")).gone
+    assert await crm.value(named, email_id) == 3
+    assert (await take_back(crm.database, email_id, ulla.owner_id, "ann")).gone
+    assert (await crm.value(named, email_id), await crm.value(named, other)) == (0, 3)
+    assert {"promoted", "received", "resolved", "record_wanted", "refused"} <= set(await kinds(crm, email_id))
+    assert await crm.value("SELECT details->>'by' FROM crm.event WHERE email_id = $1 AND kind = 'resolved'", email_id)
+    async with crm.database.transaction(planned_once=True) as connection:
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        plan = await connection.fetch(
+            "EXPLAIN SELECT FROM crm.event WHERE email_id = $1 AND details ?| '{address,sender,subject}'::text[]", other
+        )
+    assert "event_names" in str(plan)
+
+
+async def test_the_rule_that_is_told_is_of_whose_copy_was_promoted_also_when_that_owner_took_it_back(crm: Crm) -> None:
+    ulla, otto = await mailbox(crm, "ulla", "all"), await mailbox(crm, "otto", "replies")
+    assert [await one.receive(1) for one in (ulla, otto)] == ["promoted", "duplicate"]
+    email_id = await promoted(crm)
+    assert (await take_back(crm.database, email_id, ulla.owner_id, "ann")).owners == 1
+    assert await crm.value("SELECT owner_id FROM crm.email") == otto.owner_id
+    for pruned in (False, True):
+        if pruned:
+            await crm.execute("DELETE FROM router.decision")
+        found = await origin_of(crm.database, email_id)
+        assert found is not None
+        assert (found.mailbox, found.rule) == ("ulla@example.com", "all")
+        assert [one.mailbox for one in found.receipts] == ["otto@example.com"]
+        assert found.reasons[-1:] == (() if pruned else ("taken back by ann",))
+    # Otto is not told of others' mailboxes.
+    seen = await origin_of(crm.database, email_id, Within(frozenset({otto.owner_id})))
+    assert seen is not None
+    assert (seen.mailbox, [one.mailbox for one in seen.receipts]) == (None, ["otto@example.com"])

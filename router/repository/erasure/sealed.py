@@ -15,6 +15,10 @@ _EMAIL: Final = "crm.email"
 # The queue of unresolved senders is made anew of the parties, by the rulings that are in force then.
 _LEFT_OUT: Final = ["router.acknowledgement", "crm.receipt", "router.unresolved_email"]
 
+# What events say of an email's people, and beside that of what it says.
+_NAMES: Final = ("address", "sender", "subject")
+_WORDS: Final = ("sender_name", "fields", "reason", "code", "fault")
+
 _PARTS: Final = """
     SELECT c.conrelid::regclass::text AS relation, a.attname AS key
     FROM pg_constraint AS c
@@ -28,7 +32,10 @@ _PARTS: Final = """
 
 
 async def seal(connection: Connection, email_id: UUID) -> None:
-    """Move an email, which is locked by this transaction, out of the CRM's reach."""
+    """Move an email, which is locked by this transaction, out of the CRM's reach.
+
+    Its events stay, and name nobody any more.
+    """
     await connection.execute("INSERT INTO router.sealed (email_id) VALUES ($1)", email_id)
     parts = await connection.fetch(_PARTS, _LEFT_OUT)
     for relation, key in [(_EMAIL, "id"), *((part["relation"], part["key"]) for part in parts)]:
@@ -54,6 +61,14 @@ async def seal(connection: Connection, email_id: UUID) -> None:
     )
     await connection.execute("DELETE FROM crm.email WHERE id = $1", email_id)
     await delete_unneeded(connection, digests)
+    await connection.execute(
+        f"""
+        UPDATE crm.event SET details = details - $2::text[]
+        WHERE email_id = $1 AND details ?| '{{{",".join(_NAMES)}}}'::text[]
+        """,  # noqa: S608  # constants, by which the index event_names is found
+        email_id,
+        [*_NAMES, *_WORDS],
+    )
 
 
 async def delete_unneeded(connection: Connection, digests: list[bytes]) -> int:

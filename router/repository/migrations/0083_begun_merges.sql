@@ -40,6 +40,10 @@ COMMENT ON VIEW crm.merge IS
     'and the others are moved. fault: why it does not go on, or why the first of these was refused. has_failed: all of it, or some of these '
     'rows, failed too often to be tried again: merge the two again.';
 
+COMMENT ON COLUMN crm.email.tracking_rule IS
+    'The rule by which a copy was made an email: that of owner_id, or of who had it before and took it back; null: it was not promoted, or '
+    'before this was noted.';
+
 SET lock_timeout = '60s';
 
 -- where crm.record is a table
@@ -47,3 +51,8 @@ DROP INDEX CONCURRENTLY IF EXISTS crm.record_owner;
 
 -- where crm.record is a table
 CREATE INDEX CONCURRENTLY record_owner ON crm.record (owner_id) WHERE owner_id IS NOT NULL;
+
+-- Events that name people, which an email that is taken back leaves behind.
+DROP INDEX CONCURRENTLY IF EXISTS crm.event_names;
+
+CREATE INDEX CONCURRENTLY event_names ON crm.event (email_id) WHERE details ?| '{address,sender,subject}'::text[];

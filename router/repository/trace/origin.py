@@ -56,16 +56,23 @@ async def origin_of(database: Database, email_id: UUID, within: Within = EVERYTH
                 coalesce(d.reasons, '{}') AS reasons, e.correlation_method AS method, e.correlated_id,
                 answered.subject AS correlated_subject
             FROM crm.email AS e
-            LEFT JOIN crm.owner AS o ON o.record_id = e.owner_id AND ($2::uuid[] IS NULL OR e.owner_id = ANY($2))
             LEFT JOIN crm.email AS answered ON answered.id = e.correlated_id AND ($3 OR NOT answered.private) AND (
                 $2::uuid[] IS NULL OR answered.owner_id = ANY($2) OR EXISTS (
                     SELECT FROM crm.receipt AS r WHERE r.email_id = answered.id AND r.owner_id = ANY($2)))
             LEFT JOIN LATERAL (
-                SELECT d.rule, d.reasons FROM router.decision AS d
+                SELECT d.owner_id, d.rule, d.reasons FROM router.decision AS d
                 WHERE d.email_id = e.id AND d.disposition = 'promoted'
                     AND ($2::uuid[] IS NULL OR d.owner_id = ANY($2))
                 ORDER BY d.id LIMIT 1
             ) AS d ON true
+            -- The email may be another owner's by now: the rule is that of the owner who took it back.
+            CROSS JOIN LATERAL (
+                SELECT coalesce(d.owner_id, (
+                    SELECT t.owner_id FROM router.taken_back AS t WHERE t.email_id = e.id AND t.was_owner
+                ), e.owner_id) AS owner_id
+            ) AS first
+            LEFT JOIN crm.owner AS o
+                ON o.record_id = first.owner_id AND ($2::uuid[] IS NULL OR first.owner_id = ANY($2))
             WHERE e.id = $1 AND ($2::uuid[] IS NULL OR e.owner_id = ANY($2) OR EXISTS (
                 SELECT FROM crm.receipt AS r WHERE r.email_id = e.id AND r.owner_id = ANY($2)))
             """,
