@@ -3,15 +3,18 @@
 import json
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from textwrap import fill
+from typing import Any, Final
 
 from router import app
-from router.commands.terminal import carry_out, complain, say, say_json, say_table, who
+from router.commands.terminal import carry_out, complain, say, say_json, who
 from router.model.settings import SETTINGS, Setting, Value
 from router.operations import settings as operation
 from router.operations.settings import Listed
 from router.operations.words import moment
 from router.settings import Settings
+
+_WIDTH: Final = 80  # characters of a line
 
 
 def show(owner: str | None, *, as_json: bool) -> None:
@@ -25,11 +28,11 @@ def show(owner: str | None, *, as_json: bool) -> None:
     if as_json:
         say_json({"settings": [_document(one) for one in listed]})
         return
-    rows = []
     for one in listed:
         setting = one.chosen.setting
-        rows.append((setting.name, _value(one.chosen.value), _place(one), setting.values, setting.help))
-    say_table(["setting", "value", "from", "may be", "what it is"], rows)
+        say(f"{setting.name}: {_value(one.chosen.value) or 'none'} [{_place(one)}]")
+        for words in (setting.help, f"It may be: {setting.values}."):
+            say(fill(words, _WIDTH, initial_indent="    ", subsequent_indent="    "))
     for one in listed:
         if one.fault:
             complain(f"{one.chosen.setting.name}: {one.fault}")

@@ -630,7 +630,10 @@ async def test_settings_and_never_track_as_an_admin_types_them(
     file = tmp_path / "one.eml"
     file.write_bytes(mail(to=BEN))
     assert f"{BEN} has chosen rule known (by ops, " in await typed("explain", str(file), "--owner", BEN)
-    assert "organization, locked (by " in await typed("settings", "list")
+    listed = await typed("settings", "list")
+    assert "[organization, locked (by " in listed
+    assert "private_emails: placeholder [default]\n    What others see of an email that is private: " in listed
+    assert max(map(len, listed.splitlines())) <= 80
     assert await typed("settings", "reset", "internal_mail") == (
         "the organization has not chosen internal_mail any more\n"
     )
