@@ -112,7 +112,10 @@ async def grant(database: Database, name: str, grants: Collection[Grant], by: st
 
 
 async def reset(database: Database, name: str, by: str = COMMAND_LINE) -> str:
-    """Make another one-time link for a person, and enable the account; the password holds until the link is used."""
+    """Make another one-time link for a person, and enable the account.
+
+    The password holds until the link is used, but for who was disabled.
+    """
     secret = secrets.token_urlsafe(32)
     async with database.transaction() as connection:
         person_id = await _found(connection, name)

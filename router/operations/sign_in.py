@@ -94,9 +94,13 @@ async def sign_in(database: Database, name: str, password: str, client: Client) 
             )
         raise WrongPassword("This name and this password do not go together.")
     assert usable is not None
+    kept = usable
     if passwords.is_outdated(usable):
-        await people.rehash(database, secret.person_id, usable, await passwords.hashed(password))
+        kept = await passwords.hashed(password)
+        await people.rehash(database, secret.person_id, usable, kept)
     async with database.transaction() as connection:
+        if not await people.holds(connection, secret.person_id, (usable, kept)):
+            raise WrongPassword("This name and this password do not go together.")
         await sessions.give_back(connection, [*keys], [one for one in keys if one != address])
         await sessions.know_device(connection, digest(device), secret.person_id)
         session = await _begun(connection, secret.person_id, name, client, by_proxy=False)
@@ -120,12 +124,19 @@ async def begin_by_proxy(database: Database, name: str, client: Client) -> str |
     if secret is None or secret.is_disabled:
         return None
     async with database.transaction() as connection:
+        if not await people.holds(connection, secret.person_id, None):
+            return None
         return await _begun(connection, secret.person_id, name, client, by_proxy=True)
 
 
-async def recognize(database: Database, session: str, proxy_name: str | None) -> SignedIn | None:
-    """Find whose session this is; None where it is none, has ended, or the proxy names somebody else by now."""
-    found = await sessions.find(database, digest(session), LASTING)
+async def recognize(
+    database: Database, session: str, proxy_name: str | None, *, is_used: bool = True
+) -> SignedIn | None:
+    """Find whose session this is; None where it is none, has ended, or the proxy names somebody else by now.
+
+    `is_used`: the person uses it, so it lasts on; not so what an open page asks by itself.
+    """
+    found = await sessions.find(database, digest(session), LASTING, is_used=is_used)
     if found is None:
         return None
     session_id, by_proxy, viewer = found
@@ -167,6 +178,8 @@ async def change_password(database: Database, who: SignedIn, old: str, new: str,
         raise WrongPassword("The password that you have now is another.")
     kept = await passwords.hashed(new)
     async with database.transaction() as connection:
+        if secret.password is None or not await people.holds(connection, who.viewer.id, (secret.password,)):
+            raise WrongPassword("The password that you have now is another.")
         await people.change_password(connection, who.viewer.id, kept)
         await sessions.end_others(connection, who.viewer.id, who.session_id)
         await sessions.give_back(connection, [], [key])

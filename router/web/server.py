@@ -25,7 +25,7 @@ from router.web.forwarded import Proxies
 
 _log = structlog.get_logger(__name__)
 
-_MOST: Final = 64  # connections
+_MOST: Final = 256  # connections: pages that listen (200) and clients that wait for events (50) hold one each
 _PATIENCE: Final = 10.0  # seconds for a request to come, and for some of its answer to be taken
 
 
@@ -159,6 +159,7 @@ class _Connection(H11Protocol):
 
     _waiting: asyncio.TimerHandle | None = None
     _counted: _Counted
+    made_at: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         self._counted = _Counted(transport)
@@ -167,10 +168,12 @@ class _Connection(H11Protocol):
         # Head and body are two writes: the second would wait 40 ms for the first to be acknowledged. asyncio sees to it
         # by itself for some sockets, and not for those of socket.create_server.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.made_at = self.loop.time()
         if len(self.connections) > _MOST:
-            # Whoever asks for nothing now makes room, so that probes get in.
+            # Whoever asks for nothing now makes room, or else whoever is here for longest: so probes get in, and what
+            # is soon answered is answered, whoever holds all connections.
             others = (one for one in self.connections if one is not self and isinstance(one, _Connection))
-            next((one for one in others if one.is_idle), self).transport.abort()
+            min(others, key=lambda one: (not one.is_idle, one.made_at)).transport.abort()
 
     @property
     def is_idle(self) -> bool:

@@ -1,7 +1,7 @@
 """People of the console, on the database: what each may see, who gets in, and what bars those who guess."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -176,6 +176,72 @@ async def test_a_session_ends_by_time_by_the_person_and_by_an_administrator(crm:
     with pytest.raises(WrongPassword):
         await sign_in.sign_in(opened, "ann", "another password", HERE)
     assert await sign_in.begin_by_proxy(opened, "ann", HERE) is None
+
+
+async def test_what_ends_while_a_password_is_checked_lets_nobody_in(
+    crm: Crm, opened: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who knows the old password has a session that no change of it has ended."""
+    right, meanwhile = passwords.is_right, asyncio.Event()
+
+    async def slow(password: str, kept: str | None) -> bool:
+        answer = await right(password, kept)
+        if not meanwhile.is_set():
+            meanwhile.set()
+            await change()
+        return answer
+
+    async def disabled() -> None:
+        await people.disable(opened, "ann")
+        await people.reset(opened, "ann")
+
+    async def other_password() -> None:
+        await people.use_link(opened, await people.reset(opened, "ann"), "", "another password", None)
+
+    await person(opened, "root")
+    monkeypatch.setattr(passwords, "is_right", slow)
+    for change in (disabled, other_password):
+        meanwhile.set()
+        await crm.admin.execute("DELETE FROM router.person_device; DELETE FROM router.person_session")
+        if change is disabled:
+            await person(opened, "ann")
+        else:
+            await people.use_link(opened, await people.reset(opened, "ann"), "", RIGHT, None)
+        session, _ = await sign_in.sign_in(opened, "ann", RIGHT, HERE)
+        who = await recognized(opened, session)
+        for changes in (False, True):
+            meanwhile.clear()
+            attempt: Awaitable[object] = (
+                sign_in.change_password(opened, who, RIGHT, "a stranger's password", HERE)
+                if changes
+                else sign_in.sign_in(opened, "ann", RIGHT, HERE)
+            )
+            with pytest.raises(WrongPassword):
+                await attempt
+            assert await crm.admin.fetchval("SELECT count(*) FROM router.person_session") == 0
+            await people.use_link(opened, await people.reset(opened, "ann"), "", RIGHT, None)
+
+
+async def test_who_was_disabled_comes_back_by_the_link_alone(opened: Database) -> None:
+    """The password may be why the account was disabled."""
+    await person(opened, "root")
+    await person(opened, "ann")
+    await people.reset(opened, "ann")
+    assert (await sign_in.sign_in(opened, "ann", RIGHT, HERE))[0], "a link that nobody has used changes nothing"
+    await people.disable(opened, "ann")
+    secret = await people.reset(opened, "ann")
+    with pytest.raises(WrongPassword):
+        await sign_in.sign_in(opened, "ann", RIGHT, HERE)
+    await people.use_link(opened, secret, "", "another password", None)
+    assert (await sign_in.sign_in(opened, "ann", "another password", HERE))[0]
+
+
+async def test_what_an_open_page_asks_by_itself_does_not_make_a_session_last(crm: Crm, opened: Database) -> None:
+    await person(opened, "ann")
+    session, _ = await sign_in.sign_in(opened, "ann", RIGHT, HERE)
+    await crm.admin.execute("UPDATE router.person_session SET used_at = now() - interval '30 minutes'")
+    assert await sign_in.recognize(opened, session, None, is_used=False) is not None
+    assert await crm.admin.fetchval("SELECT used_at < now() - interval '29 minutes' FROM router.person_session")
 
 
 async def test_a_session_by_a_proxy_is_of_whom_the_proxy_names(opened: Database) -> None:

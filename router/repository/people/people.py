@@ -116,6 +116,22 @@ async def find_secret(database: Database, name: str) -> Secret | None:
     return Secret(row["id"], row["password"], is_disabled=row["is_disabled"]) if row else None
 
 
+async def holds(connection: Connection, person_id: int, passwords: Collection[str] | None) -> bool:
+    """Whether a person may come in, by one of these passwords where any are named; nobody changes that meanwhile.
+
+    Asked in the transaction that relies on it: a password takes long to check, and may be another by then.
+    """
+    found: bool | None = await connection.fetchval(
+        """
+        SELECT disabled_at IS NULL AND ($2::text[] IS NULL OR password = ANY ($2)) FROM router.person WHERE id = $1
+        FOR NO KEY UPDATE
+        """,
+        person_id,
+        None if passwords is None else list(passwords),
+    )
+    return bool(found)
+
+
 async def set_password(connection: Connection, person_id: int, password: str) -> None:
     """Set a password; sessions and links that there were end."""
     await connection.execute("UPDATE router.person SET password = $2 WHERE id = $1", person_id, password)
@@ -137,9 +153,16 @@ async def rehash(database: Database, person_id: int, old: str, new: str) -> None
 
 
 async def set_disabled(connection: Connection, person_id: int, *, disabled: bool) -> None:
-    """Disable an account, or enable it; disabled, its sessions and links end, and its browsers are known no more."""
+    """Disable an account, or enable it; disabled, its sessions and links end, and its browsers are known no more.
+
+    What is enabled again has no password until one is chosen: the one before may be why it was disabled.
+    """
     await connection.execute(
-        "UPDATE router.person SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE id = $1",
+        """
+        UPDATE router.person SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END,
+            password = CASE WHEN $2 OR disabled_at IS NULL THEN password END
+        WHERE id = $1
+        """,
         person_id,
         disabled,
     )

@@ -52,8 +52,10 @@ async def begin(
     return session_id
 
 
-async def find(database: Database, digest: bytes, lasting: Lasting) -> tuple[int, bool, Viewer] | None:
-    """Find a session that lasts, and note that it is used: its id, whether it is by a proxy, and who that is."""
+async def find(
+    database: Database, digest: bytes, lasting: Lasting, *, is_used: bool
+) -> tuple[int, bool, Viewer] | None:
+    """Find a session that lasts, and with `is_used` note that: its id, whether it is by a proxy, and who that is."""
     async with database.connection() as connection:
         row = await connection.fetchrow(
             f"""
@@ -69,7 +71,7 @@ async def find(database: Database, digest: bytes, lasting: Lasting) -> tuple[int
         )
         if row is None:
             return None
-        if row["is_due"]:
+        if row["is_due"] and is_used:
             # Of many requests at once each may find it due; whoever finds it locked leaves it to the other.
             await connection.execute(
                 """

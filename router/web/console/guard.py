@@ -29,6 +29,8 @@ _PATIENCE: Final = 9.0  # seconds until an answer begins; after 10 the console e
 _MOST_BYTES: Final = 64 << 10  # of a form
 _MOST_FIELDS: Final = 200
 _SAFE: Final = ("GET", "HEAD")
+_BY_ITSELF: Final = frozenset(f"/queue/{one}" for one in ("events", "look", "rows", "list"))
+"""What an open page asks by itself: a session ends though nobody closes the page."""
 
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -117,11 +119,14 @@ class Guard:
 
     async def _refusal(self, request: Request) -> Response | None:
         """Find who asks, and read what is posted; returns why it is not served, or None."""
-        if request.url.path.removeprefix(request.scope.get("root_path", "")).startswith("/static/"):
+        path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+        if path.startswith("/static/"):
             return None
         session = request.cookies.get(SESSION_COOKIE)
         if session is not None:
-            request.state.who = await sign_in.recognize(self._backing.database, session, request.state.proxy_person)
+            request.state.who = await sign_in.recognize(
+                self._backing.database, session, request.state.proxy_person, is_used=path not in _BY_ITSELF
+            )
             if request.state.who is not None:
                 request.state.csrf = sign_in.csrf_token(session)
         return None if request.method in _SAFE else await _refusal_of_post(request)
@@ -163,6 +168,13 @@ def signed(route: Route, page: Page) -> Route:
 
     route.app = app
     return route
+
+
+async def is_as_before(request: Request, backing: Backing) -> bool:
+    """Whether the session of a request that lasts is still there, for the same person who may do the same."""
+    session, signed_in = request.cookies.get(SESSION_COOKIE, ""), request.state.who
+    found = await sign_in.recognize(backing.database, session, request.state.proxy_person, is_used=False)
+    return found is not None and found.viewer == signed_in.viewer
 
 
 def to_sign_in(request: Request) -> Response:

@@ -10,15 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from router.errors import UnknownName
+from router.errors import DatabaseError, UnknownName
 from router.operations.backing import Backing
 from router.operations.queue import care
 from router.operations.queue.live import Live
 from router.web.console.frame import form_of, viewer_of
+from router.web.console.guard import is_as_before
 from router.web.console.queue.asked import seen_by
 
 _HEARTBEAT: Final = 5.0  # seconds; who takes nothing for ten is hung up on
-_LASTS: Final = 300.0  # seconds; then the browser asks again, and whether it may is looked at again
+_LASTS: Final = 300.0  # seconds; then the browser asks again
 _MOST: Final = 200  # streams of this process
 
 
@@ -31,11 +32,14 @@ def routes(backing: Backing, listening: Live) -> Sequence[Route]:
         streams += 1
         try:
             until = asyncio.get_running_loop().time() + _LASTS
-            with listening.page(seen_by(viewer_of(request))) as page:
+            with suppress(DatabaseError), listening.page(seen_by(viewer_of(request))) as page:
                 # What changed between the page and this, or while the browser was away, nobody has told it.
                 yield b"retry: 2000\n" + _MANY
                 while asyncio.get_running_loop().time() < until:
                     changed = await page.next(_HEARTBEAT)
+                    # Who has signed out meanwhile, or may see other mail, is told nothing any more.
+                    if not await is_as_before(request, backing):
+                        return
                     if changed is None:
                         yield b":\n\n"
                     elif changed.senders is None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from router.errors import RouterError, UnknownName
-from router.model.viewer import Viewer
+from router.model.viewer import StaffRole, Viewer
 from router.operations import never_track, unresolved
 from router.operations.backing import Backing
 from router.operations.queue import Seen, ruling
@@ -62,8 +62,9 @@ def routes(backing: Backing) -> Sequence[Route]:
 
 async def _undo(backing: Backing, viewer: Viewer, number: int, never: str | None) -> Ruling:
     found = await unresolved.find(backing.database, number)
-    if not (found.by == viewer.name or viewer.administers):
-        raise Refused("others' rulings are undone by an administrator")
+    if not viewer.administers and not (found.by == viewer.name and viewer.has_anywhere(StaffRole.DECIDE)):
+        # In the words of one that is none: how others rule, and how often, is not told.
+        raise UnknownName(f"there is no ruling {number}")
     if found.kind == "ignore-sender" and never == found.subject.removeprefix("@"):
         await never_track.remove(backing.database, never, None)
     return await ruling.undo(backing.database, found.id, viewer.name)

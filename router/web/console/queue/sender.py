@@ -56,7 +56,9 @@ async def opened(backing: Backing, request: Request) -> dict[str, Any]:
         "settled": None, "latest": None, "may_decide": False, "decides_all": False, "panel": "", "shown": _SHOWN,
     }  # fmt: skip
     if not address:
-        return values | {"latest": next(iter(await ruling.recent(database, None, limit=1)), None)}
+        # Who does not see all mail is told of own rulings: when others rule tells of their mail.
+        by = None if seen is None else viewer.name
+        return values | {"latest": next(iter(await ruling.recent(database, by, limit=1)), None)}
     try:
         person = await mail.person(database, seen, address)
         email_id = uuid_of(request.query_params.get("email", "")) or person.sender.latest_id
