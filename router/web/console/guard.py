@@ -100,6 +100,8 @@ class Guard:
                 limit.reschedule(None)
             await send(message)
 
+        # As in forms: no database holds it, so nobody is found by it.
+        scope["query_string"] = scope["query_string"].replace(b"%00", b"")
         scope["state"] = {
             **scope.get("state", {}), "who": None, "form": {}, "csrf": "", "pages": self._pages,
         }  # fmt: skip

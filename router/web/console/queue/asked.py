@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -90,9 +90,8 @@ def place_of(request: Request) -> Place | None:
 
 
 def time_of(text: str) -> datetime | None:
-    """Read a time with its zone; None: it is none."""
+    """Read a time with its zone; None: it is none, or none that each zone has."""
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
+        return datetime.fromisoformat(text).astimezone(UTC) if datetime.fromisoformat(text).tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return found if found.tzinfo else None
