@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,6 +16,7 @@ import structlog
 from router.errors import DatabaseAway, DatabaseError
 from router.health import Health
 from router.operations.backing import Backing
+from router.operations.staff_tokens import SCOPES
 from router.profile import Profiles
 from router.repository.database import Database
 from tests.servers.ports import free_port
@@ -63,6 +65,24 @@ async def test_who_has_no_token_or_not_the_scope_gets_nothing(api: Api, crm: Crm
     assert (await api.router.ask("staff", "end", "sender"))[0] == 0
     check_problem(await api.get(EMAIL, token=sender), 401)
     assert "ert_" not in api.router.log()
+
+
+async def test_each_operation_takes_the_scope_that_it_names_and_no_other_will_do(api: Api) -> None:
+    document = (await api.get("/openapi.json", token=None)).json
+    others = {
+        scope: await api.token_of(f"all-but-{number}", *(set(SCOPES) - {scope})) for number, scope in enumerate(SCOPES)
+    }
+    asked = set()
+    for path, operations in document["paths"].items():
+        filled = re.sub(r"\{[a-z_]+\}", lambda found: {"{number}": "1"}.get(found[0], str(NOBODY)), path)
+        for method, operation in operations.items():
+            named = re.match(r"Scope `([a-z:]+)`\.", operation["description"])
+            assert named is not None, f"{method} {path} names no scope"
+            body = {"json": {}} if "requestBody" in operation else {}
+            answered = await api.request(method.upper(), filled, token=others[named[1]], **body)
+            assert check_problem(answered, 403).endswith(f"does not allow {named[1]}")
+            asked.add(named[1])
+    assert asked == set(SCOPES)
 
 
 async def test_what_is_none_is_said_as_a_problem(api: Api) -> None:
