@@ -1,0 +1,251 @@
+"""The console's speed: the time of each request by how much waits, and from a delivery to the row on an open page.
+
+python -m tests.benchmarks.console [--waiting 1000,100000] [--records N] [--pages N] [--arrivals N] [--burst N]
+
+A router serves the console as `email-router run` does, on a database of its own for each number of waiting emails (see
+`office`), and is asked by HTTP on this machine. With --records there are as many records of the CRM, among which is
+searched as one types. With --pages so many browsers keep the queue open and read again what changes, as queue.js does;
+mail comes once a second, and then --burst at once.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Final
+
+import aiohttp
+import aiosmtplib
+import asyncpg
+from playwright.async_api import async_playwright
+
+from router.model.viewer import Grant, StaffRole
+from router.operations import people, sign_in
+from router.operations.sign_in import Client
+from router.postgres.embedded import EmbeddedServer
+from router.repository.connect import accepts_sessions
+from router.repository.database import Database
+from router.repository.migrate import migrate
+from router.web.console.guard import SESSION_COOKIE
+from tests.benchmarks import office
+from tests.benchmarks.cpu import Usage, usage
+from tests.benchmarks.stage import HERE, program
+from tests.servers.ports import free_port
+from tests.support.browser import CHROMIUM
+from tests.support.console import wait_for
+
+PROFILE: Final = """
+[incoming.office]
+transport = "lmtp"
+listen = "127.0.0.1:{port}"
+owners = ["*@in.test"]
+rule = "all"
+"""
+
+PAGES: Final = (
+    "/well", "/queue?view=machines", "/queue?age=day", "/held", "/outbox", "/outbox?state=failed", "/dead-letters",
+    "/sources", "/owners", "/profiles", "/rulings", "/rulings/log", "/why", "/why?message_id=7@waits.test",
+    "/why?sender=flood@flood.test", "/people", "/account",
+)  # fmt: skip
+"""Every page that lists something, the queue apart."""
+
+TYPED: Final = (
+    "f", "fl", "le", "len", "lena", "müller", "muller", "zoë ö", "anna müller", "gmbh", "firm7", "u77@firm",
+    "u77@firm12.test", "%", "_", "петр", "王", "👍", "x" * 300, "no such name", "a b c d e f g h",
+)  # fmt: skip
+"""What people type in the search for records, and what they type by mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A router that serves the console, and a session of an administrator."""
+
+    port: int
+    lmtp: int
+    pid: int
+    dsn: str
+    session: str
+
+    @property
+    def origin(self) -> str:
+        """Where the console is."""
+        return f"http://localhost:{self.port}"
+
+    @property
+    def cookie(self) -> dict[str, str]:
+        """By what it knows the administrator."""
+        return {"Cookie": f"{SESSION_COOKIE}={self.session}"}
+
+
+@asynccontextmanager
+async def served(folder: Path, dsn: str) -> AsyncIterator[Served]:
+    """Run a router on this database."""
+    port, lmtp = free_port(), free_port()
+    (folder / "profiles").mkdir(parents=True)
+    (folder / "profiles" / "bench.toml").write_text(PROFILE.format(port=lmtp), encoding="utf-8")
+    async with Database(dsn, connections=1) as database:
+        await people.add(database, "ann", [Grant(StaffRole.ADMINISTER)], "bench")
+        [ann] = await people.list_all(database)
+        session, _ = await sign_in.begin(database, ann.person.id, "ann", Client("127.0.0.1", "bench"))
+    variables = {"DATABASE_URL": dsn, "PROFILES": str(folder / "profiles"), "LOG_LEVEL": "error"}
+    async with program(HERE, ["run"], CONSOLE=f"127.0.0.1:{port}", **variables) as process:
+        await wait_for(port, "/readyz", 200, timeout=60)
+        found = Served(port, lmtp, process.pid, dsn, session)
+        yield found
+
+
+class Browser:
+    """Asks as a browser does, on one connection."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._session = aiohttp.ClientSession(served.origin, headers=served.cookie)
+        self.csrf = ""
+
+    async def __aenter__(self) -> "Browser":
+        page = await self.get("/queue")
+        found = re.search(r"X-CSRF-Token&#34;: &#34;(\w+)|X-CSRF-Token\": \"(\w+)", page)
+        assert found
+        self.csrf = found[1] or found[2]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def get(self, path: str, **params: str) -> str:
+        """Read a page or a part of one."""
+        async with self._session.get(path, params=params or None) as answer:
+            text = await answer.text()
+            assert answer.status < 400 or answer.status == 422, (path, answer.status)
+            return text
+
+    async def post(self, path: str, **form: str) -> str:
+        """Send a form."""
+        headers = {"X-CSRF-Token": self.csrf, "Sec-Fetch-Site": "same-origin", "HX-Request": "true"}
+        async with self._session.post(path, data=form, headers=headers) as answer:
+            text = await answer.text()
+            assert answer.status == 200, (path, answer.status, text)
+            return text
+
+
+async def timed(what: str, ask: Callable[[int], Awaitable[object]], number: int = 40) -> float:
+    """Ask so often, after a few that do not count; print the median and what 19 of 20 do not exceed, in milliseconds."""
+    for n in range(3):
+        await ask(n)
+    times = []
+    for n in range(3, 3 + number):
+        began = time.perf_counter()
+        await ask(n)
+        times.append((time.perf_counter() - began) * 1000)
+    most = quantiles(times, n=20, method="inclusive")[-1]
+    say(f"  {what:<34} {median(times):7.1f} ms   95 of 100 within {most:7.1f} ms")
+    return most
+
+
+def say(words: str) -> None:
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
+
+
+async def ask_queue(on: Served) -> None:
+    """What one does at the queue."""
+    sql = await asyncpg.connect(on.dsn)
+    senders = [
+        row["address"]
+        for row in await sql.fetch(
+            """
+            SELECT DISTINCT address FROM router.sender_waiting
+            WHERE address LIKE 's%' AND owner_id = '00000000-0000-0000-0000-000000000000' ORDER BY address LIMIT 100
+            """
+        )
+    ]
+    await sql.close()
+    async with Browser(on) as ann:
+
+        async def rule(n: int) -> None:
+            await ann.post("/queue/rule", do="ignore", subject=senders[n], confirmed="1")
+
+        await timed("the whole page", lambda _: ann.get("/queue"))
+        await timed("the list", lambda _: ann.get("/queue/list"))
+        await timed("one sender", lambda n: ann.get("/queue/sender", sender=senders[n]))
+        await timed("the one who has written most", lambda _: ann.get("/queue/sender", sender="flood@flood.test"))
+        await timed("a search that finds one", lambda n: ann.get("/queue/list", q=f"Question {n}"))
+        await timed("a search that finds all", lambda _: ann.get("/queue/list", q="frames"))
+        await timed("a search that finds nothing", lambda _: ann.get("/queue/list", q="nowhere"))
+        await timed("rows that have changed, and counts", lambda n: ann.get("/queue/rows", address=senders[n]))
+        await timed("a search for a record", lambda _: ann.get("/queue/records", panel="find", name="kestrel"))
+        await timed("a ruling", rule, 20)
+
+
+async def ask_pages(on: Served) -> None:
+    """What the other pages take."""
+    async with Browser(on) as ann:
+        for path in PAGES:
+            await timed(path, lambda _, path=path: ann.get(path), 15)  # type: ignore[misc]  # bound at once
+
+
+async def type_records(on: Served) -> None:
+    """Search for a record by all that one may type."""
+    async with Browser(on) as ann:
+        for text in TYPED:
+            shown = text if len(text) < 20 else f"{text[:8]}… of {len(text)}"
+            await timed(f"“{shown}”", lambda _, text=text: ann.get("/queue/records", panel="find", name=text), 15)  # type: ignore[misc]  # bound at once
+
+
+@asynccontextmanager
+async def database_of(server: EmbeddedServer, name: str) -> AsyncIterator[str]:
+    """Make an empty database with our tables; give its DSN."""
+    admin = await asyncpg.connect(server.superuser_dsn("postgres"))
+    await admin.execute(f"CREATE DATABASE {name} OWNER email_router")
+    dsn = server.dsn.replace("/email_router?", f"/{name}?")
+    await migrate(dsn)
+    yield dsn
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+async def measure(folder: Path, asked: argparse.Namespace) -> None:
+    """Do all of it."""
+    async with EmbeddedServer(
+        folder / "data", settings={"max_connections": "200"}, accepts_sessions=accepts_sessions
+    ) as server:
+        for waiting in asked.waiting:
+            async with database_of(server, f"waiting_{waiting}") as dsn:
+                began = time.perf_counter()
+                superuser = server.superuser_dsn(f"waiting_{waiting}")
+                last = waiting == asked.waiting[-1]
+                await office.fill(
+                    superuser, waiting=waiting, records=asked.records if last else 1000, rest=waiting // 10
+                )
+                say(f"{waiting} emails wait (made in {time.perf_counter() - began:.0f} s)")
+                async with served(folder / f"router-{waiting}", dsn) as on:
+                    await ask_queue(on)
+                    await ask_pages(on)
+                    if last and asked.records:
+                        say(f"{asked.records} records, as one types")
+                        await type_records(on)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.console", description=__doc__)
+    parser.add_argument("--waiting", type=lambda given: [*map(int, given.split(","))], default=[1000, 100_000])
+    parser.add_argument("--records", type=int, default=0)
+    parser.add_argument("--arrivals", type=int, default=10)
+    parser.add_argument("--pages", type=int, default=0)
+    parser.add_argument("--burst", type=int, default=1000)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="er-") as folder:
+        Path(folder).chmod(0o755)  # as root, the database is another user
+        asyncio.run(measure(Path(folder), asked))
+
+
+if __name__ == "__main__":
+    main()
