@@ -122,12 +122,13 @@ async def read_mail(database: Database, seen: frozenset[UUID] | None, email_id: 
                 (
                     SELECT count(DISTINCT (p.role, p.position)) FROM crm.party AS p WHERE p.email_id = e.id
                 )::int AS parties,
+                -- Not joined in their order: all mailboxes would be read for those of one email.
                 ARRAY(
-                    SELECT o.mailbox FROM (
+                    SELECT (SELECT o.mailbox FROM crm.owner AS o WHERE o.record_id = r.owner_id) FROM (
                         SELECT e.owner_id
                         UNION SELECT r.owner_id FROM crm.receipt AS r WHERE r.email_id = e.id LIMIT 100
-                    ) AS r (owner_id) JOIN crm.owner AS o ON o.record_id = r.owner_id
-                    WHERE ($2 OR r.owner_id = ANY($1::uuid[])) AND o.mailbox IS NOT NULL ORDER BY o.mailbox
+                    ) AS r (owner_id)
+                    WHERE $2 OR r.owner_id = ANY($1::uuid[])
                 ) AS mailboxes,
                 coalesce((
                     SELECT d.reasons FROM router.decision AS d
@@ -168,7 +169,7 @@ async def read_mail(database: Database, seen: frozenset[UUID] | None, email_id: 
         tuple(one for one in parties if one.role == "from" or not hidden),
         row["parties"],
         () if hidden else tuple(Attached(**one) for one in attachments),
-        tuple(row["mailboxes"]),
+        tuple(sorted(filter(None, row["mailboxes"]))),
         () if hidden else tuple(row["reasons"]),
     )
 

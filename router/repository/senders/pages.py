@@ -340,11 +340,11 @@ async def _described(connection: Connection, seen: frozenset[UUID] | None, rows:
             NOT e.private AND EXISTS (
                 SELECT FROM crm.attachment AS a WHERE a.email_id = e.id AND NOT a.inline
             ) AS attached,
+            -- Each by itself, and in no order: joined in the order of mailboxes, all of these would be read for a sender.
             ARRAY(
-                SELECT o.mailbox FROM (
-                    SELECT s.owner_id FROM router.sender_waiting AS s
-                    WHERE s.address = w.address AND ($4 OR s.owner_id = ANY($1::uuid[])) LIMIT $5
-                ) AS s JOIN crm.owner AS o ON o.record_id = s.owner_id WHERE o.mailbox IS NOT NULL ORDER BY o.mailbox
+                SELECT (SELECT o.mailbox FROM crm.owner AS o WHERE o.record_id = s.owner_id)
+                FROM router.sender_waiting AS s
+                WHERE s.address = w.address AND ($4 OR s.owner_id = ANY($1::uuid[])) LIMIT $5
             ) AS owners, c.assigned_to, c.snoozed_until,
             ARRAY(
                 SELECT l.by FROM router.sender_look AS l
@@ -377,7 +377,7 @@ async def _described(connection: Connection, seen: frozenset[UUID] | None, rows:
             also["name"],
             also["subject"],
             bool(also["attached"]),
-            tuple(also["owners"]),
+            tuple(sorted(filter(None, also["owners"]))),
             also["assigned_to"],
             also["snoozed_until"],
             tuple(also["looking"]),

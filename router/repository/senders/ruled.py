@@ -37,7 +37,7 @@ async def count_touched(
         if of_domain
         else "s.owner_id = ANY($1::uuid[]) AND s.address = $2"
     )
-    parties = (
+    whose = (
         "substring(p.address FROM '[^@]*$') = router.domain_of($2)"
         if of_domain
         else "substring(p.address FROM '[^@]*$') = router.domain_of($2) AND p.address = $2"
@@ -70,23 +70,24 @@ async def count_touched(
                 subject,
             )
             past = len(set(found or ()))
-        sent = await connection.fetchrow(
+        parties = await connection.fetch(
             f"""
-            SELECT count(*) AS parties, count(DISTINCT e.id) FILTER (
-                WHERE e.direction = 'out' AND ($4 OR e.owner_id = ANY($1::uuid[]))
-            ) AS sent
+            SELECT CASE WHEN e.direction = 'out' AND ($4 OR e.owner_id = ANY($1::uuid[])) THEN e.id END AS sent
             FROM (
-                SELECT p.email_id FROM crm.party AS p WHERE p.record_id IS NULL AND {parties} LIMIT $3
-            ) AS p JOIN crm.email AS e ON e.id = p.email_id
+                SELECT p.email_id FROM crm.party AS p WHERE p.record_id IS NULL AND {whose} LIMIT $3
+            ) AS p CROSS JOIN LATERAL (
+                SELECT e.id, e.direction, e.owner_id FROM crm.email AS e WHERE e.id = p.email_id LIMIT 1
+            ) AS e
             """,  # noqa: S608  # constants
             owners,
             subject,
             _COUNTED,
             seen is None,
         )
-        assert sent is not None
+    # Told apart here: counted in their order, all emails there are would be read for it.
+    sent = {party["sent"] for party in parties} - {None}
     ids: Sequence[UUID] = row["examples"] or ()
-    return Touched(past, sent["sent"], more or sent["parties"] == _COUNTED, tuple(dict.fromkeys(ids)))
+    return Touched(past, len(sent), more or len(parties) == _COUNTED, tuple(dict.fromkeys(ids)))
 
 
 async def was_seen(database: Database, seen: frozenset[UUID] | None, ruling_id: int) -> bool:

