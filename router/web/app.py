@@ -6,7 +6,9 @@
     /api/v1     the API, where there is one: router/web/api
     /           the pages, where there are: router/web/console
 
-However many ask at once, each answer is made once for all of them: nobody can keep the database or a thread busy.
+However many ask at once, each of the first three answers is made once for all of them: nobody can keep the database or a
+thread busy. API and pages serve a number of requests at once, pages that are open and listen among them: whoever comes
+beyond that is told to come again, and neither keeps the other from being served, nor a probe.
 """
 
 import asyncio
@@ -16,9 +18,9 @@ from typing import Final, TypeVar
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router import __version__, metrics
 from router.group import Group
@@ -30,6 +32,10 @@ Reasons = Callable[[], Awaitable[Sequence[str]]]
 Answer = TypeVar("Answer")
 
 _FRESH: Final = {"Cache-Control": "no-store"}
+
+_MOST_PAGES: Final = 220
+_MOST_API: Final = 80
+"""Requests at once; fewer than those are open pages and long polls, which have bounds of their own."""
 
 
 def console_app(
@@ -56,12 +62,41 @@ def console_app(
 
     routes: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", numbers)]
     if api is not None:
-        mounted = Mount("/api/v1", Private(api, as_json=True))
+        mounted = Mount("/api/v1", Bounded(Private(api, as_json=True), _MOST_API, as_json=True))
         mounted.path_regex = _UNDER_API
         routes.append(mounted)
     if pages is not None:
-        routes.append(Mount("/", Private(pages)))
+        routes.append(Mount("/", Bounded(Private(pages), _MOST_PAGES)))
     return Forwarded(Starlette(routes=routes), proxies or Proxies())
+
+
+class Bounded:
+    """An application that serves at most so many requests at once."""
+
+    def __init__(self, app: ASGIApp, most: int, *, as_json: bool = False) -> None:
+        self._app = app
+        self._most = most
+        self._as_json = as_json
+        self._served = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if self._served >= self._most:
+            await self._refusal()(scope, receive, send)
+            return
+        self._served += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._served -= 1
+
+    def _refusal(self) -> Response:
+        headers = {**_FRESH, "Retry-After": "5"}
+        words = f"{self._most} requests are under way here already: try again in a few seconds"
+        if not self._as_json:
+            return PlainTextResponse(words + "\n", 503, headers=headers)
+        problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": words}
+        return JSONResponse(problem, 503, headers=headers, media_type="application/problem+json")
 
 
 _UNDER_API: Final = re.compile(r"^/api/v1/(?P<path>.*)$", re.DOTALL)

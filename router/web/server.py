@@ -25,7 +25,7 @@ from router.web.forwarded import Proxies
 
 _log = structlog.get_logger(__name__)
 
-_MOST: Final = 256  # connections: pages that listen (200) and clients that wait for events (50) hold one each
+_MOST: Final = 320  # connections: more than all requests that `app` serves at once, so that a probe finds room
 _PATIENCE: Final = 10.0  # seconds for a request to come, and for some of its answer to be taken
 
 

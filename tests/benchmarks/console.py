@@ -10,20 +10,23 @@ mail comes once a second, and then --burst at once.
 
 import argparse
 import asyncio
-import os
+import json
 import re
+import smtplib
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from email.message import EmailMessage
+from email.utils import localtime, make_msgid
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlencode
 
 import aiohttp
-import aiosmtplib
 import asyncpg
 from playwright.async_api import async_playwright
 
@@ -36,10 +39,10 @@ from router.repository.database import Database
 from router.repository.migrate import migrate
 from router.web.console.guard import SESSION_COOKIE
 from tests.benchmarks import office
-from tests.benchmarks.cpu import Usage, usage
+from tests.benchmarks.cpu import Cpu
 from tests.benchmarks.stage import HERE, program
 from tests.servers.ports import free_port
-from tests.support.browser import CHROMIUM
+from tests.support.browser import CHROMIUM, WIDE
 from tests.support.console import wait_for
 
 PROFILE: Final = """
@@ -127,6 +130,18 @@ class Browser:
             assert answer.status < 400 or answer.status == 422, (path, answer.status)
             return text
 
+    async def events(self, path: str) -> AsyncIterator[tuple[str, str]]:
+        """Listen to server-sent events: the name and the words of each."""
+        async with self._session.get(path, timeout=aiohttp.ClientTimeout(None), read_bufsize=1 << 20) as answer:
+            assert answer.status == 200, (path, answer.status)
+            event = ""
+            async for line in answer.content:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name == "event":
+                    event = value
+                elif name == "data":
+                    yield event, value
+
     async def post(self, path: str, **form: str) -> str:
         """Send a form."""
         headers = {"X-CSRF-Token": self.csrf, "Sec-Fetch-Site": "same-origin", "HX-Request": "true"}
@@ -200,6 +215,142 @@ async def type_records(on: Served) -> None:
             await timed(f"“{shown}”", lambda _, text=text: ann.get("/queue/records", panel="find", name=text), 15)  # type: ignore[misc]  # bound at once
 
 
+def deliver(on: Served, sender: str, count: int = 1) -> None:
+    """Hand mail of a sender over, as a mail server does."""
+    with smtplib.LMTP("127.0.0.1", on.lmtp) as lmtp:
+        for _ in range(count):
+            letter = EmailMessage()
+            letter["From"], letter["To"], letter["Subject"] = sender, "box1@in.test", "A letter"
+            letter["Message-ID"], letter["Date"] = make_msgid(domain="bench.test"), localtime()
+            letter.set_content("The quick brown fox jumps over the lazy dog. " * 40)
+            lmtp.send_message(letter)
+
+
+async def watch_arrivals(on: Served, number: int) -> None:
+    """Seconds from the beginning of a delivery to the row on a page that is open in Chromium."""
+    times = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        context = await browser.new_context(base_url=on.origin, viewport=WIDE)
+        await context.add_cookies(
+            [{"name": SESSION_COOKIE, "value": on.session, "url": "https://localhost/", "httpOnly": True}]
+        )
+        page = await context.new_page()
+        await page.goto("/queue")
+        await page.locator("main[data-live=yes]").wait_for()
+        for n in range(number + 1):
+            sender = f"arrives{n}@arrives{n}.test"
+            began = time.perf_counter()
+            await asyncio.to_thread(deliver, on, sender)
+            await page.locator(f"li[data-address='{sender}']").wait_for()
+            times.append(time.perf_counter() - began)
+        await browser.close()
+    del times[0]
+    say(f"  from LMTP to the row on the page: median {median(times):.2f} s, longest {max(times):.2f} s of {number}")
+
+
+class OpenPage:
+    """The queue as it is open in a browser: it listens, and reads again what queue.js does."""
+
+    def __init__(self, on: Served) -> None:
+        self._browser = Browser(on)
+        self._told: set[str] = set()
+        self._reading: asyncio.Task[None] | None = None
+        self.live = asyncio.Event()
+        self.asked = self.heard = 0
+
+    async def run(self) -> None:
+        """Listen until canceled."""
+        async with self._browser:
+            await self._browser.get("/queue")
+            try:
+                async for event, words in self._browser.events("/queue/events"):
+                    self.live.set()
+                    self.heard += 1
+                    if event == "senders":
+                        self._told |= set(json.loads(words))
+                    if self._reading is None or self._reading.done():
+                        self._reading = asyncio.create_task(self._read(event))
+            finally:
+                if self._reading is not None:
+                    self._reading.cancel()
+
+    async def _read(self, event: str) -> None:
+        if event == "senders":
+            await asyncio.sleep(0.15)
+            told, self._told = self._told, set()
+            self.asked += 1
+            await self._browser.get("/queue/rows?" + urlencode([("address", one) for one in sorted(told)]))
+        self.asked += 1
+        await self._browser.get("/queue/list")
+
+
+async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int) -> None:
+    """So many pages are open: what that costs as mail comes once a second, and at once."""
+
+    async def mail_comes(seconds: int) -> tuple[float, float]:
+        """Return the part of a core that router and PostgreSQL use meanwhile."""
+        began, until = cost(), time.perf_counter() + seconds
+        at = time.perf_counter()
+        for n in range(seconds):
+            await asyncio.to_thread(deliver, on, f"once{n}@once{n}.test")
+            await asyncio.sleep(max(0.0, until - seconds + n + 1 - time.perf_counter()))
+        took = time.perf_counter() - at
+        return tuple((now - then) / took * 100 for now, then in zip(cost(), began, strict=True))  # type: ignore[return-value]
+
+    def cost() -> tuple[float, float]:
+        assert server.pid is not None
+        cpu = Cpu.now([on.pid], server.pid, server.pid)
+        return cpu.ours, cpu.postgresql
+
+    await mail_comes(5)
+    none = await mail_comes(20)
+    say(f"  no page, a mail a second: router {none[0]:.1f}%, PostgreSQL {none[1]:.1f}% of a core")
+    pages = [OpenPage(on) for _ in range(number)]
+    tasks = [asyncio.create_task(page.run()) for page in pages]
+    await asyncio.wait(
+        [*tasks, asyncio.ensure_future(asyncio.gather(*(page.live.wait() for page in pages)))],
+        return_when=asyncio.FIRST_COMPLETED, timeout=30,
+    )  # fmt: skip
+    say(f"  {sum(page.live.is_set() for page in pages)} of {number} pages are live")
+    await asyncio.sleep(2)
+    began, at = cost(), time.perf_counter()
+    await asyncio.sleep(15)
+    idle = [(now - then) / (time.perf_counter() - at) * 100 for now, then in zip(cost(), began, strict=True)]
+    say(f"  {number} pages, no mail: router {idle[0]:.1f}%, PostgreSQL {idle[1]:.1f}% of a core")
+    before = sum(page.asked for page in pages)
+    some = await mail_comes(20)
+    asked = sum(page.asked for page in pages) - before
+    say(f"  {number} pages, a mail a second: router {some[0]:.1f}%, PostgreSQL {some[1]:.1f}%, {asked / 20:.1f} asked/s")
+    sql = await asyncpg.connect(on.dsn)
+    listening = await sql.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'LISTEN.*router_senders' AND datname = current_database()"
+    )
+    say(f"  connections that listen for the queue: {listening}")
+    before, began, at = sum(page.asked for page in pages), cost(), time.perf_counter()
+    await asyncio.to_thread(deliver, on, "burst@burst.test", burst)
+    handed_over = time.perf_counter() - at
+    while await sql.fetchval("SELECT EXISTS (SELECT FROM router.sender_change)"):
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(2)
+    took = time.perf_counter() - at
+    spent = [now - then for now, then in zip(cost(), began, strict=True)]
+    asked = sum(page.asked for page in pages) - before
+    say(
+        f"  a burst of {burst}: handed over in {handed_over:.1f} s; the pages asked {asked} times within {took:.1f} s; "
+        f"router {spent[0]:.1f} s, PostgreSQL {spent[1]:.1f} s of processor time"
+    )
+    await sql.close()
+    for task in tasks:
+        task.cancel()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    faults = [one for one in ended if not isinstance(one, asyncio.CancelledError)]
+    if faults:
+        say(f"  {len(faults)} pages were ended: {faults[0]!r}")
+
+
 @asynccontextmanager
 async def database_of(server: EmbeddedServer, name: str) -> AsyncIterator[str]:
     """Make an empty database with our tables; give its DSN."""
@@ -227,11 +378,15 @@ async def measure(folder: Path, asked: argparse.Namespace) -> None:
                 )
                 say(f"{waiting} emails wait (made in {time.perf_counter() - began:.0f} s)")
                 async with served(folder / f"router-{waiting}", dsn) as on:
+                    if asked.arrivals:
+                        await watch_arrivals(on, asked.arrivals)
                     await ask_queue(on)
                     await ask_pages(on)
                     if last and asked.records:
                         say(f"{asked.records} records, as one types")
                         await type_records(on)
+                    if last and asked.pages:
+                        await keep_open(on, server, asked.pages, asked.burst)
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from router import __version__, metrics
@@ -37,8 +39,11 @@ async def console(port: int, *reasons: str, host: str = "127.0.0.1") -> AsyncIte
 
 
 @asynccontextmanager
-async def serving(port: int, reasons: Reasons, host: str = "127.0.0.1") -> AsyncIterator["asyncio.Task[None]"]:
-    served = Console(ConsoleAddress(host, port), reasons)
+async def serving(
+    port: int, reasons: Reasons, host: str = "127.0.0.1", app: ASGIApp | None = None
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """A console; `app` is both its API and its pages."""
+    served = Console(ConsoleAddress(host, port), reasons, app, app)
 
     async def run() -> None:
         with served.health:
@@ -365,6 +370,40 @@ async def test_however_many_wait_a_probe_gets_in_and_no_more_files_are_open(monk
             async with asyncio.timeout(20):
                 await answers.readuntil(b"\r\n\r\n")
         assert (await get(port, "/healthz")).status == 200
+        for _, one in clients:
+            one.close()
+
+
+@pytest.mark.parametrize(("path", "other"), [("/api/v1/events", "/queue"), ("/queue/events", "/api/v1/events")])
+async def test_who_waits_keeps_neither_probes_nor_the_other_half_from_being_served(path: str, other: str) -> None:
+    """A process whose probe is not answered is killed: because of pages that are open."""
+    port, waiting = free_port(), 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal waiting
+        if scope["path"] == path:
+            waiting += 1
+            await asyncio.Event().wait()
+        await PlainTextResponse("served")(scope, receive, send)
+
+    async def reasons() -> Sequence[str]:
+        return []
+
+    async with serving(port, reasons, app=app):
+        await wait_for(port, "/healthz", 200)
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(server._MOST)]
+        for _, one in clients:
+            one.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        answers = [asyncio.ensure_future(one.readuntil(b"\r\n\r\n")) for one, _ in clients]
+        await until(lambda: waiting + sum(one.done() for one in answers) == server._MOST)
+        refused = [one.result().decode().lower() for one in answers if one.done()]
+        assert refused
+        assert all(one.startswith("http/1.1 503 ") and "retry-after: 5" in one for one in refused)
+        for probe in ("/healthz", "/readyz", "/metrics"):
+            assert (await get(port, probe)).status == 200
+        assert (await get(port, other, named="localhost")).body == "served"
+        for answer in answers:
+            answer.cancel()
         for _, one in clients:
             one.close()
 
