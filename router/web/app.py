@@ -6,9 +6,9 @@
     /api/v1     the API, where there is one: router/web/api
     /           the pages, where there are: router/web/console
 
-However many ask at once, each of the first three answers is made once for all of them: nobody can keep the database or a
-thread busy. API and pages serve a number of requests at once, pages that are open and listen among them: whoever comes
-beyond that is told to come again, and neither keeps the other from being served, nor a probe.
+However many ask at once, each of the first three answers is made once for all of them: nobody can keep the database or
+a thread busy. API and pages serve a number of requests at once, those of open pages that listen among them: whoever
+comes beyond that is told to come again. Neither keeps the other from being served, nor a probe.
 """
 
 import asyncio

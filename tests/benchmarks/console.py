@@ -21,10 +21,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import localtime, make_msgid
+from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Final
-from urllib.parse import urlencode
+from typing import Final, Self
 
 import aiohttp
 import asyncpg
@@ -42,7 +42,7 @@ from tests.benchmarks import office
 from tests.benchmarks.cpu import Cpu
 from tests.benchmarks.stage import HERE, program
 from tests.servers.ports import free_port
-from tests.support.browser import CHROMIUM, WIDE
+from tests.support.browser import CHROMIUM
 from tests.support.console import wait_for
 
 PROFILE: Final = """
@@ -59,6 +59,9 @@ PAGES: Final = (
     "/why?sender=flood@flood.test", "/people", "/account",
 )  # fmt: skip
 """Every page that lists something, the queue apart."""
+
+_NUMBERS: Final = count(int(time.time()))
+"""Of senders who write for the first time."""
 
 TYPED: Final = (
     "f", "fl", "le", "len", "lena", "müller", "muller", "zoë ö", "anna müller", "gmbh", "firm7", "u77@firm",
@@ -113,7 +116,7 @@ class Browser:
         self._session = aiohttp.ClientSession(served.origin, headers=served.cookie)
         self.csrf = ""
 
-    async def __aenter__(self) -> "Browser":
+    async def __aenter__(self) -> Self:
         page = await self.get("/queue")
         found = re.search(r"X-CSRF-Token&#34;: &#34;(\w+)|X-CSRF-Token\": \"(\w+)", page)
         assert found
@@ -147,12 +150,12 @@ class Browser:
         headers = {"X-CSRF-Token": self.csrf, "Sec-Fetch-Site": "same-origin", "HX-Request": "true"}
         async with self._session.post(path, data=form, headers=headers) as answer:
             text = await answer.text()
-            assert answer.status == 200, (path, answer.status, text)
+            assert answer.status in (200, 204), (path, answer.status, text)
             return text
 
 
 async def timed(what: str, ask: Callable[[int], Awaitable[object]], number: int = 40) -> float:
-    """Ask so often, after a few that do not count; print the median and what 19 of 20 do not exceed, in milliseconds."""
+    """Ask so often, after a few that do not count; print the median and what 95 of 100 keep to, in milliseconds."""
     for n in range(3):
         await ask(n)
     times = []
@@ -215,10 +218,10 @@ async def type_records(on: Served) -> None:
             await timed(f"“{shown}”", lambda _, text=text: ann.get("/queue/records", panel="find", name=text), 15)  # type: ignore[misc]  # bound at once
 
 
-def deliver(on: Served, sender: str, count: int = 1) -> None:
+def deliver(on: Served, sender: str, letters: int = 1) -> None:
     """Hand mail of a sender over, as a mail server does."""
     with smtplib.LMTP("127.0.0.1", on.lmtp) as lmtp:
-        for _ in range(count):
+        for _ in range(letters):
             letter = EmailMessage()
             letter["From"], letter["To"], letter["Subject"] = sender, "box1@in.test", "A letter"
             letter["Message-ID"], letter["Date"] = make_msgid(domain="bench.test"), localtime()
@@ -226,65 +229,60 @@ def deliver(on: Served, sender: str, count: int = 1) -> None:
             lmtp.send_message(letter)
 
 
-async def watch_arrivals(on: Served, number: int) -> None:
+async def watch_arrivals(on: Served, arrivals: int) -> None:
     """Seconds from the beginning of a delivery to the row on a page that is open in Chromium."""
     times = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
-        context = await browser.new_context(base_url=on.origin, viewport=WIDE)
+        context = await browser.new_context(base_url=on.origin, viewport={"width": 1280, "height": 800})
         await context.add_cookies(
             [{"name": SESSION_COOKIE, "value": on.session, "url": "https://localhost/", "httpOnly": True}]
         )
         page = await context.new_page()
         await page.goto("/queue")
         await page.locator("main[data-live=yes]").wait_for()
-        for n in range(number + 1):
-            sender = f"arrives{n}@arrives{n}.test"
+        for _ in range(arrivals + 1):
+            number = next(_NUMBERS)
+            sender = f"arrives{number}@arrives{number}.test"
             began = time.perf_counter()
             await asyncio.to_thread(deliver, on, sender)
             await page.locator(f"li[data-address='{sender}']").wait_for()
             times.append(time.perf_counter() - began)
         await browser.close()
     del times[0]
-    say(f"  from LMTP to the row on the page: median {median(times):.2f} s, longest {max(times):.2f} s of {number}")
+    say(f"  from LMTP to the row on the page: median {median(times):.2f} s, longest {max(times):.2f} s of {arrivals}")
 
 
 class OpenPage:
-    """The queue as it is open in a browser: it listens, and reads again what queue.js does."""
+    """The queue as it is open in a browser: it listens, asks again as queue.js does, and says who looks at whom."""
 
-    def __init__(self, on: Served) -> None:
+    def __init__(self, on: Served, looks_at: str) -> None:
         self._browser = Browser(on)
-        self._told: set[str] = set()
-        self._reading: asyncio.Task[None] | None = None
+        self._looks_at = looks_at
         self.live = asyncio.Event()
-        self.asked = self.heard = 0
+        self.asked = self.heard = self.bytes = 0
 
     async def run(self) -> None:
         """Listen until canceled."""
-        async with self._browser:
-            await self._browser.get("/queue")
-            try:
-                async for event, words in self._browser.events("/queue/events"):
-                    self.live.set()
-                    self.heard += 1
-                    if event == "senders":
-                        self._told |= set(json.loads(words))
-                    if self._reading is None or self._reading.done():
-                        self._reading = asyncio.create_task(self._read(event))
-            finally:
-                if self._reading is not None:
-                    self._reading.cancel()
+        async with self._browser, asyncio.TaskGroup() as tasks:
+            await self._browser.get("/queue", sender=self._looks_at)
+            tasks.create_task(self._look())
+            async for event, words in self._browser.events("/queue/events"):
+                self.live.set()
+                self.heard += 1
+                self.bytes += len(words)
+                if event == "many":
+                    self.asked += 1
+                    await self._browser.get("/queue/list")
+                else:
+                    assert json.loads(words)["html"]
 
-    async def _read(self, event: str) -> None:
-        if event == "senders":
-            await asyncio.sleep(0.15)
-            told, self._told = self._told, set()
-            self.asked += 1
-            await self._browser.get("/queue/rows?" + urlencode([("address", one) for one in sorted(told)]))
-        self.asked += 1
-        await self._browser.get("/queue/list")
+    async def _look(self) -> None:
+        while True:
+            await self._browser.post("/queue/look", address=self._looks_at)
+            await asyncio.sleep(20)
 
 
 async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int) -> None:
@@ -295,7 +293,7 @@ async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int)
         began, until = cost(), time.perf_counter() + seconds
         at = time.perf_counter()
         for n in range(seconds):
-            await asyncio.to_thread(deliver, on, f"once{n}@once{n}.test")
+            await asyncio.to_thread(deliver, on, f"once{next(_NUMBERS)}@once{n}.test")
             await asyncio.sleep(max(0.0, until - seconds + n + 1 - time.perf_counter()))
         took = time.perf_counter() - at
         return tuple((now - then) / took * 100 for now, then in zip(cost(), began, strict=True))  # type: ignore[return-value]
@@ -308,14 +306,12 @@ async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int)
     await mail_comes(5)
     none = await mail_comes(20)
     say(f"  no page, a mail a second: router {none[0]:.1f}%, PostgreSQL {none[1]:.1f}% of a core")
-    pages = [OpenPage(on) for _ in range(number)]
+    sql = await asyncpg.connect(on.dsn)
+    senders = await sql.fetch("SELECT address FROM router.sender_waiting ORDER BY latest_at DESC LIMIT $1", number)
+    pages = [OpenPage(on, row["address"]) for row in senders]
     tasks = [asyncio.create_task(page.run()) for page in pages]
-    await asyncio.wait(
-        [*tasks, asyncio.ensure_future(asyncio.gather(*(page.live.wait() for page in pages)))],
-        return_when=asyncio.FIRST_COMPLETED, timeout=30,
-    )  # fmt: skip
-    say(f"  {sum(page.live.is_set() for page in pages)} of {number} pages are live")
-    await asyncio.sleep(2)
+    await asyncio.gather(*(page.live.wait() for page in pages))
+    await asyncio.sleep(3)
     began, at = cost(), time.perf_counter()
     await asyncio.sleep(15)
     idle = [(now - then) / (time.perf_counter() - at) * 100 for now, then in zip(cost(), began, strict=True)]
@@ -323,8 +319,11 @@ async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int)
     before = sum(page.asked for page in pages)
     some = await mail_comes(20)
     asked = sum(page.asked for page in pages) - before
-    say(f"  {number} pages, a mail a second: router {some[0]:.1f}%, PostgreSQL {some[1]:.1f}%, {asked / 20:.1f} asked/s")
-    sql = await asyncpg.connect(on.dsn)
+    size = sum(page.bytes for page in pages) / sum(page.heard for page in pages)
+    say(
+        f"  {number} pages, a mail a second: router {some[0]:.1f}%, PostgreSQL {some[1]:.1f}% of a core; "
+        f"the pages asked {asked} times; an event has {size:.0f} bytes"
+    )
     listening = await sql.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'LISTEN.*router_senders' AND datname = current_database()"
     )

@@ -1,4 +1,4 @@
-"""A database as a large office has it, made by PostgreSQL alone: 100,000 waiting emails in 20 s, a million records in 60 s.
+"""A database as a large office has it, made by PostgreSQL alone: 100,000 emails that wait take 20 s.
 
 What waits is of 2 emails a sender on average, of a third as many domains; a tenth of the senders is at a public
 provider, a twentieth is machines, and one of them has written a hundredth of all.
@@ -79,7 +79,8 @@ _WAITING: Final = """
         SELECT id, address, router.domain_of(address), owner_id, at FROM made;
     INSERT INTO router.decision
         (source_id, validity, place, owner_id, key, email_id, disposition, rule, reasons, received_at, decided_at)
-        SELECT s.id, '1', 'w' || n, m.owner_id, sha256(('w' || n)::bytea), m.id, 'promoted', 'all', '{{"rule all"}}', at, at
+        SELECT s.id, '1', 'w' || n, m.owner_id, sha256(('w' || n)::bytea), m.id, 'promoted', 'all', '{{"rule all"}}',
+            m.at, m.at
         FROM made AS m JOIN router.source AS s ON s.owner_id = m.owner_id;
     INSERT INTO router.sender_mail (email_id, owner_id, address, received_at, machine)
         SELECT id, owner_id, address, at, false FROM made
@@ -136,7 +137,9 @@ _REST: Final = """
     INSERT INTO router.unsent (email_id, status, since)
         SELECT id, 'failed', now() - n * interval '1 minute' FROM made WHERE n % 10 = 0;
     DROP TABLE made;
-    INSERT INTO router.sample (at, promoted, duplicate, ignored, held, dead, sent, failed, unknown, event_id, lag, to_send, unresolved)
+    INSERT INTO router.sample (
+        at, promoted, duplicate, ignored, held, dead, sent, failed, unknown, event_id, lag, to_send, unresolved
+    )
         SELECT date_trunc('minute', now()) - n * interval '15 minutes', 96 - n, 0, 0, 0, 0, 96 - n, 0, 0, 0, 1, n, n
         FROM generate_series(1, 96) AS n;
 """

@@ -1,7 +1,7 @@
 """What has changed in the queue, for all open pages of this process: one connection listens, however many there are.
 
 A page first subscribes, then reads, so that nothing is missed between; what it hears are senders whose rows it reads
-again (`pages.senders_named`). A page that is slow hears of all at once: nothing is kept for it but which senders.
+again (`pages.changed`). A page that is slow hears of all at once: nothing is kept for it but which senders.
 """
 
 import asyncio

@@ -15,6 +15,7 @@ from router.repository.senders.pages import OwnerTotal, Part, Place, Sender, Tot
 from router.repository.senders.search import Found, FoundRecord
 
 __all__ = [
+    "Changes",
     "Counts",
     "Found",
     "FoundRecord",
@@ -29,6 +30,7 @@ __all__ = [
     "Senders",
     "Total",
     "assigned",
+    "changed",
     "counts",
     "find",
     "groups",
@@ -68,6 +70,15 @@ class Groups:
 
     groups: tuple[Group, ...]
     goes_on: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Senders whose rows have changed, as far as they wait; the groups that they are in; and how much waits in all."""
+
+    senders: tuple[Sender, ...]
+    groups: tuple[Group, ...]
+    waiting: Total
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +127,26 @@ async def groups(
     """List the groups, that with the newest email first; with `older_than` those who wait longer, the longest first."""
     seen = within(seen, owners)
     found = await pages.list_parts(database, seen, after=after, limit=limit, older_than=_before(older_than))
-    first = await pages.first_of_parts(database, seen, [one.part for one in found], _SHOWN)
-    shown = tuple(Group(one, tuple(first[one.part])) for one in found)
     last = found[-1] if len(found) == limit else None
+    shown = await _groups(database, seen, found)
     return Groups(shown, Place(last.oldest_at if older_than else last.latest_at, last.part) if last else None)
+
+
+async def changed(
+    database: Database, seen: Seen, addresses: Sequence[str], *, owners: frozenset[UUID] | None = None
+) -> Changes:
+    """Read again what has changed of these senders, as `live` tells them."""
+    inner = within(seen, owners)
+    rows = await pages.find_senders(database, inner, addresses)
+    parts = sorted({one.part for one in rows} - {pages.MACHINES, pages.SNOOZED})
+    found = await pages.find_parts(database, inner, parts)
+    total = await pages.totals(database, inner)
+    return Changes(tuple(rows), await _groups(database, inner, found), total[""])
+
+
+async def _groups(database: Database, seen: Seen, parts: Sequence[Part]) -> tuple[Group, ...]:
+    first = await pages.first_of_parts(database, seen, [one.part for one in parts], _SHOWN)
+    return tuple(Group(one, tuple(first[one.part])) for one in parts)
 
 
 async def senders(

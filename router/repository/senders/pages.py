@@ -100,8 +100,20 @@ async def list_parts(
     database: Database, seen: frozenset[UUID] | None, *, after: Place | None, limit: int, older_than: datetime | None
 ) -> list[Part]:
     """List parts, that with the newest email first; with `older_than` those where one waits longer, longest first."""
+    page = _page("sender_part", "part", "NOT r.aside", "oldest" if older_than else "newest")
+    return await _parts(database, seen, page, *_arguments(seen, after, limit, older_than))
+
+
+async def find_parts(database: Database, seen: frozenset[UUID] | None, parts: Sequence[str]) -> list[Part]:
+    """Find these parts, as far as somebody waits in them, that with the newest email first."""
+    named = "SELECT w.key, w.position FROM unnest($2::text[]) WITH ORDINALITY AS w (key, position)"
+    found = await _parts(database, seen, named, owners_seen(seen), list(parts))
+    return sorted(found, key=lambda one: (one.latest_at, one.part), reverse=True)
+
+
+async def _parts(database: Database, seen: frozenset[UUID] | None, page: str, *arguments: object) -> list[Part]:
+    """Read the parts of a page; `page` is SQL for their keys with their positions, $1 the owners."""
     async with bound(database) as connection:
-        page = _page("sender_part", "part", "NOT r.aside", "oldest" if older_than else "newest")
         rows = await connection.fetch(
             f"""
             WITH page AS ({page})
@@ -110,9 +122,10 @@ async def list_parts(
                 SELECT max(p.senders) AS senders, sum(p.number) AS number, max(p.latest_at) AS latest_at,
                     min(p.oldest_at) AS oldest_at, count(*) AS owners
                 FROM router.sender_part AS p WHERE p.owner_id = ANY($1::uuid[]) AND p.part = page.key
+                HAVING count(*) > 0
             ) AS r ORDER BY page.position
             """,  # noqa: S608  # constants
-            *_arguments(seen, after, limit, older_than),
+            *arguments,
         )
         exact = await connection.fetch(
             """
@@ -340,7 +353,7 @@ async def _described(connection: Connection, seen: frozenset[UUID] | None, rows:
             NOT e.private AND EXISTS (
                 SELECT FROM crm.attachment AS a WHERE a.email_id = e.id AND NOT a.inline
             ) AS attached,
-            -- Each by itself, and in no order: joined in the order of mailboxes, all of these would be read for a sender.
+            -- Each by itself: joined in the order of mailboxes, all of these would be read for a sender.
             ARRAY(
                 SELECT (SELECT o.mailbox FROM crm.owner AS o WHERE o.record_id = s.owner_id)
                 FROM router.sender_waiting AS s

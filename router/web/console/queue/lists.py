@@ -12,6 +12,7 @@ from router.operations.queue import pages
 from router.operations.queue.pages import Place
 from router.web.console.frame import render, viewer_of
 from router.web.console.queue.asked import AGES, VIEWS, Filters, filters_of, place_of, seen_by, time_of, uuid_of
+from router.web.console.queue.live import changed_rows
 from router.web.console.queue.rule import done_before
 from router.web.console.queue.sender import opened
 
@@ -49,12 +50,10 @@ def routes(backing: Backing) -> Sequence[Route]:
         )
 
     async def rows(request: Request) -> Response:
-        filters, seen = filters_of(request), seen_by(viewer_of(request))
+        filters = filters_of(request)
         named = request.query_params.getlist("address")[:_MOST_ROWS]
-        inner = seen if filters.owners is None else filters.owners if seen is None else seen & filters.owners
-        found = await pages.senders_named(backing.database, inner, named)
-        counts = await pages.counts(backing.database, seen, owners=filters.owners)
-        return render(request, "queue_rows.html", filters=filters, senders=found, counts=counts)
+        seen = seen_by(viewer_of(request))
+        return changed_rows(request, filters, await pages.changed(backing.database, seen, named, owners=filters.owners))
 
     return [
         Route("/queue", show),

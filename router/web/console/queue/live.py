@@ -1,9 +1,17 @@
-"""What changes in the queue as it happens, by server-sent events; and who looks at whom."""
+"""What changes in the queue as it happens, by server-sent events; and who looks at whom.
+
+    event: senders    {"senders": [address, …], "html": what the page shows of these by now; null: ask for it yourself}
+    event: many       the page is to be read again
+
+Fifty pages hear of one email at the same moment. So what has changed is read and rendered once for all who see the same
+mail by the same filters, and handed to them: if each page asked, that would be fifty requests.
+"""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
@@ -11,14 +19,19 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from router.errors import DatabaseError, UnknownName
+from router.group import Group
 from router.operations.backing import Backing
-from router.operations.queue import care
+from router.operations.queue import Seen, care, pages
 from router.operations.queue.live import Live
-from router.web.console.frame import form_of, viewer_of
+from router.web.console.frame import form_of, render, viewer_of
 from router.web.console.guard import is_as_before
-from router.web.console.queue.asked import seen_by
+from router.web.console.queue.asked import Filters, filters_of, seen_by
 
-_HEARTBEAT: Final = 5.0  # seconds; who takes nothing for ten is hung up on
+_HEARTBEAT: Final = 4.0  # seconds; who takes nothing for ten is hung up on
+_LOOK: Final = 3.5  # seconds; for so long at most somebody is told who has signed out, or may see other mail by now
+_REST: Final = 0.5  # seconds after an event until the next of the same page: what comes meanwhile comes together
+_REST_OF_MANY: Final = 4.0  # seconds after one by which the page is read again
+_GATHERING: Final = 0.01  # seconds in which pages that have heard the same ask for it together
 _LASTS: Final = 300.0  # seconds; then the browser asks again
 _MOST: Final = 150  # streams of this process; a page that has none still works, and asks again
 
@@ -26,26 +39,31 @@ _MOST: Final = 150  # streams of this process; a page that has none still works,
 def routes(backing: Backing, listening: Live) -> Sequence[Route]:
     """Serve both."""
     streams = 0
+    changes = _Changes(backing)
 
     async def stream(request: Request) -> AsyncIterator[bytes]:
         nonlocal streams
         streams += 1
         try:
-            until = asyncio.get_running_loop().time() + _LASTS
+            loop = asyncio.get_running_loop()
+            looked, until = loop.time(), loop.time() + _LASTS
             with suppress(DatabaseError), listening.page(seen_by(viewer_of(request))) as page:
                 # What changed between the page and this, or while the browser was away, nobody has told it.
                 yield b"retry: 2000\n" + _MANY
-                while asyncio.get_running_loop().time() < until:
+                while loop.time() < until:
                     changed = await page.next(_HEARTBEAT)
-                    # Who has signed out meanwhile, or may see other mail, is told nothing any more.
-                    if not await is_as_before(request, backing):
-                        return
+                    if loop.time() > looked + _LOOK:
+                        if not await is_as_before(request, backing):
+                            return
+                        looked = loop.time()
                     if changed is None:
                         yield b":\n\n"
                     elif changed.senders is None:
                         yield _MANY
+                        await asyncio.sleep(_REST_OF_MANY)
                     else:
-                        yield _event("senders", sorted(changed.senders))
+                        yield await changes.event(request, sorted(changed.senders))
+                        await asyncio.sleep(_REST)
         finally:
             streams -= 1
 
@@ -70,8 +88,77 @@ def routes(backing: Backing, listening: Live) -> Sequence[Route]:
     return [Route("/queue/events", events), Route("/queue/look", look, methods=["POST"])]
 
 
-def _event(name: str, senders: Sequence[str]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(senders)}\n\n".encode()
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a page asks for. Pages that ask for the same (`key`) are told the same."""
+
+    request: Request
+    seen: Seen
+    filters: Filters
+    senders: tuple[str, ...]
+
+    @property
+    def key(self) -> object:
+        return self.seen, self.filters, self.senders, self.request.scope.get("root_path", "")
 
 
-_MANY: Final = _event("many", ())
+class _Changes:
+    """Reads what has changed, once for all pages that ask for the same at the same time."""
+
+    def __init__(self, backing: Backing) -> None:
+        self._backing = backing
+        self._asked: Group[_Asked, bytes] = Group(self._answer, pause=lambda: _GATHERING)
+
+    async def event(self, request: Request, senders: Sequence[str]) -> bytes:
+        """Make the event that tells a page of these senders."""
+        asked = _Asked(request, seen_by(viewer_of(request)), filters_of(request), tuple(senders))
+        try:
+            return await self._asked.add(asked)
+        except DatabaseError:
+            return _of_senders(senders, None)
+
+    async def _answer(self, asked: Sequence[_Asked]) -> Sequence[bytes]:
+        made: dict[object, tuple[pages.Changes, bytes | None]] = {}
+        return [await self._answer_one(one, made) for one in asked]
+
+    async def _answer_one(self, asked: _Asked, made: dict[object, tuple[pages.Changes, bytes | None]]) -> bytes:
+        if asked.key not in made:
+            changes = await pages.changed(
+                self._backing.database, asked.seen, asked.senders, owners=asked.filters.owners
+            )
+            made[asked.key] = changes, None
+        changes, for_all = made[asked.key]
+        if for_all is not None:
+            return for_all
+        html = bytes(changed_rows(asked.request, asked.filters, changes).body).decode()
+        event = _of_senders(asked.senders, html)
+        if not _are_personal(changes):
+            made[asked.key] = changes, event
+        return event
+
+
+def changed_rows(request: Request, filters: Filters, changes: pages.Changes) -> Response:
+    """Render what a page shows of senders that have changed: their groups, where these are listed, and their rows."""
+    groups = changes.groups if filters.is_plain else ()
+    listed = {sender.address for group in groups for sender in group.senders}
+    return render(
+        request, "queue_changed.html", filters=filters, waiting=changes.waiting, groups=groups,
+        others=[one for one in changes.senders if one.address not in listed],
+    )  # fmt: skip
+
+
+def _are_personal(changes: pages.Changes) -> bool:
+    """Whether two persons are shown different words: who else looks, and times by their clocks."""
+    shown = [*changes.senders, *(sender for group in changes.groups for sender in group.senders)]
+    return any(one.looking or one.snoozed_until for one in shown)
+
+
+def _of_senders(senders: Sequence[str], html: str | None) -> bytes:
+    return _event("senders", {"senders": senders, "html": html})
+
+
+def _event(name: str, told: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(told)}\n\n".encode()
+
+
+_MANY: Final = _event("many", None)

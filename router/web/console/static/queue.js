@@ -331,33 +331,38 @@ async function fetched(url) {
   }
 }
 
-async function change(addresses) {
+// What has changed comes with the news, or is asked for where it does not.
+async function change(addresses, html) {
   if (!rows || !addresses.length) return;
   const query = new URLSearchParams(main.dataset.query);
   for (const one of addresses) query.append("address", one);
-  const found = await fetched(`${base}/rows?${query}`);
+  const found = html ? new DOMParser().parseFromString(html, "text/html") : await fetched(`${base}/rows?${query}`);
   if (!found) return;
   document.getElementById("waiting").textContent = found.getElementById("waiting").textContent;
   const known = new Map([...found.querySelectorAll("li[data-address]")].map((row) => [row.dataset.address, row]));
   for (const one of addresses) {
-    const now = known.get(one);
+    const now = known.get(one)?.cloneNode(true);
     const here = rowOf(one);
     if (here && now) {
       if (current() && here.contains(current())) now.querySelector("a").setAttribute("aria-current", "true");
       const focused = here.contains(document.activeElement);
       here.replaceWith(now);
-      htmx.process(now);
-      document.dispatchEvent(new CustomEvent("htmx:load", { detail: { elt: now } }));
+      begin(now);
       if (focused) now.querySelector("a").focus({ preventScroll: true });
     } else if (here && !here.classList.contains("settled")) {
       if (one === address() && busy === 0) tellSettled(one);
       leave([here]);
-    } else if (now && main.dataset.plain === "yes" && !rowOf(one)) {
+    } else if (now && main.dataset.plain === "yes") {
       waiting.add(one);
     }
     if (now && one === address()) tellLookers(now);
   }
-  admit();
+  admit(known);
+}
+
+function begin(element) {
+  htmx.process(element);
+  document.dispatchEvent(new CustomEvent("htmx:load", { detail: { elt: element } }));
 }
 
 // Whose mail one reads is settled by somebody else: that is said above it, and what one reads stays.
@@ -383,31 +388,50 @@ function tellLookers(row) {
   if (place.textContent !== said) place.textContent = said;
 }
 
-function admit() {
+// Those whose groups have just come are put in without another request.
+function admit(known = new Map()) {
   if (!rows) return;
   if (waiting.size && mayMove()) {
-    refresh();
+    const groups = new Set([...waiting].map((one) => known.get(one)?.closest(".group")));
+    if (![...groups].every(isNewest)) refresh();
+    else keepPlace(() => putFirst([...groups]));
     return;
   }
   news.hidden = !waiting.size;
   news.textContent = `${waiting.size} new`;
 }
 
+// What lay in a mailbox for long belongs further down.
+function isNewest(group) {
+  const newest = rows.querySelector("time")?.dateTime ?? "";
+  return group && group.querySelector("time").dateTime >= newest;
+}
+
+function putFirst(groups) {
+  rows.querySelector(".nobody")?.remove();
+  const order = groups.sort((one, other) => one.querySelector("time").dateTime < other.querySelector("time").dateTime ? -1 : 1);
+  for (const group of order) {
+    rows.querySelector(`.group[data-part="${CSS.escape(group.dataset.part)}"]`)?.remove();
+    rows.prepend(group);
+    begin(group);
+  }
+}
+
+// The list changes, and whoever is chosen in it stays so.
+async function keepPlace(work) {
+  const here = current()?.closest("li").dataset.address;
+  const focused = rows.contains(document.activeElement);
+  await work();
+  waiting.clear();
+  news.hidden = true;
+  const row = here && rowOf(here)?.querySelector("a");
+  if (row) mark(row);
+  if (row && focused) row.focus({ preventScroll: true });
+}
+
 function refresh() {
-  refreshing ??= (async () => {
-    try {
-      const here = current()?.closest("li").dataset.address;
-      const focused = rows.contains(document.activeElement);
-      await htmx.ajax("GET", `${base}/list?${main.dataset.query}`, { target: rows, swap: "innerHTML" });
-      waiting.clear();
-      news.hidden = true;
-      const row = here && rowOf(here)?.querySelector("a");
-      if (row) mark(row);
-      if (row && focused) row.focus({ preventScroll: true });
-    } finally {
-      refreshing = null;
-    }
-  })();
+  const list = () => htmx.ajax("GET", `${base}/list?${main.dataset.query}`, { target: rows, swap: "innerHTML" });
+  refreshing ??= keepPlace(list).finally(() => { refreshing = null; });
   return refreshing;
 }
 
@@ -415,31 +439,21 @@ news?.addEventListener("click", () => { rows.scrollTop = 0; refresh(); });
 rows?.addEventListener("mouseleave", () => waiting.size && admit());
 rows?.addEventListener("scroll", () => waiting.size && mayMove() && admit(), { passive: true });
 
-// The rest of a burst is asked for at once.
-const told = new Set();
-let timer = 0;
-function heard(addresses) {
-  for (const one of addresses) told.add(one);
-  timer ||= setTimeout(() => {
-    timer = 0;
-    const all = [...told];
-    told.clear();
-    change(all);
-  }, 150);
-}
-
 function readAgain() {
   const listed = [...rows.querySelectorAll("li[data-address]")].map((row) => row.dataset.address);
   if (mayMove() && listed.length < 200) refresh();
-  else heard(listed.slice(0, 100));
+  else change(listed.slice(0, 100));
 }
 
 let stream = null;
 function listen() {
   if (!main || stream || document.hidden) return;
-  stream = new EventSource(`${base}/events`);
+  stream = new EventSource(`${base}/events?${main.dataset.query}`);
   stream.addEventListener("open", () => { main.dataset.live = "yes"; });
-  stream.addEventListener("senders", (event) => heard(JSON.parse(event.data)));
+  stream.addEventListener("senders", (event) => {
+    const { senders: changed, html } = JSON.parse(event.data);
+    change(changed, html);
+  });
   stream.addEventListener("many", readAgain);
   stream.addEventListener("error", () => { main.dataset.live = "no"; });
 }
