@@ -111,7 +111,7 @@ def unresolved_never_track(
     """Ignore a sender's mail from now on, and take it off the queue.
 
     As never-track add and ignore together. It says first how many emails wait, and asks; what the CRM has stays there.
-    To undo it, take the sender off the list by never-track remove, and undo the ruling.
+    "unresolved undo" undoes both.
     """
     from router.commands import unresolved as commands
 
@@ -129,7 +129,8 @@ def unresolved_undo(
 ) -> None:
     """Undo a ruling, so that all is as it was before.
 
-    What somebody changed since stays. The ruling that it replaced is in force again.
+    What somebody changed since stays. The ruling that it replaced is in force again. A record, or an entry of the
+    never-track list, that was made together with the ruling goes, unless it has been used since: then it says so.
     """
     from router.commands import unresolved as commands
 

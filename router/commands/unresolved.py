@@ -127,8 +127,7 @@ def never_track(
         say(f'undone by: "email-router never-track remove {done.pattern} --owner {owner}"')
         return
     _end(done.ruling, as_json=False)
-    undoes = f'"email-router unresolved undo {done.ruling.id}" puts it back into the queue'
-    say(f'undone by: "email-router never-track remove {done.pattern}", so that its mail comes again; {undoes}')
+    say(f'undone by: "email-router unresolved undo {done.ruling.id}"')
 
 
 def _affected(asked: Asked, owner: str | None) -> str:
@@ -214,6 +213,8 @@ def _end(ruling: Ruling, *, as_json: bool) -> None:
         say(_told(ruling))
         if ruling.kind == "resolve" and not ruling.undone_at:
             say(f"resolved: {count(ruling.touched, 'party', 'parties')} of mail that waited")
+        if ruling.kept:
+            say(ruling.kept)
     if not ruling.is_done:
         complain(
             "some of it may be left, since a transaction of somebody else's has it locked, or began before: a router "

@@ -18,11 +18,16 @@ async def list_all(database: Database, mailbox: str | None) -> Sequence[NeverTra
     return await repository.list_patterns(database, owner.owner.id if owner else None)
 
 
-async def add(database: Database, written: str, mailbox: str | None, by: str) -> tuple[str, bool]:
-    """Add a pattern for the organization or an owner; False: it was there. Raises UnknownName."""
+async def add(
+    database: Database, written: str, mailbox: str | None, by: str, ruling_id: int | None = None
+) -> tuple[str, bool]:
+    """Add a pattern for the organization or an owner; False: it was there. Raises UnknownName.
+
+    With a ruling, its undoing removes the pattern.
+    """
     pattern = parse_new(written)
     owner = await owner_of(database, mailbox)
-    return pattern, await repository.add(database, pattern, owner.owner.id if owner else None, by)
+    return pattern, await repository.add(database, pattern, owner.owner.id if owner else None, by, ruling_id)
 
 
 async def remove(database: Database, written: str, mailbox: str | None) -> tuple[str, bool]:

@@ -10,7 +10,7 @@ from router.operations.queue import ruling
 from router.operations.queue.ruling import Ruling
 from router.repository.database import Database
 
-__all__ = ["PAGE", "Ruling", "list_page", "undo"]
+__all__ = ["PAGE", "Ruling", "find", "list_page", "undo"]
 
 PAGE: Final = 50
 """Rulings of one page."""
@@ -28,9 +28,15 @@ async def list_page(
     return found[:PAGE], found[PAGE - 1].id if len(found) > PAGE else None
 
 
-async def undo(database: Database, viewer: Viewer, ruling_id: int) -> Ruling:
-    """Undo a ruling of the person's own, or of anybody for who administers. Raises UnknownName, Refused."""
+async def find(database: Database, viewer: Viewer, ruling_id: int) -> Ruling:
+    """Find a ruling of the person's own, or of anybody for who administers. Raises UnknownName."""
     found = await unresolved.find(database, ruling_id)
     if not viewer.administers and not (found.by == viewer.name and viewer.has_anywhere(StaffRole.DECIDE)):
         raise UnknownName(f"there is no ruling {ruling_id} of yours")
+    return found
+
+
+async def undo(database: Database, viewer: Viewer, ruling_id: int) -> Ruling:
+    """Undo a ruling of the person's own, or of anybody for who administers. Raises UnknownName, Refused."""
+    await find(database, viewer, ruling_id)
     return await ruling.undo(database, ruling_id, viewer.name)

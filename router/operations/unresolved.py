@@ -211,12 +211,19 @@ async def never_track_sender(
     """
     # First, since it may be refused; what it says holds also where the list does not follow.
     ruling = None if mailbox else await rule(database, subject, None, by, expected)
-    pattern, is_new = await never_track.add(database, subject.removeprefix("@"), mailbox, by)
+    pattern, is_new = await never_track.add(
+        database, subject.removeprefix("@"), mailbox, by, ruling.id if ruling else None
+    )
     return NeverTracked(pattern, mailbox, is_new, ruling)
 
 
 async def undo(database: Database, ruling_id: int | None, by: str) -> Ruling:
-    """Undo a ruling; None: the last of this person that is not undone. Raises UnknownName, Refused."""
+    """Undo a ruling; None: the last of this person that is not undone. Raises UnknownName, Refused.
+
+    All is as it was before, but for what somebody changed since. What was made together with the ruling goes, too: its
+    entry of the never-track list; its record, out of use and without the address. Where that has been used since, it
+    stays, and `kept` of the ruling says so.
+    """
     if ruling_id is None:
         ruling_id = await rulings.last_of(database, by)
         if ruling_id is None:

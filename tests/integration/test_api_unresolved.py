@@ -2,7 +2,10 @@
 
 import asyncio
 
+from router.operations import never_track
+from router.operations.queue import ruling
 from tests.integration.test_api import check_problem
+from tests.integration.test_sender_queue import folded
 from tests.support.api import Api
 from tests.support.crm import Crm
 from tests.support.senders import Senders
@@ -153,3 +156,23 @@ async def test_rulings_are_listed_in_pages(api: Api) -> None:
     assert third["cursor"] is None
     assert len((await api.get("/rulings", params={"undone": "true"})).json["rulings"]) == 5
     check_problem(await api.get("/rulings", params={"cursor": first["cursor"] + "!"}), 422)
+
+
+async def test_undoing_takes_back_what_was_made_together_with_the_ruling(senders: Senders, api: Api, crm: Crm) -> None:
+    await senders.write(KARL)
+    await senders.write(BERTA)
+    await folded(senders)
+    made = await ruling.create(senders.database, None, KARL, ruling.NewRecord("contact", "Karl"), "ann", None)
+    never = await ruling.never_track(senders.database, None, BERTA, None, "ann", None)
+    assert never.ruling is not None
+    undone = (await api.post(f"/rulings/{made.id}/undo")).json
+    assert (undone["made_record"], undone["kept"]) == (False, None)
+    assert await crm.rows("SELECT FROM crm.address WHERE address = $1", KARL) == []
+    await never_track.add(senders.database, BERTA, None, "bob")  # it is there: nothing changes
+    assert (await api.post(f"/rulings/{never.ruling.id}/undo")).json["kept"] is None
+    assert await never_track.list_all(senders.database, None) == []
+    await folded(senders)
+    made = await ruling.create(senders.database, None, BERTA, ruling.NewRecord("contact", "Berta"), "ann", None)
+    await crm.sql.execute("UPDATE crm.record SET name = 'Berta B' WHERE id = $1", made.record_id)
+    kept = (await api.post(f"/rulings/{made.id}/undo")).json["kept"]
+    assert kept == "the record that it made stays: the CRM has changed it since"

@@ -172,10 +172,8 @@ async def never_track(
 
 
 async def undo(database: Database, ruling_id: int, by: str) -> Ruling:
-    """Undo a ruling: all is as it was before; what somebody changed since stays. Raises Refused, UnknownName."""
-    undone = await unresolved.undo(database, ruling_id, by)
-    await ruled.unmake_record(database, ruling_id)
-    return await _done(database, undone)
+    """Undo a ruling, as `unresolved.undo` does, and have it on the pages at once. Raises Refused, UnknownName."""
+    return await _done(database, await unresolved.undo(database, ruling_id, by))
 
 
 async def recent(

@@ -32,17 +32,18 @@ async def list_patterns(database: Database, owner_id: UUID | None = None) -> lis
     return [NeverTracked(**row) for row in rows]
 
 
-async def add(database: Database, pattern: str, owner_id: UUID | None, by: str) -> bool:
-    """Add a normalized pattern; False: it is on that list already."""
+async def add(database: Database, pattern: str, owner_id: UUID | None, by: str, ruling_id: int | None = None) -> bool:
+    """Add a normalized pattern, as a part of a ruling where there is one; False: it is on that list already."""
     async with database.transaction() as connection:
         added = await connection.fetchval(
             """
-            INSERT INTO router.never_track (pattern, owner_id, by) VALUES ($1, $2, $3)
+            INSERT INTO router.never_track (pattern, owner_id, by, ruling_id) VALUES ($1, $2, $3, $4)
             ON CONFLICT DO NOTHING RETURNING true
             """,
             pattern,
             owner_id,
             by,
+            ruling_id,
         )
     return added is not None
 

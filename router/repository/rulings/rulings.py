@@ -29,7 +29,8 @@ class Ruling:
     """A ruling; `subject` is an address, or @ and a domain. `record` is the name of its record, as far as it has one.
 
     `is_done`: the mail that waited is in line with what is in force. `touched` counts the waiting parties that it
-    resolved, `parties` those that are its record's by it now.
+    resolved, `parties` those that are its record's by it now. `made_record` and `never_tracked`
+    tell what was made together with it and goes with it, `kept` what its undoing left of that, in words.
     """
 
     id: int
@@ -46,6 +47,9 @@ class Ruling:
     is_done: bool
     touched: int
     parties: int
+    made_record: bool
+    never_tracked: bool
+    kept: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ async def undo(database: Database, ruling_id: int, by: str) -> str | None:
 
 _LISTED: Final = """
     SELECT r.id, r.kind, r.subject, r.record_id, x.name AS record, r.by, r.at, r.undone_by, r.undone_at, r.replaced_by,
-        r.in_force, r.is_done, r.touched, r.parties
+        r.in_force, r.is_done, r.touched, r.parties, r.made_record, r.never_tracked, r.kept
     FROM crm.ruling AS r
     LEFT JOIN LATERAL (SELECT x.name::text FROM crm.record AS x WHERE x.id = r.record_id LIMIT 1) AS x ON true
 """

@@ -125,7 +125,7 @@ async def is_public(database: Database, domain: str) -> bool:
 async def make_record(
     database: Database, address: str, kind: str, name: str, owner_id: UUID | None, by: str, expected: int | None
 ) -> Made:
-    """Make a record with this address, and rule that it is the sender; neither without the other.
+    """Make a record with this address, and rule that it is the sender; neither without the other, nor undone so.
 
     Where records or addresses are views, the CRM alone can make one.
     """
@@ -149,32 +149,10 @@ async def make_record(
             "INSERT INTO crm.address (address, record_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", address, record_id
         )
         await connection.execute(
-            "INSERT INTO router.ruled_record (ruling_id, record_id) VALUES ($1, $2)", row["ruling_id"], record_id
-        )
-    return Made(row["ruling_id"], None)
-
-
-async def unmake_record(database: Database, ruling_id: int) -> None:
-    """Take the record that was made with a ruling, which is undone by now, out of use; nothing where there is none.
-
-    Its address goes, so that later mail is not its own; the record stays, inactive, for whoever has named it since.
-    """
-    async with database.transaction() as connection:
-        record_id: UUID | None = await connection.fetchval(
             """
-            DELETE FROM router.ruled_record AS m USING router.ruling AS r
-            WHERE m.ruling_id = $1 AND r.id = m.ruling_id AND r.undone_at IS NOT NULL RETURNING m.record_id
+            INSERT INTO router.ruled_record (ruling_id, record_id, mark) VALUES ($1, $2, router.record_mark($2))
             """,
-            ruling_id,
-        )
-        if record_id is None:
-            return
-        await connection.execute(
-            """
-            DELETE FROM crm.address AS a USING router.ruling AS r
-            WHERE r.id = $1 AND a.address = r.subject AND a.record_id = $2
-            """,
-            ruling_id,
+            row["ruling_id"],
             record_id,
         )
-        await connection.execute("UPDATE crm.record SET active = false WHERE id = $1", record_id)
+    return Made(row["ruling_id"], None)

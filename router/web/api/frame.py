@@ -70,6 +70,9 @@ class ShownRuling(Shown):
     is_done: bool = Field(description="All mail that waited is in line with it.")
     touched: int = Field(description="Parties of mail that waited, which it resolved.")
     parties: int = Field(description="Parties that are its record's by it now.")
+    made_record: bool = Field(description="Its record was made together with it, and goes out of use with its undoing.")
+    never_tracked: bool = Field(description="An entry of the never-track list goes with its undoing.")
+    kept: str | None = Field(description="What the undoing left of these, since it has been used; in words.")
 
 
 class _Request(Request):

@@ -97,7 +97,11 @@ def routes(backing: Backing) -> APIRouter:
 
     @router.post("/{ruling_id}/undo", summary="Undo a ruling", responses=answers(404, 409))
     async def undo(ruling_id: RulingId, staff: UnresolvedDecide) -> ShownRuling:
-        """Scope `unresolved:decide`. All is as it was before; what somebody changed since stays."""
+        """Scope `unresolved:decide`. All is as it was before; what somebody changed since stays.
+
+        So it is with a record, or an entry of the never-track list, that was made together with it: `kept` says why one
+        stays.
+        """
         database = backing.database
         await operation.find(database, ruling_id)
         try:

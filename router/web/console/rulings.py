@@ -1,13 +1,14 @@
 """Rulings, the latest first: who a sender was said to be, by whom, and their undoing. One's own, or everybody's."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router.errors import RouterError
+from router.errors import RouterError, UnknownName
 from router.model.viewer import StaffRole
 from router.operations import people, rulings
 from router.operations.backing import Backing
@@ -24,7 +25,10 @@ def routes(backing: Backing) -> Sequence[Route]:
         )
         names = [one.person.name for one in await people.list_all(backing.database)] if viewer.administers else []
         more = "?" + urlencode({"by": by, "before": before}) if before else ""
-        undone = as_number(request.query_params.get("undone", ""))
+        undone = None
+        if (number := as_number(request.query_params.get("undone", ""))) is not None:
+            with suppress(UnknownName):
+                undone = await rulings.find(backing.database, viewer, number)
         return render(
             request, "rulings.html", status, rulings=listed, by=by, people=names, more=more, undone=undone,
             fault=fault, first=not request.query_params.get("before"),

@@ -11,12 +11,12 @@ from starlette.routing import Route
 
 from router.errors import RouterError, UnknownName
 from router.model.viewer import StaffRole, Viewer
-from router.operations import never_track, unresolved
+from router.operations import unresolved
 from router.operations.backing import Backing
 from router.operations.queue import Seen, ruling
 from router.operations.queue.ruling import Asked, NewRecord, RecordKind, Refused, Ruling
 from router.operations.words import count
-from router.web.console.frame import form_of, redirect, viewer_of
+from router.web.console.frame import form_of, viewer_of
 from router.web.console.queue.asked import number_of, uuid_of
 from router.web.console.queue.done import Done, answer, decided_by, in_words, part, refuse
 from router.web.console.queue.sender import KINDS
@@ -46,12 +46,10 @@ def routes(backing: Backing) -> Sequence[Route]:
     async def undo(request: Request) -> Response:
         form, viewer = form_of(request), viewer_of(request)
         try:
-            undone = await _undo(backing, viewer, number_of(form.get("ruling", "")) or 0, form.get("never"))
+            undone = await _undo(backing, viewer, number_of(form.get("ruling", "")) or 0)
         except RouterError as error:
             return await refuse(backing, request, error, form.get("subject", ""))
-        if form.get("to") == "rulings":
-            return redirect(request, "/rulings")
-        done = Done(f"Undone: {undone.subject} is as it was before.")
+        done = Done(f"Undone: {undone.subject} is as it was before{f', but {undone.kept}' if undone.kept else ''}.")
         return await answer(backing, request, done, "undone", undone.subject)
 
     return [
@@ -60,13 +58,11 @@ def routes(backing: Backing) -> Sequence[Route]:
     ]
 
 
-async def _undo(backing: Backing, viewer: Viewer, number: int, never: str | None) -> Ruling:
+async def _undo(backing: Backing, viewer: Viewer, number: int) -> Ruling:
     found = await unresolved.find(backing.database, number)
     if not viewer.administers and not (found.by == viewer.name and viewer.has_anywhere(StaffRole.DECIDE)):
         # In the words of one that is none: how others rule, and how often, is not told.
         raise UnknownName(f"there is no ruling {number}")
-    if found.kind == "ignore-sender" and never == found.subject.removeprefix("@"):
-        await never_track.remove(backing.database, never, None)
     return await ruling.undo(backing.database, found.id, viewer.name)
 
 
@@ -94,8 +90,7 @@ async def _rule(backing: Backing, request: Request, what: str, subject: str, see
     if action == "never":
         never = await ruling.never_track(database, seen, subject, None, by, expected)
         assert never.ruling is not None  # there is one for the organization
-        more = {"never": never.pattern} if never.is_new else {}
-        return _of_ruling(never.ruling, f"Mail of {never.pattern} is never tracked", **more)
+        return _of_ruling(never.ruling, f"Mail of {never.pattern} is never tracked")
     if action == "create" and form.get("kind") in KINDS:
         kind = cast("RecordKind", form["kind"])
         made = await ruling.create(database, seen, subject, NewRecord(kind, form.get("name", "")), by, expected)
@@ -108,8 +103,8 @@ def _numbers(asked: Asked) -> str:
     return f"{count(asked.past, 'email')}{sent}"
 
 
-def _of_ruling(made: Ruling, words: str, **more: str) -> Done:
-    return Done(words, "/queue/undo", {"ruling": str(made.id), "subject": made.subject, **more})
+def _of_ruling(made: Ruling, words: str) -> Done:
+    return Done(words, "/queue/undo", {"ruling": str(made.id), "subject": made.subject})
 
 
 def _asked(form: Mapping[str, str]) -> str:
