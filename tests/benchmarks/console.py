@@ -104,8 +104,20 @@ async def served(folder: Path, dsn: str) -> AsyncIterator[Served]:
     variables = {"DATABASE_URL": dsn, "PROFILES": str(folder / "profiles"), "LOG_LEVEL": "error"}
     async with program(HERE, ["run"], CONSOLE=f"127.0.0.1:{port}", **variables) as process:
         await wait_for(port, "/readyz", 200, timeout=60)
+        await _listens(lmtp)
         found = Served(port, lmtp, process.pid, dsn, session)
         yield found
+
+
+async def _listens(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
 
 
 class Browser:
@@ -218,10 +230,10 @@ async def type_records(on: Served) -> None:
             await timed(f"“{shown}”", lambda _, text=text: ann.get("/queue/records", panel="find", name=text), 15)  # type: ignore[misc]  # bound at once
 
 
-def deliver(on: Served, sender: str, letters: int = 1) -> None:
-    """Hand mail of a sender over, as a mail server does."""
+def deliver(on: Served, *senders: str) -> None:
+    """Hand a letter of each sender over, as a mail server does."""
     with smtplib.LMTP("127.0.0.1", on.lmtp) as lmtp:
-        for _ in range(letters):
+        for sender in senders:
             letter = EmailMessage()
             letter["From"], letter["To"], letter["Subject"] = sender, "box1@in.test", "A letter"
             letter["Message-ID"], letter["Date"] = make_msgid(domain="bench.test"), localtime()
@@ -282,7 +294,7 @@ class OpenPage:
     async def _look(self) -> None:
         while True:
             await self._browser.post("/queue/look", address=self._looks_at)
-            await asyncio.sleep(20)
+            await asyncio.sleep(40)
 
 
 async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int) -> None:
@@ -303,7 +315,15 @@ async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int)
         cpu = Cpu.now([on.pid], server.pid, server.pid)
         return cpu.ours, cpu.postgresql
 
+    async def nothing_comes() -> tuple[float, float]:
+        began, at = cost(), time.perf_counter()
+        await asyncio.sleep(15)
+        took = time.perf_counter() - at
+        return tuple((now - then) / took * 100 for now, then in zip(cost(), began, strict=True))  # type: ignore[return-value]
+
     await mail_comes(5)
+    idle = await nothing_comes()
+    say(f"  no page, no mail: router {idle[0]:.1f}%, PostgreSQL {idle[1]:.1f}% of a core")
     none = await mail_comes(20)
     say(f"  no page, a mail a second: router {none[0]:.1f}%, PostgreSQL {none[1]:.1f}% of a core")
     sql = await asyncpg.connect(on.dsn)
@@ -312,9 +332,7 @@ async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int)
     tasks = [asyncio.create_task(page.run()) for page in pages]
     await asyncio.gather(*(page.live.wait() for page in pages))
     await asyncio.sleep(3)
-    began, at = cost(), time.perf_counter()
-    await asyncio.sleep(15)
-    idle = [(now - then) / (time.perf_counter() - at) * 100 for now, then in zip(cost(), began, strict=True)]
+    idle = await nothing_comes()
     say(f"  {number} pages, no mail: router {idle[0]:.1f}%, PostgreSQL {idle[1]:.1f}% of a core")
     before = sum(page.asked for page in pages)
     some = await mail_comes(20)
@@ -324,12 +342,10 @@ async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int)
         f"  {number} pages, a mail a second: router {some[0]:.1f}%, PostgreSQL {some[1]:.1f}% of a core; "
         f"the pages asked {asked} times; an event has {size:.0f} bytes"
     )
-    listening = await sql.fetchval(
-        "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'LISTEN.*router_senders' AND datname = current_database()"
-    )
+    listening = await sql.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%router_senders%'")
     say(f"  connections that listen for the queue: {listening}")
     before, began, at = sum(page.asked for page in pages), cost(), time.perf_counter()
-    await asyncio.to_thread(deliver, on, "burst@burst.test", burst)
+    await asyncio.to_thread(deliver, on, *(f"burst@burst{next(_NUMBERS)}.test" for _ in range(burst)))
     handed_over = time.perf_counter() - at
     while await sql.fetchval("SELECT EXISTS (SELECT FROM router.sender_change)"):
         await asyncio.sleep(0.1)

@@ -23,7 +23,7 @@ MACHINES: Final = "/machines"
 SNOOZED: Final = "/snoozed"
 """The part of the senders who are put off for a while."""
 
-LOOKS: Final = 45
+LOOKS: Final = 90
 """Seconds that a look lasts: the page says again that it is open, well within them."""
 
 Order = Literal["newest", "oldest"]

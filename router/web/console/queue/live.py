@@ -47,7 +47,8 @@ def routes(backing: Backing, listening: Live) -> Sequence[Route]:
         try:
             loop = asyncio.get_running_loop()
             looked, until = loop.time(), loop.time() + _LASTS
-            with suppress(DatabaseError), listening.page(seen_by(viewer_of(request))) as page:
+            shown = _Shown(request, seen_by(viewer_of(request)), filters_of(request))
+            with suppress(DatabaseError), listening.page(shown.seen) as page:
                 # What changed between the page and this, or while the browser was away, nobody has told it.
                 yield b"retry: 2000\n" + _MANY
                 while loop.time() < until:
@@ -62,7 +63,7 @@ def routes(backing: Backing, listening: Live) -> Sequence[Route]:
                         yield _MANY
                         await asyncio.sleep(_REST_OF_MANY)
                     else:
-                        yield await changes.event(request, sorted(changed.senders))
+                        yield await changes.event(shown, tuple(sorted(changed.senders)))
                         await asyncio.sleep(_REST)
         finally:
             streams -= 1
@@ -89,17 +90,17 @@ def routes(backing: Backing, listening: Live) -> Sequence[Route]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a page asks for. Pages that ask for the same (`key`) are told the same."""
+class _Shown:
+    """What a page shows."""
 
     request: Request
     seen: Seen
     filters: Filters
-    senders: tuple[str, ...]
 
     @property
     def key(self) -> object:
-        return self.seen, self.filters, self.senders, self.request.scope.get("root_path", "")
+        """Pages that have the same show the same."""
+        return self.seen, self.filters, self.request.scope.get("root_path", "")
 
 
 class _Changes:
@@ -107,34 +108,32 @@ class _Changes:
 
     def __init__(self, backing: Backing) -> None:
         self._backing = backing
-        self._asked: Group[_Asked, bytes] = Group(self._answer, pause=lambda: _GATHERING)
+        self._asked: Group[tuple[_Shown, tuple[str, ...]], bytes] = Group(self._answer, pause=lambda: _GATHERING)
 
-    async def event(self, request: Request, senders: Sequence[str]) -> bytes:
+    async def event(self, shown: _Shown, senders: tuple[str, ...]) -> bytes:
         """Make the event that tells a page of these senders."""
-        asked = _Asked(request, seen_by(viewer_of(request)), filters_of(request), tuple(senders))
         try:
-            return await self._asked.add(asked)
+            return await self._asked.add((shown, senders))
         except DatabaseError:
             return _of_senders(senders, None)
 
-    async def _answer(self, asked: Sequence[_Asked]) -> Sequence[bytes]:
-        made: dict[object, tuple[pages.Changes, bytes | None]] = {}
-        return [await self._answer_one(one, made) for one in asked]
-
-    async def _answer_one(self, asked: _Asked, made: dict[object, tuple[pages.Changes, bytes | None]]) -> bytes:
-        if asked.key not in made:
-            changes = await pages.changed(
-                self._backing.database, asked.seen, asked.senders, owners=asked.filters.owners
-            )
-            made[asked.key] = changes, None
-        changes, for_all = made[asked.key]
-        if for_all is not None:
-            return for_all
-        html = bytes(changed_rows(asked.request, asked.filters, changes).body).decode()
-        event = _of_senders(asked.senders, html)
-        if not _are_personal(changes):
-            made[asked.key] = changes, event
-        return event
+    async def _answer(self, asked: Sequence[tuple[_Shown, tuple[str, ...]]]) -> Sequence[bytes]:
+        read: dict[object, pages.Changes] = {}
+        made: dict[object, bytes] = {}
+        events = []
+        for shown, senders in asked:
+            key: object = (shown.key, senders)
+            if key not in read:
+                read[key] = await pages.changed(
+                    self._backing.database, shown.seen, senders, owners=shown.filters.owners
+                )
+            if _is_personal(read[key]):
+                key = (key, viewer_of(shown.request).name)
+            if key not in made:
+                html = bytes(changed_rows(shown.request, shown.filters, read[shown.key, senders]).body).decode()
+                made[key] = _of_senders(senders, html)
+            events.append(made[key])
+        return events
 
 
 def changed_rows(request: Request, filters: Filters, changes: pages.Changes) -> Response:
@@ -147,7 +146,7 @@ def changed_rows(request: Request, filters: Filters, changes: pages.Changes) -> 
     )  # fmt: skip
 
 
-def _are_personal(changes: pages.Changes) -> bool:
+def _is_personal(changes: pages.Changes) -> bool:
     """Whether two persons are shown different words: who else looks, and times by their clocks."""
     shown = [*changes.senders, *(sender for group in changes.groups for sender in group.senders)]
     return any(one.looking or one.snoozed_until for one in shown)

@@ -487,5 +487,5 @@ window.addEventListener("pagehide", () => looked && say({ address: looked, away:
 if (main) {
   listen();
   look();
-  setInterval(look, 20_000);
+  setInterval(look, 40_000);
 }
