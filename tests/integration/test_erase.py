@@ -95,7 +95,7 @@ FIXED: Final = {
     "router.pruning": "what",
     "router.relay": "state",
     "router.route": "reason",
-    "router.ruling": "kind undone_by",
+    "router.ruling": "kept kind undone_by",
     "router.ruling_work": "phase",
     "router.sealed_content": "encoding",
     "router.split": "method",

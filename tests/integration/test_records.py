@@ -149,6 +149,45 @@ async def test_t120_what_was_filled_in_stands_in_the_record_alone(records: Recor
     assert (await records.case())["subject"].startswith("Case: number")
 
 
+async def test_t102_a_case_of_a_private_email_does_not_tell_its_subject(records: Records) -> None:
+    """Neither where it is private before the case is made, nor where it becomes so afterwards."""
+    rule = replace(CASES, fields=(("subject", "Case: {subject}"), ("about", "{subject}"), ("channel", "mail")))
+    hide = "UPDATE crm.email SET private = true WHERE id = $1"
+    before = await records.write([rule], subject="my divorce")
+    await records.crm.sql.execute(hide, before)
+    await records.make()
+    after = await records.write([rule], subject="my divorce", sender="jo@kunde.test")
+    await records.make()
+    await records.crm.sql.execute(hide, after)
+    cases = await records.crm.rows(
+        "SELECT k.subject, r.name, r.attributes ->> 'about' AS about, r.attributes ->> 'channel' AS channel "
+        "FROM crm.case AS k JOIN crm.record AS r ON r.id = k.record_id"
+    )
+    assert [tuple(one) for one in cases] == [
+        ("Case: Private email", "Case: Private email", "Private email", "mail")
+    ] * 2
+    # What the CRM calls it itself, it is called.
+    await records.crm.sql.execute("UPDATE crm.record SET name = 'Ours' WHERE kind = 'case'")
+    await records.crm.sql.execute("UPDATE crm.email SET private = false")
+    await records.crm.sql.execute("UPDATE crm.email SET private = true")
+    assert {row["name"] for row in await records.crm.rows("SELECT name FROM crm.record WHERE kind = 'case'")} == {
+        "Ours"
+    }
+
+
+async def test_t102_a_case_of_an_email_that_becomes_private_meanwhile_does_not_tell_its_subject(
+    records: Records,
+) -> None:
+    email_id = await records.write(subject="my divorce")
+    async with records.crm.sql.transaction():
+        await records.crm.sql.execute("UPDATE crm.email SET private = true WHERE id = $1", email_id)
+        making = asyncio.create_task(records.next())
+        await records.crm.wait_for(1, "SELECT count(*) FROM pg_locks WHERE NOT granted")
+    await making
+    await records.make()
+    assert (await records.case())["subject"] == "Private email"
+
+
 async def test_t120_what_the_thread_is_about_otherwise_stays(records: Records) -> None:
     """A thread about an opportunity stays about that; it has one case, however often somebody answers."""
     deal = await records.crm.record("opportunity", "Frames")
@@ -738,3 +777,12 @@ async def test_t121_a_contact_of_a_crm_with_views_resolves_its_mail(elsewhere: R
     await elsewhere.crm.sql.execute("SELECT crm.record_made($1, $2)", creation_id, contact)
     await elsewhere.senders.carry_out_all()
     assert await elsewhere.senders.sender_of(email_id) == contact
+
+
+async def test_t102_a_crm_with_views_is_not_told_the_subject_of_a_private_email(elsewhere: Records) -> None:
+    email_id = await elsewhere.write(subject="my divorce")
+    await elsewhere.crm.sql.execute("UPDATE crm.email SET private = true WHERE id = $1", email_id)
+    await elsewhere.make()
+    [event] = await elsewhere.crm.rows("SELECT details::text AS told FROM crm.event WHERE kind = 'record_wanted'")
+    assert "divorce" not in event["told"]
+    assert "Private email" in event["told"]

@@ -84,7 +84,7 @@ def _place() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = Path(frame.f_code.co_filename)
-        if file.parent == _HERE and file.name not in _BETWEEN:
+        if _HERE in file.parents and file.name not in _BETWEEN:
             return f"{file.stem}.{frame.f_code.co_name}"
         frame = frame.f_back
     raise AssertionError("a statement that is not the router's")

@@ -148,3 +148,62 @@ COMMENT ON VIEW crm.ruling IS
     'waiting parties it resolved; parties: how many are its record''s by it now, those of later mail too. fault: why some of the mail that '
     'waited could not be changed the last time, as by a trigger; it is tried again at next_at (crm.rule_again). made_record, never_tracked: '
     'what was made together with it, and goes with its undoing; kept: what the undoing left of that, since it has been used.';
+
+-- --- What is made of a private email --------------------------------------------------------------------------------
+
+CREATE FUNCTION router.without_subject(words text, subject text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN btrim(subject) = '' THEN words
+        WHEN strpos(words, btrim(subject)) > 0 THEN replace(words, btrim(subject), 'Private email')
+        -- It was cut off.
+        WHEN length(btrim(subject)) > 40 AND strpos(words, left(btrim(subject), 40)) > 0 THEN 'Private email'
+        ELSE words
+    END
+$$;
+COMMENT ON FUNCTION router.without_subject IS 'Words of a record that was made of an email, without the subject of that email.';
+
+CREATE FUNCTION router.without_subject(fields jsonb, subject text) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(jsonb_object_agg(f.key, CASE
+        WHEN jsonb_typeof(f.value) = 'string' THEN to_jsonb(router.without_subject(f.value #>> '{}', subject)) ELSE f.value
+    END), '{}') FROM jsonb_each(fields) AS f
+$$;
+COMMENT ON FUNCTION router.without_subject(jsonb, text) IS 'Fields of a record that was made of an email, without the subject of that email.';
+
+CREATE FUNCTION router.hide_made(of_email uuid) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    email record;
+BEGIN
+    SELECT e.id, e.subject INTO email FROM crm.email AS e WHERE e.id = of_email AND e.private;
+    IF email.id IS NULL THEN
+        RETURN;
+    END IF;
+    UPDATE crm.case AS k SET subject = router.without_subject(k.subject, email.subject)
+    WHERE k.email_id = email.id AND k.subject <> router.without_subject(k.subject, email.subject);
+    IF router.is_table('crm.record') THEN
+        UPDATE crm.record AS r SET name = router.without_subject(r.name, email.subject),
+            attributes = router.without_subject(r.attributes, email.subject)
+        WHERE r.id IN (
+                SELECT k.record_id FROM crm.case AS k WHERE k.email_id = email.id
+                UNION ALL
+                SELECT c.record_id FROM router.creation AS c WHERE c.email_id = email.id AND c.outcome = 'made'
+            )
+            AND (r.name, r.attributes)
+                <> (router.without_subject(r.name, email.subject), router.without_subject(r.attributes, email.subject));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION router.hide_made IS
+    'Takes the subject of a private email out of what was made of it: everybody reads the names of records.';
+
+CREATE FUNCTION router.note_private_case() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM router.hide_made(NEW.id);
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION router.note_private_case IS 'Takes the subject of an email that becomes private out of what was made of it.';
+CREATE TRIGGER note_private_case AFTER UPDATE OF private ON crm.email FOR EACH ROW
+    WHEN (NEW.private AND NOT OLD.private) EXECUTE FUNCTION router.note_private_case();
+
+-- What was made of private emails so far.
+SELECT router.hide_made(k.email_id) FROM crm.case AS k JOIN crm.email AS e ON e.id = k.email_id WHERE e.private;

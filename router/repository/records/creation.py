@@ -98,7 +98,10 @@ async def make(database: Database, begun: Begun, within: float) -> Outcome:
 async def _make(connection: Connection, begun: Begun) -> Outcome:
     wanted = await connection.fetchrow(
         """
-        SELECT c.*, e.subject, e.regarding_id, coalesce(e.received_at, now()) AS received_at
+        SELECT c.*, e.regarding_id, coalesce(e.received_at, now()) AS received_at,
+            -- Everybody reads the names of records, and not what a private email says.
+            CASE WHEN e.private THEN router.without_subject(e.subject, e.subject) ELSE e.subject END AS subject,
+            CASE WHEN e.private THEN router.without_subject(c.fields, e.subject) ELSE c.fields END AS filled
         FROM router.creation AS c JOIN crm.email AS e ON e.id = c.email_id
         WHERE c.id = $1 AND c.attempts = $2 AND c.state = 'wanted' FOR UPDATE OF c SKIP LOCKED
         """,
@@ -112,6 +115,7 @@ async def _make(connection: Connection, begun: Begun) -> Outcome:
     await lock(connection, str(wanted["email_id"]))
     if not await is_ours(connection):
         return await ask(connection, wanted)
-    if wanted["makes"] == "case":
-        return await make_case(connection, wanted)
-    return await make_sender(connection, wanted)
+    outcome = await (make_case if wanted["makes"] == "case" else make_sender)(connection, wanted)
+    # The email may have become private meanwhile.
+    await connection.execute("SELECT router.hide_made($1)", wanted["email_id"])
+    return outcome

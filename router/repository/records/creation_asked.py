@@ -39,6 +39,6 @@ async def ask(connection: Connection, wanted: Record) -> Outcome:
         priority=wanted["priority"],
         subject=wanted["subject"],
         thread_record_id=wanted["regarding_id"],
-        fields=json.loads(wanted["fields"]),
+        fields=json.loads(wanted["filled"]),
     )
     return await leave(connection, wanted, "asked")

@@ -116,7 +116,7 @@ async def _case_of(connection: Connection, email_id: UUID) -> Record | None:
 
 
 async def _open_case(connection: Connection, wanted: Record, requester: UUID | None, follows: UUID | None) -> UUID:
-    fields = json.loads(wanted["fields"])
+    fields = json.loads(wanted["filled"])
     subject = fields.pop("subject", "")
     made: UUID = await connection.fetchval(
         "INSERT INTO crm.record (kind, name, owner_id, attributes) VALUES ('case', $1, $2, $3::jsonb) RETURNING id",

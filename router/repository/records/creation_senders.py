@@ -21,7 +21,7 @@ async def make_sender(connection: Connection, wanted: Record) -> Outcome:
     if await is_ignored(connection, wanted["sender"]):
         await end(connection, wanted, None, "not_made")
         return "not_made"
-    made = await insert_sender(connection, wanted, wanted["makes"], json.loads(wanted["fields"]))
+    made = await insert_sender(connection, wanted, wanted["makes"], json.loads(wanted["filled"]))
     await end(connection, wanted, made, "made")
     return "made"
 
