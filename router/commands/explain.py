@@ -19,7 +19,7 @@ from router.model.creation import UnknownSender
 from router.operations import explain as operation
 from router.operations.explain import Explained
 from router.operations.settings import Listed, own_choices
-from router.operations.words import moment
+from router.operations.words import moment, vouching
 from router.profile import IncomingProfile, Profiles
 from router.settings import Settings
 
@@ -115,6 +115,7 @@ def show_origin(found: operation.Origin) -> None:
         owner = f", for {found.mailbox}" if found.direction == "out" and found.mailbox else ""
         _row("written", f"by the CRM{owner}")
     _row("because", "; ".join(found.reasons))
+    _row("sender", vouching(found.verdict) if found.verdict else "")
     for one in found.receipts:
         where = f"profile {one.profile}{f', folder {one.folder}' if one.folder else ''}"
         _row("in mailbox", f"{one.mailbox} ({where}, {moment(one.received_at)})")

@@ -14,10 +14,11 @@ from router.commands.trace import look, look_further
 from router.commands.traced import document_of, rows_of
 from router.commands.words import moment, weighed
 from router.errors import UnknownName
-from router.model import Candidate, Disposition, Rule, normalize
+from router.model import Candidate, Disposition, Rule, Verdict, normalize
 from router.operations import explain as operation
 from router.operations.explain import Origin
 from router.operations.trace import Concerned, EmailFound, Sought, Traced
+from router.operations.words import vouching
 from router.settings import Settings
 
 _EMAILS: Final = 20  # of one Message-ID that are told
@@ -44,6 +45,7 @@ class _Copy:
     candidates: Sequence[Candidate] = ()
     letter: int | None = None
     words: str = ""
+    verdict: Verdict | None = None
 
 
 def looks_like_id(written: str) -> bool:
@@ -138,6 +140,7 @@ def _say_emails(emails: Sequence[EmailFound], origins: Sequence[Origin]) -> None
                     one.candidates,
                     one.letter,
                     f"forwarded by {one.forwarder}" if one.forwarder else "",
+                    one.verdict,
                 )
             )
 
@@ -180,7 +183,7 @@ def _lying(owner: Concerned) -> list[_Copy]:
             found.append(
                 _Copy(
                     owner.mailbox, one.folder, one.received_at, known.disposition, known.rule, known.decided_at,
-                    known.reasons, known.candidates, known.letter,
+                    known.reasons, known.candidates, known.letter, verdict=known.verdict,
                 )
             )  # fmt: skip
     return found
@@ -196,6 +199,7 @@ def _say_copy(copy: _Copy) -> None:
         _row("because", reason)
     if copy.disposition and copy.words:
         _row("because", copy.words)
+    _row("sender", vouching(copy.verdict) if copy.verdict else "")
     for candidate in copy.candidates:
         _row("candidate", weighed(candidate))
     _row("lies in", f"{copy.lies_in}, came {moment(copy.received_at)}")

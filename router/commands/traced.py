@@ -8,7 +8,7 @@ from router.commands.sought import LATELY
 from router.commands.terminal import say, say_table
 from router.commands.words import moment, weighed
 from router.operations.trace import Asked, Concerned, CopyFound, EmailFound, Sought, Traced
-from router.operations.words import count
+from router.operations.words import count, vouching
 
 
 def document_of(traced: Traced) -> dict[str, Any]:
@@ -46,6 +46,7 @@ def _asked_document(asked: Asked) -> dict[str, Any]:
             "rule": one.known.rule if one.known else None,
             "decided_at": one.known.decided_at if one.known else None,
             "candidates": [asdict(candidate) for candidate in one.known.candidates] if one.known else (),
+            "verdict": asdict(one.known.verdict) if one.known and one.known.verdict else None,
             "email_id": one.email_id,
         }
         for one in asked.copies
@@ -156,6 +157,8 @@ def rows_of(email: EmailFound) -> Iterator[tuple[str, str]]:
 def _copies(email: EmailFound) -> Iterator[tuple[str, str]]:
     for copy in email.copies:
         yield "copy", f"{_where(copy)}, came {moment(copy.received_at)}: {_became(copy)}"
+        if copy.verdict:
+            yield "sender", vouching(copy.verdict)
         for candidate in copy.candidates:
             yield "candidate", weighed(candidate)
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from router.model import CalendarEvent, Candidate, Forward
+from router.model import CalendarEvent, Candidate, Forward, Verdict
 
 
 def as_rows(rows: Sequence[Sequence[object]]) -> str | None:
@@ -56,3 +56,16 @@ def read_candidates(candidates: str | None) -> tuple[Candidate, ...]:
         Candidate(UUID(one["email_id"]), one["method"], one["why_not"], one["score"])
         for one in json.loads(candidates or "[]")
     )
+
+
+def as_verdict(verdict: Verdict | None) -> str | None:
+    """Encode what a server found out about a sender for `router.decision.verdict`; None if it said nothing."""
+    return None if verdict is None else json.dumps({"server": verdict.server, "results": verdict.results})
+
+
+def read_verdict(verdict: str | None) -> Verdict | None:
+    """Decode what `as_verdict` has encoded."""
+    if verdict is None:
+        return None
+    document = json.loads(verdict)
+    return Verdict(document["server"], tuple((method, result) for method, result in document["results"]))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
-from router.model import Mark
+from router.model import Classification, Mark, Verdict
 from router.operations.queue import ruling
 from router.repository.database import Database
 from router.repository.incoming.registry import Source, register
@@ -121,6 +121,29 @@ async def test_a_day_by_keys(console: ServedConsole, writers: Senders, browse: B
     await page.get_by_role("button", name="on lena@kestrel.test").click()
     await expect(page.get_by_role("button", name="Undo")).to_have_count(0)
     assert await writers.senders(LENA) == [None, None]
+
+
+async def test_what_our_mail_server_says_of_a_sender(console: ServedConsole, writers: Senders, browse: Browse) -> None:
+    await console.add("ann", "decide")
+    page = await browse(as_="ann")
+    said = {
+        LENA: (Verdict("mail.in.test", (("dmarc", "pass"),)), "Vouched for by mail.in.test (DMARC pass)."),
+        JO: (Verdict("mail.in.test", (("spf", "pass"),)), "mail.in.test does not vouch for the sender (SPF pass)."),
+        BEN: (Verdict("mail.in.test", (("dmarc", "fail"),)), "Not vouched for: our server says that it is not from"),
+        NEW: (None, "Our mail server has said nothing of its sender"),
+    }
+    ids = {}
+    for sender, (verdict, _) in said.items():
+        kind = Classification(verdict=verdict)
+        [decision] = await writers.promote([writers.copy(writers.message(sender), classification=kind)])
+        ids[sender] = decision.email_id
+    await folded(writers)
+    for sender, (_, words) in said.items():
+        await page.goto(f"/queue?sender={sender}")
+        await expect(page.get_by_text(words)).to_be_visible()
+        await check_accessible(page)
+    await page.goto(f"/why?email={ids[LENA]}")
+    await expect(page.get_by_text(said[LENA][1])).to_be_visible()
 
 
 async def test_two_people_and_one_sender(console: ServedConsole, writers: Senders, browse: Browse) -> None:

@@ -84,7 +84,7 @@ FIXED: Final = {
     "crm.party": "role address",
     "router.acknowledgement": "",
     "router.creation": "makes unknown_sender state outcome",
-    "router.decision": "disposition rule candidates",
+    "router.decision": "disposition rule candidates verdict",
     "router.audit_log": "by action subject details",  # of people of the house
     "router.merge_refused": "kind",
     "router.migration": "name checksum",

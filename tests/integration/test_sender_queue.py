@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
 from router.errors import UnknownName
-from router.model import Classification, Mark
+from router.model import Classification, Mark, Mention, Verdict
 from router.operations.backing import Backing
 from router.operations.queue import Seen, care, live, mail, pages, ruling
 from router.operations.queue.live import Changed, Live
@@ -193,13 +194,43 @@ async def test_one_message_is_shown_with_what_is_around_it(crm: Crm, senders: Se
     opened = await mail.open_mail(database, None, decision.email_id)
     assert [(one.kind, one.lines) for one in opened.text] == [(None, 2), ("quote", 2), ("signature", 3)]
     assert opened.mail.sender == mail.Party("from", LENA, "", None, None)
-    assert (opened.mail.waits, opened.mail.mailboxes, opened.verdict) == (True, (STAFF,), None)
+    assert (opened.mail.waits, opened.mail.mailboxes, opened.denied, opened.vouching) == (True, (STAFF,), None, None)
     assert opened.mail.reasons
     assert [one.email_id for one in opened.thread] == [decision.email_id, answered.email_id]
     person = await mail.person(database, None, LENA)
     assert [one.record_id for one in person.candidates] == [kestrel]
     assert (person.guess.name, person.reason) == ("Lena", "no record has the address")
     assert person.in_force == ()
+
+
+@pytest.mark.parametrize(
+    ("results", "vouching", "denied"),
+    [
+        ((("spf", "fail"), ("dkim", "pass"), ("dmarc", "pass")), "vouched for by mx.in.test (DMARC pass)", False),
+        ((("spf", "pass"), ("x", "y")), "mx.in.test does not vouch for the sender (SPF pass)", False),
+        ((), "mx.in.test does not vouch for the sender (it has checked nothing)", False),
+        ((("dmarc", "fail"),), "mx.in.test says that it is not from the domain in From (DMARC fail)", True),
+    ],
+)
+async def test_one_message_says_what_our_mail_server_says_of_its_sender(
+    senders: Senders, results: tuple[tuple[str, str], ...], vouching: str, denied: bool
+) -> None:
+    said = Classification(verdict=Verdict("mx.in.test", results))
+    [decision] = await senders.promote([senders.copy(senders.message(LENA), classification=said)])
+    assert decision.email_id is not None
+    opened = await mail.open_mail(await folded(senders), None, decision.email_id)
+    assert (opened.vouching, opened.denied is not None) == (vouching, denied)
+
+
+async def test_nobody_is_vouched_for_where_from_names_several_domains(senders: Senders) -> None:
+    said = Classification(verdict=Verdict("mx.in.test", (("dmarc", "pass"),)))
+    message = senders.message(LENA)
+    both = replace(message, mentions=(*message.mentions, Mention("from", 1, "a@other.test", "")))
+    [decision] = await senders.promote([senders.copy(both, classification=said)])
+    assert decision.email_id is not None
+    opened = await mail.open_mail(await folded(senders), None, decision.email_id)
+    assert opened.denied is not None
+    assert "DMARC" not in (opened.vouching or "")
 
 
 async def test_search_finds_beginnings_of_words_without_their_marks(senders: Senders) -> None:

@@ -1,6 +1,7 @@
 """What our own mail server says of a sender, through the whole pipeline."""
 
 import asyncio
+import json
 import smtplib
 
 from tests.servers.dovecot import Dovecot
@@ -41,6 +42,18 @@ async def test_t77_t78_our_topmost_verdict_decides(
     assert {row["reasons"][-2] for row in held} == {
         "our server says that it is not from the domain in From: dmarc=fail"
     }
+
+    kept = await crm.admin.fetch(
+        "SELECT d.disposition, d.verdict::text, e.subject FROM router.decision AS d "
+        "LEFT JOIN crm.email AS e ON e.id = d.email_id"
+    )
+    verdicts = {row["subject"] or row["disposition"]: row["verdict"] for row in kept}
+    assert json.loads(verdicts["held"]) == {"server": "mail.in.test", "results": [["dmarc", "fail"]]}
+    assert (verdicts["ignored"], verdicts["of nobody"]) == (None, None)
+    [vouched] = await crm.rows("SELECT id, message_id FROM crm.email WHERE subject LIKE 'vouched%'")
+    for named in (["--email", str(vouched["id"])], [vouched["message_id"]]):
+        told = await type_command(database, "explain", *named, profiles="/nowhere")
+        assert "vouched for by mail.in.test (DMARC pass)" in " ".join(told.out.split())
 
     status = await type_command(database, "status", profiles="/nowhere")
     assert "3 promoted, 0 duplicate, 1 ignored, 2 held" in status.out

@@ -9,6 +9,7 @@ from uuid import UUID
 from router.errors import DatabaseError, UnknownName
 from router.operations.queue import Seen
 from router.operations.unresolved import Candidate, Ruling, subject_of
+from router.operations.words import vouching
 from router.parse.guess import Guess, guess
 from router.repository.database import Database
 from router.repository.rulings import rulings, unresolved
@@ -84,14 +85,16 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """One message, and its thread. `verdict` says what our mail server denies of its sender; None: it denies nothing.
+    """One message, and its thread. `denied` says why its sender is not believed, `vouching` what our server says else.
 
+    Both are None where our mail server says nothing, or what it said is not kept any more.
     `notes` are what else a person should know, `text` the text in its pieces.
     """
 
     mail: Mail
     text: tuple[Piece, ...]
-    verdict: str | None
+    denied: str | None
+    vouching: str | None
     notes: tuple[str, ...]
     thread: tuple[Line, ...]
 
@@ -173,7 +176,8 @@ async def open_mail(database: Database, seen: Seen, email_id: UUID) -> Opened:
     return Opened(
         found,
         tuple(pieces(found)),
-        _verdict(found),
+        _denied(found),
+        vouching(found.verdict) if found.verdict else None,
         tuple(_FLAGS[one] for one in found.flags if one in _FLAGS),
         tuple(thread),
     )
@@ -193,7 +197,7 @@ def pieces(mail: Mail) -> Iterator[Piece]:
         yield Piece(own, None)
 
 
-def _verdict(mail: Mail) -> str | None:
+def _denied(mail: Mail) -> str | None:
     if _DENIED not in mail.flags:
         return None
     told: Sequence[str] = [one for one in mail.reasons if "our server" in one]

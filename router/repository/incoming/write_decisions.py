@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from router.model import GIST_VERSION, Copy, Decision, Disposition, Rule
+from router.model import GIST_VERSION, Copy, Decision, Disposition, Rule, Verdict
 from router.model.address_pattern import patterns_of
 from router.repository.incoming.again import Undones
 from router.repository.incoming.batch import Batch, Decided, promoted_of
-from router.repository.jsonb import as_candidates, as_envelope
+from router.repository.jsonb import as_candidates, as_envelope, as_verdict
 from router.repository.round_trip import Writes
 
 _OVERTAKEN = "another copy made it the CRM's since"
@@ -43,7 +43,7 @@ def write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undone
             "email_id": "uuid", "disposition": "text", "rule": "text", "reasons": "text[]",
             "received_at": "timestamptz", "settled_at": "timestamptz", "outer_place": "text", "forward": "jsonb",
             "content": "bytea", "gist": "bytea", "sender_gist": "bytea", "gist_version": "smallint",
-            "candidates": "jsonb", "id": "bigint",
+            "candidates": "jsonb", "verdict": "jsonb", "id": "bigint",
         },
         [
             (
@@ -55,6 +55,7 @@ def write_decisions(writes: Writes, new: Sequence[Decided], batch: Batch, undone
                 (copy.likeness.content or None) if copy.judged else None,
                 *_gist_of(copy, decision),
                 as_candidates(decision.candidates),
+                as_verdict(_verdict_of(copy, decision)),
                 id_of(copy),
             )
             for copy, decision in new
@@ -109,6 +110,20 @@ def _gist_of(copy: Copy, decision: Decision) -> tuple[bytes, bytes, int] | tuple
     if not refused or not copy.judged or decision.rule is Rule.NONE or copy.sender_gist is None:
         return None, None, None
     return copy.likeness.gist, copy.sender_gist, GIST_VERSION
+
+
+def _verdict_of(copy: Copy, decision: Decision) -> Verdict | None:
+    """What our server found out about who sent a copy that is not ignored; None: nothing."""
+    told = decision.email_id is not None or decision.disposition is Disposition.HELD
+    if not told or not copy.judged or copy.sent or decision.rule is Rule.NONE:
+        return None
+    verdict = copy.classification.verdict
+    if verdict is None:
+        return None
+    # It has checked one domain: of several, nobody can tell which.
+    is_one = len({author.address.rpartition("@")[2] for author in copy.message.of("from")}) == 1
+    methods = ("dmarc", "spf", "dkim") if is_one else ("spf", "dkim")
+    return Verdict(verdict.server, tuple(dict.fromkeys(one for one in verdict.results if one[0] in methods)))
 
 
 def write_kept(writes: Writes, kept: Sequence[Kept], undone: Undones) -> None:

@@ -207,3 +207,10 @@ CREATE TRIGGER note_private_case AFTER UPDATE OF private ON crm.email FOR EACH R
 
 -- What was made of private emails so far.
 SELECT router.hide_made(k.email_id) FROM crm.case AS k JOIN crm.email AS e ON e.id = k.email_id WHERE e.private;
+
+-- --- What our mail server says of a sender --------------------------------------------------------------------------
+
+ALTER TABLE router.decision ADD COLUMN verdict jsonb;
+COMMENT ON COLUMN router.decision.verdict IS
+    'What our mail server found out about the sender (Authentication-Results): server, and results as pairs of method (dmarc, spf, dkim) and '
+    'result. Null where it said nothing, and for what is ignored.';

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from router.model import Mark
+from router.model import Mark, Verdict
 from router.repository.database import Connection, Database
+from router.repository.jsonb import read_verdict
 from router.repository.senders.bound import bound
 from router.repository.senders.pages import owners_seen
 
@@ -53,7 +54,8 @@ class Mail:
     """An email. Of a private one subject and text are None, and it has no attachments.
 
     `marks` are ranges of characters of the text. `reasons` are those of the decision on the copy of the first owner who
-    is seen; `mailboxes` those that it came to, as far as they are seen. `waits`: its sender is in the queue.
+    is seen, and `verdict` what our mail server found out about its sender; `mailboxes` those that it came to, as far as
+    they are seen. `waits`: its sender is in the queue.
     """
 
     email_id: UUID
@@ -75,6 +77,7 @@ class Mail:
     attachments: tuple[Attached, ...]
     mailboxes: tuple[str, ...]
     reasons: tuple[str, ...]
+    verdict: Verdict | None
 
     @property
     def sender(self) -> Party | None:
@@ -130,12 +133,14 @@ async def read_mail(database: Database, seen: frozenset[UUID] | None, email_id: 
                     ) AS r (owner_id)
                     WHERE $2 OR r.owner_id = ANY($1::uuid[])
                 ) AS mailboxes,
-                coalesce((
-                    SELECT d.reasons FROM router.decision AS d
-                    WHERE d.email_id = e.id AND d.disposition = 'promoted' AND ($2 OR d.owner_id = ANY($1::uuid[]))
-                    ORDER BY d.id LIMIT 1
-                ), '{{}}') AS reasons
-            FROM crm.email AS e WHERE e.id = $3 AND {_SEEN}
+                coalesce(d.reasons, '{{}}') AS reasons, d.verdict::text AS verdict
+            FROM crm.email AS e
+            LEFT JOIN LATERAL (
+                SELECT d.reasons, d.verdict FROM router.decision AS d
+                WHERE d.email_id = e.id AND d.disposition = 'promoted' AND ($2 OR d.owner_id = ANY($1::uuid[]))
+                ORDER BY d.id LIMIT 1
+            ) AS d ON true
+            WHERE e.id = $3 AND {_SEEN}
             """,  # noqa: S608  # a constant
             *_seen(seen),
             email_id,
@@ -171,6 +176,7 @@ async def read_mail(database: Database, seen: frozenset[UUID] | None, email_id: 
         () if hidden else tuple(Attached(**one) for one in attachments),
         tuple(sorted(filter(None, row["mailboxes"]))),
         () if hidden else tuple(row["reasons"]),
+        read_verdict(row["verdict"]),
     )
 
 

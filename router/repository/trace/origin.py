@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from router.model import Verdict
 from router.repository.database import Database
+from router.repository.jsonb import read_verdict
 from router.repository.records.creation_states import WantedRecord, made_of
 from router.repository.trace.trace import EVERYTHING, Within
 
@@ -26,7 +28,7 @@ class Origin:
     `mailbox` is that of the owner whose copy made it an email, or in whose name the CRM sends it; `rule` and `reasons`
     are None and empty for what the CRM wrote itself, and where they are not known any more. `method` tells how the
     email that it answers, `correlated_id`, was found; `correlated_subject` is None where that one was erased. `records`
-    are what rules wanted made of it.
+    are what rules wanted made of it, `verdict` what our mail server found out about the sender.
     """
 
     id: UUID
@@ -36,6 +38,7 @@ class Origin:
     mailbox: str | None
     rule: str | None
     reasons: tuple[str, ...]
+    verdict: Verdict | None
     method: str | None
     correlated_id: UUID | None
     correlated_subject: str | None
@@ -53,14 +56,14 @@ async def origin_of(database: Database, email_id: UUID, within: Within = EVERYTH
             """
             SELECT e.id, e.direction, CASE WHEN e.private AND NOT $3 THEN '' ELSE e.subject END AS subject, e.private,
                 o.mailbox, coalesce(e.tracking_rule, d.rule) AS rule,
-                coalesce(d.reasons, '{}') AS reasons, e.correlation_method AS method, e.correlated_id,
-                answered.subject AS correlated_subject
+                coalesce(d.reasons, '{}') AS reasons, d.verdict::text AS verdict, e.correlation_method AS method,
+                e.correlated_id, answered.subject AS correlated_subject
             FROM crm.email AS e
             LEFT JOIN crm.email AS answered ON answered.id = e.correlated_id AND ($3 OR NOT answered.private) AND (
                 $2::uuid[] IS NULL OR answered.owner_id = ANY($2) OR EXISTS (
                     SELECT FROM crm.receipt AS r WHERE r.email_id = answered.id AND r.owner_id = ANY($2)))
             LEFT JOIN LATERAL (
-                SELECT d.owner_id, d.rule, d.reasons FROM router.decision AS d
+                SELECT d.owner_id, d.rule, d.reasons, d.verdict FROM router.decision AS d
                 WHERE d.email_id = e.id AND d.disposition = 'promoted'
                     AND ($2::uuid[] IS NULL OR d.owner_id = ANY($2))
                 ORDER BY d.id LIMIT 1
@@ -93,4 +96,5 @@ async def origin_of(database: Database, email_id: UUID, within: Within = EVERYTH
     if row is None:
         return None
     found = dict(row) | {"records": records, "reasons": tuple(row["reasons"])}
+    found["verdict"] = read_verdict(row["verdict"])
     return Origin(**found, receipts=tuple(Receipt(**one) for one in receipts))

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-from router.model import Candidate, Disposition, Rule, message_id_hash
+from router.model import Candidate, Disposition, Rule, Verdict, message_id_hash
 from router.repository.database import Connection, Database
-from router.repository.jsonb import read_candidates
+from router.repository.jsonb import read_candidates, read_verdict
 from router.repository.trace.history import Delivered, sent_emails
 
 _RECIPIENTS: Final = 100  # of one email that are named
@@ -53,7 +53,7 @@ class CopyFound:
 
     `decided_at` is None, and `reasons` are empty, where the decision is no longer kept and only the receipt tells.
     `forwarder` is who forwarded it, if it came by a forward mailbox. `candidates` are the emails that it may answer.
-    `letter` is the number of one that is held.
+    `letter` is the number of one that is held, `verdict` what our mail server found out about the sender.
     """
 
     mailbox: str
@@ -68,6 +68,7 @@ class CopyFound:
     forwarder: str | None = None
     candidates: tuple[Candidate, ...] = ()
     letter: int | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID], within: Wit
         SELECT d.email_id, coalesce(o.mailbox, '') AS mailbox, s.profile, s.folder,
             concat_ws(':', nullif(d.validity, ''), d.place) AS place, d.received_at, d.disposition, d.rule, d.reasons,
             d.decided_at, d.forward ->> 'forwarder' AS forwarder, d.candidates::text AS candidates,
-            NULL::bigint AS letter
+            NULL::bigint AS letter, d.verdict::text AS verdict
         FROM router.decision AS d
         JOIN router.source AS s ON s.id = d.source_id
         LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
@@ -224,7 +225,8 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID], within: Wit
         UNION ALL
         SELECT m.email_id, coalesce(o.mailbox, ''), s.profile, s.folder,
             concat_ws(':', nullif(d.validity, ''), d.place), d.received_at, d.disposition, d.rule, d.reasons,
-            d.decided_at, d.forward ->> 'forwarder', d.candidates::text, CASE d.disposition WHEN 'held' THEN d.id END
+            d.decided_at, d.forward ->> 'forwarder', d.candidates::text, CASE d.disposition WHEN 'held' THEN d.id END,
+            d.verdict::text
         FROM router.message AS m
         JOIN router.decision AS d ON d.key = m.key AND d.disposition IN ('ignored', 'held')
         JOIN router.source AS s ON s.id = d.source_id
@@ -234,7 +236,7 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID], within: Wit
             {decided}
         UNION ALL
         SELECT r.email_id, coalesce(o.mailbox, ''), r.profile, r.folder, r.place, r.received_at, NULL, NULL, NULL, NULL,
-            r.forward ->> 'forwarder', NULL, NULL
+            r.forward ->> 'forwarder', NULL, NULL, NULL
         FROM crm.receipt AS r
         LEFT JOIN crm.owner AS o ON o.record_id = r.owner_id
         WHERE r.email_id = ANY($1::uuid[]) {received} AND NOT EXISTS (
@@ -261,6 +263,7 @@ async def _copies(connection: Connection, email_ids: Sequence[UUID], within: Wit
                 row["forwarder"],
                 read_candidates(row["candidates"]),
                 row["letter"],
+                read_verdict(row["verdict"]),
             )
         )
     return copies

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from router.model import Candidate, Disposition, Likeness, Rule, message_id_hash
+from router.model import Candidate, Disposition, Likeness, Rule, Verdict, message_id_hash
 from router.repository.database import Database
 from router.repository.incoming.decided_before import SAYS_THE_SAME
-from router.repository.jsonb import read_candidates
+from router.repository.jsonb import read_candidates, read_verdict
 from router.repository.owners.owners import ListedOwner, find_owners
 from transports.base import Cursor, Place
 
@@ -63,7 +63,7 @@ class Known:
     """What became of one copy, or of another copy of the same message: an email, or a decision without one.
 
     `erased`: the CRM has that email no longer. `letter` is the number of one that is held or dead.
-    `rule`, `decided_at` and `candidates`, the emails that it may answer, are of a decision.
+    Of a decision are `rule`, `decided_at`, `candidates`, the emails that it may answer, and our server's `verdict`.
     """
 
     disposition: Disposition
@@ -74,6 +74,7 @@ class Known:
     rule: Rule | None = None
     decided_at: datetime | None = None
     candidates: tuple[Candidate, ...] = ()
+    verdict: Verdict | None = None
 
 
 _OF_ADDRESS: Final = """
@@ -195,7 +196,7 @@ async def known_places(database: Database, source_id: int, places: Sequence[Plac
         rows = await connection.fetch(
             """
             SELECT d.validity, d.place, d.id, d.disposition, d.reasons, d.rule, d.decided_at,
-                d.candidates::text AS candidates, d.email_id,
+                d.candidates::text AS candidates, d.verdict::text AS verdict, d.email_id,
                 d.email_id IS NOT NULL AND (SELECT e.id FROM crm.email AS e WHERE e.id = d.email_id) IS NULL AS erased
             FROM unnest($2::text[], $3::text[]) AS w (validity, place)
             JOIN router.decision AS d ON d.source_id = $1 AND d.validity = w.validity AND d.place = w.place
@@ -228,7 +229,7 @@ async def known_messages(
                 WITH ORDINALITY AS w (key, content, gist, sender_gist, number)
             CROSS JOIN LATERAL (
                 SELECT NULL::bigint AS id, 'duplicate' AS disposition, '{{}}'::text[] AS reasons,
-                    NULL AS rule, NULL::timestamptz AS decided_at, NULL AS candidates, m.email_id,
+                    NULL AS rule, NULL::timestamptz AS decided_at, NULL AS candidates, NULL AS verdict, m.email_id,
                     (SELECT e.id FROM crm.email AS e WHERE e.id = m.email_id) IS NULL AS erased
                 FROM router.message AS m
                 WHERE m.key = w.key AND m.email_id IS NOT NULL AND (
@@ -239,7 +240,8 @@ async def known_messages(
                     )
                 )
                 UNION ALL
-                SELECT d.id, d.disposition, d.reasons, d.rule, d.decided_at, d.candidates::text, NULL, false
+                SELECT d.id, d.disposition, d.reasons, d.rule, d.decided_at, d.candidates::text,
+                    d.verdict::text, NULL, false
                 FROM router.decision AS d
                 WHERE d.key = w.key AND d.disposition IN ('ignored', 'held') AND d.owner_id = $1 AND {SAYS_THE_SAME}
                 LIMIT 1
@@ -271,4 +273,5 @@ def _known(row: Record) -> Known:
         Rule(row["rule"]) if row["rule"] else None,
         row["decided_at"],
         read_candidates(row["candidates"]),
+        read_verdict(row["verdict"]),
     )

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from router.operations import why
 from router.operations.backing import Backing, Refused
 from router.operations.why import Known
+from router.operations.words import vouching
 from router.web.console.frame import Page, render, sentence, viewer_of
 from router.web.console.wording import BECAME, MARKS, METHODS, RULES
 
@@ -38,7 +39,7 @@ def routes(backing: Backing) -> Sequence[Route]:
 
         return render(
             request, "why.html", status, known=known, found=found, fault=fault, days=_DAYS, plain=plain,
-            became=BECAME, marks=MARKS, methods=METHODS, rules=RULES,
+            became=BECAME, marks=MARKS, methods=METHODS, rules=RULES, vouching=vouching,
         )  # fmt: skip
 
     return [Route("/why", show, methods=["GET"])]
