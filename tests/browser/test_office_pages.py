@@ -1,5 +1,6 @@
 """Why?, owners, profiles, rulings, the audit log and templates, in a browser: what each role sees, and may do."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -204,3 +205,25 @@ async def test_a_day_of_an_administrator(console: ServedConsole, browse: Browse,
         "/rulings/undo", form={"csrf": csrf, "ruling": "2"}, headers={"Origin": console.origin}
     )
     assert (refused.status, "no ruling 2 of yours" in await refused.text()) == (409, True)
+
+
+async def test_what_is_seldom_needed_is_in_the_menu_more(console: ServedConsole, browse: Browse) -> None:
+    await console.add("ann", "administer")
+    await console.add("ben", "decide")
+    page = await browse(as_="ann")
+    for name, path in (("Audit log", "/rulings/log"), ("Templates of answers", "/profiles/templates")):
+        await page.goto("/rulings")
+        await page.locator("summary", has_text="More").click()
+        await check_accessible(page)
+        await page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a dictionary of these two
+        await check_accessible(page)
+        await expect(page.get_by_role("link", name=name).first).to_be_in_viewport(ratio=1)
+        await page.set_viewport_size({"width": 1280, "height": 800})
+        await page.get_by_label("More pages").get_by_role("link", name=name).click()
+        await expect(page).to_have_url(re.compile(f"{path}$"))
+        # The page itself is marked, and not the one above it.
+        await expect(page.locator("header [aria-current=page]")).to_have_text([name])
+        await expect(page.locator("summary.here")).to_have_text("More")
+    staff = await browse(as_="ben")
+    await staff.goto("/queue")
+    await expect(staff.locator("summary", has_text="More")).to_have_count(0)

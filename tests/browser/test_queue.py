@@ -1,7 +1,7 @@
 """The staff's day: who waits is settled by keys, as it comes, beside others, and by who may."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
@@ -110,10 +110,11 @@ async def test_a_day_by_keys(console: ServedConsole, writers: Senders, browse: B
     await page.keyboard.type("put off")
     await check_accessible(page)
     await page.keyboard.press("Enter")
-    await page.get_by_role("button", name="2 a day").wait_for()
+    await page.get_by_role("button", name="2 tomorrow 9:00").wait_for()
     await page.keyboard.press("2")
-    await expect(page.locator("#foot")).to_contain_text("put off for a day")
-    await expect(page.get_by_text("Nobody is waiting.")).to_be_visible()
+    await expect(page.locator("#foot")).to_contain_text("09:00")
+    await expect(page.get_by_text("Nobody is waiting. The last one was settled at")).to_contain_text("by ann")
+    await expect(page.get_by_text("1 ruling was made today.")).to_be_visible()
     await check_accessible(page)
     await page.goto("/rulings")
     await expect(page.get_by_role("row", name="lena@kestrel.test")).to_have_count(2)
@@ -121,6 +122,30 @@ async def test_a_day_by_keys(console: ServedConsole, writers: Senders, browse: B
     await page.get_by_role("button", name="on lena@kestrel.test").click()
     await expect(page.get_by_role("button", name="Undo")).to_have_count(0)
     assert await writers.senders(LENA) == [None, None]
+
+
+async def test_a_sender_is_put_off_by_the_clock_of_the_person(
+    console: ServedConsole, writers: Senders, browse: Browse
+) -> None:
+    await console.add("ann", "decide")
+    await writers.write(LENA)
+    await folded(writers)
+    page = await browse(as_="ann", timezone_id="Asia/Tokyo")
+    await page.goto(f"/queue?sender={LENA}")
+    await expect(page.get_by_text("Nobody is waiting")).to_have_count(0)
+    await page.keyboard.press("b")
+    await expect(page.get_by_text("Times are those of Asia/Tokyo.")).to_be_visible()
+    await check_accessible(page)
+    day = (datetime.now(UTC) + timedelta(days=3)).date()
+    await page.get_by_label("Or another time").fill(f"{day}T14:15")
+    await page.get_by_role("button", name="Put off until then").click()
+    await expect(page.locator("#foot")).to_contain_text("put off until")
+    await expect(page.locator("#foot")).to_contain_text("14:15")
+    until = await writers.crm.admin.fetchval("SELECT snoozed_until FROM router.sender_care")
+    assert until == datetime(day.year, day.month, day.day, 5, 15, tzinfo=UTC)
+    await page.goto("/queue?view=snoozed")
+    await expect(row(page, LENA)).to_contain_text("back at 14:15 on")
+    await check_accessible(page)
 
 
 async def test_what_our_mail_server_says_of_a_sender(console: ServedConsole, writers: Senders, browse: Browse) -> None:

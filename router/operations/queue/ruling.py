@@ -6,6 +6,7 @@ beside: what it touches of the mail that the person sees, whether to ask twice, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
@@ -27,6 +28,7 @@ __all__ = [
     "Overtaken",
     "Refused",
     "Ruling",
+    "Settled",
     "ask",
     "create",
     "ignore",
@@ -36,6 +38,7 @@ __all__ = [
     "never_track",
     "recent",
     "settled",
+    "settled_since",
     "split",
     "undo",
 ]
@@ -44,6 +47,7 @@ MANY: Final = 20
 """Emails that a ruling may touch before a person has to confirm it."""
 
 _EXAMPLES: Final = 3
+_MOST_COUNTED: Final = 1000  # rulings of a day
 _CARRIED_OUT: Final = 0.5  # seconds in which the page's own request does so; a router does what is left
 _FOLDED: Final = 20  # pieces that are folded at once, so that the page shows what was done
 
@@ -83,6 +87,15 @@ class Asked:
     def confirm(self) -> bool:
         """Whether a person has to say so twice."""
         return self.more or self.is_domain or self.past + self.sent > MANY
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The last ruling in force, None: there is none; how many were made lately; with `more`, at least so many."""
+
+    last: Ruling | None
+    number: int
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +194,13 @@ async def recent(
 ) -> tuple[Ruling, ...]:
     """List the rulings of a person, None: of all, the latest first; also those that were undone or replaced."""
     return tuple(await rulings.list_rulings(database, limit=limit, undone=True, before=before, by=by))
+
+
+async def settled_since(database: Database, since: datetime) -> Settled:
+    """Tell which ruling in force is the last of anybody, and how many were made since a time and are not undone."""
+    number = await rulings.count_since(database, since, _MOST_COUNTED)
+    last = await rulings.list_rulings(database, limit=1)
+    return Settled(last[0] if last else None, number, number == _MOST_COUNTED)
 
 
 async def settled(database: Database, seen: Seen, subject: str) -> Ruling | None:

@@ -139,6 +139,20 @@ async def rulings_in_force(database: Database, subject: str) -> list[Ruling]:
     return [_ruling(row) for row in rows]
 
 
+async def count_since(database: Database, since: datetime, limit: int) -> int:
+    """Count the rulings that were made since and are not undone, as far as they are among the latest so many."""
+    async with database.connection() as connection:
+        number: int = await connection.fetchval(
+            """
+            SELECT count(*) FROM (SELECT at, undone_at FROM router.ruling ORDER BY id DESC LIMIT $2) AS r
+            WHERE r.at >= $1 AND r.undone_at IS NULL
+            """,
+            since,
+            limit,
+        )
+    return number
+
+
 async def last_of(database: Database, by: str) -> int | None:
     """Find the last ruling of a person that is not undone."""
     async with database.connection() as connection:

@@ -63,4 +63,4 @@ def routes(backing: Backing) -> Sequence[Route]:
     ]
 
 
-PAGE = Page("", "/profiles/templates", routes, StaffRole.ADMINISTER, everywhere=True)
+PAGE = Page("Templates of answers", "/profiles/templates", routes, StaffRole.ADMINISTER, everywhere=True, aside=True)

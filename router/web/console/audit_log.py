@@ -35,4 +35,4 @@ def routes(backing: Backing) -> Sequence[Route]:
     return [Route("/rulings/log", show, methods=["GET"])]
 
 
-PAGE = Page("", "/rulings/log", routes, StaffRole.ADMINISTER, everywhere=True)
+PAGE = Page("Audit log", "/rulings/log", routes, StaffRole.ADMINISTER, everywhere=True, aside=True)

@@ -13,9 +13,11 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -33,14 +35,16 @@ T = TypeVar("T")
 
 THEMES: Final = ("system", "light", "dark")
 THEME_COOKIE: Final = "__Host-email-router-theme"
+ZONE_COOKIE: Final = "__Host-email-router-zone"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page: its name in the header (empty: it is not there), where it is, and whom it is for.
 
-    `least` is the role that it takes; with `everywhere` a person needs it for all mail, else somebody's is enough.
-    `routes` have full paths; nothing of them is served to anybody else.
+    With `aside` its name is in the header's menu More. `least` is the role that it takes; with `everywhere` a person
+    needs it for all mail, else somebody's is enough. `routes` have full paths; nothing of them is served to anybody
+    else.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Page:
     routes: Callable[[Backing], Sequence[Route]]
     least: StaffRole = StaffRole.VIEW
     everywhere: bool = False
+    aside: bool = False
 
     def is_for(self, viewer: Viewer) -> bool:
         """Whether a person may see it."""
@@ -96,17 +101,22 @@ def redirect(request: Request, path: str) -> Response:
 def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     """Answer with a page.
 
-    Templates know `viewer`, `pages`, `url`, `asset`, `csrf`, `theme`, and the filters `ago`, `soon` and `as_sentence`.
+    Templates know `viewer`, `pages`, `url`, `asset`, `csrf`, `theme`, `zone`, and the filters `ago`, `soon`, `clock`,
+    `as_sentence`.
     """
     signed_in = getattr(request.state, "who", None)
     viewer = signed_in.viewer if signed_in else None
+    pages = [one for one in request.state.pages if one.name and viewer and one.is_for(viewer)]
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
     content = _TEMPLATES.get_template(template).render(
         {
             "viewer": viewer,
-            "pages": [one for one in request.state.pages if one.name and viewer and one.is_for(viewer)],
-            "path": request.url.path.removeprefix(request.scope.get("root_path", "")),
+            "pages": pages,
+            "path": path,
+            "here": max((one.path for one in pages if f"{path}/".startswith(f"{one.path}/")), key=len, default=""),
             "theme": theme_of(request),
             "themes": THEMES,
+            "zone": zone_of(request),
             "csrf": _masked(request.state.csrf),
             "url": lambda path: url(request, path),
             "asset": lambda name: url(request, f"/static/{ASSETS.name(name)}"),
@@ -139,6 +149,14 @@ def theme_of(request: Request) -> str:
     """Light or dark, as the person chose; else the system's."""
     chosen = request.cookies.get(THEME_COOKIE, "")
     return chosen if chosen in THEMES else "system"
+
+
+def zone_of(request: Request) -> tzinfo:
+    """Find the time zone of the person's browser, as console.js has told it; else UTC."""
+    try:
+        return ZoneInfo(unquote(request.cookies.get(ZONE_COOKIE, ""))[:64])
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
 
 
 def say(request: Request, status: int, title: str, words: str, **more: Any) -> Response:
@@ -222,6 +240,15 @@ def _time(moment: datetime, said: str) -> Markup:
     return Markup(f'<time datetime="{exact}" title="{moment:%Y-%m-%d %H:%M} UTC">{said}</time>')  # noqa: S704
 
 
+def _clock(moment: datetime, zone: tzinfo) -> Markup:
+    """Put a moment by the clock of a time zone, with its day where that is not today's."""
+    here = moment.astimezone(zone)
+    day = "" if here.date() == datetime.now(zone).date() else f" on {here:%a} {here.day} {here:%b}"
+    return Markup('<time datetime="{}" title="{} UTC">at {}{}</time>').format(
+        moment.isoformat(timespec="seconds"), f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}", f"{here:%H:%M}", day
+    )
+
+
 def _said(seconds: float, moment: datetime) -> str:
     if seconds < 0:
         return f"{moment:%Y-%m-%d %H:%M}"
@@ -241,4 +268,5 @@ _TEMPLATES: Final = Environment(
 )
 _TEMPLATES.filters["ago"] = _ago
 _TEMPLATES.filters["soon"] = _soon
+_TEMPLATES.filters["clock"] = _clock
 _TEMPLATES.filters["as_sentence"] = as_sentence

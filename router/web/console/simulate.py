@@ -55,4 +55,4 @@ def routes(backing: Backing) -> Sequence[Route]:
     ]
 
 
-PAGE = Page("", "/owners/simulate", routes, StaffRole.ADMINISTER, everywhere=True)
+PAGE = Page("Try another rule", "/owners/simulate", routes, StaffRole.ADMINISTER, everywhere=True, aside=True)

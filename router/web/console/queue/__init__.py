@@ -5,6 +5,7 @@
     sender   a sender: one message, who it may be, and the panels in which one searches, creates, puts off, assigns
     rule     who a sender is, as a person decides, and undoes
     care     who takes care of a sender, who is put off, what is split off
+    until    until when a sender is put off, by the person's clock
     done     how both are answered
     live     what changes, as it happens; who looks at whom
 

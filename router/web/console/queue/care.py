@@ -1,7 +1,7 @@
 """Who takes care of a sender, until when one is put off, and which emails are threads of their own."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 from starlette.requests import Request
@@ -12,10 +12,10 @@ from router.errors import RouterError, UnknownName
 from router.operations import split
 from router.operations.backing import Backing
 from router.operations.queue import care, ruling
-from router.web.console.frame import form_of, viewer_of
+from router.web.console.frame import form_of, viewer_of, zone_of
+from router.web.console.queue import until
 from router.web.console.queue.asked import uuid_of
 from router.web.console.queue.done import Done, answer, decided_by, refuse
-from router.web.console.queue.sender import PUT_OFF
 
 
 def routes(backing: Backing) -> Sequence[Route]:
@@ -23,15 +23,16 @@ def routes(backing: Backing) -> Sequence[Route]:
 
     async def snooze(request: Request) -> Response:
         form, name = form_of(request), viewer_of(request).name
-        address, hours = form.get("subject", ""), PUT_OFF.get(form.get("for", ""))
-        until = datetime.now(UTC) + timedelta(hours=hours) if hours else None
+        address, zone = form.get("subject", ""), zone_of(request)
+        at = until.chosen(form, datetime.now(UTC), zone)
         try:
-            await care.snooze(backing.database, decided_by(request), address, until, name)
+            await care.snooze(backing.database, decided_by(request), address, at, name)
         except RouterError as error:
             return await refuse(backing, request, error, address)
-        if until is None:
+        if at is None:
             return await answer(backing, request, Done(f"{address} waits again."), "undone", address)
-        done = Done(f"{address} is put off for {form['for']}.", "/queue/snooze", {"subject": address})
+        words = f"{address} is put off until {until.in_words(at, zone)}."
+        done = Done(words, "/queue/snooze", {"subject": address})
         return await answer(backing, request, done, "ruled", address)
 
     async def assign(request: Request) -> Response:

@@ -1,6 +1,7 @@
 """The page of the queue, and the parts of its list."""
 
 from collections.abc import Sequence
+from datetime import datetime, time
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -8,9 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from router.operations.backing import Backing
-from router.operations.queue import pages
+from router.operations.queue import pages, ruling
 from router.operations.queue.pages import Place
-from router.web.console.frame import render, viewer_of
+from router.web.console.frame import render, viewer_of, zone_of
 from router.web.console.queue.asked import AGES, VIEWS, Filters, filters_of, place_of, seen_by, time_of, uuid_of
 from router.web.console.queue.live import changed_rows
 from router.web.console.queue.rule import done_before
@@ -68,6 +69,7 @@ async def _listed(backing: Backing, request: Request, filters: Filters) -> dict[
     viewer = viewer_of(request)
     seen, database = seen_by(viewer), backing.database
     values: dict[str, Any] = {"filters": filters, "groups": (), "senders": (), "mails": (), "goes_on": None}
+    values["settled"] = None
     values["first"] = "at" not in request.query_params
     if filters.text:
         at, email_id = time_of(request.query_params.get("at", "")), uuid_of(request.query_params.get("key", ""))
@@ -85,4 +87,7 @@ async def _listed(backing: Backing, request: Request, filters: Filters) -> dict[
         of_view = await pages.senders(database, seen, filters.view, limit=_ROWS, **asked)
         return values | {"senders": of_view.senders, "goes_on": of_view.goes_on}
     groups = await pages.groups(database, seen, limit=_ROWS, **asked)
+    if not groups.groups and not filters.query():
+        midnight = datetime.combine(datetime.now(zone_of(request)), time.min, zone_of(request))
+        values["settled"] = await ruling.settled_since(database, midnight)
     return values | {"groups": groups.groups, "goes_on": groups.goes_on}

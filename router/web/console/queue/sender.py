@@ -1,6 +1,7 @@
 """A sender: one message with all that is around it, who the sender may be, and the panels to decide otherwise."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -12,7 +13,8 @@ from router.model.viewer import StaffRole
 from router.operations import people
 from router.operations.backing import Backing
 from router.operations.queue import mail, pages, ruling
-from router.web.console.frame import render, viewer_of
+from router.web.console.frame import render, viewer_of, zone_of
+from router.web.console.queue import until
 from router.web.console.queue.asked import filters_of, seen_by, uuid_of
 
 KINDS: Final[Mapping[str, str]] = {
@@ -22,9 +24,6 @@ KINDS: Final[Mapping[str, str]] = {
     "user": "one of our own people",
 }
 """What is made of a sender, and how that is said."""
-
-PUT_OFF: Final[Mapping[str, int]] = {"3 hours": 3, "a day": 24, "3 days": 72, "a week": 168}
-"""For how long a sender is put off: as it is said, and in hours."""
 
 _PANELS: Final = ("new", "find", "domain", "snooze", "assign")
 _SHOWN: Final = 5  # proposals, each with its number as its key
@@ -83,7 +82,7 @@ async def opened(backing: Backing, request: Request) -> dict[str, Any]:
 async def _panel(backing: Backing, request: Request, person: mail.Person) -> dict[str, Any]:
     database, seen = backing.database, seen_by(viewer_of(request))
     panel = request.query_params["panel"]
-    values: dict[str, Any] = {"panel": panel, "asked_of_domain": None, "colleagues": (), "put_off": PUT_OFF}
+    values: dict[str, Any] = {"panel": panel, "asked_of_domain": None, "colleagues": ()}
     if panel == "new":
         kind = request.query_params.get("kind", "contact")
         kind = kind if kind in KINDS else "contact"
@@ -91,6 +90,10 @@ async def _panel(backing: Backing, request: Request, person: mail.Person) -> dic
         name = guess.company if kind == "account" else guess.name
         values |= {"kind": kind, "kinds": KINDS, "guessed": name or person.sender.name or person.sender.address}
         values["guessed_from"] = guess.company_from if kind == "account" else guess.name_from
+    elif panel == "snooze":
+        zone = zone_of(request)
+        offered = {one.name: one for one in until.choices(datetime.now(UTC), zone)}
+        values |= {"put_off": offered.values(), "at_first": offered["tomorrow"].at, "zone_name": str(zone)}
     elif panel == "domain":
         values["asked_of_domain"] = await ruling.ask(database, seen, f"@{person.sender.address.rpartition('@')[2]}")
     elif panel == "assign":
