@@ -28,7 +28,8 @@ _LONGEST: Final = 120  # characters of a name, or of a line that may hold one
 
 _EASTERN_FORM: Final = re.compile(r"(?:株式会社|有限会社|合同会社|有限公司|股份公司|집단|주식회사|\(주\)|㈜|㈱)")
 
-_SPLIT: Final = re.compile(r" (?:\||·|•|—|\u2013|-|/|@|at|bei|von|chez|from|via) ", re.IGNORECASE)
+_SPLIT: Final = re.compile(r" (?:\||·|•|—|\u2013|-|/|@|at|bei|von|chez|from) ", re.IGNORECASE)
+_VIA: Final = re.compile(r" via .*", re.IGNORECASE)  # the service that sent it is not who wrote it, nor its company
 _IN_BRACKETS: Final = re.compile(r"^([^()\[\]]*)[(\[]([^()\[\]]*)[)\]]\s*$")
 _PARTS: Final = re.compile(r"[|·•]")
 _IN_LOCAL: Final = re.compile(r"[._\-]+")
@@ -47,13 +48,17 @@ class Guess:
     company_from: Source = ""
 
 
-def guess(display_name: str, address: str, signature: Sequence[str], *, is_public: bool) -> Guess:
-    """Guess who a sender is. `signature` are its lines; `is_public`: anybody can have an address at that domain."""
+def guess(display_name: str, address: str, signature: Sequence[str], *, is_public: bool, text: str = "") -> Guess:
+    """Guess who a sender is. `signature` are its lines; `is_public`: anybody can have an address at that domain.
+
+    `text` is what the sender wrote: where no signature is marked in it, it may end with one.
+    """
     local, _, domain = address.rpartition("@")
     shown, shown_company = _read_display(display_name, address)
     lines = [line for line in (_plain(one) for one in signature[:_MOST_LINES]) if line and "@" not in line]
     signed = next((line for line in lines if _is_person(line)), "")
-    signed_company = next((_company_in(line) for line in lines if line != shown and _company_in(line)), "")
+    below = lines or _below_name(text, shown or _name_of(local))
+    signed_company = next((_company_in(line) for line in below if line != shown and _company_in(line)), "")
     name: tuple[str, Source] = next(
         (
             found
@@ -81,10 +86,22 @@ def guess(display_name: str, address: str, signature: Sequence[str], *, is_publi
     return Guess(name[0], name[1], company[0], company[1])
 
 
+def _below_name(text: str, name: str) -> list[str]:
+    """Find the lines at the end of a text below its author's name, or a part of it, which stands alone in a line."""
+    words = set(name.casefold().split())
+    lines = [line for line in map(_plain, text.rstrip().splitlines()[-_MOST_LINES:]) if line]
+    for n, line in enumerate(lines):
+        if words.issuperset(_POINTS.sub("", line).casefold().split()):
+            return [one for one in lines[n + 1 :] if "@" not in one]
+    return []
+
+
 def _read_display(written: str, address: str) -> tuple[str, str]:
     """Read a display name as a person's, and the company it may name beside."""
-    text = _plain(written).strip(_QUOTES)
-    if not text or ("@" in text and not _SPLIT.search(text)) or text.casefold() == address.casefold():
+    text = _VIA.sub("", _plain(written).strip(_QUOTES))
+    if not text or ("@" in text and not _SPLIT.search(text)):
+        return "", ""
+    if text.casefold() in (address.casefold(), address.rpartition("@")[2].casefold()):
         return "", ""
     company = ""
     if bracketed := _IN_BRACKETS.match(text):
@@ -112,6 +129,8 @@ def _person(text: str) -> str:
     shouted = [len(word) > 1 and word.isupper() for word in words]
     if len(words) == 2 and shouted == [True, False]:
         words.reverse()  # "KESTREL Lena"
+    if text.islower():
+        words[:1] = [word.capitalize() for word in words[:1]]  # "ben costa" has no particle
     return " ".join(_cased(word) for word in words)[:_LONGEST]
 
 
@@ -186,4 +205,4 @@ def _company_of(domain: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST]
+    return " ".join(text.replace("\ufffd", "").split())[:_LONGEST]

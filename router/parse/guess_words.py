@@ -5,18 +5,19 @@ from typing import Final
 from router.html.markup import words
 
 ROLES: Final = words(
-    "abuse accounts admin anfrage anfragen billing booking buchhaltung buero büro career careers contact contacto "
-    "contato customer customerservice department desk einkauf enquiries enquiry feedback finance form hallo hello "
-    "help helpdesk hi hola hr info infos information inquiry invoice invoices jobs kontakt kundenservice legal "
-    "mail mailer marketing news newsletter noreply no-reply office order orders orderdesk post postmaster presse "
-    "press privacy rechnung reception reply reservations sales secretary sekretariat service shop staff support "
-    "team ventas verkauf vertrieb webmaster web welcome zentrale"
+    "abuse accounts admin alerts anfrage anfragen announcements billing booking bookings buchhaltung buero büro "
+    "career careers contact contacto contato customer customerservice department desk einkauf enquiries enquiry "
+    "feedback finance form hallo hello help helpdesk hi hola hr info infos information inquiry invoice invoices "
+    "jobs kontakt kundenservice legal mail mailer marketing news newsletter notification notifications noreply "
+    "no-reply office order orders orderdesk post postmaster presse press privacy rechnung reception reply "
+    "reservations sales secretary sekretariat service shop staff support team ventas verkauf vertrieb webmaster web "
+    "welcome zentrale"
 )
 """What stands before the @ where no single person does."""
 
 FORMS: Final = words(
     "ab ag as aps asa bv bvba co corp corporation company cv doo dd ead eood eg eirl ek ev ei eurl gbr gesmbh "
-    "ggmbh gmbh holding inc incorporated kft kg kgaa kk lda limited limitada llc llp lp ltd ltda mbh nv nyrt ood "
+    "ggmbh gmbh holding inc incorporated kft kg kgaa kk lda limited limitada llc llp lp ltd ltda mbh nv nyrt ohg ood "
     "oy oyj oü pbc plc pllc pte pty pvt sa sab sae sapa sarl sas sasu sca scs se sia sicav sl slu snc spa spzoo "
     "spk sprl srl sro ug uab vof vzw zrt ооо оао зао пао ао ип тов ент аe επε"
 )

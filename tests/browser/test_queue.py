@@ -71,7 +71,7 @@ async def test_a_day_by_keys(console: ServedConsole, writers: Senders, browse: B
     await page.keyboard.press("j")
     await shown(page, LENA)
     await expect(page.get_by_role("button", name="Lena Kestrel contact")).to_be_visible()
-    await expect(page.get_by_text("2 past and all future mails")).to_be_visible()
+    await expect(page.get_by_text("2 past and all future emails")).to_be_visible()
     await expect(page.get_by_text("When are they?")).to_be_hidden()
     await check_accessible(page)
     await page.keyboard.press("Enter")

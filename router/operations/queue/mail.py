@@ -130,14 +130,14 @@ async def _candidates(database: Database, seen: Seen, sender: Sender) -> tuple[t
     except DatabaseError as error:
         return (), str(error)
     alike = {
-        one.record_id: Candidate(one.record_id, one.kind, one.name, one.active, ("has the name of the sender",))
+        one.record_id: Candidate(
+            one.record_id, one.kind, one.name, one.active, ("has the name of the sender",), one.address
+        )
         for one in named
         if one.name.casefold() == sender.name.casefold()
     }
     own = [
-        Candidate(one.record_id, one.kind, one.name, one.active, why)
-        for one in found
-        if (why := tuple(reason for reason in one.why if reason in _NOT_BY_MAIL))
+        replace(one, why=why) for one in found if (why := tuple(reason for reason in one.why if reason in _NOT_BY_MAIL))
     ]
     both = {
         one.record_id: replace(one, why=(*alike.pop(one.record_id).why, *one.why))
@@ -153,11 +153,13 @@ _NOT_BY_MAIL: Final = frozenset(("has the address", "has an address of the same 
 
 def _guess(sender: Sender, latest: Mail | None, *, is_public: bool) -> Guess:
     lines: list[str] = []
+    own = ""
     if latest is not None and latest.text:
         for mark in latest.marks:
             if mark.kind == "signature":
                 lines += latest.text[mark.start : mark.end].splitlines()
-    return guess(sender.name, sender.address, lines, is_public=is_public)
+        own = latest.text[: min((mark.start for mark in latest.marks), default=None)]
+    return guess(sender.name, sender.address, lines, is_public=is_public, text=own)
 
 
 async def more_of_sender(

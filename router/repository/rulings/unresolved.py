@@ -46,15 +46,24 @@ class Mail:
     subject: str
 
 
+_SAME_DOMAIN: Final = "has an address of the same domain"
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A record that a sender may be, and why."""
+    """A record that a sender may be, and why. `address` is one of its own, if there is one of the sender's domain."""
 
     record_id: UUID
     kind: str
     name: str
     active: bool
     why: tuple[str, ...]
+    address: str | None = None
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether it may be the sender: of who has but the domain in common with it, that is the company alone."""
+        return self.kind == "account" or self.why != (_SAME_DOMAIN,)
 
 
 async def total_of(connection: Connection) -> Total:
@@ -252,4 +261,17 @@ async def find_candidates(database: Database, address: str) -> list[Candidate]:
 
 async def _candidates(connection: Connection, address: str) -> list[Candidate]:
     rows = await connection.fetch("SELECT record_id, kind, name, active, why FROM crm.candidates($1)", address)
-    return [Candidate(row["record_id"], row["kind"], row["name"], row["active"], tuple(row["why"])) for row in rows]
+    addresses = await connection.fetch(
+        """
+        SELECT a.address FROM unnest($1::uuid[]) WITH ORDINALITY AS w (id, n) LEFT JOIN LATERAL (
+            SELECT a.address FROM (SELECT a.address::text FROM crm.address AS a WHERE a.record_id = w.id LIMIT 20) AS a
+            ORDER BY substring(a.address FROM '[^@]*$') = $2 DESC, a.address LIMIT 1
+        ) AS a ON true ORDER BY w.n
+        """,
+        [row["record_id"] for row in rows],
+        address.rpartition("@")[2],
+    )
+    return [
+        Candidate(row["record_id"], row["kind"], row["name"], row["active"], tuple(row["why"]), also["address"])
+        for row, also in zip(rows, addresses, strict=True)
+    ]

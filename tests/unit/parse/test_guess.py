@@ -31,6 +31,10 @@ from router.parse.guess import Guess, guess
         ("", "x7f3k2@kestrel.example", ""),
         ("Sales Team", "sales@kestrel.example", ""),
         ("Acme Inc.", "sales@acme.example", ""),
+        ("ben costa", "ben@gmail.com", "Ben Costa"),
+        ("Tina Stone via Forms", "forms@forms.example", "Tina Stone"),
+        ("Free-Frames.example", "news@free-frames.example", ""),
+        ("Lena Kestrel\ufffd\ufffd", "l@kestrel.example", "Lena Kestrel"),
         ("", "", ""),
     ],
 )
@@ -64,6 +68,21 @@ def test_a_company_is_found_in_signature_display_name_or_domain(
 ) -> None:
     is_public = address.endswith("@gmail.com")
     assert guess(display_name, address, signature, is_public=is_public).company == company
+
+
+@pytest.mark.parametrize(
+    ("display_name", "text", "company"),
+    [
+        ("Lena Kestrel", "Thursday is fine.\n\nBest regards,\nLena Kestrel\n\nKestrel Coast Tours GmbH\nKai 1", True),
+        ("Kestrel, Lena", "Thursday is fine.\n\nLena\nKestrel Coast Tours GmbH", True),
+        ("Lena Kestrel", "We have heard of it from\nKestrel Coast Tours GmbH\n\nLena Kestrel", False),
+        ("Lena Kestrel", "Lena writes to you for\nKestrel Coast Tours GmbH", False),
+        ("", "Lena\nKestrel Coast Tours GmbH", False),
+    ],
+)
+def test_a_company_is_found_below_the_name_at_the_end_of_a_text(display_name: str, text: str, company: bool) -> None:
+    found = guess(display_name, "info@kestrel.example", (), is_public=False, text=text)
+    assert found.company == ("Kestrel Coast Tours GmbH" if company else "Kestrel")
 
 
 def test_a_provider_of_everybody_is_no_company() -> None:

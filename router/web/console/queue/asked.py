@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -18,6 +18,9 @@ AGES: Final[Mapping[str, tuple[str, timedelta]]] = {
     "week": ("over a week", timedelta(days=7)),
     "month": ("over a month", timedelta(days=30)),
 }
+NOBODY: Final = "<>"
+"""In the place of a sender's address: whose mail has none that can be read."""
+
 VIEWS: Final[Mapping[str, str]] = {"": "People", "machines": "Machines", "snoozed": "Put off", "mine": "Mine"}
 
 
@@ -29,6 +32,8 @@ class Filters:
     owner: UUID | None = None
     age: str = ""
     text: str = ""
+
+    nobody: ClassVar = NOBODY
 
     @property
     def owners(self) -> frozenset[UUID] | None:

@@ -76,7 +76,9 @@ async def _listed(backing: Backing, request: Request, filters: Filters) -> dict[
         before = (at, email_id) if at and email_id else None
         found = await pages.find(database, seen, filters.text, owners=filters.owners, before=before, limit=_ROWS)
         goes_on = Place(found.goes_on[0], str(found.goes_on[1])) if found.goes_on else None
-        return values | {"mails": [one for one in found.mails if one[1] is not None], "goes_on": goes_on}
+        # A row is a sender, who is opened with the newest email that was found.
+        newest = {sender.address: (one, sender) for one, sender in reversed(found.mails) if sender is not None}
+        return values | {"mails": list(reversed(newest.values())), "goes_on": goes_on}
     if filters.view == "mine":
         after = request.query_params.get("key", "")
         mine = await pages.assigned(database, seen, viewer.name, after=after, limit=_ROWS)

@@ -15,7 +15,7 @@ from router.operations.backing import Backing
 from router.operations.queue import mail, pages, ruling
 from router.web.console.frame import render, viewer_of, zone_of
 from router.web.console.queue import until
-from router.web.console.queue.asked import filters_of, seen_by, uuid_of
+from router.web.console.queue.asked import NOBODY, filters_of, seen_by, uuid_of
 
 KINDS: Final[Mapping[str, str]] = {
     "contact": "a new contact",
@@ -59,10 +59,10 @@ async def opened(backing: Backing, request: Request) -> dict[str, Any]:
         by = None if seen is None else viewer.name
         return values | {"latest": next(iter(await ruling.recent(database, by, limit=1)), None)}
     try:
-        person = await mail.person(database, seen, address)
+        person = await mail.person(database, seen, "" if address == NOBODY else address)
         email_id = uuid_of(request.query_params.get("email", "")) or person.sender.latest_id
         message = await mail.open_mail(database, seen, email_id)
-        asked = await ruling.ask(database, seen, person.sender.address)
+        asked = await ruling.ask(database, seen, person.sender.address) if person.sender.address else None
     except UnknownName:
         return values | {"settled": await ruling.settled(database, seen, address)}
     decides = seen_by(viewer, StaffRole.DECIDE)
@@ -71,10 +71,11 @@ async def opened(backing: Backing, request: Request) -> dict[str, Any]:
         "person": person,
         "mail": message,
         "asked": asked,
-        "may_decide": may_decide,
+        # Of mail without an address nobody can say whose it is.
+        "may_decide": may_decide and bool(person.sender.address),
         "decides_all": decides is None,
     }
-    if may_decide and request.query_params.get("panel") in _PANELS:
+    if values["may_decide"] and request.query_params.get("panel") in _PANELS:
         values |= await _panel(backing, request, person)
     return values
 
@@ -87,8 +88,9 @@ async def _panel(backing: Backing, request: Request, person: mail.Person) -> dic
         kind = request.query_params.get("kind", "contact")
         kind = kind if kind in KINDS else "contact"
         guess = person.guess
-        name = guess.company if kind == "account" else guess.name
-        values |= {"kind": kind, "kinds": KINDS, "guessed": name or person.sender.name or person.sender.address}
+        # A company is not called as one of its people is: better none than that.
+        name = guess.company if kind == "account" else guess.name or person.sender.name
+        values |= {"kind": kind, "kinds": KINDS, "guessed": name}
         values["guessed_from"] = guess.company_from if kind == "account" else guess.name_from
     elif panel == "snooze":
         zone = zone_of(request)
@@ -117,4 +119,4 @@ async def _records(backing: Backing, request: Request, person: mail.Person | Non
             fault = "The search takes too long now. Nothing is lost: try more letters."
     elif of_domain and person is not None:
         found = [one for one in person.candidates if one.kind == "account"][:_FOUND]
-    return {"found": found, "fault": fault, "text": text}
+    return {"found": found, "fault": fault, "text": text, "of_domain": of_domain}

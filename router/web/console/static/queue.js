@@ -72,11 +72,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
   const typing = event.target.matches("input, textarea, select");
   if (typing && event.key !== "Escape") {
-    if (event.target.matches("input.find") && (event.key === "Enter" || event.key === "ArrowDown")) {
-      // Never what was found before the last letter: one sees what one chooses.
-      event.preventDefault();
-      document.querySelector("#found .choice")?.focus();
-    }
+    if (event.target.matches("input.find")) findByKey(event);
     return;
   }
   if (event.key === "Escape" && typing) event.target.blur();
@@ -97,6 +93,20 @@ document.addEventListener("keydown", (event) => {
   lastKey = event.key;
   act(found);
 });
+
+// Where nothing is typed yet, a number chooses what is proposed; else it may be of a name or an address.
+function findByKey(event) {
+  const proposed = event.target.value === "" && document.querySelector(`#found [data-key="${CSS.escape(event.key)}"]`);
+  if (proposed) {
+    event.preventDefault();
+    lastKey = event.key;
+    proposed.click();
+  } else if (event.key === "Enter" || event.key === "ArrowDown") {
+    // Never what was found before the last letter: one sees what one chooses.
+    event.preventDefault();
+    document.querySelector("#found .choice")?.focus();
+  }
+}
 
 function act(element) {
   if (element.matches("input")) {
@@ -122,7 +132,7 @@ function showKeys(event) {
   const dialog = document.getElementById("keys");
   if (!dialog) return;
   event.preventDefault();
-  const more = rows ? [["j", "Next sender"], ["k", "Sender before"], ["Enter", "Accept the first proposal"], ["Ctrl-K or ⌘K", "Everything by name"]] : [];
+  const more = rows ? [["j", "Next sender"], ["k", "Sender before"], ["Enter", "Accept the first proposal"], ["Ctrl-K, ⌘K", "Everything by name"]] : [];
   const all = [...more, ...actions().map((one) => [one.key, one.name])];
   dialog.querySelector("dl").replaceChildren(...all.map(([key, name]) => {
     const line = document.createElement("div");
@@ -247,6 +257,9 @@ document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target === opened) {
     main.classList.add("is-open");
     look();
+    // What is reloaded, or handed to a colleague, is the sender that one sees.
+    const here = opened.querySelector("[data-here]")?.dataset.here;
+    history.replaceState(null, "", here ?? (main.dataset.query ? `${base}?${main.dataset.query}` : base));
   }
   const target = event.detail.target;
   target.querySelector?.("[data-focus], [data-confirm]")?.focus();
@@ -349,8 +362,10 @@ async function change(addresses, html) {
       here.replaceWith(now);
       begin(now);
       if (focused) now.querySelector("a").focus({ preventScroll: true });
+    } else if (!now && one === address() && busy === 0) {
+      tellSettled(one);
+      if (here && !here.classList.contains("settled")) leave([here]);
     } else if (here && !here.classList.contains("settled")) {
-      if (one === address() && busy === 0) tellSettled(one);
       leave([here]);
     } else if (now && main.dataset.plain === "yes") {
       waiting.add(one);
