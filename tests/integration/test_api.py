@@ -78,7 +78,7 @@ async def test_each_operation_takes_the_scope_that_it_names_and_no_other_will_do
         for method, operation in operations.items():
             named = re.match(r"Scope `([a-z:]+)`\.", operation["description"])
             assert named is not None, f"{method} {path} names no scope"
-            body = {"json": {}} if "requestBody" in operation else {}
+            body: dict[str, Any] = {"json": {}} if "requestBody" in operation else {}
             answered = await api.request(method.upper(), filled, token=others[named[1]], **body)
             assert check_problem(answered, 403).endswith(f"does not allow {named[1]}")
             asked.add(named[1])
