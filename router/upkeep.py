@@ -8,7 +8,7 @@ import structlog
 
 from router.errors import DatabaseError
 from router.health import Health
-from router.repository import upkeep
+from router.repository import clock, upkeep
 from router.repository.answers import answers
 from router.repository.api import posted
 from router.repository.bounces import bounced
@@ -39,8 +39,17 @@ _REST: Final = 0.5  # of the time that a piece took, before the next one: what i
 
 _LASTING: Final = 3  # rounds in a row; a lock of the CRM's, or a restart, is over by then
 
+
+async def look_at_clock(database: Database) -> bool:
+    """Notice that the database's clock was set back, and say so. Returns False: there is no more to do."""
+    if back := await clock.look(database):
+        _log.warning("the database's clock was set back: what waits is due as much earlier", seconds=round(back))
+    return False
+
+
 # What is to be done, and what it returns as long as more of it may be left.
 _WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
+    (look_at_clock, True),
     (upkeep.move_known_ids, upkeep.PIECE),
     (waiting.link_answer, True),
     (waiting.prune, waiting.PIECE),

@@ -20,6 +20,7 @@ By subject, each in a folder of its own:
 The process:
     processes    the processes that share the database, what each of them serves, and what is wrong with their parts
     heartbeat    that this process lives, said over a connection of its own
+    clock        the database's clock, where it was set back
     upkeep       what the database needs from time to time
     retention    what grows, pruned in small pieces
     migrate      the schema, brought to the version of this program

@@ -44,6 +44,15 @@ COMMENT ON COLUMN crm.email.tracking_rule IS
     'The rule by which a copy was made an email: that of owner_id, or of who had it before and took it back; null: it was not promoted, or '
     'before this was noted.';
 
+CREATE TABLE IF NOT EXISTS router.clock (
+    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+INSERT INTO router.clock DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+COMMENT ON TABLE router.clock IS 'One row: the time when a router looked last, to the seconds. If that is later than now, the clock was set back.';
+
 SET lock_timeout = '60s';
 
 -- where crm.record is a table
