@@ -40,6 +40,7 @@ __all__ = [
 
 _MOST_OF_PICTURE: Final = 20 << 20  # bytes
 _SLOW: Final = 7.0  # seconds for a mail server to give a message: a page is given up after 9
+_FRAMED: Final = asyncio.Semaphore(1)  # a thread of many that mail needs, too; it takes up to a second
 _AT_ONCE: Final = asyncio.Semaphore(2)  # sources sought: each opens a mailbox, and servers count connections
 
 
@@ -85,7 +86,8 @@ async def body(database: Database, viewer: Viewer, email_id: UUID, picture_at: C
         position = found.parts.get(content_id)
         return None if position is None else picture_at(position)
 
-    return Body(found.subject, await asyncio.to_thread(framed, found.html, path))
+    async with _FRAMED:
+        return Body(found.subject, await asyncio.to_thread(framed, found.html, path))
 
 
 async def picture(database: Database, viewer: Viewer, email_id: UUID, position: int) -> File:

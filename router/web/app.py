@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from router import __version__, metrics
 from router.group import Group
 from router.web.forwarded import Forwarded, Private, Proxies
+from router.web.headed import Headed
 
 Reasons = Callable[[], Awaitable[Sequence[str]]]
 """Why this process cannot do its work, in words; empty if it can. Ends within a few seconds, and raises nothing."""
@@ -67,7 +68,7 @@ def console_app(
         routes.append(mounted)
     if pages is not None:
         routes.append(Mount("/", Bounded(Private(pages), _MOST_PAGES)))
-    return Forwarded(Starlette(routes=routes), proxies or Proxies())
+    return Forwarded(Headed(Starlette(routes=routes)), proxies or Proxies())
 
 
 class Bounded:

@@ -21,7 +21,7 @@ from router.profile import Profiles
 from router.repository.database import Database
 from tests.servers.ports import free_port
 from tests.support.api import Answered, Api
-from tests.support.console import wait_for
+from tests.support.console import get, wait_for
 from tests.support.crm import Crm
 from tests.support.databases import Postgres
 from tests.support.paths import ROOT
@@ -67,6 +67,21 @@ async def test_who_has_no_token_or_not_the_scope_gets_nothing(api: Api, crm: Crm
     assert "ert_" not in api.router.log()
 
 
+async def test_no_answer_is_kept_or_taken_for_a_page(api: Api) -> None:
+    answers = [await api.get(path) for path in ("/emails", "/owners", "/openapi.json", EMAIL, "/nothing")]
+    answers.append(await api.get("/emails", token=None))
+    answers.append(await api.post("/webhooks", {"url": "https://crm.example.com/", "name": "one"}))
+    assert [one.status for one in answers] == [200, 200, 200, 404, 404, 401, 201]
+    headers = [one.headers for one in answers]
+    headers.append((await get(api.port, "/metrics")).headers)
+    headers.append((await get(api.port, "/queue", named="elsewhere.example")).headers)
+    for one in headers:
+        found = {name.lower(): value for name, value in one.items()}
+        assert found["cache-control"] == "no-store"
+        assert found["x-content-type-options"] == "nosniff"
+        assert found["content-security-policy"].startswith("default-src 'none'")
+
+
 async def test_each_operation_takes_the_scope_that_it_names_and_no_other_will_do(api: Api) -> None:
     document = (await api.get("/openapi.json", token=None)).json
     others = {
@@ -78,8 +93,8 @@ async def test_each_operation_takes_the_scope_that_it_names_and_no_other_will_do
         for method, operation in operations.items():
             named = re.match(r"Scope `([a-z:]+)`\.", operation["description"])
             assert named is not None, f"{method} {path} names no scope"
-            body: dict[str, Any] = {"json": {}} if "requestBody" in operation else {}
-            answered = await api.request(method.upper(), filled, token=others[named[1]], **body)
+            body: dict[str, str] | None = {} if "requestBody" in operation else None
+            answered = await api.request(method.upper(), filled, token=others[named[1]], json=body)
             assert check_problem(answered, 403).endswith(f"does not allow {named[1]}")
             asked.add(named[1])
     assert asked == set(SCOPES)

@@ -3,7 +3,7 @@
 import asyncio
 
 from router.operations import never_track
-from router.operations.queue import ruling
+from router.operations.queue import pages, ruling
 from tests.integration.test_api import check_problem
 from tests.integration.test_sender_queue import folded
 from tests.support.api import Api
@@ -158,10 +158,17 @@ async def test_rulings_are_listed_in_pages(api: Api) -> None:
     check_problem(await api.get("/rulings", params={"cursor": first["cursor"] + "!"}), 422)
 
 
+async def both_wait(senders: Senders) -> None:
+    """Wait until the queue has them: the router folds, too, and may be at what this one leaves to it."""
+    async with asyncio.timeout(20):
+        while len(await pages.senders_named(senders.database, None, [KARL, BERTA])) < 2:
+            await folded(senders)
+
+
 async def test_undoing_takes_back_what_was_made_together_with_the_ruling(senders: Senders, api: Api, crm: Crm) -> None:
     await senders.write(KARL)
     await senders.write(BERTA)
-    await folded(senders)
+    await both_wait(senders)
     made = await ruling.create(senders.database, None, KARL, ruling.NewRecord("contact", "Karl"), "ann", None)
     never = await ruling.never_track(senders.database, None, BERTA, None, "ann", None)
     assert never.ruling is not None
@@ -171,7 +178,7 @@ async def test_undoing_takes_back_what_was_made_together_with_the_ruling(senders
     await never_track.add(senders.database, BERTA, None, "bob")  # it is there: nothing changes
     assert (await api.post(f"/rulings/{never.ruling.id}/undo")).json["kept"] is None
     assert await never_track.list_all(senders.database, None) == []
-    await folded(senders)
+    await both_wait(senders)
     made = await ruling.create(senders.database, None, BERTA, ruling.NewRecord("contact", "Berta"), "ann", None)
     await crm.sql.execute("UPDATE crm.record SET name = 'Berta B' WHERE id = $1", made.record_id)
     kept = (await api.post(f"/rulings/{made.id}/undo")).json["kept"]

@@ -3,13 +3,15 @@
 import asyncio
 import random
 import struct
+import threading
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
 import aiohttp
 import pytest
 
+from router.html.frame import Framed, framed
 from router.model.outgoing import Stored
 from router.operations import audit_log, mail_content
 from router.operations.original import Original
@@ -153,6 +155,29 @@ async def test_the_frame_has_a_policy_of_its_own(client: Client, email_id: UUID)
     part = (await client.get(f"/mail/{email_id}/body", hx=True))[2]
     assert [b"<html" in one for one in (whole, part)] == [True, False]
     assert all(f'src="/mail/{email_id}/html"'.encode() in one for one in (whole, part))
+
+
+async def test_however_many_look_at_html_mail_has_threads(
+    client: Client, email_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTML that takes long is a stranger's, and threads are few: what else needs one would wait behind it."""
+    under_way, most = 0, 0
+    both = threading.Event()
+
+    def slow(html: str, picture: Callable[[str], str | None]) -> Framed:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        if under_way > 1:
+            both.set()
+        both.wait(0.2)
+        under_way -= 1
+        return framed(html, picture)
+
+    monkeypatch.setattr(mail_content, "framed", slow)
+    answers = await asyncio.gather(*(client.get(f"/mail/{email_id}/html") for _ in range(8)))
+    assert {status for status, _, _ in answers} == {200}
+    assert most == 1
 
 
 async def test_nobody_is_handed_what_is_not_theirs(client: Client, crm: Crm, email_id: UUID) -> None:

@@ -39,8 +39,9 @@ from router.operations.backing import Backing
 from router.web.console import attachments, link, raw, sign_in, start
 from router.web.console.assets import ASSETS
 from router.web.console.frame import on_http_error
-from router.web.console.guard import Guard, Headed, signed
+from router.web.console.guard import HEADERS, Guard, signed
 from router.web.console.pages import PAGES
+from router.web.headed import Headed
 
 
 def make_console(backing: Backing) -> ASGIApp:
@@ -62,4 +63,4 @@ def make_console(backing: Backing) -> ASGIApp:
         # Files go as they are: packing them again would hide how long they are.
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, *attachments.TYPES, raw.TYPE),
     )
-    return Headed(Guard(inner, backing, PAGES))
+    return Headed(Guard(inner, backing, PAGES), HEADERS)

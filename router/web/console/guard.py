@@ -6,7 +6,6 @@ from typing import Final
 from urllib.parse import parse_qsl, quote
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -32,7 +31,7 @@ _SAFE: Final = ("GET", "HEAD")
 _BY_ITSELF: Final = frozenset(f"/queue/{one}" for one in ("events", "look", "rows", "list"))
 """What an open page asks by itself: a session ends though nobody closes the page."""
 
-_HEADERS: Final = {
+HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -42,34 +41,13 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_LASTING_TLS: Final = "max-age=31536000"
+"""What keeps others out of every answer of the console; a page may set its own instead."""
 
 _ROLES: Final = {
     StaffRole.VIEW: "This page is for those who may see mail.",
     StaffRole.DECIDE: "This page is for those who decide on mail.",
     StaffRole.ADMINISTER: "This page is for administrators.",
 }
-
-
-class Headed:
-    """An application whose every answer has the headers that keep others out of it; a page may set its own instead."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-
-        async def send_on(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                if scope["scheme"] == "https":
-                    headers.setdefault("Strict-Transport-Security", _LASTING_TLS)
-            await send(message)
-
-        await self._app(scope, receive, send_on)
 
 
 class Guard:
