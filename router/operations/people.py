@@ -21,7 +21,7 @@ from router.repository.people.people import Link, Person
 
 __all__ = [
     "Grant", "Link", "Person", "StaffRole", "add", "digest", "disable", "find_link", "first_link", "grant",
-    "grants_named", "list_all", "owners_named", "reset", "sign_out", "use_link",
+    "grants_named", "list_all", "names", "owners_named", "reset", "sign_out", "use_link",
 ]  # fmt: skip
 
 LASTS: Final = timedelta(days=3)
@@ -46,11 +46,16 @@ async def list_all(database: Database) -> Sequence[Listed]:
     """List all people by name."""
     found = await people.list_people(database)
     wanted = {one.owner_id for person in found for one in person.grants if one.owner_id is not None}
-    names = await owners.names_of(database, sorted(wanted))
+    named = await owners.names_of(database, sorted(wanted))
     return [
-        Listed(one, {g.owner_id: names.get(g.owner_id, str(g.owner_id)) for g in one.grants if g.owner_id})
+        Listed(one, {g.owner_id: named.get(g.owner_id, str(g.owner_id)) for g in one.grants if g.owner_id})
         for one in found
     ]
+
+
+async def names(database: Database) -> Sequence[str]:
+    """List the names of those who may come in."""
+    return [one.name for one in await people.list_people(database) if one.disabled_at is None]
 
 
 async def grants_named(

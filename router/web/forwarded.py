@@ -65,7 +65,9 @@ class Forwarded:
             return scope
         headers = Headers(scope=scope)
         if self._proxies.person is not None:
-            state["proxy_person"] = headers.get(self._proxies.person) or None
+            # Of two names one is what a client says, which the proxy should have taken out.
+            [named, *others] = headers.getlist(self._proxies.person) or [""]
+            state["proxy_person"] = named if named and not others else None
         scheme = _last(headers, "x-forwarded-proto").lower()
         if scheme in ("http", "https"):
             scope["scheme"] = scheme
@@ -141,7 +143,8 @@ def _last(headers: Headers, name: str) -> str:
 
 def _address(text: str | None) -> IPv4Address | IPv6Address | None:
     try:
-        parsed = ip_address(text or "")
+        # The zone of an address is this machine's, or a proxy's, alone: no database knows it.
+        parsed = ip_address((text or "").partition("%")[0])
     except ValueError:
         return None
     return parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed

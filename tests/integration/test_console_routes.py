@@ -16,8 +16,9 @@ import pytest
 from starlette.routing import Route
 
 from router.app import parsers_of
+from router.errors import DatabaseAway
 from router.model.viewer import Grant, StaffRole
-from router.operations import people
+from router.operations import people, unresolved
 from router.operations.backing import Backing
 from router.profile import Profiles
 from router.repository.senders import fold
@@ -493,3 +494,48 @@ async def test_who_turns_text_around_is_seen_as_such_and_ruled_on(world: World, 
     form = {"subject": address, "do": "ignore"}
     assert (await world.ask("administer", "/queue/rule", form, part=True))[0] == 200
     assert await world.crm.admin.fetchval("SELECT count(*) FROM router.ruling WHERE subject = $1", address) == 1
+
+
+async def test_a_ruling_in_force_is_told_so_though_the_database_goes_away_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(*_: object) -> None:
+        raise DatabaseAway("the connection was lost")
+
+    monkeypatch.setattr(unresolved, "carry_out_some", gone)
+    for path, form in (
+        ("/queue/rule", {"subject": "lena@kestrel.test", "do": "create", "kind": "lead", "name": "Lena"}),
+        ("/queue/undo", {}),
+    ):
+        number = await world.crm.admin.fetchval("SELECT max(id) FROM router.ruling")
+        status, text, _ = await world.ask("administer", path, {**form, "ruling": str(number)}, part=True)
+        assert (status, "Nothing was changed" in text) == (200, False), path
+    assert await world.crm.admin.fetchval("SELECT undone_by FROM router.ruling WHERE id = $1", number) == "administer"
+    # Where it is not known, nothing is claimed.
+    monkeypatch.setattr(unresolved, "rule", gone)
+    form = {"subject": "lena@kestrel.test", "do": "ignore"}
+    status, text, _ = await world.ask("administer", "/queue/rule", form, part=True)
+    assert (status, "Nothing was changed" in text, "Look again" in text) == (409, False, True)
+
+
+async def test_the_same_form_sent_many_times_at_once_does_one_thing(world: World) -> None:
+    form = {"subject": "lena@kestrel.test", "do": "create", "kind": "contact", "name": "Lena Twice"}
+    asking = [world.ask(who, "/queue/rule", form, part=True) for who in ("administer", "decide-one") for _ in range(6)]
+    statuses = sorted(status for status, _, _ in await asyncio.gather(*asking))
+    assert statuses == [200, *(11 * [409])]
+    assert await world.crm.admin.fetchval("SELECT count(*) FROM crm.record WHERE name = 'Lena Twice'") == 1
+    number = await world.crm.admin.fetchval("SELECT id FROM router.ruling WHERE subject = 'lena@kestrel.test'")
+    undoing = [world.ask("administer", "/queue/undo", {"ruling": str(number)}, part=True) for _ in range(6)]
+    statuses = sorted(status for status, _, _ in await asyncio.gather(*undoing))
+    assert statuses == [200, *(5 * [409])]
+    assert not await world.crm.admin.fetchval("SELECT active FROM crm.record WHERE name = 'Lena Twice'")
+
+
+async def test_a_sender_is_given_to_somebody_who_is_there(world: World, senders: Senders) -> None:
+    await people.disable(senders.database, "view-all")
+    for to in ("nobody", "x" * 5000, "view-all"):
+        form = {"subject": "lena@kestrel.test", "to": to}
+        status, text, _ = await world.ask("decide-one", "/queue/assign", form, part=True)
+        assert (status, "there is nobody of the name" in text.lower()) == (409, True)
+    form = {"subject": "lena@kestrel.test", "to": "view-one"}
+    assert (await world.ask("decide-one", "/queue/assign", form, part=True))[0] == 200

@@ -5,12 +5,13 @@ beside: what it touches of the mail that the person sees, whether to ask twice, 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from router.errors import UnknownName
+from router.errors import DatabaseError, UnknownName
 from router.operations import split as splits
 from router.operations import unresolved
 from router.operations.queue import Seen
@@ -262,9 +263,14 @@ async def _in_force(database: Database, subject: str) -> Ruling | None:
 
 
 async def _done(database: Database, ruling: Ruling) -> Ruling:
-    """Carry out what can be done now, and have it on the pages at once; routers do the rest."""
-    await unresolved.carry_out_some(database, ruling, _CARRIED_OUT)
-    for _ in range(_FOLDED):
-        if not await fold.fold(database):
-            break
-    return await unresolved.find(database, ruling.id)
+    """Carry out what can be done now, and have it on the pages at once; routers do the rest.
+
+    It is in force whatever becomes of that: to say otherwise would be wrong.
+    """
+    with suppress(DatabaseError):
+        await unresolved.carry_out_some(database, ruling, _CARRIED_OUT)
+        for _ in range(_FOLDED):
+            if not await fold.fold(database):
+                break
+        return await unresolved.find(database, ruling.id)
+    return ruling

@@ -54,6 +54,17 @@ async def test_a_prefix_that_is_none_is_as_if_it_were_not_there(prefix: str) -> 
     assert (scope["root_path"], scope["path"]) == ("", "/people")
 
 
+async def test_a_proxy_that_names_two_people_names_nobody() -> None:
+    """Some add their own beside what the client sent."""
+    scope = await seen(("Remote-User", "admin"), ("Remote-User", "ann"))
+    assert scope["state"]["proxy_person"] is None
+    assert (await seen(("Remote-User", "")))["state"]["proxy_person"] is None
+
+
+async def test_the_zone_of_an_address_is_left_out() -> None:
+    assert (await seen(("X-Forwarded-For", "fe80::1%eth0")))["client"][0] == "fe80::1"
+
+
 async def test_what_anybody_else_says_is_nothing() -> None:
     said = [
         ("X-Forwarded-Proto", "https"),

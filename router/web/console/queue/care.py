@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from router.errors import RouterError, UnknownName
-from router.operations import split
-from router.operations.backing import Backing
+from router.operations import people, split
+from router.operations.backing import Backing, Refused
 from router.operations.queue import care, ruling
 from router.web.console.frame import form_of, viewer_of, zone_of
 from router.web.console.queue import until
@@ -39,6 +39,8 @@ def routes(backing: Backing) -> Sequence[Route]:
         form, name = form_of(request), viewer_of(request).name
         address, to, before = form.get("subject", ""), form.get("to") or None, form.get("expected") or None
         try:
+            if to is not None and to not in await people.names(backing.database):
+                raise Refused(f"there is nobody of the name {to[:64]} here")
             await care.assign(backing.database, decided_by(request), address, to, name, before)
         except RouterError as error:
             return await refuse(backing, request, error, address)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from router.errors import DatabaseError, RouterError, UnknownName
+from router.errors import DatabaseAway, DatabaseError, RouterError, UnknownName
 from router.model.viewer import StaffRole
 from router.operations.backing import Backing
 from router.operations.queue import Seen, pages, ruling
@@ -17,6 +17,7 @@ from router.web.console.frame import redirect, render, say, sentence, viewer_of
 from router.web.console.queue.asked import seen_by
 
 _NOTHING: Final = "Nothing was changed."
+_UNKNOWN: Final = "Look again whether it was done."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,10 @@ async def refuse(backing: Backing, request: Request, error: RouterError, subject
         words = f"{first.by} was first: {in_words(first)}."
     elif isinstance(error, DatabaseError) and not isinstance(error, UnknownName):
         words = f"The database does not do it: {words}"
+    # Of a connection that is lost, nobody knows what was committed.
+    kept = _UNKNOWN if isinstance(error, DatabaseAway) else _NOTHING
     return part(
-        request, "queue_refused.html", "#confirm", 409, words=f"{words} {_NOTHING}", subject=subject,
+        request, "queue_refused.html", "#confirm", 409, words=f"{words} {kept}", subject=subject,
         gone=gone,
     )  # fmt: skip
 

@@ -99,8 +99,7 @@ async def _panel(backing: Backing, request: Request, person: mail.Person) -> dic
     elif panel == "domain":
         values["asked_of_domain"] = await ruling.ask(database, seen, f"@{person.sender.address.rpartition('@')[2]}")
     elif panel == "assign":
-        everybody = await people.list_all(database)
-        values["colleagues"] = [one.person.name for one in everybody if one.person.disabled_at is None]
+        values["colleagues"] = await people.names(database)
     if panel in ("find", "domain"):
         values |= await _records(backing, request, person)
     return values
