@@ -39,8 +39,9 @@ check: $(DEV) ## look at format, rules, types, imports, locks, and what the whee
 	$(BIN)/lint-imports
 	$(PYTEST) -q $(PARALLEL) tests/project
 
-bench: $(DEV) ## measure messages a second, in and out
+bench: $(DEV) ## measure messages a second, in and out, and what the console takes
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.console
 
 fuzz: $(DEV) ## mutate messages for a minute and read them, guided by coverage; ARGS='--seconds 3600' for an hour
 	@$(BIN)/python -m tests.fuzz $(ARGS)
