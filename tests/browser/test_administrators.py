@@ -67,6 +67,7 @@ async def test_sources_are_found_among_hundreds_and_each_ledger_adds_up(
         "fault_since = now() - interval '3 hours', next_try_at = now() + interval '11 minutes' "
         "WHERE mailbox = 'ben@velo.example'"
     )
+    await office.admin.execute("UPDATE router.source_count SET lag = interval '2.6 seconds'")
     await office.admin.execute(
         "UPDATE router.audit SET missing = 2, missing_since = now() "
         "WHERE source_id = (SELECT id FROM router.source WHERE mailbox = 'jan@velo.example')"
@@ -76,6 +77,8 @@ async def test_sources_are_found_among_hundreds_and_each_ledger_adds_up(
     await expect(page.get_by_role("row")).to_have_count(1 + 12 + 2)
     ben = page.get_by_role("row", name="ben@velo.example")
     await expect(ben).to_contain_text("at fault")
+    await expect(ben).to_contain_text("3 h ago")
+    await expect(ben).to_contain_text("lag 3 s")
     await expect(ben.get_by_role("img")).to_have_accessible_name("421 = 134 promoted + 7 duplicate + 280 ignored")
     jan = page.get_by_role("row", name="jan@velo.example")
     name = "1,279 = 1,094 promoted + 63 duplicate + 120 ignored + 2 unaccounted"

@@ -34,6 +34,7 @@ from tests.support.build import reading
 from tests.support.claims import carry, claim_some
 from tests.support.console import parse, value
 from tests.support.crm import Crm
+from tests.support.senders import Senders
 from transports.base import Cursor, Outcome, Place
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -429,3 +430,23 @@ async def test_a_fault_of_a_lease_that_reads_again_is_gone_with_its_times(crm: C
     await Promoter(router).promote(Batch([], lease, Cursor("1:1")))
     [source] = (await read_status(router, LEASE)).sources
     assert (source.fault, source.fault_since, source.next_try_at) == (None, None, None)
+
+
+async def test_a_source_tells_its_lag_and_when_it_worked_last(crm: Crm, senders: Senders) -> None:
+    now = datetime.now(UTC)
+    first, second, old = (senders.copy(senders.message(f"{name}@kunde.test")) for name in "abc")
+    await senders.promote([
+        replace(first, received_at=now - timedelta(minutes=9)), replace(second, received_at=now - timedelta(minutes=3)),
+    ])  # fmt: skip
+    [one] = (await read_status(senders.database, LEASE)).sources
+    assert 180 <= (one.lag or 0) < 240
+    # What lay there for days was not late, and what bears a time to come came just now.
+    await senders.promote([replace(old, received_at=now - timedelta(days=3))])
+    [one] = (await read_status(senders.database, LEASE)).sources
+    assert 180 <= (one.lag or 0) < 240
+    await senders.promote([replace(senders.copy(senders.message("d@kunde.test")), received_at=now + timedelta(days=1))])
+    [one] = (await read_status(senders.database, LEASE)).sources
+    assert one.lag == 0
+    await crm.admin.execute("UPDATE router.source SET fault = 'no', fault_since = $1", now)
+    [one] = (await read_status(senders.database, LEASE)).sources
+    assert one.success_at == now

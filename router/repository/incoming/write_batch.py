@@ -5,6 +5,8 @@ Only the counts are written apart: all batches of a source share a row there, an
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
 
 from router.errors import DatabaseCopied
 from router.model import Disposition
@@ -23,6 +25,8 @@ from router.repository.incoming.write_receipts import (
 )
 from router.repository.round_trip import Writes
 from transports.base import Cursor
+
+_OLD: Final = timedelta(days=1)  # what lay longer before it was read came before its mailbox was: that is no lag
 
 
 async def write_batch(
@@ -79,33 +83,39 @@ async def write_counts(
     To be called last: until the transaction ends, nobody else counts for these sources.
     """
     counts: dict[int, Counter[Disposition]] = {}
+    newest: dict[int, datetime] = {}
     for (source_id, _), former in undone.items():
         counts.setdefault(source_id, Counter())[former.disposition] -= 1
     for copy, decision in new:
         counts.setdefault(copy.source_id, Counter())[decision.disposition] += 1
+        newest[copy.source_id] = max(copy.received_at, newest.get(copy.source_id, copy.received_at))
     if not counts:
         return
     await connection.execute(
         """
-        INSERT INTO router.source_count AS c (source_id, promoted, duplicate, ignored, held, dead, last_at)
+        INSERT INTO router.source_count AS c (source_id, promoted, duplicate, ignored, held, dead, last_at, lag)
         SELECT source_id, sum(promoted), sum(duplicate), sum(ignored), sum(held), sum(dead),
-            CASE WHEN bool_or(decided) THEN now() END
+            CASE WHEN bool_or(decided) THEN now() END,
+            CASE WHEN max(newest_at) > now() - $10::interval THEN greatest(now() - max(newest_at), interval '0') END
         FROM (
             SELECT *, true AS decided
-            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-                AS w (source_id, promoted, duplicate, ignored, held, dead)
+            FROM unnest(
+                $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $9::timestamptz[]
+            ) AS w (source_id, promoted, duplicate, ignored, held, dead, newest_at)
             UNION ALL
-            SELECT source_id, 0, number, -number, 0, 0, false
+            SELECT source_id, 0, number, -number, 0, 0, NULL, false
             FROM unnest($7::bigint[], $8::bigint[]) AS o (source_id, number)
         ) AS w
         GROUP BY source_id ORDER BY source_id
         ON CONFLICT (source_id) DO UPDATE SET
             promoted = c.promoted + excluded.promoted, duplicate = c.duplicate + excluded.duplicate,
             ignored = c.ignored + excluded.ignored, held = c.held + excluded.held, dead = c.dead + excluded.dead,
-            last_at = coalesce(excluded.last_at, c.last_at)
+            last_at = coalesce(excluded.last_at, c.last_at), lag = coalesce(excluded.lag, c.lag)
         """,
         list(counts),
         *([of_source[disposition] for of_source in counts.values()] for disposition in Disposition),
         list(overtaken),
         list(overtaken.values()),
+        [newest.get(source_id) for source_id in counts],
+        _OLD,
     )

@@ -214,3 +214,9 @@ ALTER TABLE router.decision ADD COLUMN verdict jsonb;
 COMMENT ON COLUMN router.decision.verdict IS
     'What our mail server found out about the sender (Authentication-Results): server, and results as pairs of method (dmarc, spf, dkim) and '
     'result. Null where it said nothing, and for what is ignored.';
+
+-- --- How far behind a source is -------------------------------------------------------------------------------------
+
+ALTER TABLE router.source_count ADD COLUMN lag interval;
+COMMENT ON COLUMN router.source_count.lag IS
+    'From the arrival of the newest copy of the last batch to its decision. What lay for more than a day before it was read is left out.';

@@ -48,7 +48,8 @@ class SourceStatus:
 
     A listener has no mailbox and no folder. `process_id` is that of an alive process, None where nobody reads it.
     `served` is False where nobody is to: the mailbox is no approved owner's, or is read now without this folder.
-    `fault_since` and `next_try_at` are set while it is at fault; `last_at` is when its last copy was decided on.
+    `fault_since` and `next_try_at` are set while it is at fault; `last_at` is when its last copy was decided on,
+    `lag` how many seconds after its arrival, `seen_at` when the process that reads it was last seen.
     `audit` is what its last audit found, None where there was none.
     """
 
@@ -63,9 +64,18 @@ class SourceStatus:
     fault_since: datetime | None
     next_try_at: datetime | None
     last_at: datetime | None
+    lag: float | None
+    seen_at: datetime | None
     seen: int
     dispositions: dict[Disposition, int]
     audit: LastAudit | None = None
+
+    @property
+    def success_at(self) -> datetime | None:
+        """When it worked last: as its process was last seen, or where it is at fault, since when; None: not known."""
+        if not self.begun:
+            return None
+        return self.fault_since if self.fault else self.seen_at
 
     @property
     def title(self) -> str:
@@ -227,7 +237,7 @@ _SOURCES: Final = """
         -- A mailbox is read by one profile, and all its folders by one process.
         s.identity IS NOT NULL AND (s.mailbox = '' OR o.approved IS TRUE)
             AND (p.id IS NOT NULL) = bool_or(p.id IS NOT NULL) OVER (PARTITION BY s.identity) AS served,
-        s.fault, s.fault_since, s.next_try_at, c.last_at,
+        s.fault, s.fault_since, s.next_try_at, c.last_at, extract(epoch FROM c.lag)::double precision AS lag, p.seen_at,
         coalesce(c.promoted, 0) AS promoted, coalesce(c.duplicate, 0) AS duplicate,
         coalesce(c.ignored, 0) AS ignored, coalesce(c.held, 0) AS held, coalesce(c.dead, 0) AS dead,
         a.audited_at, a.messages, a.waiting, a.missing, a.missing_since, a.fault AS audit_fault
@@ -263,6 +273,8 @@ def _source(row: Record) -> SourceStatus:
         fault_since=row["fault_since"],
         next_try_at=row["next_try_at"],
         last_at=row["last_at"],
+        lag=row["lag"],
+        seen_at=row["seen_at"],
         seen=sum(row[disposition.value] for disposition in Disposition),
         dispositions={disposition: row[disposition.value] for disposition in Disposition},
         audit=_audit(row),

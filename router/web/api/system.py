@@ -27,7 +27,9 @@ class ShownSource(Shown):
     fault: str | None
     fault_since: datetime | None
     next_try_at: datetime | None
+    success_at: datetime | None = Field(description="When it worked last: now, or until it was at fault.")
     last_at: datetime | None = Field(description="When its last copy was decided on.")
+    lag: float | None = Field(description="Seconds from the arrival of its newest mail to its decision.")
     seen: int
     dispositions: dict[str, int]
     audited_at: datetime | None = Field(description="When it was last compared with what lies on its server.")

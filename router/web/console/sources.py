@@ -36,7 +36,7 @@ def routes(backing: Backing) -> Sequence[Route]:
         return render(
             request, "sources.html", found=found, text=text, state=state if state in _STATES else "", states=_STATES,
             link=lambda name: "/sources?" + urlencode({"text": text, "state": name}), following=following,
-            is_first=after == ("", "", ""), ledger=_ledger, words=_words,
+            is_first=after == ("", "", ""), ledger=_ledger, words=_words, lasted=_lasted,
         )  # fmt: skip
 
     return [Route("/sources", show, methods=["GET"])]
@@ -50,6 +50,16 @@ def _words(source: SourceStatus) -> str:
     """Put the ledger as an equation."""
     told = [f"{number:,} {one}" for one, number in _parts(source).items() if number]
     return f"{sum(_parts(source).values()):,} = {' + '.join(told)}" if told else "0"
+
+
+def _lasted(seconds: float) -> str:
+    """Put a time that passed, in one unit."""
+    if seconds < 1:
+        return "below 1 s"
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.0f} h"
 
 
 def _parts(source: SourceStatus) -> Mapping[str, int]:

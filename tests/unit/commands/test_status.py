@@ -18,7 +18,8 @@ AT = datetime(2026, 11, 28, 3, 12, tzinfo=UTC)
 NONE = dict.fromkeys(Disposition, 0)
 ANN = SourceStatus(
     "staff", "ann@in.test", "INBOX", "Ann", None, served=True, begun=True, fault=None, fault_since=None,
-    next_try_at=None, last_at=AT, seen=120, dispositions=NONE | {Disposition.PROMOTED: 80, Disposition.IGNORED: 40},
+    next_try_at=None, last_at=AT, lag=2.0, seen_at=AT, seen=120,
+    dispositions=NONE | {Disposition.PROMOTED: 80, Disposition.IGNORED: 40},
     audit=LastAudit(AT, 120, 0, 0, None, None),
 )  # fmt: skip
 
