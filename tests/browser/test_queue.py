@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
@@ -300,6 +301,59 @@ async def test_what_is_held_is_decided_on_twice(console: ServedConsole, writers:
     await page.keyboard.press("r")
     await expect(page.get_by_role("status").first).to_contain_text("It is held as before")
     await expect(page.get_by_text("Held because held for review")).to_have_count(1)
+
+
+async def test_held_mail_is_worked_through_by_keys_and_filters_and_as_it_changes(
+    console: ServedConsole, writers: Senders, browse: Browse
+) -> None:
+    await console.add("ann", "decide")
+    sales = await writers.crm.owner("sales@in.test", "all")
+
+    async def hold(place: str, owner_id: UUID, reason: str) -> int:
+        made: int = await writers.crm.admin.fetchval(
+            """
+            INSERT INTO router.decision (source_id, validity, place, owner_id, disposition, rule, reasons, received_at)
+            SELECT min(id), '1', $1, $2, 'held', 'all', ARRAY[$3], now() FROM router.source RETURNING id
+            """,
+            place,
+            owner_id,
+            reason,
+        )
+        return made
+
+    first, second = await hold("1", sales, "loop: 11 an hour"), await hold("2", writers.owner_id, "forwarded by nobody")
+    page = await browse(as_="ann")
+    await page.goto("/held")
+    await expect(page.get_by_role("heading", name="Held 2")).to_be_visible()
+    await check_accessible(page)
+    # A key is about the message that is marked: the second is dropped, and not the first.
+    marked = page.locator("li[aria-current]")
+    await expect(marked).to_have_attribute("data-held", str(second))
+    await page.keyboard.press("j")
+    await expect(marked).to_have_attribute("data-held", str(first))
+    await page.keyboard.press("?")
+    await expect(page.locator("#keys")).to_contain_text("Next message")
+    await check_accessible(page)
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("e")
+    await expect(marked.get_by_text("Its content is gone then")).to_be_visible()
+    await page.keyboard.press("e")
+    await expect(page.get_by_role("status").first).to_contain_text("It is dropped")
+    await expect(page.locator("li[data-held]")).to_have_count(1)
+    third = await hold("3", sales, "loop: 11 an hour")
+    await page.goto("/held")
+    await page.get_by_label("Why").select_option("loop")
+    await expect(page.get_by_role("heading", name="Held 1")).to_be_visible()
+    await expect(page.get_by_label("For whom").locator("option")).to_have_text(["For anybody", "sales@in.test (1)"])
+    await check_accessible(page)
+    # What comes is told, and what others decide on is marked, while one looks.
+    await hold("4", sales, "loop: 11 an hour")
+    await writers.crm.admin.execute("UPDATE router.decision SET disposition = 'ignored' WHERE id = $1", third)
+    await expect(page.get_by_role("link", name="1 new")).to_be_visible(timeout=20_000)
+    await expect(page.get_by_text("It is not held any more")).to_be_visible()
+    await check_accessible(page)
+    await page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a dictionary of these two
+    await check_accessible(page)
 
 
 async def test_a_long_queue_is_read_as_one_scrolls_and_news_wait(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from router.errors import UnknownName
 from router.model import Classification, Mark, Mention, Verdict
 from router.operations.backing import Backing
-from router.operations.queue import Seen, care, live, mail, pages, ruling
+from router.operations.queue import Seen, care, held, live, mail, pages, ruling
 from router.operations.queue.live import Changed, Live
 from router.repository.database import Database
 from router.repository.senders import fold
@@ -152,7 +153,7 @@ async def test_nobody_sees_what_other_owners_have(crm: Crm, senders: Senders, sa
         ruling.ask(database, of_sales, "@new.test"),
         ruling.ignore(database, of_sales, NEW, "ann", None),
         ruling.split(database, of_sales, own, "ann"),
-        ruling.may_rule_on_held(database, of_sales, [1]),
+        held.may_rule(database, of_sales, [1]),
         care.assign(database, of_sales, NEW, "bob", "ann", None),
         care.snooze(database, of_sales, NEW, None, "ann"),
         care.look(database, of_sales, NEW, "ann"),
@@ -455,13 +456,61 @@ async def test_held_mail_is_listed_for_those_who_may_see_its_owner(crm: Crm, sen
         for n, owner_id in enumerate((senders.owner_id, sales, sales, None))
     ]
     database, of_sales = senders.database, frozenset((sales,))
-    assert [one.id for one in (await pages.held(database, None)).held] == ids[::-1]
-    page = await pages.held(database, of_sales, limit=1)
+    assert [one.id for one in (await held.list_page(database, None)).held] == ids[::-1]
+    page = await held.list_page(database, of_sales, limit=1)
     assert [(one.id, one.owner, one.reasons) for one in page.held] == [(ids[2], SALES, ("held for review",))]
-    page = await pages.held(database, of_sales, limit=2, before=page.goes_on)
+    page = await held.list_page(database, of_sales, limit=2, before=page.goes_on)
     assert ([one.id for one in page.held], page.goes_on) == ([ids[1]], None)
-    assert (await pages.held(database, frozenset())).held == ()
-    assert [one.id for one in (await pages.held(database, None, owners=of_sales)).held] == ids[2:0:-1]
-    await ruling.may_rule_on_held(database, of_sales, ids[1:3])
+    assert (await held.list_page(database, frozenset())).held == ()
+    assert [one.id for one in (await held.list_page(database, None, owners=of_sales)).held] == ids[2:0:-1]
+    await held.may_rule(database, of_sales, ids[1:3])
     with pytest.raises(UnknownName):
-        await ruling.may_rule_on_held(database, of_sales, ids[:2])
+        await held.may_rule(database, of_sales, ids[:2])
+
+
+async def test_held_mail_is_filtered_and_counted_by_owner_reason_and_age(
+    crm: Crm, senders: Senders, sales: UUID
+) -> None:
+    deal = (await senders.write(LENA, subject="Offer"))[0]
+    reasons = {"loop": "loop: 11 an hour", "stranger": "held for review, since the sender was never on that thread"}
+    ids = [
+        await crm.admin.fetchval(
+            """
+            INSERT INTO router.decision (
+                source_id, validity, place, owner_id, disposition, rule, reasons, received_at, decided_at, candidates,
+                verdict
+            )
+            SELECT min(id), '1', $1, $2, 'held', 'all', ARRAY['first', $3], now(), now() - $4 * interval '1 day',
+                jsonb_build_array(jsonb_build_object(
+                    'email_id', $5::uuid, 'method', 'token', 'why_not', '', 'score', null)),
+                '{"server": "mx.in.test", "results": [["dmarc", "pass"]]}'
+            FROM router.source RETURNING id
+            """,
+            f"h{n}", owner_id, reasons[kind], days, deal,
+        )
+        for n, (owner_id, kind, days) in enumerate(
+            ((senders.owner_id, "loop", 9), (sales, "loop", 2), (sales, "stranger", 0))
+        )
+    ]  # fmt: skip
+    database, of_sales = senders.database, frozenset((sales,))
+    ages = [timedelta(days=1), timedelta(days=7)]
+    counts = await held.count(database, None, ages)
+    assert (counts.number, dict(counts.kinds), counts.ages) == (3, {"loop": 2, "stranger": 1}, (2, 1))
+    assert {(one.mailbox, one.number) for one in counts.owners} == {(STAFF, 1), (SALES, 2)}
+    counts = await held.count(database, of_sales, ages, kind="loop", age=1)
+    assert (counts.number, dict(counts.kinds), counts.ages) == (1, {"loop": 1}, (1, 0))
+    assert [(one.mailbox, one.number) for one in counts.owners] == [(SALES, 1)]
+
+    async def ids_of(seen: Seen, **asked: Any) -> list[int]:
+        return [one.id for one in (await held.list_page(database, seen, **asked)).held]
+
+    assert await ids_of(None, kind="loop") == [ids[1], ids[0]]
+    assert await ids_of(None, older_than=ages[1]) == [ids[0]]
+    assert await ids_of(of_sales, kind="stranger") == [ids[2]]
+    assert await held.news(database, of_sales, ids[0], [ids[1], 4711]) == (2, [4711])
+    assert await held.news(database, of_sales, ids[1], [], kind="loop") == (0, [])
+    # What it may answer is told to who may see that.
+    [one] = (await held.list_page(database, None, kind="stranger")).held
+    assert (one.may_answer, one.may_answer_subject, one.verdict is not None) == (deal, "Offer", True)
+    [one] = (await held.list_page(database, of_sales, kind="stranger")).held
+    assert one.may_answer is None

@@ -1,7 +1,8 @@
 """The queue of unresolved senders, as a page works with it: values in, values out.
 
     pages    who waits, by domain and by sender, filtered and searched
-    mail     a sender, one message, what is held; who a sender may be
+    mail     a sender, and one message; who a sender may be
+    held     what is held back, and why
     ruling   who a sender is: what that touches, whether it is done, and undone
     care     who takes care of a sender, who is put off, who looks at whom
     live     what has changed, for all open pages by one connection

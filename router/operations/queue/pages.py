@@ -9,8 +9,7 @@ from uuid import UUID
 from router.model import normalize
 from router.operations.queue import Seen, within
 from router.repository.database import Database
-from router.repository.senders import mail, pages, search
-from router.repository.senders.mail import Held
+from router.repository.senders import pages, search
 from router.repository.senders.pages import OwnerTotal, Part, Place, Sender, Total
 from router.repository.senders.search import Found, FoundRecord
 
@@ -21,7 +20,6 @@ __all__ = [
     "FoundRecord",
     "Group",
     "Groups",
-    "HeldPage",
     "Mails",
     "OwnerTotal",
     "Part",
@@ -34,7 +32,6 @@ __all__ = [
     "counts",
     "find",
     "groups",
-    "held",
     "records",
     "senders",
     "senders_named",
@@ -95,14 +92,6 @@ class Mails:
 
     mails: tuple[tuple[Found, Sender | None], ...]
     goes_on: tuple[datetime, UUID] | None
-
-
-@dataclass(frozen=True, slots=True)
-class HeldPage:
-    """Held mail, the latest first. `goes_on`: the id before which the next page lies."""
-
-    held: tuple[Held, ...]
-    goes_on: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,19 +203,6 @@ async def counts(database: Database, seen: Seen, *, owners: frozenset[UUID] | No
     total = await pages.totals(database, within(seen, owners))
     by_owner = await pages.totals_by_owner(database, seen)
     return Counts(total[""], total[pages.MACHINES], total[pages.SNOOZED], tuple(by_owner))
-
-
-async def held(
-    database: Database,
-    seen: Seen,
-    *,
-    owners: frozenset[UUID] | None = None,
-    before: int | None = None,
-    limit: int = 50,
-) -> HeldPage:
-    """List held mail, with its reasons in words."""
-    found = await mail.list_held(database, within(seen, owners), before, limit)
-    return HeldPage(tuple(found), found[-1].id if len(found) == limit else None)
 
 
 async def records(

@@ -4,7 +4,6 @@ Each ruling is one of `operations.unresolved`, `letters`, `split` or `never_trac
 beside: what it touches of the mail that the person sees, whether to ask twice, and who was first.
 """
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,7 +33,6 @@ __all__ = [
     "create",
     "ignore",
     "link",
-    "may_rule_on_held",
     "may_split",
     "never_track",
     "recent",
@@ -222,12 +220,6 @@ async def may_split(database: Database, seen: Seen, email_id: UUID) -> None:
     """Let an email be split off, or `operations.split.undo` be called with it. Raises UnknownName."""
     if await mail.read_mail(database, seen, email_id) is None:
         raise UnknownName(f"there is no email {email_id}")
-
-
-async def may_rule_on_held(database: Database, seen: Seen, ids: Sequence[int]) -> None:
-    """Let `letters.release` and `letters.drop` be called with these ids. Raises UnknownName where one is not seen."""
-    if not await mail.may_rule_on_held(database, seen, ids):
-        raise UnknownName("there is no such held mail")
 
 
 async def _subject(database: Database, seen: Seen, written: str, expected: int | None) -> str:

@@ -220,3 +220,17 @@ COMMENT ON COLUMN router.decision.verdict IS
 ALTER TABLE router.source_count ADD COLUMN lag interval;
 COMMENT ON COLUMN router.source_count.lag IS
     'From the arrival of the newest copy of the last batch to its decision. What lay for more than a day before it was read is left out.';
+
+-- --- Why mail is held -----------------------------------------------------------------------------------------------
+
+CREATE FUNCTION router.held_kind(reasons text[]) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN last LIKE 'loop: %' THEN 'loop'
+        WHEN last = 'held for review, since the sender is known to the CRM' THEN 'forged'
+        WHEN last = 'held for review, since the sender was never on that thread' THEN 'stranger'
+        ELSE 'other'
+    END FROM (SELECT reasons[cardinality(reasons)] AS last) AS r
+$$;
+COMMENT ON FUNCTION router.held_kind IS
+    'The class of the reason that holds mail: loop; forged (our server denies the sender, whom the CRM knows); stranger (the token of a thread '
+    'that the sender was never on); other, as of a forward.';

@@ -1,14 +1,13 @@
-"""One email as a person reads it, and what is around it: its thread, the sender's other mail, what holds mail back.
+"""One email as a person reads it, and what is around it: its thread, and the sender's other mail.
 
 Each query takes the owners whose mail may be seen (None: all), and finds nothing of any other. Of a private email it
 finds who wrote it and when.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
 from router.model import Mark, Verdict
@@ -95,22 +94,6 @@ class Line:
     address: str
     name: str
     subject: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Held mail: for whom, since when and why. Who wrote it is in its bytes alone, which only administrators may read.
-
-    `kept_until` says until when these are kept, None: only where they lie in the mailbox.
-    """
-
-    id: int
-    owner_id: UUID | None
-    owner: str | None
-    received_at: datetime
-    decided_at: datetime
-    reasons: tuple[str, ...]
-    kept_until: datetime | None
 
 
 async def read_mail(database: Database, seen: frozenset[UUID] | None, email_id: UUID) -> Mail | None:
@@ -248,63 +231,6 @@ async def list_of_sender(
             limit,
         )
     return [Line(**row) for row in rows]
-
-
-async def list_held(
-    database: Database,
-    seen: frozenset[UUID] | None,
-    before: int | None,
-    limit: int,
-    disposition: Literal["held", "dead"] = "held",
-) -> list[Held]:
-    """List held mail, the latest decision first, before one of these ids."""
-    owners, all_owners = _seen(seen)
-    page = """
-        SELECT d.id FROM router.decision AS d
-        WHERE d.disposition = $1 AND d.disposition IN ('held', 'dead') AND {which} AND ($2::bigint IS NULL OR d.id < $2)
-        ORDER BY d.id DESC LIMIT $3
-    """
-    pages = (
-        page.format(which="true")
-        if all_owners
-        else f"""
-            SELECT p.id FROM unnest($4::uuid[]) AS o (id)
-            CROSS JOIN LATERAL ({page.format(which="d.owner_id = o.id")}) AS p
-            ORDER BY p.id DESC LIMIT $3
-        """  # noqa: S608  # constants
-    )
-    async with bound(database) as connection:
-        rows = await connection.fetch(
-            f"""
-            SELECT d.id, d.owner_id, o.mailbox AS owner, d.received_at, d.decided_at, d.reasons,
-                k.expires_at AS kept_until
-            FROM ({pages}) AS p JOIN router.decision AS d ON d.id = p.id
-            LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
-            LEFT JOIN router.kept_content AS k ON k.decision_id = d.id AND k.expires_at > now()
-            ORDER BY d.id DESC
-            """,  # noqa: S608  # constants
-            disposition,
-            before,
-            limit,
-            *([] if all_owners else [owners]),
-        )
-    return [Held(**{**row, "reasons": tuple(row["reasons"])}) for row in rows]
-
-
-async def may_rule_on_held(database: Database, seen: frozenset[UUID] | None, ids: Sequence[int]) -> bool:
-    """Whether all of these are held mail that may be seen."""
-    owners, all_owners = _seen(seen)
-    async with bound(database) as connection:
-        number: int = await connection.fetchval(
-            """
-            SELECT count(*) FROM router.decision AS d
-            WHERE d.id = ANY($1::bigint[]) AND d.disposition = 'held' AND ($3 OR d.owner_id = ANY($2::uuid[]))
-            """,
-            list(ids),
-            owners,
-            all_owners,
-        )
-    return number == len(set(ids))
 
 
 def _line(source: str) -> str:

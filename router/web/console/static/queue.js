@@ -11,6 +11,7 @@ const opened = document.getElementById("opened");
 const foot = document.getElementById("foot");
 const news = document.getElementById("news");
 const base = main?.dataset.queue;
+const held = document.querySelector("ul.held");
 
 const visible = (element) => element.getClientRects().length > 0;
 const senders = () => [...(rows?.querySelectorAll("a.sender") ?? [])].filter(visible);
@@ -31,7 +32,8 @@ function hold(by) {
 
 function keyed(key) {
   const has = (element) => element.dataset.key.split(" ").includes(key) && visible(element) && !element.disabled;
-  const places = [document.getElementById("confirm"), document.getElementById("panel"), foot, document];
+  const at = held?.querySelector("li[aria-current]");
+  const places = [document.getElementById("confirm"), document.getElementById("panel"), foot, at, document];
   for (const place of places) {
     const found = [...(place?.querySelectorAll("[data-key]") ?? [])].find(has);
     if (found) return found;
@@ -44,6 +46,17 @@ function move(step) {
   const at = all.indexOf(current());
   const next = all[at < 0 ? 0 : Math.min(Math.max(at + step, 0), all.length - 1)];
   if (next && next !== current()) open(next);
+}
+
+// Held mail has no pane beside it: a key is about the message that is marked.
+function moveHeld(step) {
+  const all = [...held.querySelectorAll("li[data-held]")];
+  const at = all.findIndex((one) => one.hasAttribute("aria-current"));
+  const next = all[Math.min(Math.max(at + step, 0), all.length - 1)];
+  for (const one of held.querySelectorAll("details[open]")) one.open = false;
+  all[at]?.removeAttribute("aria-current");
+  next?.setAttribute("aria-current", "true");
+  next?.focus();
 }
 
 function open(row) {
@@ -77,9 +90,9 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.key === "Escape" && typing) event.target.blur();
   if (event.key === "?") return showKeys(event);
-  if (rows && (event.key === "j" || event.key === "k")) {
+  if ((rows || held) && (event.key === "j" || event.key === "k")) {
     event.preventDefault();
-    return move(event.key === "j" ? 1 : -1);
+    return (rows ? move : moveHeld)(event.key === "j" ? 1 : -1);
   }
   // A control that has the focus does what Enter does to it; so does the row of another sender.
   const focused = event.target.closest?.("button, a, summary");
@@ -132,7 +145,8 @@ function showKeys(event) {
   const dialog = document.getElementById("keys");
   if (!dialog) return;
   event.preventDefault();
-  const more = rows ? [["j", "Next sender"], ["k", "Sender before"], ["Enter", "Accept the first proposal"], ["Ctrl-K, ⌘K", "Everything by name"]] : [];
+  const more = rows ? [["j", "Next sender"], ["k", "Sender before"], ["Enter", "Accept the first proposal"], ["Ctrl-K, ⌘K", "Everything by name"]]
+    : held ? [["j", "Next message"], ["k", "Message before"], ["Ctrl-K, ⌘K", "Everything by name"]] : [];
   const all = [...more, ...actions().map((one) => [one.key, one.name])];
   dialog.querySelector("dl").replaceChildren(...all.map(([key, name]) => {
     const line = document.createElement("div");
