@@ -303,6 +303,48 @@ async def test_what_is_held_is_decided_on_twice(console: ServedConsole, writers:
     await expect(page.get_by_text("Held because held for review")).to_have_count(1)
 
 
+async def test_the_queue_is_filtered_by_owner_domain_and_age_with_counts(
+    console: ServedConsole, writers: Senders, browse: Browse
+) -> None:
+    await console.add("ann", "decide")
+    sales = await writers.crm.owner("sales@in.test", "all", kind="queue")
+    now = datetime.now(UTC)
+    *_, decision = await writers.promote([
+        replace(writers.copy(writers.message(sender)), received_at=now - timedelta(days=days))
+        for sender, days in ((LENA, 0), (JO, 9), (NEW, 40))
+    ])  # fmt: skip
+    await writers.crm.admin.execute(
+        "INSERT INTO crm.receipt (email_id, owner_id, profile, folder, place, received_at) "
+        "VALUES ($1, $2, 'sales', 'INBOX', '1', now())",
+        decision.email_id,
+        sales,
+    )
+    await folded(writers)
+    page = await browse(as_="ann")
+    await page.goto("/queue")
+    queues = page.locator("optgroup[label=Queues] option")
+    await expect(queues).to_have_text(["sales@in.test (1)"])
+    await expect(page.locator("optgroup[label=People] option")).to_have_text([f"{STAFF} (3)"])
+    ages = ["Any age", "Waiting over a day (2 domains)", "Over a week (2 domains)", "Over a month (1 domain)"]
+    await expect(page.get_by_label("For how long").locator("option")).to_have_text(ages)
+    await check_accessible(page)
+    await page.get_by_role("link", name="kestrel.test", exact=True).click()
+    await expect(page.get_by_label("Of which domain")).to_have_value("kestrel.test")
+    await expect(page.locator("a.sender")).to_have_count(2)
+    await check_accessible(page)
+    await page.get_by_label("For how long").select_option("week")
+    await expect(page.locator("a.sender")).to_have_count(1)
+    await expect(row(page, JO)).to_be_visible()
+    await page.get_by_label("Of which domain").fill("@NEW.test")
+    await page.get_by_label("Of which domain").press("Enter")
+    await expect(row(page, NEW)).to_be_visible()
+    await page.get_by_role("link", name="All", exact=True).click()
+    await page.get_by_label("For whom").select_option(str(sales))
+    await expect(page.locator("a.sender")).to_have_count(1)
+    await page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a dictionary of these two
+    await check_accessible(page)
+
+
 async def test_held_mail_is_worked_through_by_keys_and_filters_and_as_it_changes(
     console: ServedConsole, writers: Senders, browse: Browse
 ) -> None:

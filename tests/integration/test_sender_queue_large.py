@@ -74,7 +74,9 @@ def work_of(number: int, owner_id: UUID) -> dict[str, Work]:
             f"mails {name}": partial(
                 mail.list_of_sender, seen=seen, address=ONE, before=(middle, UUID(int=7)), limit=20
             ),
-            f"counts {name}": partial(pages.counts, seen=seen),
+            f"counts {name}": partial(
+                pages.counts, seen=seen, ages=[timedelta(0), timedelta(seconds=number // 2), timedelta(days=1)]
+            ),
             f"rare {name}": partial(search.search_mail, seen=seen, text="n77", before=None, limit=50),
             f"ask {name}": partial(ruling.ask, seen=seen, subject=ONE),
         }

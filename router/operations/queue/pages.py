@@ -96,12 +96,16 @@ class Mails:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What waits: in all, folded away, and by owner (queues and users), as far as it is seen."""
+    """What waits: in all, folded away, and by owner (queues and users), as far as it is seen.
+
+    `older` are groups in which a sender waits longer than each time asked for; a hundred or more are a hundred.
+    """
 
     waiting: Total
     machines: Total
     snoozed: Total
     owners: tuple[OwnerTotal, ...]
+    older: tuple[int, ...] = ()
 
 
 async def groups(
@@ -162,12 +166,15 @@ async def senders_of_domain(
     domain: str,
     *,
     owners: frozenset[UUID] | None = None,
+    older_than: timedelta | None = None,
     after: Place | None = None,
     limit: int = 50,
 ) -> Senders:
-    """List the senders of a domain, also of a public provider, machines among them."""
+    """List the senders of a domain, the newest first, also of a public provider, machines among them."""
     of_domain = normalize(f"x@{domain.strip().removeprefix('@')}")[2:]
-    found = await pages.list_senders(database, within(seen, owners), domain=of_domain, after=after, limit=limit)
+    found = await pages.list_senders(
+        database, within(seen, owners), domain=of_domain, after=after, limit=limit, older_than=_before(older_than)
+    )
     return _page(found, limit, oldest=False)
 
 
@@ -198,11 +205,15 @@ async def find(
     return Mails(tuple((one, by_address.get(one.address)) for one in found.mails), found.goes_on)
 
 
-async def counts(database: Database, seen: Seen, *, owners: frozenset[UUID] | None = None) -> Counts:
-    """Count what waits."""
+async def counts(
+    database: Database, seen: Seen, ages: Sequence[timedelta] = (), *, owners: frozenset[UUID] | None = None
+) -> Counts:
+    """Count what waits, and what waits for longer than each of these times."""
     total = await pages.totals(database, within(seen, owners))
     by_owner = await pages.totals_by_owner(database, seen)
-    return Counts(total[""], total[pages.MACHINES], total[pages.SNOOZED], tuple(by_owner))
+    now = datetime.now(UTC)
+    older = await pages.count_older(database, within(seen, owners), [now - one for one in ages]) if ages else []
+    return Counts(total[""], total[pages.MACHINES], total[pages.SNOOZED], tuple(by_owner), tuple(older))
 
 
 async def records(

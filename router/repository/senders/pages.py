@@ -26,6 +26,9 @@ SNOOZED: Final = "/snoozed"
 LOOKS: Final = 90
 """Seconds that a look lasts: the page says again that it is open, well within them."""
 
+OLDER: Final = 100
+"""Parts of one age that are counted."""
+
 Order = Literal["newest", "oldest"]
 
 _COUNTED: Final = 100  # emails of a sender or part that are counted exactly where several owners have received them
@@ -254,6 +257,31 @@ async def totals(database: Database, seen: frozenset[UUID] | None) -> dict[str, 
         )
     found = {row["part"]: Total(row["senders"], row["number"]) for row in rows}
     return {part: found.get(part, Total()) for part in ("", MACHINES, SNOOZED)}
+
+
+async def count_older(database: Database, seen: frozenset[UUID] | None, before: Sequence[datetime]) -> list[int]:
+    """Count the parts in which a sender waits since before each of these times; what is folded away apart.
+
+    Up to OLDER of each.
+    """
+    async with bound(database) as connection:
+        rows = await connection.fetch(
+            """
+            SELECT (
+                SELECT count(*) FROM (
+                    SELECT DISTINCT r.part FROM unnest($1::uuid[]) AS o (id) CROSS JOIN LATERAL (
+                        SELECT p.part FROM router.sender_part AS p
+                        WHERE p.owner_id = o.id AND NOT p.aside AND p.oldest_at < w.at ORDER BY p.oldest_at LIMIT $3
+                    ) AS r LIMIT $3
+                ) AS r
+            ) AS number
+            FROM unnest($2::timestamptz[]) WITH ORDINALITY AS w (at, n) ORDER BY w.n
+            """,
+            owners_seen(seen),
+            list(before),
+            OLDER,
+        )
+    return [row["number"] for row in rows]
 
 
 async def totals_by_owner(database: Database, seen: frozenset[UUID] | None) -> list[OwnerTotal]:

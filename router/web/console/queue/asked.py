@@ -30,6 +30,7 @@ class Filters:
 
     view: str = ""
     owner: UUID | None = None
+    domain: str = ""
     age: str = ""
     text: str = ""
 
@@ -48,11 +49,13 @@ class Filters:
     @property
     def is_plain(self) -> bool:
         """Whether new mail belongs at its top."""
-        return not (self.view or self.age or self.text)
+        return not (self.view or self.domain or self.age or self.text)
 
     def query(self, **more: str) -> str:
         """Write them as the query of a link, with what else it asks for."""
-        own = {"view": self.view, "owner": str(self.owner or ""), "age": self.age, "q": self.text}
+        own = {
+            "view": self.view, "owner": str(self.owner or ""), "domain": self.domain, "age": self.age, "q": self.text,
+        }  # fmt: skip
         return urlencode({name: value for name, value in {**own, **more}.items() if value})
 
 
@@ -63,6 +66,7 @@ def filters_of(request: Request) -> Filters:
     return Filters(
         view if view in VIEWS else "",
         uuid_of(asked.get("owner", "")),
+        asked.get("domain", "").strip().removeprefix("@")[:255],
         age if age in AGES else "",
         asked.get("q", "").strip()[:300],
     )

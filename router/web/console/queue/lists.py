@@ -26,7 +26,9 @@ def routes(backing: Backing) -> Sequence[Route]:
 
     async def show(request: Request) -> Response:
         filters = filters_of(request)
-        counts = await pages.counts(backing.database, seen_by(viewer_of(request)), owners=filters.owners)
+        counts = await pages.counts(
+            backing.database, seen_by(viewer_of(request)), [age for _, age in AGES.values()], owners=filters.owners
+        )
         values = await _listed(backing, request, filters)
         values |= await opened(backing, request)
         values |= {"counts": counts, "ages": AGES, "views": VIEWS, "done": await done_before(backing, request)}
@@ -79,6 +81,12 @@ async def _listed(backing: Backing, request: Request, filters: Filters) -> dict[
         # A row is a sender, who is opened with the newest email that was found.
         newest = {sender.address: (one, sender) for one, sender in reversed(found.mails) if sender is not None}
         return values | {"mails": list(reversed(newest.values())), "goes_on": goes_on}
+    if filters.domain:
+        of_domain = await pages.senders_of_domain(
+            database, seen, filters.domain, owners=filters.owners, older_than=filters.older_than,
+            after=place_of(request), limit=_ROWS,
+        )  # fmt: skip
+        return values | {"senders": of_domain.senders, "goes_on": of_domain.goes_on}
     if filters.view == "mine":
         after = request.query_params.get("key", "")
         mine = await pages.assigned(database, seen, viewer.name, after=after, limit=_ROWS)

@@ -230,7 +230,7 @@ document.addEventListener("click", (event) => {
   }
 });
 
-for (const choice of document.querySelectorAll(".filters select")) {
+for (const choice of document.querySelectorAll(".filters select, .filters [list]")) {
   choice.addEventListener("change", () => choice.form.requestSubmit());
 }
 
