@@ -16,7 +16,7 @@ PYTEST   := $(BIN)/python -m pytest
 PARALLEL := --numprocesses $(shell expr 2 \* $$(nproc)) --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz chaos kills fmt lock vendor clean
+.PHONY: help run test check bench pictures fuzz chaos kills fmt lock vendor clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -42,6 +42,9 @@ check: $(DEV) ## look at format, rules, types, imports, locks, and what the whee
 bench: $(DEV) ## measure messages a second, in and out, and what the console takes
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 	@$(BIN)/python -m tests.benchmarks.console
+
+pictures: $(DEV) ## take the pictures of the console in docs/pictures anew
+	@$(BIN)/python -m tests.pictures
 
 fuzz: $(DEV) ## mutate messages for a minute and read them, guided by coverage; ARGS='--seconds 3600' for an hour
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -40,6 +40,7 @@ _OPENER = re.compile(
     rf"[\s>*\-]*(?:(?:{ON})\s(?=.{{0,60}}\d)|在|於|于|{WEEKDAY}"
     r"|\d{1,4}[./\-\s]{1,5}\S{1,12}[./\-\s]{1,5}\d{1,4}\b|\d{4}年)",
 )
+_ON = re.compile(rf"[\s>*\-]*(?:{ON})\s(?=.{{0,60}}\d)")
 _SENTENCE_END = re.compile(r"[^\W\d]{3}[.!?] $")
 _NAMED = re.compile(r"^[^<>\n]{1,100}<[^<>\s]{1,200}@[^<>\s]{1,200}>")
 _DATED = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?: \d{1,2}:\d\d)?(?: gmt[+-]\d\d:?\d\d)? \S[^:\n]{0,150}:?$")
@@ -166,8 +167,16 @@ def _wrote(lines: Sequence[str], quoted: Sequence[bool], number: int) -> int | N
             if len(said) > 500 or _ends_sentence(said, lines[after : after + 1]):
                 return None
             continue
-        return after if _WROTE.search(said) else None
+        begun_below = opener and any(_begins_below(lines, number, below) for below in range(number + 1, after))
+        return after if _WROTE.search(said) and not begun_below else None
     return None
+
+
+def _begins_below(lines: Sequence[str], number: int, below: int) -> bool:
+    """Whether an attribution begins on a line below: what looked like one above is a sentence ("Thursday suits us")."""
+    if not lines[below - 1].strip():
+        return _OPENER.match(lines[below]) is not None
+    return _WEEKDAY.match(lines[number]) is not None and _ON.match(lines[below]) is not None
 
 
 def _ends_sentence(said: str, below: Sequence[str]) -> bool:

@@ -1,5 +1,6 @@
 """The staff's day: who waits is settled by keys, as it comes, beside others, and by who may."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -273,6 +274,55 @@ async def test_without_scripts_and_what_is_held(console: ServedConsole, writers:
     await expect(row(page, LENA).first).to_be_visible()
 
 
+async def test_whom_enter_takes_and_what_opens(console: ServedConsole, writers: Senders, browse: Browse) -> None:
+    await console.add("ann", "decide")
+    await writers.crm.record("contact", "Anna Kestrel", "anna@kestrel.test")
+    await writers.write(LENA, 3, name="Lena Kestrel")
+    await writers.promote([writers.copy(writers.message(LENA, mentions=()))])
+    await folded(writers)
+    page = await browse(as_="ann")
+    await page.goto("/queue?q=number")
+    # A row is a sender, however many emails are found; that one can be opened again.
+    await expect(page.locator("li[data-address]")).to_have_count(2)
+    await row(page, LENA).click()
+    await shown(page, LENA)
+    await expect(page).to_have_url(re.compile("q=number.*sender=lena%40kestrel.test"))
+    # Of a colleague one is never by Enter alone; of the company one may be.
+    await expect(page.get_by_text("None of these is likely.")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("[data-key~=Enter]")).to_have_count(0)
+    kestrel = await writers.crm.record("account", "Zebra Tours", "office@kestrel.test")
+    await page.reload()
+    await shown(page, LENA)
+    await expect(page.locator("[data-key~=Enter]")).to_contain_text("Zebra Tours account · office@kestrel.test")
+    # What is proposed for the domain is chosen by its number.
+    await page.keyboard.press("d")
+    await expect(page.locator("#found .choice")).to_have_count(1)
+    await page.keyboard.press("1")
+    await page.get_by_text("that touches 3 emails").wait_for()
+    await page.keyboard.press("1")
+    await expect(page.locator("#foot")).to_contain_text("@kestrel.test is linked to Zebra Tours")
+    assert await writers.senders(LENA) == [kestrel] * 3
+    # Mail without a sender can be read; nobody is asked whose it is.
+    await page.goto("/queue")
+    await expect(page.locator("a[aria-current=true]")).to_have_count(0)
+    await page.keyboard.press("j")
+    await expect(page.get_by_text("These emails name no sender")).to_be_visible()
+    await check_accessible(page)
+    await expect(page.locator("[data-key=x]")).to_have_count(0)
+
+
+async def test_an_account_is_not_called_as_a_person(console: ServedConsole, writers: Senders, browse: Browse) -> None:
+    await console.add("ann", "decide")
+    await writers.write("lena@gmail.com", name="Lena Kestrel")
+    await folded(writers)
+    page = await browse(as_="ann")
+    await page.goto("/queue?sender=lena@gmail.com&panel=new&kind=account")
+    await expect(page.get_by_label("Name", exact=True)).to_have_value("")
+    await page.goto("/queue?sender=lena@gmail.com&panel=new&kind=contact")
+    await expect(page.get_by_label("Name", exact=True)).to_have_value("Lena Kestrel")
+
+
 async def test_what_is_held_is_decided_on_twice(console: ServedConsole, writers: Senders, browse: Browse) -> None:
     await console.add("ann", "decide")
     page = await browse(as_="ann")
@@ -294,13 +344,13 @@ async def test_what_is_held_is_decided_on_twice(console: ServedConsole, writers:
     assert await writers.crm.admin.fetchval("SELECT count(*) FROM router.decision WHERE disposition = 'held'") == 2
     await page.keyboard.press("e")
     await expect(page.get_by_role("status").first).to_contain_text("It is dropped")
-    await expect(page.get_by_text("Held because held for review")).to_have_count(1)
+    await expect(page.get_by_text("Held for review.")).to_have_count(1)
     # What cannot be released now says why, and is held as before.
     await page.keyboard.press("r")
     await page.get_by_role("button", name="Release it").wait_for()
     await page.keyboard.press("r")
     await expect(page.get_by_role("status").first).to_contain_text("It is held as before")
-    await expect(page.get_by_text("Held because held for review")).to_have_count(1)
+    await expect(page.get_by_text("Held for review.")).to_have_count(1)
 
 
 async def test_the_queue_is_filtered_by_owner_domain_and_age_with_counts(

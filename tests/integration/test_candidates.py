@@ -76,6 +76,19 @@ async def test_the_likeliest_comes_first_with_all_that_speaks_for_it(crm: Crm, s
     assert (await why(senders))[karl] == ("has the name of the sender", "has an address of the same domain")
 
 
+async def test_of_who_has_but_the_domain_in_common_the_company_comes_first_and_is_likely(
+    crm: Crm, senders: Senders
+) -> None:
+    for number in range(30):
+        await crm.record("contact", f"Anna {number:02}", f"anna{number}@kunde.test")
+    kunde = await crm.record("account", "Kunde AG", "info@kunde.test")
+    await senders.write(KARL)
+    first, *others = await find_candidates(senders.database, KARL)
+    assert (first.record_id, first.address, first.is_likely) == (kunde, "info@kunde.test", True)
+    assert len(others) == 19
+    assert not any(one.is_likely for one in others)
+
+
 async def test_the_crm_asks_for_them_in_sql(crm: Crm, senders: Senders) -> None:
     karl = await crm.record("contact", "Karl Kunde")
     await senders.write(KARL, name="Karl Kunde")

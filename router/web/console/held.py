@@ -27,6 +27,13 @@ from router.web.console.queue.asked import AGES, number_of, seen_by, uuid_of
 _ROWS: Final = 50
 _PATIENCE: Final = 7.0  # seconds that a page waits: a message may have to be fetched again
 _MOST: Final = 8  # that are released at once
+_BECAME: Final = {
+    Disposition.PROMOTED: "it is in the CRM now",
+    Disposition.DUPLICATE: "the CRM has it already",
+    Disposition.IGNORED: "the owner's rule does not want it, so it is ignored",
+    Disposition.HELD: "it is held for another reason",
+    Disposition.DEAD: "it could not be read, and is a dead letter now",
+}
 _LONGEST: Final = 1200  # characters of the ids that a page shows
 _NOTHING_NEW: Final = 2**62
 
@@ -160,8 +167,9 @@ async def _told(found: AsyncIterator[Became], what: str) -> str:
         if became.waits:
             reasons = "; ".join(became.decisions[0].reasons)
             return f"It waits again: {reasons}."
-        words = {"drop": "It is dropped, and its content is gone", "release": "It is released"}[what]
-        return f"{words}: {became.decisions[0].disposition}."
+        if what == "drop":
+            return "It is dropped, and its content is gone."
+        return f"It is released: {_BECAME[became.decisions[0].disposition]}."
     return "It was not there any more."
 
 

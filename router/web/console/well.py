@@ -82,9 +82,7 @@ def plots_of(day: Sequence[Quarter]) -> Sequence[Plot]:
     longest = max((one for one in lags if one is not None), default=None)
     waiting = [
         Series("to be sent", "plot-1", [one.to_send for one in day], _now([one.to_send for one in day])),
-        Series(
-            "for who the sender is", "plot-held", [one.unresolved for one in day], _now([one.unresolved for one in day])
-        ),
+        Series("sender not known", "plot-held", [one.unresolved for one in day], _now([one.unresolved for one in day])),
     ]
     most = max((value or 0 for one in waiting for value in one.values), default=0)
     worst = "" if longest is None else seconds(longest)

@@ -112,6 +112,19 @@ def test_headers_in_words_are_a_quote_whichever_comes_first_and_so_is_the_rule_a
     assert marked(f"Yes.\n\n{quote}", "quote") == [quote]
 
 
+@pytest.mark.parametrize(
+    "above",
+    [
+        "Thursday suits us, and all twelve in one box\n\n",
+        "Thursday suits us\nJo\n",
+        "On Thursday at 9 we can be there\nJo\n\n",
+    ],
+)
+def test_a_day_at_the_beginning_of_a_sentence_is_no_beginning_of_a_quote(above: str) -> None:
+    quote = "On Mon, 1 Feb 2016 at 4:58, Ann Smith <ann@client.example> wrote:\n> When?"
+    assert marked(above + quote, "quote") == [quote]
+
+
 def test_the_rule_above_who_wrote_belongs_to_the_quote() -> None:
     for line in ("21.11.2026, 10:15, Ann <ann@client.example>:", "On 1 Feb 2016, Ann wrote:"):
         for quote in (f"----------------\n{line}\n> Hello.\n", f"________________\n\n{line}\n\nHello.\n"):
