@@ -95,7 +95,7 @@ def rows(listed: Sequence[Listed]) -> Sequence[Sequence[object]]:
             ", ".join(dict.fromkeys(grant.role.value for grant in one.person.grants)) or "nothing",
             ", ".join(one.owners.values()) or "all",
             moment(one.person.seen_at) if one.person.seen_at else "",
-            "disabled" if one.person.disabled_at else "active" if one.person.has_password else "no password yet",
+            "disabled" if one.person.disabled_at else "active" if one.person.can_sign_in else "not signed in yet",
         )
         for one in listed
     ]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from router.http import Answer, Http
@@ -15,13 +15,18 @@ class Endpoints:
     """Where an issuer is asked; None where it does not say.
 
     `posts_secret`: it takes the client's secret in the form (client_secret_post); otherwise in the header
-    (client_secret_basic), which every server has to take (RFC 6749 §2.3.1).
+    (client_secret_basic), which every server has to take (RFC 6749 §2.3.1). `keys_url` and `end_url` are for signing
+    people in: its keys, and where a session there is ended. `names_itself`: what it sends browsers back with has its
+    issuer (RFC 9207).
     """
 
     token_url: str
     authorization_url: str | None = None
     device_url: str | None = None
     posts_secret: bool = False
+    keys_url: str | None = None
+    end_url: str | None = None
+    names_itself: bool = False
 
 
 async def endpoints_of(oauth2: OAuth2, http: Http) -> Endpoints:
@@ -30,13 +35,17 @@ async def endpoints_of(oauth2: OAuth2, http: Http) -> Endpoints:
     token_url = written.pop("token_url")
     if oauth2.issuer is None:
         assert token_url is not None
-        return Endpoints(token_url, **written, posts_secret=oauth2.provider is not None)
+        return Endpoints(
+            token_url,
+            written["authorization_url"],
+            written["device_url"],
+            posts_secret=oauth2.provider is not None,
+        )
     found = await _discovered(oauth2, oauth2.issuer, http)
-    return Endpoints(
-        found.token_url,
-        written["authorization_url"] or found.authorization_url,
-        written["device_url"] or found.device_url,
-        found.posts_secret,
+    return replace(
+        found,
+        authorization_url=written["authorization_url"] or found.authorization_url,
+        device_url=written["device_url"] or found.device_url,
     )
 
 
@@ -86,7 +95,23 @@ def read_document(issuer: str, answer: Answer) -> Endpoints:
         raise Permanent(f"the discovery document of {issuer} names no token_endpoint")
     methods = document.get("token_endpoint_auth_methods_supported")
     posts = isinstance(methods, list) and "client_secret_post" in methods
-    return Endpoints(token_url, **urls, posts_secret=posts)
+    return Endpoints(
+        token_url,
+        urls["authorization_url"],
+        urls["device_url"],
+        posts_secret=posts,
+        keys_url=_if_usable(issuer, document.get("jwks_uri")),
+        end_url=_if_usable(issuer, document.get("end_session_endpoint")),
+        names_itself=document.get("authorization_response_iss_parameter_supported") is True,
+    )
+
+
+def _if_usable(issuer: str, url: object) -> str | None:
+    """Take an endpoint that tokens for mail do without."""
+    try:
+        return _usable(issuer, url)
+    except Permanent:
+        return None
 
 
 def _usable(issuer: str, url: object) -> str | None:

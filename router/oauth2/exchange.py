@@ -43,13 +43,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What a token server gave; durations are in seconds since the request began."""
+    """What a token server gave; durations are in seconds since the request began.
+
+    `id_token` says who logged in, where the scope has openid; nothing of it is verified yet.
+    """
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
     lasts: float
     refresh_lasts: float | None
     scope: str | None
+    id_token: str | None = field(default=None, repr=False)
 
 
 class Refused(Exception):
@@ -178,13 +182,14 @@ def _granted(token: Mapping[str, Any], server: str) -> Granted:
     if not isinstance(access, str) or not access.isascii() or not access.isprintable() or not access or " " in access:
         raise Refused(_senseless(server), "the access token is none")
     refresh = token.get("refresh_token")
-    scope = token.get("scope")
+    scope, id_token = token.get("scope"), token.get("id_token")
     return Granted(
         access,
         refresh if isinstance(refresh, str) and refresh else None,
         _seconds(token.get("expires_in")) or _UNTOLD,
         _seconds(token.get("refresh_token_expires_in") or token.get("refresh_expires_in"), longest=10 * 365 * _LONGEST),
         " ".join(map(str, scope)) if isinstance(scope, list) else scope if isinstance(scope, str) else None,
+        id_token if isinstance(id_token, str) else None,
     )
 
 

@@ -16,12 +16,12 @@ from router.operations.audit_log import COMMAND_LINE
 from router.operations.backing import Conflict, Refused
 from router.repository.database import Connection, Database
 from router.repository.owners import owners
-from router.repository.people import audit_log, people
+from router.repository.people import audit_log, identities, people
 from router.repository.people.people import Link, Person
 
 __all__ = [
     "Grant", "Link", "Person", "StaffRole", "add", "digest", "disable", "find_link", "first_link", "grant",
-    "grants_named", "list_all", "names", "owners_named", "reset", "sign_out", "use_link",
+    "grants_named", "list_all", "name_of", "names", "owners_named", "reset", "sign_out", "use_link",
 ]  # fmt: skip
 
 LASTS: Final = timedelta(days=3)
@@ -119,12 +119,14 @@ async def grant(database: Database, name: str, grants: Collection[Grant], by: st
 async def reset(database: Database, name: str, by: str = COMMAND_LINE) -> str:
     """Make another one-time link for a person, and enable the account.
 
-    The password holds until the link is used, but for who was disabled.
+    The password holds until the link is used, but for who was disabled. Passkeys go, and whom the provider means by
+    this name is found anew: whoever resets says who the person is.
     """
     secret = secrets.token_urlsafe(32)
     async with database.transaction() as connection:
         person_id = await _found(connection, name)
         await people.set_disabled(connection, person_id, disabled=False)
+        await identities.release(connection, person_id)
         await people.add_link(connection, digest(secret), person_id, LASTS)
         await audit_log.note(connection, by, "person-reset", name.strip().lower())
     return secret
@@ -162,8 +164,12 @@ async def find_link(database: Database, secret: str) -> Link | None:
     return await people.find_link(database, digest(secret))
 
 
-async def use_link(database: Database, secret: str, name: str, password: str, address: str | None) -> tuple[int, str]:
+async def use_link(
+    database: Database, secret: str, name: str, password: str | None, address: str | None
+) -> tuple[int, str]:
     """Choose a password by a one-time link; for the first administrator, a name as well.
+
+    `password` None: nobody signs in by passwords here, so none is chosen.
 
     Returns the id of the person, and the name. Raises UnknownName where the link is none any more, and Refused for a
     name or password that is none.
@@ -172,8 +178,10 @@ async def use_link(database: Database, secret: str, name: str, password: str, ad
     if link is None:
         raise UnknownName("this link was used, or has expired")
     name = link.name or _checked(name)
-    passwords.check(password, name)
-    kept = await passwords.hashed(password)
+    kept = None
+    if password is not None:
+        passwords.check(password, name)
+        kept = await passwords.hashed(password)
     async with database.transaction() as connection:
         link = await people.use_link(connection, digest(secret))
         if link is None:
@@ -185,7 +193,8 @@ async def use_link(database: Database, secret: str, name: str, password: str, ad
         else:
             person_id = link.person_id
             await people.set_password(connection, person_id, kept)
-        await audit_log.note(connection, name, "password-chosen", name, address=address)
+        chosen = "password-chosen" if kept is not None else "link-used"
+        await audit_log.note(connection, name, chosen, name, address=address)
     return person_id, name
 
 
@@ -194,10 +203,16 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
 
 
-def _checked(name: str) -> str:
-    name = name.strip().lower()
-    if not _NAME.fullmatch(name):
-        raise Refused(f"{name!r} is no name of a person: up to 64 of a-z, 0-9, '.', '_', '@', '+' and '-'")
+def name_of(written: str) -> str | None:
+    """Write a name as it is kept; None where it is none."""
+    name = written.strip().lower()
+    return name if _NAME.fullmatch(name) else None
+
+
+def _checked(written: str) -> str:
+    name = name_of(written)
+    if name is None:
+        raise Refused(f"{written.strip()!r} is no name of a person: up to 64 of a-z, 0-9, '.', '_', '@', '+' and '-'")
     return name
 
 

@@ -1,5 +1,7 @@
 """Signing in: by password or by the name that a trusted proxy gives; sessions, and what bars those who guess.
 
+Other ways in (`provider`) begin their sessions here, too.
+
 Wrong passwords are counted by account and by network address, and in a browser where the person has signed in before by
 that browser alone. So who guesses bars others who come from nowhere known, for a quarter of an hour at the longest, and
 never a person at the usual desk; and a one-time link always helps.
@@ -20,11 +22,12 @@ from router.operations.backing import Refused
 from router.operations.people import digest
 from router.repository.database import Connection, Database
 from router.repository.people import audit_log, people, sessions
-from router.repository.people.sessions import Lasting, Session
+from router.repository.people.sessions import Lasting, Session, Way
 
 __all__ = [
     "DEVICE_DAYS", "Barred", "Client", "Session", "SignedIn", "WrongPassword", "begin", "begin_by_proxy",
-    "change_password", "csrf_token", "end_session", "list_sessions", "recognize", "sign_in", "sign_out",
+    "begin_in", "change_password", "count_attempt", "csrf_token", "end_session", "forgive", "list_sessions",
+    "recognize", "sign_in", "sign_out",
 ]  # fmt: skip
 
 LASTING: Final = Lasting()
@@ -34,6 +37,7 @@ DEVICE_DAYS: Final = 180
 """For how many days a browser is known in which a person has signed in."""
 
 _OF_ACCOUNT, _OF_ADDRESS, _OF_DEVICE = 10, 30, 10  # wrong passwords at once, before each bars for a time
+_OF_WAY: Final = 60  # attempts at once by a way on which nothing is guessed, from one network
 _LONGEST: Final = timedelta(minutes=15)
 
 
@@ -42,13 +46,13 @@ class WrongPassword(Refused):
 
 
 class Barred(RouterError):
-    """There were too many wrong passwords; `seconds` until the next attempt."""
+    """There were too many wrong passwords, or other attempts; `seconds` until the next."""
 
-    def __init__(self, wait: timedelta) -> None:
+    def __init__(self, wait: timedelta, of: str = "wrong passwords") -> None:
         self.seconds = max(1, round(wait.total_seconds()))
         told = f"{self.seconds} seconds" if self.seconds < 90 else f"{round(self.seconds / 60)} minutes"
         super().__init__(
-            f"Too many wrong passwords. Try again in {told}, in a browser that you have used here before, or ask an "
+            f"Too many {of}. Try again in {told}, in a browser that you have used here before, or ask an "
             "administrator for a link."
         )
 
@@ -64,11 +68,16 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A session: its id, and for whom."""
+    """A session: its id, for whom, and by what it began."""
 
     session_id: int
     viewer: Viewer
-    by_proxy: bool
+    way: Way
+
+    @property
+    def by_proxy(self) -> bool:
+        """Whether it lasts for as long as a proxy names the same person."""
+        return self.way == "proxy"
 
 
 async def sign_in(database: Database, name: str, password: str, client: Client) -> tuple[str, str]:
@@ -103,18 +112,37 @@ async def sign_in(database: Database, name: str, password: str, client: Client) 
             raise WrongPassword("This name and this password do not go together.")
         await sessions.give_back(connection, [*keys], [one for one in keys if one != address])
         await sessions.know_device(connection, digest(device), secret.person_id)
-        session = await _begun(connection, secret.person_id, name, client, by_proxy=False)
+        session = await _begun(connection, secret.person_id, name, client, "password")
     return session, device
 
 
 async def begin(database: Database, person_id: int, name: str, client: Client) -> tuple[str, str]:
-    """Begin a session of who has just chosen a password; returns its secret, and that of the browser."""
-    device = secrets.token_urlsafe(32)
+    """Begin a session of who has just used a link; returns its secret, and that of the browser."""
     async with database.transaction() as connection:
-        await sessions.know_device(connection, digest(device), person_id)
         # What was counted against the account is answered by the new password.
         await sessions.give_back(connection, [], [_key("account", name)])
-        return await _begun(connection, person_id, name, client, by_proxy=False), device
+        return await begin_in(connection, person_id, name, client, "link")
+
+
+async def begin_in(connection: Connection, person_id: int, name: str, client: Client, way: Way) -> tuple[str, str]:
+    """Begin a session of who has come in by this way; returns its secret, and that of the browser."""
+    device = client.device or secrets.token_urlsafe(32)
+    await sessions.know_device(connection, digest(device), person_id)
+    return await _begun(connection, person_id, name, client, way), device
+
+
+async def count_attempt(database: Database, way: Way, client: Client) -> bytes:
+    """Count an attempt by this way from the client's network; what is returned, `forgive` takes. Raises Barred."""
+    key = _key(way, _network(client.address))
+    barred = await sessions.take_attempts(database, {key: _OF_WAY}, _LONGEST)
+    if barred is not None:
+        raise Barred(barred, "attempts to sign in")
+    return key
+
+
+async def forgive(connection: Connection, attempt: bytes) -> None:
+    """Take an attempt back: the person came in, or it failed by nobody's fault."""
+    await sessions.give_back(connection, [attempt], [])
 
 
 async def begin_by_proxy(database: Database, name: str, client: Client) -> str | None:
@@ -126,7 +154,7 @@ async def begin_by_proxy(database: Database, name: str, client: Client) -> str |
     async with database.transaction() as connection:
         if not await people.holds(connection, secret.person_id, None):
             return None
-        return await _begun(connection, secret.person_id, name, client, by_proxy=True)
+        return await _begun(connection, secret.person_id, name, client, "proxy")
 
 
 async def recognize(
@@ -139,10 +167,10 @@ async def recognize(
     found = await sessions.find(database, digest(session), LASTING, is_used=is_used)
     if found is None:
         return None
-    session_id, by_proxy, viewer = found
-    if by_proxy and (proxy_name or "").strip().lower() != viewer.name:
+    session_id, way, viewer = found
+    if way == "proxy" and (proxy_name or "").strip().lower() != viewer.name:
         return None
-    return SignedIn(session_id, viewer, by_proxy)
+    return SignedIn(session_id, viewer, way)
 
 
 async def sign_out(database: Database, who: SignedIn, client: Client) -> None:
@@ -191,11 +219,11 @@ def csrf_token(session: str) -> str:
     return hashlib.sha256(b"form:" + session.encode()).hexdigest()
 
 
-async def _begun(connection: Connection, person_id: int, name: str, client: Client, *, by_proxy: bool) -> str:
+async def _begun(connection: Connection, person_id: int, name: str, client: Client, way: Way) -> str:
     await sessions.forget(connection, LASTING)
     secret = secrets.token_urlsafe(32)
-    await sessions.begin(connection, digest(secret), person_id, client.address, client.browser, by_proxy=by_proxy)
-    await audit_log.note(connection, name, "signed-in", name, address=client.address)
+    await sessions.begin(connection, digest(secret), person_id, client.address, client.browser, way)
+    await audit_log.note(connection, name, "signed-in", name, address=client.address, details={"by": way})
     return secret
 
 

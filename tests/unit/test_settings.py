@@ -43,7 +43,7 @@ def test_an_ordinary_user_has_folders_at_home(environment: pytest.MonkeyPatch) -
 
 def test_reads_every_variable(environment: pytest.MonkeyPatch) -> None:
     for name, value in {
-        "DATABASE_URL": "postgresql://crm:secret@a:5432,b:5433/crm",
+        "DATABASE_URL": "postgresql://crm:hunter2@a:5432,b:5433/crm",
         "PROFILES": "/p",
         "DATA": "/d",
         "POSTGRES": "/usr/lib/postgresql/17/bin",
@@ -55,12 +55,12 @@ def test_reads_every_variable(environment: pytest.MonkeyPatch) -> None:
         environment.setenv(f"EMAIL_ROUTER_{name}", value)
     settings = Settings.read()
     assert settings.database_url is not None
-    assert settings.database_url.get_secret_value() == "postgresql://crm:secret@a:5432,b:5433/crm"
+    assert settings.database_url.get_secret_value() == "postgresql://crm:hunter2@a:5432,b:5433/crm"
     assert (settings.profiles, settings.data) == (Path("/p"), Path("/d"))
     assert settings.postgres == Path("/usr/lib/postgresql/17/bin")
     assert settings.postgres_listen == "127.0.0.1"
     assert (settings.lease, settings.log_level, settings.log_format) == (2.5, "debug", "json")
-    assert "secret" not in repr(settings)
+    assert "hunter2" not in repr(settings)
 
 
 @pytest.mark.parametrize(
@@ -180,3 +180,50 @@ def test_a_lease_that_is_not_a_number(environment: pytest.MonkeyPatch) -> None:
 
 def test_the_page_says_what_the_settings_are() -> None:
     assert table() in ENVIRONMENT_PAGE.read_text(encoding="utf-8")
+
+
+SIGNING_IN = {
+    "OIDC_ISSUER": "https://login.example.com/realms/office",
+    "OIDC_CLIENT_ID": "crm",
+    "OIDC_CLIENT_SECRET": "/run/secrets/oidc",
+    "OIDC_ROLES": "crm admins = administer, everybody=view",
+    "CONSOLE_PASSWORDS": "false",
+}
+
+
+def test_a_provider_that_signs_people_in(environment: pytest.MonkeyPatch) -> None:
+    for name, value in SIGNING_IN.items():
+        environment.setenv(f"EMAIL_ROUTER_{name}", value)
+    settings = Settings.read()
+    assert settings.oidc_title == "login.example.com"
+    assert settings.oidc_role_of == {"crm admins": "administer", "everybody": "view"}
+    environment.setenv("EMAIL_ROUTER_OIDC_NAME", "Office")
+    assert Settings.read().oidc_title == "Office"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"OIDC_ISSUER": "login.example.com"}, "EMAIL_ROUTER_OIDC_ISSUER: 'login.example.com' is no issuer"),
+        ({"OIDC_ISSUER": "https://ann:secret@login.example.com"}, "is no issuer"),
+        ({"OIDC_ISSUER": "http://login.example.com"}, "clear text"),
+        ({"OIDC_ISSUER": ""}, "EMAIL_ROUTER_OIDC_ISSUER is missing, which goes with EMAIL_ROUTER_OIDC_CLIENT_ID"),
+        ({"OIDC_CLIENT_ID": ""}, "EMAIL_ROUTER_OIDC_CLIENT_ID is missing"),
+        ({"OIDC_ISSUER": "", "OIDC_CLIENT_ID": ""}, "without which EMAIL_ROUTER_OIDC_CLIENT_SECRET means nothing"),
+        ({"OIDC_CLIENT_SECRET": "hunter2"}, "never the secret itself"),
+        ({"OIDC_SCOPE": "email"}, "openid"),
+        ({"OIDC_ROLES": "crm-admins"}, "'crm-admins' is no group with a role"),
+        ({"OIDC_ROLES": "crm-admins=root"}, "the roles are view, decide, administer"),
+        ({name: "" for name in SIGNING_IN if name.startswith("OIDC")}, "nobody could sign in"),
+    ],
+)
+def test_a_provider_that_cannot_be_asked_is_told_in_words(
+    environment: pytest.MonkeyPatch, changes: dict[str, str], words: str
+) -> None:
+    for name, value in (SIGNING_IN | changes).items():
+        environment.setenv(f"EMAIL_ROUTER_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        Settings.read()
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert str(caught.value).count("EMAIL_ROUTER") < 4

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
 
 from router.operations.doctor.patient import Patient
 from router.postgres.disk import read_disk
 from router.repository.overview.server import read_clock, read_server
 from router.repository.people import people
+from router.settings import is_here
 from transports.base import Finding
 
 _CLOCK_WARNING = 5.0  # seconds of difference
@@ -98,7 +98,7 @@ async def console(patient: Patient) -> AsyncIterator[Finding]:
     elif (
         settings.console_url is not None
         and settings.console_url.startswith("http://")
-        and not _is_here(settings.console_url)
+        and not is_here(settings.console_url)
     ):
         words = f"EMAIL_ROUTER_CONSOLE_URL, {settings.console_url}, is clear text beyond this machine: it is refused"
         yield Finding("", "failed", words, "write https:// there, and have a proxy with TLS before the console")
@@ -109,11 +109,3 @@ async def console(patient: Patient) -> AsyncIterator[Finding]:
         )
         return
     yield Finding("", "ok", f"people reach the console at {settings.console_link}/")
-
-
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -19,7 +19,10 @@ GRANTS: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person's account. `has_password`: one was chosen. `signed_in_at`: when a session of the person's was used."""
+    """A person's account. `has_password`: one was chosen. `seen_at`: when a session of the person's was used.
+
+    `has_identity`: the person has signed in by the provider. `passkeys`: how many there are.
+    """
 
     id: int
     name: str
@@ -28,6 +31,13 @@ class Person:
     disabled_at: datetime | None
     has_password: bool
     seen_at: datetime | None
+    has_identity: bool
+    passkeys: int
+
+    @property
+    def can_sign_in(self) -> bool:
+        """Whether there is a way in for the person, beside a link."""
+        return self.has_password or self.has_identity or self.passkeys > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,16 @@ class Secret:
     person_id: int
     password: str | None
     is_disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account that is held; `follows_groups`: its role is that of groups at the provider."""
+
+    name: str
+    is_disabled: bool
+    follows_groups: bool
+    grants: tuple[Grant, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +78,9 @@ async def list_people(database: Database) -> Sequence[Person]:
         rows = await connection.fetch(
             f"""
             SELECT p.id, p.name, p.made_at, p.disabled_at, p.password IS NOT NULL AS has_password, {GRANTS},
-                (SELECT max(s.used_at) FROM router.person_session AS s WHERE s.person_id = p.id) AS seen_at
+                (SELECT max(s.used_at) FROM router.person_session AS s WHERE s.person_id = p.id) AS seen_at,
+                EXISTS (SELECT FROM router.person_identity AS i WHERE i.person_id = p.id) AS has_identity,
+                (SELECT count(*) FROM router.person_passkey AS k WHERE k.person_id = p.id) AS passkeys
             FROM router.person AS p ORDER BY p.name
             """  # noqa: S608  # constants
         )
@@ -71,6 +93,8 @@ async def list_people(database: Database) -> Sequence[Person]:
             row["disabled_at"],
             has_password=row["has_password"],
             seen_at=row["seen_at"],
+            has_identity=row["has_identity"],
+            passkeys=row["passkeys"],
         )
         for row in rows
     ]
@@ -92,13 +116,30 @@ async def add(connection: Connection, name: str, grants: Collection[Grant], pass
     return person_id
 
 
-async def grant(connection: Connection, person_id: int, grants: Collection[Grant]) -> None:
-    """Grant this in place of what was granted."""
+async def grant(
+    connection: Connection, person_id: int, grants: Collection[Grant], *, follows_groups: bool = False
+) -> None:
+    """Grant this in place of what was granted; `follows_groups`: by a group, until somebody grants another."""
     await connection.execute("DELETE FROM router.person_grant WHERE person_id = $1", person_id)
     await connection.executemany(
         "INSERT INTO router.person_grant (person_id, owner_id, role) VALUES ($1, $2, $3)",
         [(person_id, one.owner_id, one.role.value) for one in grants],
     )
+    await connection.execute(
+        "UPDATE router.person SET follows_groups = $2 WHERE id = $1 AND follows_groups <> $2", person_id, follows_groups
+    )
+
+
+async def hold(connection: Connection, person_id: int) -> Account:
+    """Read an account, and hold the row: what is changed of one person is changed in turn."""
+    await connection.execute("SELECT FROM router.person WHERE id = $1 FOR UPDATE", person_id)
+    row = await connection.fetchrow(
+        f"SELECT name, disabled_at IS NOT NULL AS is_disabled, follows_groups, {GRANTS} FROM router.person AS p "  # noqa: S608  # constants
+        "WHERE id = $1",
+        person_id,
+    )
+    assert row is not None  # none is ever deleted
+    return Account(row["name"], row["is_disabled"], row["follows_groups"], grants_of(row))
 
 
 async def find_id(connection: Connection, name: str) -> int | None:
@@ -132,8 +173,8 @@ async def holds(connection: Connection, person_id: int, passwords: Collection[st
     return bool(found)
 
 
-async def set_password(connection: Connection, person_id: int, password: str) -> None:
-    """Set a password; sessions and links that there were end."""
+async def set_password(connection: Connection, person_id: int, password: str | None) -> None:
+    """Set a password, or none any more; sessions and links that there were end."""
     await connection.execute("UPDATE router.person SET password = $2 WHERE id = $1", person_id, password)
     await end_all(connection, person_id)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from router.model.viewer import Viewer
 from router.repository.database import Connection, Database
@@ -12,6 +12,10 @@ from router.repository.people.people import GRANTS, grants_of
 _EXACT: Final = timedelta(minutes=1)  # how exactly it is known when a session was used last
 _DEVICE: Final = timedelta(days=180)  # without use, after which a browser is known no more
 _FORGET: Final = timedelta(hours=1)  # after the last wrong password
+
+
+Way = Literal["password", "link", "proxy", "provider", "passkey"]
+"""By what a session began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,37 +33,37 @@ class Session:
     id: int
     made_at: datetime
     used_at: datetime
-    by_proxy: bool
+    way: Way
     address: str | None
     browser: str
 
 
 async def begin(
-    connection: Connection, digest: bytes, person_id: int, address: str | None, browser: str, *, by_proxy: bool
+    connection: Connection, digest: bytes, person_id: int, address: str | None, browser: str, way: Way
 ) -> int:
     """Begin a session, and return its id."""
     session_id: int = await connection.fetchval(
         """
-        INSERT INTO router.person_session (hash, person_id, by_proxy, address, browser)
-        VALUES ($1, $2, $3, $4::text::inet, $5) RETURNING id
+        INSERT INTO router.person_session (hash, person_id, by_proxy, address, browser, way)
+        VALUES ($1, $2, $5 = 'proxy', $3::text::inet, $4, $5) RETURNING id
         """,
         digest,
         person_id,
-        by_proxy,
         address,
         browser,
+        way,
     )
     return session_id
 
 
 async def find(
     database: Database, digest: bytes, lasting: Lasting, *, is_used: bool
-) -> tuple[int, bool, Viewer] | None:
-    """Find a session that lasts, and with `is_used` note that: its id, whether it is by a proxy, and who that is."""
+) -> tuple[int, Way, Viewer] | None:
+    """Find a session that lasts, and with `is_used` note that: its id, by what it began, and who that is."""
     async with database.connection() as connection:
         row = await connection.fetchrow(
             f"""
-            SELECT s.id, s.by_proxy, p.id AS person_id, p.name, {GRANTS}, s.used_at < now() - $4::interval AS is_due
+            SELECT s.id, s.way, p.id AS person_id, p.name, {GRANTS}, s.used_at < now() - $4::interval AS is_due
             FROM router.person_session AS s JOIN router.person AS p ON p.id = s.person_id
             WHERE s.hash = $1 AND s.used_at > now() - $2::interval AND s.made_at > now() - $3::interval
                 AND p.disabled_at IS NULL
@@ -83,7 +87,7 @@ async def find(
                 row["id"],
                 _EXACT,
             )
-    return row["id"], row["by_proxy"], Viewer(row["person_id"], row["name"], grants_of(row))
+    return row["id"], row["way"], Viewer(row["person_id"], row["name"], grants_of(row))
 
 
 async def list_of(database: Database, person_id: int, lasting: Lasting) -> Sequence[Session]:
@@ -91,7 +95,7 @@ async def list_of(database: Database, person_id: int, lasting: Lasting) -> Seque
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
-            SELECT id, made_at, used_at, by_proxy, host(address) AS address, browser FROM router.person_session
+            SELECT id, made_at, used_at, way, host(address) AS address, browser FROM router.person_session
             WHERE person_id = $1 AND used_at > now() - $2::interval AND made_at > now() - $3::interval
             ORDER BY used_at DESC, id DESC
             """,

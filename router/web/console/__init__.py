@@ -3,6 +3,7 @@
     pages       which there are, in the order of the header: another page is another line there
     start       where one begins
     sign_in     signing in and out; light and dark
+    provider    signing in by the organization's provider
     link        one-time links, by which a password is chosen
     account     a person's own password and sessions
     people      who may use the console
@@ -36,7 +37,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from router.operations.backing import Backing
-from router.web.console import attachments, link, raw, sign_in, start
+from router.web.console import attachments, link, provider, raw, sign_in, start
 from router.web.console.assets import ASSETS
 from router.web.console.frame import on_http_error
 from router.web.console.guard import HEADERS, Guard, signed
@@ -50,6 +51,7 @@ def make_console(backing: Backing) -> ASGIApp:
         [
             Route("/static/{name}", ASSETS.serve),
             *sign_in.routes(backing),
+            *provider.routes(backing),
             *link.routes(backing),
             *start.routes(PAGES),
             *(signed(route, page) for page in PAGES for route in page.routes(backing)),

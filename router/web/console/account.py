@@ -20,7 +20,8 @@ def routes(backing: Backing) -> Sequence[Route]:
         done = "" if fault else request.query_params.get("done", "")
         return render(
             request, "account.html", status, sessions=listed, this=who(request), fault=fault, done=done,
-            shortest=passwords.SHORTEST,
+            shortest=passwords.SHORTEST, passwords=backing.settings.console_passwords,
+            provider=backing.settings.oidc_title or "the provider",
         )  # fmt: skip
 
     async def show(request: Request) -> Response:
@@ -28,6 +29,8 @@ def routes(backing: Backing) -> Sequence[Route]:
 
     async def change(request: Request) -> Response:
         form = form_of(request)
+        if not backing.settings.console_passwords:
+            return await shown(request, 422, "Nobody signs in here by a password.")
         if form.get("password", "") != form.get("again", ""):
             return await shown(request, 422, "The two new passwords are not the same.")
         try:

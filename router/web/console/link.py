@@ -1,4 +1,4 @@
-"""One-time links, by which the first administrator comes in, and everybody chooses a password."""
+"""One-time links, by which the first administrator comes in, and everybody chooses a password where there are any."""
 
 from collections.abc import Sequence
 
@@ -15,6 +15,7 @@ from router.web.console.sign_in import begun
 
 def routes(backing: Backing) -> Sequence[Route]:
     """Serve them."""
+    passwords_count = backing.settings.console_passwords
 
     async def shown(request: Request, status: int = 200, name: str = "", fault: str = "") -> Response:
         link = await people.find_link(backing.database, request.path_params["secret"])
@@ -29,6 +30,7 @@ def routes(backing: Backing) -> Sequence[Route]:
             first=link.name is None,
             fault=fault,
             shortest=passwords.SHORTEST,
+            passwords=passwords_count,
         )
 
     async def show(request: Request) -> Response:
@@ -36,8 +38,9 @@ def routes(backing: Backing) -> Sequence[Route]:
 
     async def use(request: Request) -> Response:
         form, client = form_of(request), client_of(request)
-        secret, name, password = request.path_params["secret"], form.get("name", ""), form.get("password", "")
-        if password != form.get("again", ""):
+        secret, name = request.path_params["secret"], form.get("name", "")
+        password = form.get("password", "") if passwords_count else None
+        if password is not None and password != form.get("again", ""):
             return await shown(request, 422, name, "The two passwords are not the same.")
         try:
             person_id, name = await people.use_link(backing.database, secret, name, password, client.address)

@@ -8,13 +8,15 @@ from starlette.routing import Route
 
 from router.operations import passwords, sign_in
 from router.operations.backing import Backing
-from router.operations.sign_in import DEVICE_DAYS, LASTING, Barred, WrongPassword
+from router.operations.sign_in import DEVICE_DAYS, LASTING, Barred, SignedIn, WrongPassword
+from router.settings import Settings
 from router.web.console.frame import THEME_COOKIE, THEMES, client_of, form_of, redirect, render, say
 from router.web.console.guard import DEVICE_COOKIE, SESSION_COOKIE
 
 
 def routes(backing: Backing) -> Sequence[Route]:
     """Serve what needs no session."""
+    settings = backing.settings
 
     async def show(request: Request) -> Response:
         to = within(request.query_params.get("to", ""))
@@ -22,7 +24,7 @@ def routes(backing: Backing) -> Sequence[Route]:
             return redirect(request, to)
         named = request.state.proxy_person
         if named is None:
-            return render(request, "sign_in.html", to=to, name="", fault="")
+            return sign_in_page(request, settings, to)
         session = await sign_in.begin_by_proxy(backing.database, named, client_of(request))
         if session is None:
             words = f"You are signed in as {named} elsewhere, and have no account here: an administrator can add one."
@@ -32,20 +34,19 @@ def routes(backing: Backing) -> Sequence[Route]:
     async def enter(request: Request) -> Response:
         form = form_of(request)
         to, name, password = within(form.get("to", "")), form.get("name", ""), form.get("password", "")
+        if not settings.console_passwords:
+            return sign_in_page(request, settings, to, 403, fault="Nobody signs in here by a password.")
         try:
             session, device = await sign_in.sign_in(backing.database, name, password, client_of(request))
         except (WrongPassword, Barred, passwords.Busy) as error:
-            status = 403 if isinstance(error, WrongPassword) else 429
-            answer = render(request, "sign_in.html", status, to=to, name=name, fault=str(error))
-            if isinstance(error, Barred):
-                answer.headers["Retry-After"] = str(error.seconds)
-            return answer
+            return _refused(request, settings, to, name, error)
         return begun(redirect(request, to), session, device)
 
     async def leave(request: Request) -> Response:
-        if request.state.who is not None:
-            await sign_in.sign_out(backing.database, request.state.who, client_of(request))
-        answer = redirect(request, "/signed-out" if request.state.proxy_person else "/sign-in")
+        signed_in: SignedIn | None = request.state.who
+        if signed_in is not None:
+            await sign_in.sign_out(backing.database, signed_in, client_of(request))
+        answer = redirect(request, "/signed-out" if _is_signed_in_elsewhere(request) else "/sign-in")
         answer.delete_cookie(SESSION_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
         answer.headers["Clear-Site-Data"] = '"cache"'
         return answer
@@ -54,14 +55,32 @@ def routes(backing: Backing) -> Sequence[Route]:
         Route("/sign-in", show, methods=["GET"]),
         Route("/sign-in", enter, methods=["POST"]),
         Route("/sign-out", leave, methods=["POST"]),
-        Route("/signed-out", _left, methods=["GET"]),
         Route("/theme", _set_theme, methods=["POST"]),
     ]
 
 
-async def _left(request: Request) -> Response:
-    words = "Your session here has ended. Where you signed in you still are: sign out there, too."
-    return say(request, 200, "You have signed out", words)
+def sign_in_page(
+    request: Request, settings: Settings, to: str, status: int = 200, name: str = "", fault: str = ""
+) -> Response:
+    """Show the page on which one signs in."""
+    return render(
+        request, "sign_in.html", status, to=to, name=name, fault=fault, passwords=settings.console_passwords,
+        provider=settings.oidc_title,
+    )  # fmt: skip
+
+
+def _refused(request: Request, settings: Settings, to: str, name: str, error: Exception) -> Response:
+    status = 403 if isinstance(error, WrongPassword) else 429
+    answer = sign_in_page(request, settings, to, status, name, str(error))
+    if isinstance(error, Barred):
+        answer.headers["Retry-After"] = str(error.seconds)
+    return answer
+
+
+def _is_signed_in_elsewhere(request: Request) -> bool:
+    """Whether another session goes on, at a proxy or a provider, by which one would be in again at once."""
+    signed_in: SignedIn | None = request.state.who
+    return bool(request.state.proxy_person) or (signed_in is not None and signed_in.way == "provider")
 
 
 async def _set_theme(request: Request) -> Response:

@@ -9,11 +9,23 @@ The protocol is oauthlib's, the JWTs are joserfc's; what we add is who there is,
 | refresh_token              | whoever had one of those two                 | the same                             |
 | jwt-bearer                 | `service_account`, in a user's name          | the mailbox of that user             |
 
+Whoever asks for the scope `openid` is told who logged in, too (OpenID Connect): `AuthorizationServer.identity`.
 A user `*@DOMAIN` may open each mailbox of the domain. By hand: `python -m tests.servers.authorization`.
 """
 
 from tests.servers.authorization.clients import DOMAIN, PUBLIC, SCOPE, Application, ServiceAccount
 from tests.servers.authorization.grants import Asked
+from tests.servers.authorization.identity import Claims, Identity
 from tests.servers.authorization.server import AuthorizationServer
 
-__all__ = ["DOMAIN", "PUBLIC", "SCOPE", "Application", "Asked", "AuthorizationServer", "ServiceAccount"]
+__all__ = [
+    "DOMAIN",
+    "PUBLIC",
+    "SCOPE",
+    "Application",
+    "Asked",
+    "AuthorizationServer",
+    "Claims",
+    "Identity",
+    "ServiceAccount",
+]

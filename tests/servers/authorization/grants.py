@@ -10,6 +10,7 @@ from typing import Any
 from oauthlib.oauth2.rfc6749 import errors
 
 from tests.servers.authorization.clients import DOMAIN, PUBLIC, SCOPE, Application, NotBelieved, ServiceAccount
+from tests.servers.authorization.identity import Identity
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -45,6 +46,8 @@ class Login:
     redirect_uri: str = ""
     challenge: str | None = None
     method: str | None = None
+    scopes: list[str] = field(default_factory=lambda: [SCOPE])
+    nonce: str | None = None
     ends: float = field(default_factory=lambda: time.monotonic() + 60)
     denied: bool = False
     polled: float = 0.0
@@ -53,7 +56,10 @@ class Login:
 class Office:
     """Answers oauthlib's questions, as its `RequestValidator`. `seen` is every secret that was ever given or shown."""
 
-    def __init__(self, application: Application, account: ServiceAccount, audiences: list[str]) -> None:
+    def __init__(
+        self, application: Application, account: ServiceAccount, audiences: list[str], identity: Identity
+    ) -> None:
+        self.identity = identity
         self.application = application
         self.account = account
         self.audiences = audiences
@@ -104,7 +110,7 @@ class Office:
         return [SCOPE]
 
     def validate_scopes(self, _client_id: str, scopes: list[str], *_: Any, **__: Any) -> bool:
-        return set(scopes) <= {SCOPE, "offline_access"}
+        return set(scopes) <= {SCOPE, "offline_access", "openid", "email", "profile"}
 
     # A person logs in
 
@@ -123,14 +129,20 @@ class Office:
     def save_authorization_code(self, client_id: str, code: Any, request: Any, *_: Any, **__: Any) -> None:
         self.seen.add(code["code"])
         self.codes[code["code"]] = Login(
-            client_id, request.user, request.redirect_uri, request.code_challenge, request.code_challenge_method
+            client_id,
+            request.user,
+            request.redirect_uri,
+            request.code_challenge,
+            request.code_challenge_method,
+            request.scopes,
+            request.nonce,
         )
 
     def validate_code(self, client_id: str, code: str, _client: Any, request: Any, *_: Any, **__: Any) -> bool:
         login = self.codes.get(code)
         if login is None or login.client != client_id or time.monotonic() > login.ends:
             return False
-        request.user, request.scopes = login.subject, [SCOPE]
+        request.user, request.scopes = login.subject, login.scopes
         return True
 
     def get_code_challenge(self, code: str, _request: object) -> str | None:
@@ -144,6 +156,23 @@ class Office:
 
     def invalidate_authorization_code(self, _client_id: str, code: str, *_: Any, **__: Any) -> None:
         del self.codes[code]
+
+    # Who that is
+
+    def get_authorization_code_scopes(self, _client_id: str, code: str, *_: Any) -> list[str]:
+        return self.codes[code].scopes if code in self.codes else []
+
+    def get_authorization_code_nonce(self, _client_id: str, code: str, *_: Any) -> str | None:
+        return self.codes[code].nonce
+
+    def validate_user_match(self, *_: Any) -> bool:
+        return True
+
+    def get_id_token(self, *_: Any) -> None:
+        return None
+
+    def finalize_id_token(self, id_token: Any, _token: object, _handler: object, request: Any) -> str:
+        return self.identity.token_of(request.user, id_token)
 
     def validate_device_code(self, client_id: str, device_code: str, request: Any) -> str | None:
         login = self.devices.get(device_code)

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
-from oauthlib.oauth2 import OAuth2Error, Server
+from oauthlib.oauth2 import OAuth2Error
 from oauthlib.oauth2.rfc8628.endpoints import DeviceAuthorizationEndpoint
+from oauthlib.openid import Server
 
 from tests.servers.authorization.clients import DOMAIN, Application, ServiceAccount
 from tests.servers.authorization.grants import (
@@ -26,6 +27,7 @@ from tests.servers.authorization.grants import (
     Office,
     TokenOf,
 )
+from tests.servers.authorization.identity import Identity
 from tests.servers.ports import free_port
 from tests.servers.tls import Tls
 
@@ -50,7 +52,7 @@ class AuthorizationServer:
     `issuer`, `token_url` … are its addresses. `asked` are the requests for tokens that it answered, in order, `given`
     the access tokens, `seen` every secret that it gave or was shown. `lifetime` is that of access tokens in seconds;
     `rotate`: a refresh token is good once, and its second use ends the login. `spoils`: it gives access tokens that no
-    mail server takes.
+    mail server takes. `identity` says who people are (OpenID Connect); `document` is added to the discovery document.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class AuthorizationServer:
         self.application = Application("crm-router", certificate=certificate)
         self.account = ServiceAccount(folder, self.token_url)
         self.asked: list[Asked] = []
-        self._office = Office(self.application, self.account, [self.token_url, self.issuer])
+        self.identity = Identity(self.issuer)
+        self.document: dict[str, Any] = {}
+        self._office = Office(self.application, self.account, [self.token_url, self.issuer], self.identity)
         self._token_of = token_of
         answers: Any = self._office
         self._oauth = self._make_protocol(answers)
@@ -242,6 +246,8 @@ class AuthorizationServer:
         app.router.add_get("/login", self._login)
         app.router.add_post("/login", self._login)
         app.router.add_post("/revoke", self._revoke)
+        app.router.add_get("/keys", self._keys)
+        app.router.add_get("/logout", self._logout)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         context = None
@@ -273,8 +279,22 @@ class AuthorizationServer:
                     "private_key_jwt",
                     "none",
                 ],
+                "jwks_uri": f"{self.issuer}/keys",
+                "end_session_endpoint": f"{self.issuer}/logout",
+                "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+                "subject_types_supported": ["public"],
+                "authorization_response_iss_parameter_supported": True,
+                **self.document,
             }
         )
+
+    async def _keys(self, _: web.Request) -> web.StreamResponse:
+        if self._fault is not None:
+            return await self._fault()
+        return web.json_response(self.identity.as_json())
+
+    async def _logout(self, request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound(request.query["post_logout_redirect_uri"])
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
         body = await request.text()
@@ -311,6 +331,8 @@ class AuthorizationServer:
             )
         except OAuth2Error as error:
             return web.Response(status=400, text=_PAGE.format(html.escape(str(error))), content_type="text/html")
+        if "Location" in headers:  # RFC 9207
+            headers["Location"] += f"&{urlencode({'iss': self.issuer})}"
         return web.Response(status=status, text=text, headers=headers)
 
     async def _device(self, request: web.Request) -> web.StreamResponse:
