@@ -49,7 +49,8 @@ def staff_grant(name: Person, role: Role = "view", queue: Queues = [], owner: Ow
 def staff_reset(name: Person) -> None:
     """Print a one-time link to choose another password by.
 
-    A person who was disabled is enabled. The password holds until the link is used; then all sessions end.
+    A person who was disabled is enabled. The password holds until the link is used; then all sessions end. Passkeys
+    go at once, and whoever comes by the name from the provider next is taken for the person.
     """
     from router.commands import people as commands
 

@@ -19,7 +19,7 @@ _ALGORITHMS: Final[Mapping[str, type[Key]]] = {
 """Signatures by a private key of the provider's, and the keys that they take; never a secret that we have, too."""
 
 _SKEW: Final = 60  # seconds that the provider's clock may differ from ours
-_OLDEST: Final = 600  # seconds: it was made just now, for a code that we redeemed just now
+_OLDEST: Final = 3600  # seconds: the nonce is of an attempt of the last ten minutes, and some date it from the login
 _SHORTEST_RSA: Final = 2048  # bits (RFC 7518 §3.3)
 _MOST_KEYS: Final = 100
 
@@ -75,7 +75,7 @@ def claims_of(
     if ends is None or ends <= now - _SKEW:
         raise NotBelieved("the ID token has expired: compare the clocks of this machine and the provider")
     if made is None or not now - _OLDEST - _SKEW <= made <= now + _SKEW:
-        raise NotBelieved("the ID token was not made just now: compare the clocks of this machine and the provider")
+        raise NotBelieved("the ID token was not made within this hour: compare the clocks of this machine and the provider")
     begins = _moment(claims, "nbf")
     if "nbf" in claims and (begins is None or begins > now + _SKEW):
         raise NotBelieved("the ID token is not good yet: compare the clocks of this machine and the provider")
