@@ -75,7 +75,9 @@ def claims_of(
     if ends is None or ends <= now - _SKEW:
         raise NotBelieved("the ID token has expired: compare the clocks of this machine and the provider")
     if made is None or not now - _OLDEST - _SKEW <= made <= now + _SKEW:
-        raise NotBelieved("the ID token was not made within this hour: compare the clocks of this machine and the provider")
+        raise NotBelieved(
+            "the ID token was not made within this hour: compare the clocks of this machine and the provider"
+        )
     begins = _moment(claims, "nbf")
     if "nbf" in claims and (begins is None or begins > now + _SKEW):
         raise NotBelieved("the ID token is not good yet: compare the clocks of this machine and the provider")

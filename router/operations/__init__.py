@@ -54,6 +54,7 @@ People who use the console:
     people       who they are: added, granted, disabled, given a one-time link
     sign_in      signing in, sessions, and what bars those who guess
     passwords    what a password must be, and its hash
+    passkeys     passkeys of people: added, removed, signed in with
     provider     signing in by the organization's provider: whose account is meant
     audit_log    who did what, when, and about which email
 

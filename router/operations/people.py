@@ -16,7 +16,7 @@ from router.operations.audit_log import COMMAND_LINE
 from router.operations.backing import Conflict, Refused
 from router.repository.database import Connection, Database
 from router.repository.owners import owners
-from router.repository.people import audit_log, identities, people
+from router.repository.people import audit_log, identities, passkeys, people
 from router.repository.people.people import Link, Person
 
 __all__ = [
@@ -127,6 +127,7 @@ async def reset(database: Database, name: str, by: str = COMMAND_LINE) -> str:
         person_id = await _found(connection, name)
         await people.set_disabled(connection, person_id, disabled=False)
         await identities.release(connection, person_id)
+        await passkeys.remove_all(connection, person_id)
         await people.add_link(connection, digest(secret), person_id, LASTS)
         await audit_log.note(connection, by, "person-reset", name.strip().lower())
     return secret

@@ -64,19 +64,19 @@ async def finish(
 
     Raises NotSignedIn, and sign_in.Barred for a network that tries too often: each attempt asks the provider.
     """
-    attempted = await sign_in.count_attempt(database, "provider", client)
+    await sign_in.count_attempt(database, "provider", client)
     try:
         claims = await provider.finish(attempt, settings.console_link + RETURN, said)
     except ProviderAway as error:
         async with database.transaction() as connection:
-            await sign_in.forgive(connection, attempted)
+            await sign_in.forgive(connection, "provider", client)
         raise _told(provider, error) from None
     except ProviderRefused as error:
         await _note_refusal(database, "", client, str(error))
         raise _told(provider, error) from None
     try:
         async with database.transaction() as connection:
-            await sign_in.forgive(connection, attempted)
+            await sign_in.forgive(connection, "provider", client)
             person_id, name = await _account_of(connection, provider, settings, claims, client)
             return await sign_in.begin_in(connection, person_id, name, client, "provider")
     except NotSignedIn as error:

@@ -1,6 +1,6 @@
 """Signing in: by password or by the name that a trusted proxy gives; sessions, and what bars those who guess.
 
-Other ways in (`provider`) begin their sessions here, too.
+Other ways in (`provider`, `passkeys`) begin their sessions here, too.
 
 Wrong passwords are counted by account and by network address, and in a browser where the person has signed in before by
 that browser alone. So who guesses bars others who come from nowhere known, for a quarter of an hour at the longest, and
@@ -131,18 +131,16 @@ async def begin_in(connection: Connection, person_id: int, name: str, client: Cl
     return await _begun(connection, person_id, name, client, way), device
 
 
-async def count_attempt(database: Database, way: Way, client: Client) -> bytes:
-    """Count an attempt by this way from the client's network; what is returned, `forgive` takes. Raises Barred."""
-    key = _key(way, _network(client.address))
-    barred = await sessions.take_attempts(database, {key: _OF_WAY}, _LONGEST)
+async def count_attempt(database: Database, way: Way, client: Client) -> None:
+    """Count an attempt by this way from the client's network, which `forgive` takes back. Raises Barred."""
+    barred = await sessions.take_attempts(database, {_key(way, _network(client.address)): _OF_WAY}, _LONGEST)
     if barred is not None:
         raise Barred(barred, "attempts to sign in")
-    return key
 
 
-async def forgive(connection: Connection, attempt: bytes) -> None:
+async def forgive(connection: Connection, way: Way, client: Client) -> None:
     """Take an attempt back: the person came in, or it failed by nobody's fault."""
-    await sessions.give_back(connection, [attempt], [])
+    await sessions.give_back(connection, [_key(way, _network(client.address))], [])
 
 
 async def begin_by_proxy(database: Database, name: str, client: Client) -> str | None:

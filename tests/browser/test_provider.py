@@ -47,7 +47,7 @@ async def test_one_signs_in_by_a_provider_and_out_again(chromium: Browser, signi
         await page.get_by_role("link", name="Sign in with Office").click()
         await page.get_by_label("Mailbox").fill(USER)
         await page.get_by_role("button", name="Log in").click()
-        await expect(page.get_by_role("heading", name="Password and sessions")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Your account")).to_be_visible()
         assert page.url == f"{signing.origin}/account"
         await expect(page.get_by_text("by Office")).to_be_visible()
         await check_accessible(page)

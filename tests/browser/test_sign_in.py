@@ -81,7 +81,7 @@ async def test_a_day_of_sessions(console: ServedConsole, browse: Browse) -> None
     await expect(page.get_by_role("alert")).to_contain_text("do not go together")
     await check_accessible(page)
     await sign_in(page, "Ann")
-    await expect(page.get_by_role("heading", name="Password and sessions")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Your account")).to_be_visible()
     assert page.url == f"{console.origin}/account"
     await check_accessible(page)
     cookies = {one["name"]: one for one in await page.context.cookies()}

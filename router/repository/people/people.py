@@ -130,6 +130,12 @@ async def grant(
     )
 
 
+async def follows_groups(database: Database, person_id: int) -> bool:
+    """Whether the role of a person is that of groups at the provider."""
+    async with database.connection() as connection:
+        return bool(await connection.fetchval("SELECT follows_groups FROM router.person WHERE id = $1", person_id))
+
+
 async def hold(connection: Connection, person_id: int) -> Account:
     """Read an account, and hold the row: what is changed of one person is changed in turn."""
     await connection.execute("SELECT FROM router.person WHERE id = $1 FOR UPDATE", person_id)

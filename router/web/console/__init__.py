@@ -3,9 +3,10 @@
     pages       which there are, in the order of the header: another page is another line there
     start       where one begins
     sign_in     signing in and out; light and dark
+    passkey     signing in with a passkey
     provider    signing in by the organization's provider
     link        one-time links, by which a password is chosen
-    account     a person's own password and sessions
+    account     a person's own password, passkeys and sessions
     people      who may use the console
     well        where an administrator begins: whether all is well
     outbox      relays, and what waits, failed or is unknown
@@ -25,7 +26,7 @@
     frame       what pages are made with: who looks, what was sent, templates
     assets      style sheet and scripts, under names that change with their content
     templates/  HTML, a file a page; base.html is what all stand in
-    static/     console.css and console.js are ours, htmx.min.js comes from `make vendor`
+    static/     style sheet and scripts are ours, htmx.min.js comes from `make vendor`
 
 Nothing here knows the database: what is asked or done is an operation, handed `backing.database`, and told for whom.
 """
@@ -37,7 +38,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from router.operations.backing import Backing
-from router.web.console import attachments, link, provider, raw, sign_in, start
+from router.web.console import attachments, link, passkey, provider, raw, sign_in, start
 from router.web.console.assets import ASSETS
 from router.web.console.frame import on_http_error
 from router.web.console.guard import HEADERS, Guard, signed
@@ -52,6 +53,7 @@ def make_console(backing: Backing) -> ASGIApp:
             Route("/static/{name}", ASSETS.serve),
             *sign_in.routes(backing),
             *provider.routes(backing),
+            *passkey.routes(backing),
             *link.routes(backing),
             *start.routes(PAGES),
             *(signed(route, page) for page in PAGES for route in page.routes(backing)),

@@ -93,6 +93,11 @@ def url(request: Request, path: str) -> str:
     return prefix + path
 
 
+def origin_of(request: Request) -> str:
+    """The origin of the page that the browser sees."""
+    return f"{request.url.scheme}://{request.headers.get('host', '')}"
+
+
 def redirect(request: Request, path: str) -> Response:
     """Answer that it goes on at this path of the console."""
     return RedirectResponse(url(request, path), 303)

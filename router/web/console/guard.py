@@ -17,7 +17,7 @@ from router.operations import sign_in
 from router.operations.backing import Backing
 from router.operations.passwords import Busy
 from router.operations.sign_in import Client
-from router.web.console.frame import Page, is_ours, redirect, say, sentence, url
+from router.web.console.frame import Page, is_ours, origin_of, redirect, say, sentence, url
 
 _log = structlog.get_logger(__name__)
 
@@ -196,7 +196,7 @@ def _is_from_here(request: Request) -> bool:
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
-    return request.headers.get("origin") == f"{request.url.scheme}://{request.headers.get('host', '')}"
+    return request.headers.get("origin") == origin_of(request)
 
 
 async def _read_form(request: Request) -> Mapping[str, str] | None:

@@ -6,11 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router.operations import passwords, sign_in
+from router.operations import passkeys, passwords, sign_in
 from router.operations.backing import Backing
 from router.operations.sign_in import DEVICE_DAYS, LASTING, Barred, SignedIn, WrongPassword
 from router.settings import Settings
-from router.web.console.frame import THEME_COOKIE, THEMES, client_of, form_of, redirect, render, say
+from router.web.console.frame import THEME_COOKIE, THEMES, client_of, form_of, origin_of, redirect, render, say
 from router.web.console.guard import DEVICE_COOKIE, SESSION_COOKIE
 
 
@@ -63,9 +63,10 @@ def sign_in_page(
     request: Request, settings: Settings, to: str, status: int = 200, name: str = "", fault: str = ""
 ) -> Response:
     """Show the page on which one signs in."""
+    site = passkeys.site_of(settings)
     return render(
         request, "sign_in.html", status, to=to, name=name, fault=fault, passwords=settings.console_passwords,
-        provider=settings.oidc_title,
+        provider=settings.oidc_title, passkeys=site is not None and site.origin == origin_of(request),
     )  # fmt: skip
 
 
