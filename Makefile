@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 # What to run needs, and what to test and check needs besides.
 RUN := $(VENV)/.installed-to-run
 DEV := $(VENV)/.installed-to-develop
+# What makes a client of the API for a test. It is apart, as it needs an older typer than the router has.
+CLIENT := $(VENV)/client/.installed
 
 PIP      := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 LOCK     := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -28,7 +30,7 @@ run: $(RUN) ## show it at work: a sample CRM, sample mail, a relay that keeps wh
 # where it is missing.
 UNIT := $(and $(filter tests/unit%,$(ARGS)),$(if $(filter-out tests/unit%,$(filter tests/%,$(ARGS))),,alone))
 
-test: $(DEV) ## run all tests; installs Dovecot, Cyrus and Postfix from Debian's packages where they are missing
+test: $(DEV) $(if $(UNIT),,$(CLIENT)) ## run all tests; installs Dovecot, Cyrus and Postfix from Debian's packages where they are missing
 	@$(if $(UNIT),,tests/install-servers)
 	$(if $(UNIT),TESTS_WITHOUT_SERVERS=1) $(PYTEST) $(PARALLEL) --durations 30 $(ARGS)
 
@@ -65,6 +67,7 @@ lock: $(DEV) ## renew the locks from pyproject.toml; ARGS=--upgrade takes newer 
 	$(LOCK) $(ARGS) pyproject.toml -o requirements.lock
 	$(LOCK) $(ARGS) --group build -c requirements.lock -o requirements-build.lock
 	$(LOCK) $(ARGS) --group dev pyproject.toml -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+	$(LOCK) $(ARGS) --group client -o requirements-client.lock
 
 # Version and SHA-256 of htmx. It is copied into the repository, so that neither building nor running needs npm.
 HTMX := 2.0.11 d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717
@@ -98,3 +101,9 @@ $(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $(RUN) $@
+
+$(CLIENT): requirements-client.lock | $(BIN)/python
+	@echo "installing what makes a client of the API into $(VENV)/client"
+	@$(PYTHON) -m venv --clear $(VENV)/client
+	@$(VENV)/client/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements-client.lock
+	@touch $@

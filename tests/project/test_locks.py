@@ -13,12 +13,14 @@ ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN: list[str] = PROJECT["project"]["dependencies"]
 BUILD: list[str] = PROJECT["dependency-groups"]["build"] + PROJECT["build-system"]["requires"]
+CLIENT: list[str] = PROJECT["dependency-groups"]["client"]
 DEV: list[str] = [line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)]
 
 LOCKS = {
     "requirements.lock": RUN,
     "requirements-build.lock": BUILD,
     "requirements-dev.lock": RUN + BUILD + DEV,
+    "requirements-client.lock": CLIENT,
 }
 
 

@@ -175,7 +175,7 @@ def routes(backing: Backing) -> APIRouter:
         response.status_code = 201 if sent.is_new else 200
         return ShownEmail.model_validate(sent.email)
 
-    @router.get("", summary="List emails", responses=answers())
+    @router.get("", name="list", summary="List emails", responses=answers())
     async def list_emails(_: EmailsRead, cursor: Cursor = None, limit: Limit = 100) -> EmailPage:
         """Scope `emails:read`. Those that came and those that go, as they became the CRM's, the newest first."""
         found = await operation.list_before(backing.database, cursors.moment(cursor), limit)

@@ -73,7 +73,7 @@ def routes(backing: Backing) -> APIRouter:
         found, goes_on = await operation.list_page(backing.database, waiting, Selection(profile, owner), after, limit)
         return LetterPage(letters=list(map(_shown, found)), cursor=cursors.write(goes_on) if goes_on else None)
 
-    @held.get("", summary="List held mail", responses=answers())
+    @held.get("", name="list", summary="List held mail", responses=answers())
     async def list_held(
         _: LettersRead, profile: Profile = None, owner: Owner = None, cursor: Cursor = None, limit: Limit = 100
     ) -> LetterPage:
@@ -85,12 +85,12 @@ def routes(backing: Backing) -> APIRouter:
         """Scope `letters:decide`. It is decided on again, whatever held it; the owner's rule still judges it."""
         return await _one(operation.release(backing.database, backing.workers, backing.profiles, staff.name, [number]))
 
-    @held.post("/{number}/drop", summary="Drop held mail", responses=answers(404, 409))
+    @held.post("/{number}/drop", name="drop", summary="Drop held mail", responses=answers(404, 409))
     async def drop_held(number: Number, staff: LettersDecide) -> Decided:
         """Scope `letters:decide`. It is ignored, and its bytes are gone."""
         return await _one(operation.drop(backing.database, backing.profiles, Disposition.HELD, staff.name, [number]))
 
-    @dead.get("", summary="List dead letters", responses=answers())
+    @dead.get("", name="list", summary="List dead letters", responses=answers())
     async def list_dead(
         _: LettersRead, profile: Profile = None, owner: Owner = None, cursor: Cursor = None, limit: Limit = 100
     ) -> LetterPage:
@@ -102,7 +102,7 @@ def routes(backing: Backing) -> APIRouter:
         """Scope `letters:decide`. It is decided on again, by today's rules."""
         return await _one(operation.replay(backing.database, backing.workers, backing.profiles, staff.name, [number]))
 
-    @dead.post("/{number}/drop", summary="Drop a dead letter", responses=answers(404, 409))
+    @dead.post("/{number}/drop", name="drop", summary="Drop a dead letter", responses=answers(404, 409))
     async def drop_dead(number: Number, staff: LettersDecide) -> Decided:
         """Scope `letters:decide`. It is ignored, and its bytes are gone."""
         return await _one(operation.drop(backing.database, backing.profiles, Disposition.DEAD, staff.name, [number]))

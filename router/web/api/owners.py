@@ -1,7 +1,7 @@
 """`/owners`: whose mail is tracked, by which rule, and which profiles serve them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -15,13 +15,12 @@ from router.web.api.frame import Document, OwnersManage, OwnersRead, Route, Show
 from router.web.api.problem import answers
 
 Mailbox = Annotated[Text, Field(max_length=320)]
-RuleName = Literal["all", "replies", "known", "email-enabled", "none"]
 
 
 class PutRule(Document):
     """An owner's tracking rule."""
 
-    rule: RuleName | None = Field(description="null: that of the profile.")
+    rule: Rule | None = Field(description="null: that of the profile.")
 
 
 class ShownOwner(Shown):
@@ -30,13 +29,13 @@ class ShownOwner(Shown):
     mailbox: str
     name: str
     approved: bool
-    rule: RuleName | None = Field(description="null: that of the profile.")
-    default_rules: list[RuleName] = Field(description="Rules of the profiles that bring the mail in.")
+    rule: Rule | None = Field(description="null: that of the profile.")
+    default_rules: list[Rule] = Field(description="Rules of the profiles that bring the mail in.")
     profiles: list[str] = Field(description="Profiles that bring the mail in, or send it.")
 
 
-class Owners(Shown):
-    """All owners, by mailbox."""
+class OwnerPage(Shown):
+    """Owners, by mailbox."""
 
     owners: list[ShownOwner]
     locked_rule: str | None = Field(description="The rule that the organization has locked for all.")
@@ -47,11 +46,11 @@ def routes(backing: Backing) -> APIRouter:
     """Make the routes."""
     router = APIRouter(prefix="/owners", tags=["owners"], route_class=Route)
 
-    @router.get("", summary="List owners", responses=answers())
-    async def list_owners(_: OwnersRead) -> Owners:
+    @router.get("", name="list", summary="List owners", responses=answers())
+    async def list_owners(_: OwnersRead) -> OwnerPage:
         """Scope `owners:read`. Approved or not, with the profiles that serve them."""
         found = await operation.list_all(backing.database, backing.lease, backing.folder)
-        return Owners(
+        return OwnerPage(
             owners=list(map(_shown, found.owners)),
             locked_rule=found.locked_rule,
             allowed_rules=list(map(str, found.allowed_rules)),
@@ -78,9 +77,10 @@ def routes(backing: Backing) -> APIRouter:
     @router.put("/{mailbox}/rule", summary="Set an owner's tracking rule", responses=answers(400, 404, 413))
     async def set_rule(mailbox: Mailbox, body: PutRule, staff: OwnersManage) -> ShownOwner:
         """Scope `owners:manage`. It holds for the very next mail; in the name of the token."""
-        rule = None if body.rule is None else Rule(body.rule)
         try:
-            found = await operation.set_rule(backing.database, mailbox, rule, staff.name, backing.lease, backing.folder)
+            found = await operation.set_rule(
+                backing.database, mailbox, body.rule, staff.name, backing.lease, backing.folder
+            )
         except DatabaseAway:
             raise
         except DatabaseError as error:
@@ -101,7 +101,7 @@ def _shown(one: ServedOwner) -> ShownOwner:
         mailbox=one.mailbox,
         name=one.name,
         approved=one.approved,
-        rule=None if one.rule is None else one.rule.value,
-        default_rules=[rule.value for rule in one.default_rules],
+        rule=one.rule,
+        default_rules=list(one.default_rules),
         profiles=[profile.name for profile in one.routes.all],
     )

@@ -85,7 +85,7 @@ def routes(backing: Backing) -> APIRouter:
         await operation.carry_out_some(database, ruling, _CARRIED_OUT)
         return ShownRuling.model_validate(await operation.find(database, ruling.id))
 
-    @router.get("", summary="List rulings", responses=answers())
+    @router.get("", name="list", summary="List rulings", responses=answers())
     async def list_rulings(
         _: UnresolvedRead, undone: Undone = False, cursor: Cursor = None, limit: Limit = 100
     ) -> RulingPage:

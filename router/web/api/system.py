@@ -36,8 +36,8 @@ class ShownSource(Shown):
     missing: int | None = Field(description="Messages of which nothing accounts, as that found.")
 
 
-class Sources(Shown):
-    """All sources, by profile, mailbox and folder."""
+class SourcePage(Shown):
+    """Sources, by profile, mailbox and folder."""
 
     sources: list[ShownSource]
 
@@ -53,7 +53,7 @@ class ShownRelay(Shown):
     waiting: int = Field(description="Emails that are due and wait for a relay at fault; up to 10,000 are counted.")
 
 
-class Relays(Shown):
+class RelayList(Shown):
     """All relays, by profile."""
 
     relays: list[ShownRelay]
@@ -84,18 +84,18 @@ def routes(backing: Backing) -> APIRouter:
     router = APIRouter(route_class=Route)
 
     @router.get("/sources", tags=["sources"], name="list", summary="List sources", responses=answers())
-    async def list_sources(_: StatusRead) -> Sources:
+    async def list_sources(_: StatusRead) -> SourcePage:
         """Scope `status:read`. How each is, and what became of all that it has seen."""
         report = await operation.read(backing.database, backing.lease, backing.folder)
-        return Sources(sources=list(map(_source, report.status.sources)))
+        return SourcePage(sources=list(map(_source, report.status.sources)))
 
     @router.get("/relays", tags=["relays"], name="list", summary="List relays", responses=answers())
-    async def list_relays(_: StatusRead) -> Relays:
+    async def list_relays(_: StatusRead) -> RelayList:
         """Scope `status:read`. Whether each can be used."""
         report = await operation.read(backing.database, backing.lease, backing.folder)
         faulty = {one.profile: one for one in report.status.relays}
         names = {one.profile.name for one in report.profiles if one.profile.direction == "outgoing"} | set(faulty)
-        return Relays(relays=[_relay(name, faulty.get(name)) for name in sorted(names)])
+        return RelayList(relays=[_relay(name, faulty.get(name)) for name in sorted(names)])
 
     @router.get("/audit", tags=["audit"], name="list", summary="List what was done", responses=answers())
     async def list_audit(_: AuditRead, cursor: Cursor = None, limit: Limit = 100) -> AuditPage:

@@ -59,7 +59,7 @@ class NewWebhook(ShownWebhook):
     secret: str
 
 
-class Webhooks(Shown):
+class WebhookList(Shown):
     """All subscribers, by name."""
 
     webhooks: list[ShownWebhook]
@@ -69,10 +69,10 @@ def routes(backing: Backing) -> APIRouter:
     """Make the routes."""
     router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=Route)
 
-    @router.get("", summary="List webhooks", responses=answers())
-    async def list_webhooks(_: WebhooksRead) -> Webhooks:
+    @router.get("", name="list", summary="List webhooks", responses=answers())
+    async def list_webhooks(_: WebhooksRead) -> WebhookList:
         """Scope `webhooks:read`. With how far each has come, and what is wrong with it."""
-        return Webhooks(webhooks=list(map(_shown, await operation.list_all(backing.database))))
+        return WebhookList(webhooks=list(map(_shown, await operation.list_all(backing.database))))
 
     @router.post("", status_code=201, summary="Add a webhook", responses=answers(400, 409, 413))
     async def add(body: PostedWebhook, staff: WebhooksManage) -> NewWebhook:
