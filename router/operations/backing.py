@@ -29,6 +29,10 @@ class Conflict(RouterError):
     """What a client wants does not go with what is so by now; the words say what that is."""
 
 
+class Changed(RouterError):
+    """What a client wants to change is not as it was when the client read it."""
+
+
 class Vault(Protocol):
     """Seals secrets, and opens them; see `router.oauth2.vault`, which is loaded once somebody needs it."""
 

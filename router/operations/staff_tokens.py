@@ -24,6 +24,8 @@ SCOPES: Final[Mapping[str, str]] = {
     "letters:decide": "release, replay and drop them",
     "owners:read": "see owners, and the profiles that serve them",
     "owners:manage": "approve owners, and set their rules",
+    "records:read": "find and read records, and their addresses",
+    "records:write": "make and change records, and their addresses",
     "status:read": "see how sources and relays are",
     "unresolved:read": "see who waits to be named, and what was ruled",
     "unresolved:decide": "rule who a sender is, and undo that",

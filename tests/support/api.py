@@ -58,7 +58,7 @@ class Api:
             document = None
             if "json" in response.content_type:
                 document = await response.json(content_type=None)
-            return Answered(response.status, dict(response.headers), document, await response.read())
+            return Answered(response.status, response.headers, document, await response.read())
 
     def stream(self, path: str, *, token: str = "", headers: Mapping[str, str] | None = None) -> Any:
         """Ask for what goes on: the context is aiohttp's response."""

@@ -5,6 +5,7 @@
     rulings     /rulings
     letters     /held, /dead-letters
     owners      /owners
+    records     /records
     system      /sources, /relays, /audit
     events      /events
     webhooks    /webhooks
@@ -12,6 +13,7 @@
     frame       scopes, and what all operations share
     problem     what went wrong, as RFC 9457 has it
     cursor      where a page ends
+    text        what the database can hold
 
 Whoever imports it loads FastAPI: only a router with a console does.
 """
@@ -26,10 +28,10 @@ from starlette.exceptions import HTTPException
 
 from router import __version__
 from router.errors import ContentRefused, UnknownName
-from router.operations.backing import Backing, Conflict, Refused
+from router.operations.backing import Backing, Changed, Conflict, Refused
 from router.operations.events import Crowded
-from router.web.api import emails, events, letters, owners, rulings, system, unresolved, webhooks
-from router.web.api.frame import on_conflict, on_crowded, on_http_error, on_invalid, on_refused, on_unknown
+from router.web.api import emails, events, letters, owners, records, rulings, system, unresolved, webhooks
+from router.web.api.frame import on_changed, on_conflict, on_crowded, on_http_error, on_invalid, on_refused, on_unknown
 from router.web.api.guard import Guard
 from router.web.api.problem import Problem
 
@@ -52,6 +54,7 @@ def make_api(backing: Backing) -> FastAPI:
             HTTPException: on_http_error,
             RequestValidationError: on_invalid,
             UnknownName: on_unknown,
+            Changed: on_changed,
             Conflict: on_conflict,
             Crowded: on_crowded,
             Refused: on_refused,
@@ -59,7 +62,7 @@ def make_api(backing: Backing) -> FastAPI:
         },
     )
     api.add_middleware(Guard, backing=backing)
-    for one in (emails, unresolved, rulings, letters, owners, system, events, webhooks):
+    for one in (emails, records, unresolved, rulings, letters, owners, system, events, webhooks):
         api.include_router(one.routes(backing))
 
     def document() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fastapi import Query
 from pydantic import Field
 
 from router.operations.backing import Refused
+from router.web.api.text import is_storable
 
 Cursor = Annotated[str | None, Query(max_length=400, description="`cursor` of the page before.")]
 """Where a client wants to go on."""
@@ -35,6 +36,27 @@ def number(cursor: str | None) -> int | None:
     if not 0 < found < 1 << 63:
         raise _refused()
     return found
+
+
+def row_id(cursor: str | None) -> UUID | None:
+    """Read the place of a row with an id; None: the beginning. Raises Refused."""
+    if cursor is None:
+        return None
+    try:
+        [found] = map(UUID, _read(cursor))
+    except ValueError:
+        raise _refused() from None
+    return found
+
+
+def words(cursor: str | None, number: int) -> tuple[str, ...]:
+    """Read the place of a row that is ordered by so many texts, which are empty at the beginning. Raises Refused."""
+    if cursor is None:
+        return ("",) * number
+    found = _read(cursor)
+    if len(found) != number or not all(map(is_storable, found)):
+        raise _refused()
+    return tuple(found)
 
 
 def moment(cursor: str | None) -> tuple[datetime, UUID] | None:

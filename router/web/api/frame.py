@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from router.operations.staff_tokens import StaffToken
 from router.web.api.problem import Fault, problem
+from router.web.api.text import is_storable
 
 _SMALL: Final = 64 << 10  # bytes of JSON that are read at once
 MOST_VALUES: Final = 20_000
@@ -24,13 +25,7 @@ MOST_LISTED: Final = 1000
 
 
 def _storable(text: str) -> str:
-    try:
-        text.encode()  # a loop over the characters would take seconds
-    except UnicodeEncodeError:
-        storable = False
-    else:
-        storable = "\0" not in text
-    if not storable:
+    if not is_storable(text):
         raise ValueError("it has a character that cannot be stored: NUL, or half of a pair (surrogate)")
     return text
 
@@ -142,6 +137,11 @@ async def on_conflict(_: Request, error: Exception) -> Response:
     return problem(409, str(error))
 
 
+async def on_changed(_: Request, error: Exception) -> Response:
+    """Tell that somebody was quicker."""
+    return problem(412, str(error))
+
+
 async def on_refused(_: Request, error: Exception) -> Response:
     """Tell why it is refused, in the schema's words."""
     return problem(422, str(error))
@@ -173,6 +173,8 @@ LettersRead = Annotated[StaffToken, Depends(allowed("letters:read"))]
 LettersDecide = Annotated[StaffToken, Depends(allowed("letters:decide"))]
 OwnersRead = Annotated[StaffToken, Depends(allowed("owners:read"))]
 OwnersManage = Annotated[StaffToken, Depends(allowed("owners:manage"))]
+RecordsRead = Annotated[StaffToken, Depends(allowed("records:read"))]
+RecordsWrite = Annotated[StaffToken, Depends(allowed("records:write"))]
 StatusRead = Annotated[StaffToken, Depends(allowed("status:read"))]
 UnresolvedRead = Annotated[StaffToken, Depends(allowed("unresolved:read"))]
 UnresolvedDecide = Annotated[StaffToken, Depends(allowed("unresolved:decide"))]

@@ -15,8 +15,10 @@ _WORDS: Final = {
     403: "The token does not allow it.",
     404: "There is no such thing.",
     409: "Something else was quicker, or it is not in a state for this.",
+    412: "Somebody was quicker: it is not as it was read.",
     413: "The request is too large.",
     422: "Something in the request is wrong; `detail` says what.",
+    428: "`If-Match` is missing.",
     503: "The database cannot be used now: try again after the seconds of `Retry-After`.",
 }
 ALWAYS: Final = (401, 403, 422, 503)
