@@ -8,7 +8,7 @@ from router.operations.backing import Backing
 from router.repository.overview import status
 from router.repository.overview.status import LastAudit, SourceFilter, SourceStatus
 
-__all__ = ["PAGE", "STATES", "LastAudit", "Place", "SourceStatus", "Sources", "list_page"]
+__all__ = ["PAGE", "STATES", "LastAudit", "Place", "SourceStatus", "Sources", "list_after", "list_page"]
 
 PAGE: Final = 100
 
@@ -26,6 +26,11 @@ class Sources:
     sources: Sequence[SourceStatus]
     counts: Mapping[str, int]
     goes_on: Place | None
+
+
+async def list_after(backing: Backing, after: Place, limit: int) -> Sequence[SourceStatus]:
+    """List sources by profile, mailbox and folder, those after a place."""
+    return await status.list_sources(backing.database, backing.lease, SourceFilter("", ""), after, limit)
 
 
 async def list_page(backing: Backing, text: str, state: str, after: Place = ("", "", "")) -> Sources:

@@ -11,7 +11,9 @@ from router.model import Rule, normalize
 from router.operations import owners as operation
 from router.operations.backing import Backing, Refused
 from router.operations.owners import ServedOwner
-from router.web.api.frame import Document, OwnersManage, OwnersRead, Route, Shown, Text
+from router.web.api import cursor as cursors
+from router.web.api.cursor import Cursor, Next
+from router.web.api.frame import Document, Limit, OwnersManage, OwnersRead, Route, Shown, Text
 from router.web.api.problem import answers
 
 Mailbox = Annotated[Text, Field(max_length=320)]
@@ -38,6 +40,7 @@ class OwnerPage(Shown):
     """Owners, by mailbox."""
 
     owners: list[ShownOwner]
+    cursor: Next
     locked_rule: str | None = Field(description="The rule that the organization has locked for all.")
     allowed_rules: list[str]
 
@@ -47,11 +50,13 @@ def routes(backing: Backing) -> APIRouter:
     router = APIRouter(prefix="/owners", tags=["owners"], route_class=Route)
 
     @router.get("", name="list", summary="List owners", responses=answers())
-    async def list_owners(_: OwnersRead) -> OwnerPage:
-        """Scope `owners:read`. Approved or not, with the profiles that serve them."""
-        found = await operation.list_all(backing.database, backing.lease, backing.folder)
+    async def list_owners(_: OwnersRead, cursor: Cursor = None, limit: Limit = 100) -> OwnerPage:
+        """Scope `owners:read`. Approved or not, with the profiles that serve them; by mailbox."""
+        [after] = cursors.words(cursor, 1)
+        found = await operation.list_page(backing.database, backing.lease, backing.folder, after=after, limit=limit)
         return OwnerPage(
             owners=list(map(_shown, found.owners)),
+            cursor=cursors.write(found.after) if found.after else None,
             locked_rule=found.locked_rule,
             allowed_rules=list(map(str, found.allowed_rules)),
         )

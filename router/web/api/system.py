@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import Field
 
-from router.operations import audit_log
+from router.operations import audit_log, sources
 from router.operations import status as operation
 from router.operations.backing import Backing
 from router.web.api import cursor as cursors
@@ -40,6 +40,7 @@ class SourcePage(Shown):
     """Sources, by profile, mailbox and folder."""
 
     sources: list[ShownSource]
+    cursor: Next
 
 
 class ShownRelay(Shown):
@@ -84,10 +85,15 @@ def routes(backing: Backing) -> APIRouter:
     router = APIRouter(route_class=Route)
 
     @router.get("/sources", tags=["sources"], name="list", summary="List sources", responses=answers())
-    async def list_sources(_: StatusRead) -> SourcePage:
+    async def list_sources(_: StatusRead, cursor: Cursor = None, limit: Limit = 100) -> SourcePage:
         """Scope `status:read`. How each is, and what became of all that it has seen."""
-        report = await operation.read(backing.database, backing.lease, backing.folder)
-        return SourcePage(sources=list(map(_source, report.status.sources)))
+        profile, mailbox, folder = cursors.words(cursor, 3)
+        found = await sources.list_after(backing, (profile, mailbox, folder), limit)
+        last = found[-1] if len(found) == limit else None
+        return SourcePage(
+            sources=list(map(_source, found)),
+            cursor=cursors.write(last.profile, last.mailbox, last.folder) if last else None,
+        )
 
     @router.get("/relays", tags=["relays"], name="list", summary="List relays", responses=answers())
     async def list_relays(_: StatusRead) -> RelayList:
@@ -108,7 +114,7 @@ def routes(backing: Backing) -> APIRouter:
     return router
 
 
-def _source(one: operation.SourceStatus) -> ShownSource:
+def _source(one: sources.SourceStatus) -> ShownSource:
     columns = {
         name: getattr(one, name)
         for name in ShownSource.model_fields
