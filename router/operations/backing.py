@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar, cast
 
 from router.backoff import Backoff
 from router.errors import DatabaseAway, DatabaseError, RouterError
@@ -17,6 +17,8 @@ from router.workers.pool import Workers
 
 CONNECTIONS: Final = 4
 """Connections to the database that the API has at most, so that it never takes those that mail needs."""
+
+Shared = TypeVar("Shared")
 
 _STATEMENT: Final = 10.0  # seconds; a little longer than a request may take, so that this is told as such
 
@@ -55,6 +57,7 @@ class Backing:
         self.settings = settings or Settings()
         self._profiles = profiles
         self._vault = vault
+        self._shared: dict[object, object] = {}
         self._database: Database | None = None
         self._workers: Workers | None = None
 
@@ -64,6 +67,12 @@ class Backing:
         if self._database is None:
             raise DatabaseAway("the database is not open yet")
         return self._database
+
+    def shared(self, make: Callable[["Backing"], Shared]) -> Shared:
+        """Return what the API and the pages have together: what the first of them made with it."""
+        if make not in self._shared:
+            self._shared[make] = make(self)
+        return cast("Shared", self._shared[make])
 
     @property
     def profiles(self) -> Profiles:

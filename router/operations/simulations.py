@@ -1,4 +1,4 @@
-"""Simulations that a page begins, and looks at until they are done: mail is fetched again, which takes a while."""
+"""Simulations that pages and programs begin, and look at until they are done: mail is fetched again for them."""
 
 import asyncio
 import secrets
@@ -19,7 +19,7 @@ from router.operations.passwords import Busy
 from router.operations.simulate import Compared, Simulated
 from router.profile import read_folder
 
-__all__ = ["MOST", "Change", "Simulating", "Simulations"]
+__all__ = ["MOST", "Change", "Compared", "Simulating", "Simulations"]
 
 MOST: Final = 500
 """Messages that one compares at most."""
@@ -79,7 +79,7 @@ class Simulating:
 
 
 class Simulations:
-    """Those of this process; a console that is started again knows nothing of them."""
+    """Those of this process, of pages and API: one that is started again knows nothing of them."""
 
     def __init__(self, backing: Backing) -> None:
         self._backing = backing

@@ -6,6 +6,8 @@
     letters     /held, /dead-letters
     owners      /owners
     records     /records
+    explain     /explain
+    simulations /simulations
     system      /sources, /relays, /audit
     events      /events
     webhooks    /webhooks
@@ -30,7 +32,19 @@ from router import __version__
 from router.errors import ContentRefused, UnknownName
 from router.operations.backing import Backing, Changed, Conflict, Refused
 from router.operations.events import Crowded
-from router.web.api import emails, events, letters, owners, records, rulings, system, unresolved, webhooks
+from router.web.api import (
+    emails,
+    events,
+    explain,
+    letters,
+    owners,
+    records,
+    rulings,
+    simulations,
+    system,
+    unresolved,
+    webhooks,
+)
 from router.web.api.frame import on_changed, on_conflict, on_crowded, on_http_error, on_invalid, on_refused, on_unknown
 from router.web.api.guard import Guard
 from router.web.api.problem import Problem
@@ -62,7 +76,7 @@ def make_api(backing: Backing) -> FastAPI:
         },
     )
     api.add_middleware(Guard, backing=backing)
-    for one in (emails, records, unresolved, rulings, letters, owners, system, events, webhooks):
+    for one in (emails, records, explain, simulations, unresolved, rulings, letters, owners, system, events, webhooks):
         api.include_router(one.routes(backing))
 
     def document() -> dict[str, Any]:

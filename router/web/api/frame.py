@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from router.model.viewer import Grant, StaffRole, Viewer
 from router.operations.staff_tokens import StaffToken
 from router.web.api.problem import Fault, problem
 from router.web.api.text import is_storable
@@ -163,6 +164,12 @@ async def on_invalid(_: Request, error: Exception) -> Response:
 
 
 _MOST_FAULTS: Final = 20
+
+
+def as_viewer(staff: StaffToken) -> Viewer:
+    """See in a token whoever may see all mail: what it may do, its scopes tell."""
+    return Viewer(0, staff.name, (Grant(StaffRole.VIEW),))
+
 
 AuditRead = Annotated[StaffToken, Depends(allowed("audit:read"))]
 EmailsRead = Annotated[StaffToken, Depends(allowed("emails:read"))]

@@ -20,7 +20,7 @@ _LAST = (50, 200, MOST)
 
 def routes(backing: Backing) -> Sequence[Route]:
     """Serve it."""
-    simulations = Simulations(backing)
+    simulations = backing.shared(Simulations)
 
     async def shown(
         request: Request, status: int = 200, *, mailbox: str = "", rule: str = "", last: int = 200, fault: str = ""
