@@ -14,13 +14,15 @@ from router.operations.backing import Backing
 from router.repository.api.events import CHANNEL, Event, find_last, list_after
 from router.supervise import end_if_told
 
-__all__ = ["BEGINNING", "Crowded", "Event", "Events", "Place"]
+__all__ = ["BEGINNING", "MOST_CLIENTS", "Crowded", "Event", "Events", "Place"]
 
 _log = structlog.get_logger(__name__)
 
+MOST_CLIENTS: Final = 50
+"""Clients that wait at once; the console has room for others beside them."""
+
 _GATHERING: Final = 0.2  # seconds in which notifications come together: whoever waits looks once for them
 _LOOK: Final = 2.0  # seconds between two looks: an event can become visible later than its notification came
-_MOST: Final = 50  # clients that wait at once: the console has a few connections more, so that it answers others, too
 _LINGER: Final = 30.0  # seconds that it listens on when nobody waits: most clients come again at once
 
 
@@ -78,8 +80,8 @@ class Events:
 
     @contextmanager
     def _following(self) -> Iterator[None]:
-        if self._waiting >= _MOST:
-            raise Crowded(f"{_MOST} clients wait for events of this router already: try again later")
+        if self._waiting >= MOST_CLIENTS:
+            raise Crowded(f"{MOST_CLIENTS} clients wait for events of this router already: try again later")
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None

@@ -7,12 +7,17 @@ from typing import Any
 
 import aiohttp
 
+from router.operations.events import MOST_CLIENTS
+from router.operations.queue.live import MOST_PAGES
+from router.repository.database import Database
+from router.web.console.guard import SESSION_COOKIE
 from tests.integration.test_api import check_problem
 from tests.integration.test_api_emails import written
 from tests.support.api import Api
 from tests.support.console import wait_for
 from tests.support.crm import Crm
 from tests.support.databases import Postgres
+from tests.support.pages import ServedConsole
 
 LISTENERS = """
     SELECT count(*) FROM pg_stat_activity WHERE application_name = 'email-router listen' AND query LIKE '%crm_event%'
@@ -77,7 +82,7 @@ async def test_fifty_clients_who_wait_cost_one_connection_and_all_are_told(api: 
     """More than fifty are turned away meanwhile: there is room for who only looks, and for probes."""
     assert await crm.admin.fetchval(LISTENERS) == 0
     after = (await follow(api, after="now"))["cursor"]
-    turned_away = asyncio.Event()
+    turned_away, written_one = asyncio.Event(), asyncio.Event()
 
     async def until_told() -> Any:
         while True:
@@ -85,7 +90,7 @@ async def test_fifty_clients_who_wait_cost_one_connection_and_all_are_told(api: 
             if answered.status == 503:
                 assert "50 clients wait" in check_problem(answered, 503)
                 turned_away.set()
-                await asyncio.sleep(0.1)
+                await written_one.wait()
             elif answered.json["events"]:
                 return answered.json["events"][0]
 
@@ -96,10 +101,32 @@ async def test_fifty_clients_who_wait_cost_one_connection_and_all_are_told(api: 
     assert await follow(api, after=after) == {"events": [], "cursor": after}
     await wait_for(api.port, "/healthz", 200)
     made = (await api.post("/emails", written())).json["id"]
+    written_one.set()
     async with asyncio.timeout(20):
         told = await asyncio.gather(*waiting)
     assert {(one["kind"], one["email_id"]) for one in told} == {("pending_send", made)}
     assert await crm.admin.fetchval(LISTENERS) == 1
+
+
+async def test_open_pages_and_clients_with_streams_leave_room_for_others(api: Api, database: str) -> None:
+    async with AsyncExitStack() as stack:
+        console = ServedConsole(await stack.enter_async_context(Database(database, connections=1)), api.port)
+        await console.add("ann")
+        cookie = {"Cookie": f"{SESSION_COOKIE}={await console.session('ann')}"}
+        browsers = await stack.enter_async_context(
+            aiohttp.ClientSession(console.origin, headers=cookie, connector=aiohttp.TCPConnector(limit=0))
+        )
+        for _ in range(MOST_PAGES):
+            page = await stack.enter_async_context(browsers.get("/queue/events"))
+            assert page.status == 200
+            assert await page.content.readline() == b"retry: 2000\n"
+        for _ in range(MOST_CLIENTS):
+            assert (await stack.enter_async_context(api.stream("/events/stream?after=now"))).status == 200
+        async with browsers.get("/queue/events") as more, browsers.get("/queue") as ordinary:
+            assert (more.status, ordinary.status) == (503, 200)
+        check_problem(await api.get("/events/stream"), 503)
+        await follow(api, after="now")
+        await wait_for(api.port, "/healthz", 200)
 
 
 async def test_who_waits_in_vain_is_answered_in_time(api: Api) -> None:

@@ -185,14 +185,29 @@ async def test_events_are_told_in_order_signed_and_by_kind(hooks: Hooks, receive
     assert found.state == "working"
 
 
-async def test_what_is_committed_late_is_not_missed(hooks: Hooks, receiver: Receiver) -> None:
+async def test_what_is_committed_late_is_not_missed(
+    hooks: Hooks, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: asyncio.Queue[None] = asyncio.Queue()
+    take = repository.take
+
+    async def noted(*asked: Any) -> Any:
+        taken = await take(*asked)
+        looks.put_nowait(None)
+        return taken
+
+    monkeypatch.setattr(repository, "take", noted)
     await hooks.add("crm")
     async with hooks.told():
         async with hooks.database.transaction() as connection:
             await connection.execute("INSERT INTO crm.event (kind, details) VALUES ('sent', '{\"n\": 1}')")
             await hooks.happens(2)
-            # Only that nothing came tells so: a look or two are waited for.
-            await asyncio.sleep(0.3)
+            # The first look that is told of may have begun before; had the second found something, it would be told
+            # before the third.
+            looks = asyncio.Queue()
+            async with asyncio.timeout(20):
+                for _ in range(3):
+                    await looks.get()
             assert receiver.got == {}
         await receiver.wait_for("/crm", 1, 2)
 

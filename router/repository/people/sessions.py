@@ -56,9 +56,7 @@ async def begin(
     return session_id
 
 
-async def find(
-    database: Database, digest: bytes, lasting: Lasting, *, is_used: bool
-) -> tuple[int, Way, Viewer] | None:
+async def find(database: Database, digest: bytes, lasting: Lasting, *, is_used: bool) -> tuple[int, Way, Viewer] | None:
     """Find a session that lasts, and with `is_used` note that: its id, by what it began, and who that is."""
     async with database.connection() as connection:
         row = await connection.fetchrow(

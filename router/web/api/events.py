@@ -16,13 +16,12 @@ from router.errors import DatabaseError
 from router.operations.backing import Backing, Refused
 from router.operations.events import BEGINNING, Event, Events, Place
 from router.web.api.frame import EventsRead, Limit, Route, Shown
-from router.web.api.guard import STREAM, recognize
+from router.web.api.guard import LASTS, STREAM, recognize
 from router.web.api.problem import answers
 
 LONGEST_WAIT: Final = 8
 """Seconds that a client may wait for an event; the guard ends what takes nine."""
 
-_LASTS: Final = 600.0  # seconds; then the client connects again: to another router, where this one is to be replaced
 _HEARTBEAT: Final = 5.0  # seconds; who takes nothing for ten is hung up on. The token is looked at again each time.
 _AT_ONCE: Final = 100  # events that are read at once: what a client that is slow takes of our memory
 
@@ -102,7 +101,7 @@ async def _written(
     following: AsyncIterator[Sequence[Event]], valid: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[str]:
     loop = asyncio.get_running_loop()
-    until = loop.time() + _LASTS
+    until = loop.time() + LASTS
     yield "retry: 2000\n\n"
     # A client whose stream ends goes on where it was: so the end is how it is told that the database is away.
     with suppress(DatabaseError):

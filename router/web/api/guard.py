@@ -1,7 +1,9 @@
 """What stands before every request: whose token it has, how large it is, how long it may take, and what it may break.
 
-It comes before anything of the body is read, so who has no token cannot have much of us. Only a stream of events may
-take longer, once it has begun: it ends by itself.
+It comes before anything of the body is read, so who has no token cannot have much of us.
+
+A request has nine seconds. A stream of events has these until it begins, and eleven minutes from then on: it ends by
+itself after ten, and what is written to a client who takes it too slowly for that is cut off.
 """
 
 import asyncio
@@ -23,12 +25,16 @@ _log = structlog.get_logger(__name__)
 STREAM: Final = "text/event-stream"
 """The kind of what goes on."""
 
+LASTS: Final = 600.0
+"""Seconds that a stream goes on; then its client connects again: to another router, where this one is replaced."""
+
 MOST_BYTES: Final = 32 << 20
 """Bytes of a request's body, at most."""
 
 _SMALL: Final = 1 << 20  # bytes; larger bodies take turns
 _LARGE_AT_ONCE: Final = 2
 _PATIENCE: Final = 9.0  # seconds; after 10 the console ends the connection without a word
+_STREAM_PATIENCE: Final = LASTS + 60.0  # seconds
 _RETRY_AFTER: Final = {"Retry-After": "5"}
 _PUBLIC: Final = "/openapi.json"
 
@@ -54,7 +60,7 @@ class Guard:
             if message["type"] == "http.response.start" and Headers(raw=message["headers"]).get(
                 "content-type", ""
             ).startswith(STREAM):
-                patience.reschedule(None)
+                patience.reschedule(asyncio.get_running_loop().time() + _STREAM_PATIENCE)
             await send(message)
 
         try:

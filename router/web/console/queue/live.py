@@ -22,7 +22,7 @@ from router.errors import DatabaseError, UnknownName
 from router.group import Group
 from router.operations.backing import Backing
 from router.operations.queue import Seen, care, pages
-from router.operations.queue.live import Live
+from router.operations.queue.live import MOST_PAGES, Live
 from router.web.console.frame import form_of, render, viewer_of
 from router.web.console.guard import is_as_before
 from router.web.console.queue.asked import Filters, filters_of, seen_by
@@ -33,7 +33,6 @@ _REST: Final = 0.5  # seconds after an event until the next of the same page: wh
 _REST_OF_MANY: Final = 4.0  # seconds after one by which the page is read again
 _GATHERING: Final = 0.01  # seconds in which pages that have heard the same ask for it together
 _LASTS: Final = 300.0  # seconds; then the browser asks again
-_MOST: Final = 150  # streams of this process; a page that has none still works, and asks again
 
 
 def routes(backing: Backing, listening: Live) -> Sequence[Route]:
@@ -69,7 +68,7 @@ def routes(backing: Backing, listening: Live) -> Sequence[Route]:
             streams -= 1
 
     async def events(request: Request) -> Response:
-        if streams >= _MOST:
+        if streams >= MOST_PAGES:
             return Response(status_code=503, headers={"Retry-After": "60"})
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(stream(request), media_type="text/event-stream", headers=headers)
