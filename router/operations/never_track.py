@@ -18,16 +18,11 @@ async def list_all(database: Database, mailbox: str | None) -> Sequence[NeverTra
     return await repository.list_patterns(database, owner.owner.id if owner else None)
 
 
-async def add(
-    database: Database, written: str, mailbox: str | None, by: str, ruling_id: int | None = None
-) -> tuple[str, bool]:
-    """Add a pattern for the organization or an owner; False: it was there. Raises UnknownName.
-
-    With a ruling, its undoing removes the pattern.
-    """
+async def add(database: Database, written: str, mailbox: str | None, by: str) -> tuple[str, bool]:
+    """Add a pattern for the organization or an owner; False: it was there. Raises UnknownName."""
     pattern = parse_new(written)
     owner = await owner_of(database, mailbox)
-    return pattern, await repository.add(database, pattern, owner.owner.id if owner else None, by, ruling_id)
+    return pattern, await repository.add(database, pattern, owner.owner.id if owner else None, by)
 
 
 async def remove(database: Database, written: str, mailbox: str | None) -> tuple[str, bool]:

@@ -207,14 +207,16 @@ async def never_track_sender(
 ) -> NeverTracked:
     """Ignore a sender's mail from now on. For the organization, nobody has to say either who it is, as by `rule`.
 
-    Stopped in between, the same again does the rest. Raises Refused, UnknownName.
+    Both or neither: a sender who has left the queue is not found there again. Raises Refused, UnknownName.
     """
-    # First, since it may be refused; what it says holds also where the list does not follow.
-    ruling = None if mailbox else await rule(database, subject, None, by, expected)
-    pattern, is_new = await never_track.add(
-        database, subject.removeprefix("@"), mailbox, by, ruling.id if ruling else None
-    )
-    return NeverTracked(pattern, mailbox, is_new, ruling)
+    if mailbox:
+        pattern, is_new = await never_track.add(database, subject.removeprefix("@"), mailbox, by)
+        return NeverTracked(pattern, mailbox, is_new, None)
+    pattern = never_track.parse_new(subject.removeprefix("@"))
+    made, is_new = await rulings.rule_never(database, subject_of(subject), pattern, by, expected)
+    if made.ruling_id is None:
+        raise Refused(made.refused or "")
+    return NeverTracked(pattern, None, is_new, await find(database, made.ruling_id))
 
 
 async def undo(database: Database, ruling_id: int | None, by: str) -> Ruling:

@@ -1,4 +1,4 @@
-"""A client that is generated from the OpenAPI document sends an email, and reads its outcome: as a CRM's program does."""
+"""A client that is generated from the OpenAPI document sends an email, and reads its outcome, as a CRM does."""
 
 import asyncio
 import os

@@ -6,6 +6,7 @@ The routes are those that the application has. A new one without a line in `ROUT
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -538,3 +539,26 @@ async def test_a_sender_is_given_to_somebody_who_is_there(world: World, senders:
         assert (status, "there is nobody of the name" in text.lower()) == (409, True)
     form = {"subject": "lena@kestrel.test", "to": "view-one"}
     assert (await world.ask("decide-one", "/queue/assign", form, part=True))[0] == 200
+
+
+async def test_who_opens_very_many_pages_keeps_nobody_else_from_news(world: World) -> None:
+    async with AsyncExitStack() as opened:
+
+        async def opens(who: str) -> int:
+            headers = {"Cookie": f"{SESSION_COOKIE}={world.sessions[who]}"}
+            answer = await opened.enter_async_context(
+                world.http.get(f"{world.console.origin}/queue/events", headers=headers)
+            )
+            if answer.status == 200:
+                await answer.content.readany()
+            return answer.status
+
+        assert [await opens("view-one") for _ in range(21)] == [*(20 * [200]), 503]
+        assert await opens("decide-one") == 200
+
+
+async def test_who_decides_for_one_queue_does_not_ignore_a_domain_of_others(world: World) -> None:
+    form = {"subject": "@kestrel.test", "do": "ignore", "confirmed": "1"}
+    status, text, _ = await world.ask("decide-one", "/queue/rule", form, part=True)
+    assert (status, "whom others see" in text) == (409, True)
+    assert (await world.ask("decide-all", "/queue/rule", form, part=True))[0] == 200

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from router.errors import UnknownName
+from router.errors import DatabaseError, UnknownName
 from router.model import Classification, Mark, Mention, Verdict
 from router.operations.backing import Backing
 from router.operations.queue import Seen, care, held, live, mail, pages, ruling
@@ -305,6 +305,20 @@ async def test_a_ruling_says_what_it_touches_and_who_was_first(crm: Crm, senders
     assert len(await ruling.recent(database, None)) == 3
     await ruling.undo(database, (await ruling.recent(database, "bob"))[0].id, "bob")
     assert await listed(senders) == {"@kestrel.test": [JO]}
+
+
+async def test_never_tracking_is_said_whole_or_not_at_all(crm: Crm, senders: Senders) -> None:
+    """A sender who has left the queue is not found there again, to say the rest."""
+    await senders.write(NEW)
+    await folded(senders)
+    await crm.admin.execute("ALTER TABLE router.never_track ADD CONSTRAINT nothing CHECK (false) NOT VALID")
+    with pytest.raises(DatabaseError):
+        await ruling.never_track(senders.database, None, NEW, None, "ann", None)
+    assert await crm.admin.fetchval("SELECT count(*) FROM router.ruling") == 0
+    await crm.admin.execute("ALTER TABLE router.never_track DROP CONSTRAINT nothing")
+    done = await ruling.never_track(senders.database, None, NEW, None, "ann", None)
+    assert (done.pattern, done.is_new) == (NEW, True)
+    assert await listed(senders) == {}
 
 
 async def test_a_record_is_made_with_its_ruling_and_taken_out_of_use_with_it(crm: Crm, senders: Senders) -> None:

@@ -25,7 +25,7 @@ __all__ = ["MOST_PAGES", "Changed", "Live", "Page"]
 _log = structlog.get_logger(__name__)
 
 MOST_PAGES: Final = 150
-"""Open pages that are told at once; one more still works, and asks again. The console has room for others beside them."""
+"""Open pages that are told at once; one more still works, and asks again. There is room for others beside them."""
 
 _MANY: Final = 100  # senders that a page is told by name
 _LINGER: Final = 30.0  # seconds that it listens on when no page is open: most are opened again at once

@@ -139,8 +139,10 @@ async def link(database: Database, seen: Seen, subject: str, record_id: UUID, by
 
 
 async def ignore(database: Database, seen: Seen, subject: str, by: str, expected: int | None) -> Ruling:
-    """Rule that nobody has to say who it is. Raises as `link`."""
+    """Rule that nobody has to say who it is; of a whole domain, who decides on all mail. Raises as `link`."""
     subject = await _subject(database, seen, subject, expected)
+    if seen is not None and subject.startswith("@"):
+        raise Refused("a domain has senders whom others see: who decides on all mail ignores all of them")
     return await _rule(database, subject, None, by, expected)
 
 

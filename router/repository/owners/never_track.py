@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from router.repository.database import Database
+from router.repository.database import Connection, Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +32,24 @@ async def list_patterns(database: Database, owner_id: UUID | None = None) -> lis
     return [NeverTracked(**row) for row in rows]
 
 
-async def add(database: Database, pattern: str, owner_id: UUID | None, by: str, ruling_id: int | None = None) -> bool:
-    """Add a normalized pattern, as a part of a ruling where there is one; False: it is on that list already."""
+async def add(database: Database, pattern: str, owner_id: UUID | None, by: str) -> bool:
+    """Add a normalized pattern; False: it is on that list already."""
     async with database.transaction() as connection:
-        added = await connection.fetchval(
-            """
-            INSERT INTO router.never_track (pattern, owner_id, by, ruling_id) VALUES ($1, $2, $3, $4)
-            ON CONFLICT DO NOTHING RETURNING true
-            """,
-            pattern,
-            owner_id,
-            by,
-            ruling_id,
-        )
+        return await insert(connection, pattern, owner_id, by, None)
+
+
+async def insert(connection: Connection, pattern: str, owner_id: UUID | None, by: str, ruling_id: int | None) -> bool:
+    """Do so in a transaction, as a part of a ruling where there is one."""
+    added = await connection.fetchval(
+        """
+        INSERT INTO router.never_track (pattern, owner_id, by, ruling_id) VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING RETURNING true
+        """,
+        pattern,
+        owner_id,
+        by,
+        ruling_id,
+    )
     return added is not None
 
 

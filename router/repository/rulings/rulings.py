@@ -12,6 +12,7 @@ from asyncpg import Record
 
 from router.repository.database import Connection, Database
 from router.repository.outgoing.queue import MOST
+from router.repository.owners import never_track
 
 Kind = Literal["resolve", "ignore-sender"]
 
@@ -67,9 +68,29 @@ async def rule(
 ) -> Made:
     """Make a ruling; `expected` is the one that is in force on the subject so far, None if none is."""
     async with database.transaction() as connection:
-        row = await connection.fetchrow(
-            "SELECT ruling_id, refused FROM router.rule($1, $2, $3, $4, $5)", kind, subject, record_id, by, expected
-        )
+        return await _rule(connection, kind, subject, record_id, by, expected)
+
+
+async def rule_never(
+    database: Database, subject: str, pattern: str, by: str, expected: int | None
+) -> tuple[Made, bool]:
+    """Rule that nobody has to say who a sender is, and have the pattern never tracked: both, or neither.
+
+    The second value tells whether the pattern is new on the organization's list.
+    """
+    async with database.transaction() as connection:
+        made = await _rule(connection, "ignore-sender", subject, None, by, expected)
+        if made.ruling_id is None:
+            return made, False
+        return made, await never_track.insert(connection, pattern, None, by, made.ruling_id)
+
+
+async def _rule(
+    connection: Connection, kind: Kind, subject: str, record_id: UUID | None, by: str, expected: int | None
+) -> Made:
+    row = await connection.fetchrow(
+        "SELECT ruling_id, refused FROM router.rule($1, $2, $3, $4, $5)", kind, subject, record_id, by, expected
+    )
     assert row is not None
     return Made(row["ruling_id"], row["refused"])
 

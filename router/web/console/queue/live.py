@@ -9,6 +9,7 @@ mail by the same filters, and handed to them: if each page asked, that would be 
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,16 +34,17 @@ _REST: Final = 0.5  # seconds after an event until the next of the same page: wh
 _REST_OF_MANY: Final = 4.0  # seconds after one by which the page is read again
 _GATHERING: Final = 0.01  # seconds in which pages that have heard the same ask for it together
 _LASTS: Final = 300.0  # seconds; then the browser asks again
+_MOST_OF_ONE: Final = 20  # of one person, in all tabs and browsers: who opens more keeps nobody else from theirs
 
 
 def routes(backing: Backing, listening: Live) -> Sequence[Route]:
     """Serve both."""
-    streams = 0
+    streams: Counter[int] = Counter()
     changes = _Changes(backing)
 
     async def stream(request: Request) -> AsyncIterator[bytes]:
-        nonlocal streams
-        streams += 1
+        person = viewer_of(request).id
+        streams[person] += 1
         try:
             loop = asyncio.get_running_loop()
             looked, until = loop.time(), loop.time() + _LASTS
@@ -65,10 +67,10 @@ def routes(backing: Backing, listening: Live) -> Sequence[Route]:
                         yield await changes.event(shown, tuple(sorted(changed.senders)))
                         await asyncio.sleep(_REST)
         finally:
-            streams -= 1
+            streams[person] -= 1
 
     async def events(request: Request) -> Response:
-        if streams >= MOST_PAGES:
+        if streams.total() >= MOST_PAGES or streams[viewer_of(request).id] >= _MOST_OF_ONE:
             return Response(status_code=503, headers={"Retry-After": "60"})
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(stream(request), media_type="text/event-stream", headers=headers)
