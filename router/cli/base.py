@@ -1,6 +1,7 @@
 """The program as a whole, and the options that many commands have."""
 
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -25,6 +26,16 @@ def group(name: str, text: str) -> typer.Typer:
     made = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
     app.add_typer(made, name=name)
     return made
+
+
+def id_of(text: str) -> UUID:
+    """Read an id of the CRM's; raises typer.BadParameter."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no id: write it as the CRM has it, such as 0f8fad5b-d9cb-469f-a165-70867728950e"
+        ) from None
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

@@ -6,7 +6,7 @@ import typer
 
 from router.cli.base import Json, app
 
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 By = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Who rules so; by default who runs the command.", show_default=False),
@@ -17,7 +17,7 @@ By = Annotated[
 def take_back(
     emails: Annotated[
         list[str],
-        typer.Argument(metavar="EMAIL...", help="Ids in crm.email, or Message-IDs.", show_default=False),
+        typer.Argument(metavar="EMAIL", help="Ids in crm.email, or Message-IDs.", show_default=False),
     ],
     owner: Annotated[str, typer.Option(metavar="ADDRESS", help="Whose mail it is.", show_default=False)],
     undo: Annotated[bool, typer.Option("--undo", help="Restore what was taken back.")] = False,
@@ -47,7 +47,7 @@ def erase(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Erase what is stored of a person outside, everywhere, and prove it.
+    """Erase what is stored of a person outside, and prove it.
 
     Emails go whole where this address is the only one on them that is no user's, queue's or owner's; of others goes
     what it wrote, and its name and address. Then everything is searched for the address: exit status 1 if it is named

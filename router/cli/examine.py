@@ -104,7 +104,7 @@ def audit(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing where nothing is wrong, as for cron.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask the mail servers what they hold, and account for every message.
+    """Account for every message that the mail servers hold.
 
     Each message has a disposition, came before reading began, is still to be read, or is missing. Missing messages are
     told by place, time and Message-ID. Nothing is changed on the servers, and a running router goes on meanwhile. What
@@ -136,13 +136,14 @@ def backfill(
     rehearsed: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would become of the mail; nothing is stored.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
     by: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who asks for it; by default, you.", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME", help="Who asks for it; by default who runs the command.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Bring in the past of mailboxes: judge older mail by today's rules.
+    """Bring in older mail, judged by today's rules.
 
     What came before the router began to read, and what a rule ignored, is decided on as new mail is. What is promoted,
     held or dead stays so, and nothing is acknowledged. A running router goes on meanwhile. What is stopped in between
@@ -157,7 +158,7 @@ def backfill(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Ask everything at once: what is wrong, and what to do about it.
+    """Tell all that is wrong, and what to do about it.
 
     Database, clocks, disk, processes, profiles and secrets, owners whom nobody serves, what is at fault and when it is
     tried next, what waits and why, and each server as test asks it. The worst comes first, each with a cure. Nothing

@@ -12,7 +12,7 @@ held = group("held", "Mail that is held for review.")
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="Its number, as list tells it.", show_default=False)]
 Numbers = Annotated[
-    list[int] | None, typer.Argument(metavar="NUMBER...", help="Numbers, as list tells them.", show_default=False)
+    list[int] | None, typer.Argument(metavar="NUMBER", help="Numbers, as list tells them.", show_default=False)
 ]
 All = Annotated[bool, typer.Option("--all", help="All there are, or all of --profile, --owner and --before.")]
 OfProfile = Annotated[

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import typer
 
-from router.cli.base import Json, Limit, app
+from router.cli.base import Json, Limit, app, id_of
 
 
 @app.command()
@@ -14,14 +14,16 @@ def explain(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILE...|MESSAGE-ID",
+            metavar="FILE|MESSAGE-ID",
             help="Messages as they travel (.eml), - for stdin; or the Message-ID of one that came, or did not.",
             show_default=False,
         ),
     ] = None,
     email: Annotated[
         UUID | None,
-        typer.Option(metavar="ID", help="Who decided that this email is in the CRM; no files.", show_default=False),
+        typer.Option(
+            metavar="ID", parser=id_of, help="Who decided that this email is in the CRM; no files.", show_default=False
+        ),
     ] = None,
     owner: Annotated[
         str | None,
@@ -56,7 +58,7 @@ def explain(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is read of messages, what becomes of them, and why.
+    """Show what is read of a message, what becomes of it, and why.
 
     With --owner, the decision and its reasons, as if the files had just arrived in that owner's mailbox, one after the
     other. With --forward, what was forwarded in them to a profile whose role is forward, and whether that is believed.
@@ -107,7 +109,7 @@ def simulate(
     details: Annotated[bool, typer.Option("--details", help="List each message that would change.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare other rules with those that hold, by an owner's mailbox.
+    """Tell what other rules would make of an owner's mail.
 
     The newest messages that were decided on are fetched again, and decided on by both as if they came now. It tells how
     many would become something else, and why. Nothing is changed anywhere.
@@ -160,7 +162,8 @@ def trace(
         str | None, typer.Option(metavar="ID", help="Its Message-ID; then of any time.", show_default=False)
     ] = None,
     email: Annotated[
-        UUID | None, typer.Option(metavar="ID", help="Its id in the CRM, as crm.email has it.", show_default=False)
+        UUID | None,
+        typer.Option(metavar="ID", parser=id_of, help="Its id in the CRM, as crm.email has it.", show_default=False),
     ] = None,
     since: Annotated[
         str | None,
@@ -204,7 +207,10 @@ def trace(
 @app.command()
 def split(
     email: Annotated[
-        UUID, typer.Argument(metavar="EMAIL", help="Its id in the CRM, as crm.email has it.", show_default=False)
+        UUID,
+        typer.Argument(
+            metavar="EMAIL", parser=id_of, help="Its id in the CRM, as crm.email has it.", show_default=False
+        ),
     ],
     undo: Annotated[bool, typer.Option("--undo", help="Put it back on the thread that it was on.")] = False,
     by: Annotated[

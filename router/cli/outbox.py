@@ -30,7 +30,7 @@ class As(StrEnum):
 
 
 Emails = Annotated[
-    list[str] | None, typer.Argument(metavar="EMAIL...", help="Their ids, or Message-IDs.", show_default=False)
+    list[str] | None, typer.Argument(metavar="EMAIL", help="Their ids, or Message-IDs.", show_default=False)
 ]
 OfState = Annotated[
     State | None,

@@ -7,7 +7,7 @@ import typer
 from router.cli.base import Json, group
 
 owners = group("owners", "Whose mail is tracked, and in whose name is sent.")
-sending = group("sending", "Tell whether email is sent; stop and start it, for all processes at once.")
+sending = group("sending", "Tell whether email is sent; stop it, and start it again.")
 
 By = Annotated[
     str | None,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from router.cli.base import Json, group
+from router.cli.base import Json, group, id_of
 
 records = group("records", "Records of the CRM, and the rules by which mail makes some.")
 
@@ -13,16 +13,16 @@ records = group("records", "Records of the CRM, and the rules by which mail make
 @records.command("merge")
 def records_merge(
     from_id: Annotated[
-        UUID, typer.Argument(metavar="FROM", help="The id of the record that goes.", show_default=False)
+        UUID, typer.Argument(metavar="FROM", parser=id_of, help="The id of the record that goes.", show_default=False)
     ],
     into_id: Annotated[
-        UUID, typer.Argument(metavar="INTO", help="The id of the record that stays.", show_default=False)
+        UUID, typer.Argument(metavar="INTO", parser=id_of, help="The id of the record that stays.", show_default=False)
     ],
     by: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Who wants it so; by default who runs the command.", show_default=False),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
     as_json: Json = False,
 ) -> None:
     """Merge a record into another, with all its mail.

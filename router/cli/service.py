@@ -48,7 +48,7 @@ def demo() -> None:
 
 @app.command()
 def migrate(as_json: Json = False) -> None:
-    """Bring the schema of the database up to date; run does so too.
+    """Bring the schema of the database up to date, as run does.
 
     Makes the router's own database where there is none. Tells what it applied. Where the CRM holds for five minutes
     what a migration has to lock, it gives up, names who holds it, and leaves the schema as it was before that one.

@@ -6,7 +6,7 @@ import typer
 
 from router.cli.base import Json, group
 
-staff = group("staff", "Who may use the console, and the API: people, and tokens of programs.")
+staff = group("staff", "Who may use the console and the API: people and tokens.")
 
 Person = Annotated[str, typer.Argument(metavar="NAME", help="The person's name.", show_default=False)]
 Role = Annotated[
@@ -59,7 +59,10 @@ def staff_reset(name: Person) -> None:
 
 @staff.command("disable")
 def staff_disable(name: Person) -> None:
-    """Disable a person: sessions end at once, and signing in is refused."""
+    """Disable a person.
+
+    All sessions end at once, and signing in is refused.
+    """
     from router.commands import people as commands
 
     commands.disable(name)
@@ -75,7 +78,7 @@ def staff_sign_out(name: Person) -> None:
 
 @staff.command("link")
 def staff_link() -> None:
-    """Print a one-time link for the first administrator of the console.
+    """Print a one-time link for the first administrator.
 
     It is as the log of the first start has it.
     """
@@ -126,7 +129,10 @@ def staff_list(as_json: Json = False) -> None:
 
 @staff.command("end")
 def staff_end(name: Name) -> None:
-    """End a token: it allows nothing any more, from the next request on."""
+    """End a token.
+
+    It allows nothing any more, from the next request on.
+    """
     from router.commands import staff as commands
 
     commands.end(name)

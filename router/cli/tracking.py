@@ -7,7 +7,7 @@ import typer
 from router.cli.base import Json, group
 from router.cli.owners import By
 
-settings = group("settings", "Settings of tracking: the organization's, the owners', and which of them count.")
+settings = group("settings", "Settings of tracking, and which of them count.")
 never_track = group("never-track", "Whose mail is never tracked.")
 
 Owner = Annotated[
@@ -69,7 +69,10 @@ def settings_reset(name: Name, owner: Owner = None, by: By = None) -> None:
 
 @never_track.command("list")
 def never_track_list(owner: Owner = None, as_json: Json = False) -> None:
-    """List whose mail is never tracked, for whom, by whom and since when."""
+    """List whose mail is never tracked.
+
+    For whom, by whom and since when.
+    """
     from router.commands import never_track as commands
 
     commands.show(owner, as_json=as_json)

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import typer
 
-from router.cli.base import Json, Limit, group
+from router.cli.base import Json, Limit, group, id_of
 
-unresolved = group("unresolved", "Senders whom nobody knows: who waits, who they are, and undoing that.")
+unresolved = group("unresolved", "Senders whom nobody knows: who waits, and who they are.")
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The sender's address.", show_default=False)]
 Subject = Annotated[
@@ -24,7 +24,7 @@ Replaces = Annotated[
     int | None,
     typer.Option(metavar="RULING", help="The ruling in force that this one replaces.", show_default=False),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 
 
 @unresolved.command("list")
@@ -61,7 +61,9 @@ def unresolved_show(address: Address, as_json: Json = False) -> None:
 @unresolved.command("resolve")
 def unresolved_resolve(
     subject: Subject,
-    record: Annotated[UUID, typer.Option(metavar="ID", help="The record's id in the CRM.", show_default=False)],
+    record: Annotated[
+        UUID, typer.Option(metavar="ID", parser=id_of, help="The record's id in the CRM.", show_default=False)
+    ],
     by: By = None,
     replaces: Replaces = None,
     yes: Yes = False,
@@ -108,7 +110,7 @@ def unresolved_never_track(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Ignore a sender's mail from now on, and take it off the queue.
+    """Ignore a sender from now on, and take it off the queue.
 
     As never-track add and ignore together. It says first how many emails wait, and asks; what the CRM has stays there.
     "unresolved undo" undoes both.

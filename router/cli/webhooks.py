@@ -42,7 +42,10 @@ def webhooks_add(
 
 @webhooks.command("list")
 def webhooks_list(as_json: Json = False) -> None:
-    """List webhooks: what each is told, how far it is, and what is wrong."""
+    """List webhooks.
+
+    What each is told, how far it is, and what is wrong.
+    """
     from router.commands import webhooks as commands
 
     commands.show(as_json=as_json)

@@ -100,9 +100,9 @@ def rule(
 ) -> None:
     """Have letters decided on again, or drop them; each is told as soon as it is done."""
     if bool(numbers) == everything:
-        raise typer.BadParameter("name numbers, or say --all", param_hint="NUMBER...")
+        raise typer.BadParameter("name numbers, or say --all", param_hint="NUMBER")
     if numbers and (of_profile or owner or before):
-        raise typer.BadParameter("--profile, --owner and --before go with --all", param_hint="NUMBER...")
+        raise typer.BadParameter("--profile, --owner and --before go with --all", param_hint="NUMBER")
     which = _selection(of_profile, owner, before) if everything else numbers
     disposition = Disposition(waiting)
     documents: list[dict[str, Any]] = []
@@ -145,7 +145,7 @@ async def _refused_by_usage(done: AsyncIterator[Became]) -> AsyncIterator[Became
         async for became in done:
             yield became
     except UnknownName as error:
-        raise typer.BadParameter(str(error), param_hint="NUMBER...") from None
+        raise typer.BadParameter(str(error), param_hint="NUMBER") from None
 
 
 def _selection(of_profile: str | None, owner: str | None, before: datetime | None) -> Selection:

@@ -159,7 +159,7 @@ def _rule(
             try:
                 found = await operation.find(database, asked.names)
             except UnknownName as error:
-                raise typer.BadParameter(str(error), param_hint="EMAIL...") from None
+                raise typer.BadParameter(str(error), param_hint="EMAIL") from None
             return found, len(found)
 
     entries, number = carry_out(look)
@@ -189,9 +189,9 @@ def _rule(
 
 def _check(asked: Asked) -> None:
     if bool(asked.names) == asked.everything:
-        raise typer.BadParameter("name emails, or say --all", param_hint="EMAIL...")
+        raise typer.BadParameter("name emails, or say --all", param_hint="EMAIL")
     if asked.names and (asked.state or asked.owner or asked.profile or asked.since):
-        raise typer.BadParameter("--state, --owner, --profile and --since go with --all", param_hint="EMAIL...")
+        raise typer.BadParameter("--state, --owner, --profile and --since go with --all", param_hint="EMAIL")
 
 
 def _confirm(doing: str, entries: Sequence[Entry], number: int) -> None:

@@ -48,7 +48,7 @@ async def _known(database: Any, names: Sequence[str]) -> list[UUID]:
     try:
         return await operation.find(database, names)
     except UnknownName as error:
-        raise typer.BadParameter(str(error), param_hint="EMAIL...") from None
+        raise typer.BadParameter(str(error), param_hint="EMAIL") from None
 
 
 async def _owner(database: Any, owner: str) -> UUID:

@@ -15,7 +15,7 @@ KARL = "karl@kunde.test"
     ("arguments", "words"),
     [
         ((), "say what is known of the message"),
-        (("--email", "1"), "valid UUID"),
+        (("--email", "1"), "is no id"),
         (("--from", "karl"), "is no address"),
         (("--to", "@"), "is no address"),
         (("--from", KARL, "--since", "someday"), "is no time"),
