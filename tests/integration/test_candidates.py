@@ -89,6 +89,14 @@ async def test_of_who_has_but_the_domain_in_common_the_company_comes_first_and_i
     assert not any(one.is_likely for one in others)
 
 
+async def test_the_name_of_one_of_us_alone_makes_nobody_likely(crm: Crm, senders: Senders) -> None:
+    for kind in ("user", "contact"):
+        await crm.record(kind, "Karl Kunde")
+    await senders.write(KARL, name="Karl Kunde")
+    found = await find_candidates(senders.database, KARL)
+    assert {one.kind: one.is_likely for one in found} == {"contact": True, "user": False}
+
+
 async def test_the_crm_asks_for_them_in_sql(crm: Crm, senders: Senders) -> None:
     karl = await crm.record("contact", "Karl Kunde")
     await senders.write(KARL, name="Karl Kunde")

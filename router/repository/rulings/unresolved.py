@@ -47,6 +47,7 @@ class Mail:
 
 
 _SAME_DOMAIN: Final = "has an address of the same domain"
+_SAME_NAME: Final = "has the name of the sender"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,12 @@ class Candidate:
 
     @property
     def is_likely(self) -> bool:
-        """Whether it may be the sender: of who has but the domain in common with it, that is the company alone."""
+        """Whether it may be the sender without a closer look.
+
+        Of who has but the domain in common, that is the company alone; anybody can write under the name of one of us.
+        """
+        if self.kind in ("user", "queue"):
+            return self.why != (_SAME_NAME,)
         return self.kind == "account" or self.why != (_SAME_DOMAIN,)
 
 

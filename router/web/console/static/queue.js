@@ -68,7 +68,7 @@ function open(row) {
 
 // Of two that are asked for, the later is shown: `rows` says so (hx-sync).
 function load(url) {
-  return htmx.ajax("GET", url, { source: rows, target: opened, swap: "innerHTML" });
+  return htmx.ajax("GET", url, { source: rows, target: opened, swap: "innerHTML" }).catch(() => {});
 }
 
 function mark(row) {
@@ -459,7 +459,7 @@ async function keepPlace(work) {
 }
 
 function refresh() {
-  const list = () => htmx.ajax("GET", `${base}/list?${main.dataset.query}`, { target: rows, swap: "innerHTML" });
+  const list = () => htmx.ajax("GET", `${base}/list?${main.dataset.query}`, { target: rows, swap: "innerHTML" }).catch(() => {});
   refreshing ??= keepPlace(list).finally(() => { refreshing = null; });
   return refreshing;
 }
