@@ -378,6 +378,10 @@ async def test_the_queue_is_filtered_by_owner_domain_and_age_with_counts(
     ages = ["Any age", "Waiting over a day (2 domains)", "Over a week (2 domains)", "Over a month (1 domain)"]
     await expect(page.get_by_label("For how long").locator("option")).to_have_text(ages)
     await check_accessible(page)
+    await page.get_by_label("Why").select_option("nobody")
+    await expect(page.get_by_label("Why").locator("option:checked")).to_have_text("No record has the address (3)")
+    await expect(page.locator("a.sender")).to_have_count(3)
+    await page.get_by_role("link", name="All", exact=True).click()
     await page.get_by_role("link", name="kestrel.test", exact=True).click()
     await expect(page.get_by_label("Of which domain")).to_have_value("kestrel.test")
     await expect(page.locator("a.sender")).to_have_count(2)

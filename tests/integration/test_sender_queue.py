@@ -78,8 +78,43 @@ async def test_senders_are_grouped_by_domain_and_newest_first(senders: Senders) 
     found = await pages.counts(senders.database, None)
     assert (found.waiting.senders, found.waiting.number, found.machines.number) == (5, 6, 2)
     assert [(one.mailbox, one.number) for one in found.owners] == [(STAFF, 6)]
-    of_domain = await pages.senders_of_domain(senders.database, None, "gmail.com")
+    of_domain = await pages.senders_of(senders.database, None, domain="gmail.com")
     assert [one.address for one in of_domain.senders] == ["other@gmail.com", ANY]
+
+
+async def test_senders_are_listed_and_counted_by_why_they_wait(crm: Crm, senders: Senders, sales: UUID) -> None:
+    gone = await crm.record("contact", "Jo")
+    await senders.rule(JO, gone)
+    await crm.sql.execute("UPDATE crm.record SET active = false WHERE id = $1", gone)
+    denied = Classification(verdict=Verdict("mx.in.test", (("dmarc", "fail"),)))
+    for sender in (LENA, JO):
+        await senders.write(sender)
+    await senders.write("nobody", mentions=(Mention("from", 0, "nobody", ""), Mention("to", 0, STAFF)))
+    await senders.promote([senders.copy(senders.message(NEW), classification=denied)])
+    [several] = await senders.write(ANY)
+    await crm.admin.execute("UPDATE crm.party SET candidates = ARRAY[$2::uuid] WHERE email_id = $1", several, gone)
+    await senders.write("no-reply@shop.test")
+    database = await folded(senders)
+    counts = await pages.counts(database, None, [timedelta(days=1)])
+    expected = {
+        "nobody": [LENA],
+        "denied": [NEW],
+        "several": [ANY],
+        "ruling": [JO],
+        "unreadable": ["nobody"],
+        "stranger": [],
+    }
+    assert dict(counts.reasons) == {reason: len(found) for reason, found in expected.items()}
+    for reason, found in expected.items():
+        of_reason = await pages.senders_of(database, None, reason=reason)
+        assert [one.address for one in of_reason.senders] == found, reason
+    both = await pages.senders_of(database, None, reason="ruling", domain="kestrel.test")
+    assert [one.address for one in both.senders] == [JO]
+    assert (await pages.senders_of(database, frozenset((sales,)), reason="nobody")).senders == ()
+    # The reason is that of the latest mail.
+    await senders.write(NEW)
+    await folded(senders)
+    assert [one.address for one in (await pages.senders_of(database, None, reason="nobody")).senders] == [NEW, LENA]
 
 
 async def test_what_leaves_the_queue_leaves_its_pages(crm: Crm, senders: Senders) -> None:

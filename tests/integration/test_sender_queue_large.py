@@ -70,7 +70,11 @@ def work_of(number: int, owner_id: UUID) -> dict[str, Work]:
             f"old {name}": partial(pages.groups, seen=seen, older_than=timedelta(seconds=number // 2)),
             f"senders {name}": partial(pages.senders, seen=seen, part=HALF),
             f"senders on {name}": partial(pages.senders, seen=seen, part=HALF, after=Place(middle, "s7@half.test")),
-            f"domain {name}": partial(pages.senders_of_domain, seen=seen, domain="half.test"),
+            f"domain {name}": partial(pages.senders_of, seen=seen, domain="half.test"),
+            f"reason {name}": partial(pages.senders_of, seen=seen, reason="nobody"),
+            f"reason on {name}": partial(
+                pages.senders_of, seen=seen, reason="nobody", after=Place(middle, "s7@half.test")
+            ),
             f"mails {name}": partial(
                 mail.list_of_sender, seen=seen, address=ONE, before=(middle, UUID(int=7)), limit=20
             ),

@@ -1,7 +1,7 @@
 """Who waits, by domain and by sender, as a page lists them; filtered, counted, searched."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
@@ -14,6 +14,7 @@ from router.repository.senders.pages import OwnerTotal, Part, Place, Sender, Tot
 from router.repository.senders.search import Found, FoundRecord
 
 __all__ = [
+    "REASONS",
     "Changes",
     "Counts",
     "Found",
@@ -35,11 +36,14 @@ __all__ = [
     "records",
     "senders",
     "senders_named",
-    "senders_of_domain",
+    "senders_of",
 ]
 
 Aside = Literal["machines", "snoozed"]
 """Lists that are folded away: mail of machines, and senders who are put off."""
+
+REASONS: Final = ("nobody", "stranger", "denied", "several", "ruling", "unreadable")
+"""Why senders wait, as `router.unresolved_kind` says."""
 
 _SHOWN: Final = 3  # senders of a group that are listed with it
 _ASIDE: Final[dict[Aside, str]] = {"machines": pages.MACHINES, "snoozed": pages.SNOOZED}
@@ -98,7 +102,8 @@ class Mails:
 class Counts:
     """What waits: in all, folded away, and by owner (queues and users), as far as it is seen.
 
-    `older` are groups in which a sender waits longer than each time asked for; a hundred or more are a hundred.
+    `older` are groups in which a sender waits longer than each time asked for, `reasons` senders by REASONS; a hundred
+    or more are a hundred.
     """
 
     waiting: Total
@@ -106,6 +111,7 @@ class Counts:
     snoozed: Total
     owners: tuple[OwnerTotal, ...]
     older: tuple[int, ...] = ()
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 async def groups(
@@ -160,21 +166,26 @@ async def senders(
     return _page(found, limit, oldest=older_than is not None)
 
 
-async def senders_of_domain(
+async def senders_of(
     database: Database,
     seen: Seen,
-    domain: str,
     *,
+    domain: str | None = None,
+    reason: str | None = None,
     owners: frozenset[UUID] | None = None,
     older_than: timedelta | None = None,
     after: Place | None = None,
     limit: int = 50,
 ) -> Senders:
-    """List the senders of a domain, the newest first, also of a public provider, machines among them."""
-    of_domain = normalize(f"x@{domain.strip().removeprefix('@')}")[2:]
+    """List the senders of a domain, also of a public provider, or who wait for one of REASONS; the newest first.
+
+    Of a domain, machines and who is put off are among them; of a reason they are not.
+    """
+    of_domain = None if domain is None else normalize(f"x@{domain.strip().removeprefix('@')}")[2:]
     found = await pages.list_senders(
-        database, within(seen, owners), domain=of_domain, after=after, limit=limit, older_than=_before(older_than)
-    )
+        database, within(seen, owners), domain=of_domain, reason=reason, after=after, limit=limit,
+        older_than=_before(older_than),
+    )  # fmt: skip
     return _page(found, limit, oldest=False)
 
 
@@ -208,12 +219,15 @@ async def find(
 async def counts(
     database: Database, seen: Seen, ages: Sequence[timedelta] = (), *, owners: frozenset[UUID] | None = None
 ) -> Counts:
-    """Count what waits, and what waits for longer than each of these times."""
+    """Count what waits; with `ages` also what waits for longer than each of these times, and for which reason."""
     total = await pages.totals(database, within(seen, owners))
     by_owner = await pages.totals_by_owner(database, seen)
     now = datetime.now(UTC)
-    older = await pages.count_older(database, within(seen, owners), [now - one for one in ages]) if ages else []
-    return Counts(total[""], total[pages.MACHINES], total[pages.SNOOZED], tuple(by_owner), tuple(older))
+    if not ages:
+        return Counts(total[""], total[pages.MACHINES], total[pages.SNOOZED], tuple(by_owner))
+    older = await pages.count_older(database, within(seen, owners), [now - one for one in ages])
+    reasons = dict(zip(REASONS, await pages.count_reasons(database, within(seen, owners), REASONS), strict=True))
+    return Counts(total[""], total[pages.MACHINES], total[pages.SNOOZED], tuple(by_owner), tuple(older), reasons)
 
 
 async def records(

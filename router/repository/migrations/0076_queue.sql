@@ -234,3 +234,27 @@ $$;
 COMMENT ON FUNCTION router.held_kind IS
     'The class of the reason that holds mail: loop; forged (our server denies the sender, whom the CRM knows); stranger (the token of a thread '
     'that the sender was never on); other, as of a forward.';
+
+-- --- Why a sender waits ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION router.unresolved_kind(address text, latest_id uuid) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN strpos(address, '@') = 0 THEN 'unreadable'
+        WHEN EXISTS (SELECT FROM router.rulings_on(address) AS r WHERE r.kind = 'resolve') THEN 'ruling'
+        WHEN EXISTS (
+            SELECT FROM crm.party AS p
+            WHERE p.email_id = latest_id AND p.role = 'from' AND p.position = 0 AND cardinality(p.candidates) > 0
+        ) THEN 'several'
+        WHEN 'dmarc-fail' = ANY(e.flags) THEN 'denied'
+        WHEN 'new-on-thread' = ANY(e.flags) THEN 'stranger'
+        ELSE 'nobody'
+    END FROM (SELECT) AS one LEFT JOIN crm.email AS e ON e.id = latest_id
+$$;
+COMMENT ON FUNCTION router.unresolved_kind IS
+    'Why a sender waits, as a page filters: unreadable (no address in From), ruling (its record is not active), several (records among whom a '
+    'person chooses), denied (our server does not vouch), stranger (new on a thread), nobody (no record has the address).';
+
+ALTER TABLE router.sender_waiting ADD COLUMN reason text NOT NULL DEFAULT 'nobody';
+CREATE INDEX sender_waiting_reason ON router.sender_waiting (owner_id, reason, latest_at, address) WHERE left(part, 1) <> '/';
+COMMENT ON COLUMN router.sender_waiting.reason IS 'router.unresolved_kind, when its latest mail came or changed.';
+INSERT INTO router.sender_change (address) SELECT DISTINCT s.address FROM router.sender_waiting AS s;

@@ -97,7 +97,7 @@ _SENDERS: Final = """
             n.email_id AS latest_id, l.received_at AS oldest_at,
             router.sender_part(t.address, n.machine, EXISTS (
                 SELECT FROM router.sender_care AS c WHERE c.address = t.address AND c.snoozed_until > now()
-            )) AS part
+            )) AS part, router.unresolved_kind(t.address, n.email_id) AS reason
         FROM unnest($1::uuid[], $2::text[], $3::int[]) AS t (owner_id, address, delta)
         LEFT JOIN old USING (owner_id, address)
         CROSS JOIN LATERAL (
@@ -115,11 +115,13 @@ _SENDERS: Final = """
             AND NOT EXISTS (SELECT FROM fresh AS f WHERE (f.owner_id, f.address) = (o.owner_id, o.address))
     ), kept AS (
         INSERT INTO router.sender_waiting AS s (
-            owner_id, address, domain, part, number, latest_at, latest_id, oldest_at
+            owner_id, address, domain, part, number, latest_at, latest_id, oldest_at, reason
         )
-        SELECT owner_id, address, router.domain_of(address), part, number, latest_at, latest_id, oldest_at FROM fresh
+        SELECT owner_id, address, router.domain_of(address), part, number, latest_at, latest_id, oldest_at, reason
+        FROM fresh
         ON CONFLICT (owner_id, address) DO UPDATE SET part = excluded.part, number = excluded.number,
-            latest_at = excluded.latest_at, latest_id = excluded.latest_id, oldest_at = excluded.oldest_at
+            latest_at = excluded.latest_at, latest_id = excluded.latest_id, oldest_at = excluded.oldest_at,
+            reason = excluded.reason
     ), uncared AS (
         DELETE FROM router.sender_care AS c USING old AS o
         WHERE c.address = o.address AND o.owner_id = '00000000-0000-0000-0000-000000000000'

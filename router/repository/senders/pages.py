@@ -27,7 +27,7 @@ LOOKS: Final = 90
 """Seconds that a look lasts: the page says again that it is open, well within them."""
 
 OLDER: Final = 100
-"""Parts of one age that are counted."""
+"""Parts of one age, and senders of one reason, that are counted."""
 
 Order = Literal["newest", "oldest"]
 
@@ -156,18 +156,23 @@ async def list_senders(
     *,
     part: str | None = None,
     domain: str | None = None,
+    reason: str | None = None,
     after: Place | None = None,
     limit: int = 50,
     older_than: datetime | None = None,
 ) -> list[Sender]:
-    """List the senders of a part or of a domain, in the order of `list_parts`."""
-    of, value = ("r.part = $6", part) if domain is None else ("r.domain = $6", domain)
+    """List the senders of a part, of a domain, or who wait for a reason, in the order of `list_parts`."""
+    named = {"r.part": part, "r.domain": domain, "r.reason": reason}
+    meant = {column: value for column, value in named.items() if value is not None}
+    of = " AND ".join(f"{column} = ${number}" for number, column in enumerate(meant, 6))
+    if reason is not None:
+        of += " AND left(r.part, 1) <> '/'"  # what is folded away is listed apart
     async with bound(database) as connection:
-        # Of a domain, those who wait longer are not by themselves in an index: they are told from the newest ones.
-        order: Order = "oldest" if older_than and domain is None else "newest"
+        # Of a domain or reason, those who wait longer are in no index of their own: they are told from the newest ones.
+        order: Order = "oldest" if older_than and part is not None else "newest"
         page = _page("sender_waiting", "address", of, order)
         rows = await connection.fetch(
-            f"WITH page AS ({page}) {_SENDERS}", *_arguments(seen, after, limit, older_than), value
+            f"WITH page AS ({page}) {_SENDERS}", *_arguments(seen, after, limit, older_than), *meant.values()
         )
         return await _described(connection, seen, rows)
 
@@ -279,6 +284,29 @@ async def count_older(database: Database, seen: frozenset[UUID] | None, before: 
             """,
             owners_seen(seen),
             list(before),
+            OLDER,
+        )
+    return [row["number"] for row in rows]
+
+
+async def count_reasons(database: Database, seen: frozenset[UUID] | None, reasons: Sequence[str]) -> list[int]:
+    """Count who waits for each of these reasons, what is folded away apart; up to OLDER of each."""
+    async with bound(database) as connection:
+        rows = await connection.fetch(
+            """
+            SELECT (
+                SELECT count(*) FROM (
+                    SELECT DISTINCT r.address FROM unnest($1::uuid[]) AS o (id) CROSS JOIN LATERAL (
+                        SELECT s.address FROM router.sender_waiting AS s
+                        WHERE s.owner_id = o.id AND s.reason = w.reason AND left(s.part, 1) <> '/'
+                        ORDER BY s.latest_at DESC LIMIT $3
+                    ) AS r LIMIT $3
+                ) AS r
+            ) AS number
+            FROM unnest($2::text[]) WITH ORDINALITY AS w (reason, n) ORDER BY w.n
+            """,
+            owners_seen(seen),
+            list(reasons),
             OLDER,
         )
     return [row["number"] for row in rows]

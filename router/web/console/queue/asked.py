@@ -21,6 +21,14 @@ AGES: Final[Mapping[str, tuple[str, timedelta]]] = {
 NOBODY: Final = "<>"
 """In the place of a sender's address: whose mail has none that can be read."""
 
+REASONS: Final[Mapping[str, str]] = {
+    "nobody": "No record has the address",
+    "stranger": "New on a thread",
+    "denied": "Not vouched for",
+    "several": "Several records have the address",
+    "ruling": "The linked record is not active",
+    "unreadable": "From has no address",
+}
 VIEWS: Final[Mapping[str, str]] = {"": "People", "machines": "Machines", "snoozed": "Put off", "mine": "Mine"}
 
 
@@ -31,6 +39,7 @@ class Filters:
     view: str = ""
     owner: UUID | None = None
     domain: str = ""
+    reason: str = ""
     age: str = ""
     text: str = ""
 
@@ -49,12 +58,13 @@ class Filters:
     @property
     def is_plain(self) -> bool:
         """Whether new mail belongs at its top."""
-        return not (self.view or self.domain or self.age or self.text)
+        return not (self.view or self.domain or self.reason or self.age or self.text)
 
     def query(self, **more: str) -> str:
         """Write them as the query of a link, with what else it asks for."""
         own = {
-            "view": self.view, "owner": str(self.owner or ""), "domain": self.domain, "age": self.age, "q": self.text,
+            "view": self.view, "owner": str(self.owner or ""), "domain": self.domain, "reason": self.reason,
+            "age": self.age, "q": self.text,
         }  # fmt: skip
         return urlencode({name: value for name, value in {**own, **more}.items() if value})
 
@@ -62,11 +72,12 @@ class Filters:
 def filters_of(request: Request) -> Filters:
     """Read them; what is no filter is as if it were not there."""
     asked = request.query_params
-    view, age = asked.get("view", ""), asked.get("age", "")
+    view, age, reason = asked.get("view", ""), asked.get("age", ""), asked.get("reason", "")
     return Filters(
         view if view in VIEWS else "",
         uuid_of(asked.get("owner", "")),
         asked.get("domain", "").strip().removeprefix("@")[:255],
+        reason if reason in REASONS else "",
         age if age in AGES else "",
         asked.get("q", "").strip()[:300],
     )

@@ -12,7 +12,17 @@ from router.operations.backing import Backing
 from router.operations.queue import pages, ruling
 from router.operations.queue.pages import Place
 from router.web.console.frame import render, viewer_of, zone_of
-from router.web.console.queue.asked import AGES, VIEWS, Filters, filters_of, place_of, seen_by, time_of, uuid_of
+from router.web.console.queue.asked import (
+    AGES,
+    REASONS,
+    VIEWS,
+    Filters,
+    filters_of,
+    place_of,
+    seen_by,
+    time_of,
+    uuid_of,
+)
 from router.web.console.queue.live import changed_rows
 from router.web.console.queue.rule import done_before
 from router.web.console.queue.sender import opened
@@ -31,7 +41,13 @@ def routes(backing: Backing) -> Sequence[Route]:
         )
         values = await _listed(backing, request, filters)
         values |= await opened(backing, request)
-        values |= {"counts": counts, "ages": AGES, "views": VIEWS, "done": await done_before(backing, request)}
+        values |= {
+            "counts": counts,
+            "ages": AGES,
+            "views": VIEWS,
+            "reasons": REASONS,
+            "done": await done_before(backing, request),
+        }
         return render(request, "queue.html", **values)
 
     async def listed(request: Request) -> Response:
@@ -81,12 +97,12 @@ async def _listed(backing: Backing, request: Request, filters: Filters) -> dict[
         # A row is a sender, who is opened with the newest email that was found.
         newest = {sender.address: (one, sender) for one, sender in reversed(found.mails) if sender is not None}
         return values | {"mails": list(reversed(newest.values())), "goes_on": goes_on}
-    if filters.domain:
-        of_domain = await pages.senders_of_domain(
-            database, seen, filters.domain, owners=filters.owners, older_than=filters.older_than,
-            after=place_of(request), limit=_ROWS,
+    if filters.domain or filters.reason:
+        found_of = await pages.senders_of(
+            database, seen, domain=filters.domain or None, reason=filters.reason or None, owners=filters.owners,
+            older_than=filters.older_than, after=place_of(request), limit=_ROWS,
         )  # fmt: skip
-        return values | {"senders": of_domain.senders, "goes_on": of_domain.goes_on}
+        return values | {"senders": found_of.senders, "goes_on": found_of.goes_on}
     if filters.view == "mine":
         after = request.query_params.get("key", "")
         mine = await pages.assigned(database, seen, viewer.name, after=after, limit=_ROWS)
