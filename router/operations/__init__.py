@@ -55,6 +55,7 @@ People who use the console:
     sign_in      signing in, sessions, and what bars those who guess
     passwords    what a password must be, and its hash
     passkeys     passkeys of people: added, removed, signed in with
+    authenticators  what is asked of authenticators, and whether their answers are good
     provider     signing in by the organization's provider: whose account is meant
     audit_log    who did what, when, and about which email
 

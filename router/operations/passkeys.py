@@ -4,24 +4,15 @@ They work at one address of the console: browsers bind them to its host, and sho
 """
 
 import asyncio
-import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from types import ModuleType
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
-import webauthn
-from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
-from webauthn.helpers import base64url_to_bytes, options_to_json_dict, parse_client_data_json
-from webauthn.helpers.structs import (
-    AuthenticatorSelectionCriteria,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
 from router.operations import sign_in
 from router.operations.backing import Refused
@@ -39,8 +30,6 @@ MOST: Final = 20
 
 _LONGEST_NAME: Final = 60  # characters
 _TIMEOUT: Final = round(CHALLENGE_LASTS.total_seconds() * 1000)  # milliseconds
-
-_NOT_GOOD: Final = "This passkey is not good here: it was removed, or is of another console."
 
 _log = structlog.get_logger(__name__)
 
@@ -61,6 +50,15 @@ class Mine:
 
     passkeys: Sequence[Passkey]
     by_groups: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What a browser sent; nothing of it is verified yet."""
+
+    said: dict[str, Any]
+    credential_id: bytes
+    challenge: bytes
 
 
 def site_of(settings: Settings) -> Site | None:
@@ -96,39 +94,26 @@ async def begin_to_add(database: Database, site: Site, who: SignedIn) -> Mapping
         if len(there) >= MOST:
             raise Refused(f"you have {MOST} passkeys: remove one first")
         await passkeys.put_challenge(connection, challenge, who.viewer.id)
-    options = webauthn.generate_registration_options(
-        rp_id=site.host,
-        rp_name="Email router",
-        user_id=_handle(who.viewer.id),
-        user_name=who.viewer.name,
-        challenge=challenge,
-        timeout=_TIMEOUT,
-        authenticator_selection=AuthenticatorSelectionCriteria(
-            resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.REQUIRED
-        ),
-        exclude_credentials=[PublicKeyCredentialDescriptor(id=one) for one in there],
+    handle, name = _handle(who.viewer.id), who.viewer.name
+    options: Mapping[str, Any] = await asyncio.to_thread(
+        lambda: _library().to_create(site.host, handle, name, challenge, there, _TIMEOUT)
     )
-    return options_to_json_dict(options)
+    return options
 
 
 async def add(database: Database, site: Site, who: SignedIn, name: str, credential: str, client: Client) -> None:
     """Add the passkey that a browser has made. Raises Refused."""
     name = " ".join(name.split())[:_LONGEST_NAME] or "Passkey"
-    said, challenge = await _challenge_of(credential)
-    if challenge is None or not await passkeys.take_challenge(database, challenge, who.viewer.id):
+    sent = await _read(credential)
+    if sent is None or not await passkeys.take_challenge(database, sent.challenge, who.viewer.id):
         raise Refused("this took more than five minutes, or was done already: try it again")
-    made = await _verified(
-        lambda: webauthn.verify_registration_response(
-            credential=said,
-            expected_challenge=challenge,
-            expected_rp_id=site.host,
-            expected_origin=site.origin,
-            require_user_verification=True,
-        )
+    made: tuple[bytes, bytes, int] | None = await _verified(
+        lambda: _library().created(sent.said, sent.challenge, site.host, site.origin)
     )
     if made is None:
         raise Refused("what the browser made is no passkey that can be used here")
-    key = Key(made.credential_id, who.viewer.id, name, made.credential_public_key, made.sign_count)
+    credential_id, public_key, count = made
+    key = Key(credential_id, who.viewer.id, name, public_key, count)
     async with database.transaction() as connection:
         account = await accounts.hold(connection, who.viewer.id)
         if account.follows_groups or len(await passkeys.ids_of(connection, who.viewer.id)) >= MOST:
@@ -158,13 +143,8 @@ async def begin(database: Database, site: Site, client: Client) -> Mapping[str, 
     challenge = secrets.token_bytes(32)
     async with database.transaction() as connection:
         await passkeys.put_challenge(connection, challenge, None)
-    options = webauthn.generate_authentication_options(
-        rp_id=site.host,
-        challenge=challenge,
-        timeout=_TIMEOUT,
-        user_verification=UserVerificationRequirement.REQUIRED,
-    )
-    return options_to_json_dict(options)
+    options: Mapping[str, Any] = await asyncio.to_thread(lambda: _library().to_sign(site.host, challenge, _TIMEOUT))
+    return options
 
 
 async def finish(database: Database, site: Site, credential: str, client: Client) -> tuple[str, str]:
@@ -172,14 +152,15 @@ async def finish(database: Database, site: Site, credential: str, client: Client
 
     Raises Refused.
     """
-    said, challenge = await _challenge_of(credential)
-    if challenge is None or not await passkeys.take_challenge(database, challenge, None):
+    sent = await _read(credential)
+    if sent is None or not await passkeys.take_challenge(database, sent.challenge, None):
         raise Refused("This took more than five minutes, or was done already: try it again.")
-    key = await _key_of(database, said)
-    verified = None if key is None else await _signed_by(key, said, challenge, site)
-    if key is None or verified is None or _handle_in(said) not in (None, _handle(key.person_id)):
+    async with database.connection() as connection:
+        key = await passkeys.find(connection, sent.credential_id)
+    used = None if key is None else await _used(key, sent, site)
+    if key is None or used is None:
         await _note_refusal(database, "", client, "no passkey that is known here")
-        raise Refused(_NOT_GOOD)
+        raise Refused("This passkey is not good here: it was removed, or is of another console.")
     fault = ""
     async with database.transaction() as connection:
         account = await accounts.hold(connection, key.person_id)
@@ -187,7 +168,7 @@ async def finish(database: Database, site: Site, credential: str, client: Client
             fault = f"The account {account.name} is disabled: an administrator can enable it."
         elif account.follows_groups:
             fault = "Your role is that of your groups at the provider: sign in there."
-        elif not await passkeys.use(connection, key.id, verified.new_sign_count):
+        elif not await passkeys.use(connection, key.id, used):
             fault = (
                 "This passkey counts less than before, so there may be a copy of it. Ask an administrator for a link."
             )
@@ -199,43 +180,21 @@ async def finish(database: Database, site: Site, credential: str, client: Client
     raise Refused(fault)
 
 
-async def _challenge_of(credential: str) -> tuple[Any, bytes | None]:
-    """Read what a browser sent, and which challenge it says that it signs: it is verified when that is known.
-
-    Raises Refused where nothing was sent, as without a script.
-    """
+async def _read(credential: str) -> _Sent | None:
+    """Read what a browser sent; None where it is nonsense. Raises Refused where it is nothing, as without a script."""
     if not credential:
         raise Refused("Passkeys take JavaScript, and a browser that knows them.")
-
-    def read() -> tuple[Any, bytes]:
-        said = json.loads(credential)
-        client_data = parse_client_data_json(base64url_to_bytes(said["response"]["clientDataJSON"]))
-        return said, client_data.challenge
-
-    found = await _verified(read)
-    return found or (None, None)
+    read: tuple[dict[str, Any], bytes, bytes] | None = await _verified(lambda: _library().read(credential))
+    return _Sent(*read) if read is not None else None
 
 
-async def _key_of(database: Database, said: Any) -> Key | None:
-    credential_id = await _verified(lambda: base64url_to_bytes(said["id"]))
-    if credential_id is None:
-        return None
-    async with database.connection() as connection:
-        return await passkeys.find(connection, credential_id)
-
-
-async def _signed_by(key: Key, said: Any, challenge: bytes, site: Site) -> VerifiedAuthentication | None:
-    return await _verified(
-        lambda: webauthn.verify_authentication_response(
-            credential=said,
-            expected_challenge=challenge,
-            expected_rp_id=site.host,
-            expected_origin=site.origin,
-            credential_public_key=key.public_key,
-            credential_current_sign_count=0,  # it is compared where it is kept
-            require_user_verification=True,
-        )
+async def _used(key: Key, sent: _Sent, site: Site) -> int | None:
+    """Verify what a passkey has signed; returns how often it says that it was used, or None where it is not good."""
+    handle = _handle(key.person_id)
+    signed: tuple[bool, int] | None = await _verified(
+        lambda: _library().signed(sent.said, sent.challenge, site.host, site.origin, key.public_key, handle)
     )
+    return signed[1] if signed is not None and signed[0] else None
 
 
 async def _verified(work: Callable[[], T]) -> T | None:
@@ -252,9 +211,11 @@ def _handle(person_id: int) -> bytes:
     return f"email-router:{person_id}".encode()
 
 
-def _handle_in(said: Any) -> bytes | None:
-    handle = said["response"].get("userHandle")
-    return base64url_to_bytes(handle) if isinstance(handle, str) else None
+def _library() -> ModuleType:
+    """Load what knows WebAuthn; in a thread, as it takes a while the first time."""
+    from router.operations import authenticators  # noqa: PLC0415
+
+    return authenticators
 
 
 async def _note_refusal(database: Database, name: str, client: Client, reason: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from router.errors import DatabaseError, RouterError, whereabouts
-from router.operations.doctor import machine, mail, servers, signing_in
+from router.operations.doctor import machine, mail, servers
 from router.operations.doctor.patient import NoDatabase, Patient
 from router.operations.probe import OpenDatabase
 from router.settings import Settings
@@ -36,7 +36,7 @@ CHECKS: Sequence[Check] = (
     Check("clocks", machine.clocks),
     Check("disk", machine.disk),
     Check("console", machine.console),
-    Check("signing in", signing_in.provider, limit=20.0),
+    Check("signing in", machine.provider, limit=20.0),
     Check("processes", mail.processes),
     Check("profiles", mail.profiles),
     Check("rules", mail.rules),

@@ -109,3 +109,13 @@ async def console(patient: Patient) -> AsyncIterator[Finding]:
         )
         return
     yield Finding("", "ok", f"people reach the console at {settings.console_link}/")
+
+
+async def provider(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether people can sign in by the provider, where there is one; who has none does without its libraries."""
+    if patient.settings.oidc_issuer is None or patient.settings.console_address is None:
+        return
+    from router.operations.doctor import signing_in  # noqa: PLC0415
+
+    async for finding in signing_in.provider(patient):
+        yield finding

@@ -31,6 +31,8 @@
 Nothing here knows the database: what is asked or done is an operation, handed `backing.database`, and told for whom.
 """
 
+from collections.abc import Sequence
+
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
@@ -38,7 +40,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from router.operations.backing import Backing
-from router.web.console import attachments, link, passkey, provider, raw, sign_in, start
+from router.web.console import attachments, link, passkey, raw, sign_in, start
 from router.web.console.assets import ASSETS
 from router.web.console.frame import on_http_error
 from router.web.console.guard import HEADERS, Guard, signed
@@ -51,8 +53,8 @@ def make_console(backing: Backing) -> ASGIApp:
     router = Router(
         [
             Route("/static/{name}", ASSETS.serve),
+            *_provider_routes(backing),
             *sign_in.routes(backing),
-            *provider.routes(backing),
             *passkey.routes(backing),
             *link.routes(backing),
             *start.routes(PAGES),
@@ -68,3 +70,12 @@ def make_console(backing: Backing) -> ASGIApp:
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, *attachments.TYPES, raw.TYPE),
     )
     return Headed(Guard(inner, backing, PAGES), HEADERS)
+
+
+def _provider_routes(backing: Backing) -> Sequence[Route]:
+    """Sign people in by a provider; who has none does without its libraries."""
+    if backing.settings.oidc_issuer is None:
+        return []
+    from router.web.console import provider  # noqa: PLC0415
+
+    return provider.routes(backing)

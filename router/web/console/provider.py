@@ -13,8 +13,8 @@ from router.operations import provider as signing
 from router.operations.backing import Backing
 from router.operations.provider import LASTS, RETURN, Attempt, NotSignedIn, Provider, provider_of
 from router.operations.sign_in import Barred
-from router.web.console.frame import client_of, redirect, say
-from router.web.console.sign_in import begun, sign_in_page, within
+from router.web.console.frame import client_of, redirect
+from router.web.console.sign_in import begun, sign_in_page, signed_out, within
 
 ATTEMPT_COOKIE: Final = "__Host-email-router-attempt"
 
@@ -22,10 +22,9 @@ _LONGEST_PATH: Final = 1000  # characters: a cookie has 4096
 
 
 def routes(backing: Backing) -> Sequence[Route]:
-    """Serve them; without a provider there is only signing out."""
+    """Serve them; signing out is said here in place of where there is no provider."""
     provider = provider_of(backing.settings)
-    if provider is None:
-        return [Route("/signed-out", _left, methods=["GET"])]
+    assert provider is not None  # who has none does not load this
     ways = _Ways(backing, provider)
     return [
         Route("/sign-in/provider", ways.go, methods=["GET"]),
@@ -69,8 +68,8 @@ class _Ways:
     async def left(self, request: Request) -> Response:
         """Say where else one has to sign out."""
         if request.state.proxy_person:
-            return await _left(request)
-        return await _left(request, await signing.end_url(self._provider, self._settings), self._provider.title)
+            return await signed_out(request)
+        return await signed_out(request, await signing.end_url(self._provider, self._settings), self._provider.title)
 
     async def _came(self, request: Request) -> Response:
         if request.state.who is not None:
@@ -95,9 +94,3 @@ class _Ways:
         except NotSignedIn as error:
             return sign_in_page(request, self._settings, to, 503 if error.later else 403, fault=str(error))
         return begun(redirect(request, to), session, device)
-
-
-async def _left(request: Request, end: str | None = None, title: str = "") -> Response:
-    words = "Your session here has ended. Where you signed in you still are: sign out there, too."
-    more = {"link": end, "link_words": f"Sign out of {title}"} if end else {}
-    return say(request, 200, "You have signed out", words, **more)

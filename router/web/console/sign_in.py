@@ -55,8 +55,16 @@ def routes(backing: Backing) -> Sequence[Route]:
         Route("/sign-in", show, methods=["GET"]),
         Route("/sign-in", enter, methods=["POST"]),
         Route("/sign-out", leave, methods=["POST"]),
+        Route("/signed-out", signed_out, methods=["GET"]),
         Route("/theme", _set_theme, methods=["POST"]),
     ]
+
+
+async def signed_out(request: Request, end: str | None = None, title: str = "") -> Response:
+    """Say where else one has to sign out; `end` is where one can, at what is called `title`."""
+    words = "Your session here has ended. Where you signed in you still are: sign out there, too."
+    more = {"link": end, "link_words": f"Sign out of {title}"} if end else {}
+    return say(request, 200, "You have signed out", words, **more)
 
 
 def sign_in_page(
