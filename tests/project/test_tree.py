@@ -29,3 +29,12 @@ def test_no_file_names_a_folder_of_this_machine_or_a_registry() -> None:
 
 def test_profiles_holds_nothing_but_toml() -> None:
     assert {path.suffix for path in (ROOT / "profiles").iterdir()} == {".toml"}
+
+
+def test_every_package_has_its_line_in_the_architecture() -> None:
+    told = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    packages = [
+        one.parent.relative_to(ROOT) for top in ("router", "transports") for one in ROOT.glob(f"{top}/*/**/__init__.py")
+    ]
+    assert len(packages) > 40
+    assert not [str(one) for one in packages if f"`{one}/`" not in told]
