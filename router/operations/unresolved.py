@@ -5,7 +5,7 @@ stopped in between is followed by another.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -41,6 +41,7 @@ __all__ = [
     "list_waiting",
     "never_track_sender",
     "never_tracked_subject",
+    "reasons",
     "rule",
     "show",
     "subject_of",
@@ -133,6 +134,7 @@ async def list_waiting(
 async def show(database: Database, address: str) -> Shown:
     """Show what is known of an address."""
     address = subject_of(address)
+    [reason] = await unresolved.why_unresolved(database, [address])
     fault = None
     try:
         candidates = await unresolved.find_candidates(database, address)
@@ -141,12 +143,17 @@ async def show(database: Database, address: str) -> Shown:
     return Shown(
         address,
         await unresolved.count_mail(database, address),
-        await unresolved.why_unresolved(database, address),
+        reason,
         tuple(await rulings.rulings_in_force(database, address)),
         tuple(candidates),
         tuple(await unresolved.list_mail(database, address, _MAIL)),
         fault,
     )
+
+
+async def reasons(database: Database, addresses: Sequence[str]) -> list[str]:
+    """Say of each of these senders why their mail waits."""
+    return await unresolved.why_unresolved(database, addresses)
 
 
 async def count_waiting(database: Database, subject: str) -> int:

@@ -52,6 +52,7 @@ async def test_senders_who_wait_are_listed_by_domain_as_the_console_has_them(
         while (counted := (await api.get("/unresolved/counts")).json)["waiting"]["emails"] < 4:
             pass
     assert counted["waiting"] == {"senders": 3, "emails": 4}
+    assert counted["owners"] == [{"mailbox": "staff@in.test", "kind": "user", "senders": 3, "emails": 4}]
     assert counted["machines"] == counted["snoozed"] == {"senders": 0, "emails": 0}
     first = (await api.get("/unresolved/groups", params={"limit": "1"})).json
     rest = (await api.get("/unresolved/groups", params={"cursor": first["cursor"]})).json
@@ -64,10 +65,15 @@ async def test_senders_who_wait_are_listed_by_domain_as_the_console_has_them(
     first = (await api.get("/unresolved/senders", params=group | {"limit": "1"})).json
     rest = (await api.get("/unresolved/senders", params=group | {"cursor": first["cursor"]})).json
     assert [(one["address"], one["emails"]) for one in [*first["senders"], *rest["senders"]]] == [(BERTA, 1), (KARL, 2)]
-    assert rest["senders"][0]["name"] == "Karl"
+    assert (rest["senders"][0]["name"], rest["senders"][0]["reason"]) == ("Karl", "no record has the address")
     assert rest["senders"][0]["owners"] == ["staff@in.test"]
     [private] = (await api.get("/unresolved/senders", params={"group": "@other.test"})).json["senders"]
     assert (private["subject"], private["latest_id"]) == (None, str(latest))
+    longest = (await api.get("/unresolved/groups", params={"hours": "0"})).json["groups"]
+    assert [one["group"] for one in longest] == ["@kunde.test", "@other.test"]
+    assert (await api.get("/unresolved/groups", params={"hours": "100000"})).json == {"groups": [], "cursor": None}
+    longest = (await api.get("/unresolved/senders", params=group | {"hours": "0"})).json["senders"]
+    assert [one["address"] for one in longest] == [KARL, BERTA]
     check_problem(await api.get("/unresolved/counts", params={"owner": "nobody@in.test"}), 404)
     check_problem(await api.get("/unresolved/groups", params={"cursor": "x"}), 422)
 

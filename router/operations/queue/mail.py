@@ -108,10 +108,11 @@ async def person(database: Database, seen: Seen, address: str) -> Person:
     row = found[0]
     candidates, fault = await _candidates(database, seen, row)
     latest = await mail.read_mail(database, seen, row.latest_id)
+    [reason] = await unresolved.why_unresolved(database, [address])
     is_public = await ruled.is_public(database, address.rpartition("@")[2])
     return Person(
         row,
-        await unresolved.why_unresolved(database, address),
+        reason,
         candidates,
         _guess(row, latest, is_public=is_public),
         tuple(await rulings.rulings_in_force(database, address)),

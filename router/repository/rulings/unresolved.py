@@ -1,5 +1,6 @@
 """Senders who wait for a person to say who they are: the queue, read by its indexes, and who each of them may be."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -251,11 +252,17 @@ def _of_subject(subject: str, domain: str) -> str:
     return of_domain if subject.startswith("@") else f"{of_domain} AND q.address = $1"
 
 
-async def why_unresolved(database: Database, address: str) -> str:
-    """Say why mail of an address is unresolved."""
+async def why_unresolved(database: Database, addresses: Sequence[str]) -> list[str]:
+    """Say of each of these addresses why its mail is unresolved."""
     async with database.connection() as connection:
-        why: str = await connection.fetchval("SELECT router.why_unresolved($1)", address)
-    return why
+        rows = await connection.fetch(
+            """
+            SELECT router.why_unresolved(a.address) AS why
+            FROM unnest($1::text[]) WITH ORDINALITY AS a (address, n) ORDER BY a.n
+            """,
+            list(addresses),
+        )
+    return [row["why"] for row in rows]
 
 
 async def find_candidates(database: Database, address: str) -> list[Candidate]:

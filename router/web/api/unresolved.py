@@ -1,6 +1,6 @@
 """`/unresolved`: who waits to be named, by domain and by sender; their emails, and who each sender may be."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -24,12 +24,20 @@ class ShownTotal(Shown):
     emails: int
 
 
+class OwnerTotal(ShownTotal):
+    """What waits for an owner; `kind` is user or queue."""
+
+    mailbox: str
+    kind: str
+
+
 class ShownCounts(Shown):
-    """What waits: in groups, of machines, and put off."""
+    """What waits: in groups, of machines, and put off; and in groups by owner, those with most emails first."""
 
     waiting: ShownTotal
     machines: ShownTotal
     snoozed: ShownTotal
+    owners: list[OwnerTotal] = Field(description="The thousand with most; of all, whatever `owner` says.")
 
 
 class ShownGroup(Shown):
@@ -55,6 +63,7 @@ class WaitingSender(Shown):
     address: str
     group: str
     name: str
+    reason: str = Field(description="Why they wait.")
     emails: int
     latest_at: datetime
     oldest_at: datetime
@@ -115,6 +124,10 @@ InGroup = Annotated[
     Text,
     Query(max_length=400, description="`group` of a group; `machines`, or `snoozed` for those who are put off."),
 ]
+Hours = Annotated[
+    int | None,
+    Query(ge=0, le=100_000, description="Only where an email waits for more hours than this; the longest first."),
+]
 Owner = Annotated[Text | None, Query(max_length=320, description="Only this owner's mail: a mailbox.")]
 Domain = Annotated[Text | None, Query(max_length=320, description="Only senders of this domain.")]
 Address = Annotated[Text | None, Query(max_length=320, description="Only this sender.")]
@@ -153,16 +166,27 @@ def routes(backing: Backing) -> APIRouter:
         """Scope `unresolved:read`."""
         found = await pages.counts(backing.database, None, owners=await owners_of(owner))
         return ShownCounts(
-            waiting=_total(found.waiting), machines=_total(found.machines), snoozed=_total(found.snoozed)
+            waiting=_total(found.waiting),
+            machines=_total(found.machines),
+            snoozed=_total(found.snoozed),
+            owners=[
+                OwnerTotal(mailbox=one.mailbox, kind=one.kind, senders=one.senders, emails=one.number)
+                for one in found.owners
+            ],
         )
 
     @router.get("/groups", summary="List who waits, by domain", responses=answers(404))
     async def list_groups(
-        _: UnresolvedRead, owner: Owner = None, cursor: Cursor = None, limit: Limit = 100
+        _: UnresolvedRead, owner: Owner = None, hours: Hours = None, cursor: Cursor = None, limit: Limit = 100
     ) -> GroupPage:
         """Scope `unresolved:read`. Machines, and senders who are put off, are in no group."""
         found = await pages.groups(
-            backing.database, None, owners=await owners_of(owner), after=_place(cursor), limit=limit
+            backing.database,
+            None,
+            owners=await owners_of(owner),
+            older_than=_age(hours),
+            after=_place(cursor),
+            limit=limit,
         )
         shown = [
             ShownGroup(
@@ -178,13 +202,25 @@ def routes(backing: Backing) -> APIRouter:
 
     @router.get("/senders", summary="List who waits, in a group", responses=answers(404))
     async def list_senders(
-        _: UnresolvedRead, group: InGroup, owner: Owner = None, cursor: Cursor = None, limit: Limit = 100
+        _: UnresolvedRead,
+        group: InGroup,
+        owner: Owner = None,
+        hours: Hours = None,
+        cursor: Cursor = None,
+        limit: Limit = 100,
     ) -> SenderPage:
         """Scope `unresolved:read`."""
         found = await pages.senders(
-            backing.database, None, group, owners=await owners_of(owner), after=_place(cursor), limit=limit
+            backing.database,
+            None,
+            group,
+            owners=await owners_of(owner),
+            older_than=_age(hours),
+            after=_place(cursor),
+            limit=limit,
         )
-        return SenderPage(senders=list(map(_sender, found.senders)), cursor=_written(found.goes_on))
+        reasons = await operation.reasons(backing.database, [one.address for one in found.senders])
+        return SenderPage(senders=list(map(_sender, found.senders, reasons)), cursor=_written(found.goes_on))
 
     @router.get("/{address}", summary="Show who a sender may be", responses=answers(404))
     async def show(address: Text, _: UnresolvedRead) -> ShownSender:
@@ -198,11 +234,16 @@ def _total(one: pages.Total) -> ShownTotal:
     return ShownTotal(senders=one.senders, emails=one.number)
 
 
-def _sender(one: pages.Sender) -> WaitingSender:
+def _age(hours: int | None) -> timedelta | None:
+    return None if hours is None else timedelta(hours=hours)
+
+
+def _sender(one: pages.Sender, reason: str) -> WaitingSender:
     return WaitingSender(
         address=one.address,
         group=one.part,
         name=one.name,
+        reason=reason,
         emails=one.number,
         latest_at=one.latest_at,
         oldest_at=one.oldest_at,
