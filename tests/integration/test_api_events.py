@@ -205,6 +205,16 @@ async def test_a_stream_ends_with_its_token(api: Api) -> None:
     assert (await api.get("/events/stream", token=token)).status == 401
 
 
+async def test_a_stream_tells_nothing_of_what_came_after_its_token_ended(api: Api, crm: Crm) -> None:
+    token = await api.token_of("reader", "events:read")
+    async with api.stream("/events/stream?after=now", token=token) as response:
+        assert (await response.content.readline()).startswith(b"retry:")
+        await crm.admin.execute("UPDATE router.staff_token SET expires_at = now() WHERE name = 'reader'")
+        await api.post("/emails", written())
+        async with asyncio.timeout(20):
+            assert b"event:" not in await response.content.read()
+
+
 async def test_a_stream_outlasts_a_request_and_holds_one_of_the_places(
     api: Api, postgres: Postgres, database: str
 ) -> None:

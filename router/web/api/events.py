@@ -106,12 +106,15 @@ async def _written(
     # A client whose stream ends goes on where it was: so the end is how it is told that the database is away.
     with suppress(DatabaseError):
         async for found in following:
+            # Before it is told: who may not hear it any more does not.
+            if not await valid():
+                return
             for event in found:
                 shown = _shown(event)
                 yield f"id: {shown.cursor}\nevent: {event.kind}\ndata: {shown.model_dump_json()}\n\n"
             if not found:
                 yield ":\n\n"
-            if loop.time() > until or not await valid():
+            if loop.time() > until:
                 return
 
 
