@@ -131,7 +131,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     return HTMLResponse(unturned(content), status, headers={"Cache-Control": "no-store", "Vary": "HX-Request"})
 
 
-_TURNS: Final = re.compile("<[^>]*>|[\u202a-\u202e\u2066-\u2069]")
+_TURNS: Final = re.compile("<[^>]*+|[\u202a-\u202e\u2066-\u2069]")
 
 
 def unturned(html: str) -> str:
