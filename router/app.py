@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from router.errors import DatabaseError
 from router.health import Health
+from router.html.frame import framed
 from router.incoming.budget import Budget
 from router.incoming.rounds import Rounds
 from router.oauth2.late import LateTokens
@@ -240,8 +241,8 @@ def retention_of(settings: Settings) -> Retention:
 
 
 def parsers_of(settings: Settings) -> Workers:
-    """The processes that read messages, none of them started yet."""
-    return Workers(read, unwrap, limit=settings.parse_timeout, size=settings.workers)
+    """The processes that read messages, and make HTML of them safe for pages; none of them started yet."""
+    return Workers(read, unwrap, framed, limit=settings.parse_timeout, size=settings.workers)
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -5,7 +5,7 @@ quoted, every `<` escaped, so that no browser reads it in another way than we di
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Final
@@ -42,10 +42,13 @@ class Framed:
     cut: bool = False
 
 
-def framed(html: str, picture: Callable[[str], str | None]) -> Framed:
-    """Make HTML safe, whatever it is; `picture` says where that of a Content-ID is, or None where there is none."""
+def framed(html: str, pictures: Mapping[str, str]) -> Framed:
+    """Make HTML safe, whatever it is; `pictures` says where that of a Content-ID is.
+
+    Some takes a second: it is done in a worker process.
+    """
     safe = sanitize(html)
-    writer = _Writer(picture)
+    writer = _Writer(pictures)
     for token in tokens(safe.html):
         if isinstance(token, str):
             writer.text(token)
@@ -57,10 +60,10 @@ def framed(html: str, picture: Callable[[str], str | None]) -> Framed:
 
 
 class _Writer:
-    def __init__(self, picture: Callable[[str], str | None]) -> None:
+    def __init__(self, pictures: Mapping[str, str]) -> None:
         self.written: list[str] = []
         self.missing = 0
-        self._picture = picture
+        self._pictures = pictures
         self._host: str | None = None  # of the link that is open
         self._linked: list[str] = []  # its text
 
@@ -100,7 +103,7 @@ class _Writer:
         if address is None:
             return attributes
         scheme, _, content_id = address.partition(":")
-        path = self._picture(unquote(content_id)) if scheme.lower() == "cid" else None
+        path = self._pictures.get(unquote(content_id)) if scheme.lower() == "cid" else None
         if path is None:
             self.missing += 1
             return attributes

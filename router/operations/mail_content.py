@@ -22,6 +22,7 @@ from router.parse.text import safe_filename
 from router.repository.database import Database
 from router.repository.incoming.attachments import read_content
 from router.repository.people import mail_content
+from router.workers.pool import Fault
 
 __all__ = [
     "Body",
@@ -40,7 +41,7 @@ __all__ = [
 
 _MOST_OF_PICTURE: Final = 20 << 20  # bytes
 _SLOW: Final = 7.0  # seconds for a mail server to give a message: a page is given up after 9
-_FRAMED: Final = asyncio.Semaphore(1)  # a thread of many that mail needs, too; it takes up to a second
+_FRAMED: Final = asyncio.Semaphore(1)  # HTML at a time: mail that comes in needs the same processes
 _AT_ONCE: Final = asyncio.Semaphore(2)  # sources sought: each opens a mailbox, and servers count connections
 
 
@@ -69,25 +70,25 @@ class File:
     blocks: AsyncIterator[bytes]
 
 
-async def body(database: Database, viewer: Viewer, email_id: UUID, picture_at: Callable[[int], str]) -> Body:
+async def body(backing: Backing, viewer: Viewer, email_id: UUID, picture_at: Callable[[int], str]) -> Body:
     """Make the HTML of an email safe for its frame; `picture_at` says where the picture of a position is.
 
-    Raises UnknownName, NotShown where it is private.
+    Raises UnknownName, NotShown where it is private or cannot be made safe.
     """
-    found = await mail_content.read_html(database, viewer.id, email_id, LONGEST + 1)
+    found = await mail_content.read_html(backing.database, viewer.id, email_id, LONGEST + 1)
     if found is None:
         raise UnknownName("there is no such email that you may see")
     if found.private:
         raise private_source()
     if not found.html:
         return Body(found.subject, None)
-
-    def path(content_id: str) -> str | None:
-        position = found.parts.get(content_id)
-        return None if position is None else picture_at(position)
-
+    pictures = {content_id: picture_at(position) for content_id, position in found.parts.items()}
+    # In a process: threads of ours would hold up the event loop, and whatever else the router does.
     async with _FRAMED:
-        return Body(found.subject, await asyncio.to_thread(framed, found.html, path))
+        [made] = await backing.workers.map(framed, [(found.html, pictures)])
+    if isinstance(made, Fault):
+        raise NotShown(f"its HTML cannot be shown: {made.words}")
+    return Body(found.subject, made)
 
 
 async def picture(database: Database, viewer: Viewer, email_id: UUID, position: int) -> File:

@@ -16,7 +16,7 @@ from router.profile import Profiles
 from router.repository.database import Database
 from router.repository.outgoing import outbox_entries as repository
 from router.repository.outgoing.outbox_entries import Attempt, Entry, Place, Recipient, Selection, State
-from router.repository.outgoing.queue import CAUSES
+from router.repository.outgoing.queue import CAUSES, Queue
 from router.repository.overview.status import FaultyRelay, read_relays
 from router.settings import Settings
 
@@ -174,9 +174,9 @@ async def put_off(database: Database, entries: Sequence[Entry], until: datetime 
         yield _outcome(one, "pending_send", moved=False, now=now, old=("pending_send",))
 
 
-async def relays(database: Database, profiles: Sequence[str]) -> Sequence[RelayState]:
-    """Tell of each of these outgoing profiles whether its relay can be used."""
-    faulty = {one.profile: one for one in await read_relays(database)}
+async def relays(database: Database, profiles: Sequence[str], queue: Queue) -> Sequence[RelayState]:
+    """Tell of each of these outgoing profiles whether its relay can be used; `queue` is as `sending.read` has it."""
+    faulty = {one.profile: one for one in await read_relays(database, queue)}
     return [RelayState(one, faulty.get(one)) for one in sorted({*profiles, *faulty})]
 
 

@@ -3,22 +3,27 @@
 import asyncio
 import random
 import struct
-import threading
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
 from uuid import UUID
 
 import aiohttp
 import pytest
 
-from router.html.frame import Framed, framed
+from router.app import parsers_of
+from router.errors import DatabaseAway
 from router.model.outgoing import Stored
 from router.operations import audit_log, mail_content
+from router.operations.backing import Backing
 from router.operations.original import Original
 from router.repository.database import Database
 from router.repository.incoming.attachments import read_content
+from router.settings import Settings
 from router.web.console import guard
 from router.web.console.guard import SESSION_COOKIE
+from router.workers.pool import Workers
+from tests.support import pieces
 from tests.support.crm import Crm
 from tests.support.pages import ServedConsole, serving
 from tests.support.shown import PNG, bring_in, html_mail
@@ -49,7 +54,8 @@ class Client:
 async def client(database: str) -> AsyncIterator[Client]:
     async with (
         Database(database, connections=4) as opened,
-        serving(opened) as console,
+        parsers_of(Settings()) as workers,
+        serving(opened, workers=workers) as console,
         aiohttp.ClientSession() as http,
     ):
         await console.add("ann")
@@ -157,27 +163,25 @@ async def test_the_frame_has_a_policy_of_its_own(client: Client, email_id: UUID)
     assert all(f'src="/mail/{email_id}/html"'.encode() in one for one in (whole, part))
 
 
-async def test_however_many_look_at_html_mail_has_threads(
+async def test_however_many_look_at_html_mail_has_processes(
     client: Client, email_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HTML that takes long is a stranger's, and threads are few: what else needs one would wait behind it."""
+    """HTML that takes long is a stranger's, and processes are few: mail that comes in would wait behind it."""
     under_way, most = 0, 0
-    both = threading.Event()
+    really = Workers.map
 
-    def slow(html: str, picture: Callable[[str], str | None]) -> Framed:
+    async def counted(*arguments: Any) -> Any:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
-        if under_way > 1:
-            both.set()
-        both.wait(0.2)
-        under_way -= 1
-        return framed(html, picture)
+        try:
+            return await really(*arguments)
+        finally:
+            under_way -= 1
 
-    monkeypatch.setattr(mail_content, "framed", slow)
+    monkeypatch.setattr(Workers, "map", counted)
     answers = await asyncio.gather(*(client.get(f"/mail/{email_id}/html") for _ in range(8)))
-    assert {status for status, _, _ in answers} == {200}
-    assert most == 1
+    assert ({status for status, _, _ in answers}, most) == ({200}, 1)
 
 
 async def test_nobody_is_handed_what_is_not_theirs(client: Client, crm: Crm, email_id: UUID) -> None:
@@ -205,9 +209,27 @@ async def test_nobody_is_handed_what_is_not_theirs(client: Client, crm: Crm, ema
     assert [one.action for one in await audit_log.list_before(client.console.database) if one.email_id] == []
 
 
+async def test_html_that_cannot_be_made_safe_in_time_is_not_shown_and_others_are(
+    client: Client, email_id: UUID, crm: Crm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made safe in a process: what ends that is one page's, and the event loop goes on."""
+    await crm.admin.execute("UPDATE crm.email SET html_body = 'ends' WHERE id = $1", email_id)
+    monkeypatch.setattr(mail_content, "framed", pieces.crash)
+    status, _, content = await client.get(f"/mail/{email_id}/body")
+    assert (status, b"its HTML cannot be shown" in content or b"Its HTML cannot be shown" in content) == (409, True)
+    monkeypatch.undo()
+    await crm.admin.execute("UPDATE crm.email SET html_body = '<p>well' WHERE id = $1", email_id)
+    status, _, content = await client.get(f"/mail/{email_id}/html")
+    assert (status, b"<p>well</p>" in content) == (200, True)
+
+
 async def test_the_source_is_for_administrators_and_each_look_is_noted(
     client: Client, email_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def not_yet(_: Backing) -> NoReturn:
+        raise DatabaseAway("the router has not begun its work yet")
+
+    monkeypatch.setattr(Backing, "workers", property(not_yet))
     status, _, content = await client.get(f"/mail/{email_id}/source")
     assert (status, b"still starting" in content or b"One moment" in content) == (503, True)
     raw = b"Subject: <b>x</b>\r\nX-A: \xe2\x80\xaeb\x00\r\n\r\n<script>alert(1)</script>"
@@ -217,7 +239,7 @@ async def test_the_source_is_for_administrators_and_each_look_is_noted(
 
     # Where it is found, and why not, is in test_original.
     monkeypatch.setattr(mail_content, "original", found)
-    monkeypatch.setattr("router.operations.backing.Backing.workers", None)
+    monkeypatch.setattr(Backing, "workers", None)
     status, headers, content = await client.get(f"/mail/{email_id}/source")
     assert (status, headers["Cache-Control"]) == (200, "no-store")
     assert "Subject: &lt;b&gt;x&lt;/b&gt;\nX-A: \u2039202E\u203ab\u203900\u203a</pre>".encode() in content

@@ -294,10 +294,10 @@ def _audit(row: Record) -> LastAudit | None:
     )
 
 
-async def read_relays(database: Database) -> tuple[FaultyRelay, ...]:
-    """Read only which relays cannot be used."""
+async def read_relays(database: Database, outbox: Queue) -> tuple[FaultyRelay, ...]:
+    """Read only which relays cannot be used; `outbox` is what waits, which was just read."""
     async with database.connection() as connection:
-        return await _relays(connection, await queue_of(connection))
+        return await _relays(connection, outbox)
 
 
 async def _relays(connection: Connection, outbox: Queue) -> tuple[FaultyRelay, ...]:

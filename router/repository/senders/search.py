@@ -20,7 +20,8 @@ from router.repository.senders.bound import BOUND, bound
 from router.repository.senders.pages import owners_seen
 
 _FEW: Final = 1000  # emails that are put in order
-_WALKED: Final = 3000  # emails that a page goes through at most
+_WALKED: Final = (300, 2700)  # emails that a page goes through at most, and in which pieces
+_BEGIN: Final = 3000  # records that begin with a letter or two, of which some of a kind are found
 _MOST_WORDS: Final = 8
 _RECORDS: Final = 200  # that are found, of which the likeliest are listed
 _PATIENCE: Final = "3s"  # where the CRM has views without the indexes that its page names
@@ -129,31 +130,36 @@ async def search_mail(
             found = [Found(**row) for row in rows]
             more = len(found) == limit
             return FoundPage(found, (found[-1].received_at, found[-1].email_id) if more else None)
-        rows = await connection.fetch(
-            """
-            SELECT n.email_id, n.address, n.received_at, w.words @@ router.prefixes($6::text[]) AS has_them FROM (
-                SELECT DISTINCT m.email_id, m.address, m.received_at
-                FROM unnest($1::uuid[]) AS o (id) CROSS JOIN LATERAL (
-                    SELECT m.* FROM router.sender_mail AS m
-                    WHERE m.owner_id = o.id
-                        AND ($2::timestamptz IS NULL OR (m.received_at, m.email_id) < ($2, $3::uuid))
-                    ORDER BY m.received_at DESC, m.email_id DESC LIMIT $4
-                ) AS m ORDER BY m.received_at DESC, m.email_id DESC LIMIT $5
-            ) AS n LEFT JOIN router.sender_words AS w ON w.email_id = n.email_id
-            ORDER BY n.received_at DESC, n.email_id DESC
-            """,
-            owners,
-            *(before or (None, None)),
-            _WALKED,
-            _WALKED,
-            query,
-        )
-    having = [row for row in rows if row["has_them"]]
+        # What most emails have is among the first of them.
+        place, having, is_all = before, [], False
+        for walked in _WALKED:
+            rows = await connection.fetch(
+                """
+                SELECT n.email_id, n.address, n.received_at, w.words @@ router.prefixes($5::text[]) AS has_them FROM (
+                    SELECT DISTINCT m.email_id, m.address, m.received_at
+                    FROM unnest($1::uuid[]) AS o (id) CROSS JOIN LATERAL (
+                        SELECT m.* FROM router.sender_mail AS m
+                        WHERE m.owner_id = o.id
+                            AND ($2::timestamptz IS NULL OR (m.received_at, m.email_id) < ($2, $3::uuid))
+                        ORDER BY m.received_at DESC, m.email_id DESC LIMIT $4
+                    ) AS m ORDER BY m.received_at DESC, m.email_id DESC LIMIT $4
+                ) AS n LEFT JOIN router.sender_words AS w ON w.email_id = n.email_id
+                ORDER BY n.received_at DESC, n.email_id DESC
+                """,
+                owners,
+                *(place or (None, None)),
+                walked,
+                query,
+            )
+            having += [row for row in rows if row["has_them"]]
+            is_all = len(rows) < walked
+            if len(having) > limit or is_all:
+                break
+            place = rows[-1]["received_at"], rows[-1]["email_id"]
     chosen = [Found(row["email_id"], row["address"], row["received_at"]) for row in having[:limit]]
     if len(having) > limit:
         return FoundPage(chosen, (chosen[-1].received_at, chosen[-1].email_id))
-    walked = (rows[-1]["received_at"], rows[-1]["email_id"]) if len(rows) == _WALKED else None
-    return FoundPage(chosen, walked)
+    return FoundPage(chosen, None if is_all else place)
 
 
 async def search_records(database: Database, text: str, kinds: Sequence[str] | None, limit: int) -> list[FoundRecord]:
@@ -173,7 +179,7 @@ async def search_records(database: Database, text: str, kinds: Sequence[str] | N
             query,
             list(kinds) if kinds is not None else None,
             _RECORDS,
-            *([_WALKED] if find is _BEGINNING else []),
+            *([_BEGIN] if find is _BEGINNING else []),
         )
         begins = " ".join(query).lower()
         likeliest = sorted(

@@ -51,7 +51,7 @@ def routes(backing: Backing) -> Sequence[Route]:
     async def found(request: Request) -> Body:
         email_id = request.path_params["email"]
         return await mail_content.body(
-            backing.database,
+            backing,
             viewer_of(request),
             email_id,
             lambda number: url(request, f"/mail/{email_id}/cid/{number}"),

@@ -106,8 +106,10 @@ class _Outbox:
         )
         place = {"state": listed, "owner": owner, "profile": profile}
         more = goes_on and f"/outbox?{urlencode({**place, 'after': f'{goes_on.at.isoformat()} {goes_on.email_id}'})}"
-        relays = await outbox.relays(self._backing.database, [one.name for one in self._backing.profiles.outgoing])
         state = await sending.read(self._backing.database)
+        relays = await outbox.relays(
+            self._backing.database, [one.name for one in self._backing.profiles.outgoing], state.queue
+        )
         return render(
             request, "outbox.html", found=found, listed=listed, states=_STATES, owner=owner, profile=profile, more=more,
             is_first="after" not in asked, unsent=unsent, waiting=state.queue.count(*outbox.CAUSES),

@@ -17,15 +17,14 @@ ATTRIBUTES = {
 }  # fmt: skip
 
 
-def picture(content_id: str) -> str | None:
-    return {"logo": "/mail/1/cid/0", "a@b": "/c"}.get(content_id)
+PICTURES = {"logo": "/mail/1/cid/0", "a@b": "/c"}
 
 
 def links(html: str) -> list[tuple[str, str]]:
     """Where the links of a message lead, and what is said of it."""
     return [
         (token.attributes["href"], token.attributes["title"])
-        for token in tokens(framed(html, picture).html)
+        for token in tokens(framed(html, PICTURES).html)
         if isinstance(token, Tag) and "href" in token.attributes
     ]
 
@@ -36,7 +35,7 @@ pieces = st.lists(st.one_of(st.sampled_from(VECTORS), st.text(alphabet="<>/!-='\
 @given(pieces.map("".join))
 @example("".join(VECTORS))
 def test_nothing_is_left_that_runs_loads_or_moves(html: str) -> None:
-    shown = framed(html, picture).html
+    shown = framed(html, PICTURES).html
     for token in tokens(shown):
         if not isinstance(token, Tag):
             continue
@@ -56,9 +55,9 @@ def test_nothing_is_left_that_runs_loads_or_moves(html: str) -> None:
 
 @pytest.mark.parametrize("html", VECTORS)
 def test_what_is_written_is_read_in_one_way(html: str) -> None:
-    shown = framed(html, picture).html
+    shown = framed(html, PICTURES).html
     assert "<!" not in shown
-    assert framed(shown, picture).html.count("<") == shown.count("<")
+    assert framed(shown, PICTURES).html.count("<") == shown.count("<")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +102,7 @@ def test_what_leads_nowhere_is_no_link(href: str) -> None:
     ],
 )
 def test_a_link_that_names_another_host_says_so(html: str, told: str | None) -> None:
-    found = re.findall(r'<span class="leads-to"> \(leads to ([^<]*)\)</span></a>', framed(html, picture).html)
+    found = re.findall(r'<span class="leads-to"> \(leads to ([^<]*)\)</span></a>', framed(html, PICTURES).html)
     assert found == ([told] if told else [])
 
 
@@ -113,7 +112,7 @@ def test_pictures_come_from_the_message_alone_and_the_others_are_counted() -> No
         '<img src="//x.example/2"><img src="\\\\x.example\\3"><img src="data:image/png;base64,AAAA">'
         '<table background="cid:a@b"><tr><td background="https://x.example/4">x</table>'
     )
-    found = framed(html, picture)
+    found = framed(html, PICTURES)
     assert (found.blocked, found.missing, found.cut) == (4, 2, False)
     assert '<img src="/c" alt="ours">' in found.html.replace('alt="ours" src="/c"', 'src="/c" alt="ours"')
     assert found.html.count('"/c"') == 2
@@ -121,5 +120,5 @@ def test_pictures_come_from_the_message_alone_and_the_others_are_counted() -> No
 
 
 def test_what_is_too_long_is_cut() -> None:
-    assert framed("x" * (LONGEST + 1), picture).cut
-    assert not framed("x" * LONGEST, picture).cut
+    assert framed("x" * (LONGEST + 1), PICTURES).cut
+    assert not framed("x" * LONGEST, PICTURES).cut

@@ -7,6 +7,7 @@
     care     who takes care of a sender, who is put off, what is split off
     until    until when a sender is put off, by the person's clock
     done     how both are answered
+    changed  what a page shows of senders who have changed
     live     what changes, as it happens; who looks at whom
 
 Every address of a part is that of a page, too: without scripts a link or form goes to the page.

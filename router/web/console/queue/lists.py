@@ -23,7 +23,7 @@ from router.web.console.queue.asked import (
     time_of,
     uuid_of,
 )
-from router.web.console.queue.live import changed_rows
+from router.web.console.queue.changed import changed_rows
 from router.web.console.queue.rule import done_before
 from router.web.console.queue.sender import opened
 

@@ -24,9 +24,10 @@ from router.group import Group
 from router.operations.backing import Backing
 from router.operations.queue import Seen, care, pages
 from router.operations.queue.live import MOST_PAGES, Live
-from router.web.console.frame import form_of, render, viewer_of
+from router.web.console.frame import form_of, viewer_of
 from router.web.console.guard import is_as_before
 from router.web.console.queue.asked import Filters, filters_of, seen_by
+from router.web.console.queue.changed import changed_rows, is_personal
 
 _HEARTBEAT: Final = 4.0  # seconds; who takes nothing for ten is hung up on
 _LOOK: Final = 3.5  # seconds; for so long at most somebody is told who has signed out, or may see other mail by now
@@ -128,29 +129,13 @@ class _Changes:
                 read[key] = await pages.changed(
                     self._backing.database, shown.seen, senders, owners=shown.filters.owners
                 )
-            if _is_personal(read[key]):
+            if is_personal(read[key]):
                 key = (key, viewer_of(shown.request).name)
             if key not in made:
                 html = bytes(changed_rows(shown.request, shown.filters, read[shown.key, senders]).body).decode()
                 made[key] = _of_senders(senders, html)
             events.append(made[key])
         return events
-
-
-def changed_rows(request: Request, filters: Filters, changes: pages.Changes) -> Response:
-    """Render what a page shows of senders that have changed: their groups, where these are listed, and their rows."""
-    groups = changes.groups if filters.is_plain else ()
-    listed = {sender.address for group in groups for sender in group.senders}
-    return render(
-        request, "queue_changed.html", filters=filters, waiting=changes.waiting, groups=groups,
-        others=[one for one in changes.senders if one.address not in listed],
-    )  # fmt: skip
-
-
-def _is_personal(changes: pages.Changes) -> bool:
-    """Whether two persons are shown different words: who else looks, and times by their clocks."""
-    shown = [*changes.senders, *(sender for group in changes.groups for sender in group.senders)]
-    return any(one.looking or one.snoozed_until for one in shown)
 
 
 def _of_senders(senders: Sequence[str], html: str | None) -> bytes:
