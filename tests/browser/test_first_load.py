@@ -1,0 +1,67 @@
+"""What a page costs a browser that has nothing of it yet: bytes, and that nothing moves as it comes."""
+
+from typing import Final
+
+from playwright.async_api import Page, expect
+
+from router.repository.senders import fold
+from tests.integration.test_sender_queue_large import fill
+from tests.support.browser import NARROW, WIDE, Browse
+from tests.support.crm import Crm
+from tests.support.pages import ServedConsole
+from tests.support.senders import STAFF
+
+MOST: Final = 60_000  # bytes, as they go over the network with all headers
+
+SHIFTS = """
+window.shifts = [];
+new PerformanceObserver(list => {
+  for (const one of list.getEntries()) window.shifts.push([one.value, ...one.sources.map(from => from.node?.outerHTML)]);
+}).observe({ type: "layout-shift", buffered: true });
+"""
+TRANSFERRED = """
+() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+  .map(one => [new URL(one.name).pathname, one.transferSize])
+"""
+PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(window.shifts))))"
+
+PATHS: Final = (
+    "/well", "/queue", "/queue?sender=one@one.test", "/held", "/outbox", "/dead-letters", "/sources", "/owners",
+    "/profiles", "/rulings", "/rulings/log", "/why", "/people", "/account",
+)  # fmt: skip
+
+
+async def _transferred(page: Page) -> dict[str, int]:
+    return {path: size for path, size in await page.evaluate(TRANSFERRED) if path != "/queue/events"}
+
+
+async def test_the_first_load_is_small_and_the_next_one_smaller(
+    console: ServedConsole, office: Crm, browse: Browse
+) -> None:
+    await console.add("ann")
+    owner_id = await office.owner(STAFF, "all")
+    await fill(office, [fold.EVERYBODY, owner_id], 280)
+    page = await browse(as_="ann")
+    await page.goto("/queue")
+    await expect(page.locator("main[data-live=yes]")).to_be_visible()
+    assert await page.locator("li[data-address]").count() > 50
+    first = await _transferred(page)
+    assert all(first.values()), first
+    assert sum(first.values()) < MOST, first
+    await page.goto("/rulings")
+    again = await _transferred(page)
+    # Style sheet and scripts are kept.
+    assert {path for path, size in again.items() if size} == {"/rulings"}, again
+
+
+async def test_nothing_moves_as_a_page_loads(console: ServedConsole, office: Crm, browse: Browse) -> None:
+    await console.add("ann")
+    owner_id = await office.owner(STAFF, "all")
+    await fill(office, [fold.EVERYBODY, owner_id], 40)
+    for screen in (WIDE, NARROW):
+        page = await browse(as_="ann", viewport=screen)
+        await page.add_init_script(SHIFTS)
+        for path in PATHS:
+            await page.goto(path)
+            await page.wait_for_load_state("load")
+            assert await page.evaluate(PAINTED) == [], (path, screen)
