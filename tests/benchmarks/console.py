@@ -28,7 +28,7 @@ from typing import Final, Self
 
 import aiohttp
 import asyncpg
-from playwright.async_api import async_playwright
+from playwright.async_api import Page, async_playwright
 
 from router.model.viewer import Grant, StaffRole
 from router.operations import people, sign_in
@@ -241,18 +241,49 @@ def deliver(on: Served, *senders: str) -> None:
             lmtp.send_message(letter)
 
 
-async def watch_arrivals(on: Served, arrivals: int) -> None:
-    """Seconds from the beginning of a delivery to the row on a page that is open in Chromium."""
-    times = []
+@asynccontextmanager
+async def chromium(on: Served) -> AsyncIterator[Callable[[], Awaitable[Page]]]:
+    """Start Chromium, in which each page is one of a browser that has been nowhere, and is signed in."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
-        context = await browser.new_context(base_url=on.origin, viewport={"width": 1280, "height": 800})
-        await context.add_cookies(
-            [{"name": SESSION_COOKIE, "value": on.session, "url": "https://localhost/", "httpOnly": True}]
+
+        async def new_page() -> Page:
+            context = await browser.new_context(base_url=on.origin, viewport={"width": 1280, "height": 800})
+            await context.add_cookies(
+                [{"name": SESSION_COOKIE, "value": on.session, "url": "https://localhost/", "httpOnly": True}]
+            )
+            return await context.new_page()
+
+        yield new_page
+        await browser.close()
+
+
+async def load_first(on: Served, loads: int = 10) -> None:
+    """Bytes of the queue with all its files in a browser that has none, and when it is painted, with them at hand."""
+    async with chromium(on) as new_page:
+        page = await new_page()
+        await page.goto("/queue")
+        await page.locator("main[data-live=yes]").wait_for()
+        size = await page.evaluate(
+            """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+                .filter(one => !one.name.includes("/events")).reduce((sum, one) => sum + one.transferSize, 0)"""
         )
-        page = await context.new_page()
+        times = []
+        for _ in range(loads):
+            await page.goto("/account")
+            await page.goto("/queue")
+            await page.wait_for_function("performance.getEntriesByType('paint').length > 0")
+            times.append(await page.evaluate("performance.getEntriesByType('paint')[0].startTime"))
+        say(f"  the first load has {size / 1000:.1f} KB; painted after {median(times):.0f} ms (median of {loads})")
+
+
+async def watch_arrivals(on: Served, arrivals: int) -> None:
+    """Seconds from the beginning of a delivery to the row on a page that is open in Chromium."""
+    times = []
+    async with chromium(on) as new_page:
+        page = await new_page()
         await page.goto("/queue")
         await page.locator("main[data-live=yes]").wait_for()
         for _ in range(arrivals + 1):
@@ -262,7 +293,6 @@ async def watch_arrivals(on: Served, arrivals: int) -> None:
             await asyncio.to_thread(deliver, on, sender)
             await page.locator(f"li[data-address='{sender}']").wait_for()
             times.append(time.perf_counter() - began)
-        await browser.close()
     del times[0]
     say(f"  from LMTP to the row on the page: median {median(times):.2f} s, longest {max(times):.2f} s of {arrivals}")
 
@@ -394,6 +424,7 @@ async def measure(folder: Path, asked: argparse.Namespace) -> None:
                 say(f"{waiting} emails wait (made in {time.perf_counter() - began:.0f} s)")
                 async with served(folder / f"router-{waiting}", dsn) as on:
                     if asked.arrivals:
+                        await load_first(on)
                         await watch_arrivals(on, asked.arrivals)
                     await ask_queue(on)
                     await ask_pages(on)

@@ -82,6 +82,7 @@ _WAITING: Final = """
         SELECT s.id, '1', 'w' || n, m.owner_id, sha256(('w' || n)::bytea), m.id, 'promoted', 'all', '{{"rule all"}}',
             m.at, m.at
         FROM made AS m JOIN router.source AS s ON s.owner_id = m.owner_id;
+    TRUNCATE router.sender_change;  -- nothing is left to be folded
     INSERT INTO router.sender_mail (email_id, owner_id, address, received_at, machine)
         SELECT id, owner_id, address, at, false FROM made
         UNION ALL SELECT id, '00000000-0000-0000-0000-000000000000', address, at, false FROM made;

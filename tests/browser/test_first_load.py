@@ -16,7 +16,7 @@ MOST: Final = 60_000  # bytes, as they go over the network with all headers
 SHIFTS = """
 window.shifts = [];
 new PerformanceObserver(list => {
-  for (const one of list.getEntries()) window.shifts.push([one.value, ...one.sources.map(from => from.node?.outerHTML)]);
+  for (const { value, sources } of list.getEntries()) window.shifts.push([value, ...sources.map(one => one.node?.id)]);
 }).observe({ type: "layout-shift", buffered: true });
 """
 TRANSFERRED = """
