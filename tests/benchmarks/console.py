@@ -79,6 +79,12 @@ class Served:
     pid: int
     dsn: str
     session: str
+    postmaster: int
+
+    @property
+    def cpu(self) -> Cpu:
+        """What the router, its workers and PostgreSQL have used so far, in seconds of processor time."""
+        return Cpu.now([self.pid], self.postmaster, self.postmaster)
 
     @property
     def origin(self) -> str:
@@ -92,7 +98,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, dsn: str) -> AsyncIterator[Served]:
+async def served(folder: Path, dsn: str, postmaster: int) -> AsyncIterator[Served]:
     """Run a router on this database."""
     port, lmtp = free_port(), free_port()
     (folder / "profiles").mkdir(parents=True)
@@ -105,7 +111,7 @@ async def served(folder: Path, dsn: str) -> AsyncIterator[Served]:
     async with program(HERE, ["run"], CONSOLE=f"127.0.0.1:{port}", **variables) as process:
         await wait_for(port, "/readyz", 200, timeout=60)
         await _listens(lmtp)
-        found = Served(port, lmtp, process.pid, dsn, session)
+        found = Served(port, lmtp, process.pid, dsn, session, postmaster)
         yield found
 
 
@@ -166,18 +172,21 @@ class Browser:
             return text
 
 
-async def timed(what: str, ask: Callable[[int], Awaitable[object]], number: int = 40) -> float:
+async def timed(on: Served, what: str, ask: Callable[[int], Awaitable[object]], number: int = 40) -> None:
     """Ask so often, after a few that do not count; print the median and what 95 of 100 keep to, in milliseconds."""
     for n in range(3):
         await ask(n)
-    times = []
+    times, used = [], on.cpu
     for n in range(3, 3 + number):
         began = time.perf_counter()
         await ask(n)
         times.append((time.perf_counter() - began) * 1000)
+    used = on.cpu - used
     most = quantiles(times, n=20, method="inclusive")[-1]
-    say(f"  {what:<34} {median(times):7.1f} ms   95 of 100 within {most:7.1f} ms")
-    return most
+    say(
+        f"  {what:<34} {median(times):7.1f} ms   95 of 100 within {most:7.1f} ms   processor: "
+        f"router {used.ours / number * 1000:5.1f} ms, PostgreSQL {used.postgresql / number * 1000:5.1f} ms"
+    )
 
 
 def say(words: str) -> None:
@@ -203,23 +212,23 @@ async def ask_queue(on: Served) -> None:
         async def rule(n: int) -> None:
             await ann.post("/queue/rule", do="ignore", subject=senders[n], confirmed="1")
 
-        await timed("the whole page", lambda _: ann.get("/queue"))
-        await timed("the list", lambda _: ann.get("/queue/list"))
-        await timed("one sender", lambda n: ann.get("/queue/sender", sender=senders[n]))
-        await timed("the one who has written most", lambda _: ann.get("/queue/sender", sender="flood@flood.test"))
-        await timed("a search that finds one", lambda n: ann.get("/queue/list", q=f"Question {n}"))
-        await timed("a search that finds all", lambda _: ann.get("/queue/list", q="frames"))
-        await timed("a search that finds nothing", lambda _: ann.get("/queue/list", q="nowhere"))
-        await timed("rows that have changed, and counts", lambda n: ann.get("/queue/rows", address=senders[n]))
-        await timed("a search for a record", lambda _: ann.get("/queue/records", panel="find", name="kestrel"))
-        await timed("a ruling", rule, 20)
+        await timed(on, "the whole page", lambda _: ann.get("/queue"))
+        await timed(on, "the list", lambda _: ann.get("/queue/list"))
+        await timed(on, "one sender", lambda n: ann.get("/queue/sender", sender=senders[n]))
+        await timed(on, "the one who has written most", lambda _: ann.get("/queue/sender", sender="flood@flood.test"))
+        await timed(on, "a search that finds one", lambda n: ann.get("/queue/list", q=f"Question {n}"))
+        await timed(on, "a search that finds all", lambda _: ann.get("/queue/list", q="frames"))
+        await timed(on, "a search that finds nothing", lambda _: ann.get("/queue/list", q="nowhere"))
+        await timed(on, "rows that have changed, and counts", lambda n: ann.get("/queue/rows", address=senders[n]))
+        await timed(on, "a search for a record", lambda _: ann.get("/queue/records", panel="find", name="kestrel"))
+        await timed(on, "a ruling", rule, 20)
 
 
 async def ask_pages(on: Served) -> None:
     """What the other pages take."""
     async with Browser(on) as ann:
         for path in PAGES:
-            await timed(path, lambda _, path=path: ann.get(path), 15)  # type: ignore[misc]  # bound at once
+            await timed(on, path, lambda _, path=path: ann.get(path), 15)  # type: ignore[misc]  # bound at once
 
 
 async def type_records(on: Served) -> None:
@@ -227,7 +236,7 @@ async def type_records(on: Served) -> None:
     async with Browser(on) as ann:
         for text in TYPED:
             shown = text if len(text) < 20 else f"{text[:8]}… of {len(text)}"
-            await timed(f"“{shown}”", lambda _, text=text: ann.get("/queue/records", panel="find", name=text), 15)  # type: ignore[misc]  # bound at once
+            await timed(on, f"“{shown}”", lambda _, text=text: ann.get("/queue/records", panel="find", name=text), 15)  # type: ignore[misc]  # bound at once
 
 
 def deliver(on: Served, *senders: str) -> None:
@@ -327,7 +336,7 @@ class OpenPage:
             await asyncio.sleep(40)
 
 
-async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int) -> None:
+async def keep_open(on: Served, number: int, burst: int) -> None:
     """So many pages are open: what that costs as mail comes once a second, and at once."""
 
     async def mail_comes(seconds: int) -> tuple[float, float]:
@@ -341,9 +350,7 @@ async def keep_open(on: Served, server: EmbeddedServer, number: int, burst: int)
         return tuple((now - then) / took * 100 for now, then in zip(cost(), began, strict=True))  # type: ignore[return-value]
 
     def cost() -> tuple[float, float]:
-        assert server.pid is not None
-        cpu = Cpu.now([on.pid], server.pid, server.pid)
-        return cpu.ours, cpu.postgresql
+        return on.cpu.ours, on.cpu.postgresql
 
     async def nothing_comes() -> tuple[float, float]:
         began, at = cost(), time.perf_counter()
@@ -422,7 +429,8 @@ async def measure(folder: Path, asked: argparse.Namespace) -> None:
                     superuser, waiting=waiting, records=asked.records if last else 1000, rest=waiting // 10
                 )
                 say(f"{waiting} emails wait (made in {time.perf_counter() - began:.0f} s)")
-                async with served(folder / f"router-{waiting}", dsn) as on:
+                assert server.pid is not None
+                async with served(folder / f"router-{waiting}", dsn, server.pid) as on:
                     if asked.arrivals:
                         await load_first(on)
                         await watch_arrivals(on, asked.arrivals)
@@ -432,7 +440,7 @@ async def measure(folder: Path, asked: argparse.Namespace) -> None:
                         say(f"{asked.records} records, as one types")
                         await type_records(on)
                     if last and asked.pages:
-                        await keep_open(on, server, asked.pages, asked.burst)
+                        await keep_open(on, asked.pages, asked.burst)
 
 
 def main() -> None:
