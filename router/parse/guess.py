@@ -57,7 +57,7 @@ def guess(display_name: str, address: str, signature: Sequence[str], *, is_publi
     shown, shown_company = _read_display(display_name, address)
     lines = [line for line in (_plain(one) for one in signature[:_MOST_LINES]) if line and "@" not in line]
     signed = next((line for line in lines if _is_person(line)), "")
-    below = lines or _below_name(text, shown or _name_of(local))
+    below = [*lines, *_below_name(text, shown or _name_of(local))]
     signed_company = next((_company_in(line) for line in below if line != shown and _company_in(line)), "")
     name: tuple[str, Source] = next(
         (
@@ -87,11 +87,16 @@ def guess(display_name: str, address: str, signature: Sequence[str], *, is_publi
 
 
 def _below_name(text: str, name: str) -> list[str]:
-    """Find the lines at the end of a text below its author's name, or a part of it, which stands alone in a line."""
+    """Find the lines at the end of a text below its author's name, or a part of it, which stands alone in a line.
+
+    A comma and what the author is may follow the whole name.
+    """
     words = set(name.casefold().split())
     lines = [line for line in map(_plain, text.rstrip().splitlines()[-_MOST_LINES:]) if line]
     for n, line in enumerate(lines):
-        if words.issuperset(_POINTS.sub("", line).casefold().split()):
+        named, comma, _ = line.partition(",")
+        own = set(_POINTS.sub("", named).casefold().split())
+        if own and (own == words or (own <= words and not comma)):
             return [one for one in lines[n + 1 :] if "@" not in one]
     return []
 

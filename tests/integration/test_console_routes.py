@@ -59,6 +59,7 @@ ROUTES: Mapping[str, str] = {
     "POST /queue/split": VIEW,
     "POST /queue/look": VIEW,
     "GET /held": VIEW,
+    "GET /held/news": VIEW,
     "POST /held": VIEW,
     "GET /why": VIEW,
     "GET /account": VIEW,

@@ -28,7 +28,7 @@ _PATIENCE: Final = 9.0  # seconds until an answer begins; after 10 the console e
 _MOST_BYTES: Final = 64 << 10  # of a form
 _MOST_FIELDS: Final = 200
 _SAFE: Final = ("GET", "HEAD")
-_BY_ITSELF: Final = frozenset(f"/queue/{one}" for one in ("events", "look", "rows", "list"))
+_BY_ITSELF: Final = frozenset(("/queue/events", "/queue/look", "/queue/rows", "/queue/list", "/held/news"))
 """What an open page asks by itself: a session ends though nobody closes the page."""
 
 HEADERS: Final = {

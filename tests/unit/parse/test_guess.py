@@ -74,6 +74,7 @@ def test_a_company_is_found_in_signature_display_name_or_domain(
     ("display_name", "text", "company"),
     [
         ("Lena Kestrel", "Thursday is fine.\n\nBest regards,\nLena Kestrel\n\nKestrel Coast Tours GmbH\nKai 1", True),
+        ("Lena Kestrel", "Fine.\n\nLena Kestrel, Account Manager\nKestrel Coast Tours GmbH", True),
         ("Kestrel, Lena", "Thursday is fine.\n\nLena\nKestrel Coast Tours GmbH", True),
         ("Lena Kestrel", "We have heard of it from\nKestrel Coast Tours GmbH\n\nLena Kestrel", False),
         ("Lena Kestrel", "Lena writes to you for\nKestrel Coast Tours GmbH", False),

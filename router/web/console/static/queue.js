@@ -74,6 +74,10 @@ function load(url) {
 function mark(row) {
   current()?.removeAttribute("aria-current");
   row?.setAttribute("aria-current", "true");
+  // The rest of this sender's domain has a key, as j goes on to the next one.
+  for (const more of rows?.querySelectorAll(".more [data-key]") ?? []) delete more.dataset.key;
+  const more = row?.closest(".group")?.querySelector(".more a");
+  if (more) more.dataset.key = "m";
 }
 
 document.addEventListener("keydown", (event) => {
@@ -514,6 +518,7 @@ document.addEventListener("visibilitychange", () => {
 window.addEventListener("pagehide", () => looked && say({ address: looked, away: "1" }));
 
 if (main) {
+  mark(current());
   listen();
   look();
   setInterval(look, 40_000);
