@@ -112,7 +112,7 @@ FIXED: Final = {
     "router.ruled_party": "role address",
     "router.unresolved_email": "address domain",
     "router.sender_mail": "address",
-    "router.sender_waiting": "address domain part",
+    "router.sender_waiting": "address domain part reason",
     "router.sender_part": "part",
     "router.sender_total": "part",
     "router.sender_change": "address",
