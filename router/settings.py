@@ -390,11 +390,10 @@ class Settings(BaseSettings):
         if (self.oidc_issuer is None) != (self.oidc_client_id is None):
             missing, given = ("CLIENT_ID", "ISSUER") if self.oidc_client_id is None else ("ISSUER", "CLIENT_ID")
             raise ValueError(f"EMAIL_ROUTER_OIDC_{missing} is missing, which goes with EMAIL_ROUTER_OIDC_{given}")
-        others = {"oidc_client_secret", "oidc_name", "oidc_roles", "oidc_ca_file"} & self.model_fields_set
-        if self.oidc_issuer is None and others:
-            raise ValueError(
-                f"EMAIL_ROUTER_OIDC_ISSUER is missing, without which {PREFIX}{min(others).upper()} means nothing"
-            )
+        others = ("oidc_client_secret", "oidc_name", "oidc_roles", "oidc_ca_file")
+        idle = next((name for name in others if getattr(self, name)), None)
+        if self.oidc_issuer is None and idle is not None:
+            raise ValueError(f"EMAIL_ROUTER_OIDC_ISSUER is missing, without which {PREFIX}{idle.upper()} means nothing")
         if not self.console_passwords and self.oidc_issuer is None and self.remote_user is None:
             raise ValueError(
                 "EMAIL_ROUTER_CONSOLE_PASSWORDS: without passwords nobody could sign in: set EMAIL_ROUTER_OIDC_ISSUER, "

@@ -568,7 +568,9 @@ async def test_doctor_says_what_is_wrong_with_the_provider(provider: Authorizati
         ({"oidc_issuer": f"{provider.issuer}/"}, "is that of another issuer"),
         ({"oidc_issuer": f"http://localhost:{free_port()}"}, "does not answer"),
     ):
-        state, said, cure = (await _found(good.model_copy(update=change)))[0]
+        found = await _found(good.model_copy(update=change))
+        assert ("ok" in [state for state, _, _ in found]) is (expected == "which is on their own machine")
+        state, said, cure = found[0]
         assert state in ("warning", "failed")
         assert expected in said
         assert cure

@@ -32,8 +32,10 @@ async def provider(patient: Patient) -> AsyncIterator[Finding]:
     if endpoints.authorization_url is None:
         yield Finding("", "failed", f"{provider.issuer} names no page to sign in at", "is it the provider for people?")
         return
-    async for finding in _of_our_secret(provider, settings, back):
-        yield finding
+    fault = await _of_our_secret(provider, settings, back)
+    if fault is not None:
+        yield fault
+        return
     words = (
         f"{provider.issuer} signs people in, with {keys} key{'' if keys == 1 else 's'}; it sends them back to {back}"
     )
@@ -53,21 +55,20 @@ def _said_by_the_environment(settings: Settings) -> list[Finding]:
     return found
 
 
-async def _of_our_secret(provider: Provider, settings: Settings, back: str) -> AsyncIterator[Finding]:
+async def _of_our_secret(provider: Provider, settings: Settings, back: str) -> Finding | None:
+    """Say what is wrong with how we show who we are; None where nothing is."""
     try:
         fault = await provider.knows_us(back)
     except ProviderAway as error:
-        yield Finding("", "warning", f"the provider does not answer whether it knows us: {error}", "try again later")
-        return
+        return Finding("", "warning", f"the provider does not answer whether it knows us: {error}", "try again later")
     except ProviderRefused as error:
         cure = "put the client secret there, readable for the user that runs the router"
-        yield Finding("", "failed", str(error), cure)
-        return
-    if fault is not None:
-        cure = (
-            "compare EMAIL_ROUTER_OIDC_CLIENT_ID, and the secret in the file of EMAIL_ROUTER_OIDC_CLIENT_SECRET, with "
-            "the registration"
-        )
-        yield Finding("", "failed", fault, cure)
-    elif settings.oidc_client_secret is None:
-        yield Finding("", "ok", "the console is registered as a public client, without a secret")
+        return Finding("", "failed", str(error), cure)
+    if fault is None:
+        return None
+    secret = "the secret in the file of EMAIL_ROUTER_OIDC_CLIENT_SECRET"
+    if settings.oidc_client_secret is None:
+        secret = "whether it has a secret, which EMAIL_ROUTER_OIDC_CLIENT_SECRET names"
+    return Finding(
+        "", "failed", fault, f"compare EMAIL_ROUTER_OIDC_CLIENT_ID, and {secret}, with the registration at the provider"
+    )
