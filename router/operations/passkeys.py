@@ -84,7 +84,10 @@ async def list_mine(database: Database, who: SignedIn) -> Mine:
 
 
 async def begin_to_add(database: Database, site: Site, who: SignedIn) -> Mapping[str, Any]:
-    """Say what the browser makes a passkey of. Raises Refused where there are too many."""
+    """Say what the browser makes a passkey of. Raises Refused where there are too many, or one signed in long ago."""
+    if not who.is_fresh:
+        # It outlives the session: nobody who finds or steals one gets in for good.
+        raise Refused("you signed in more than half an hour ago: sign out and in again to add a passkey")
     challenge = secrets.token_bytes(32)
     async with database.transaction() as connection:
         account = await accounts.hold(connection, who.viewer.id)

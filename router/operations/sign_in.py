@@ -68,11 +68,12 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A session: its id, for whom, and by what it began."""
+    """A session: its id, for whom, by what it began, and whether just now, so that it is the person for certain."""
 
     session_id: int
     viewer: Viewer
     way: Way
+    is_fresh: bool
 
     @property
     def by_proxy(self) -> bool:
@@ -165,10 +166,10 @@ async def recognize(
     found = await sessions.find(database, digest(session), LASTING, is_used=is_used)
     if found is None:
         return None
-    session_id, way, viewer = found
+    session_id, way, is_fresh, viewer = found
     if way == "proxy" and (proxy_name or "").strip().lower() != viewer.name:
         return None
-    return SignedIn(session_id, viewer, way)
+    return SignedIn(session_id, viewer, way, is_fresh)
 
 
 async def sign_out(database: Database, who: SignedIn, client: Client) -> None:

@@ -79,6 +79,16 @@ async def test_a_passkey_is_added_used_and_removed(opened: Database) -> None:
     assert done[-2:] == ["sign-in-refused", "signed-in"]
 
 
+async def test_an_old_session_adds_none(crm: Crm, opened: Database) -> None:
+    ann = await signed_in(opened, "ann")
+    session, _ = await sign_in.begin(opened, ann.viewer.id, "ann", HERE)
+    await crm.admin.execute("UPDATE router.person_session SET made_at = now() - interval '31 minutes'")
+    old = await sign_in.recognize(opened, session, None)
+    assert old is not None
+    with pytest.raises(Refused, match="sign out and in again"):
+        await passkeys.begin_to_add(opened, SITE, old)
+
+
 async def test_an_administrator_removes_all_by_a_reset(opened: Database) -> None:
     laptop = await with_passkey(opened, await signed_in(opened, "ann"))
     assert next(one.person.passkeys for one in await people.list_all(opened)) == 1

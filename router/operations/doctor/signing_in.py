@@ -66,9 +66,8 @@ async def _of_our_secret(provider: Provider, settings: Settings, back: str) -> F
         return Finding("", "failed", str(error), cure)
     if fault is None:
         return None
-    secret = "the secret in the file of EMAIL_ROUTER_OIDC_CLIENT_SECRET"
+    which = "the secret in the file of EMAIL_ROUTER_OIDC_CLIENT_SECRET"
     if settings.oidc_client_secret is None:
-        secret = "whether it has a secret, which EMAIL_ROUTER_OIDC_CLIENT_SECRET names"
-    return Finding(
-        "", "failed", fault, f"compare EMAIL_ROUTER_OIDC_CLIENT_ID, and {secret}, with the registration at the provider"
-    )
+        which = "whether it has a secret, which EMAIL_ROUTER_OIDC_CLIENT_SECRET names"
+    cure = f"compare EMAIL_ROUTER_OIDC_CLIENT_ID, and {which}, with the registration at the provider"
+    return Finding("", "failed", fault, cure)

@@ -20,10 +20,11 @@ Way = Literal["password", "link", "proxy", "provider", "passkey"]
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """For how long a session lasts: without being used, and in all."""
+    """For how long a session lasts: without being used, and in all; and for how long it has begun just now."""
 
     idle: timedelta = timedelta(hours=2)
     all: timedelta = timedelta(hours=12)
+    fresh: timedelta = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,18 @@ async def begin(
     return session_id
 
 
-async def find(database: Database, digest: bytes, lasting: Lasting, *, is_used: bool) -> tuple[int, Way, Viewer] | None:
-    """Find a session that lasts, and with `is_used` note that: its id, by what it began, and who that is."""
+async def find(
+    database: Database, digest: bytes, lasting: Lasting, *, is_used: bool
+) -> tuple[int, Way, bool, Viewer] | None:
+    """Find a session that lasts, and with `is_used` note that.
+
+    Returns its id, how and whether just now it began, and who it is.
+    """
     async with database.connection() as connection:
         row = await connection.fetchrow(
             f"""
-            SELECT s.id, s.way, p.id AS person_id, p.name, {GRANTS}, s.used_at < now() - $4::interval AS is_due
+            SELECT s.id, s.way, p.id AS person_id, p.name, {GRANTS}, s.used_at < now() - $4::interval AS is_due,
+                s.made_at > now() - $5::interval AS is_fresh
             FROM router.person_session AS s JOIN router.person AS p ON p.id = s.person_id
             WHERE s.hash = $1 AND s.used_at > now() - $2::interval AND s.made_at > now() - $3::interval
                 AND p.disabled_at IS NULL
@@ -70,6 +77,7 @@ async def find(database: Database, digest: bytes, lasting: Lasting, *, is_used: 
             lasting.idle,
             lasting.all,
             _EXACT,
+            lasting.fresh,
         )
         if row is None:
             return None
@@ -85,7 +93,7 @@ async def find(database: Database, digest: bytes, lasting: Lasting, *, is_used: 
                 row["id"],
                 _EXACT,
             )
-    return row["id"], row["way"], Viewer(row["person_id"], row["name"], grants_of(row))
+    return row["id"], row["way"], row["is_fresh"], Viewer(row["person_id"], row["name"], grants_of(row))
 
 
 async def list_of(database: Database, person_id: int, lasting: Lasting) -> Sequence[Session]:
