@@ -1,9 +1,17 @@
 """What administers a router, by the API: owners, how sources and relays are, and what was done."""
 
+from typing import Any
+
+import pytest
+
+from router.operations.emails import list_before
+from router.repository.database import Database
+from router.web.api import cursor as cursors
 from tests.integration.test_api import check_problem
 from tests.integration.test_api_emails import written
 from tests.support.api import Api
 from tests.support.crm import Crm
+from tests.support.flood import Lent, crowd, flood
 
 
 async def test_owners_sources_relays_and_what_was_done(api: Api, crm: Crm) -> None:
@@ -49,6 +57,72 @@ async def test_owners_sources_relays_and_what_was_done(api: Api, crm: Crm) -> No
     page = (await api.get("/audit", params={"limit": "2", "cursor": page["cursor"]})).json
     assert [one["action"] for one in page["entries"]] == ["done-a"]
     check_problem(await api.get("/audit", params={"cursor": "x"}), 422)
+
+
+async def all_of(api: Api, path: str, name: str) -> list[Any]:
+    """Read a list by pages of one."""
+    found: list[Any] = []
+    cursor: dict[str, str] = {}
+    for _ in range(10):
+        page = (await api.get(path, params={"limit": "1", **cursor})).json
+        found += page[name]
+        if page["cursor"] is None:
+            return found
+        cursor = {"cursor": page["cursor"]}
+    raise AssertionError(f"{path} does not end")
+
+
+async def test_owners_and_sources_come_in_pages(api: Api, crm: Crm) -> None:
+    for mailbox in ("ann@in.test", "zoe@in.test"):
+        await crm.owner(mailbox)
+        for folder in ("Archive", "INBOX"):
+            await crm.admin.execute(
+                "INSERT INTO router.source (profile, mailbox, folder, account, begins_at) "
+                "VALUES ('mail', $1, $2, 'x', now())",
+                mailbox,
+                folder,
+            )
+    owners = await all_of(api, "/owners", "owners")
+    assert [one["mailbox"] for one in owners] == ["ann@in.test", "staff@in.test", "zoe@in.test"]
+    sources = await all_of(api, "/sources", "sources")
+    assert [(one["mailbox"], one["folder"]) for one in sources] == [
+        ("ann@in.test", "Archive"),
+        ("ann@in.test", "INBOX"),
+        ("zoe@in.test", "Archive"),
+        ("zoe@in.test", "INBOX"),
+    ]
+    for cursor in ("x", cursors.write("a", "b"), cursors.write("a\0"), cursors.write("a", "b", "\0")):
+        for path in ("/owners", "/sources"):
+            check_problem(await api.get(path, params={"cursor": cursor}), 422)
+
+
+@pytest.mark.parametrize("others", ["placeholder", "nothing"])
+async def test_a_page_of_emails_costs_the_same_with_many(crm: Crm, database: str, others: str) -> None:
+    [owner] = await crowd(crm, 1)
+    await flood(crm, [owner], 30_000, "now()")
+    await crm.admin.execute(
+        """
+        ALTER TABLE crm.email DISABLE TRIGGER USER;
+        UPDATE crm.email SET private = hashtext(id::text) % 10 <> 0,
+            created_at = now() - (hashtext(id::text) % 1000) * interval '1 second';
+        ALTER TABLE crm.email ENABLE TRIGGER USER;
+        ANALYZE crm.email
+        """
+    )
+    setting = "INSERT INTO crm.setting (name, value) VALUES ('private_emails', to_jsonb($1::text))"
+    await crm.admin.execute(setting, others)
+    place = await crm.admin.fetchrow("SELECT created_at, id FROM crm.email ORDER BY 1, 2 OFFSET 15000 LIMIT 1")
+    assert place is not None
+    async with Database(database) as pool:
+        for before in (None, tuple(place)):
+            async with pool.rolled_back() as connection:
+                found = await list_before(Lent(connection), before, 100)
+                read = await connection.fetchval(
+                    "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables "
+                    "WHERE relid = 'crm.email'::regclass"
+                )
+            assert len(found) == 100
+            assert read <= 8 * 100, read  # by an index once for each way to see it, and once to show it
 
 
 async def test_an_email_is_tried_again(api: Api) -> None:
