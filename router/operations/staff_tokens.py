@@ -23,7 +23,7 @@ SCOPES: Final[Mapping[str, str]] = {
     "letters:read": "see held mail and dead letters, and why they wait",
     "letters:decide": "release, replay and drop them",
     "owners:read": "see owners, and the profiles that serve them",
-    "owners:manage": "approve owners, and set their rules",
+    "owners:manage": "approve owners, set their rules, and try others",
     "records:read": "find and read records, and their addresses",
     "records:write": "make and change records, and their addresses",
     "status:read": "see how sources and relays are",

@@ -63,7 +63,7 @@ async def test_why_a_message_is_there_or_not_is_told(
     assert (told["answer"], told["in_crm"], told["mailboxes"]) == ("in the CRM", True, [])
     [email] = told["emails"]
     assert (email["subject"], email["sender"], email["recipients"]) == ("Your offer", KARL, [ANN, BOB])
-    assert (email["promoted_by"], email["rule"]) == (ANN, "known")
+    assert (email["owner"], email["rule"]) == (ANN, "known")
     assert "the sender is a contact, lead or account" in email["reasons"]
     became = {one["mailbox"]: (one["disposition"], one["rule"]) for one in email["copies"]}
     assert became == {ANN: ("promoted", "known"), BOB: ("duplicate", "replies")}

@@ -78,7 +78,7 @@ class ExplainedEmail(Shown):
     sender: str | None
     recipients: list[str]
     next_try_at: datetime | None
-    promoted_by: str | None = Field(description="The mailbox of the owner whose copy made it an email.")
+    owner: str | None = Field(description="Of whose copy it was made, or in whose name it is sent: a mailbox.")
     rule: str | None = Field(description="The tracking rule by which it is there; null: the CRM wrote it.")
     reasons: list[str]
     correlated_id: UUID | None = Field(description="The email that it answers.")
@@ -164,7 +164,7 @@ def _email(one: EmailFound, origin: Origin | None) -> ExplainedEmail:
         sender=one.sender if told else None,
         recipients=list(one.recipients) if told else [],
         next_try_at=one.next_at,
-        promoted_by=origin.mailbox if origin else None,
+        owner=origin.mailbox if origin else None,
         rule=origin.rule if origin else None,
         reasons=list(origin.reasons) if origin else [],
         correlated_id=origin.correlated_id if origin and told else None,

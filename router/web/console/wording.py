@@ -58,6 +58,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "owner-disapproved": "took back the approval of",
     "rule-set": "set the rule of",
     "rule-simulated": "tried another rule on",
+    "record-made": "made the record",
+    "record-changed": "changed the record",
     "ruling-made": "made",
     "ruling-undone": "undid",
     "raw-viewed": "looked at the source of",
