@@ -6,7 +6,7 @@ Whose mail is tracked, and how:
     never_track  whose mail is never tracked
     creation_rules  rules for records from mail, of the database and of profiles
     simulate     what other rules would have made of an owner's mail
-    simulations  such trials that a page begins, and looks at until they are done
+    simulations  such trials that pages and programs begin, and look at until they are done
     explain      what is read of messages, and what would become of them
 
 Mail that came:
@@ -23,6 +23,7 @@ Mail that came:
     erase        removing what the database holds of a person
 
 Records of the CRM:
+    crm_records  found, made and changed, with their addresses, by a client of the API
     records      one is merged into another
 
 Mail that leaves:

@@ -1,5 +1,6 @@
-"""Records of the CRM: made of mail by rules, and merged into others.
+"""Records of the CRM: read and written, made of mail by rules, and merged into others.
 
+records           records and their addresses, as the CRM writes them by SQL
 creation          records that rules want made of emails
 creation_rules    the rules for that, as far as the database keeps them
 creation_lanes    which of them is made next, and when it is tried again
