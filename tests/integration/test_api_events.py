@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import aiohttp
@@ -157,7 +157,11 @@ async def test_clients_who_wait_do_not_delay_the_end_of_the_router(api: Api, crm
         for number in range(5)
     ]
     await crm.wait_for(1, LISTENERS)
-    await api.router.stop()
+    async with api.stream("/events/stream?after=now") as response:
+        await api.router.stop()
+        async with asyncio.timeout(20):
+            with suppress(aiohttp.ClientError):
+                await response.content.read()
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
