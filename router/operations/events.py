@@ -1,7 +1,7 @@
 """Following what happens: a client waits for the next event, and however many wait, one connection listens for all."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -53,10 +53,11 @@ class Events:
         with self._following():
             return await self._next(place, limit, wait)
 
-    async def follow(self, place: Place, limit: int, wait: float) -> AsyncIterator[Sequence[Event]]:
+    async def follow(self, place: Place, limit: int, wait: float) -> AsyncGenerator[Sequence[Event], None]:
         """Yield the events after a place as they come, so many at a time; after so many seconds without one, none.
 
-        The first are none, too: by then there is room for one more who waits. Raises Crowded, DatabaseError.
+        The first are none, too: by then there is room for one more who waits, until it is closed. Raises Crowded,
+        DatabaseError.
         """
         with self._following():
             found: Sequence[Event] = ()

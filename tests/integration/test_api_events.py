@@ -111,19 +111,23 @@ async def test_fifty_clients_who_wait_cost_one_connection_and_all_are_told(api: 
 async def test_open_pages_and_clients_with_streams_leave_room_for_others(api: Api, database: str) -> None:
     async with AsyncExitStack() as stack:
         console = ServedConsole(await stack.enter_async_context(Database(database, connections=1)), api.port)
-        await console.add("ann")
-        cookie = {"Cookie": f"{SESSION_COOKIE}={await console.session('ann')}"}
         browsers = await stack.enter_async_context(
-            aiohttp.ClientSession(console.origin, headers=cookie, connector=aiohttp.TCPConnector(limit=0))
+            aiohttp.ClientSession(console.origin, connector=aiohttp.TCPConnector(limit=0))
         )
-        for _ in range(MOST_PAGES):
-            page = await stack.enter_async_context(browsers.get("/queue/events"))
+        people = [f"person{number}" for number in range(10)]
+        cookies = []
+        for name in people:
+            await console.add(name)
+            cookies.append({"Cookie": f"{SESSION_COOKIE}={await console.session(name)}"})
+        for number in range(MOST_PAGES):
+            page = await stack.enter_async_context(browsers.get("/queue/events", headers=cookies[number % len(people)]))
             assert page.status == 200
             assert await page.content.readline() == b"retry: 2000\n"
         for _ in range(MOST_CLIENTS):
             assert (await stack.enter_async_context(api.stream("/events/stream?after=now"))).status == 200
-        async with browsers.get("/queue/events") as more, browsers.get("/queue") as ordinary:
-            assert (more.status, ordinary.status) == (503, 200)
+        for path, status in (("/queue/events", 503), ("/queue", 200)):
+            async with browsers.get(path, headers=cookies[0]) as answered:
+                assert answered.status == status
         check_problem(await api.get("/events/stream"), 503)
         await follow(api, after="now")
         await wait_for(api.port, "/healthz", 200)

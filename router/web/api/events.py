@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -11,6 +11,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import Field
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from router.errors import DatabaseError
 from router.operations.backing import Backing, Refused
@@ -42,9 +43,21 @@ LastEventId = Annotated[
 
 
 class Stream(StreamingResponse):
-    """What goes on."""
+    """What goes on. However it ends, and if it never began: its place is free for another client at once."""
 
     media_type = STREAM
+
+    def __init__(self, following: AsyncGenerator[Sequence[Event], None], valid: Callable[[], Awaitable[bool]]) -> None:
+        self._following = following
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(_written(following, valid), headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._following.aclose()
 
 
 class ShownEvent(Shown):
@@ -92,7 +105,7 @@ def routes(backing: Backing) -> APIRouter:
         async def valid() -> bool:
             return await recognize(backing, request.headers) is not None
 
-        return Stream(_written(following, valid), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        return Stream(following, valid)
 
     return router
 
