@@ -140,6 +140,18 @@ async def test_a_sender_costs_the_same_however_many_mailboxes_and_emails_of_othe
         assert max(many.rows.values()) <= max(few[what].rows.values()) + 10, (what, many.rows)
 
 
+async def test_of_a_long_text_a_page_has_the_beginning(senders: Senders) -> None:
+    """Made into a page, megabytes would hold up whatever else the router does."""
+    [email_id] = await senders.write(ONE, text="word " * 1_000_000)
+    [short] = await senders.write(ONE, text="word")
+    found = await mail.read_mail(senders.database, None, email_id)
+    assert found is not None
+    assert (len(found.text or ""), found.is_cut) == (200_000, True)
+    found = await mail.read_mail(senders.database, None, short)
+    assert found is not None
+    assert (found.text, found.is_cut) == ("word", False)
+
+
 async def test_a_common_word_is_looked_for_among_a_bounded_number_at_once(crm: Crm, senders: Senders) -> None:
     await fill(crm, [EVERYBODY], MANY)
 

@@ -17,6 +17,7 @@ from router.repository.senders.bound import bound
 from router.repository.senders.pages import owners_seen
 
 _MOST_PARTIES: Final = 100
+_MOST_TEXT: Final = 200_000  # characters that are shown: a page of megabytes would hold up all others while it is made
 _MOST_IN_THREAD: Final = 50
 
 # Whether the email e may be seen: $1, and $2 where that is of all owners.
@@ -54,7 +55,7 @@ class Mail:
 
     `marks` are ranges of characters of the text. `reasons` are those of the decision on the copy of the first owner who
     is seen, and `verdict` what our mail server found out about its sender; `mailboxes` those that it came to, as far as
-    they are seen. `waits`: its sender is in the queue.
+    they are seen. `waits`: its sender is in the queue. With `is_cut` the text goes on.
     """
 
     email_id: UUID
@@ -77,6 +78,7 @@ class Mail:
     mailboxes: tuple[str, ...]
     reasons: tuple[str, ...]
     verdict: Verdict | None
+    is_cut: bool
 
     @property
     def sender(self) -> Party | None:
@@ -102,7 +104,7 @@ async def read_mail(database: Database, seen: frozenset[UUID] | None, email_id: 
         row = await connection.fetchrow(
             f"""
             SELECT e.id AS email_id, e.direction, e.private, coalesce(e.received_at, e.created_at) AS received_at,
-                e.dated_at, e.subject, e.text_body, e.text_marks::text AS text_marks,
+                e.dated_at, e.subject, left(e.text_body, $4) AS text_body, e.text_marks::text AS text_marks,
                 e.html_body IS NOT NULL AS has_html, e.flags, e.defects, e.correlated_id, e.correlation_method,
                 EXISTS (SELECT FROM router.unresolved_email AS q WHERE q.email_id = e.id) AS waits,
                 (
@@ -127,6 +129,7 @@ async def read_mail(database: Database, seen: frozenset[UUID] | None, email_id: 
             """,  # noqa: S608  # a constant
             *_seen(seen),
             email_id,
+            _MOST_TEXT + 1,
         )
         if row is None:
             return None
@@ -146,7 +149,7 @@ async def read_mail(database: Database, seen: frozenset[UUID] | None, email_id: 
         row["received_at"],
         row["dated_at"],
         None if hidden else row["subject"],
-        None if hidden else row["text_body"],
+        None if hidden else row["text_body"] and row["text_body"][:_MOST_TEXT],
         () if hidden else tuple(Mark(*mark) for mark in json.loads(row["text_marks"] or "[]")),
         row["has_html"] and not hidden,
         tuple(row["flags"]),
@@ -160,6 +163,7 @@ async def read_mail(database: Database, seen: frozenset[UUID] | None, email_id: 
         tuple(sorted(filter(None, row["mailboxes"]))),
         () if hidden else tuple(row["reasons"]),
         read_verdict(row["verdict"]),
+        not hidden and len(row["text_body"] or "") > _MOST_TEXT,
     )
 
 
