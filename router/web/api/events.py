@@ -92,7 +92,13 @@ def routes(backing: Backing) -> APIRouter:
         found = await events.after(place, limit, wait)
         return EventPage(events=list(map(_shown, found)), cursor=_cursor(found[-1].place if found else place))
 
-    @router.get("/stream", summary="Follow what happens, as a stream", response_class=Stream, responses=answers())
+    @router.get(
+        "/stream",
+        status_code=200,
+        summary="Follow what happens, as a stream",
+        response_class=Stream,
+        responses=answers(),
+    )
     async def stream(request: Request, _: EventsRead, after: After = None, last_event_id: LastEventId = None) -> Stream:
         """Scope `events:read`. Server-sent events (HTML, "Server-sent events"), each with its cursor as `id`.
 
