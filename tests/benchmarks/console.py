@@ -30,6 +30,7 @@ import aiohttp
 import asyncpg
 from playwright.async_api import Page, async_playwright
 
+from router import log
 from router.model.viewer import Grant, StaffRole
 from router.operations import people, sign_in
 from router.operations.sign_in import Client
@@ -296,6 +297,7 @@ async def watch_arrivals(on: Served, arrivals: int) -> None:
         await page.goto("/queue")
         await page.locator("main[data-live=yes]").wait_for()
         for _ in range(arrivals + 1):
+            await asyncio.sleep(1)  # the page has rested after the one before
             number = next(_NUMBERS)
             sender = f"arrives{number}@arrives{number}.test"
             began = time.perf_counter()
@@ -451,6 +453,7 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=0)
     parser.add_argument("--burst", type=int, default=1000)
     asked = parser.parse_args()
+    log.configure("warning", "console")
     with tempfile.TemporaryDirectory(prefix="er-") as folder:
         Path(folder).chmod(0o755)  # as root, the database is another user
         asyncio.run(measure(Path(folder), asked))
