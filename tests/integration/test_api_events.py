@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -131,6 +132,35 @@ async def test_open_pages_and_clients_with_streams_leave_room_for_others(api: Ap
         check_problem(await api.get("/events/stream"), 503)
         await follow(api, after="now")
         await wait_for(api.port, "/healthz", 200)
+
+
+async def test_clients_who_take_nothing_are_cut_off_and_hold_no_place(api: Api, crm: Crm) -> None:
+    await crm.admin.execute(
+        "INSERT INTO crm.event (kind, details) "
+        "SELECT 'sent', jsonb_build_object('reason', repeat('x', 10000)) FROM generate_series(1, 3000)"
+    )
+
+    async def is_full() -> bool:
+        return (await api.get("/events", params={"after": "now", "wait": "0.1"})).status == 503
+
+    async with AsyncExitStack() as stack:
+        for _ in range(MOST_CLIENTS):
+            silent = stack.enter_context(socket.socket())
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            silent.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(silent, ("127.0.0.1", api.port))
+            head = f"GET /api/v1/events/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {api.token}\r\n\r\n"
+            await loop.sock_sendall(silent, head.encode())
+        async with asyncio.timeout(60):
+            while not await is_full():
+                await asyncio.sleep(0.05)
+            for _ in range(5):
+                while await is_full():
+                    await asyncio.sleep(0.05)
+                reader = await stack.enter_async_context(api.stream("/events/stream"))
+                assert len(await read_events(reader, 2)) == 2
+    assert "without completing" not in api.router.log()
 
 
 async def test_who_waits_in_vain_is_answered_in_time(api: Api) -> None:
