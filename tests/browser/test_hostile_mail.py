@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
-from router.html.frame import Framed
 from router.operations import mail_content
 from router.repository.database import Database
 from router.web.console.guard import SESSION_COOKIE
 from router.web.console.mail_html import SANDBOX
+from tests.support import pieces
 from tests.support.browser import NARROW, Browse, check_accessible
 from tests.support.crm import Crm
 from tests.support.pages import ServedConsole
@@ -100,7 +100,7 @@ async def test_a_gallery_of_hostile_html_does_nothing(
 
     # Policy and sandbox are enough by themselves, where nothing is left out of the HTML; a third of it will do.
     ids = ids[::3]
-    monkeypatch.setattr(mail_content, "framed", lambda html, _: Framed(html))
+    monkeypatch.setattr(mail_content, "framed", pieces.as_it_is)
     async with unguarded(chromium, console) as (page, reached):
         watched = Watched(page, console.origin)
         # And what a message might do is noticed: outside of its frame it does.
