@@ -24,7 +24,7 @@ from router.operations.backing import Backing
 from router.profile import Profiles
 from router.repository.senders import fold
 from router.settings import Settings
-from router.web.console import link, sign_in, start
+from router.web.console import link, passkey, sign_in, start
 from router.web.console.guard import SESSION_COOKIE
 from router.web.console.pages import PAGES
 from tests.support.crm import Crm
@@ -41,6 +41,8 @@ ROUTES: Mapping[str, str] = {
     "POST /sign-in": ANYBODY,
     "POST /sign-out": ANYBODY,
     "GET /signed-out": ANYBODY,
+    "POST /sign-in/passkey": ANYBODY,
+    "POST /sign-in/passkey/options": ANYBODY,
     "POST /theme": ANYBODY,
     "GET /link/{secret}": ANYBODY,
     "POST /link/{secret}": ANYBODY,
@@ -65,6 +67,9 @@ ROUTES: Mapping[str, str] = {
     "GET /account": VIEW,
     "POST /account/password": VIEW,
     "POST /account/sessions/end": VIEW,
+    "POST /account/passkeys/options": VIEW,
+    "POST /account/passkeys/add": VIEW,
+    "POST /account/passkeys/remove": VIEW,
     "GET /mail/{email:uuid}/body": VIEW,
     "GET /mail/{email:uuid}/html": VIEW,
     "GET /mail/{email:uuid}/attachments/{number:int}": VIEW,
@@ -216,7 +221,7 @@ def served() -> list[str]:
     """Each method and path that the console serves."""
     backing = Backing(lambda: Profiles((), ()), Settings())
     routes: list[Route] = [route for page in PAGES for route in page.routes(backing)]
-    routes += [*sign_in.routes(backing), *link.routes(backing), *start.routes(PAGES)]
+    routes += [*sign_in.routes(backing), *passkey.routes(backing), *link.routes(backing), *start.routes(PAGES)]
     return sorted(f"{method} {one.path}" for one in routes for method in (one.methods or ()) if method != "HEAD")
 
 
