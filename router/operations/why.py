@@ -59,10 +59,14 @@ async def find(backing: Backing, viewer: Viewer, known: Known) -> Why:
     sought = _sought(known)
     kept_for = timedelta(days=settings.keep_decisions)
 
-    traced = await trace.trace(
-        database, backing.lease, settings.profiles, sought, kept_for=kept_for, limit=EMAILS, why=False, within=within
-    )
+    async def look(*, why: bool) -> Traced:
+        return await trace.trace(
+            database, backing.lease, settings.profiles, sought, kept_for=kept_for, limit=EMAILS, why=why, within=within
+        )
+
+    traced = await look(why=False)
     if not traced.emails:
+        traced = await look(why=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(_READING):
                 traced = await trace.look_into_letters(database, backing.workers, traced)

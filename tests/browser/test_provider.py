@@ -52,7 +52,7 @@ async def test_one_signs_in_by_a_provider_and_out_again(chromium: Browser, signi
         await expect(page.get_by_text("by Office")).to_be_visible()
         await check_accessible(page)
         names = {one["name"] for one in await page.context.cookies() if one["domain"] == "localhost"}
-        assert names == {"__Host-email-router", "__Host-email-router-device"}
+        assert names == {"__Host-email-router", "__Host-email-router-device", "__Host-email-router-zone"}
         # What lies in the history brings nobody in again.
         await page.get_by_text(USER, exact=True).first.click()
         await page.get_by_role("button", name="Sign out").click()

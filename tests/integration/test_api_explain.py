@@ -131,7 +131,11 @@ async def test_another_rule_is_tried(
     check_problem(await api.get(path, token=reader), 403)
 
     # Two at a time: those whose server does not answer are under way until it does.
-    dovecot_stops = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0)
+    async def says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    dovecot_stops = await asyncio.start_server(says_nothing, "127.0.0.1", 0)
     async with dovecot_stops:
         port = dovecot_stops.sockets[0].getsockname()[1]
         slow = await serve(new_router, session, incoming(start="all", poll=1, port=port))
