@@ -89,14 +89,20 @@ async def raw(backing: Backing, email_id: UUID, by: str) -> bytes:
     Raises UnknownName where the CRM does not have it, or its bytes cannot be had; Conflict where it is private, or the
     mail server is too busy for now.
     """
-    if (await read(backing.database, email_id)).private:
-        raise Conflict(str(mail_content.private_source()))
+    await _check_public(backing.database, email_id)
     try:
-        return (await mail_content.fetch_source(backing, by, email_id)).content
+        found = await mail_content.fetch_source(backing, by, email_id)
     except mail_content.NotHad as error:
         raise UnknownName(str(error)) from None
     except mail_content.NotShown as error:
         raise Conflict(str(error)) from None
+    await _check_public(backing.database, email_id)  # the mail server took a while
+    return found.content
+
+
+async def _check_public(database: Database, email_id: UUID) -> None:
+    if (await read(database, email_id)).private:
+        raise Conflict(str(mail_content.private_source()))
 
 
 async def list_before(database: Database, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Listed]:

@@ -24,6 +24,7 @@ from tests.support.senders import Senders
 __all__ = ["writers"]
 
 DOCS = Path(__file__).parents[2] / "docs" / "console.md"
+PUBLIC = "https://crm.example.com/mail"
 LENA = "lena@kestrel.test"
 
 
@@ -46,7 +47,7 @@ async def test_a_day_behind_nginx(
     nginx: Nginx, port: int, chromium: Browser, opened: Database, writers: Senders
 ) -> None:
     proxies = Proxies([ip_network("127.0.0.1")])
-    settings = Settings(console_url=f"{nginx.origin}/mail")
+    settings = Settings(console_url=PUBLIC)
     async with serving(opened, proxies, settings, port=port) as console, browsing(chromium, console) as browse:
         page = await browse(ignore_https_errors=True)
         await page.goto(f"{nginx.origin}/mail/link/{await people.first_link(opened)}")
@@ -58,6 +59,11 @@ async def test_a_day_behind_nginx(
         assert page.url.startswith(f"{nginx.origin}/mail/")
         # Nobody can say of themselves where they come from.
         assert {one.address for one in await audit_log.list_before(opened)} == {"127.0.0.1"}
+        # A link for somebody else leads to where people reach the console.
+        await page.goto(f"{nginx.origin}/mail/people")
+        await page.get_by_label("Name", exact=True).fill("ben")
+        await page.get_by_role("button", name="Add").click()
+        assert (await page.get_by_label("The link for ben").input_value()).startswith(f"{PUBLIC}/link/")
         # What comes is on the page by itself: nginx holds no event back.
         await page.goto(f"{nginx.origin}/mail/queue")
         await expect(page.locator("main[data-live=yes]")).to_be_visible()

@@ -33,7 +33,7 @@ def routes(backing: Backing) -> Sequence[Route]:
             secret = await people.add(backing.database, name, grants, by)
         except RouterError as error:
             return await shown(request, 422, fault=sentence(error), name=name)
-        return await shown(request, link=_link(request, secret), link_of=name)
+        return await shown(request, link=_link(backing, request, secret), link_of=name)
 
     async def grant(request: Request) -> Response:
         form, by = form_of(request), viewer_of(request).name
@@ -47,7 +47,7 @@ def routes(backing: Backing) -> Sequence[Route]:
     async def reset(request: Request) -> Response:
         name, by = form_of(request).get("name", ""), viewer_of(request).name
         secret = await people.reset(backing.database, name, by)
-        return await shown(request, link=_link(request, secret), link_of=name)
+        return await shown(request, link=_link(backing, request, secret), link_of=name)
 
     async def disable(request: Request) -> Response:
         try:
@@ -70,9 +70,11 @@ async def _grants(backing: Backing, role: str, owners: str) -> Sequence[Grant]:
     return await people.grants_named(backing.database, role, [one.strip() for one in owners.split(",") if one.strip()])
 
 
-def _link(request: Request, secret: str) -> str:
+def _link(backing: Backing, request: Request, secret: str) -> str:
+    """Write a link as people reach the console: as the settings say, or else as the administrator has come."""
     host = request.headers.get("host", "")
-    return f"{request.url.scheme}://{host}{request.scope.get('root_path', '')}/link/{secret}"
+    here = f"{request.url.scheme}://{host}{request.scope.get('root_path', '')}"
+    return f"{backing.settings.console_url or here}/link/{secret}"
 
 
 PAGE = Page("People", "/people", routes, StaffRole.ADMINISTER, everywhere=True)
