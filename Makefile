@@ -18,7 +18,7 @@ PYTEST   := $(BIN)/python -m pytest
 PARALLEL := --numprocesses $(shell expr 2 \* $$(nproc)) --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench pictures fuzz chaos kills fmt lock vendor clean
+.PHONY: help run test long check bench pictures fuzz chaos kills fmt lock vendor clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -30,9 +30,13 @@ run: $(RUN) ## show it at work: a sample CRM, sample mail, a relay that keeps wh
 # where it is missing.
 UNIT := $(and $(filter tests/unit%,$(ARGS)),$(if $(filter-out tests/unit%,$(filter tests/%,$(ARGS))),,alone))
 
-test: $(DEV) $(if $(UNIT),,$(CLIENT)) ## run all tests; installs Dovecot, Cyrus and Postfix from Debian's packages where they are missing
+test: $(DEV) $(if $(UNIT),,$(CLIENT)) ## run the tests; installs Dovecot, Cyrus and Postfix from Debian's packages where they are missing
 	@$(if $(UNIT),,tests/install-servers)
 	$(if $(UNIT),TESTS_WITHOUT_SERVERS=1) $(PYTEST) $(PARALLEL) --durations 30 $(ARGS)
+
+long: $(DEV) ## run the few tests that take long, which test leaves out
+	@tests/install-servers
+	$(PYTEST) $(PARALLEL) -m long $(ARGS)
 
 check: $(DEV) ## look at format, rules, types, imports, locks, and what the wheel carries
 	$(BIN)/ruff format --check .

@@ -36,6 +36,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         sys.stdout.write(f"--- {log.parent.name}\n{log.read_text(errors='replace')}")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_every_fault_at_once_loses_nothing_and_brings_nothing_twice(folder: Path) -> None:
     """`make chaos` does the same for minutes, with other seeds."""

@@ -48,7 +48,7 @@ def test_a_server_without_faults_gives_everything() -> None:
     assert [copy.content for copy in copies] == [CONTENT] * 9
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.none(), max_size=45), st.lists(_fault | st.none(), min_size=1, max_size=4))
 def test_a_server_that_errs_ends_the_session_with_our_errors(before: list[None], faults: list[Fault | None]) -> None:
     try:

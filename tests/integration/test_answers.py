@@ -338,6 +338,7 @@ async def test_a_hostile_template_hurts_its_own_acknowledgements_alone_until_it_
     await crm.wait_for(True, "SELECT bool_and(NOT faults ?| '{answers,templates}') FROM router.process")
 
 
+@pytest.mark.long
 async def test_endless_templates_delay_none_that_works(crm: Crm, new_router: NewRouter, outgoing: Profile) -> None:
     good = await queue_of(crm, "good")
     await new_router(outgoing())

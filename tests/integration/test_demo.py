@@ -326,7 +326,7 @@ async def test_its_data_can_be_looked_at(folder: Path) -> None:
         running.stop(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.long)])
 async def test_on_a_terminal_no_line_is_cut_inside_a_word(folder: Path, columns: int) -> None:
     with on_terminal(folder, columns) as running:
         running.wait_for(r"what was sent\n.*\n")
