@@ -160,7 +160,7 @@ async def test_the_relay_carries_mail_away(tree: Tree, crm: Crm) -> None:
     assert f"there is no folder {sent}" in failed
     sent.mkdir()
     assert "1 of 1 work" in tree.command("test")
-    assert "servers    1 connection tried\n" in tree.command("doctor", status=1)  # no router runs yet
+    assert re.search(r"servers +1 connection tried\n", tree.command("doctor", status=1))  # no router runs yet
     await crm.owner(ANN)
     email = await crm.send(ANN, ["karl@kunde.test", "lena@kunde.test"], "The offer")
     router = await tree.run()

@@ -224,6 +224,9 @@ class Office:
     def get_original_scopes(self, *_: Any, **__: Any) -> list[str]:
         return [SCOPE, "offline_access"]
 
+    def refresh_id_token(self, _request: object) -> bool:
+        return False  # none comes with a refreshed token: OpenID Connect Core 12.2 leaves it open
+
     def rotate_refresh_token(self, _request: object) -> bool:
         return self.rotate
 
