@@ -41,7 +41,6 @@ __all__ = [
 
 _MOST_OF_PICTURE: Final = 20 << 20  # bytes
 _SLOW: Final = 7.0  # seconds for a mail server to give a message: a page is given up after 9
-_FRAMED: Final = asyncio.Semaphore(1)  # HTML at a time: mail that comes in needs the same processes
 _AT_ONCE: Final = asyncio.Semaphore(2)  # sources sought: each opens a mailbox, and servers count connections
 
 
@@ -84,11 +83,16 @@ async def body(backing: Backing, viewer: Viewer, email_id: UUID, picture_at: Cal
         return Body(found.subject, None)
     pictures = {content_id: picture_at(position) for content_id, position in found.parts.items()}
     # In a process: threads of ours would hold up the event loop, and whatever else the router does.
-    async with _FRAMED:
+    async with backing.shared(_one_at_a_time):
         [made] = await backing.workers.map(framed, [(found.html, pictures)])
     if isinstance(made, Fault):
         raise NotShown(f"its HTML cannot be shown: {made.words}")
     return Body(found.subject, made)
+
+
+def _one_at_a_time(_: Backing) -> asyncio.Semaphore:
+    """Take turns: mail that comes in needs the same processes."""
+    return asyncio.Semaphore(1)
 
 
 async def picture(database: Database, viewer: Viewer, email_id: UUID, position: int) -> File:

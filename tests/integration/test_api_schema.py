@@ -31,6 +31,8 @@ async def test_nothing_is_a_fault_of_the_server_nor_undocumented(
         "--checks", ",".join(CHECKS),
         "--phases", "examples,coverage,fuzzing",
         "--exclude-path", "/events/stream",  # which does not end: test_api_events has it
+        # Where two are under way, it says 503, and any 5xx is a fault to schemathesis: test_api_explain has it.
+        "--exclude-operation-id", "simulations_start",
         "--max-examples", "5",
         "--workers", "1",  # threads meet in what Python 3.11 counts while it compiles: "recursion depth mismatch"
         "--seed", "1",
