@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import aiohttp
+import pytest
 
 from router.operations.events import MOST_CLIENTS
 from router.operations.queue.live import MOST_PAGES
@@ -134,6 +135,7 @@ async def test_open_pages_and_clients_with_streams_leave_room_for_others(api: Ap
         await wait_for(api.port, "/healthz", 200)
 
 
+@pytest.mark.long
 async def test_clients_who_take_nothing_are_cut_off_and_hold_no_place(api: Api, crm: Crm) -> None:
     await crm.admin.execute(
         "INSERT INTO crm.event (kind, details) "
