@@ -15,12 +15,13 @@ from router.model import CreationRule, Decision
 from router.repository.database import Database
 from router.repository.erasure.taken_back import restore, take_back
 from router.repository.incoming.registry import Source, register
-from router.repository.records import creation, creation_lanes, creation_states, merges
+from router.repository.records import creation, creation_lanes, creation_states
 from router.repository.records.creation import Carried
 from router.repository.records.creation_lanes import Begun
 from tests.support.breaking import Breaking
 from tests.support.command import type_command
 from tests.support.crm import Crm
+from tests.support.merging import carry_out
 from tests.support.senders import STAFF, Senders
 
 KARL = "karl@kunde.test"
@@ -215,9 +216,7 @@ async def test_t120_a_merged_requester_stays_one_and_a_merged_case_has_its_items
     berta = await records.crm.record("contact", "Berta")
     await records.crm.sql.execute("SELECT crm.merge_records($1, $2)", karl, berta)
     await records.crm.sql.execute("SELECT crm.merge_records($1, $2)", gone, keep)
-    for _ in range(40):
-        await records.crm.admin.execute("UPDATE router.merge SET try_at = now() WHERE done_at IS NULL")
-        await merges.carry_out(records.database)
+    await carry_out(records.crm, records.database)
     assert {case["requester_id"] for case in await records.cases()} == {berta}
     assert {row["record_id"] for row in await records.crm.rows("SELECT record_id FROM crm.queue_item")} == {keep}
 

@@ -152,6 +152,19 @@ class Crm:
         except TimeoutError:
             raise TimeoutError(f"not within {timeout:g} s: {value!r} as {query!r}, it is {seen!r}") from None
 
+    async def wait_for_earlier(self) -> None:
+        """Return once the transactions have ended that others than this test's clients have open, as autovacuum's are.
+
+        The last walk of a ruling or a merge waits for all transactions of the server, whatever their database.
+        """
+        others = """
+            SELECT l.transactionid::text FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+            WHERE l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'
+                AND (a.datname IS DISTINCT FROM current_database() OR a.usesysid IS NULL)
+            """
+        earlier = [row[0] for row in await self.admin.fetch(others)]
+        await self.wait_for(False, f"SELECT ARRAY({others}) && $1::text[]", earlier)
+
     async def wait_for_status(self, email_id: UUID, status: str, timeout: float = 20.0) -> asyncpg.Record:
         """Return the email once it has this status."""
         await self.wait_for(status, "SELECT status FROM crm.email WHERE id = $1", email_id, timeout=timeout)

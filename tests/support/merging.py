@@ -16,6 +16,7 @@ async def merged(crm: Crm, database: Database, from_id: UUID, into_id: UUID) -> 
 async def carry_out(crm: Crm, database: Database) -> None:
     """Carry out all there is, what is put off or set aside as well; only what others have locked is left."""
     for _ in range(3):
+        await crm.wait_for_earlier()
         await crm.admin.execute("UPDATE router.merge SET try_at = now() WHERE done_at IS NULL")
         await crm.admin.execute("UPDATE router.merge_refused SET try_at = now()")
         while await merges.carry_out(database):

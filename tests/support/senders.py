@@ -99,6 +99,7 @@ class Senders:
     async def carry_out_all(self) -> None:
         """Carry out all there is, what is put off as well; only what others have locked is left."""
         for _ in range(4):
+            await self.crm.wait_for_earlier()
             await self.crm.admin.execute("UPDATE router.ruling_work SET try_at = now()")
             await self.carry_out()
 
