@@ -31,6 +31,7 @@ __all__ = [
     "count",
     "drop",
     "find",
+    "find_letter",
     "list_all",
     "list_page",
     "release",
@@ -87,9 +88,15 @@ async def list_page(
 
 async def find(database: Database, waiting: Disposition, id_: int) -> Shown:
     """Find a letter with its bytes, if they are kept, unread. Raises UnknownName."""
-    [letter] = await _find(database, waiting, [id_])
+    letter = await find_letter(database, waiting, id_)
     kept = (await repository.read_kept(database, [id_])).get(id_)
     return Shown(letter, content=kept.content if kept else b"")
+
+
+async def find_letter(database: Database, waiting: Disposition, id_: int) -> Letter:
+    """Find a letter without its bytes. Raises UnknownName."""
+    [letter] = await _find(database, waiting, [id_])
+    return letter
 
 
 async def count(database: Database, waiting: Disposition, which: Selection | Sequence[int]) -> int:
@@ -101,7 +108,7 @@ async def count(database: Database, waiting: Disposition, which: Selection | Seq
 
 async def show(database: Database, workers: Workers, waiting: Disposition, id_: int) -> Shown:
     """Show a letter; of its content only what is kept, since other mail is its owner's alone. Raises UnknownName."""
-    [letter] = await _find(database, waiting, [id_])
+    letter = await find_letter(database, waiting, id_)
     kept = (await repository.read_kept(database, [id_])).get(id_)
     if kept is None:
         return Shown(letter)

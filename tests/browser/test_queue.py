@@ -440,6 +440,10 @@ async def test_held_mail_is_worked_through_by_keys_and_filters_and_as_it_changes
     await expect(marked).to_have_attribute("data-held", str(second))
     await page.keyboard.press("j")
     await expect(marked).to_have_attribute("data-held", str(first))
+    # What it says is read again, where it can be, and told beside it.
+    await page.keyboard.press("o")
+    await expect(marked.get_by_role("alert")).to_contain_text("Its bytes are not kept")
+    await check_accessible(page)
     await page.keyboard.press("?")
     await expect(page.locator("#keys")).to_contain_text("Next message")
     await check_accessible(page)

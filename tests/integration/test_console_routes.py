@@ -63,6 +63,7 @@ ROUTES: Mapping[str, str] = {
     "GET /held": VIEW,
     "GET /held/news": VIEW,
     "POST /held": VIEW,
+    "POST /held/{number:int}/mail": VIEW,
     "GET /why": VIEW,
     "GET /account": VIEW,
     "POST /account/password": VIEW,

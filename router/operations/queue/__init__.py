@@ -3,6 +3,7 @@
     pages    who waits, by domain and by sender, filtered and searched
     mail     a sender, and one message; who a sender may be
     held     what is held back, and why
+    held_mail  what one of it says
     ruling   who a sender is: what that touches, whether it is done, and undone
     care     who takes care of a sender, who is put off, who looks at whom
     live     what has changed, for all open pages by one connection

@@ -1,4 +1,4 @@
-"""Held mail: why each message is held back, and the two things that are done with it, each asked for twice."""
+"""Held mail: why each message is held back, what it says, and the two things that are done with it, asked for twice."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,15 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router.errors import RouterError
+from router.errors import RouterError, UnknownName
 from router.model import Disposition
 from router.model.viewer import StaffRole
 from router.operations import letters
 from router.operations.backing import Backing
 from router.operations.letters import Became
-from router.operations.queue import held
+from router.operations.queue import held, held_mail
 from router.operations.words import vouching
-from router.web.console.frame import Page, form_of, render, sentence, viewer_of
+from router.web.console.frame import Page, client_of, form_of, render, sentence, viewer_of
 from router.web.console.queue.asked import AGES, number_of, seen_by, uuid_of
 
 _ROWS: Final = 50
@@ -36,6 +36,7 @@ _BECAME: Final = {
 }
 _LONGEST: Final = 1200  # characters of the ids that a page shows
 _NOTHING_NEW: Final = 2**62
+_LARGEST: Final = 2**63 - 1  # number of a decision
 
 _KINDS: Final[Mapping[str, str]] = {
     "forged": "The sender may be forged",
@@ -143,7 +144,25 @@ def routes(backing: Backing) -> Sequence[Route]:
             return await shown(request, 409, sentence(error))
         return await shown(request, done=done)
 
-    return [Route("/held", show), Route("/held/news", news), Route("/held", decide, methods=["POST"])]
+    async def look(request: Request) -> Response:
+        viewer, number = viewer_of(request), min(request.path_params["number"], _LARGEST)
+        mail, fault = None, ""
+        try:
+            decides = seen_by(viewer, StaffRole.DECIDE)
+            mail = await held_mail.look(backing, decides, viewer.name, number, client_of(request).address)
+        except (UnknownName, held_mail.NotShown) as error:
+            fault = sentence(error)
+        # htmx shows no answer that is an error.
+        is_part = request.headers.get("hx-request") == "true"
+        template = "held_mail.html" if is_part else "held_alone.html"
+        return render(request, template, 200 if is_part or mail else 409, mail=mail, fault=fault)
+
+    return [
+        Route("/held/{number:int}/mail", look, methods=["POST"]),
+        Route("/held", show),
+        Route("/held/news", news),
+        Route("/held", decide, methods=["POST"]),
+    ]
 
 
 async def _decide(backing: Backing, by: str, number: int, what: str) -> str:
