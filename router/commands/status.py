@@ -281,11 +281,14 @@ def _unresolved(status: Status) -> str:
 def _rulings(status: Status) -> str:
     """Say of which senders the mail that waited is not as ruled, since the CRM does not let it be changed."""
     one = status.rulings
-    assert one.next_try_at is not None
-    left = one.next_try_at - status.now
-    when = f"tried again in {duration(left)}" if left > timedelta() else "being tried again"
-    senders = count(one.count, "sender")
-    return f"of {senders} some mail cannot be changed (crm.ruling, crm.rule_again); {one.subject}, {when}: {one.fault}"
+    left = one.next_try_at - status.now if one.next_try_at else None
+    if left is None:
+        when = "not tried any more"
+    else:
+        when = f"tried again in {duration(left)}" if left > timedelta() else "being tried again"
+    words = f"of {count(one.count, 'sender')} some mail cannot be changed (crm.ruling, crm.rule_again)"
+    failed = f", {one.failed:,} failed too often to be tried again" if one.failed else ""
+    return f"{words}{failed}; {one.subject}, {when}: {one.fault}"
 
 
 def _owners(approved: int, waiting: Sequence[str]) -> str:

@@ -50,6 +50,13 @@ async def test_t114_an_email_that_the_crm_does_not_let_be_changed_holds_up_no_ot
     assert "a mistake of the CRM's" in (status.rulings.fault or "")
     [told] = await crm.rows("SELECT is_done, fault, next_at > now() AS is_later FROM crm.ruling WHERE id = $1", ruling)
     assert tuple(told) == (False, status.rulings.fault, True)
+    # After about a day it is not tried any more, until somebody wants it.
+    await crm.admin.execute("UPDATE router.ruling_work SET failures = $1", ruling_walks._TRIES - 1)
+    await senders.carry_out_all()
+    assert not await ruling_walks.carry_out(senders.database)
+    assert await crm.sql.fetchval("SELECT next_at = 'infinity' AND fault IS NOT NULL FROM crm.ruling")
+    ended = (await read_status(senders.database, timedelta(minutes=1))).rulings
+    assert (ended.count, ended.failed, ended.next_try_at) == (1, 1, None)
     await crm.sql.execute("SELECT crm.rule_again($1)", ruling)
     assert await crm.admin.fetchval("SELECT try_at <= now() AND failures = 0 FROM router.ruling_work")
     assert await senders.waiting() == [KARL]
@@ -97,7 +104,15 @@ async def test_t114_what_ends_the_database_or_takes_too_long_is_tried_later_and_
     found = await rulings.read_faulty(senders.database)
     assert found.subject == KARL
     assert any(word in (found.fault or "") for word in ("lost", "terminating", "closed", "timeout"))
+    # In the end it is not tried any more, and that is told, also where whoever tried could not say what happened.
+    tries = ruling_walks._TRIES
+    await crm.admin.execute("UPDATE router.ruling_work SET begun = $1, fault = NULL, try_at = now()", tries - 1)
+    await ruling_walks._claim(senders.database, None)
+    found = await rulings.read_faulty(senders.database)
+    assert (found.failed, found.fault) == (1, ruling_walks._LOST)
+    assert not await ruling_walks.carry_out(senders.database)
     await crm.admin.execute("DROP TRIGGER careless ON crm.party")
+    await crm.admin.execute("UPDATE router.ruling_work SET begun = 0")
     await senders.carry_out_all()
     assert await senders.sender_of(email) == karl
     assert (await rulings.read_faulty(senders.database)).count == 0

@@ -9,7 +9,8 @@ Mail that comes meanwhile may have been decided on before the ruling was known. 
 began, all transactions had ended that were open when the first walk since that ruling began.
 
 Nobody waits for this: what somebody else has locked is passed over, and a walk that passed something over is followed
-by another; after ever longer pauses, where it was the CRM's SQL that refused it. Each piece locks the work, then the
+by another; after ever longer pauses, where it was the CRM's SQL that refused it, and about a day later by none, until a
+person wants it (`crm.rule_again`, or another ruling). Each piece locks the work, then the
 parties in their order with a share of their emails, then the rulings.
 """
 
@@ -32,6 +33,8 @@ _LOCK_TIMEOUT: Final = "200ms"  # for what the CRM has locked, as by a ruling in
 _STATEMENT_TIMEOUT: Final = "5s"  # for a statement of one piece, with what triggers of the CRM's do in it
 _FIRST_PAUSE: Final = timedelta(seconds=5)  # until what was passed over, or could not be done, is tried again
 _LONGEST_PAUSE: Final = timedelta(hours=1)  # the same, where it fails again and again
+_TRIES: Final = 30  # in a row that fail, in about a day, until it is not tried any more
+_LOST: Final = "the router, or PostgreSQL, ended while it was carried out, again and again"
 _SINGLY: Final = 2.0  # seconds for going on email by email, while other work waits
 _MOST_REFUSED: Final = 3  # emails of a piece that the CRM's SQL may refuse, until the rest has to wait
 
@@ -72,12 +75,14 @@ async def carry_out(database: Database, subject: str | None = None) -> bool:
 
 
 async def _claim(database: Database, subject: str | None) -> Record | None:
-    """Find a subject that is due, count a try, and put it off; `begun` tells who claimed it last."""
+    """Find a subject that is due, count a try, and put it off, in the end for good; `begun` tells who claimed it last."""
     async with database.connection() as connection:
         return await connection.fetchrow(
             """
             UPDATE router.ruling_work AS w
-            SET begun = w.begun + 1, try_at = now() + least($2::interval * 2 ^ least(w.begun, 20), $3::interval)
+            SET begun = w.begun + 1, try_at = CASE WHEN w.begun + 1 < $4
+                THEN now() + least($2::interval * 2 ^ least(w.begun, 20), $3::interval) ELSE 'infinity' END,
+                fault = CASE WHEN w.begun + 1 < $4 THEN w.fault ELSE coalesce(w.fault, $5) END
             WHERE w.subject = (
                 SELECT subject FROM router.ruling_work
                 WHERE try_at <= now() AND ($1::text IS NULL OR subject = $1) ORDER BY try_at LIMIT 1
@@ -88,6 +93,8 @@ async def _claim(database: Database, subject: str | None) -> Record | None:
             subject,
             _FIRST_PAUSE,
             _LONGEST_PAUSE,
+            _TRIES,
+            _LOST,
         )
 
 
@@ -261,7 +268,8 @@ async def _advance(connection: Connection, walk: Walk, found: Record) -> None:
                 -- What the CRM refuses, it most often refuses again.
                 begun = 0, refused = false, failures = CASE WHEN refused THEN failures + 1 ELSE 0 END,
                 fault = CASE WHEN refused THEN fault END,
-                try_at = now() + CASE WHEN refused THEN least($3::interval * 2 ^ least(failures, 20), $5) ELSE $3 END
+                try_at = CASE WHEN NOT refused THEN now() + $3
+                    WHEN failures + 1 < $6 THEN now() + least($3::interval * 2 ^ least(failures, 20), $5) ELSE 'infinity' END
             WHERE subject = $1 AND NOT EXISTS (SELECT FROM ended)
             """,
             walk.subject,
@@ -269,4 +277,5 @@ async def _advance(connection: Connection, walk: Walk, found: Record) -> None:
             _FIRST_PAUSE,
             found["missed"],
             _LONGEST_PAUSE,
+            _TRIES,
         )

@@ -55,9 +55,13 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class Faulty:
-    """Subjects of rulings of which some mail could not be changed, counted up to MOST; and one of them, and why."""
+    """Subjects of rulings of which some mail could not be changed, counted up to MOST; and one of them, and why.
+
+    `failed` of them are not tried any more: that failed too often. `next_try_at` is None of such a one.
+    """
 
     count: int = 0
+    failed: int = 0
     subject: str | None = None
     fault: str | None = None
     next_try_at: datetime | None = None
@@ -193,7 +197,12 @@ async def faulty_of(connection: Connection) -> Faulty:
         """
         SELECT
             (SELECT count(*) FROM (SELECT FROM router.ruling_work WHERE fault IS NOT NULL LIMIT $1) AS w)::int AS count,
-            w.subject, w.fault, w.try_at AS next_try_at
+            (
+                SELECT count(*) FROM (
+                    SELECT FROM router.ruling_work WHERE fault IS NOT NULL AND try_at = 'infinity' LIMIT $1
+                ) AS w
+            )::int AS failed,
+            w.subject, w.fault, nullif(w.try_at, 'infinity') AS next_try_at
         FROM (SELECT) AS one
         LEFT JOIN (
             SELECT * FROM router.ruling_work WHERE fault IS NOT NULL ORDER BY try_at LIMIT 1

@@ -73,7 +73,7 @@ def test_what_the_crm_refuses_of_records_and_rulings_is_told(capsys: pytest.Capt
     status = Status(
         AT, Sending(on=True, reason=None, changed_at=AT, copied=False), (), (), (), Queue((), 0, None, AT),
         Unknown(0, None, ()), (), (), OpenRecords(retried=2, error="no cases on Sundays"),
-        rulings=Faulty(3, "karl@kunde.test", "party is locked for audit", AT + timedelta(seconds=40)),
+        rulings=Faulty(3, 1, "karl@kunde.test", "party is locked for audit", AT + timedelta(seconds=40)),
         merges=StuckMerges(2, "no", failed=1),
     )  # fmt: skip
     _say_rest(status)
@@ -81,8 +81,8 @@ def test_what_the_crm_refuses_of_records_and_rulings_is_told(capsys: pytest.Capt
         "records     2 cannot be made yet: no cases on Sundays\n"
         "merges      2 merges not done (crm.merge): no; 1 failed too often to be tried again: mend it, and "
         "merge again\n"
-        "rulings     of 3 senders some mail cannot be changed (crm.ruling, crm.rule_again); karl@kunde.test, "
-        "tried again in 40 s: party is locked for audit\n"
+        "rulings     of 3 senders some mail cannot be changed (crm.ruling, crm.rule_again), 1 failed too often to "
+        "be tried again; karl@kunde.test, tried again in 40 s: party is locked for audit\n"
     )
 
 
