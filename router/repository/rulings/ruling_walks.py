@@ -75,7 +75,7 @@ async def carry_out(database: Database, subject: str | None = None) -> bool:
 
 
 async def _claim(database: Database, subject: str | None) -> Record | None:
-    """Find a subject that is due, count a try, and put it off, in the end for good; `begun` tells who claimed it last."""
+    """Find a subject that is due, count a try, and put it off, the last time for good; `begun` says who has it."""
     async with database.connection() as connection:
         return await connection.fetchrow(
             """
@@ -269,7 +269,8 @@ async def _advance(connection: Connection, walk: Walk, found: Record) -> None:
                 begun = 0, refused = false, failures = CASE WHEN refused THEN failures + 1 ELSE 0 END,
                 fault = CASE WHEN refused THEN fault END,
                 try_at = CASE WHEN NOT refused THEN now() + $3
-                    WHEN failures + 1 < $6 THEN now() + least($3::interval * 2 ^ least(failures, 20), $5) ELSE 'infinity' END
+                    WHEN failures + 1 < $6 THEN now() + least($3::interval * 2 ^ least(failures, 20), $5)
+                    ELSE 'infinity' END
             WHERE subject = $1 AND NOT EXISTS (SELECT FROM ended)
             """,
             walk.subject,
