@@ -118,17 +118,19 @@ async def count_held(database: Database, seen: frozenset[UUID] | None, ages: Seq
     async with database.transaction() as connection:
         rows = await connection.fetch(
             f"""
-            SELECT d.owner_id, o.mailbox AS owner, d.kind, d.age, d.number FROM (
-                SELECT d.owner_id, router.held_kind(d.reasons) AS kind, a.age, count(*) AS number
+            -- Of ten thousand rows few reasons are left, whose class is asked for.
+            SELECT d.owner_id, o.mailbox AS owner, router.held_kind(ARRAY[d.reason]) AS kind, d.age,
+                sum(d.number)::int AS number
+            FROM (
+                SELECT d.owner_id, d.reasons[cardinality(d.reasons)] AS reason,
+                    cardinality($2::timestamptz[]) - width_bucket(d.decided_at, $2) AS age, count(*) AS number
                 FROM ({_pages(seen, "true", _COUNTED)}) AS p JOIN router.decision AS d ON d.id = p.id
-                CROSS JOIN LATERAL (
-                    SELECT count(*)::int AS age FROM unnest($2::timestamptz[]) AS a (at) WHERE d.decided_at < a.at
-                ) AS a
                 GROUP BY 1, 2, 3
-            ) AS d LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id ORDER BY o.mailbox, d.kind, d.age
+            ) AS d LEFT JOIN crm.owner AS o ON o.record_id = d.owner_id
+            GROUP BY 1, 2, 3, 4 ORDER BY 2, 3, 4
             """,  # noqa: S608  # constants
             sorted(seen or ()),
-            list(ages),
+            sorted(ages),
         )
     return [HeldCount(**row) for row in rows]
 
