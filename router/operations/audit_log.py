@@ -1,12 +1,11 @@
 """The audit log: who did what, when, and about which email."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-from uuid import UUID
+from collections.abc import Sequence
+from typing import Unpack
 
 from router.repository.database import Database
 from router.repository.people import audit_log
-from router.repository.people.audit_log import Entry
+from router.repository.people.audit_log import About, Entry
 
 __all__ = ["COMMAND_LINE", "Entry", "list_before", "note"]
 
@@ -14,22 +13,13 @@ COMMAND_LINE = "command line"
 """Who did it, where a command did."""
 
 
-async def note(
-    database: Database,
-    by: str,
-    action: str,
-    subject: str = "",
-    *,
-    email_id: UUID | None = None,
-    address: str | None = None,
-    details: Mapping[str, Any] | None = None,
-) -> None:
+async def note(database: Database, by: str, action: str, subject: str = "", **about: Unpack[About]) -> None:
     """Note that a person, or a program by its token, did or looked at something; before it is shown.
 
     `action` is in lower case with hyphens, such as raw-viewed; `subject` whom or what it was done to.
     """
     async with database.connection() as connection:
-        await audit_log.note(connection, by, action, subject, email_id=email_id, address=address, details=details)
+        await audit_log.note(connection, by, action, subject, **about)
 
 
 async def list_before(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from router.repository.database import Connection, Database
@@ -24,16 +24,15 @@ class Entry:
     details: dict[str, Any]
 
 
-async def note(
-    connection: Connection,
-    by: str,
-    action: str,
-    subject: str = "",
-    *,
-    email_id: UUID | None = None,
-    address: str | None = None,
-    details: Mapping[str, Any] | None = None,
-) -> None:
+class About(TypedDict, total=False):
+    """What else is known of it: which email it is about, from which IP address it was done, and how."""
+
+    email_id: UUID | None
+    address: str | None
+    details: Mapping[str, Any] | None
+
+
+async def note(connection: Connection, by: str, action: str, subject: str = "", **about: Unpack[About]) -> None:
     """Note it; in the transaction of what is done, so that neither is there without the other."""
     await connection.execute(
         """
@@ -43,9 +42,9 @@ async def note(
         by,
         action,
         subject,
-        email_id,
-        address,
-        json.dumps(dict(details or {})),
+        about.get("email_id"),
+        about.get("address"),
+        json.dumps(dict(about.get("details") or {})),
     )
 
 

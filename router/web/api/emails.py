@@ -20,6 +20,7 @@ from router.web.api import cursor as cursors
 from router.web.api.cursor import Cursor, Next
 from router.web.api.frame import Document, EmailsRaw, EmailsRead, EmailsSend, Limit, Route, Shown, Text
 from router.web.api.problem import answers
+from router.web.files import LOCKED, disposition
 
 Written = Annotated[Text, Field(max_length=1000, description="`ann@example.com`, or `Ann Example <ann@example.com>`.")]
 Key = Annotated[
@@ -112,14 +113,6 @@ class Raw(Response):
     media_type = "message/rfc822"
 
 
-_LOCKED: Final = {
-    "Cache-Control": "no-store",
-    "Content-Disposition": 'attachment; filename="message.eml"',
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
 class ListedEmail(Shown):
     """An email in a list. Of a private one there are only id, status and times."""
 
@@ -198,7 +191,8 @@ def routes(backing: Backing) -> APIRouter:
     )
     async def raw(email_id: UUID, staff: EmailsRaw) -> Raw:
         """Scope `emails:raw`. From the mailbox, for the CRM does not keep it; who fetched it is in the audit log."""
-        return Raw(await operation.raw(backing, email_id, staff.name), headers=_LOCKED)
+        headers = {**LOCKED, "Content-Disposition": disposition("attachment", "message.eml")}
+        return Raw(await operation.raw(backing, email_id, staff.name), headers=headers)
 
     @router.post("/{email_id}/cancel", summary="Cancel an email", responses=answers(404, 409))
     async def cancel(email_id: UUID, staff: EmailsSend) -> ShownEmail:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from router.operations import crm_records as operation
 from router.operations.backing import Backing
 from router.operations.crm_records import CrmRecord, RecordChange
+from router.operations.staff_tokens import StaffToken
 from router.web.api import cursor as cursors
 from router.web.api.cursor import Cursor, Next
 from router.web.api.frame import Document, Limit, RecordsRead, RecordsWrite, Route, Shown, Text
@@ -123,28 +124,30 @@ def routes(backing: Backing) -> APIRouter:
         """Scope `records:write`. What came with the request alone; 412 where somebody else was quicker."""
         columns = body.model_dump(exclude_unset=True, exclude={"add_addresses", "remove_addresses"})
         wanted = RecordChange(columns, body.add_addresses, body.remove_addresses)
-        changed = await operation.change(backing.database, record_id, _versions(if_match), wanted, staff.name)
-        return _shown(changed, response)
+        return await _changed(backing, record_id, if_match, wanted, staff, response)
 
     @router.put("/{record_id}/addresses/{address:path}", summary="Add an address to a record", responses=written)
     async def add_address(
         record_id: UUID, address: Address, staff: RecordsWrite, response: Response, if_match: IfMatch = None
     ) -> ShownRecord:
         """Scope `records:write`. One that the record has already stays."""
-        wanted = RecordChange({}, add=[address])
-        changed = await operation.change(backing.database, record_id, _versions(if_match), wanted, staff.name)
-        return _shown(changed, response)
+        return await _changed(backing, record_id, if_match, RecordChange({}, add=[address]), staff, response)
 
     @router.delete("/{record_id}/addresses/{address:path}", summary="Remove an address of a record", responses=written)
     async def remove_address(
         record_id: UUID, address: Address, staff: RecordsWrite, response: Response, if_match: IfMatch = None
     ) -> ShownRecord:
         """Scope `records:write`. Mail that has it stays with the record; later mail does not come to it."""
-        wanted = RecordChange({}, remove=[address])
-        changed = await operation.change(backing.database, record_id, _versions(if_match), wanted, staff.name)
-        return _shown(changed, response)
+        return await _changed(backing, record_id, if_match, RecordChange({}, remove=[address]), staff, response)
 
     return router
+
+
+async def _changed(
+    backing: Backing, record_id: UUID, if_match: str | None, wanted: RecordChange, staff: StaffToken, response: Response
+) -> ShownRecord:
+    changed = await operation.change(backing.database, record_id, _versions(if_match), wanted, staff.name)
+    return _shown(changed, response)
 
 
 def _versions(if_match: str | None) -> list[str] | None:

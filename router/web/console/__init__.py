@@ -16,7 +16,6 @@
     mail_html   the HTML of a message, in a frame in which it can do nothing
     attachments the files and pictures of a message
     raw         the source of a message, for administrators
-    files       how a stranger's file is handed over
     why         why a message is in the CRM or is not: every copy, every step
     owners      whose mail is read and sent, by which rule; simulate tries another one
     profiles    as they are served, with what is wrong; answer_templates with previews

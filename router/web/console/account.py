@@ -1,6 +1,6 @@
 """A person's own: password, passkeys, and sessions in all browsers."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -37,19 +37,16 @@ def _routes(backing: Backing) -> Sequence[Route]:
     async def show(request: Request) -> Response:
         return await _shown(backing, request)
 
-    async def change(request: Request) -> Response:
+    async def change_password(request: Request) -> Response:
         form = form_of(request)
         if not backing.settings.console_passwords:
             return await _shown(backing, request, 422, "Nobody signs in here by a password.")
         if form.get("password", "") != form.get("again", ""):
             return await _shown(backing, request, 422, "The two new passwords are not the same.")
-        try:
-            await sign_in.change_password(
-                backing.database, who(request), form.get("old", ""), form.get("password", ""), client_of(request)
-            )
-        except (Refused, Barred, passwords.Busy) as error:
-            return await _shown(backing, request, 422, sentence(error))
-        return redirect(request, "/account?done=password")
+        change = sign_in.change_password(
+            backing.database, who(request), form.get("old", ""), form.get("password", ""), client_of(request)
+        )
+        return await _done(backing, request, change, "password")
 
     async def end(request: Request) -> Response:
         number = as_number(form_of(request).get("session", ""))
@@ -59,7 +56,7 @@ def _routes(backing: Backing) -> Sequence[Route]:
 
     return [
         Route("/account", show, methods=["GET"]),
-        Route("/account/password", change, methods=["POST"]),
+        Route("/account/password", change_password, methods=["POST"]),
         Route("/account/sessions/end", end, methods=["POST"]),
     ]
 
@@ -74,14 +71,10 @@ def _passkey_routes(backing: Backing, site: Site) -> Sequence[Route]:
 
     async def add(request: Request) -> Response:
         form = form_of(request)
-        try:
-            await passkeys.add(
-                backing.database, site, who(request), form.get("name", ""), form.get("credential", ""),
-                client_of(request),
-            )  # fmt: skip
-        except Refused as error:
-            return await _shown(backing, request, 422, sentence(error))
-        return redirect(request, "/account?done=passkey-added")
+        addition = passkeys.add(
+            backing.database, site, who(request), form.get("name", ""), form.get("credential", ""), client_of(request)
+        )
+        return await _done(backing, request, addition, "passkey-added")
 
     async def remove(request: Request) -> Response:
         number = as_number(form_of(request).get("passkey", ""))
@@ -94,6 +87,15 @@ def _passkey_routes(backing: Backing, site: Site) -> Sequence[Route]:
         Route("/account/passkeys/add", add, methods=["POST"]),
         Route("/account/passkeys/remove", remove, methods=["POST"]),
     ]
+
+
+async def _done(backing: Backing, request: Request, action: Awaitable[object], done: str) -> Response:
+    """Do what a form asks, and show the page anew: with what was done, or with why it is refused."""
+    try:
+        await action
+    except (Refused, Barred, passwords.Busy) as error:
+        return await _shown(backing, request, 422, sentence(error))
+    return redirect(request, f"/account?done={done}")
 
 
 async def _shown(backing: Backing, request: Request, status: int = 200, fault: str = "") -> Response:

@@ -15,8 +15,8 @@ from starlette.routing import Route
 from router.operations import mail_content
 from router.operations.backing import Backing
 from router.operations.mail_content import File
-from router.web.console.files import LOCKED, disposition
 from router.web.console.frame import Page, viewer_of
+from router.web.files import LOCKED, disposition
 
 _UNKNOWN: Final = "application/octet-stream"
 TYPES: Final = (_UNKNOWN, "application/pdf")

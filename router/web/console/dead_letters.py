@@ -17,6 +17,7 @@ from router.operations.letters import Became, Selection
 from router.operations.words import count
 from router.web.console.frame import Page, client_of, for_a_while, form_of, redirect, render, viewer_of
 from router.web.console.outbox import did_of
+from router.web.files import LOCKED, disposition
 
 _PAGE: Final = 50
 _SHOWN: Final = 64 << 10  # bytes of a source that the page shows; all of it can be saved
@@ -77,11 +78,7 @@ class _DeadLetters:
         if not shown.content:
             raise HTTPException(404)
         await self._note(request, "raw-viewed", shown.letter.id)
-        headers = {
-            "Content-Disposition": f'attachment; filename="dead-letter-{shown.letter.id}.eml"',
-            "Content-Security-Policy": "default-src 'none'; sandbox",
-            "Cache-Control": "no-store",
-        }
+        headers = {**LOCKED, "Content-Disposition": disposition("attachment", f"dead-letter-{shown.letter.id}.eml")}
         return Response(shown.content, headers=headers, media_type="application/octet-stream")
 
     async def act(self, request: Request) -> Response:

@@ -16,8 +16,8 @@ from router.model.viewer import StaffRole
 from router.operations import mail_content
 from router.operations.backing import Backing
 from router.operations.mail_content import Original
-from router.web.console.files import LOCKED, disposition
 from router.web.console.frame import Page, client_of, render, say, sentence, viewer_of
+from router.web.files import LOCKED, disposition
 
 TYPE: Final = "message/rfc822"
 _SHOWN: Final = 256 << 10  # bytes on the page
