@@ -12,7 +12,7 @@ from uuid import UUID
 
 from router.errors import RouterError, UnknownName
 from router.repository.database import Database
-from router.repository.records import merges
+from router.repository.records import merge_attempts, merges
 from router.repository.records.merges import Merge, Named
 
 __all__ = ["Asked", "Merge", "Named", "Refused", "ask", "carry_out", "find", "merge"]
@@ -53,7 +53,7 @@ async def carry_out(database: Database, merge: Merge) -> AsyncIterator[Merge]:
     while True:
         if await merges.carry_out(database, merge.from_id):
             yield await find(database, merge.from_id)
-        elif await merges.is_due(database, merge.from_id):
+        elif await merge_attempts.is_due(database, merge.from_id):
             await asyncio.sleep(_PAUSE)  # another process has it at this moment
         else:
             return

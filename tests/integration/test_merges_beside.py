@@ -13,7 +13,7 @@ from router.operations.erase import Asked, erase
 from router.repository.database import Database
 from router.repository.erasure.taken_back import restore, take_back
 from router.repository.overview.status import read_status
-from router.repository.records import merges
+from router.repository.records import merge_attempts, merges
 from router.repository.records.merge_kinds import PIECE
 from router.repository.rulings import ruling_walks, rulings
 from tests.integration.test_records import Records
@@ -143,15 +143,15 @@ async def test_a_trigger_that_ends_the_backend_is_tried_a_few_times_and_then_by_
     emails = await senders.write(A, 3)
     others = await senders.write(C, 3)
     await refuse(crm, "crm.party", "email_id", emails[1], how=ENDS)
-    put_off = merges._put_off
+    put_off = merge_attempts.put_off
 
     async def lost(*_: object) -> None:
         raise DatabaseAway("the database system is in recovery mode")
 
-    monkeypatch.setattr(merges, "_put_off", lost)
+    monkeypatch.setattr(merge_attempts, "put_off", lost)
     await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)
     await crm.sql.execute("SELECT crm.merge_records($1, $2)", c, d)
-    for tried in range(1, merges._LOST + 1):
+    for tried in range(1, merge_attempts.LOST + 1):
         await crm.admin.execute("UPDATE router.merge SET try_at = now() WHERE from_id = $1", a)
         with pytest.raises(DatabaseAway):
             await merges.carry_out(senders.database, a)
@@ -159,19 +159,19 @@ async def test_a_trigger_that_ends_the_backend_is_tried_a_few_times_and_then_by_
         while await merges.carry_out(senders.database):
             assert tried == 1
         assert await senders.senders(C) == [d] * len(others)
-        assert await merges.is_due(senders.database, a)
+        assert await merge_attempts.is_due(senders.database, a)
     await crm.admin.execute("UPDATE router.merge SET try_at = now() WHERE from_id = $1", a)
     assert await merges.carry_out(senders.database)
-    assert not await merges.is_due(senders.database, a)
+    assert not await merge_attempts.is_due(senders.database, a)
     assert await crm.admin.fetchval("SELECT try_at = 'infinity' FROM router.merge WHERE from_id = $1", a)
     [told] = await crm.rows("SELECT * FROM crm.merge WHERE from_id = $1", a)
     assert (told["is_done"], told["has_failed"]) == (False, True)
     assert "ended while it was carried out, again and again" in told["fault"]
 
     # Where it comes to say why, it ends as soon.
-    monkeypatch.setattr(merges, "_put_off", put_off)
+    monkeypatch.setattr(merge_attempts, "put_off", put_off)
     await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)
-    for _ in range(merges._LOST):
+    for _ in range(merge_attempts.LOST):
         await crm.admin.execute("UPDATE router.merge SET try_at = now() WHERE try_at < 'infinity'")
         assert await merges.carry_out(senders.database, a)
         assert not await merges.carry_out(senders.database, a)
@@ -196,20 +196,20 @@ async def test_what_fails_again_and_again_ends_and_what_others_have_locked_does_
     await senders.write(A, 60)
     await refuse(crm, "crm.party", "email_id")
     await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)
-    for attempt in range(1, merges._ATTEMPTS + 1):
+    for attempt in range(1, merge_attempts.ATTEMPTS + 1):
         assert not await crm.sql.fetchval("SELECT has_failed FROM crm.merge"), attempt
         await crm.admin.execute("UPDATE router.merge SET try_at = now()")
         assert await merges.carry_out(senders.database)
     assert await crm.sql.fetchval("SELECT has_failed FROM crm.merge")
     assert not await merges.carry_out(senders.database)
-    assert await crm.sql.fetchval("SELECT refused FROM crm.merge") == 3 * merges._ATTEMPTS
+    assert await crm.sql.fetchval("SELECT refused FROM crm.merge") == 3 * merge_attempts.ATTEMPTS
 
     await crm.admin.execute("DROP TRIGGER refuses ON crm.party")
     await crm.sql.execute("SELECT crm.merge_records($1, $2)", a, b)
     await refuse_by_lock(crm)
     async with other.transaction():
         await other.execute("LOCK TABLE crm.locked")
-        for _ in range(merges._ATTEMPTS + 2):
+        for _ in range(merge_attempts.ATTEMPTS + 2):
             await crm.admin.execute("UPDATE router.merge SET try_at = now()")
             await crm.admin.execute("UPDATE router.merge_refused SET try_at = now()")
             assert await merges.carry_out(senders.database)

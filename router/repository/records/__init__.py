@@ -10,5 +10,6 @@ creation_asked    asks a CRM that has its records elsewhere
 creation_ends     how each ends, and how the CRM is told
 creation_states   which are wanted, failed, or made
 merges            records that the CRM merges into others
+merge_attempts    which merge is due, and when it is tried again
 merge_kinds       what names a record, and is moved when it is merged into another
 """

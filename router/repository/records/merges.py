@@ -7,17 +7,14 @@ What is moved names the other record, so nothing is remembered of how far it has
 another. A merge is done when nothing is found, after the end of all transactions that may not know of it.
 
 Nobody waits for this: what somebody else has locked is passed over, and looked for again. What cannot be moved, as
-where a trigger of the CRM's raises an error, is set aside, and tried again alone; the rest goes on. Each piece locks
-the merge, then rows of one table; of `router.ruled_party` only those of parties that it has locked.
-
-An attempt is counted, and committed, before it begins: a piece may end PostgreSQL, and the router with it. Attempts
-that move nothing come ever later, and after some there is none any more, until somebody merges the two records again.
+where a trigger of the CRM's raises an error, is set aside, and tried again alone (`merge_attempts`); the rest goes on.
+Each piece locks the merge, then rows of one table; of `router.ruled_party` only those of parties that it has locked.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -25,21 +22,13 @@ from uuid import UUID
 from asyncpg import Record
 
 from router.errors import DatabaseError
-from router.repository.database import Connection, Database, storable
-from router.repository.faults import is_locked, is_lost
+from router.repository.database import Connection, Database
 from router.repository.halves import by_halves_beside
+from router.repository.records import merge_attempts as attempts
+from router.repository.records.merge_attempts import Begun
 from router.repository.records.merge_kinds import ADDRESSES, KINDS, RECORDS, Kind
 
 _LIMITS: Final = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '3s'"  # for the CRM's locks, triggers
-_FIRST_PAUSE: Final = timedelta(seconds=5)  # until what was passed over, or could not be done, is tried again
-_LONGEST_PAUSE: Final = timedelta(hours=1)  # the same, where it fails again and again
-_LEASE: Final = timedelta(seconds=15)  # who began has it for so long: longer than a transaction takes by these limits
-_ATTEMPTS: Final = 12  # in a row, over two hours and more, that move nothing
-_LOCKED: Final = 6  # the most that count where somebody else has locked it
-_LOST: Final = 3  # of these that may end with the router or with PostgreSQL: all who work with the database feel each
-_NEVER: Final = "timestamptz 'infinity'"
-_LOST_WORDS: Final = "the router or PostgreSQL ended while it was carried out, again and again"
-_MOST_REFUSED: Final = 3  # keys of a piece that the CRM's SQL may refuse, until the rest has to wait
 
 _KINDS: Final = {kind.name: kind for kind in (ADDRESSES, *KINDS, RECORDS)}
 
@@ -86,15 +75,6 @@ class StuckMerges:
     number: int = 0
     fault: str | None = None
     failed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A merge that is to be carried out now; `begun` tells who began last. `is_given_up`: it failed too often."""
-
-    from_id: UUID
-    begun: int
-    is_given_up: bool
 
 
 async def count_named(database: Database, record_id: UUID) -> Named:
@@ -147,74 +127,27 @@ async def stuck_of(connection: Connection) -> StuckMerges:
     return StuckMerges(**row)
 
 
-async def is_due(database: Database, from_id: UUID) -> bool:
-    """Whether something of a merge is to be moved now, or is being moved by another process.
-
-    Not where all is done, or the rest is put off.
-    """
-    async with database.connection() as connection:
-        due: bool = await connection.fetchval(
-            """
-            SELECT EXISTS (
-                SELECT FROM router.merge
-                WHERE from_id = $1 AND done_at IS NULL AND (try_at <= now() OR begun_at IS NOT NULL)
-            )
-            """,
-            from_id,
-        )
-    return due
-
-
 async def carry_out(database: Database, from_id: UUID | None = None) -> bool:
     """Move a piece of what is due, of any merge or of this one; and say whether there was something to do now.
 
     What fails is set aside, or put off with its fault where that is not of single rows, and lets the others pass.
     """
-    begun = await _begin(database, from_id)
+    begun = await attempts.begin(database, from_id)
     if begun is None:
         return False
     if begun.is_given_up:
-        await _give_up(database, begun)
+        await attempts.give_up(database, begun)
         return True
     try:
         fault = await _try_again(database, begun) or await _carry_out(database, begun)
     except DatabaseError as error:
         fault = error
     if fault is not None:
-        await _put_off(database, begun, fault)
+        await attempts.put_off(database, begun, fault)
     return True
 
 
-async def _begin(database: Database, from_id: UUID | None) -> _Begun | None:
-    """Find a merge that is due, count an attempt, and put it off: none other has it, or waits for it, meanwhile."""
-    async with database.connection() as connection:
-        row = await connection.fetchrow(
-            f"""
-            UPDATE router.merge AS m SET begun = m.begun + 1, begun_at = now(), attempts = m.attempts + 1,
-                -- Somebody began it anew, or something was moved, where no attempt is counted.
-                lost = CASE WHEN m.attempts = 0 THEN 0 ELSE m.lost + (m.begun_at IS NOT NULL)::int END,
-                try_at = now() + greatest($2::interval, {_pause("m.attempts", "$3", "$4")})
-            WHERE m.from_id = (
-                SELECT from_id FROM router.merge
-                WHERE done_at IS NULL AND try_at <= now() AND ($1::uuid IS NULL OR from_id = $1)
-                ORDER BY try_at LIMIT 1 FOR UPDATE SKIP LOCKED
-            )
-            RETURNING m.from_id, m.begun, m.lost >= {_LOST} AS is_given_up
-            """,  # noqa: S608  # constants
-            from_id,
-            _LEASE,
-            _FIRST_PAUSE,
-            _LONGEST_PAUSE,
-        )
-    return _Begun(**row) if row is not None else None
-
-
-def _pause(attempts: str, first: str, longest: str) -> str:
-    """SQL for how long to wait after so many attempts before."""
-    return f"least({first}::interval * power(2, least({attempts}, 20)), {longest}::interval)"
-
-
-async def _carry_out(database: Database, begun: _Begun) -> DatabaseError | None:
+async def _carry_out(database: Database, begun: Begun) -> DatabaseError | None:
     """Move a piece; or, where nothing is found, end. Returns why the rest has to wait."""
     kind: Kind | None = None
     keys: Sequence[str] = ()
@@ -231,7 +164,7 @@ async def _carry_out(database: Database, begun: _Begun) -> DatabaseError | None:
                 )
                 if keys:
                     await _move(connection, merge, kind, keys)
-                    await _go_on(connection, begun)
+                    await attempts.go_on(connection, begun)
                     return None
             await _end(connection, merge, kinds)
     except DatabaseError:
@@ -240,30 +173,18 @@ async def _carry_out(database: Database, begun: _Begun) -> DatabaseError | None:
         fault = await by_halves_beside(
             keys,
             partial(_move_some, database, begun, kind),
-            partial(_set_aside, database, begun, kind),
-            _MOST_REFUSED,
+            partial(attempts.set_aside, database, begun, kind),
+            attempts.MOST_REFUSED,
         )
         if fault is not None:
             return fault
         async with database.connection() as connection:
-            await _go_on(connection, begun)
+            await attempts.go_on(connection, begun)
     return None
 
 
-async def _go_on(connection: Connection, begun: _Begun) -> None:
-    """Note that the attempt has an end, and that the next piece is due; other merges that are due come before."""
-    await connection.execute(
-        """
-        UPDATE router.merge SET fault = NULL, attempts = 0, begun_at = NULL, try_at = now()
-        WHERE from_id = $1 AND begun = $2 AND done_at IS NULL
-        """,
-        begun.from_id,
-        begun.begun,
-    )
-
-
 @asynccontextmanager
-async def _turn(database: Database, begun: _Begun) -> AsyncIterator[tuple[Connection, Record | None]]:
+async def _turn(database: Database, begun: Begun) -> AsyncIterator[tuple[Connection, Record | None]]:
     """A transaction that has the merge locked, if no other process has begun with it since."""
     async with database.transaction(planned_once=True) as connection:
         await connection.execute(_LIMITS)
@@ -318,10 +239,10 @@ async def _move(connection: Connection, merge: Record, kind: Kind, keys: Sequenc
     )
 
 
-async def _move_some(database: Database, begun: _Begun, kind: Kind, keys: Sequence[str]) -> None:
+async def _move_some(database: Database, begun: Begun, kind: Kind, keys: Sequence[str]) -> None:
     """Move what some keys have."""
     async with database.connection() as connection:
-        await _keep(connection, begun)
+        await attempts.keep(connection, begun)
     async with _turn(database, begun) as (connection, merge):
         if merge is not None:
             await _move(connection, merge, kind, keys)
@@ -335,104 +256,18 @@ async def _move_some(database: Database, begun: _Begun, kind: Kind, keys: Sequen
             await connection.execute("UPDATE router.merge SET attempts = 0 WHERE from_id = $1", begun.from_id)
 
 
-async def _keep(connection: Connection, begun: _Begun) -> None:
-    """Keep other processes away for one more transaction."""
-    await connection.execute(
-        """
-        UPDATE router.merge SET try_at = greatest(try_at, now() + $3::interval)
-        WHERE from_id = $1 AND begun = $2 AND done_at IS NULL
-        """,
-        begun.from_id,
-        begun.begun,
-        _LEASE,
-    )
-
-
-async def _set_aside(database: Database, begun: _Begun, kind: Kind, key: str, fault: DatabaseError) -> None:
-    """Note what could not be moved: it is tried again, later each time, and at last no more."""
-    async with database.connection() as connection:
-        await connection.execute(
-            f"""
-            INSERT INTO router.merge_refused AS f (from_id, kind, key, try_at, fault)
-            SELECT m.from_id, $2, $3, now() + $5::interval, $4 FROM router.merge AS m WHERE m.from_id = $1
-            ON CONFLICT (from_id, kind, key) DO UPDATE SET fault = excluded.fault,
-                attempts = CASE WHEN $7 THEN least(f.attempts + 1, {_LOCKED}) ELSE f.attempts + 1 END,
-                try_at = CASE WHEN NOT $7 AND f.attempts + 1 >= {_ATTEMPTS} THEN {_NEVER}
-                    ELSE now() + {_pause("f.attempts", "$5", "$6")} END
-            """,  # noqa: S608  # constants
-            begun.from_id,
-            kind.name,
-            key,
-            _words(fault),
-            _FIRST_PAUSE,
-            _LONGEST_PAUSE,
-            is_locked(fault),
-        )
-
-
-async def _try_again(database: Database, begun: _Begun) -> DatabaseError | None:
+async def _try_again(database: Database, begun: Begun) -> DatabaseError | None:
     """Move what was set aside and is due, one key after the other."""
-    async with database.connection() as connection:
-        due = await connection.fetch(
-            """
-            SELECT kind, key FROM router.merge_refused WHERE from_id = $1 AND try_at <= now() ORDER BY try_at LIMIT $2
-            """,
-            begun.from_id,
-            _MOST_REFUSED,
-        )
-    for kind, key in due:
+    for kind, key in await attempts.aside_and_due(database, begun):
         fault = await by_halves_beside(
             [key],
             partial(_move_some, database, begun, _KINDS[kind]),
-            partial(_set_aside, database, begun, _KINDS[kind]),
-            _MOST_REFUSED,
+            partial(attempts.set_aside, database, begun, _KINDS[kind]),
+            attempts.MOST_REFUSED,
         )
         if fault is not None:
             return fault
     return None
-
-
-async def _put_off(database: Database, begun: _Begun, fault: DatabaseError) -> None:
-    """Note why a merge does not go on: it is tried again, later each time that nothing was moved, and at last no more.
-
-    What others have locked has an end of its own: it is tried as often as that takes.
-    """
-    async with database.connection() as connection:
-        await connection.execute(
-            f"""
-            UPDATE router.merge SET fault = $3, begun_at = NULL, lost = lost + $4::int,
-                attempts = CASE WHEN $5 THEN least(greatest(attempts, 1), {_LOCKED}) ELSE greatest(attempts, 1) END,
-                try_at = CASE
-                    WHEN NOT $5 AND (attempts >= {_ATTEMPTS} OR lost + $4::int >= {_LOST}) THEN {_NEVER}
-                    ELSE now() + {_pause("greatest(attempts, 1) - 1", "$6", "$7")} END
-            WHERE from_id = $1 AND begun = $2 AND done_at IS NULL
-            """,  # noqa: S608  # constants
-            begun.from_id,
-            begun.begun,
-            _words(fault),
-            is_lost(fault),
-            is_locked(fault),
-            _FIRST_PAUSE,
-            _LONGEST_PAUSE,
-        )
-
-
-async def _give_up(database: Database, begun: _Begun) -> None:
-    """Note that a merge was lost too often to be tried again."""
-    async with database.connection() as connection:
-        await connection.execute(
-            f"""
-            UPDATE router.merge SET fault = concat_ws('; ', fault, $3::text), begun_at = NULL, try_at = {_NEVER}
-            WHERE from_id = $1 AND begun = $2 AND done_at IS NULL
-            """,  # noqa: S608  # constants
-            begun.from_id,
-            begun.begun,
-            _LOST_WORDS,
-        )
-
-
-def _words(fault: DatabaseError) -> str:
-    return (storable(str(fault)) or "")[:1000]
 
 
 async def _end(connection: Connection, merge: Record, kinds: Sequence[Kind]) -> None:
@@ -460,7 +295,7 @@ async def _end(connection: Connection, merge: Record, kinds: Sequence[Kind]) -> 
         is_left,
         merge["is_last"],
         merge["is_looked_through"],
-        _FIRST_PAUSE,
+        attempts.FIRST_PAUSE,
     )
 
 
