@@ -1,11 +1,12 @@
 """Where a webhook may be: what an administrator can mean, and not what somebody else has a name point to.
 
 A CRM is often in a private network, so that is allowed. This machine is where the URL says so, and no name leads
-there; link-local addresses, where clouds tell machines their secrets, are nobody's CRM.
+there; addresses where clouds tell machines their secrets, link-local ones above all, are nobody's CRM. An address of
+IPv6 in which one of IPv4 is written (mapped, NAT64, 6to4, Teredo) leads to that one, and is judged by it, too.
 """
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -63,14 +64,52 @@ class Allowed(AbstractResolver):
 
 
 def _fault(host: str, found: str) -> str | None:
-    address = _address(found)
-    if address is None:
-        return None
+    faults = (_fault_of(host, found, address) for address in _addresses(found))
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _fault_of(host: str, found: str, address: IPv4Address | IPv6Address) -> str | None:
     if address.is_loopback:
         return None if is_here(host) else f"{host} is an address of this machine ({found})"
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
+    if address.is_link_local or address.is_multicast or address.is_unspecified or address in _SECRETS:
         return f"{host} is no address of a CRM ({found})"
     return None
+
+
+_SECRETS: Final = frozenset(
+    ip_address(one)
+    for one in (
+        "fd00:ec2::254",  # Amazon's metadata
+        "fd00:ec2::23",  # credentials of its containers
+        "fd20:ce::254",  # Google's metadata
+        "100.100.100.200",  # Alibaba's
+        "192.0.0.192",  # Oracle's, of old machines
+        "168.63.129.16",  # Azure's
+    )
+)
+"""Where clouds tell machines their secrets beyond link-local addresses."""
+
+_NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))  # RFC 6052, RFC 8215
+_COMPATIBLE: Final = (IPv6Network("::/96"), IPv6Network("::ffff:0:0:0/96"))  # RFC 4291 §2.5.5.1, RFC 2765 §2.1
+_LOWER_32_BITS: Final = 0xFFFFFFFF
+
+
+def _addresses(text: str) -> list[IPv4Address | IPv6Address]:
+    """Read an address, and those of IPv4 that are written in it; none where it is a name."""
+    address = _address(text)
+    if address is None:
+        return []
+    found: list[IPv4Address | IPv6Address] = [address]
+    if isinstance(address, IPv6Address):
+        if any(address in network for network in (*_NAT64, *_COMPATIBLE)) and not _is_plain(address):
+            found.append(IPv4Address(int(address) & _LOWER_32_BITS))
+        found += [one for one in (address.sixtofour, *(address.teredo or ())) if one is not None]
+    return found
+
+
+def _is_plain(address: IPv6Address) -> bool:
+    """Whether it is :: or ::1, in which no other is written."""
+    return address.is_unspecified or address.is_loopback
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from router.http import Answer, Line, line, server_of
 from router.names import Names
 from router.repository.api import webhooks
-from router.repository.api.events import Event, list_after
+from router.repository.api.events import Event, as_of_now, list_after
 from router.repository.api.webhooks import Taken
 from router.repository.database import Database
 from router.webhooks import target
@@ -54,7 +54,7 @@ async def tell(database: Database, taken: Taken, secret: str, names: Names) -> N
             while events := await list_after(database, place, _PAGE):
                 for event in events:
                     if not taken.kinds or event.kind in taken.kinds:
-                        await _send(connection, taken, secret, event)
+                        await _send(database, connection, taken, secret, event)
                         failures = 0
                         if not await webhooks.note_told(database, taken, event.place, 1):
                             return
@@ -105,11 +105,12 @@ def body_of(event: Event) -> bytes:
     return body
 
 
-async def _send(connection: Line, taken: Taken, secret: str, event: Event) -> None:
-    """Send one event. Raises TransportError where its subscriber has not taken it."""
-    body = body_of(event)
+async def _send(database: Database, connection: Line, taken: Taken, secret: str, event: Event) -> None:
+    """Send one event. Raises TransportError where its subscriber has not taken it, or DatabaseError."""
 
     async def once() -> None:
+        # Those before it, and its own tries, may have taken a minute: meanwhile its email may have become private.
+        body = body_of(await as_of_now(database, event))
         headers = signed(secret, str(event.place), int(time.time()), body)
         headers["Content-Type"] = "application/json"
         _judge(taken.url, await connection.post(taken.url, body, headers, TIMEOUT))

@@ -9,9 +9,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from router.operations.events import MOST_CLIENTS
+from router.operations.backing import Backing
+from router.operations.events import MOST_CLIENTS, Events
 from router.operations.queue.live import MOST_PAGES
+from router.profile import Profiles
 from router.repository.database import Database
+from router.web.api.events import Stream
 from router.web.console.guard import SESSION_COOKIE
 from tests.integration.test_api import check_problem
 from tests.integration.test_api_emails import written
@@ -257,6 +260,55 @@ async def test_a_stream_tells_nothing_of_what_came_after_its_token_ended(api: Ap
         await api.post("/emails", written())
         async with asyncio.timeout(20):
             assert b"event:" not in await response.content.read()
+
+
+async def test_a_slow_stream_is_told_what_is_so_when_there_is_room(crm: Crm, database: str) -> None:
+    await crm.owner("staff@in.test", "all")
+    email_id = await crm.draft("staff@in.test", "karl@kunde.test", "Offer")
+    told: list[bytes] = []
+    first, waits, room, done = (asyncio.Event() for _ in range(4))
+
+    async def receive() -> Any:
+        await done.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        # As uvicorn does: what is sent waits until the client has taken what came before.
+        if told:
+            waits.set()
+            await room.wait()
+        if (body := message.get("body", b"")).startswith(b"id:"):
+            told.append(body)
+            first.set()
+            if len(told) == 2:
+                done.set()
+
+    async def happens() -> None:
+        await crm.admin.execute(
+            "INSERT INTO crm.event (kind, email_id, details) VALUES ('refused', $1, $2)",
+            email_id,
+            json.dumps({"address": "karl@kunde.test"}),
+        )
+
+    async def valid() -> bool:
+        return True
+
+    async with Database(database, connections=2) as opened:
+        backing = Backing(lambda: Profiles((), ()))
+        backing.use(opened)
+        events = Events(backing)
+        following = events.follow(await events.last(), 100, 60)
+        await anext(following)
+        await happens()
+        async with asyncio.timeout(20):
+            stream = asyncio.create_task(Stream(following, valid)({"type": "http"}, receive, send))
+            await first.wait()
+            await happens()
+            await waits.wait()
+            await crm.admin.execute("UPDATE crm.email SET private = true WHERE id = $1", email_id)
+            room.set()
+            await stream
+    assert [b"karl" in one for one in told] == [True, False]
 
 
 async def test_a_stream_outlasts_a_request_and_holds_one_of_the_places(

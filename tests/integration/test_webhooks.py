@@ -352,6 +352,32 @@ async def test_of_private_email_nothing_is_told_that_may_not_be(hooks: Hooks, re
     assert [(one["email_id"], one["details"]) for one in told] == [(str(email_id), {"by": "router"})] * 2
 
 
+async def test_what_becomes_private_while_others_are_told_or_it_is_tried_again_is_told_without_details(
+    hooks: Hooks, receiver: Receiver
+) -> None:
+    await hooks.crm.owner("staff@in.test", "all")
+    email_id = await hooks.crm.draft("staff@in.test", "karl@kunde.test", "Offer")
+    other_id = await hooks.crm.draft("staff@in.test", "karl@kunde.test", "Offer")
+
+    async def makes_private(_: web.Request) -> web.StreamResponse:
+        await hooks.crm.admin.execute("UPDATE crm.email SET private = true WHERE id = $1", email_id)
+        return web.Response(status=204)
+
+    async def deletes(request: web.Request) -> web.StreamResponse:
+        await hooks.crm.admin.execute("DELETE FROM crm.email WHERE id = $1", other_id)
+        return await breaks(request)
+
+    await hooks.add("crm")
+    await hooks.happens(1)
+    await hooks.happens(2, email_id=email_id)
+    await hooks.happens(3, email_id=other_id)
+    receiver.answers["/crm"] = [makes_private, status(204), deletes]
+    async with hooks.told():
+        await receiver.wait_for("/crm", 1, None, None)
+    told = [json.loads(body)["data"]["details"] for _, body in receiver.got["/crm"]]
+    assert [one.get("n") for one in told] == [1, None, 3, None]
+
+
 async def test_what_was_pruned_before_it_was_told_is_told(hooks: Hooks) -> None:
     await hooks.add("all")
     await hooks.add("some", "failed")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -41,14 +41,29 @@ async def list_after(database: Database, place: Place, limit: int) -> Sequence[E
             limit,
         )
     return [
-        Event(Place(int(row["transaction"]), row["id"]), row["at"], row["kind"], row["email_id"], _details(row))
+        Event(
+            Place(int(row["transaction"]), row["id"]),
+            row["at"],
+            row["kind"],
+            row["email_id"],
+            _of_private(json.loads(row["details"])) if row["private"] else json.loads(row["details"]),
+        )
         for row in rows
     ]
 
 
-def _details(row: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(row["details"])
-    return {name: value for name, value in found.items() if name in _OF_PRIVATE} if row["private"] else found
+async def as_of_now(database: Database, event: Event) -> Event:
+    """Return an event that was read a while ago as it may be told now: its email may be private, or gone, by now."""
+    bare = replace(event, details=_of_private(event.details))
+    if event.email_id is None or bare == event:
+        return event
+    async with database.connection() as connection:
+        private: bool | None = await connection.fetchval("SELECT private FROM crm.email WHERE id = $1", event.email_id)
+    return event if private is False else bare
+
+
+def _of_private(details: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in details.items() if name in _OF_PRIVATE}
 
 
 _OF_PRIVATE: Final = ("old", "by", "send_after", "owner_id", "whole")

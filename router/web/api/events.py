@@ -24,7 +24,7 @@ LONGEST_WAIT: Final = 8
 """Seconds that a client may wait for an event; the guard ends what takes nine."""
 
 _HEARTBEAT: Final = 5.0  # seconds; who takes nothing for ten is hung up on. The token is looked at again each time.
-_AT_ONCE: Final = 100  # events that are read at once: what a client that is slow takes of our memory
+_AT_ONCE: Final = 20  # events that are read and written at once: what a client that is slow takes of our memory
 
 _CURSOR: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,18})")  # what xid8 and bigint can hold in any case
 
@@ -124,17 +124,20 @@ async def _written(
     yield "retry: 2000\n\n"
     # A client whose stream ends goes on where it was: so the end is how it is told that the database is away.
     with suppress(DatabaseError):
-        async for found in following:
+        while loop.time() <= until:
+            # The server takes nothing, not even this, before there is room for it: what is read after it is not kept
+            # until a slow client has taken what came before, while its email becomes private, or its token ends.
+            yield ""
+            found = await anext(following)
             # Before it is told: who may not hear it any more does not.
             if not await valid():
                 return
-            for event in found:
-                shown = _shown(event)
-                yield f"id: {shown.cursor}\nevent: {event.kind}\ndata: {shown.model_dump_json()}\n\n"
-            if not found:
-                yield ":\n\n"
-            if loop.time() > until:
-                return
+            yield "".join(map(_line, found)) or ":\n\n"
+
+
+def _line(event: Event) -> str:
+    shown = _shown(event)
+    return f"id: {shown.cursor}\nevent: {event.kind}\ndata: {shown.model_dump_json()}\n\n"
 
 
 def _shown(event: Event) -> ShownEvent:

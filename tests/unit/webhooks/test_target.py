@@ -47,6 +47,10 @@ def test_what_a_webhook_may_be(url: str) -> None:
         ("https://[fe80::1%25eth0]/", "no address of a CRM"),
         ("https://0.0.0.0/", "no address of a CRM"),
         ("https://224.0.0.1/", "no address of a CRM"),
+        ("https://[64:ff9b::a9fe:a9fe]/", "no address of a CRM"),
+        ("https://[2002:a9fe:a9fe::1]/", "no address of a CRM"),
+        ("https://[fd00:ec2::254]/", "no address of a CRM"),
+        ("https://[64:ff9b::7f00:1]/", "an address of this machine"),
         ("https://crm.example.com/" + "x" * 2000, "2000"),
     ],
 )
@@ -69,10 +73,42 @@ class Told(Names):
         ]
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "fe80::1%2", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "::1",
+        "::ffff:127.0.0.1",
+        "169.254.169.254",
+        "fe80::1%2",
+        "0.0.0.0",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "100.100.100.200",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::7f00:1",
+        "2002:a9fe:a9fe::1",
+        "2002:7f00:1::",
+        "2001:0:7f00:1::",
+        "::7f00:1",
+        "::ffff:0:7f00:1",
+    ],
+)
 async def test_a_name_that_leads_to_this_machine_or_a_cloud_s_secrets_is_not_asked(address: str) -> None:
     with pytest.raises(OSError, match=r"crm\.example\.com is"):
         await Allowed(Told("192.0.2.7", address)).resolve("crm.example.com", 443)
+
+
+@pytest.mark.parametrize("address", ["64:ff9b::c000:207", "2002:c000:207::1", "fd00:ec2::253", "100.100.100.7"])
+async def test_a_crm_behind_a_translator_is_asked(address: str) -> None:
+    assert [one["host"] for one in await Allowed(Told(address)).resolve("crm.example.com", 443)] == [address]
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "localhost."])
+async def test_numbers_that_a_resolver_takes_for_this_machine_are_not_asked(host: str) -> None:
+    assert check(f"https://{host}/") == host
+    with pytest.raises(OSError):  # noqa: PT011  # resolvers differ in what they know
+        await Allowed(Names()).resolve(host, 443)
 
 
 async def test_other_names_are_asked_and_localhost_where_it_is_meant() -> None:

@@ -54,6 +54,9 @@ def routes(backing: Backing, listening: Live) -> Sequence[Route]:
                 # What changed between the page and this, or while the browser was away, nobody has told it.
                 yield b"retry: 2000\n" + _MANY
                 while loop.time() < until:
+                    # The server takes nothing, not even this, before there is room for it: rows are read when a slow
+                    # browser has taken what came before, and do not wait for that while the mail becomes private.
+                    yield b""
                     changed = await page.next(_HEARTBEAT)
                     if loop.time() > looked + _LOOK:
                         if not await is_as_before(request, backing):
