@@ -27,7 +27,8 @@ from router.web.console.queue.changed import changed_rows
 from router.web.console.queue.rule import done_before
 from router.web.console.queue.sender import opened
 
-_ROWS: Final = 50
+_GROUPS: Final = 25  # of a page: twice what a screen has, as the next are read while one scrolls
+_ROWS: Final = 50  # where no groups are shown
 _MOST_ROWS: Final = 100  # that are asked for by name
 
 
@@ -112,7 +113,7 @@ async def _listed(backing: Backing, request: Request, filters: Filters) -> dict[
     if filters.view:
         of_view = await pages.senders(database, seen, filters.view, limit=_ROWS, **asked)
         return values | {"senders": of_view.senders, "goes_on": of_view.goes_on}
-    groups = await pages.groups(database, seen, limit=_ROWS, **asked)
+    groups = await pages.groups(database, seen, limit=_GROUPS, **asked)
     if not groups.groups and not filters.query():
         midnight = datetime.combine(datetime.now(zone_of(request)), time.min, zone_of(request))
         values["settled"] = await ruling.settled_since(database, midnight)

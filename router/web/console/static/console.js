@@ -1,15 +1,14 @@
 // What pages do beyond links and forms: small, and nothing that is needed to work with them.
 "use strict";
 
-// The exact moment, in the reader's own time zone and locale, where the page has it in UTC.
-function localize(root) {
-  for (const time of root.querySelectorAll("time[datetime]")) {
-    const moment = new Date(time.dateTime);
-    if (!Number.isNaN(moment.valueOf())) {
-      time.title = moment.toLocaleString(undefined, { dateStyle: "full", timeStyle: "short" });
-    }
-  }
-}
+// The exact moment, in the reader's own time zone and locale, where the page has it in UTC. It is written once somebody
+// points at it: of a long list nearly none is read, and all together would take longer than the page.
+const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
+document.addEventListener("pointerover", (event) => {
+  const time = event.target.closest?.("time[datetime]");
+  const moment = new Date(time?.dateTime ?? NaN);
+  if (!Number.isNaN(moment.valueOf())) time.title = moments.format(moment);
+});
 
 // The console reckons "tomorrow 9:00" in the reader's time zone.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -33,5 +32,3 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("focusin", (event) => {
   if (event.target.matches?.("input.link")) event.target.select();
 });
-document.addEventListener("htmx:load", (event) => localize(event.detail.elt));
-localize(document);
