@@ -1,6 +1,8 @@
 """Undoing a ruling is one thing, whichever way is taken: what was made together with it goes, unless it was used."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -8,12 +10,20 @@ import pytest
 from router.model.viewer import Grant, StaffRole, Viewer
 from router.operations import never_track, rulings, unresolved
 from router.operations.queue import ruling
+from router.repository.rulings import rulings as repository
 from router.repository.senders import fold
 from tests.support.command import type_command
 from tests.support.crm import Crm
 from tests.support.senders import Senders
 
 LENA, JO = "lena@kestrel.test", "jo@kestrel.test"
+
+WAITS_OR_IS_UNDONE = """
+    SELECT EXISTS (SELECT FROM router.ruling WHERE undone_at IS NOT NULL) OR EXISTS (
+        SELECT FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted
+    )
+"""
 
 ADMINISTRATOR = Viewer(1, "ann", (Grant(StaffRole.ADMINISTER),))
 
@@ -153,3 +163,31 @@ async def test_a_record_that_the_crm_has_locked_or_keeps_holds_up_no_undoing(crm
     undone = await ruling.undo(senders.database, made.id, "ann")
     assert undone.kept == "the record that it made stays: the CRM does not let it be taken out of use"
     assert await crm.rows("SELECT FROM crm.address WHERE address = $1", JO) != []
+
+
+async def test_a_ruling_and_the_undoing_that_takes_its_record_are_as_if_one_came_first(
+    crm: Crm, senders: Senders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ruling to a record that is out of use would say what it does not do."""
+    await wait(senders, LENA)
+    [waits] = await wait(senders, JO)
+    made = await ruling.create(senders.database, None, LENA, ruling.NewRecord("contact", "Lena"), "ann", None)
+    ruled, goes_on = asyncio.Event(), asyncio.Event()
+    rule = repository._rule
+
+    async def not_committed(*arguments: Any) -> Any:
+        done = await rule(*arguments)
+        ruled.set()
+        await goes_on.wait()
+        return done
+
+    monkeypatch.setattr(repository, "_rule", not_committed)
+    ruling_second = asyncio.create_task(unresolved.rule(senders.database, JO, made.record_id, "bob", None))
+    await ruled.wait()
+    undoing = asyncio.create_task(ruling.undo(senders.database, made.id, "ann"))
+    await crm.wait_for(True, WAITS_OR_IS_UNDONE)
+    goes_on.set()
+    await ruling_second
+    assert (await undoing).kept == "the record that it made stays: another ruling names it"
+    await senders.carry_out_all()
+    assert await senders.sender_of(waits) == made.record_id
