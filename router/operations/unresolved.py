@@ -6,6 +6,7 @@ stopped in between is followed by another.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -49,6 +50,7 @@ __all__ = [
 ]
 
 _MAIL: Final = 20  # emails of a sender that are shown
+_ONE_PIECE: Final = 3.0  # seconds that a piece may take longer, where the CRM's SQL is slow, before it is a router's
 _PAUSE: Final = 0.05  # seconds between two looks at what another process carries out
 
 
@@ -265,11 +267,18 @@ async def carry_out(database: Database, ruling: Ruling) -> AsyncIterator[int]:
             return
 
 
-async def carry_out_some(database: Database, ruling: Ruling, seconds: float) -> None:
-    """Carry out what can be done now, for about so long; what is left, a router does."""
+async def carry_out_some(database: Database, ruling: Ruling, seconds: float) -> Ruling:
+    """Carry out what can be done now, for about so long, and tell how it is by then; what is left, a router does.
+
+    The ruling is in force, or undone, whatever becomes of that: nothing is raised, which would say otherwise.
+    """
     until = asyncio.get_running_loop().time() + seconds
-    while await ruling_walks.carry_out(database, ruling.subject) and asyncio.get_running_loop().time() < until:
-        pass
+    with suppress(DatabaseError, TimeoutError):
+        async with asyncio.timeout(seconds + _ONE_PIECE):
+            while await ruling_walks.carry_out(database, ruling.subject) and asyncio.get_running_loop().time() < until:
+                pass
+            return await find(database, ruling.id)
+    return ruling
 
 
 async def find(database: Database, ruling_id: int) -> Ruling:

@@ -189,3 +189,22 @@ async def test_undoing_takes_back_what_was_made_together_with_the_ruling(senders
     await crm.sql.execute("UPDATE crm.record SET name = 'Berta B' WHERE id = $1", made.record_id)
     kept = (await api.post(f"/rulings/{made.id}/undo")).json["kept"]
     assert kept == "the record that it made stays: the CRM has changed it since"
+
+
+async def test_a_ruling_that_cannot_be_carried_out_now_is_made_and_undone_all_the_same(
+    senders: Senders, api: Api, crm: Crm
+) -> None:
+    """Who is told of a fault would rule again, and be told that somebody was first."""
+    await senders.write(KARL)
+    karl = await crm.record("contact", "Karl")
+    await crm.admin.execute(
+        """
+        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE OF begun ON router.ruling_work
+        FOR EACH ROW WHEN (NEW.begun > OLD.begun) EXECUTE FUNCTION public.refuse();
+        """
+    )
+    made = await api.post("/rulings", {"kind": "resolve", "subject": KARL, "record_id": str(karl)})
+    assert (made.status, made.json["in_force"], made.json["is_done"]) == (201, True, False)
+    undone = await api.post(f"/rulings/{made.json['id']}/undo")
+    assert (undone.status, undone.json["in_force"]) == (200, False)

@@ -22,6 +22,7 @@ from router.model.viewer import Grant, StaffRole
 from router.operations import people, unresolved
 from router.operations.backing import Backing
 from router.profile import Profiles
+from router.repository.rulings import ruling_walks
 from router.repository.senders import fold
 from router.settings import Settings
 from router.web.console import link, passkey, sign_in, start
@@ -510,7 +511,7 @@ async def test_a_ruling_in_force_is_told_so_though_the_database_goes_away_after_
     async def gone(*_: object) -> None:
         raise DatabaseAway("the connection was lost")
 
-    monkeypatch.setattr(unresolved, "carry_out_some", gone)
+    monkeypatch.setattr(ruling_walks, "carry_out", gone)
     form = {"subject": "lena@kestrel.test", "do": "create", "kind": "lead", "name": "Lena"}
     status, text, _ = await world.ask("administer", "/queue/rule", form, part=True)
     assert (status, "Nothing was changed" in text) == (200, False)

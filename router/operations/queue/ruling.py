@@ -261,10 +261,9 @@ async def _done(database: Database, ruling: Ruling) -> Ruling:
 
     It is in force whatever becomes of that: to say otherwise would be wrong.
     """
+    ruling = await unresolved.carry_out_some(database, ruling, _CARRIED_OUT)
     with suppress(DatabaseError):
-        await unresolved.carry_out_some(database, ruling, _CARRIED_OUT)
         for _ in range(_FOLDED):
             if not await fold.fold(database):
                 break
-        return await unresolved.find(database, ruling.id)
     return ruling

@@ -82,8 +82,7 @@ def routes(backing: Backing) -> APIRouter:
             in_force = (await operation.ask(database, body.subject)).in_force
             other = (in_force.id if in_force else None) != body.replaces
             raise (Conflict if other else Refused)(str(error)) from None
-        await operation.carry_out_some(database, ruling, _CARRIED_OUT)
-        return ShownRuling.model_validate(await operation.find(database, ruling.id))
+        return ShownRuling.model_validate(await operation.carry_out_some(database, ruling, _CARRIED_OUT))
 
     @router.get("", name="list", summary="List rulings", responses=answers())
     async def list_rulings(
@@ -108,7 +107,6 @@ def routes(backing: Backing) -> APIRouter:
             undone = await operation.undo(database, ruling_id, staff.name)
         except operation.Refused as error:
             raise Conflict(str(error)) from None
-        await operation.carry_out_some(database, undone, _CARRIED_OUT)
-        return ShownRuling.model_validate(await operation.find(database, ruling_id))
+        return ShownRuling.model_validate(await operation.carry_out_some(database, undone, _CARRIED_OUT))
 
     return router
