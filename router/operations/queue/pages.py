@@ -9,9 +9,10 @@ from uuid import UUID
 from router.model import normalize
 from router.operations.queue import Seen, within
 from router.repository.database import Database
-from router.repository.senders import pages, search
-from router.repository.senders.pages import OwnerTotal, Part, Place, Sender, Total
+from router.repository.senders import pages, search, totals
+from router.repository.senders.pages import Part, Place, Sender
 from router.repository.senders.search import Found, FoundRecord
+from router.repository.senders.totals import OwnerTotal, Total
 
 __all__ = [
     "REASONS",
@@ -46,7 +47,7 @@ REASONS: Final = ("nobody", "stranger", "denied", "several", "ruling", "unreadab
 """Why senders wait, as `router.unresolved_kind` says."""
 
 _SHOWN: Final = 3  # senders of a group that are listed with it
-_ASIDE: Final[dict[Aside, str]] = {"machines": pages.MACHINES, "snoozed": pages.SNOOZED}
+_ASIDE: Final[dict[Aside, str]] = {"machines": totals.MACHINES, "snoozed": totals.SNOOZED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,9 @@ async def changed(
     """Read again what has changed of these senders, as `live` tells them."""
     inner = within(seen, owners)
     rows = await pages.find_senders(database, inner, addresses)
-    parts = sorted({one.part for one in rows} - {pages.MACHINES, pages.SNOOZED})
+    parts = sorted({one.part for one in rows} - {totals.MACHINES, totals.SNOOZED})
     found = await pages.find_parts(database, inner, parts)
-    total = await pages.totals(database, inner)
+    total = await totals.list_totals(database, inner)
     return Changes(tuple(rows), await _groups(database, inner, found), total[""])
 
 
@@ -220,14 +221,14 @@ async def counts(
     database: Database, seen: Seen, ages: Sequence[timedelta] = (), *, owners: frozenset[UUID] | None = None
 ) -> Counts:
     """Count what waits; with `ages` also what waits for longer than each of these times, and for which reason."""
-    total = await pages.totals(database, within(seen, owners))
-    by_owner = await pages.totals_by_owner(database, seen)
+    total = await totals.list_totals(database, within(seen, owners))
+    by_owner = await totals.list_by_owner(database, seen)
     now = datetime.now(UTC)
     if not ages:
-        return Counts(total[""], total[pages.MACHINES], total[pages.SNOOZED], tuple(by_owner))
-    older = await pages.count_older(database, within(seen, owners), [now - one for one in ages])
-    reasons = dict(zip(REASONS, await pages.count_reasons(database, within(seen, owners), REASONS), strict=True))
-    return Counts(total[""], total[pages.MACHINES], total[pages.SNOOZED], tuple(by_owner), tuple(older), reasons)
+        return Counts(total[""], total[totals.MACHINES], total[totals.SNOOZED], tuple(by_owner))
+    older = await totals.count_older(database, within(seen, owners), [now - one for one in ages])
+    reasons = dict(zip(REASONS, await totals.count_reasons(database, within(seen, owners), REASONS), strict=True))
+    return Counts(total[""], total[totals.MACHINES], total[totals.SNOOZED], tuple(by_owner), tuple(older), reasons)
 
 
 async def records(

@@ -11,9 +11,10 @@ from uuid import UUID
 
 from router.repository.database import Connection, Database
 from router.repository.senders.fold import CHANGED, tell
-from router.repository.senders.pages import LOOKS, is_seen, owners_seen
+from router.repository.senders.seen import is_seen, owners_seen
 
-__all__ = ["LOOKS", "PIECE", "Care", "assign", "care_of", "forget_looks", "look", "lookers", "snooze"]
+LOOKS: Final = 90
+"""Seconds that a look lasts: the page says again that it is open, well within them."""
 
 PIECE: Final = 1000
 """Looks that `forget_looks` deletes at most."""

@@ -14,7 +14,7 @@ from router.model import Mark, Verdict
 from router.repository.database import Connection, Database
 from router.repository.jsonb import read_verdict
 from router.repository.senders.bound import bound
-from router.repository.senders.pages import owners_seen
+from router.repository.senders.seen import owners_seen
 
 _MOST_PARTIES: Final = 100
 _MOST_TEXT: Final = 200_000  # characters that are shown: a page of megabytes would hold up all others while it is made

@@ -10,7 +10,7 @@ from router.repository.records.creation_asked import is_ours
 from router.repository.records.creation_ends import lock
 from router.repository.rulings.rulings import Made
 from router.repository.senders.bound import bound
-from router.repository.senders.pages import owners_seen
+from router.repository.senders.seen import owners_seen
 
 _COUNTED: Final = 2000  # senders of a domain, and parties, that are counted
 

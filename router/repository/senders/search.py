@@ -17,7 +17,7 @@ from uuid import UUID
 
 from router.repository.database import Database
 from router.repository.senders.bound import BOUND, bound
-from router.repository.senders.pages import owners_seen
+from router.repository.senders.seen import owners_seen
 
 _FEW: Final = 1000  # emails that are put in order
 _WALKED: Final = (300, 2700)  # emails that a page goes through at most, and in which pieces

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from router.commands.status import _MOST_ROWS, _say_audits, _say_rest, _say_sources, ending_line
+from router.commands.status import _say_rest, ending_line
+from router.commands.status_sources import _MOST_ROWS, say_audits, say_sources
 from router.model import Disposition
 from router.operations.status import Ending, OpenRecords, Queue, Sending, SourceStatus, Status, Unknown
 from router.repository.overview.status import LastAudit
@@ -29,7 +30,7 @@ def shown(capsys: pytest.CaptureFixture[str], *sources: SourceStatus) -> list[st
         AT, Sending(on=True, reason=None, changed_at=AT, copied=False), (), sources, (), Queue((), 0, None, AT),
         Unknown(0, None, ()), (), (), OpenRecords(),
     )  # fmt: skip
-    _say_sources(status)
+    say_sources(status)
     return capsys.readouterr().out.splitlines()
 
 
@@ -59,13 +60,13 @@ def test_why_an_audit_failed_and_that_one_is_overdue_is_told(capsys: pytest.Capt
         ),
         (), Queue((), 0, None, AT), Unknown(0, None, ()), (), (), OpenRecords(),
     )  # fmt: skip
-    _say_audits(status, timedelta(days=1))
+    say_audits(status, timedelta(days=1))
     assert capsys.readouterr().out.splitlines() == [
         "not audited staff bob@in.test INBOX: its audit is overdue, since 2026-11-25 03:12 UTC (3 days)",
         "not audited staff cat@in.test INBOX: it was away",
         "not audited staff dan@in.test INBOX: its audit is overdue, since 2026-11-19 03:12 UTC (9 days)",
     ]
-    _say_audits(status, None)
+    say_audits(status, None)
     assert capsys.readouterr().out == "not audited staff cat@in.test INBOX: it was away\n"
 
 
