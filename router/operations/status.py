@@ -12,7 +12,7 @@ from router.errors import Mistake, ProfileErrors, UnknownName
 from router.model import Rule, normalize
 from router.operations import served
 from router.operations.creation_rules import words_of_wrong, wrong_rules
-from router.operations.served import ProfileState
+from router.operations.served import ProfileState, Served
 from router.operations.tokens import Ending, Noteworthy, TokenState, login_command, noteworthy, whose
 from router.operations.webhooks import fault_words
 from router.profile.served import ServedProfiles, read_clear
@@ -111,15 +111,26 @@ class Report:
     endings: Sequence[Ending] = ()
 
 
-async def read(database: Database, lease: timedelta, folder: Path, only: Only | None = None) -> Report:
+async def read(
+    database: Database,
+    lease: timedelta,
+    folder: Path,
+    only: Only | None = None,
+    *,
+    owners: Sequence[ListedOwner] | None = None,
+    serving: Served | None = None,
+    senders: bool = True,
+) -> Report:
     """Read the status. `lease` is the time after which a silent process is dead, `folder` that of the profiles.
 
+    `owners` and `serving` are all owners and what is served, where that was just read. Without `senders` those who
+    wait for somebody to say who they are are not counted.
     Raises UnknownName where `only` names a profile or a mailbox that is nowhere to be found.
     """
     only = only or Only()
-    whole = await status.read_status(database, lease)
-    owners = await list_owners(database)
-    serving = served.compare(whole.processes, folder)
+    whole = await status.read_status(database, lease, senders=senders)
+    owners = await list_owners(database) if owners is None else owners
+    serving = serving or await asyncio.to_thread(served.compare, whole.processes, folder)
     _check_known(
         only,
         {one.profile.name for one in serving.states},
@@ -291,12 +302,10 @@ def _faults(
     """List what is wrong; only with `whole` what is wrong with processes and with files that are no one profile's."""
     faults = []
     running = any(one.alive for one in found.processes)
-    as_of = ""
     if not running:
         words = 'no router process runs, so nothing is read or sent: "email-router run" starts one'
         seen = max((one.seen_at for one in found.processes), default=None)
         faults.append(Fault("router", "", words, seen))
-        as_of = f"as of {seen:%Y-%m-%d %H:%M} UTC, when the last process ended: " if seen else "when it last ran: "
     folder = [one.faults[FOLDER] for one in found.processes if one.alive and FOLDER in one.faults]
     of_profiles = [
         Fault(
@@ -322,20 +331,38 @@ def _faults(
     faults += not_served
     # Where nobody runs, nobody tries again, and nobody knows whether it is still so.
     faults += [
-        Fault("relay", one.profile, as_of + one.fault, one.fault_since, one.next_try_at if running else None)
+        Fault("relay", one.profile, _as_of(found.processes) + one.fault, one.fault_since, one.next_try_at if running else None)
         for one in found.relays
     ]
-    faults += [
+    return [*faults, *_source_faults(found.sources, found.processes)]
+
+
+async def read_source_faults(database: Database, lease: timedelta, processes: Sequence[Process]) -> list[Fault]:
+    """Tell only of the sources that are at fault, as `read` does; nothing else is read. `processes` are all of them."""
+    return _source_faults(await status.list_faulty_sources(database, lease), processes)
+
+
+def _source_faults(sources: Sequence[SourceStatus], processes: Sequence[Process]) -> list[Fault]:
+    running, as_of = any(one.alive for one in processes), _as_of(processes)
+    faults = [
         Fault("source", one.title, as_of + one.fault, one.fault_since, one.next_try_at if running else None)
-        for one in found.sources
+        for one in sources
         if one.fault is not None
     ]
     faults += [
         Fault("source", one.title, _missing(one.audit, repair), one.audit.missing_since, cure=repair)
-        for one in found.sources
+        for one in sources
         if one.served and one.audit and one.audit.missing and (repair := _repair(one))
     ]
     return faults
+
+
+def _as_of(processes: Sequence[Process]) -> str:
+    """Say of when it is what is known, where nobody runs."""
+    if any(one.alive for one in processes):
+        return ""
+    seen = max((one.seen_at for one in processes), default=None)
+    return f"as of {seen:%Y-%m-%d %H:%M} UTC, when the last process ended: " if seen else "when it last ran: "
 
 
 def _repair(source: SourceStatus) -> str:

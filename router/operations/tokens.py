@@ -82,6 +82,8 @@ def whose(profile: str, mailbox: str) -> str:
 
 async def token_states(database: Database, profiles: Collection[Profile]) -> Sequence[TokenState]:
     """List them by profile and subject; a profile for which nobody has asked yet has one without tokens."""
+    if not any(True for _ in _uses(profiles)):
+        return []
     return await asyncio.to_thread(_states, profiles, await list_tokens(database))
 
 
@@ -96,6 +98,8 @@ async def noteworthy(database: Database, profiles: Collection[Profile], now: dat
 async def listed_logins(database: Database, profiles: Collection[Profile]) -> Sequence[TokenState]:
     """List them as `token_states` does, and tell which are of nobody any more."""
     states = await token_states(database, profiles)
+    if not states:
+        return []
     owners = {one.mailbox for one in await list_owners(database)}
     return [replace(one, of_nobody=bool(one.subject) and one.subject not in owners) for one in states]
 

@@ -58,15 +58,11 @@ async def find(backing: Backing, viewer: Viewer, known: Known) -> Why:
     database, settings = backing.database, backing.settings
     sought = _sought(known)
     kept_for = timedelta(days=settings.keep_decisions)
-
-    async def look(*, why: bool) -> Traced:
-        return await trace.trace(
-            database, backing.lease, settings.profiles, sought, kept_for=kept_for, limit=EMAILS, why=why, within=within
-        )
-
-    traced = await look(why=False)
+    traced = await trace.trace(
+        database, backing.lease, settings.profiles, sought, kept_for=kept_for, limit=EMAILS, why=False, anywhere=True,
+        within=within,
+    )  # fmt: skip
     if not traced.emails:
-        traced = await look(why=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(_READING):
                 traced = await trace.look_into_letters(database, backing.workers, traced)

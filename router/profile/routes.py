@@ -72,12 +72,15 @@ class RouteTable(Generic[In, Out]):
         self.listens = PatternTable(chain(_handed(incoming), _withheld(_handed(broken))))
         self.forwards = PatternTable(chain(_forwarded(incoming), _withheld(_forwarded(broken))))
         self.sends = PatternTable(chain(_sent(outgoing), _withheld(_sent(broken))))
-        self._broken = [PatternTable(ways(broken)) for ways in (_read, _handed, _forwarded, _sent)]
+        ways = (_read, _handed, _forwarded, _sent)
+        self._broken = [PatternTable(way(broken)) for way in ways] if broken else []
 
     def find(self, mailbox: str) -> Routes[In, Out]:
         """Find the profiles that serve a mailbox."""
         reads, listens = self.reads.find(mailbox), self.listens.find(mailbox)
         forwards, sends = self.forwards.find(mailbox), self.sends.find(mailbox)
+        if not self._broken:
+            return Routes(reads, listens, forwards, sends)
         nobody = [one is None for one in (reads, listens, forwards, sends)]
         broken = (table.find(mailbox) for table in compress(self._broken, nobody))
         return Routes(reads, listens, forwards, sends, tuple(one for one in broken if one is not None))

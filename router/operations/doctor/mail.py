@@ -10,7 +10,6 @@ from router.operations.status import words_of_code, words_of_silent
 from router.operations.tokens import endings, listed_logins, whose
 from router.operations.words import count
 from router.profile import check_owners
-from router.repository.outgoing.sent_copies import read_waiting
 from router.repository.overview.server import list_unsettled
 from transports.base import Finding
 
@@ -103,7 +102,7 @@ async def sending(patient: Patient) -> AsyncIterator[Finding]:
 
 async def sent_copies(patient: Patient) -> AsyncIterator[Finding]:
     """Whether copies of what was sent get into the Sent folders."""
-    waiting = await read_waiting(patient.need_database())
+    waiting = (await patient.report()).status.sent_copies
     for one in waiting:
         copies = count(one.count, "copy", "copies")
         words = f"{copies} given up" if one.given_up else f"{copies} not in the Sent folder yet"

@@ -45,7 +45,14 @@ class Patient:
     async def report(self) -> Report:
         """Return the status. Raises NoDatabase."""
         database = self.need_database()
-        return await self._once("report", lambda: status.read(database, self.lease, self.settings.profiles))
+
+        async def read() -> Report:
+            owners, serving = await asyncio.gather(self.owners(), self.served())
+            return await status.read(
+                database, self.lease, self.settings.profiles, owners=owners, serving=serving, senders=False
+            )
+
+        return await self._once("report", read)
 
     async def owners(self) -> Sequence[ListedOwner]:
         """Return all owners with a mailbox. Raises NoDatabase."""

@@ -21,7 +21,7 @@ from router.operations.trace.pending import waits_for
 from router.operations.words import count
 from router.profile import Profiles
 from router.repository.database import Database
-from router.repository.owners.owners import ListedOwner, list_owners
+from router.repository.owners.owners import ListedOwner, list_approved
 from router.repository.trace.trace import EVERYTHING, CopyFound, EmailFound, Sought, Within, find_emails
 from router.repository.trace.unseen import owners_of
 from router.workers.pool import Workers
@@ -136,10 +136,13 @@ async def trace(
     kept_for: timedelta,
     limit: int,
     why: bool,
+    anywhere: bool = False,
     within: Within = EVERYTHING,
 ) -> Traced:
     """Find mail, and if there is none in the CRM, what may be the reason; with `why`, in any case.
 
+    The reason is looked for in the mailboxes that are named. With `why` or `anywhere`, where none is named, it is
+    looked for in some of all of them.
     `lease` is the time after which a silent process is dead, `folder` that of the profiles; decisions are kept for
     `kept_for`. Nothing is told of what `within` leaves out, nor of how other mailboxes are served.
     """
@@ -155,11 +158,10 @@ async def trace(
         # The others name mailboxes of others, or tell that there is mail of theirs.
         general = [one for one in general if one.kind in ("no process", "pruned")]
     others = 0
-    if why and not (recipients or senders or sought.recipient or sought.email_id):
+    if (why or anywhere) and not (recipients or senders or sought.recipient or sought.email_id):
         # In nobody's mailbox in particular.
-        recipients = [one for one in _seen(await list_owners(database), within) if one.approved]
-        others = max(0, len(recipients) - _MOST_OWNERS)
-        recipients = recipients[:_MOST_OWNERS]
+        recipients, number = await list_approved(database, within.owners, _MOST_OWNERS)
+        others = number - len(recipients)
     owners = await clues_of(database, lease, serving, sought, recipients, senders)
     owners.sort(key=lambda one: not any(clue.blocks for clue in one.clues))
     others += max(0, len(owners) - _MOST_OWNERS)
@@ -172,8 +174,7 @@ def _seen(owners: Sequence[ListedOwner], within: Within) -> list[ListedOwner]:
 
 async def look_into_letters(database: Database, workers: Workers, traced: Traced) -> Traced:
     """Tell whether what is held or dead in the owners' mailboxes is what was sought."""
-    owners = [await kept.look_into_letters(database, workers, one, traced.sought) for one in traced.owners]
-    return replace(traced, owners=owners)
+    return replace(traced, owners=await kept.look_into_letters(database, workers, traced.owners, traced.sought))
 
 
 async def ask(database: Database, workers: Workers, profiles: Profiles, traced: Traced) -> Traced:

@@ -3,6 +3,7 @@
 In this order: the owner, the profile, the sources, the rule, and what of the owner's mail became no email.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,7 +30,8 @@ async def general_clues(
     database: Database, lease: timedelta, folder: Path, sought: Sought, kept_since: datetime, *, owned: bool
 ) -> tuple[list[Clue], Served]:
     """Tell what is true whatever mailbox it is, and what is served. `owned`: the recipient is an owner's mailbox."""
-    serving = await served.read(database, lease, folder)
+    processes = await list_processes(database, lease)
+    serving = await asyncio.to_thread(served.compare, processes, folder)
     clues = []
     if sought.recipient and not owned:
         whose = "of this domain" if sought.recipient.startswith("@") else sought.recipient
@@ -37,13 +39,12 @@ async def general_clues(
         clues.append(Clue("no owner", words, blocks=True))
     if sought.message_id and (seen := await seen_id(database, sought.message_id)):
         clues.append(_of_id(seen))
-    alive = any(one.alive for one in await list_processes(database, lease))
-    if not alive:
+    if not any(one.alive for one in processes):
         words = 'no router process runs, so nothing is read or sent: "email-router run" starts one'
         clues.append(Clue("no process", words, blocks=True))
     clues += [Clue("broken", str(one)) for one in serving.mistakes[:_SOME]]
     if not sought.recipient:
-        faults = [one for one in (await status.read(database, lease, folder)).faults if one.part == "source"]
+        faults = await status.read_source_faults(database, lease, processes)
         clues += [Clue("fault", f"source {one.name} is at fault: {one.words}") for one in faults[:_SOME]]
         if len(faults) > _SOME:
             clues.append(

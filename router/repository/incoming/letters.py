@@ -153,6 +153,18 @@ async def find_letters(database: Database, ids: Collection[int]) -> dict[int, Le
     return {row["id"]: _letter(row) for row in rows}
 
 
+async def find_kept(database: Database, ids: Collection[int]) -> Collection[int]:
+    """Tell of which of these letters the bytes are kept."""
+    if not ids:
+        return ()
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT decision_id FROM router.kept_content WHERE decision_id = ANY($1::bigint[]) AND expires_at > now()",
+            list(ids),
+        )
+    return {row["decision_id"] for row in rows}
+
+
 async def read_kept(database: Database, ids: Collection[int]) -> Mapping[int, Kept]:
     """Read the bytes of letters, by their ids; those whose bytes are not kept, or no longer, are left out."""
     async with database.connection() as connection:

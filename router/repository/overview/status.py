@@ -148,8 +148,11 @@ class Status:
     webhooks: tuple[Webhook, ...] = ()
 
 
-async def read_status(database: Database, lease: timedelta) -> Status:
-    """Read the status; a process that was not seen for the lease time is dead."""
+async def read_status(database: Database, lease: timedelta, *, senders: bool = True) -> Status:
+    """Read the status; a process that was not seen for the lease time is dead.
+
+    Without `senders`, unresolved senders are not counted: of all that is read it takes longest, but for the outbox.
+    """
     async with database.transaction() as connection:
         # One moment for all the numbers, so that they agree.
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -165,7 +168,7 @@ async def read_status(database: Database, lease: timedelta) -> Status:
             failed=await _failed(connection),
             sent_copies=tuple(await waiting_of(connection)),
             records=await open_ones(connection),
-            unresolved=await total_of(connection),
+            unresolved=await total_of(connection) if senders else Unresolved(),
             merges=await stuck_of(connection),
             rulings=await faulty_of(connection),
             webhooks=tuple(await states_of(connection)),
@@ -225,6 +228,29 @@ async def count_sources(database: Database, lease: timedelta, text: str) -> dict
     return {one: found.get(one, 0) for one in states}
 
 
+async def list_faulty_sources(database: Database, lease: timedelta) -> list[SourceStatus]:
+    """List only sources that are at fault, or of which an audit found something missing; the others are not read."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""
+            WITH faulty AS MATERIALIZED (
+                SELECT f.id, f.identity FROM router.source AS f WHERE f.fault IS NOT NULL
+                UNION
+                SELECT f.id, f.identity FROM router.audit AS g JOIN router.source AS f ON f.id = g.source_id
+                WHERE g.missing > 0
+            )
+            SELECT s.* FROM (
+                {_SOURCES} WHERE s.id IN (SELECT f.id FROM faulty AS f)
+                    OR s.identity IN (SELECT f.identity FROM faulty AS f)  -- what is served shows in all its folders
+            ) AS s
+            WHERE s.fault IS NOT NULL OR (s.served AND s.missing > 0)
+            ORDER BY s.profile, s.mailbox, s.folder
+            """,  # noqa: S608  # constants
+            lease,
+        )
+    return [_source(row) for row in rows]
+
+
 async def _sources(connection: Connection, lease: timedelta) -> tuple[SourceStatus, ...]:
     rows = await connection.fetch(f"{_SOURCES} ORDER BY s.profile, s.mailbox, s.folder", lease)
     return tuple(_source(row) for row in rows)
@@ -260,7 +286,11 @@ _MEANT: Final = """
 """
 
 
+_NAMES: Final = tuple((one, one.value) for one in Disposition)  # looked up once: there are thousands of sources
+
+
 def _source(row: Record) -> SourceStatus:
+    dispositions = {one: row[name] for one, name in _NAMES}
     return SourceStatus(
         profile=row["profile"],
         mailbox=row["mailbox"],
@@ -275,8 +305,8 @@ def _source(row: Record) -> SourceStatus:
         last_at=row["last_at"],
         lag=row["lag"],
         seen_at=row["seen_at"],
-        seen=sum(row[disposition.value] for disposition in Disposition),
-        dispositions={disposition: row[disposition.value] for disposition in Disposition},
+        seen=sum(dispositions.values()),
+        dispositions=dispositions,
         audit=_audit(row),
     )
 

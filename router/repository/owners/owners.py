@@ -1,6 +1,6 @@
 """Owners: the users and queues whose mail is tracked, and in whose name is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,8 +13,10 @@ from router.repository.owners.choices import say_who
 from router.repository.people import audit_log
 
 _LISTED = """
-    SELECT o.record_id, o.mailbox, coalesce(crm.locked_rule(), o.tracking_rule) AS tracking_rule, o.approved,
-        coalesce(r.name, '') AS name
+    SELECT o.record_id, o.mailbox, coalesce(
+            (SELECT crm.locked_rule()),  -- asked once, not of each owner
+            o.tracking_rule
+        ) AS tracking_rule, o.approved, coalesce(r.name, '') AS name
     FROM crm.owner AS o LEFT JOIN crm.record AS r ON r.id = o.record_id
 """
 
@@ -51,6 +53,21 @@ async def list_owners(database: Database) -> list[ListedOwner]:
     async with database.connection() as connection:
         rows = await connection.fetch(f"{_LISTED} WHERE o.mailbox IS NOT NULL ORDER BY o.mailbox")
     return [_listed(row) for row in rows]
+
+
+async def list_approved(
+    database: Database, within: Collection[UUID] | None, limit: int
+) -> tuple[list[ListedOwner], int]:
+    """List the first approved owners by mailbox, and tell how many there are; of these only, None: of all."""
+    wanted = "o.mailbox IS NOT NULL AND o.approved AND ($1::uuid[] IS NULL OR o.record_id = ANY($1))"
+    ids = None if within is None else list(within)
+    async with database.connection() as connection:
+        rows = await connection.fetch(f"{_LISTED} WHERE {wanted} ORDER BY o.mailbox LIMIT $2", ids, limit)
+        number: int = len(rows)
+        if number == limit:
+            query = f"SELECT count(*) FROM crm.owner AS o WHERE {wanted}"  # noqa: S608  # a constant
+            number = await connection.fetchval(query, ids)
+    return [_listed(row) for row in rows], number
 
 
 async def list_page(

@@ -108,6 +108,8 @@ async def find_emails(
     async with database.transaction() as connection:
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         ids = await _matching(connection, sought, recipients, limit + 1, within)
+        if not ids:
+            return [], False
         rows = await connection.fetch(_DESCRIBED, ids[:limit], within.private_subjects)
         copies = await _copies(connection, ids[:limit], within)
     sent = await sent_emails(database, [row["id"] for row in rows if row["direction"] == "out"])
