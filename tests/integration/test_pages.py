@@ -122,6 +122,18 @@ async def test_what_a_role_may_not_do_is_not_served(console: ServedConsole, clie
     assert (part.status, part.headers["HX-Redirect"]) == (401, "/sign-in")
 
 
+async def test_a_person_who_is_not_added_stays_as_put_in(console: ServedConsole, client: aiohttp.ClientSession) -> None:
+    """Also for whose mail: an empty field would grant that of everybody, as soon as the name is corrected."""
+    await console.add("ann")
+    session = await console.session("ann")
+    csrf = (await ask(client, "/people", session)).csrf
+    data = {"csrf": csrf, "name": "Ben Fold", "role": "decide", "owners": "Sales, Nobody"}
+    refused = await ask(client, "/people/add", session, headers=HERE, data=data)
+    assert refused.status == 422
+    for put in ('value="ben fold"', "<option selected>decide</option>", 'value="Sales, Nobody"'):
+        assert put in refused.text, put
+
+
 async def test_files_are_kept_by_browsers_and_small(client: aiohttp.ClientSession) -> None:
     page = await ask(client, "/sign-in")
     files = re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text)

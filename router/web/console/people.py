@@ -19,7 +19,7 @@ def routes(backing: Backing) -> Sequence[Route]:
 
     async def shown(request: Request, status: int = 200, **more: str) -> Response:
         listed = await people.list_all(backing.database)
-        values = {"fault": "", "link": "", "link_of": "", "name": ""} | more
+        values = {"fault": "", "link": "", "link_of": "", "name": "", "role": StaffRole.VIEW, "owners": ""} | more
         return render(request, "people.html", status, people=listed, roles=list(StaffRole), **values)
 
     async def show(request: Request) -> Response:
@@ -32,7 +32,9 @@ def routes(backing: Backing) -> Sequence[Route]:
             grants = await _grants(backing, form.get("role", ""), form.get("owners", ""))
             secret = await people.add(backing.database, name, grants, by)
         except RouterError as error:
-            return await shown(request, 422, fault=sentence(error), name=name)
+            # As it was put, also for whose mail: an empty field would mean that of everybody.
+            put = {"role": form.get("role", ""), "owners": form.get("owners", "")}
+            return await shown(request, 422, fault=sentence(error), name=name, **put)
         return await shown(request, link=_link(backing, request, secret), link_of=name)
 
     async def grant(request: Request) -> Response:
