@@ -66,6 +66,12 @@ async def test_a_day_by_keys(console: ServedConsole, writers: Senders, browse: B
     page = await browse(as_="ann")
     await page.goto("/queue")
     await expect(page.locator("main[data-live=yes]")).to_be_visible()
+    # Who is new learns all keys before anything is open.
+    await page.keyboard.press("?")
+    for name in ("New contact", "Whole domain", "Ignore the sender", "Undo", "Never track", "Search the mail"):
+        await expect(page.locator("#keys")).to_contain_text(name)
+    await check_accessible(page)
+    await page.keyboard.press("Escape")
     # Mail comes while one looks, and a key opens it and another links it: with its siblings, and undone by a third.
     await signed(writers, 2)
     await folded(writers)
@@ -101,8 +107,10 @@ async def test_a_day_by_keys(console: ServedConsole, writers: Senders, browse: B
     await shown(page, "new@new.test")
     await page.keyboard.press("f")
     await expect(page.get_by_label("A record by name or address")).to_be_focused()
+    await writers.crm.sql.execute("UPDATE crm.record SET active = false WHERE id = $1", made["id"])
     await page.keyboard.type("lena k")
     await expect(page.locator("#found .choice")).to_have_count(2)
+    await expect(page.locator("#found .choice:disabled")).to_contain_text("Lena Kestrel-Tours contact, out of use")
     await page.keyboard.press("Escape")
     await page.keyboard.press("?")
     await expect(page.locator("#keys")).to_contain_text("Put off")

@@ -152,6 +152,16 @@ async def test_pages_go_on_where_the_last_ended_also_for_who_sees_several_owners
     assert {one.part.number for one in both.groups} == {1}, "an email that two have received is one"
 
 
+async def test_nobody_is_proposed_to_whom_nothing_can_be_linked(crm: Crm, senders: Senders) -> None:
+    """Undo takes a record out of use that was made for a sender: what is proposed next is not that one."""
+    gone = await crm.record("contact", "Lena Kestrel", "lena.k@kestrel.test")
+    await crm.sql.execute("UPDATE crm.record SET active = false WHERE id = $1", gone)
+    await senders.write(LENA, name="Lena Kestrel")
+    await folded(senders)
+    for seen in (None, frozenset((senders.owner_id,))):
+        assert (await mail.person(senders.database, seen, LENA)).candidates == ()
+
+
 async def test_nobody_sees_what_other_owners_have(crm: Crm, senders: Senders, sales: UUID) -> None:
     """Neither rows nor numbers, subjects, words, owners, candidates, nor who looks at whom."""
     [shared] = await senders.write(LENA, subject="shared secret")

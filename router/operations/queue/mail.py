@@ -122,9 +122,12 @@ async def person(database: Database, seen: Seen, address: str) -> Person:
 
 
 async def _candidates(database: Database, seen: Seen, sender: Sender) -> tuple[tuple[Candidate, ...], str | None]:
-    """Find who a sender may be; for who does not see all mail, not by what may stand in others'."""
+    """Find who a sender may be; for who does not see all mail, not by what may stand in others'.
+
+    Nothing is linked to a record that is out of use, such as one whose making was undone: it is not proposed.
+    """
     try:
-        found = await unresolved.find_candidates(database, sender.address)
+        found = [one for one in await unresolved.find_candidates(database, sender.address) if one.active]
         if seen is None:
             return tuple(found), None
         named = await search.search_records(database, sender.name, None, _NAMED) if sender.name else []
@@ -135,7 +138,7 @@ async def _candidates(database: Database, seen: Seen, sender: Sender) -> tuple[t
             one.record_id, one.kind, one.name, one.active, ("has the name of the sender",), one.address
         )
         for one in named
-        if one.name.casefold() == sender.name.casefold()
+        if one.active and one.name.casefold() == sender.name.casefold()
     }
     own = [
         replace(one, why=why) for one in found if (why := tuple(reason for reason in one.why if reason in _NOT_BY_MAIL))

@@ -121,7 +121,7 @@ function findByKey(event) {
   } else if (event.key === "Enter" || event.key === "ArrowDown") {
     // Never what was found before the last letter: one sees what one chooses.
     event.preventDefault();
-    document.querySelector("#found .choice")?.focus();
+    document.querySelector("#found .choice:enabled")?.focus();
   }
 }
 
@@ -149,14 +149,16 @@ function showKeys(event) {
   const dialog = document.getElementById("keys");
   if (!dialog) return;
   event.preventDefault();
-  const more = rows ? [["j", "Next sender"], ["k", "Sender before"], ["Enter", "Accept the first proposal"], ["Ctrl-K, ⌘K", "Everything by name"]]
-    : held ? [["j", "Next message"], ["k", "Message before"], ["Ctrl-K, ⌘K", "Everything by name"]] : [];
-  const all = [...more, ...actions().map((one) => [one.key, one.name])];
-  dialog.querySelector("dl").replaceChildren(...all.map(([key, name]) => {
+  const list = dialog.querySelector("dl");
+  // The page lists what is always there, or will be once a sender is open; what else it has now comes below.
+  for (const line of list.querySelectorAll("[data-now]")) line.remove();
+  const known = new Set([...list.querySelectorAll("kbd")].map((one) => one.textContent));
+  list.append(...actions().filter((one) => !known.has(one.key)).map((one) => {
     const line = document.createElement("div");
+    line.dataset.now = "";
     const term = line.appendChild(document.createElement("dt"));
-    term.appendChild(document.createElement("kbd")).textContent = key;
-    line.appendChild(document.createElement("dd")).textContent = name;
+    term.appendChild(document.createElement("kbd")).textContent = one.key;
+    line.appendChild(document.createElement("dd")).textContent = one.name;
     return line;
   }));
   dialog.showModal();
