@@ -40,6 +40,7 @@ _QUARTERS: Final = 96  # of the last day
 class Overview:
     """What is wrong (`failed`), what waits for somebody (`warnings`), and how much there is.
 
+    Mail comes out of `mailboxes`, and by `listeners`, which have no mail that an audit could miss.
     `audited_at` is when the last audit of any mailbox ended, `unaccounted` how many messages on mail servers the last
     audits found that nothing accounts for.
     """
@@ -47,6 +48,7 @@ class Overview:
     failed: Sequence[Finding]
     warnings: Sequence[Finding]
     mailboxes: int
+    listeners: int
     audited_at: datetime | None
     unaccounted: int
 
@@ -92,6 +94,7 @@ def overview_of(report: Report, findings: Sequence[Finding]) -> Overview:
         [one for one in findings if one.state == "failed"],
         [one for one in findings if one.state == "warning"],
         len({(one.profile, one.mailbox) for one in served if one.folder}),
+        len({one.profile for one in served if not one.folder}),
         max(audited, default=None),
         sum(one.audit.missing for one in served if one.audit),
     )

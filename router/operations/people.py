@@ -160,6 +160,11 @@ async def first_link(database: Database) -> str | None:
     return secret
 
 
+async def are_there_any(database: Database) -> bool:
+    """Whether anybody may use the console yet."""
+    return await people.there_are_any(database)
+
+
 async def find_link(database: Database, secret: str) -> Link | None:
     """Find a one-time link; None where it is none, was used, or has expired."""
     return await people.find_link(database, digest(secret))

@@ -41,6 +41,7 @@ async def test_an_administrator_begins_with_whether_all_is_well(
     await expect(findings.nth(0)).to_contain_text("the server refuses the login of the mailbox")
     await expect(findings.nth(0)).to_contain_text("email-router test staff")
     await expect(findings.nth(1)).to_contain_text("3 copies of mail")
+    await expect(findings.nth(1).get_by_role("link", name="Held")).to_be_visible()
     await expect(page.get_by_role("img")).to_have_count(4)
     await expect(page.get_by_role("img", name="Copies of mail that came in: ")).to_be_visible()
     await shown(page, "well")
@@ -49,6 +50,11 @@ async def test_an_administrator_begins_with_whether_all_is_well(
     await page.set_viewport_size({"width": 320, "height": 640})
     await shown(page, "well-narrow")
     await check_accessible(page)
+    # A listener is no mailbox, and nothing of it is audited.
+    await office.admin.execute("UPDATE router.source SET folder = ''")
+    await page.reload()
+    await expect(verdict).to_contain_text("1 listener")
+    await expect(verdict).not_to_contain_text("audit")
     # Whoever does not administer all mail has no business here.
     await console.add("ben", "decide")
     other = await browse(as_="ben")

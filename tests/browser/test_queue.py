@@ -68,8 +68,8 @@ async def test_a_day_by_keys(console: ServedConsole, writers: Senders, browse: B
     await expect(page.locator("main[data-live=yes]")).to_be_visible()
     # Who is new learns all keys before anything is open.
     await page.keyboard.press("?")
-    for name in ("New contact", "Whole domain", "Ignore the sender", "Undo", "Never track", "Search the mail"):
-        await expect(page.locator("#keys")).to_contain_text(name)
+    for words in ("New contact", "Whole domain", "Ignore the sender", "Undo", "Never track", "Search the mail"):
+        await expect(page.locator("#keys")).to_contain_text(words)
     await check_accessible(page)
     await page.keyboard.press("Escape")
     # Mail comes while one looks, and a key opens it and another links it: with its siblings, and undone by a third.

@@ -31,6 +31,12 @@ async def choose_password(page: Page, button: str, password: str = PASSWORD, aga
 
 async def test_the_first_administrator_comes_by_a_link_and_adds_another(console: ServedConsole, browse: Browse) -> None:
     page = await browse()
+    # Who opens the console before that is told how to come in, also with a link that is none any more.
+    await page.goto("/sign-in")
+    await expect(page.get_by_text("Nobody may use this console yet.")).to_be_visible()
+    await check_accessible(page)
+    await page.goto("/link/was-used")
+    await expect(page.get_by_text("email-router staff link prints another")).to_be_visible()
     secret = await people.first_link(console.database)
     await page.goto(f"/link/{secret}")
     await check_accessible(page)
@@ -45,6 +51,7 @@ async def test_the_first_administrator_comes_by_a_link_and_adds_another(console:
     other = await browse(viewport=NARROW)
     await other.goto(f"/link/{secret}")
     await expect(other.get_by_role("heading", name="not valid any more")).to_be_visible()
+    await expect(other.get_by_text("Ask an administrator for another.")).to_be_visible()
     assert await people.first_link(console.database) is None
     await page.get_by_label("Name", exact=True).fill("ben")
     await page.get_by_role("combobox", name="Role").last.select_option("decide")

@@ -20,7 +20,10 @@ def routes(backing: Backing) -> Sequence[Route]:
     async def shown(request: Request, status: int = 200, name: str = "", fault: str = "") -> Response:
         link = await people.find_link(backing.database, request.path_params["secret"])
         if link is None:
-            words = "It was used, or has expired. Ask an administrator for another."
+            another = "Ask an administrator for another."
+            if not await people.are_there_any(backing.database):
+                another = "On the router's machine, email-router staff link prints another."
+            words = f"It was used, or has expired. {another}"
             return say(request, 404, "This link is not valid any more", words)
         return render(
             request,

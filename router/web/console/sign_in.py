@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router.operations import passkeys, passwords, sign_in
+from router.operations import passkeys, passwords, people, sign_in
 from router.operations.backing import Backing
 from router.operations.sign_in import DEVICE_DAYS, LASTING, Barred, SignedIn, WrongPassword
 from router.settings import Settings
@@ -24,7 +24,8 @@ def routes(backing: Backing) -> Sequence[Route]:
             return redirect(request, to)
         named = request.state.proxy_person
         if named is None:
-            return sign_in_page(request, settings, to)
+            nobody = not settings.oidc_title and not await people.are_there_any(backing.database)
+            return sign_in_page(request, settings, to, nobody=nobody)
         session = await sign_in.begin_by_proxy(backing.database, named, client_of(request))
         if session is None:
             words = f"You are signed in as {named} elsewhere, and have no account here: an administrator can add one."
@@ -68,13 +69,15 @@ async def signed_out(request: Request, end: str | None = None, title: str = "") 
 
 
 def sign_in_page(
-    request: Request, settings: Settings, to: str, status: int = 200, name: str = "", fault: str = ""
-) -> Response:
-    """Show the page on which one signs in."""
+    request: Request, settings: Settings, to: str, status: int = 200, name: str = "", fault: str = "", *,
+    nobody: bool = False,
+) -> Response:  # fmt: skip
+    """Show the page on which one signs in; where `nobody` can yet, it says how the first one comes in."""
     site = passkeys.site_of(settings)
     return render(
         request, "sign_in.html", status, to=to, name=name, fault=fault, passwords=settings.console_passwords,
         provider=settings.oidc_title, passkeys=site is not None and site.origin == origin_of(request),
+        nobody=nobody,
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ class _More:
 _SOURCES: Final = _More("Sources", "/sources")
 _OUTBOX: Final = _More("Sent & outbox", "/outbox")
 _DEAD: Final = _More("Dead letters", "/dead-letters")
+_HELD: Final = _More("Held", "/held")
 
 
 def routes(backing: Backing) -> Sequence[Route]:
@@ -48,7 +49,7 @@ def routes(backing: Backing) -> Sequence[Route]:
     async def show(request: Request) -> Response:
         found = await asked.add(None)
         day = await overview.read_day(backing.database)
-        return render(request, "well.html", found=found, plots=plots_of(day), more_of=_more_of)
+        return render(request, "well.html", found=found, plots=plots_of(day), more_of=_more_of, cure_of=_cure_of)
 
     return [Route("/well", show, methods=["GET"])]
 
@@ -63,9 +64,28 @@ def _more_of(finding: Finding) -> _More | None:
             return _OUTBOX
         case ("waiting", "dead:"):
             return _DEAD
-        case ("waiting", first) if first not in ("held:", "what"):
+        case ("waiting", "held:"):
+            return _HELD
+        case ("waiting", first) if first != "what":
             return _OUTBOX
     return None
+
+
+def _cure_of(finding: Finding) -> str:
+    """What to do about it: `doctor` names a command or a column where the console has a page that does it."""
+    first = finding.words.partition(" ")[0]
+    match finding.step, first:
+        case ("waiting", "dead:"):
+            return "They could not be read or stored: each has its reason there, and is replayed or dropped"
+        case ("waiting", "held:"):
+            return "Each waits there until somebody releases or drops it"
+        case ("waiting", _) if " failed within the last day " in finding.words:
+            return "Each has its reason there"
+        case ("waiting", "the") if " is unknown: " in finding.words:
+            return "Look whether they arrived, and say so there"
+    begun = finding.advice.partition(" ")[0]
+    is_name = begun == "email-router" or "." in begun
+    return finding.advice if is_name else finding.advice[:1].upper() + finding.advice[1:]
 
 
 def plots_of(day: Sequence[Quarter]) -> Sequence[Plot]:
@@ -100,7 +120,8 @@ def plots_of(day: Sequence[Quarter]) -> Sequence[Plot]:
 
 
 def seconds(value: float) -> str:
-    """Put a short time: 0.4 s, 12 s, 3 min, 2 h."""
+    """Put a short time: 0.4 s, 12 s, 3 min, 2 h; the shortest is 0.1 s, as nothing takes none."""
+    value = max(value, 0.1)
     for limit, unit, name in ((10, 1, "s"), (120, 1, "s"), (7200, 60, "min")):
         if value < limit:
             return f"{value / unit:.1f} {name}" if limit == 10 else f"{value / unit:.0f} {name}"
