@@ -54,6 +54,13 @@ class Forwarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http":
+            names = {name for name, _ in scope["headers"]}
+            if {b"content-length", b"transfer-encoding"} <= names:
+                # A proxy may have gone by the one where we go by the other, and what one of them takes for the body is
+                # a request to the other, of whoever comes next (RFC 9112 §6.3).
+                words = "a body has Content-Length or Transfer-Encoding, not both\n"
+                await PlainTextResponse(words, 400, headers={"Connection": "close"})(scope, receive, send)
+                return
             scope = self._seen(scope)
         await self._app(scope, receive, send)
 

@@ -20,6 +20,9 @@
 Whoever imports it loads FastAPI: only a router with a console does.
 """
 
+import asyncio
+import json
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -27,6 +30,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from router import __version__
 from router.errors import ContentRefused, UnknownName
@@ -60,6 +65,7 @@ def make_api(backing: Backing) -> FastAPI:
         title="CRM email router",
         version=__version__,
         description=_SAYS,
+        openapi_url=None,  # FastAPI writes it anew for each who asks
         docs_url=None,  # such pages load their scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
@@ -85,7 +91,33 @@ def make_api(backing: Backing) -> FastAPI:
         return api.openapi_schema
 
     api.openapi = document  # type: ignore[method-assign]  # as FastAPI's own page has it
+    api.add_route("/openapi.json", _Written(document).answer, methods=["GET"], include_in_schema=False)
     return api
+
+
+class _Written:
+    """The document as it is sent. It needs no token, so it is made once, beside the loop: mail goes on meanwhile."""
+
+    def __init__(self, document: Callable[[], dict[str, Any]]) -> None:
+        self._document = document
+        self._making: asyncio.Task[tuple[list[Any], bytes]] | None = None
+
+    async def answer(self, request: Request) -> Response:
+        """Answer with it; behind a proxy's prefix it names that, too."""
+        if self._making is None or (self._making.done() and self._making.exception() is not None):
+            self._making = asyncio.create_task(asyncio.to_thread(self._make))
+        servers, rest = await asyncio.shield(self._making)
+        here = {"url": request.scope.get("root_path", "").rstrip("/")}
+        if here["url"] and here not in servers:
+            servers = [here, *servers]
+        body = b'{"servers":' + json.dumps(servers).encode() + b"," + rest
+        return Response(body, media_type="application/json")
+
+    def _make(self) -> tuple[list[Any], bytes]:
+        """Make it: its servers, and what comes after them."""
+        document = dict(self._document())
+        servers = document.pop("servers")
+        return servers, json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode().removeprefix(b"{")
 
 
 def _name(route: APIRoute) -> str:

@@ -128,9 +128,9 @@ async def _written(
             # The server takes nothing, not even this, before there is room for it: what is read after it is not kept
             # until a slow client has taken what came before, while its email becomes private, or its token ends.
             yield ""
-            found = await anext(following)
+            found = await anext(following, None)
             # Before it is told: who may not hear it any more does not.
-            if not await valid():
+            if found is None or not await valid():
                 return
             yield "".join(map(_line, found)) or ":\n\n"
 

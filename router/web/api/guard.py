@@ -8,6 +8,7 @@ itself after ten, and what is written to a client who takes it too slowly for th
 
 import asyncio
 from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 from starlette.datastructures import Headers
@@ -32,7 +33,7 @@ MOST_BYTES: Final = 32 << 20
 """Bytes of a request's body, at most."""
 
 _SMALL: Final = 1 << 20  # bytes; larger bodies take turns
-_LARGE_AT_ONCE: Final = 2
+_LARGE_AT_ONCE: Final = 2  # and of one token, one
 _PATIENCE: Final = 9.0  # seconds; after 10 the console ends the connection without a word
 _STREAM_PATIENCE: Final = LASTS + 60.0  # seconds
 _RETRY_AFTER: Final = {"Retry-After": "5"}
@@ -46,6 +47,7 @@ class Guard:
         self._app = app
         self._backing = backing
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -67,9 +69,15 @@ class Guard:
             async with asyncio.timeout(_PATIENCE) as patience:
                 await self._serve(scope, receive, send_on)
                 return
-        except (DatabaseAway, TimeoutError) as error:
-            _log.debug("a request to the API was not served", reason=str(error) or "it took too long")
+        except DatabaseAway as error:
+            _log.debug("a request to the API was not served", reason=str(error))
             answer = problem(503, "the database does not answer now: try again later", headers=_RETRY_AFTER)
+        except TimeoutError:
+            _log.debug("a request to the API was not served", reason="it took too long")
+            words = (
+                f"this took longer than {_PATIENCE:.0f} seconds, by its own size or by what others do: try again later"
+            )
+            answer = problem(503, words, headers=_RETRY_AFTER)
         except DatabaseError as error:
             _log.warning("the database refused a request to the API", reason=str(error))
             answer = problem(500, "the database refuses this; the router's log says why")
@@ -93,11 +101,20 @@ class Guard:
         if size > MOST_BYTES:
             await _too_large()(scope, receive, send)
         elif size > _SMALL:
-            async with self._large:
+            # A token waits for itself first: one client, however slow, takes no turn of another's.
+            async with self._turn_of(scope), self._large:
                 await self._app(scope, _bounded(receive, MOST_BYTES), send)
         else:
             # Without a length it comes in chunks: there is no turn to wait for, so less of it is taken.
             await self._app(scope, _bounded(receive, _SMALL), send)
+
+    def _turn_of(self, scope: Scope) -> asyncio.Lock:
+        """The turn of a request's token, which is forgotten with the last request that waits for it."""
+        name = scope["state"]["staff"].name if "staff" in scope.get("state", {}) else ""
+        turn = self._turns.get(name)
+        if turn is None:
+            turn = self._turns[name] = asyncio.Lock()
+        return turn
 
 
 async def recognize(backing: Backing, headers: Headers) -> StaffToken | None:

@@ -41,6 +41,22 @@ async def test_a_trusted_proxys_words_hold() -> None:
     assert is_private(scope)
 
 
+async def test_a_request_of_which_a_proxy_may_have_seen_another_end_is_refused_and_its_connection_ends() -> None:
+    async def app(*_: object) -> None:
+        raise AssertionError
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
+    scope = {"type": "http", "scheme": "http", "path": "/", "headers": headers}
+    await Forwarded(app, PROXIES)(scope, None, send)  # type: ignore[arg-type]  # not used
+    assert sent[0]["status"] == 400
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
 async def test_a_proxy_may_leave_the_prefix_on_the_path() -> None:
     scope = await seen(("X-Forwarded-Prefix", "/mail"), path="/mail/people")
     assert (scope["root_path"], scope["path"]) == ("/mail", "/mail/people")

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from router.operations.backing import Backing
+from router.operations.staff_tokens import StaffToken
 from router.profile import Profiles
 from router.web.api import guard
 from router.web.api.guard import STREAM, Guard
@@ -48,3 +51,37 @@ async def test_every_answer_ends(
     async with asyncio.timeout(20):
         sent = await asked(media_type)
     assert [one["status"] for one in sent if one["type"] == "http.response.start"] == [status]
+
+
+async def test_a_token_whose_large_requests_are_slow_takes_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: asyncio.Queue[str] = asyncio.Queue()
+    ends = asyncio.Event()
+
+    async def app(scope: Scope, _: Receive, __: Send) -> None:
+        served.put_nowait(scope["state"]["staff"].name)
+        await ends.wait()
+
+    async def recognize(_: Backing, headers: Headers) -> StaffToken:
+        now = datetime.now(UTC)
+        return StaffToken(headers["authorization"], (), now, now, None, None, True)
+
+    async def receive() -> MutableMapping[str, Any]:
+        raise AssertionError
+
+    async def send(_: MutableMapping[str, Any]) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(guard, "recognize", recognize)
+    guarded = Guard(app, Backing(lambda: Profiles((), ())))
+
+    def ask(name: str) -> asyncio.Task[None]:
+        headers = [(b"authorization", name.encode()), (b"content-length", b"2000000")]
+        scope = {"type": "http", "method": "POST", "path": "/emails", "headers": headers}
+        return asyncio.create_task(guarded(scope, receive, send))
+
+    async with asyncio.timeout(20):
+        asking = [ask("slow"), ask("slow"), ask("slow"), ask("other")]
+        assert {await served.get(), await served.get()} == {"slow", "other"}
+        ends.set()
+        await asyncio.gather(*asking)
+    assert [served.get_nowait(), served.get_nowait()] == ["slow", "slow"]
