@@ -8,7 +8,6 @@ A page is a file with a `Page`, its handlers, and a template that extends base.h
 """
 
 import hashlib
-import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -30,6 +29,7 @@ from router.model.viewer import StaffRole, Viewer
 from router.operations.backing import Backing
 from router.operations.sign_in import Client, SignedIn
 from router.web.console.assets import ASSETS
+from router.web.console.undisguised import undisguised
 
 T = TypeVar("T")
 
@@ -128,26 +128,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
             **values,
         }
     )
-    return HTMLResponse(unturned(content), status, headers={"Cache-Control": "no-store", "Vary": "HX-Request"})
-
-
-_TURNS: Final = re.compile("<[^>]*+|[\u202a-\u202e\u2066-\u2069]")
-
-
-def unturned(html: str) -> str:
-    """Take out of a page's text what turns the text around it: else a name has an address read as another's.
-
-    What overrides the order of letters is written out, as nobody means it well; attributes stay, as forms send them.
-    """
-    if html.isascii():
-        return html
-    return _TURNS.sub(_written_out, html)
-
-
-def _written_out(found: re.Match[str]) -> str:
-    if found[0].startswith("<"):
-        return found[0]
-    return f"\u2039{ord(found[0]):X}\u203a" if found[0] in "\u202d\u202e" else ""
+    return HTMLResponse(undisguised(content), status, headers={"Cache-Control": "no-store", "Vary": "HX-Request"})
 
 
 def theme_of(request: Request) -> str:
