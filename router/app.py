@@ -242,7 +242,7 @@ def retention_of(settings: Settings) -> Retention:
 
 def parsers_of(settings: Settings) -> Workers:
     """The processes that read messages, and make HTML of them safe for pages; none of them started yet."""
-    return Workers(read, unwrap, framed, limit=settings.parse_timeout, size=settings.workers)
+    return Workers(read, unwrap, framed, limit=settings.parse_timeout, size=settings.workers, uncounted=[framed])
 
 
 def stop_on_signals() -> asyncio.Event:

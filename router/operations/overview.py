@@ -15,6 +15,7 @@ from router.operations.backing import Backing
 from router.operations.doctor import Check, mail, make
 from router.operations.doctor.patient import Patient
 from router.operations.status import Report
+from router.operations.words import count
 from router.repository.database import Database
 from router.repository.overview.samples import EVERY, Sample, read_samples
 from transports.base import Finding
@@ -38,7 +39,7 @@ _QUARTERS: Final = 96  # of the last day
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What is wrong (`failed`), what waits for somebody (`warnings`), and how much there is.
+    """What is wrong (`failed`), what waits for somebody (`warnings`), and how many mailboxes and listeners are served.
 
     Mail comes out of `mailboxes`, and by `listeners`, which have no mail that an audit could miss.
     `audited_at` is when the last audit of any mailbox ended, `unaccounted` how many messages on mail servers the last
@@ -51,6 +52,14 @@ class Overview:
     listeners: int
     audited_at: datetime | None
     unaccounted: int
+
+    @property
+    def served(self) -> str:
+        """What is served, in words: `12 mailboxes, 1 listener`."""
+        mailboxes, listeners = count(self.mailboxes, "mailbox", "mailboxes"), count(self.listeners, "listener")
+        if not self.listeners:
+            return mailboxes
+        return f"{mailboxes}, {listeners}" if self.mailboxes else listeners
 
     @property
     def is_well(self) -> bool:

@@ -39,7 +39,7 @@ _LEAVING: Final = 1.0  # seconds for the last word of a process that stops
 
 def renderers() -> Workers:
     """Make the processes that render templates, none of them started yet."""
-    return Workers(render_apart, limit=RENDERED_WITHIN, size=1, work="template is rendered")
+    return Workers(render_apart, limit=RENDERED_WITHIN, size=1, work="template is rendered", uncounted=[render_apart])
 
 
 async def write_answers(database: Database, limits: Limits, health: Health) -> None:

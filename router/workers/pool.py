@@ -7,7 +7,7 @@ while they hang, and they import the command line again. multiprocessing would, 
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, TypeVarTuple
@@ -43,19 +43,28 @@ class Workers:
 
     `functions` are those that `map` is for; each stands at the top of a module, which a process loads when it starts. A
     piece that takes longer than `limit` seconds, or ends its process twice, is answered with a fault; the process is
-    replaced, and no other piece is lost. Callers with many pieces take turns with callers
-    with few.
+    replaced, and no other piece is lost. Callers with many pieces take turns with callers with few.
     """
 
-    def __init__(self, *functions: Callable[..., object], limit: float, size: int, work: str = "mail is read") -> None:
-        """`work` is what is not done where no process can be started; the metrics are of reading mail alone."""
+    def __init__(
+        self,
+        *functions: Callable[..., object],
+        limit: float,
+        size: int,
+        work: str = "mail is read",
+        uncounted: Collection[Callable[..., object]] = (),
+    ) -> None:
+        """`work` is what is not done where no process can be started.
+
+        The metrics are of messages that are read; pieces of the functions that are `uncounted` are none.
+        """
         self._work = work
-        self._counts = work == "mail is read"
+        self._counted = frozenset(functions) - frozenset(uncounted)
         self._server = ForkServer(functions, limit)
         self._limit = limit
         self._size = size
         self._turns = asyncio.Semaphore(size)
-        if self._counts:
+        if self._counted:
             metrics.workers_opened(size)
         self._idle: list[Worker] = []  # the last used is used next, so that few are needed where there is little to do
         self._tasks: set[asyncio.Task[list[Any]]] = set()
@@ -103,8 +112,9 @@ class Workers:
         losses: Counter[int] = Counter()  # of workers, by the number of the piece that each had in hand
         given_up: dict[int, Fault] = {}
         end = len(share)
+        counts = function in self._counted
         async with self._turns:
-            with metrics.worker_busy() if self._counts else nullcontext():
+            with metrics.worker_busy() if counts else nullcontext():
                 while (begin := len(answers)) < len(share):
                     if begin in given_up:
                         answers.append(given_up[begin])
@@ -113,7 +123,8 @@ class Workers:
                     was_idle = bool(self._idle)
                     worker = self._idle.pop() if was_idle else await self._start()
                     try:
-                        answers += map(self._answer_or_fault, await worker.work(function, share[begin:end]))
+                        answered = await worker.work(function, share[begin:end])
+                        answers += [_answer_or_fault(one, counts=counts) for one in answered]
                         end = len(share)
                     except EOFError:
                         begun = worker.begun
@@ -124,12 +135,13 @@ class Workers:
                         status = await worker.ended()
                         words = self._words(status)
                         _log.warning("a worker was lost", reason=words)
-                        if self._counts:
+                        if self._counted:
                             metrics.worker_lost()
                         # Killed from outside, it is not the message's fault: so each has a second try.
                         if status == -signal.SIGALRM or losses[cause] >= (_MOST_LOSSES if status is None else 2):
                             given_up[cause] = Fault(words)
-                            self._count("given_up")
+                            if counts:
+                                metrics.piece_ended("given_up")
                         # What the lost one had answered before is asked again, apart from the cause.
                         end = cause if cause > begin else len(share)
                     except BaseException:
@@ -163,11 +175,9 @@ class Workers:
         how = signal.strsignal(-status) if status < 0 else f"status {status}"
         return f"the process that did it ended ({how})"
 
-    def _answer_or_fault(self, answered: Answered) -> Any:
-        answer, words = answered
-        self._count("answered" if words is None else "failed")
-        return answer if words is None else Fault(words)
 
-    def _count(self, outcome: metrics.PieceOutcome) -> None:
-        if self._counts:
-            metrics.piece_ended(outcome)
+def _answer_or_fault(answered: Answered, *, counts: bool) -> Any:
+    answer, words = answered
+    if counts:
+        metrics.piece_ended("answered" if words is None else "failed")
+    return answer if words is None else Fault(words)

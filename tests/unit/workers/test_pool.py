@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
+from router.metrics.process import METRICS
 from router.read import read
 from router.workers import fork_server
 from router.workers.pool import Fault, Workers
@@ -132,6 +133,24 @@ async def test_signals_for_all_processes_of_a_service_leave_the_workers_to_the_r
     os.kill(pid, signal.SIGINT)
     assert processes(await workers.map(work, [("say", "x")])) == {pid}
     assert os.getsid(pid) == pid
+
+
+@pytest.mark.parametrize("uncounted", [False, True])
+async def test_the_metrics_count_pieces_that_are_messages_alone(uncounted: bool) -> None:
+    def counted() -> float:
+        return sum(
+            one.value
+            for one in [samples for metric in pieces.collect() for samples in metric.samples]
+            if one.name.endswith("_total")
+        )
+
+    [pieces] = (
+        one for one in METRICS if [described.name for described in one.describe()] == ["email_router_worker_pieces"]
+    )
+    before = counted()
+    async with Workers(work, limit=30, size=1, uncounted=[work] if uncounted else []) as workers:
+        assert given(await workers.map(work, [("say", "x"), ("say", "y")])) == ["x", "y"]
+    assert counted() - before == (0 if uncounted else 2)
 
 
 async def test_who_has_little_to_do_does_not_wait_for_all_that_others_have() -> None:
