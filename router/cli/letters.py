@@ -34,6 +34,7 @@ By = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Who rules so; by default who runs the command.", show_default=False),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Print the bytes as they were kept, and nothing else.")]
 
 
@@ -80,7 +81,7 @@ def dead_letters_replay(
     """
     from router.commands import letters as commands
 
-    commands.rule("dead", "replay", numbers or (), everything, of_profile, owner, before, by, as_json=as_json)
+    commands.rule("dead", "replay", numbers or (), everything, of_profile, owner, before, by, yes=True, as_json=as_json)
 
 
 @dead_letters.command("drop")
@@ -91,12 +92,13 @@ def dead_letters_drop(
     owner: OfOwner = None,
     before: Before = None,
     by: By = None,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Ignore dead letters for good, and delete their bytes."""
+    """Ignore dead letters for good, and delete their bytes, after asking."""
     from router.commands import letters as commands
 
-    commands.rule("dead", "drop", numbers or (), everything, of_profile, owner, before, by, as_json=as_json)
+    commands.rule("dead", "drop", numbers or (), everything, of_profile, owner, before, by, yes=yes, as_json=as_json)
 
 
 @held.command("list")
@@ -138,7 +140,9 @@ def held_release(
     """
     from router.commands import letters as commands
 
-    commands.rule("held", "release", numbers or (), everything, of_profile, owner, before, by, as_json=as_json)
+    commands.rule(
+        "held", "release", numbers or (), everything, of_profile, owner, before, by, yes=True, as_json=as_json
+    )
 
 
 @held.command("drop")
@@ -149,9 +153,10 @@ def held_drop(
     owner: OfOwner = None,
     before: Before = None,
     by: By = None,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Ignore held mail for good, and delete its bytes."""
+    """Ignore held mail for good, and delete its bytes, after asking."""
     from router.commands import letters as commands
 
-    commands.rule("held", "drop", numbers or (), everything, of_profile, owner, before, by, as_json=as_json)
+    commands.rule("held", "drop", numbers or (), everything, of_profile, owner, before, by, yes=yes, as_json=as_json)

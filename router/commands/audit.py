@@ -11,7 +11,6 @@ import typer
 from router import app, profile
 from router.commands.terminal import Doing, carry_out, complain, say, say_json, say_table
 from router.commands.words import moment
-from router.errors import UnknownName
 from router.oauth2.late import LateTokens
 from router.operations import audit as operation
 from router.operations.audit import Disposition, FolderAudit, MailboxAudit, MissingCopy, Plan, Tally
@@ -37,10 +36,7 @@ def audit(name: str | None, owner: str | None, *, repair: bool, details: bool, q
             LateTokens(settings, database) as tokens,
         ):
             reading = replace(reading, profiles=reading.profiles.with_tokens(tokens))
-            try:
-                plan = await operation.plan(database, reading, name, owner)
-            except UnknownName as error:
-                raise typer.BadParameter(str(error)) from None
+            plan = await operation.plan(database, reading, name, owner)
             with Doing("auditing") as doing:
 
                 def tell(one: MailboxAudit) -> None:

@@ -12,7 +12,6 @@ import typer
 from router import app, profile
 from router.commands.terminal import Doing, carry_out, complain, confirm, say, say_json, who
 from router.commands.words import duration, moment
-from router.errors import UnknownName
 from router.oauth2.late import LateTokens
 from router.operations import backfill as operation
 from router.operations.backfill import Backfilled, Mailbox
@@ -34,12 +33,9 @@ def backfill(
             app.parsers_of(settings) as parsers,
             LateTokens(settings, database) as tokens,
         ):
-            try:
-                found = await operation.find(
-                    database, replace(reading, profiles=reading.profiles.with_tokens(tokens)), name, owner
-                )
-            except UnknownName as error:
-                raise typer.BadParameter(str(error)) from None
+            found = await operation.find(
+                database, replace(reading, profiles=reading.profiles.with_tokens(tokens)), name, owner
+            )
             if not (rehearsed or yes):
                 confirm(_question(found, since))
             with Doing("bringing in" if not rehearsed else "trying out") as doing:

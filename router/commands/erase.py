@@ -6,7 +6,6 @@ import typer
 
 from router import app
 from router.commands.terminal import Doing, carry_out, complain, confirm, say, say_json, say_table, who
-from router.errors import UnknownName
 from router.operations import erase as operation
 from router.operations.erase import Asked, Report
 from router.operations.words import count
@@ -22,11 +21,7 @@ def erase(address: str, by: str | None, *, forget_hashes: bool, dry_run: bool, y
     async def work(settings: Settings) -> Report:
         async with app.database_of(settings) as database:
             with Doing("erasing:" if not dry_run else "looking:") as doing:
-                try:
-                    return await operation.erase(database, asked, doing.show)
-                except UnknownName as error:
-                    complain(str(error))
-                    raise typer.Exit(1) from None
+                return await operation.erase(database, asked, doing.show)
 
     report = carry_out(work)
     if as_json:

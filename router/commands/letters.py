@@ -11,13 +11,14 @@ import typer
 
 from router import app, profile
 from router.commands.explain import document_of, show_read
-from router.commands.terminal import Progress, carry_out, complain, say, say_json, say_table, who
+from router.commands.terminal import Progress, carry_out, complain, confirm, say, say_json, say_table, who
 from router.commands.words import moment, weighed
 from router.errors import UnknownName
 from router.model import Disposition, normalize
 from router.oauth2.late import LateTokens
 from router.operations import letters as operation
 from router.operations.letters import Became, Letter, Selection, Shown
+from router.operations.words import count
 from router.settings import Settings
 
 _DOING = {"replay": "replaying", "release": "releasing", "drop": "dropping"}
@@ -96,15 +97,19 @@ def rule(
     before: datetime | None,
     by: str | None,
     *,
+    yes: bool,
     as_json: bool,
 ) -> None:
-    """Have letters decided on again, or drop them; each is told as soon as it is done."""
+    """Have letters decided on again, or drop them, after asking; each is told as soon as it is done."""
     if bool(numbers) == everything:
         raise typer.BadParameter("name numbers, or say --all", param_hint="NUMBER")
     if numbers and (of_profile or owner or before):
         raise typer.BadParameter("--profile, --owner and --before go with --all", param_hint="NUMBER")
-    which = _selection(of_profile, owner, before) if everything else numbers
+    # What comes while somebody is asked is not among what was asked about.
+    which = _selection(of_profile, owner, before or datetime.now(UTC)) if everything else numbers
     disposition = Disposition(waiting)
+    if verb == "drop" and not yes:
+        _confirm(disposition, which)
     documents: list[dict[str, Any]] = []
 
     async def work(settings: Settings) -> Counter[str]:
@@ -138,6 +143,18 @@ def rule(
         say(", ".join(f"{number} {what}" for what, number in sorted(counts.items()) if what != "waiting" and number))
     if counts["waiting"]:
         raise typer.Exit(1)
+
+
+def _confirm(disposition: Disposition, which: Selection | Sequence[int]) -> None:
+    """Ask whether to drop letters, if there are any."""
+
+    async def look(settings: Settings) -> int:
+        async with app.database_of(settings) as database:
+            return await operation.count(database, disposition, which)
+
+    if number := carry_out(look):
+        what = count(number, "dead letter") if disposition == Disposition.DEAD else f"{number} held mail"
+        confirm(f"dropping {what} for good, with the bytes that are kept: go on?")
 
 
 async def _refused_by_usage(done: AsyncIterator[Became]) -> AsyncIterator[Became]:

@@ -11,7 +11,6 @@ import typer
 from router import app, profile
 from router.commands.terminal import carry_out, confirm, read_line, say, say_json, say_table
 from router.commands.words import moment, since
-from router.errors import UnknownName
 from router.model import normalize
 from router.oauth2.keeper import keeper_of
 from router.oauth2.login import BrowserLogin, DeviceLogin
@@ -28,10 +27,7 @@ def login(name: str, owner: str | None, *, device: bool, paste: bool) -> None:
         raise typer.BadParameter("on another device there is no address to paste", param_hint="--paste")
 
     async def work(settings: Settings) -> logins.Asked:
-        try:
-            asked = logins.find(profile.read_folder(settings.profiles).profiles, name, normalize(owner or ""))
-        except UnknownName as error:
-            raise typer.BadParameter(str(error)) from None
+        asked = logins.find(profile.read_folder(settings.profiles).profiles, name, normalize(owner or ""))
         async with app.database_of(settings) as database, keeper_of(settings, database) as keeper:
             await logins.refuse_copy(database)
             if device:
@@ -94,10 +90,7 @@ def forget(name: str, owner: str | None, *, yes: bool) -> None:
     async def look(settings: Settings) -> KeptLogin:
         profiles = profile.read_folder(settings.profiles).profiles
         async with app.database_of(settings) as database:
-            try:
-                return await logins.find_kept(database, profiles, name, normalize(owner or ""))
-            except UnknownName as error:
-                raise typer.BadParameter(str(error)) from None
+            return await logins.find_kept(database, profiles, name, normalize(owner or ""))
 
     async def work(settings: Settings) -> None:
         async with app.database_of(settings) as database:

@@ -18,8 +18,9 @@ def merge(from_id: UUID, into_id: UUID, by: str | None, *, yes: bool, as_json: b
         async with app.database_of(settings) as database:
             return await operation.ask(database, from_id, into_id)
 
+    asked = carry_out(look)
     if not yes:
-        confirm(f"{_touched(carry_out(look), from_id, into_id)}: go on?")
+        confirm(f"{_touched(asked, from_id, into_id)}: go on?")
 
     async def work(settings: Settings) -> Merge:
         async with app.database_of(settings) as database:

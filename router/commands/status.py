@@ -13,7 +13,6 @@ from router import app
 from router.commands.status_sources import say_audits, say_sources, sources_words
 from router.commands.terminal import carry_out, say, say_json
 from router.commands.words import duration, moment, since
-from router.errors import UnknownName
 from router.operations import status as operation
 from router.operations.status import (
     Cause,
@@ -55,10 +54,7 @@ def show(profile: str | None, mailbox: str | None, *, only_faults: bool, as_json
     async def work(settings: Settings) -> tuple[Report, timedelta | None]:
         async with app.database_of(settings) as database:
             lease = timedelta(seconds=settings.lease)
-            try:
-                report = await operation.read(database, lease, settings.profiles, Only(profile, mailbox))
-            except UnknownName as error:
-                raise typer.BadParameter(str(error)) from None
+            report = await operation.read(database, lease, settings.profiles, Only(profile, mailbox))
             return report, settings.audit_every
 
     report, every = carry_out(work)

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from router import log
-from router.errors import RouterError
+from router.errors import RouterError, UnknownName
 from router.log import Level
 from router.settings import Settings
 
@@ -35,6 +35,7 @@ def carry_out(
 ) -> Result:
     """Do a command's work. What an admin can put right is said in words, and ends with status 1.
 
+    A name that is nowhere to be found is a fault of the usage: it ends with status 2, as a wrong option does.
     A command that does not serve logs what is at least as grave as `least`, unless the environment names a level.
     """
     try:
@@ -42,6 +43,8 @@ def carry_out(
         told = serves or "log_level" in settings.model_fields_set
         log.configure(settings.log_level if told else least, settings.log_format if told else "console")
         return uvloop.run(work(settings))
+    except UnknownName as error:
+        raise typer.BadParameter(str(error)) from None
     except RouterError as error:
         complain(str(error))
         raise typer.Exit(1) from None

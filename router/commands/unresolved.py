@@ -177,11 +177,11 @@ def _rule(
 ) -> None:
     async def look(settings: Settings) -> Asked:
         async with app.database_of(settings) as database:
-            return await operation.ask(database, subject)
+            return await operation.ask(database, subject, record_id)
 
+    asked = carry_out(look)
     expected = replaces
     if not yes:
-        asked = carry_out(look)
         if asked.in_force:
             typer.echo(_told(asked.in_force), err=True)
             expected = replaces or asked.in_force.id  # who goes on knows it

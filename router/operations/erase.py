@@ -18,6 +18,7 @@ from uuid import UUID
 
 from router.errors import DatabaseAway, DatabaseError, UnknownName
 from router.model import normalize
+from router.operations.backing import Refused
 from router.parse.headers import decode_words
 from router.parse.hidden import has_words, layers, packing_of, texts
 from router.repository.database import Database
@@ -73,17 +74,17 @@ class Report:
 
 
 async def erase(database: Database, asked: Asked, tell: Tell = lambda _: None) -> Report:
-    """Remove what names an address, and report. Raises UnknownName where it is not to be erased, in words."""
+    """Remove what names an address, and report. Raises UnknownName where it is no address, and Refused."""
     address = normalize(asked.address)
     local, at, domain = address.rpartition("@")
     if not (local and at and domain):
         raise UnknownName(f"{asked.address} is no address")
     if await repository.is_inside(database, address):
-        raise UnknownName(f"{address} is the address of a user, queue or owner: erase is for people outside")
+        raise Refused(f"{address} is the address of a user, queue or owner: erase is for people outside")
     waiting = await repository.list_waiting(database, address)
     if waiting:
         ids = " ".join(str(one) for one in waiting[:5])
-        raise UnknownName(
+        raise Refused(
             f"{len(waiting)} email to or of {address} is pending or being sent: cancel it, or wait until it is sent "
             f"(email-router outbox cancel {ids})"
         )

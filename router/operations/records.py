@@ -33,8 +33,16 @@ class Asked:
 
 
 async def ask(database: Database, from_id: UUID, into_id: UUID) -> Asked:
-    """Say what merging would move."""
-    return Asked(await merges.count_named(database, from_id), await merges.count_named(database, into_id))
+    """Say what merging would move. Raises UnknownName where one of the two is nowhere to be found."""
+    goes, stays = await merges.count_named(database, from_id), await merges.count_named(database, into_id)
+    # Of a record that was merged before, the words of the refusal say into which.
+    if stays.kind is None and await merges.find(database, into_id) is None:
+        raise UnknownName(f"there is no active record {into_id} to merge into")
+    # The CRM may have deleted the record already; what names it can be merged all the same.
+    is_named = goes.kind is not None or goes.parties > 0 or goes.emails > 0
+    if not is_named and await merges.find(database, from_id) is None:
+        raise UnknownName(f"there is no record {from_id}")
+    return Asked(goes, stays)
 
 
 async def merge(database: Database, from_id: UUID, into_id: UUID, by: str) -> Merge:

@@ -17,6 +17,7 @@ from router.model import normalize
 from router.operations import never_track
 from router.operations.settings import owner_of
 from router.repository.database import Database
+from router.repository.records import records
 from router.repository.rulings import ruling_walks, rulings, unresolved
 from router.repository.rulings.rulings import Kind, Ruling
 from router.repository.rulings.unresolved import Candidate, Mail, Waiting, WaitingMail
@@ -163,9 +164,16 @@ async def count_waiting(database: Database, subject: str) -> int:
     return await unresolved.count_mail(database, subject_of(subject))
 
 
-async def ask(database: Database, subject: str) -> Asked:
-    """Say what a ruling on an address, or on @ and a domain, would touch."""
+async def ask(database: Database, subject: str, record_id: UUID | None = None) -> Asked:
+    """Say what a ruling on an address, or on @ and a domain, would touch.
+
+    Raises UnknownName where there is no such record that the sender could be.
+    """
     subject = subject_of(subject)
+    if record_id is not None:
+        found = await records.read(database, record_id)
+        if found is None or not found.active:
+            raise UnknownName(f"there is no active record {record_id}")
     in_force = [one for one in await rulings.rulings_in_force(database, subject) if one.subject == subject]
     return Asked(
         subject,
@@ -238,7 +246,7 @@ async def undo(database: Database, ruling_id: int | None, by: str) -> Ruling:
     if ruling_id is None:
         ruling_id = await rulings.last_of(database, by)
         if ruling_id is None:
-            raise UnknownName(f"{by} has made no ruling that is not undone")
+            raise Refused(f"{by} has made no ruling that is not undone")
     refused = await rulings.undo(database, ruling_id, by)
     if refused is not None:
         raise Refused(refused)

@@ -159,7 +159,7 @@ async def test_one_that_is_gone_from_its_mailbox_is_told_and_the_others_are_repl
     faults = [one["fault"] for one in said.json["letters"]]
     assert faults == ["its bytes are not kept, and it is no longer where it lay on the server", None]
     assert await balanced(crm) == {"promoted": 1, "dead": 1}
-    assert (await ask(router, "dead-letters", "drop", "--all")).status == 0
+    assert (await ask(router, "dead-letters", "drop", "--all", "--yes")).status == 0
     assert await balanced(crm) == {"promoted": 1, "ignored": 1}
 
 
@@ -242,7 +242,7 @@ async def test_t110_t111_held_mail_is_released_or_dropped(
     assert decision["disposition"] == "promoted"
     assert decision["reasons"][0] == "released by ann"
     assert await crm.admin.fetchval("SELECT flags FROM crm.email") == ["dmarc-fail"]
-    said = await ask(router, "held", "drop", str(second), "--by", "ann")
+    said = await ask(router, "held", "drop", str(second), "--by", "ann", "--yes")
     assert said.status == 0
     assert "ignored (" in said.out
     assert await balanced(crm) == {"promoted": 1, "ignored": 1, "held": 2}
@@ -344,8 +344,14 @@ async def test_t111_what_is_dropped_says_who_and_when_and_its_bytes_are_gone(
     assert await balanced(crm) == {"held": 1, "dead": 1}
     assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == 2
     held_at = await crm.admin.fetchval("SELECT max(decided_at) FROM router.decision")
-    for letters in ("held", "dead-letters"):
-        assert (await ask(router, letters, "drop", "--all", "--by", "ann")).status == 0
+    for letters, kept in (("held", 2), ("dead-letters", 1)):
+        # Nobody answers, so nothing is dropped; who answers hears first how many there are.
+        asked = await ask(router, letters, "drop", "--all", "--by", "ann")
+        assert asked.status == 2
+        assert "dropping 1 " in asked.err
+        assert "say --yes" in " ".join(asked.err.replace("│", " ").split())
+        assert await crm.admin.fetchval("SELECT count(*) FROM router.kept_content") == kept
+        assert (await ask(router, letters, "drop", "--all", "--by", "ann", "--yes")).status == 0
     dropped = await crm.admin.fetch("SELECT disposition, reasons, decided_at FROM router.decision")
     assert {(row["disposition"], row["reasons"][-1]) for row in dropped} == {("ignored", "dropped by ann")}
     assert all(row["decided_at"] > held_at for row in dropped)

@@ -308,13 +308,17 @@ async def test_the_command_says_what_it_moves_asks_and_moves_it(crm: Crm, sender
     async def run(*arguments: str, answer: bytes = b"") -> Said:
         return await type_command(database, "records", "merge", *arguments, answer=answer)
 
-    (status, out, err), (refused, _, why) = await asyncio.gather(
-        run(str(double), str(karl), answer=b"n\n"), run(str(uuid4()), str(karl), "--yes")
+    (status, out, err), *unknown = await asyncio.gather(
+        run(str(double), str(karl), answer=b"n\n"),
+        run(str(uuid4()), str(karl), "--yes"),
+        run(str(double), str(uuid4())),
     )
     assert (status, out.strip()) == (1, "")
     assert f"Carl (contact, {double}) goes, with 3 parties, 0 emails about it, 1 address, 0 rulings" in err
     assert f"and Karl (contact, {karl}) stays: go on?" in err
-    assert (refused, "there is no record" in why) == (1, True)
+    # What is not there is told before anything is asked.
+    for words, (refused, _, why) in zip(("there is no record", "there is no active record"), unknown, strict=True):
+        assert (refused, words in why, "go on?" in why) == (2, True, False)
     assert await crm.sql.fetchval("SELECT count(*) FROM crm.merge") == 0
     status, out, err = await run(str(double), str(karl), "--yes", "--by", "ann", "--json")
     assert (status, json.loads(out)["parties"], json.loads(out)["by"]) == (0, 3, "ann"), err

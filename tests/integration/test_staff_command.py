@@ -54,7 +54,7 @@ async def test_a_token_is_ended_or_expires_and_gives_its_name_away(crm: Crm, ask
     async with Database(database, connections=1) as ours:
         assert (await ask("end", "crm")).out == "the token crm is ended\n"
         assert await operation.recognize(ours, first) is None
-        assert (await ask("end", "crm")).status == 1
+        assert (await ask("end", "crm")).status == 2
         second = (await ask("token", "crm", "--scope", "emails:read")).out.strip()
         assert await operation.recognize(ours, second) is not None
         await crm.admin.execute("UPDATE router.staff_token SET expires_at = now() - interval '1 s'")

@@ -614,8 +614,8 @@ async def test_settings_and_never_track_as_an_admin_types_them(
         "internal_mail is two for the organization, locked\n"
     )
     assert "locked" in await typed("settings", "set", "internal_mail", "one", "--owner", BEN, status=1)
-    assert "must be none | one | two" in await typed("settings", "set", "internal_mail", "three", status=1)
-    assert "there is no setting 'colour'" in await typed("settings", "set", "colour", "red", status=1)
+    assert "must be none | one | two" in await typed("settings", "set", "internal_mail", "three", status=2)
+    assert "there is no setting 'colour'" in await typed("settings", "set", "colour", "red", status=2)
     await typed("settings", "set", "several_matches", "oldest", "--owner", BEN, "--by", "ops")
     await typed("owners", "set", BEN, "--rule", "all", "--by", "boss")
     await typed("owners", "set", BEN, "--rule", "known", "--by", "ops")

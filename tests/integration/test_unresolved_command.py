@@ -3,6 +3,7 @@
 import getpass
 import json
 from collections.abc import Awaitable, Callable
+from uuid import uuid4
 
 import pytest
 
@@ -101,6 +102,10 @@ async def test_t117_what_cannot_be_ruled_is_said_in_words(crm: Crm, senders: Sen
     refused = await ask("resolve", "@gmail.com", "--record", str(account), "--yes")
     assert (refused.status, refused.err) == (1, "anybody can have an address at gmail.com: it belongs to no record\n")
     assert (await ask("resolve", KARL, "--record", "Karl", "--yes")).status == 2
+    # A record that is not there is told before anything is asked.
+    for answer in (("--yes",), ()):
+        unknown = await ask("resolve", KARL, "--record", str(uuid4()), *answer)
+        assert (unknown.status, "there is no active record" in unknown.err, "go on?" in unknown.err) == (2, True, False)
 
 
 async def test_t116_how_many_emails_of_an_address_wait_is_counted(senders: Senders) -> None:
@@ -178,7 +183,7 @@ async def test_t116_never_track_takes_a_domain_or_one_owners_mailbox(senders: Se
     assert await senders.waiting() == []
     assert await senders.write(KARL) == []
     assert (await ask("never-track", "*.kunde.test", "--yes")).status == 2
-    assert (await ask("never-track", KARL, "--owner", "nobody@in.test", "--yes")).status == 1
+    assert (await ask("never-track", KARL, "--owner", "nobody@in.test", "--yes")).status == 2
 
 
 async def test_t116_what_somebody_else_ruled_is_never_tracked_only_by_who_knows_it(
