@@ -82,6 +82,9 @@ async def test_what_cannot_be_sent_is_refused_in_words_and_leaves_nothing(api: A
         ({"text": "\ud800"}, ""),
         ({"send_after": "1960-01-01T00:00:00Z"}, "send_after"),
         ({"send_after": "2027-01-01T00:00:00"}, "send_after"),
+        # Times that are none in UTC: the year 0, and the year 10000.
+        ({"send_after": "0001-01-01T00:00:00+14:00"}, "send_after: it is too near to the beginning"),
+        ({"send_after": "9999-12-31T23:59:59-12:00"}, "send_after: it is too near to the beginning"),
         ({"attachments": [{"name": "a", "content": "%%%"}]}, "attachments.0.content is not Base64"),
     ):
         answered = await api.post("/emails", written(**wrong), headers={"Idempotency-Key": "one"})

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from router.operations.backing import Refused
 from router.web.api.text import is_storable
+from router.web.times import time_of
 
 Cursor = Annotated[str | None, Query(max_length=400, description="`cursor` of the page before.")]
 """Where a client wants to go on."""
@@ -72,11 +73,11 @@ def moment_and_text(cursor: str | None) -> tuple[datetime, str] | None:
     """Read the place of a row that is ordered by a moment, and a text; None: the beginning. Raises Refused."""
     if cursor is None:
         return None
-    try:
-        at, text = _read(cursor)
-        return datetime.fromisoformat(at), text
-    except ValueError:
-        raise _refused() from None
+    found = _read(cursor)
+    at = time_of(found[0]) if len(found) == 2 else None
+    if at is None or not is_storable(found[1]):
+        raise _refused()
+    return at, found[1]
 
 
 def _read(cursor: str) -> list[str]:

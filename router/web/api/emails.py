@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pybase64
 from fastapi import APIRouter, Header, Response
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from router.operations import emails as operation
 from router.operations.backing import Backing, Refused
@@ -18,7 +18,7 @@ from router.operations.emails import NewAttachment, NewEmail, NewParty
 from router.operations.staff_tokens import StaffToken
 from router.web.api import cursor as cursors
 from router.web.api.cursor import Cursor, Next
-from router.web.api.frame import Document, EmailsRaw, EmailsRead, EmailsSend, Limit, Route, Shown, Text
+from router.web.api.frame import Document, EmailsRaw, EmailsRead, EmailsSend, Limit, Moment, Route, Shown, Text
 from router.web.api.problem import answers
 from router.web.files import LOCKED, disposition
 
@@ -59,7 +59,7 @@ class PostedEmail(Document):
     text: Text | None = None
     html: Text | None = Field(default=None, description="With `text`, both are sent as alternatives.")
     regarding_id: UUID | None = Field(default=None, description="The record that it is about.")
-    send_after: AwareDatetime | None = Field(default=None, description="It is not sent before.")
+    send_after: Moment | None = Field(default=None, description="It is not sent before.")
     attachments: list[PostedFile] = Field(default=[], max_length=1000)
 
 

@@ -10,13 +10,14 @@ from uuid import UUID
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from router.model.viewer import Grant, StaffRole, Viewer
 from router.operations.staff_tokens import StaffToken
 from router.web.api.problem import Fault, problem
 from router.web.api.text import is_storable
+from router.web.times import is_shown_everywhere
 
 _SMALL: Final = 64 << 10  # bytes of JSON that are read at once
 MOST_VALUES: Final = 20_000
@@ -33,6 +34,16 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_storable)]
 """Text that the database can hold."""
+
+
+def _known_everywhere(at: AwareDatetime) -> AwareDatetime:
+    if not is_shown_everywhere(at):
+        raise ValueError("it is too near to the beginning of the year 1, or to the end of the year 9999")
+    return at
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_known_everywhere)]
+"""A time with its zone."""
 
 Limit = Annotated[int, Field(ge=1, le=MOST_LISTED, description="As many at most.")]
 

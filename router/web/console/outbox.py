@@ -21,6 +21,7 @@ from router.operations.backing import Backing
 from router.operations.outbox import LISTED, Entry, Listed, Meant, Place, Ruled, Selection
 from router.operations.words import count
 from router.web.console.frame import Page, client_of, for_a_while, form_of, redirect, render, viewer_of
+from router.web.times import time_of
 
 _PAGE: Final = 50
 _NOT_DONE: Final = "not done"
@@ -252,10 +253,7 @@ def _until(form: Mapping[str, str]) -> datetime | None:
     hours = form.get("hours", "")
     if hours in _LATER:
         return datetime.now(UTC) + timedelta(hours=int(hours))
-    try:
-        return datetime.fromisoformat(form.get("until", "")).astimezone(UTC)
-    except ValueError:
-        return None
+    return time_of(form.get("until", ""))
 
 
 def _id(name: str) -> UUID:
@@ -266,9 +264,10 @@ def _id(name: str) -> UUID:
 
 
 def _place(text: str) -> Place | None:
-    at, _, email_id = text.partition(" ")
+    written, _, email_id = text.partition(" ")
+    at = time_of(written)
     try:
-        return Place(datetime.fromisoformat(at), UUID(email_id))
+        return None if at is None else Place(at, UUID(email_id))
     except ValueError:
         return None
 

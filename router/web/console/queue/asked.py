@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import ClassVar, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from router.model.viewer import StaffRole, Viewer
 from router.operations.queue import Seen
 from router.operations.queue.pages import Place
+from router.web.times import time_of
 
 AGES: Final[Mapping[str, tuple[str, timedelta]]] = {
     "day": ("waiting over a day", timedelta(days=1)),
@@ -107,11 +108,3 @@ def place_of(request: Request) -> Place | None:
     """Read where the page before ended."""
     at = time_of(request.query_params.get("at", ""))
     return Place(at, request.query_params.get("key", "")) if at else None
-
-
-def time_of(text: str) -> datetime | None:
-    """Read a time with its zone; None: it is none, or none that each zone has."""
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC) if datetime.fromisoformat(text).tzinfo else None
-    except (ValueError, OverflowError):
-        return None

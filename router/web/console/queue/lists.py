@@ -20,12 +20,12 @@ from router.web.console.queue.asked import (
     filters_of,
     place_of,
     seen_by,
-    time_of,
     uuid_of,
 )
 from router.web.console.queue.changed import changed_rows
 from router.web.console.queue.rule import done_before
 from router.web.console.queue.sender import opened
+from router.web.times import time_of
 
 _GROUPS: Final = 25  # of a page: twice what a screen has, as the next are read while one scrolls
 _ROWS: Final = 50  # where no groups are shown

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
 from typing import Final
 
+from router.web.times import is_shown_everywhere
+
 _MORNING: Final = time(9)
 
 
@@ -41,7 +43,8 @@ def chosen(form: Mapping[str, str], now: datetime, zone: tzinfo) -> datetime | N
         at = datetime.fromisoformat(form.get("at", ""))
     except ValueError:
         return None
-    return at if at.tzinfo else at.replace(tzinfo=zone)
+    at = at if at.tzinfo else at.replace(tzinfo=zone)
+    return at if is_shown_everywhere(at) else None
 
 
 def in_words(at: datetime, zone: tzinfo) -> str:

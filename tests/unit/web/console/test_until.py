@@ -31,6 +31,8 @@ def test_monday_is_not_offered_where_it_is_tomorrow() -> None:
         ({"at": "2026-11-03T14:15"}, datetime(2026, 11, 3, 13, 15, tzinfo=UTC)),
         ({"at": "2026-11-03T14:15+00:00"}, datetime(2026, 11, 3, 14, 15, tzinfo=UTC)),
         ({"at": "soon"}, None),
+        ({"at": "9999-12-31T23:59"}, None),
+        ({"at": "0001-01-01T00:00+00:00"}, None),
         ({"for": "ever"}, None),
         ({}, None),
     ],
