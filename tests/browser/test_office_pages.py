@@ -9,7 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from router.model import Rule
-from router.operations import audit_log, unresolved
+from router.operations import audit_log, people, unresolved
 from router.operations.backing import Backing
 from router.profile import Profiles
 from router.read import read
@@ -105,6 +105,10 @@ async def test_why_a_message_is_there_in_words_and_only_of_mail_that_one_may_see
     await expect(page.get_by_text("Not in the CRM").first).to_be_visible()
     await expect(page.get_by_text("Compare the Message-ID")).to_be_visible()
     await check_narrow(page)
+    # An address of a person looks like one, and is put into the first field.
+    await page.goto(f"/why?message_id={LENA}")
+    await page.get_by_role("link", name=f"Look for mail from {LENA}").click()
+    await expect(page.get_by_role("row")).to_have_count(4)
     await page.goto("/why?sender=nonsense")
     await expect(page.get_by_role("alert")).to_contain_text("'nonsense' is no address")
 
@@ -200,6 +204,11 @@ async def test_a_day_of_an_administrator(console: ServedConsole, browse: Browse,
     await staff.goto("/rulings?by=ann")
     await expect(staff.get_by_role("row")).to_have_count(2)
     await expect(staff.get_by_role("row", name="@spam.example")).to_have_count(0)
+    # How many emails it touched tells of those, too, that somebody may not see.
+    await expect(staff.get_by_role("columnheader", name="Emails")).to_be_visible()
+    await people.grant(opened, "carl", await people.grants_named(opened, "decide", [ANNA]))
+    await staff.reload()
+    await expect(staff.get_by_role("columnheader")).to_have_text(["Sender", "Ruling", "When", "State", "Undo"])
     csrf = await staff.locator("input[name=csrf]").first.input_value()
     refused = await staff.request.post(
         "/rulings/undo", form={"csrf": csrf, "ruling": "2"}, headers={"Origin": console.origin}

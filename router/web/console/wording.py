@@ -50,6 +50,9 @@ ACTIONS: Final[Mapping[str, str]] = {
     "session-ended": "ended a session of",
     "password-chosen": "chose a password",
     "password-changed": "changed the password",
+    "passkey-added": "added a passkey",
+    "passkey-removed": "removed a passkey",
+    "identity-bound": "was bound to the provider's id of the person",
     "person-added": "added the person",
     "person-granted": "changed the roles of",
     "person-reset": "made a new link for",
@@ -63,6 +66,13 @@ ACTIONS: Final[Mapping[str, str]] = {
     "ruling-made": "made",
     "ruling-undone": "undid",
     "raw-viewed": "looked at the source of",
+    "sending-started": "started sending",
+    "sending-stopped": "stopped sending",
+    "webhook-added": "added the webhook",
+    "webhook-removed": "removed the webhook",
+    "webhook-paused": "paused the webhook",
+    "webhook-resumed": "resumed the webhook",
+    "webhook-replayed": "replayed the webhook",
 }
 
 

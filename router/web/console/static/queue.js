@@ -282,7 +282,9 @@ document.addEventListener("htmx:afterSwap", (event) => {
     history.replaceState(null, "", here ?? (main.dataset.query ? `${base}?${main.dataset.query}` : base));
   }
   const target = event.detail.target;
-  target.querySelector?.("[data-focus], [data-confirm]")?.focus();
+  const begin = target.querySelector?.("[data-focus], [data-confirm]");
+  begin?.focus();
+  if (begin?.matches("input")) begin.select(); // a guess is taken by Enter, and another name typed over it
   const refused = target.querySelector?.("[data-refused]");
   if (refused?.hasAttribute("data-gone")) {
     const row = rowOf(refused.dataset.refused);
