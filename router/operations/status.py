@@ -331,7 +331,13 @@ def _faults(
     faults += not_served
     # Where nobody runs, nobody tries again, and nobody knows whether it is still so.
     faults += [
-        Fault("relay", one.profile, _as_of(found.processes) + one.fault, one.fault_since, one.next_try_at if running else None)
+        Fault(
+            "relay",
+            one.profile,
+            _as_of(found.processes) + one.fault,
+            one.fault_since,
+            one.next_try_at if running else None,
+        )
         for one in found.relays
     ]
     return [*faults, *_source_faults(found.sources, found.processes)]

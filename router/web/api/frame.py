@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -136,7 +136,10 @@ def allowed(scope: str) -> Callable[[Request], StaffToken]:
 async def on_http_error(_: Request, error: Exception) -> Response:
     """Tell that there is no such path or method, or what an operation raised."""
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, error.detail, headers=error.headers)
+    # Where there is no path, Starlette has but the name of the status.
+    words = "there is no such path: /api/v1/openapi.json names those that there are"
+    detail = words if (error.status_code, error.detail) == (404, "Not Found") else error.detail
+    return problem(error.status_code, detail, headers=error.headers)
 
 
 async def on_unknown(_: Request, error: Exception) -> Response:
@@ -167,14 +170,22 @@ async def on_crowded(_: Request, error: Exception) -> Response:
 async def on_invalid(_: Request, error: Exception) -> Response:
     """Tell each thing that is wrong with a request, without what was sent."""
     assert isinstance(error, RequestValidationError)
-    faults = [
-        Fault(where=".".join(map(str, one["loc"])), what=str(one["msg"]).removeprefix("Value error, "))
-        for one in error.errors()
-    ][:_MOST_FAULTS]
+    faults = [_fault(one) for one in error.errors()][:_MOST_FAULTS]
     return problem(422, "; ".join(f"{one.where}: {one.what}" for one in faults[:3]), errors=faults)
 
 
 _MOST_FAULTS: Final = 20
+
+
+def _fault(error: Mapping[str, Any]) -> Fault:
+    """Tell one thing that is wrong; of a body that is no JSON, as where curl sends it as a form, what is needed."""
+    place = tuple(map(str, error["loc"]))
+    if error["type"] == "json_invalid":
+        why = error.get("ctx", {}).get("error", "")
+        return Fault(where="body", what=f"it is not JSON, from character {place[-1]} on: {why}")
+    if place == ("body",) and error["type"] in ("missing", "model_attributes_type"):
+        return Fault(where="body", what="a JSON object is needed, sent with Content-Type: application/json")
+    return Fault(where=".".join(place), what=str(error["msg"]).removeprefix("Value error, "))
 
 
 def as_viewer(staff: StaffToken) -> Viewer:

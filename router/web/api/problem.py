@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 MEDIA_TYPE: Final = "application/problem+json"
 
 _WORDS: Final = {
-    400: "The request is not JSON.",
+    400: "The body cannot be read, as where it is not UTF-8.",
     401: "There is no valid token.",
     403: "The token does not allow it.",
     404: "There is no such thing.",
