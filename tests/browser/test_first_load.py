@@ -31,6 +31,18 @@ PATHS: Final = (
 )  # fmt: skip
 
 
+FORMATTERS: Final = """
+window.formatters = 0;
+const make = Intl.DateTimeFormat;
+Intl.DateTimeFormat = new Proxy(make, {
+  apply: (...given) => { window.formatters++; return Reflect.apply(...given); },
+  construct: (...given) => { window.formatters++; return Reflect.construct(...given); },
+});
+const say = Date.prototype.toLocaleString;
+Date.prototype.toLocaleString = function (...given) { window.formatters++; return say.apply(this, given); };
+"""
+
+
 async def _transferred(page: Page) -> dict[str, int]:
     return {path: size for path, size in await page.evaluate(TRANSFERRED) if path != "/queue/events"}
 
@@ -52,6 +64,22 @@ async def test_the_first_load_is_small_and_the_next_one_smaller(
     again = await _transferred(page)
     # Style sheet and scripts are kept.
     assert {path for path, size in again.items() if size} == {"/rulings"}, again
+
+
+async def test_the_times_of_a_page_are_put_by_one_formatter(
+    console: ServedConsole, office: Crm, browse: Browse
+) -> None:
+    """To make a formatter is slow: one for each time would put off the first paint."""
+    await console.add("ann")
+    owner_id = await office.owner(STAFF, "all")
+    await fill(office, [fold.EVERYBODY, owner_id], 40)
+    page = await browse(as_="ann")
+    await page.add_init_script(FORMATTERS)
+    await page.goto("/queue")
+    await expect(page.locator("main[data-live=yes]")).to_be_visible()
+    assert await page.locator("time[datetime]").count() > 10
+    assert await page.locator("time[datetime]:not([title*=UTC])").count() > 10  # put in the reader's own zone
+    assert await page.evaluate("window.formatters") <= 3
 
 
 async def test_nothing_moves_as_a_page_loads(console: ServedConsole, office: Crm, browse: Browse) -> None:
