@@ -18,6 +18,7 @@ from router.repository.incoming import waiting
 from router.repository.oauth2 import tokens
 from router.repository.outgoing import sent_copies
 from router.repository.overview import samples
+from router.repository.owners import simulations
 from router.repository.records import merges
 from router.repository.retention import WALKS, Piece, Retention, forget_bytes, take_piece
 from router.repository.rulings import ruling_walks
@@ -61,6 +62,7 @@ _WORK: Final[Sequence[tuple[Callable[[Database], Awaitable[int]], int]]] = (
     (tokens.forget_unused, tokens.PIECE),
     (posted.forget_old, posted.PIECE),
     (samples.take_sample, True),
+    (simulations.forget_old, simulations.PIECE),
 )
 
 _PIECES: Final = 20  # of one walk in a round: a backlog is pruned over hours, and nothing waits for it

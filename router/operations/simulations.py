@@ -4,20 +4,24 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import structlog
+from pydantic import TypeAdapter
 
-from router.errors import RouterError, UnknownName, whereabouts
+from router.errors import DatabaseError, RouterError, UnknownName, whereabouts
 from router.model import Disposition, Rule
 from router.model.viewer import Viewer
 from router.operations import audit_log, simulate
 from router.operations.backing import Backing
 from router.operations.passwords import Busy
-from router.operations.simulate import Compared, Simulated
+from router.operations.simulate import Became, Compared, Simulated
 from router.profile import read_folder
+from router.repository.database import storable
+from router.repository.owners import simulations as repository
 
 __all__ = ["MOST", "Change", "Compared", "Simulating", "Simulations"]
 
@@ -26,7 +30,11 @@ MOST: Final = 500
 
 _AT_ONCE: Final = 2  # in this process: each has a connection to a mail server
 _LONGEST: Final = 300.0  # seconds
-_KEPT: Final = 20  # that are done and can still be looked at
+_OF_ONE: Final = 2  # that one person has under way, in all processes
+_EVERY: Final = 1.0  # seconds from one word on how far it is to the next
+_KEPT: Final = 20  # that are done and that this process has at hand
+_ENDED: Final = "the router's process that compared has ended before it was done: begin it again"
+_FOUND: Final = TypeAdapter(Simulated)
 
 _log = structlog.get_logger(__name__)
 
@@ -79,7 +87,7 @@ class Simulating:
 
 
 class Simulations:
-    """Those of this process, of pages and API: one that is started again knows nothing of them."""
+    """Those of pages and API. How far each is stands in the database, where every process finds it for a day."""
 
     def __init__(self, backing: Backing) -> None:
         self._backing = backing
@@ -92,6 +100,7 @@ class Simulations:
         one = Simulating(secrets.token_urlsafe(9), mailbox.strip(), rule, viewer.name, datetime.now(UTC))
         self._all[one.id] = one
         try:
+            await self._begin(one)
             last = max(1, min(last, MOST))
             told = {"rule": rule.value, "last": last}
             await audit_log.note(self._backing.database, viewer.name, "rule-simulated", one.mailbox, details=told)
@@ -103,16 +112,49 @@ class Simulations:
             del self._all[old]
         return one
 
-    def find(self, id_: str) -> Simulating:
-        """Find one. Raises UnknownName where it was put away."""
-        if id_ not in self._all:
+    async def _begin(self, one: Simulating) -> None:
+        begun = await repository.begin(
+            self._backing.database, one.id, one.mailbox, one.rule.value, one.by, one.begun_at, _OF_ONE
+        )
+        if not begun:
+            raise Busy("other simulations of yours are under way; try again when they are done")
+
+    async def find(self, id_: str) -> Simulating:
+        """Find one, whichever process runs it. Raises UnknownName where it was put away."""
+        if id_ in self._all:
+            return self._all[id_]
+        kept = await repository.find(self._backing.database, id_)
+        if kept is None:
             raise UnknownName("this simulation is not kept any more: begin it again")
-        return self._all[id_]
+        return Simulating(
+            kept.id,
+            kept.mailbox,
+            Rule(kept.rule),
+            kept.by,
+            kept.begun_at,
+            kept.done or kept.silent,
+            _ENDED if kept.silent else kept.fault,
+            _FOUND.validate_json(kept.found) if kept.found else None,
+        )
+
+    async def _tell(self, one: Simulating, *, more: bool = True) -> None:
+        found = _FOUND.dump_json(_storable(one.found)).decode() if one.found and more else None
+        await repository.tell(self._backing.database, one.id, found, done=one.done, fault=one.fault)
+
+    async def _tell_on(self, one: Simulating) -> None:
+        told = -1
+        while True:
+            await asyncio.sleep(_EVERY)
+            number = len(one.compared)
+            with suppress(DatabaseError):  # the next time
+                await self._tell(one, more=number != told)
+                told = number
 
     async def _run(self, one: Simulating, last: int) -> None:
         def tell(found: Simulated) -> None:
             one.found = found
 
+        telling = asyncio.create_task(self._tell_on(one))
         try:
             async with asyncio.timeout(_LONGEST):
                 backing = self._backing
@@ -130,7 +172,27 @@ class Simulations:
             _log.error("a bug of the router's own, in a simulation", reason=whereabouts(error))
             one.fault = "it is a mistake of the router's own, and its log says where"
         finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
             one.done = True
+        with suppress(DatabaseError):  # told by this process all the same
+            await self._tell(one)
+
+
+def _storable(found: Simulated) -> Simulated:
+    """Leave out what PostgreSQL cannot hold."""
+    return replace(
+        found,
+        fault=storable(found.fault),
+        compared=[
+            replace(one, folder=storable(one.folder) or "", now=_became(one.now), then=_became(one.then))
+            for one in found.compared
+        ],
+    )
+
+
+def _became(one: Became) -> Became:
+    return one._replace(reasons=tuple(storable(reason) or "" for reason in one.reasons))
 
 
 def _last(one: Compared) -> str:

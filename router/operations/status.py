@@ -130,7 +130,8 @@ async def read(
     only = only or Only()
     whole = await status.read_status(database, lease, senders=senders)
     owners = await list_owners(database) if owners is None else owners
-    serving = serving or await asyncio.to_thread(served.compare, whole.processes, folder)
+    if serving is None:
+        serving = await asyncio.to_thread(served.compare, whole.processes, folder)
     _check_known(
         only,
         {one.profile.name for one in serving.states},

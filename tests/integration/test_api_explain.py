@@ -146,10 +146,33 @@ async def test_another_rule_is_tried(
         busy = await slow.post("/simulations", {"mailbox": mailbox, "rule": "known"})
         assert "under way" in check_problem(busy, 503)
         assert busy.headers["Retry-After"]
-        assert (await slow.get("/" + begun.headers["Location"])).json["done"] is False
+        under_way = "/" + begun.headers["Location"]
+        assert (await slow.get(under_way)).json["done"] is False
+        # Whichever process is asked, it tells the same.
+        await crm.wait_for(1, "SELECT count(*) FROM router.simulation WHERE id = $1 AND done", found["id"])
+        assert (await slow.get(path)).json == found
+        elsewhere = (await api.get(under_way)).json
+        assert (elsewhere["mailbox"], elsewhere["done"], elsewhere["fault"]) == (mailbox, False, None)
+        assert await crm.admin.fetchval("SELECT count(*) FROM router.simulation WHERE NOT done") == 2
+        # One whose process has ended is done, and says so.
+        silent = "UPDATE router.simulation SET seen_at = now() - interval '1 day' WHERE id = $1"
+        await slow.router.stop()
+        await crm.admin.execute(silent, begun.headers["Location"].rpartition("/")[2])
+        left = (await api.get(under_way)).json
+        assert (left["done"], "has ended before it was done: begin it again" in left["fault"]) == (True, True)
 
-    # Who asks another process, or one that was started again, is told to begin it again.
-    assert "begin it again" in check_problem(await slow.get(path), 404)
+    # A person has two under way in all processes together; what is silent does not count.
+    await crm.admin.execute(
+        "UPDATE router.simulation SET by = $1, done = false, seen_at = now() + interval '1 hour'", found["by"]
+    )
+    assert "of yours are under way" in check_problem(
+        await api.post("/simulations", {"mailbox": mailbox, "rule": "all"}), 503
+    )
+    await crm.admin.execute(
+        "UPDATE router.simulation SET seen_at = now() - interval '1 day', begun_at = now() - interval '2 days'"
+    )
+    assert (await api.post("/simulations", {"mailbox": mailbox, "rule": "all"})).status == 202
+    await crm.wait_for(0, "SELECT count(*) FROM router.simulation WHERE begun_at < now() - interval '1 day'")
     assert "begin it again" in check_problem(await api.get("/simulations/none"), 404)
     noted = await crm.admin.fetchval("SELECT count(*) FROM router.audit_log WHERE action = 'rule-simulated'")
-    assert noted == 4
+    assert noted == 5

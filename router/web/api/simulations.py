@@ -93,17 +93,14 @@ def routes(backing: Backing) -> APIRouter:
     async def show(simulation_id: Id, _: OwnersManage) -> ShownSimulation:
         """Scope `owners:manage`. What is compared so far; look again until it is `done`."""
         try:
-            return _shown(simulations.find(simulation_id))
+            return _shown(await simulations.find(simulation_id))
         except UnknownName:
             raise UnknownName(_GONE) from None
 
     return router
 
 
-_GONE = (
-    "this router has no such simulation: it is of another router, the process that ran it has ended, "
-    "or others were begun since; begin it again"
-)
+_GONE = "there is no such simulation, or none any more: each is kept for a day; begin it again"
 
 
 def _shown(one: Simulating) -> ShownSimulation:

@@ -26,7 +26,7 @@ def routes(backing: Backing) -> Sequence[Route]:
         request: Request, status: int = 200, *, mailbox: str = "", rule: str = "", last: int = 200, fault: str = ""
     ) -> Response:
         job = request.query_params.get("id", "")
-        one = simulations.find(job) if job else None
+        one = await simulations.find(job) if job else None
         if one is not None:
             mailbox, rule = one.mailbox, one.rule
         part = request.headers.get("hx-request") == "true"
