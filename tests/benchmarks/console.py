@@ -320,7 +320,7 @@ async def paint(on: Served, loads: int = 15) -> None:
             page = await new_page(signed_in=signed_in)
             times = []
             for _ in range(loads + 3):
-                await page.goto(before)
+                await page.goto(before, wait_until="networkidle")  # the browser has rested when one clicks
                 await page.goto(path)
                 times.append(await page.evaluate(_PAINTED))
             answered, ready, first, largest = zip(*times[3:], strict=True)
