@@ -3,6 +3,7 @@
 service     run, demo, migrate
 profiles    check, profile example, profile schema
 status      status
+status_sources  what status tells of mailboxes
 audit       audit
 backfill    backfill
 owners      owners list, approve, set

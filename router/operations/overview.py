@@ -41,7 +41,6 @@ _QUARTERS: Final = 96  # of the last day
 class Overview:
     """What is wrong (`failed`), what waits for somebody (`warnings`), and how many mailboxes and listeners are served.
 
-    Mail comes out of `mailboxes`, and by `listeners`, which have no mail that an audit could miss.
     `audited_at` is when the last audit of any mailbox ended, `unaccounted` how many messages on mail servers the last
     audits found that nothing accounts for.
     """

@@ -61,7 +61,8 @@ async def tell(database: Database, id_: str, found: str | None, *, done: bool, f
     async with database.connection() as connection:
         await connection.execute(
             """
-            UPDATE router.simulation SET found = coalesce($2::jsonb, found), done = $3, fault = $4, seen_at = clock_timestamp()
+            UPDATE router.simulation
+            SET found = coalesce($2::jsonb, found), done = $3, fault = $4, seen_at = clock_timestamp()
             WHERE id = $1
             """,
             id_,
