@@ -3,15 +3,19 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import aiohttp
 import pytest
 
 from router.errors import DatabaseAway
+from router.operations.backing import Backing
 from router.operations.queue import pages
+from router.profile import Profiles
 from router.repository.senders import fold
+from router.web.app import console_app
+from router.web.console import make_console
 from router.web.console.guard import SESSION_COOKIE
 from tests.support.crm import Crm
 from tests.support.pages import ServedConsole, serving
@@ -104,3 +108,56 @@ async def test_who_cannot_be_read_now_is_asked_for_by_the_page(
         await fold.fold(senders.database)
         async with asyncio.timeout(30):
             assert await anext(page) == ("senders", {"senders": [LENA], "html": None})
+
+
+async def test_a_slow_page_is_told_what_is_so_when_there_is_room(crm: Crm, senders: Senders) -> None:
+    begun, waits, room, told = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    rows = b""
+
+    async def receive() -> Any:
+        await told.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        # As uvicorn does: what is sent waits until the browser has taken what came before.
+        nonlocal rows
+        if begun.is_set():
+            waits.set()
+            await room.wait()
+        if message.get("body", b"").startswith(b"event: senders"):
+            begun.set()
+            if LENA.encode() in message["body"]:
+                rows = message["body"]
+                told.set()
+
+    async def none() -> list[str]:
+        return []
+
+    backing = Backing(lambda: Profiles((), ()))
+    async with serving(senders.database, backing=backing) as console, AsyncExitStack() as stack:
+        await listening(stack, console)
+        await console.add("ann")
+        cookie = f"{SESSION_COOKIE}={await console.session('ann')}".encode()
+        scope = {
+            "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/queue/events",
+            "raw_path": b"/queue/events", "query_string": b"", "root_path": "", "client": ("127.0.0.1", 1),
+            "server": ("localhost", 80), "headers": [(b"host", b"localhost"), (b"cookie", cookie)],
+        }  # fmt: skip
+        async with asyncio.timeout(30):
+            page = asyncio.create_task(console_app(none, None, make_console(backing))(scope, receive, send))
+            while not begun.is_set():  # it is told first that it knows nothing, and rests a while
+                await senders.write("jo@kestrel.test")
+                await fold.fold(senders.database)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await begun.wait()
+            [email] = await senders.write(LENA, subject="Frames for spring")
+            await fold.fold(senders.database)
+            await waits.wait()
+            await crm.admin.execute("UPDATE crm.email SET private = true WHERE id = $1", email)
+            while await fold.fold(senders.database):
+                pass
+            room.set()
+            await page
+    assert LENA.encode() in rows
+    assert b"Frames" not in rows
