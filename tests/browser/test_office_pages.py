@@ -216,6 +216,15 @@ async def test_a_day_of_an_administrator(console: ServedConsole, browse: Browse,
     assert (refused.status, "no ruling 2 of yours" in await refused.text()) == (409, True)
 
 
+async def test_on_a_narrow_screen_the_row_of_pages_begins_where_one_is(console: ServedConsole, browse: Browse) -> None:
+    await console.add("ann")
+    page = await browse(as_="ann", viewport=NARROW)
+    await page.goto("/people")
+    pages = page.get_by_role("navigation").first
+    await expect(pages.get_by_role("link", name="People")).to_be_in_viewport(ratio=1)
+    await expect(pages.get_by_role("link", name="All well?")).not_to_be_in_viewport()
+
+
 async def test_what_is_seldom_needed_is_in_the_menu_more(console: ServedConsole, browse: Browse) -> None:
     await console.add("ann", "administer")
     await console.add("ben", "decide")

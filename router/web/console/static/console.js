@@ -14,6 +14,11 @@ document.addEventListener("pointerover", (event) => {
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone) document.cookie = `__Host-email-router-zone=${encodeURIComponent(zone)}; path=/; max-age=31536000; secure; samesite=lax`;
 
+// On a narrow screen the pages are one row to scroll: it begins where one is.
+const nav = document.querySelector(".bar > nav");
+const here = nav?.querySelector("[aria-current=page]");
+if (here && nav.scrollWidth > nav.clientWidth) nav.scrollLeft = here.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
+
 // One menu at a time; Escape and a click elsewhere close it.
 function closeMenus(except) {
   for (const menu of document.querySelectorAll("details.menu[open]")) {
