@@ -144,7 +144,8 @@ async def test_a_slow_page_is_told_what_is_so_when_there_is_room(crm: Crm, sende
             "server": ("localhost", 80), "headers": [(b"host", b"localhost"), (b"cookie", cookie)],
         }  # fmt: skip
         async with asyncio.timeout(30):
-            page = asyncio.create_task(console_app(none, None, make_console(backing))(scope, receive, send))
+            app = console_app(none, None, make_console(backing))
+            page = asyncio.ensure_future(app(scope, receive, send))
             while not begun.is_set():  # it is told first that it knows nothing, and rests a while
                 await senders.write("jo@kestrel.test")
                 await fold.fold(senders.database)
