@@ -63,8 +63,9 @@ def is_outdated(kept: str) -> bool:
 
 
 def _matches(password: str, kept: str | None) -> bool:
+    nobodys = _nobodys()  # for whoever comes first: else the first who has no password would take twice as long
     try:
-        _hasher.verify(kept or _nobodys(), _bytes(password))
+        _hasher.verify(kept or nobodys, _bytes(password))
     except (Argon2Error, InvalidHashError):
         return False
     return kept is not None
