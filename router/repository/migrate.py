@@ -78,8 +78,13 @@ async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
             await _run(connection, "making the schema router", _OWN_TABLE)
             missing = await missing_migrations(connection, files)
             async with _session(server) as observer:
+                # Of a new database they are all: a line for each would hide what the log tells besides.
+                is_new = len(missing) == len(files)
                 for file in missing:
                     await _Applying(file, connection, observer).apply()
+                    (_log.debug if is_new else _log.info)("migrated", migration=str(file))
+                if is_new:
+                    _log.info("migrated", migrations=len(missing), last=str(missing[-1]))
             return [str(file) for file in missing]
 
 
@@ -122,7 +127,6 @@ class _Applying:
                 f"migration {self._file} gave way for {_TRIES_FOR / 60:.0f} minutes, since what it has to lock is held "
                 f"by {self._blockers}: end that, and try again ({words_of(error)})"
             ) from error
-        _log.info("migrated", migration=str(self._file))
 
     def _tell(self, state: RetryCallState) -> None:
         pause = state.next_action.sleep if state.next_action else 0.0

@@ -51,6 +51,19 @@ async def test_applies_what_is_missing_in_order(empty: str, folder: Path) -> Non
     assert await numbers(empty) == [1, 2, 3]
 
 
+async def test_of_a_new_database_one_line_is_told_and_later_one_for_each_migration(empty: str, folder: Path) -> None:
+    told = []
+    for more in (None, "INSERT INTO router.a VALUES (3);\n"):
+        if more:
+            (folder / "0003_third.sql").write_text(more)
+        with structlog.testing.capture_logs() as log:
+            await migrate(empty, folder)
+        told.append([one for one in log if (one["event"], one["log_level"]) == ("migrated", "info")])
+    [[new], [later]] = told
+    assert (new["migrations"], new["last"]) == (2, "0002_second")
+    assert later["migration"] == "0003_third"
+
+
 async def test_many_at_once_apply_each_migration_once(empty: str, folder: Path) -> None:
     applied = await asyncio.gather(*(migrate(empty, folder) for _ in range(8)))
     assert sorted(name for names in applied for name in names) == ["0001_first", "0002_second"]
