@@ -87,6 +87,20 @@ async def test_an_exact_time_is_put_once_one_points_at_it_by_one_formatter(
     assert await page.evaluate("window.formatters") <= 3
 
 
+async def test_what_is_below_the_fold_is_laid_out_once_it_is_scrolled_to(
+    console: ServedConsole, office: Crm, browse: Browse
+) -> None:
+    await console.add("ann")
+    owner_id = await office.owner(STAFF, "all")
+    await fill(office, [fold.EVERYBODY, owner_id], 280)
+    page = await browse(as_="ann")
+    await page.goto("/queue")
+    await expect(page.locator("main[data-live=yes]")).to_be_visible()
+    rows = page.locator("li[data-address]")
+    later = await rows.last.evaluate("one => getComputedStyle(one.closest('.group')).contentVisibility")
+    assert later == "auto"
+
+
 async def test_nothing_moves_as_a_page_loads(console: ServedConsole, office: Crm, browse: Browse) -> None:
     await console.add("ann")
     owner_id = await office.owner(STAFF, "all")
