@@ -199,7 +199,8 @@ def _rule(
 
 
 def _touched(asked: Asked, record_id: UUID | None) -> str:
-    emails = f"{count(asked.waiting, 'email')} of {asked.subject} wait for a person"
+    waits = "waits" if asked.waiting == 1 else "wait"
+    emails = f"{count(asked.waiting, 'email')} of {asked.subject} {waits} for a person"
     if record_id is None:
         return f"{emails}, and will not any more"
     parties = count(asked.parties, "unresolved party", "unresolved parties")

@@ -20,9 +20,11 @@ from router.repository.database import Database
 from router.repository.records import records
 from router.repository.rulings import ruling_walks, rulings, unresolved
 from router.repository.rulings.rulings import Kind, Ruling
+from router.repository.rulings.subjects import NO_SENDER, address_of
 from router.repository.rulings.unresolved import Candidate, Mail, Waiting, WaitingMail
 
 __all__ = [
+    "NO_SENDER",
     "Asked",
     "Candidate",
     "Mail",
@@ -32,6 +34,7 @@ __all__ = [
     "Shown",
     "Waiting",
     "WaitingMail",
+    "address_of",
     "ask",
     "ask_of_owner",
     "carry_out",
@@ -41,6 +44,7 @@ __all__ = [
     "list_all",
     "list_rulings",
     "list_waiting",
+    "named",
     "never_track_sender",
     "never_tracked_subject",
     "reasons",
@@ -99,9 +103,16 @@ class NeverTracked:
 
 
 def subject_of(written: str) -> str:
-    """Put an address, or @ and a domain, in the form in which rulings name it."""
+    """Put an address, or @ and a domain, in the form in which rulings name it; <>: mail that names no sender."""
     written = written.strip()
+    if written == NO_SENDER:
+        return written
     return normalize(f"x{written}")[1:] if written.startswith("@") else normalize(written)
+
+
+def named(subject: str) -> str:
+    """Name the subject of a ruling to a person."""
+    return "mail without a sender" if subject == NO_SENDER else subject
 
 
 async def list_all(
@@ -136,7 +147,7 @@ async def list_waiting(
 
 async def show(database: Database, address: str) -> Shown:
     """Show what is known of an address."""
-    address = subject_of(address)
+    address = address_of(subject_of(address))
     [reason] = await unresolved.why_unresolved(database, [address])
     fault = None
     try:

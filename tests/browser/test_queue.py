@@ -316,6 +316,20 @@ async def test_whom_enter_takes_and_what_opens(console: ServedConsole, writers: 
     await page.keyboard.press("j")
     await expect(page.get_by_text("These emails name no sender")).to_be_visible()
     await check_accessible(page)
+    # But it can be ignored, all of it, and that is undone as well.
+    await page.keyboard.press("x")
+    await expect(page.locator("#foot")).to_contain_text("Mail without a sender is ignored: 1 email, and all to come.")
+    await expect(page.get_by_text("Nobody is waiting.")).to_be_visible()
+    await page.locator("#foot").get_by_role("button", name="Undo").click()
+    await expect(page.locator("#foot")).to_contain_text("Undone: mail without a sender is as it was before.")
+    await expect(page.get_by_text("These emails name no sender")).to_be_visible()
+    await page.goto("/rulings")
+    await expect(page.get_by_role("rowheader", name="mail without a sender")).to_be_visible()
+    # Who decides on some mail alone is told who can.
+    await console.add("bob", "decide", [writers.owner_id])
+    page = await browse(as_="bob")
+    await page.goto("/queue?sender=%3C%3E")
+    await expect(page.get_by_text("Who decides on all mail can ignore them.")).to_be_visible()
     await expect(page.locator("[data-key=x]")).to_have_count(0)
 
 

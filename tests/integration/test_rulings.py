@@ -14,7 +14,7 @@ from router.decide import decide_batch
 from router.model import Copy, Decision, Disposition, Facts
 from router.parse.addresses import read_addresses
 from router.repository.retention import Retention, take_piece
-from router.repository.rulings import rulings
+from router.repository.rulings import rulings, unresolved
 from router.repository.rulings.ruling_walks import PIECE
 from tests.support.crm import Crm
 from tests.support.paths import ROOT
@@ -249,6 +249,33 @@ async def test_t116_a_sender_who_is_ignored_leaves_the_queue_now_and_later_and_m
     assert set(await senders.senders(KARL)) == {None}
     await senders.undo(ruling)
     assert sorted(await senders.waiting()) == sorted([BERTA, *[KARL] * (PIECE + 2)])
+
+
+async def test_t116_mail_without_a_sender_leaves_the_queue_all_of_it_and_waits_again_once_that_is_undone(
+    crm: Crm, senders: Senders
+) -> None:
+    def nobodys() -> Copy:
+        return senders.copy(senders.message(KARL, mentions=()))
+
+    karl = await crm.record("contact", "Karl")
+    await senders.promote([nobodys() for _ in range(PIECE + 1)])
+    await senders.write(BERTA)
+    assert await unresolved.count_mail(senders.database, "<>") == PIECE + 1
+    with pytest.raises(asyncpg.CheckViolationError, match="it can only be ignored"):
+        await crm.sql.execute("SELECT crm.resolve('<>', $1)", karl)
+    await crm.sql.execute("SELECT crm.ignore_sender(' <> ')")
+    await senders.carry_out_all()
+    assert await senders.waiting() == [BERTA]
+    [decision] = await senders.promote([nobodys()])
+    assert decision.disposition is Disposition.PROMOTED
+    assert await senders.waiting() == [BERTA]
+    # It says nothing of who cannot be read either: that is no subject.
+    for unreadable in ("", "<", "nobody"):
+        with pytest.raises(asyncpg.CheckViolationError, match="name an address"):
+            await crm.sql.execute("SELECT crm.ignore_sender($1)", unreadable)
+    await crm.sql.execute("SELECT crm.unresolve('<>')")
+    await senders.carry_out_all()
+    assert sorted(await senders.waiting()) == ["", *[""] * (PIECE + 1), BERTA]
 
 
 async def test_t116_who_is_ignored_is_so_however_the_address_is_written(crm: Crm, senders: Senders) -> None:

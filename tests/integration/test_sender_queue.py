@@ -197,6 +197,7 @@ async def test_nobody_sees_what_other_owners_have(crm: Crm, senders: Senders, sa
         ruling.ask(database, of_sales, NEW),
         ruling.ask(database, of_sales, "@new.test"),
         ruling.ignore(database, of_sales, NEW, "ann", None),
+        ruling.ignore(database, of_sales, "<>", "ann", None),
         ruling.split(database, of_sales, own, "ann"),
         held.may_rule(database, of_sales, [1]),
         care.assign(database, of_sales, NEW, "bob", "ann", None),
@@ -210,6 +211,16 @@ async def test_nobody_sees_what_other_owners_have(crm: Crm, senders: Senders, sa
     # The receipt goes, and the mail with it.
     await crm.admin.execute("DELETE FROM crm.receipt WHERE email_id = $1 AND owner_id = $2", shared, sales)
     assert await listed(senders, of_sales) == {}
+
+
+async def test_mail_without_a_sender_is_ignored_by_whom_decides_on_all_mail(senders: Senders) -> None:
+    await senders.promote([senders.copy(senders.message(LENA, mentions=()))])
+    database = await folded(senders)
+    assert (await ruling.ask(database, frozenset((senders.owner_id,)), "<>")).past == 1
+    with pytest.raises(ruling.Refused, match="others have mail without a sender, too"):
+        await ruling.ignore(database, frozenset((senders.owner_id,)), "<>", "ann", None)
+    await ruling.ignore(database, None, "<>", "ann", None)
+    assert (await pages.counts(database, None)).waiting.number == 0
 
 
 async def test_a_private_email_shows_its_sender_and_no_more(crm: Crm, senders: Senders) -> None:

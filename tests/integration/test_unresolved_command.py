@@ -128,6 +128,14 @@ async def test_a_sender_is_shown_with_who_it_may_be_and_its_mail(crm: Crm, sende
     assert "is not carried out for it" in (await ask("show", KARL)).out
 
 
+async def test_t116_mail_without_a_sender_is_ignored_and_shown_as_such(senders: Senders, ask: Ask) -> None:
+    await senders.promote([senders.copy(senders.message(KARL, mentions=()))])
+    assert (await ask("show", "<>", "--json")).json["waiting"] == 1
+    said = await ask("ignore", "<>", answer="y\n")
+    assert (said.status, await senders.waiting()) == (0, [])
+    assert "1 email of <> waits for a person" in said.err
+
+
 async def test_t114_what_the_crm_has_locked_is_left_and_that_is_said(crm: Crm, senders: Senders, ask: Ask) -> None:
     karl = await crm.record("contact", "Karl")
     one, other = await senders.write(KARL, 2)

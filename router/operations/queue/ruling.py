@@ -111,7 +111,7 @@ async def ask(database: Database, seen: Seen, subject: str) -> Asked:
     subject = subject_of(subject)
     touched = await ruled.count_touched(database, seen, subject, _EXAMPLES)
     if touched is None:
-        raise UnknownName(f"no mail of {subject.removeprefix('@')} waits")
+        raise UnknownName(f"no {_mail_of(subject)} waits")
     shown = [await mail.read_mail(database, seen, one) for one in touched.examples]
     examples = tuple(
         Line(
@@ -139,8 +139,13 @@ async def link(database: Database, seen: Seen, subject: str, record_id: UUID, by
 
 
 async def ignore(database: Database, seen: Seen, subject: str, by: str, expected: int | None) -> Ruling:
-    """Rule that nobody has to say who it is; of a whole domain, who decides on all mail. Raises as `link`."""
+    """Rule that nobody has to say who it is; who decides on all mail also of a domain, or mail without a sender.
+
+    Raises as `link`.
+    """
     subject = await _subject(database, seen, subject, expected)
+    if seen is not None and subject == unresolved.NO_SENDER:
+        raise Refused("others have mail without a sender, too: who decides on all mail ignores all of it")
     if seen is not None and subject.startswith("@"):
         raise Refused("a domain has senders whom others see: who decides on all mail ignores all of them")
     return await _rule(database, subject, None, by, expected)
@@ -230,9 +235,13 @@ async def _subject(database: Database, seen: Seen, written: str, expected: int |
     if await ruled.count_touched(database, seen, subject, 0) is None:
         first = await _in_force(database, subject)
         if first is not None and first.id != expected and await ruled.was_seen(database, seen, first.id):
-            raise Overtaken(f"{first.by} has settled {subject} (ruling {first.id})", first)
-        raise UnknownName(f"no mail of {subject.removeprefix('@')} waits")
+            raise Overtaken(f"{first.by} has settled {unresolved.named(subject)} (ruling {first.id})", first)
+        raise UnknownName(f"no {_mail_of(subject)} waits")
     return subject
+
+
+def _mail_of(subject: str) -> str:
+    return unresolved.named(subject) if subject == unresolved.NO_SENDER else f"mail of {subject.removeprefix('@')}"
 
 
 async def _rule(database: Database, subject: str, record_id: UUID | None, by: str, expected: int | None) -> Ruling:

@@ -7,6 +7,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from router.repository.database import Connection
+from router.repository.rulings.subjects import address_of
 
 NO_EMAIL: Final = UUID(int=0)
 """After which a walk begins."""
@@ -25,6 +26,11 @@ class Walk:
     after_email: UUID
     size: int
     passes_over: bool
+
+    @property
+    def address(self) -> str:
+        """The address of the parties, or @ and the domain; empty where the subject is mail without an address."""
+        return address_of(self.subject)
 
     @property
     def begins(self) -> bool:
@@ -189,7 +195,7 @@ async def rule_waiting(connection: Connection, walk: Walk) -> Record:
         )
         {_FOUND}
         """,  # noqa: S608  # constants
-        walk.subject,
+        walk.address,
         walk.after_address,
         walk.after_email,
         walk.passes_over,

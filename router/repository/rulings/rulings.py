@@ -92,9 +92,6 @@ async def rule_never(
 async def _rule(
     connection: Connection, kind: Kind, subject: str, record_id: UUID | None, by: str, expected: int | None
 ) -> Made:
-    if record_id is not None:
-        # Beside the undoing that takes the record out of use: whoever comes second knows what the first did.
-        await connection.execute(f"SELECT pg_advisory_xact_lock_shared({_OF_RECORD})", str(record_id))
     row = await connection.fetchrow(
         "SELECT ruling_id, refused FROM router.rule($1, $2, $3, $4, $5)", kind, subject, record_id, by, expected
     )
@@ -102,18 +99,9 @@ async def _rule(
     return Made(row["ruling_id"], row["refused"])
 
 
-_OF_RECORD: Final = "hashtextextended('router.ruled_record ' || $1, 0)"
-"""What is locked before a ruling to a record, and before one is undone that made it."""
-
-
 async def undo(database: Database, ruling_id: int, by: str) -> str | None:
     """Undo a ruling; return why not, if it is refused."""
     async with database.transaction() as connection:
-        made: UUID | None = await connection.fetchval(
-            "SELECT record_id FROM router.ruled_record WHERE ruling_id = $1", ruling_id
-        )
-        if made is not None:
-            await connection.execute(f"SELECT pg_advisory_xact_lock({_OF_RECORD})", str(made))
         refused: str | None = await connection.fetchval("SELECT refused FROM router.undo_ruling($1, $2)", ruling_id, by)
     return refused
 

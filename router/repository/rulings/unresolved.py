@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from router.repository.database import Connection, Database
+from router.repository.rulings.subjects import address_of
 
 MOST_LISTED: Final = 10_000
 """Senders, or domains, that are listed at once, at most."""
@@ -226,7 +227,7 @@ async def count_mail(database: Database, subject: str, owner_id: UUID | None = N
             SELECT count(*) FROM router.unresolved_email AS q
             WHERE {_of_subject(subject, "q.domain")} AND ($2::uuid IS NULL OR q.owner_id = $2)
             """,  # noqa: S608  # constants
-            subject,
+            address_of(subject),
             owner_id,
         )
     return number
@@ -242,7 +243,7 @@ async def count_parties(database: Database, subject: str) -> int:
             SELECT count(*) FROM crm.party AS q
             WHERE q.record_id IS NULL AND {_of_subject(subject, domain)} {own if subject.startswith("@") else ""}
             """,  # noqa: S608  # constants
-            subject,
+            address_of(subject),
         )
     return number
 

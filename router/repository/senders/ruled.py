@@ -9,6 +9,7 @@ from router.repository.database import Database
 from router.repository.records.creation_asked import is_ours
 from router.repository.records.creation_ends import lock
 from router.repository.rulings.rulings import Made
+from router.repository.rulings.subjects import address_of
 from router.repository.senders.bound import bound
 from router.repository.senders.seen import owners_seen
 
@@ -30,7 +31,7 @@ async def count_touched(
 ) -> Touched | None:
     """Count what a ruling on an address, or on @ and a domain, would touch; None: nothing waits that is seen."""
     owners = owners_seen(seen)
-    of_domain = subject.startswith("@")
+    of_domain, subject = subject.startswith("@"), address_of(subject)
     own = "AND NOT EXISTS (SELECT FROM router.rulings_on(s.address) AS r WHERE r.subject = s.address)"
     senders = (
         f"s.owner_id = ANY($1::uuid[]) AND s.domain = router.domain_of($2) {own}"

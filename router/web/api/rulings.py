@@ -25,7 +25,9 @@ class PostedRuling(Document):
     kind: Literal["resolve", "ignore-sender"] = Field(
         description="resolve: the subject is the record. ignore-sender: nobody has to say who it is."
     )
-    subject: Text = Field(max_length=320, description="An address, or @ and a domain.")
+    subject: Text = Field(
+        max_length=320, description="An address, or @ and a domain; to ignore mail whose From has no address, <>."
+    )
     record_id: UUID | None = Field(default=None, description="For `resolve`.")
     replaces: int | None = Field(
         default=None, ge=1, le=(1 << 63) - 1, description="The ruling in force on the subject, which this one replaces."

@@ -12,6 +12,7 @@ from router.errors import RouterError, UnknownName
 from router.model.viewer import StaffRole
 from router.operations import people, rulings
 from router.operations.backing import Backing
+from router.operations.unresolved import named
 from router.web.console.frame import Page, as_number, form_of, redirect, render, sentence, viewer_of
 
 
@@ -31,7 +32,7 @@ def routes(backing: Backing) -> Sequence[Route]:
                 undone = await rulings.find(backing.database, viewer, number)
         return render(
             request, "rulings.html", status, rulings=listed, by=by, people=names, more=more, undone=undone,
-            fault=fault, first=not request.query_params.get("before"),
+            fault=fault, named=named, first=not request.query_params.get("before"),
         )  # fmt: skip
 
     async def show(request: Request) -> Response:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from router.model.viewer import StaffRole, Viewer
 from router.operations.queue import Seen
 from router.operations.queue.pages import Place
+from router.operations.unresolved import NO_SENDER
 from router.web.times import time_of
 
 AGES: Final[Mapping[str, tuple[str, timedelta]]] = {
@@ -19,7 +20,7 @@ AGES: Final[Mapping[str, tuple[str, timedelta]]] = {
     "week": ("over a week", timedelta(days=7)),
     "month": ("over a month", timedelta(days=30)),
 }
-NOBODY: Final = "<>"
+NOBODY: Final = NO_SENDER
 """In the place of a sender's address: whose mail has none that can be read."""
 
 REASONS: Final[Mapping[str, str]] = {

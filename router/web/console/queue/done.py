@@ -13,6 +13,7 @@ from router.model.viewer import StaffRole
 from router.operations.backing import Backing
 from router.operations.queue import Seen, pages, ruling
 from router.operations.queue.ruling import Overtaken, Ruling
+from router.operations.unresolved import NO_SENDER, address_of
 from router.web.console.frame import redirect, render, say, sentence, viewer_of
 from router.web.console.queue.asked import seen_by
 
@@ -37,7 +38,7 @@ def decided_by(request: Request) -> Seen:
 def in_words(found: Ruling) -> str:
     """Put what was ruled."""
     if found.kind == "ignore-sender":
-        return f"{found.subject} is ignored"
+        return "Mail without a sender is ignored" if found.subject == NO_SENDER else f"{found.subject} is ignored"
     return f"{found.subject} is linked to {found.record or 'a record that is gone'}"
 
 
@@ -48,7 +49,7 @@ async def answer(backing: Backing, request: Request, done: Done, event: str, sub
         return redirect(request, f"/queue{query}")
     counts = await pages.counts(backing.database, seen_by(viewer_of(request)))
     response = render(request, "queue_done.html", done=done, counts=counts)
-    response.headers["HX-Trigger"] = json.dumps({event: {"subject": subject}})
+    response.headers["HX-Trigger"] = json.dumps({event: {"subject": address_of(subject)}})
     return response
 
 

@@ -34,7 +34,15 @@ def routes(backing: Backing) -> Sequence[Route]:
         except UnknownName:
             asked = None  # the ruling itself says who was first
         if asked is not None and asked.confirm and form.get("confirmed") != "1":
-            return part(request, "queue_confirm.html", "#confirm", asked=asked, form=form, words=_asked(form))
+            return part(
+                request,
+                "queue_confirm.html",
+                "#confirm",
+                asked=asked,
+                form=form,
+                words=_asked(form),
+                named=unresolved.named,
+            )
         try:
             done = await _rule(backing, request, what, subject, seen)
         except RouterError as error:
@@ -49,7 +57,8 @@ def routes(backing: Backing) -> Sequence[Route]:
             undone = await _undo(backing, viewer, number_of(form.get("ruling", "")) or 0)
         except RouterError as error:
             return await refuse(backing, request, error, form.get("subject", ""))
-        done = Done(f"Undone: {undone.subject} is as it was before{f', but {undone.kept}' if undone.kept else ''}.")
+        kept = f", but {undone.kept}" if undone.kept else ""
+        done = Done(f"Undone: {unresolved.named(undone.subject)} is as it was before{kept}.")
         return await answer(backing, request, done, "undone", undone.subject)
 
     return [

@@ -62,7 +62,7 @@ async def opened(backing: Backing, request: Request) -> dict[str, Any]:
         person = await mail.person(database, seen, "" if address == NOBODY else address)
         email_id = uuid_of(request.query_params.get("email", "")) or person.sender.latest_id
         message = await mail.open_mail(database, seen, email_id)
-        asked = await ruling.ask(database, seen, person.sender.address) if person.sender.address else None
+        asked = await ruling.ask(database, seen, person.sender.address or NOBODY)
     except UnknownName:
         return values | {"settled": await ruling.settled(database, seen, address)}
     decides = seen_by(viewer, StaffRole.DECIDE)
@@ -71,7 +71,7 @@ async def opened(backing: Backing, request: Request) -> dict[str, Any]:
         "person": person,
         "mail": message,
         "asked": asked,
-        # Of mail without an address nobody can say whose it is.
+        # Of mail without an address nobody can say whose it is: it is ignored, all of it, or waits.
         "may_decide": may_decide and bool(person.sender.address),
         "decides_all": decides is None,
     }
