@@ -61,6 +61,7 @@ FREE: Final = {
     "router.ruling_work": "subject after_address fault",
     "router.sent_copy": "profile fault",
     "router.sent_folder": "profile",
+    "router.simulation": "mailbox fault found",
     "router.source": "profile mailbox folder cursor fault identity account",
     "router.split": "split_by",
     "router.taken_back": "by_name receipt",
@@ -101,6 +102,7 @@ FIXED: Final = {
     "router.ruling": "kept kind undone_by",
     "router.ruling_work": "phase",
     "router.sealed_content": "encoding",
+    "router.simulation": "id rule by",
     "router.split": "method",
     "router.staff_token": "name scopes",
     "router.webhook": "name url kinds made_by paused_by fault",
@@ -237,6 +239,7 @@ async def _fill(crm: Crm) -> Mailbox:
         INSERT INTO router.merge_refused (from_id, kind, key, try_at, fault)
             SELECT from_id, 'crm.address.record_id', 'x', now(), 'x' FROM router.merge;
         INSERT INTO router.split (email_id, correlated_id, split_by) VALUES ('{kept}', '{kept}', 'x');
+        INSERT INTO router.simulation (id, mailbox, rule, by, begun_at) VALUES ('x', '', 'all', 'x', now());
         INSERT INTO router.rate (profile) VALUES ('');
         INSERT INTO router.relay (profile, fault, fault_since, state) VALUES ('', '', now(), 'paused');
         INSERT INTO router.route (owner_id, profile, domain) VALUES ('{ulla.owner_id}', '', '')
